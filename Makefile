@@ -1,0 +1,52 @@
+# Everything happens in .venv. `make help` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint lab serve bench lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
+
+setup: $(READY) ## build the environment in .venv (the others do it first)
+
+$(READY): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) was not found. Install Python 3.11 or newer (python.org, or your system's packages)."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Ninefold needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1 | cut -d' ' -f2). Install a newer one, and name it: make PYTHON=python3.12 setup"; exit 1; }
+	@command -v git >/dev/null || { echo "error: git was not found. Install it (git-scm.com, or your system's packages): DVC keeps its versions beside it."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: this Python lacks the module venv. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "setting up $(VENV) from requirements.lock (about two minutes, once)"
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+run: $(READY) ## run the pipeline: nine notebooks, nine reports, an index
+	@dvc repro
+	@ninefold summary
+
+test: $(READY) lint ## lint, check types, run the tests
+	@python -m pytest
+
+lint: $(READY)
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+lab: $(READY) ## open JupyterLab on the notebooks
+	@jupyter lab --ServerApp.root_dir=$(CURDIR) --LabApp.default_url=/lab/tree/notebooks
+
+serve: $(READY) ## serve the model at http://127.0.0.1:8000
+	@ninefold serve
+
+bench: $(READY) ## measure speed; writes the tables in benchmarks/
+	@python benchmarks/pipeline.py
+
+lock: $(READY) ## pin the newest dependencies with their hashes, without addresses (needs uv)
+	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --extra dev pyproject.toml -o requirements.lock
+
+clean: ## remove what the pipeline wrote; DVC's cache and the environment stay
+	@rm -rf data models
+	@find reports -mindepth 1 -maxdepth 1 ! -name metrics ! -name plots -exec rm -rf {} +

@@ -1,0 +1,126 @@
+"""The command line: run a stage, render the site, score a table, serve the model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from ninefold.core.errors import NinefoldError, ParamsError
+from ninefold.core.stages import label
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.callback()
+def _main() -> None:
+    """Machine learning on tables, through nine stages. `dvc repro` runs them; these commands are its parts."""
+
+
+@app.command()
+def sources() -> None:
+    """Write clean copies of the notebooks to reports/sources, on which the stages depend."""
+    from ninefold.notebook import refresh_sources
+
+    with _clear_errors():
+        refresh_sources()
+
+
+@app.command()
+def stage(
+    name: Annotated[str, typer.Argument(help="The stage: problem, collection, ... monitoring.")],
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", help="KEY=VALUE laid over the stage's params; may repeat.")
+    ] = None,
+) -> None:
+    """Execute one stage's notebook; exit non-zero, with a report, if a cell or the gate fails."""
+    from ninefold import notebook
+
+    with _clear_errors():
+        try:
+            notebook.execute(name, _overrides(param or []))
+        except notebook.StageFailed as error:
+            from ninefold import site
+
+            index = site.render()
+            raise NinefoldError(f"{error}\nThe run so far: {index.parent / label(name)}.html") from None
+
+
+@app.command(name="site")
+def render_site(
+    all_passed: Annotated[
+        bool, typer.Option("--all-passed", help="Forget failed runs first; DVC comes here only when all gates passed.")
+    ] = False,
+) -> None:
+    """Render the executed notebooks and the index to reports/*.html."""
+    from ninefold import notebook, site
+
+    with _clear_errors():
+        if all_passed:
+            notebook.clear_failures()
+        print(f"wrote {site.render()}")
+
+
+@app.command()
+def summary() -> None:
+    """Print the gates, the headline figures, and where the report is."""
+    from ninefold import site
+
+    with _clear_errors():
+        site.summarize()
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle's folder; default: models/bundle.")] = None,
+) -> None:
+    """Serve the bundle over HTTP until stopped."""
+    from ninefold import service
+
+    with _clear_errors():
+        service.run(bundle, host, port)
+
+
+@app.command()
+def predict(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A .csv or .parquet file with the features.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Where to, .csv or .parquet; replaced whole.")],
+    bundle: Annotated[Path | None, typer.Option(help="A bundle's folder; default: models/bundle.")] = None,
+) -> None:
+    """Score a table: the rows of IN with probability, action and expected payoff."""
+    from ninefold import deployment, scoring
+
+    with _clear_errors():
+        loaded = deployment.load(bundle)
+        print(scoring.describe(scoring.predict(source, target, loaded), target, loaded))
+
+
+class _clear_errors:  # noqa: N801 -- reads as a statement: with _clear_errors()
+    """Print an error that the user can mend as one message, without a stack, and exit with 1."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, NinefoldError):
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
+
+
+def _overrides(pairs: list[str]) -> dict[str, Any]:
+    overrides: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ParamsError(f"--param {pair}: expected KEY=VALUE, such as search.max_iter=100")
+        inner = overrides
+        *parents, leaf = key.split(".")
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[leaf] = yaml.safe_load(value)
+    return overrides

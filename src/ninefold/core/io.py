@@ -1,0 +1,171 @@
+"""Read and write the project's files: paths from its root, tables as Parquet, nothing ever half-written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from ninefold.core.errors import DataError
+from ninefold.core.params import root
+
+_pending: dict[str, Path] = {}
+
+
+def path(name: str) -> Path:
+    """Return the absolute path of a name relative to the project's root."""
+    return root() / name
+
+
+def read_json(name: str) -> Any:
+    """Read a JSON file of the project.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or not JSON.
+    """
+    try:
+        return json.loads(_existing(name).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{name}: not valid JSON ({error}); restore it with `dvc checkout`, or run its stage") from None
+
+
+def read_table(name: str, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a Parquet file, or a folder of Parquet partitions in the order of their names.
+
+    Parameters
+    ----------
+    name : str
+        File or folder, relative to the project's root.
+    columns : list of str, optional
+        Read only these.
+
+    Raises
+    ------
+    DataError
+        If it is missing, damaged, or lacks one of `columns`.
+    """
+    place = _existing(name)
+    files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place]
+    if not files:
+        raise DataError(f"{name}: holds no Parquet file; run the stage that writes it")
+    return pd.concat([_read_parquet(file, columns) for file in files], ignore_index=True)
+
+
+def require(table: pd.DataFrame, columns: Iterable[str], where: str) -> None:
+    """Demand that a table has the columns.
+
+    Raises
+    ------
+    DataError
+        Naming the place, the missing columns and those found.
+    """
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise DataError(f"{where}: lacks {', '.join(missing)}; found {', '.join(map(str, table.columns))}")
+
+
+def write_json(value: Any, place: Path) -> None:
+    """Write JSON with sorted line breaks and a final newline, whole or not at all."""
+    _write_bytes(place, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def write_text(text: str, place: Path) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    _write_bytes(place, text.encode())
+
+
+def write_table(table: pd.DataFrame, place: Path) -> None:
+    """Write one Parquet file (zstd), whole or not at all. The same table gives the same bytes."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = place.with_name(f".{place.name}.tmp")
+    table.to_parquet(temporary, index=False, compression="zstd")
+    os.replace(temporary, place)
+
+
+def sha256(place: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with place.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def output(name: str) -> Path:
+    """Open a declared output of a stage for writing: a path beside the final one, empty, not yet visible.
+
+    What is written there replaces the old output only when the stage's gate passes (see `publish`),
+    so that a failing stage leaves the earlier outputs as they were.
+    """
+    final = path(name)
+    pending = final.with_name(f".{final.name}.pending")
+    _remove(pending)
+    pending.parent.mkdir(parents=True, exist_ok=True)
+    _pending[name] = pending
+    return pending
+
+
+def pending(name: str) -> Path:
+    """Return where an output, or a file in it, stands now: its pending path before the gate, its final one after."""
+    for out, place in _pending.items():
+        if name == out or name.startswith(f"{out}/"):
+            return place / name[len(out) + 1 :]
+    return path(name)
+
+
+def publish() -> None:
+    """Put every pending output in its final place: each is renamed whole, the old one is removed after."""
+    for name, source in _pending.items():
+        final = path(name)
+        old = final.with_name(f".{final.name}.old")
+        _remove(old)
+        if final.exists():
+            os.replace(final, old)
+        os.replace(source, final)
+        _remove(old)
+    _pending.clear()
+
+
+def discard() -> None:
+    """Remove every pending output; the earlier ones stay."""
+    for source in _pending.values():
+        _remove(source)
+    _pending.clear()
+
+
+def _existing(name: str) -> Path:
+    place = pending(name)
+    if not place.exists():
+        raise DataError(f"{name}: not found; run the stages before this one with `dvc repro`")
+    return place
+
+
+def _read_parquet(file: Path, columns: list[str] | None) -> pd.DataFrame:
+    name = file.relative_to(root())
+    try:
+        found = pq.read_schema(file).names
+        if lost := [column for column in columns or [] if column not in found]:
+            raise DataError(f"{name}: lacks {', '.join(lost)}; found {', '.join(found)}")
+        return pd.read_parquet(file, columns=columns, partitioning=None)
+    except (OSError, ValueError) as error:  # pyarrow's errors derive from these
+        raise DataError(f"{name}: damaged ({error}); restore it with `dvc checkout`, or run its stage") from None
+
+
+def _write_bytes(place: Path, content: bytes) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = place.with_name(f".{place.name}.tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, place)
+
+
+def _remove(place: Path) -> None:
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)

@@ -1,0 +1,143 @@
+"""Read ``params.yaml``: one section per stage, through typed models that refuse what they do not know."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+from collections.abc import Iterator
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from ninefold.core.errors import ParamsError
+from ninefold.core.stages import STAGES
+
+FILE = "params.yaml"
+
+
+class Section(BaseModel):
+    """Base of every params model: unknown keys are refused, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def root() -> Path:
+    """Return the project's folder: the nearest one upwards that holds ``params.yaml``.
+
+    Jupyter and nbval run a notebook in its own folder, papermill in the caller's; all find the same root.
+
+    Raises
+    ------
+    ParamsError
+        If no folder from here upwards holds ``params.yaml``.
+    """
+    return _root_from(Path.cwd())
+
+
+def load(section: str, overrides: dict[str, Any] | None = None) -> Any:
+    """Load one section of ``params.yaml`` as the typed ``Params`` model of its stage.
+
+    Parameters
+    ----------
+    section : str
+        A stage's slug, such as ``"training"``.
+    overrides : dict, optional
+        Nested values laid over the file's: what papermill injects, or what you try out in a notebook.
+
+    Raises
+    ------
+    ParamsError
+        For every unknown key and wrong value: its path, what was found, what was expected.
+    """
+    file = root() / FILE
+    values = _merge(_read(file).get(section) or {}, overrides or {})
+    model = importlib.import_module(f"ninefold.{section}").Params
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(section, detail, model) for detail in error.errors()]
+        raise ParamsError(f"{FILE}: " + "\n".join(lines)) from None
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield ``("search.max_iter", 200)`` for every leaf of nested params; lists are leaves."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+@cache
+def _root_from(folder: Path) -> Path:
+    for candidate in (folder, *folder.parents):
+        if (candidate / FILE).is_file():
+            return candidate
+    raise ParamsError(f"{FILE}: not found in {folder} or above it; run from inside the project's folder")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+        problem = getattr(error, "problem", None) or "not valid YAML"
+        raise ParamsError(f"{FILE}: {where}: {problem}; expected valid YAML, as in the lines around it") from None
+    if not isinstance(values, dict):
+        raise ParamsError(f"{FILE}: found {type(values).__name__}, expected a mapping with a section per stage")
+    for key in values:
+        if key not in STAGES:
+            raise ParamsError(f"{FILE}: {key}: unknown section{_closest(str(key), STAGES)}")
+        if not isinstance(values[key] or {}, dict):
+            raise ParamsError(f"{FILE}: {key}: found {_found(values[key])}, expected a mapping of keys to values")
+    for path, value in flatten(values):
+        if isinstance(value, date):
+            raise ParamsError(f'{FILE}: {path}: found a bare date; put it in quotes, "{value}", or DVC cannot read it')
+    return values
+
+
+def _merge(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in overrides.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _explain(section: str, detail: ErrorDetails, model: type[BaseModel]) -> str:
+    path = ".".join([section, *map(str, detail["loc"])])
+    if detail["type"] == "extra_forbidden":
+        return f"{path}: unknown key{_closest(str(detail['loc'][-1]), _siblings(model, detail['loc']))}"
+    if detail["type"] == "missing":
+        return f"{path}: missing, and it has no default; add it"
+    expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return f"{path}: found {_found(detail['input'])}, expected {expected}"
+
+
+def _found(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) < 80 else text[:77] + "..."
+
+
+def _siblings(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    kind: Any = model
+    for key in loc[:-1]:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = kind.model_fields[str(key)].annotation if str(key) in kind.model_fields else None
+        else:  # dict[str, Model] or list[Model]: any key, the last argument
+            kind = next(iter(get_args(kind)[-1:]), None)
+    return tuple(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
+
+
+def _closest(word: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; expected one of {', '.join(known)}" if known else "; remove it, or correct its spelling"

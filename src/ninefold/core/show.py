@@ -1,0 +1,229 @@
+"""Show things in a notebook, one way each: params, tables, figures, computed sentences, what comes in and goes out."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io as buffers
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import yaml
+from IPython.display import HTML, Markdown, display
+from pydantic import BaseModel
+
+from ninefold.core import io
+from ninefold.core.errors import DataError
+from ninefold.core.params import flatten
+from ninefold.core.stages import STAGES, label
+
+Format = str | Callable[[Any], str]
+
+SHARE = "{:.1%}"
+COUNT = "{:,.0f}"
+MONEY = "{:+,.3f}"
+
+
+def params(values: BaseModel) -> None:
+    """Show typed params as a table of path and value."""
+    rows = [(key, _brief(value)) for key, value in flatten(values.model_dump(mode="json"))]
+    table(pd.DataFrame(rows, columns=["parameter", "value"]), "Params of this stage, from params.yaml")
+
+
+def table(
+    frame: pd.DataFrame,
+    caption: str,
+    formats: Mapping[str, Format] | None = None,
+    limit: int = 30,
+) -> None:
+    """Show a table as HTML: numbers right-aligned and short, at most `limit` rows.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Its index is not shown; reset it to show it.
+    caption : str
+        What the reader sees.
+    formats : mapping of str to str or callable, optional
+        Per column, a format string such as `SHARE`, or a function of the value.
+    limit : int
+        Longer tables are cut, and the caption says so.
+    """
+    if len(frame) > limit:
+        caption = f"{caption} (first {limit:,} of {len(frame):,} rows)"
+    formats = {**{str(name): _even(frame[name]) for name in frame}, **(formats or {})}
+    head = "".join(f'<th scope="col"{_class(frame[name])}>{html.escape(str(name))}</th>' for name in frame)
+    body = []
+    for row in frame.head(limit).itertuples(index=False, name=None):
+        cells = (
+            f"<td{_class(frame[name])}>{_cell(value, formats.get(name))}</td>"
+            for name, value in zip(frame.columns, row, strict=True)
+        )
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    _display(
+        f'<div class="nf-table"><table><caption>{html.escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>",
+        frame.head(limit).to_string(index=False),
+    )
+
+
+def figure(drawing: Any, caption: str, alt: str) -> None:
+    """Show a matplotlib figure (or a seaborn grid) with its caption and a text for those who cannot see it.
+
+    The picture is a PNG at twice the screen's density; the same figure gives the same bytes.
+    """
+    import matplotlib.pyplot as plt
+
+    drawing = getattr(drawing, "figure", drawing)
+    stream = buffers.BytesIO()
+    drawing.savefig(stream, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None})
+    plt.close(drawing)
+    picture = base64.b64encode(stream.getvalue()).decode()
+    _display(
+        f'<figure class="nf-figure"><img src="data:image/png;base64,{picture}" alt="{html.escape(alt)}" '
+        f'style="max-width:100%"><figcaption>{html.escape(caption)}</figcaption></figure>',
+        f"[figure] {caption}",
+    )
+
+
+def say(sentence: str) -> None:
+    """Show a sentence that was computed, as Markdown."""
+    display(Markdown(sentence))
+
+
+def verdict(sentence: str) -> None:
+    """Show the stage's bottom line, set apart."""
+    _display(f'<p class="nf-verdict"><strong>{html.escape(sentence)}</strong></p>', sentence)
+
+
+def checks(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Show the checks of a gate: name, value, limit, and whether each passed."""
+    frame = pd.DataFrame(
+        [(row["name"], row["value"], row["limit"], "pass" if row["passed"] else "FAIL") for row in rows],
+        columns=["check", "found", "expected", "result"],
+        dtype=object,
+    )
+    table(frame, "The gate of this stage", {"found": _number})
+
+
+def inputs(section: str) -> None:
+    """Show what comes in: every data dependency that ``dvc.yaml`` declares, the stage that makes it, its size."""
+    pipeline = _pipeline()
+    makers = {out: slug for slug in pipeline for out in _paths(pipeline[slug].get("outs", []))}
+    rows = [
+        _describe(name, io.path(name), makers.get(name, "the project"))
+        for name in _paths(pipeline[section].get("deps", []))
+        if not name.startswith(("src/", "reports/sources"))
+    ]
+    if not rows:
+        say(f"Nothing comes in: stage **{label(section)}** reads only its params.")
+        return
+    _files(rows, "What comes in", "from stage")
+
+
+def outputs(section: str) -> None:
+    """Show what goes out: every output that ``dvc.yaml`` declares; it is published when the gate passes.
+
+    Raises
+    ------
+    DataError
+        If a declared output was not written.
+    """
+    names = [name for name in _paths(_pipeline()[section].get("outs", [])) if not name.startswith("reports/notebooks")]
+    if lost := [name for name in names if not io.pending(name).exists()]:
+        raise DataError(f"{section}: did not write {', '.join(lost)}, which dvc.yaml declares as outs")
+    _files([_describe(name, io.pending(name), label(section)) for name in names], "What goes out", "by stage")
+
+
+def _pipeline() -> dict[str, Any]:
+    return yaml.safe_load(io.path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+
+
+def _paths(entries: Sequence[Any]) -> list[str]:
+    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
+
+
+def _files(rows: list[tuple[str, str, str, int | None, list[str]]], caption: str, origin: str) -> None:
+    frame = pd.DataFrame(
+        [(name, maker, content, count) for name, maker, content, count, _ in rows],
+        columns=["path", origin, "content", "rows"],
+    ).astype({"rows": "Int64"})
+    table(frame, caption, {"rows": COUNT})
+    schemas = [(name, columns) for name, _, _, _, columns in rows if columns]
+    for name, columns in schemas:
+        fields = ", ".join(html.escape(column) for column in columns)
+        _display(
+            f'<details class="nf-schema"><summary>Schema of {html.escape(name)}: {len(columns)} columns</summary>'
+            f"<p>{fields}</p></details>",
+            f"{name}: {', '.join(columns)}",
+        )
+
+
+def _describe(name: str, place: Path, maker: str) -> tuple[str, str, str, int | None, list[str]]:
+    """Return path, maker, content, rows and schema of a file or folder of the project."""
+    if not place.exists():
+        raise DataError(f"{name}: not found; run the stages before this one with `dvc repro`")
+    files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place] if name.endswith(".parquet") else []
+    maker = label(maker) if maker in STAGES else maker
+    if not files:
+        kind = "folder" if place.is_dir() else Path(name).suffix.removeprefix(".").upper() + " file"
+        return name, maker, kind, None, []
+    tables = sorted({file.relative_to(place).parts[0] for file in files if len(file.relative_to(place).parts) > 1})
+    several = tables if tables and "=" not in tables[0] else []
+    metadata = [pq.read_metadata(file) for file in files]
+    content = f"{len(files)} Parquet file{'s' if len(files) > 1 else ''}"
+    if several:
+        return name, maker, f"{content}; tables {', '.join(several)}", sum(m.num_rows for m in metadata), []
+    schema = pq.read_schema(files[0])
+    if any(pq.read_schema(file).names != schema.names for file in files[1:]):
+        return name, maker, content, sum(m.num_rows for m in metadata), []
+    columns = [f"{field.name} ({field.type})" for field in schema]
+    return name, maker, content, sum(m.num_rows for m in metadata), columns
+
+
+def _display(markup: str, text: str) -> None:
+    display({"text/html": markup, "text/plain": text}, raw=True) if text else display(HTML(markup))
+
+
+def _class(column: pd.Series) -> str:
+    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    return ' class="number"' if numeric else ""
+
+
+def _cell(value: Any, form: Format | None) -> str:
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
+        return '<span class="nf-none">–</span>'
+    if callable(form):
+        return html.escape(form(value))
+    if form:
+        return html.escape(form.format(value))
+    return html.escape(_number(value))
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float | numbers.Real):
+        return str(value)
+    if isinstance(value, numbers.Integral):
+        return f"{value:,}"
+    size = float(value)
+    return f"{size:,.1f}" if abs(size) >= 1000 else f"{size:.4g}"
+
+
+def _even(column: pd.Series) -> Format | None:
+    """Return a format that gives all numbers of a float column the same decimals, the fewer the larger they are."""
+    if not pd.api.types.is_float_dtype(column):
+        return None
+    size = column.abs().max()
+    return "{:,.1f}" if size >= 1000 else "{:.2f}" if size >= 10 else "{:.4f}"
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_brief(item) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_brief(item)}" for key, item in value.items())
+    return "–" if value is None else str(value) or '""'

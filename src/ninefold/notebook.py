@@ -1,0 +1,202 @@
+"""Run one stage's notebook headlessly, by papermill; keep nothing that changes between equal runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+# nbformat imports jsonschema, which would compile 2 s worth of grammars for a check that no notebook needs
+# (python-jsonschema/jsonschema issue 1428). An entry of None makes that optional import fail at once.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
+import nbformat
+from nbformat import NotebookNode
+
+from ninefold.core import io
+from ninefold.core.errors import DataError, NinefoldError
+from ninefold.core.params import load, root
+from ninefold.core.stages import STAGES, label
+
+SOURCES = "reports/sources"
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+class StageFailed(NinefoldError):
+    """A cell of a stage's notebook raised; the partial notebook is kept in ``reports/failed``."""
+
+
+def read(place: Path) -> NotebookNode:
+    """Read a notebook.
+
+    Raises
+    ------
+    DataError
+        If it is missing, or not a notebook.
+    """
+    try:
+        return nbformat.read(place, as_version=4)
+    except FileNotFoundError:
+        raise DataError(f"{place}: not found; every stage has a notebook of its number and name") from None
+    except (ValueError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+        raise DataError(f"{place}: not a notebook ({error}); restore it from git") from None
+
+
+def clean(notebook: NotebookNode) -> NotebookNode:
+    """Return the notebook's source alone: no outputs, no counts, of the metadata only tags and the kernel.
+
+    Pictures that were pasted into prose are part of the source.
+    """
+    cells = []
+    for index, cell in enumerate(notebook.cells):
+        kept = {"tags": list(cell.metadata["tags"])} if cell.metadata.get("tags") else {}
+        plain = {"id": cell.get("id", f"cell-{index:02d}"), "cell_type": cell.cell_type, "metadata": kept}
+        plain["source"] = cell.source
+        if cell.cell_type == "code":
+            plain |= {"outputs": [], "execution_count": None}
+        elif cell.get("attachments"):
+            plain["attachments"] = cell.attachments
+        cells.append(plain)
+    return nbformat.from_dict({"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5})
+
+
+def refresh_sources() -> None:
+    """Write a clean copy of every notebook of ``notebooks/`` to ``reports/sources/``, on which the stages depend.
+
+    Running and saving a notebook in JupyterLab changes its outputs, not its clean copy, so no stage runs again.
+    """
+    folder = io.path(SOURCES)
+    notebooks = sorted(io.path("notebooks").glob("*.ipynb"))
+    for stale in set(folder.glob("*.ipynb")) - {folder / notebook.name for notebook in notebooks}:
+        stale.unlink()
+    for notebook in notebooks:
+        _write(clean(read(notebook)), folder / notebook.name)
+
+
+def execute(slug: str, overrides: dict[str, Any] | None = None) -> None:
+    """Run one stage's notebook and write it, executed and stripped, to ``reports/notebooks``.
+
+    Parameters
+    ----------
+    slug : str
+        The stage.
+    overrides : dict, optional
+        Nested values laid over the stage's section of ``params.yaml``.
+
+    Raises
+    ------
+    NinefoldError
+        If the params are wrong.
+    StageFailed
+        If a cell raises: the message names the cell and the error; the run so far is kept in ``reports/failed``.
+    """
+    name = label(slug)
+    source = io.path(SOURCES) / f"{name}.ipynb"
+    edited = io.path("notebooks") / f"{name}.ipynb"
+    if edited.exists():
+        _write(clean(read(edited)), source)
+    read(source)  # refuses a missing or damaged notebook before a kernel starts
+    params = load(slug, overrides).model_dump(mode="json")
+    clear_failures(name)
+    partial = io.path(f"reports/.{name}.partial.ipynb")
+    started = time.perf_counter()
+    _announce(f"stage {STAGES.index(slug) + 1} of {len(STAGES)}, {slug}: running {edited.name}")
+    failure = _papermill(source, partial, slug, params)
+    executed = strip(read(partial))
+    partial.unlink()
+    seconds = time.perf_counter() - started
+    io.write_json({"seconds": round(seconds, 1)}, io.path(f"reports/timings/{name}.json"))
+    if failure:
+        _write(executed, io.path(f"reports/failed/{name}.ipynb"))
+        raise StageFailed(f"{name}: {failure}")
+    _write(executed, io.path(f"reports/notebooks/{name}.ipynb"))
+    _announce(f"stage {STAGES.index(slug) + 1} of {len(STAGES)}, {slug}: gate passed, {seconds:.0f} s")
+
+
+def clear_failures(name: str = "*") -> None:
+    """Remove what failed runs of a stage, or of all, left in ``reports/failed``."""
+    for trace in io.path("reports/failed").glob(f"{name}.*"):
+        trace.unlink()
+
+
+def strip(notebook: NotebookNode) -> NotebookNode:
+    """Return an executed notebook without what differs between equal runs: times, paths, random ids, log lines."""
+    stripped = clean(notebook)
+    cells = []
+    for cell, original in zip(stripped.cells, notebook.cells, strict=True):
+        tags = cell.metadata.get("tags", [])
+        if "papermill-error-cell-tag" in tags:
+            continue
+        if "injected-parameters" in tags:
+            cell.id = "injected-parameters"
+        if cell.cell_type == "code":
+            cell.execution_count = original.execution_count
+            cell.outputs = [_settle(output) for output in original.outputs if output.get("name") != "stderr"]
+        cells.append(cell)
+    stripped.cells = cells
+    return stripped
+
+
+def _papermill(source: Path, target: Path, slug: str, params: dict[str, Any]) -> str | None:
+    """Execute `source` into `target`; return what went wrong, or None."""
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from traitlets.config import Config
+
+    config = Config()
+    config.KernelManager.transport = "ipc"  # no open port, and no warning about one
+    config.NotebookClient.shutdown_kernel = "immediate"  # the polite way interrupts the kernel, which prints an error
+    os.environ.setdefault("PYTHONHASHSEED", "0")
+    width = "{l_bar}{bar:20}| cell {n_fmt} of {total_fmt}, {elapsed}"
+    bar = {
+        "desc": f"{STAGES.index(slug) + 1}/{len(STAGES)} {slug}",
+        "bar_format": width,
+        "disable": not sys.stderr.isatty(),
+        "leave": False,
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            source,
+            target,
+            parameters={"section": slug, "overrides": params},
+            kernel_name="python3",
+            cwd=root(),
+            progress_bar=bar,
+            config=config,
+        )
+    except papermill.PapermillExecutionError as error:
+        notebook = read(target)
+        where = next((i for i, cell in enumerate(notebook.cells) if _raised(cell)), None)
+        count = sum("papermill-error-cell-tag" in cell.metadata.get("tags", []) for cell in notebook.cells[:where])
+        number = f"cell {where - count + 1}" if where is not None else f"In [{error.exec_count}]"
+        first = error.source.strip().splitlines()[0] if error.source.strip() else ""
+        return f"{number} ({first!r}) raised {error.ename}: {error.evalue}"
+    except DeadKernelError:
+        return "the kernel died; the machine may have run out of memory"
+    return None
+
+
+def _raised(cell: NotebookNode) -> bool:
+    return any(output.output_type == "error" for output in cell.get("outputs", []))
+
+
+def _settle(output: NotebookNode) -> NotebookNode:
+    output = NotebookNode(output)
+    if "metadata" in output:
+        output.metadata = {}
+    return output
+
+
+def _write(notebook: NotebookNode, place: Path) -> None:
+    io.write_text(json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n", place)
+
+
+def _announce(line: str) -> None:
+    print(line, flush=True)

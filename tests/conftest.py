@@ -1,0 +1,135 @@
+"""A tiny project in a folder of its own: a shop's orders, written as text, two months of them."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from ninefold.core import hooks, io, show
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+PARAMS: dict[str, Any] = {
+    "problem": {
+        "title": "Returned orders",
+        "question": "Which orders will come back?",
+        "unit": "order",
+        "units": "orders",
+        "table": "orders",
+        "key": ["id"],
+        "time": "placed",
+        "target": "returned",
+        "positive": "comes back",
+        "horizon": "2h",
+        "owner": "the shop",
+        "action_meaning": "call the customer",
+        "uses": {"descriptive": "When?", "predictive": "How likely?", "prescriptive": "Is a call worth it?"},
+        "payoff_unit": "euro",
+        "payoffs": {"act": {"positive": -1, "negative": -1}, "wait": {"positive": -4, "negative": 0}},
+        "success": {"min_roc_auc": 0.6, "min_payoff_gain": 0.0},
+        "risks": ["One shop only."],
+    },
+    "collection": {
+        "start": "2020-01-01",
+        "as_of": "2020-02-29",
+        "tables": {"orders": {"time": "placed", "min_rows": 2}, "customers": {"min_rows": 1}},
+        "datasheet": {"origin": "made in the tests", "one_row_is": "an order"},
+    },
+    "processing": {
+        "missing": ["", "NA"],
+        "max_quarantined": 0.5,
+        "tables": {
+            "orders": {
+                "unique": ["id"],
+                "columns": {
+                    "id": {"type": "int64", "min": 1},
+                    "placed": {"type": "timestamp"},
+                    "customer": {"type": "string"},
+                    "amount": {"type": "float64", "nullable": True, "min": 0, "max": 1000},
+                    "status": {"type": "string", "allowed": ["open", "paid"]},
+                    "returned": {"type": "int64", "nullable": True, "allowed": [0, 1]},
+                },
+            },
+            "customers": {
+                "unique": ["customer"],
+                "columns": {"customer": {"type": "string"}, "city": {"type": "string", "nullable": True}},
+            },
+        },
+    },
+}
+
+
+class Project:
+    """The tiny project: its folder, its params, and the functions its user wrote."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.functions: dict[tuple[str, str], Callable[..., Any]] = {}
+        self.params = copy.deepcopy(PARAMS)
+        self.write(yaml.safe_dump(self.params, sort_keys=False))
+
+    def write(self, text: str) -> None:
+        """Write ``params.yaml`` as it stands."""
+        (self.folder / "params.yaml").write_text(text)
+
+    def set(self, path: str, value: Any) -> None:
+        """Set one value of ``params.yaml``, such as ``collection.as_of``."""
+        *parents, leaf = path.split(".")
+        inner = self.params
+        for parent in parents:
+            inner = inner[parent]
+        inner[leaf] = value
+        self.write(yaml.safe_dump(self.params, sort_keys=False))
+
+    def find(self, module: str, function: str, default: Callable[..., Any]) -> Callable[..., Any]:
+        """Stand in for `hooks.project`: the tiny project has a user of its own."""
+        return self.functions.get((module, function), default)
+
+    def raw(self, table: str, period: str, rows: pd.DataFrame) -> None:
+        """Write one raw partition, all text."""
+        io.write_table(rows.astype("str"), self.folder / f"data/raw/{table}/{period}.parquet")
+
+    def bytes(self, name: str) -> dict[str, bytes]:
+        """Return every file below a folder, by its relative path."""
+        files = sorted(file for file in (self.folder / name).rglob("*") if file.is_file())
+        return {str(file.relative_to(self.folder)): file.read_bytes() for file in files}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Stand in the tiny project's folder."""
+    monkeypatch.chdir(tmp_path)
+    tiny = Project(tmp_path)
+    monkeypatch.setattr(hooks, "project", tiny.find)
+    monkeypatch.setattr(io, "_pending", {})
+    return tiny
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return what is displayed, as it is displayed."""
+    things: list[Any] = []
+    monkeypatch.setattr(show, "display", lambda thing, **_: things.append(thing))
+    return things
+
+
+@pytest.fixture
+def orders() -> pd.DataFrame:
+    """Return six orders of two months, as text."""
+    return pd.DataFrame(
+        {
+            "id": ["1", "2", "3", "4", "5", "6"],
+            "placed": [f"2020-{day}T12:00:00" for day in ("01-05", "01-20", "01-31", "02-01", "02-10", "02-29")],
+            "customer": ["ann", "bob", "ann", "bob", "ann", "bob"],
+            "amount": ["10.5", "20", "NA", "40", "50", "60"],
+            "status": ["paid", "paid", "open", "paid", "open", "paid"],
+            "returned": ["0", "1", "", "0", "1", "0"],
+        }
+    )

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import Project
+
+from ninefold import collection
+from ninefold.core import gate, io
+from ninefold.core.errors import DataError, GateFailed, ParamsError
+from ninefold.core.params import load
+
+CUSTOMERS = pd.DataFrame({"customer": ["ann", "bob"], "city": ["Bern", ""]})
+Run = Callable[[], pd.DataFrame]
+
+
+@pytest.fixture
+def asked(project: Project, orders: pd.DataFrame) -> list[tuple[str, str]]:
+    """Give the project a source, and return what is asked of it: table and first day."""
+    calls: list[tuple[str, str]] = []
+
+    def read(table: str, start: pd.Timestamp | None, end: pd.Timestamp | None) -> pd.DataFrame:
+        calls.append((table, "" if start is None else f"{start:%Y-%m-%d}"))
+        if start is None or end is None:
+            return CUSTOMERS
+        return orders[(orders["placed"] >= start.isoformat()) & (orders["placed"] < end.isoformat())]
+
+    project.functions["collection", "read"] = read
+    return calls
+
+
+@pytest.fixture
+def run(project: Project, asked: list[tuple[str, str]]) -> Run:
+    """Return the stage as one call: collect, check, publish."""
+
+    def collect() -> pd.DataFrame:
+        asked.clear()
+        params, kept = load("collection"), collection.held()
+        manifest = collection.collect(params, collection.missing(collection.plan(params), kept), kept)
+        gate.close("collection", collection.checks(manifest, params), collection.metrics(manifest, params), "Done.")
+        return manifest
+
+    return collect
+
+
+def test_there_is_a_partition_per_month_and_one_for_a_table_without_time(project: Project) -> None:
+    planned = collection.plan(load("collection"))
+    assert list(zip(planned["table"], planned["period"], strict=True)) == [
+        ("orders", "2020-01"),
+        ("orders", "2020-02"),
+        ("customers", "all"),
+    ]
+
+
+def test_nothing_after_the_stated_day_is_asked_for(project: Project) -> None:
+    project.set("collection.as_of", "2020-02-10")
+    periods = collection.periods(load("collection"))
+    assert periods["end"].tolist() == [pd.Timestamp("2020-02-01"), pd.Timestamp("2020-02-11")]
+
+
+def test_raw_data_is_kept_as_text_exactly_as_the_source_has_it(project: Project, run: Run, orders: Any) -> None:
+    run()
+    first = io.read_table("data/raw/orders/2020-01.parquet")
+    assert first.to_dict("list") == orders.head(3).to_dict("list")
+
+
+def test_a_second_run_asks_the_source_for_nothing_and_gives_the_same_bytes(project: Project, run: Run, asked) -> None:
+    first, before = run(), project.bytes("data/raw") | project.bytes("reports/metrics")
+    assert len(asked) == 3
+    second = run()
+    assert asked == []
+    assert project.bytes("data/raw") | project.bytes("reports/metrics") == before
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_only_new_months_are_added_when_the_stated_day_moves_on(project: Project, run: Run, asked) -> None:
+    project.set("collection.as_of", "2020-01-31")
+    run()
+    before = project.bytes("data/raw/orders")
+    project.set("collection.as_of", "2020-02-29")
+    run()
+    assert asked == [("orders", "2020-02-01")]
+    assert project.bytes("data/raw/orders").items() > before.items()
+
+
+def test_an_unfinished_month_is_collected_again(project: Project, run: Run, asked) -> None:
+    project.set("collection.as_of", "2020-02-10")
+    run()
+    assert len(io.read_table("data/raw/orders/2020-02.parquet")) == 2
+    project.set("collection.as_of", "2020-02-29")
+    run()
+    assert asked == [("orders", "2020-02-01")]
+    assert len(io.read_table("data/raw/orders/2020-02.parquet")) == 3
+
+
+def test_an_earlier_start_collects_its_month_again(project: Project, run: Run, asked) -> None:
+    project.set("collection.start", "2020-01-10")
+    run()
+    assert len(io.read_table("data/raw/orders/2020-01.parquet")) == 2
+    project.set("collection.start", "2020-01-01")
+    run()
+    assert asked == [("orders", "2020-01-01")]
+    assert len(io.read_table("data/raw/orders/2020-01.parquet")) == 3
+
+
+def test_many_runs_end_in_the_same_bytes_as_one(project: Project, run: Run) -> None:
+    for day in ("2020-01-15", "2020-01-31", "2020-02-10", "2020-02-29"):
+        project.set("collection.as_of", day)
+        project.set("collection.tables.orders.min_rows", 1)
+        many = run()
+    by_many = project.bytes("data/raw")
+    for file in by_many:
+        os.unlink(project.folder / file)
+    once = run()
+    assert project.bytes("data/raw") == by_many
+    pd.testing.assert_frame_equal(once, many)
+    pd.testing.assert_frame_equal(collection.tables(once), collection.tables(many))
+
+
+def test_how_many_partitions_were_new_goes_to_the_log_only(project: Project, run: Run, capsys) -> None:
+    run()
+    assert capsys.readouterr().err == "collected 3 partitions, kept 0\n"
+
+
+def test_a_changed_partition_is_refused_and_nothing_is_overwritten(project: Project, run: Run, orders: Any) -> None:
+    run()
+    io.write_table(orders.head(1), project.folder / "data/raw/orders/2020-01.parquet")
+    before = project.bytes("data/raw")
+    with pytest.raises(DataError, match=r"data/raw/orders/2020-01.parquet: was changed since it was collected"):
+        run()
+    assert project.bytes("data/raw") == before
+
+
+def test_a_lost_partition_is_refused(project: Project, run: Run) -> None:
+    run()
+    os.unlink(project.folder / "data/raw/customers/all.parquet")
+    with pytest.raises(DataError, match=r"data/raw/customers/all.parquet: is missing since it was collected"):
+        run()
+
+
+def test_a_month_that_is_too_small_fails_the_gate_and_keeps_the_earlier_data(project: Project, run: Run) -> None:
+    project.set("collection.as_of", "2020-01-31")
+    run()
+    before = project.bytes("data/raw")
+    project.set("collection.as_of", "2020-02-29")
+    project.set("collection.tables.orders.min_rows", 4)
+    with pytest.raises(GateFailed, match="orders: fewest rows in a whole month: found 3, expected >= 4"):
+        run()
+    assert project.bytes("data/raw") == before
+
+
+def test_an_unfinished_month_is_not_held_to_the_size_of_a_whole_one(project: Project, run: Run) -> None:
+    project.set("collection.as_of", "2020-02-10")
+    project.set("collection.tables.orders.min_rows", 3)
+    manifest = run()
+    assert manifest.loc[manifest["period"] == "2020-02", "rows"].tolist() == [2]
+
+
+def test_a_month_without_rows_fails_the_gate(project: Project, run: Run) -> None:
+    project.set("collection.as_of", "2020-03-31")
+    project.set("collection.tables.orders.min_rows", 0)
+    with pytest.raises(GateFailed, match="partitions with rows: found 3, expected >= 4"):
+        run()
+
+
+def test_a_table_without_its_time_column_is_refused(project: Project, run: Run) -> None:
+    project.set("collection.tables.orders.time", "moment")
+    with pytest.raises(DataError, match=r"collection.tables.orders: lacks moment; found id, placed"):
+        run()
+
+
+def test_a_source_that_gives_anything_but_text_is_refused(project: Project, run: Run) -> None:
+    project.functions["collection", "read"] = lambda *_: pd.DataFrame({"placed": ["2020-01-01"], "amount": [1.5]})
+    with pytest.raises(DataError, match=r"collection.tables.orders: found amount \(floating\), expected text alone"):
+        run()
+
+
+def test_without_a_function_of_the_user_a_csv_file_is_read_as_text(project: Project) -> None:
+    io.write_text("a,b\n01,NA\n", project.folder / "data/source/customers.csv")
+    assert collection.read_file("customers", None, None).to_dict("list") == {"a": ["01"], "b": ["NA"]}
+
+
+def test_a_missing_source_is_named_with_the_remedy(project: Project) -> None:
+    with pytest.raises(DataError, match=r"data/source/customers.csv: not found; put the file there, or write project"):
+        collection.read_file("customers", None, None)
+
+
+def test_a_file_cannot_be_cut_by_time_without_a_function_of_the_user(project: Project) -> None:
+    io.write_text("a\n1\n", project.folder / "data/source/orders.csv")
+    with pytest.raises(DataError, match=r"collection.tables.orders.time: set, but only project.collection.read"):
+        collection.read_file("orders", pd.Timestamp("2020-01-01"), pd.Timestamp("2020-02-01"))
+
+
+@pytest.mark.parametrize(
+    ("day", "message"),
+    [
+        ("2019-12-31", r"expected as_of on or after start \(2020-01-01\)"),
+        ("31.01.2020", r'as_of: found "31.01.2020", expected a day written as "2013-09-30"'),
+    ],
+)
+def test_a_day_that_makes_no_sense_is_refused(project: Project, day: str, message: str) -> None:
+    project.set("collection.as_of", day)
+    with pytest.raises(ParamsError, match=message):
+        load("collection")
+
+
+def test_a_problem_about_a_table_that_was_not_collected_is_refused(run: Run) -> None:
+    with pytest.raises(ParamsError, match=r"problem.table: found 'visits', expected one of collection.tables: orders"):
+        collection.last_part(run(), "visits")
+
+
+def test_the_texts_say_what_arrived(project: Project, run: Run) -> None:
+    manifest, params = run(), load("collection")
+    stated = {"table": "orders", "units": "orders"}
+    assert collection.verdict(manifest, params, stated).startswith(
+        "6 orders from 2020-01-01 to 2020-02-29 have arrived"
+    )
+    assert collection.headline(manifest, params, stated) == {"orders": "6", "until": "2020-02-29"}
+    assert "A whole month of orders holds 3 to 3 rows" in collection.describe_volume(manifest, params)
+    assert collection.describe_plan(collection.plan(params), params).endswith("Every month is finished.")
+    project.set("collection.tables.orders.min_rows", 4)
+    assert "too few in 2020-01, 2020-02" in collection.describe_volume(manifest, load("collection"))
+
+
+def test_an_unfinished_month_is_said_to_be_one(project: Project) -> None:
+    project.set("collection.as_of", "2020-02-10")
+    params = load("collection")
+    assert "The last month is unfinished" in collection.describe_plan(collection.plan(params), params)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import pytest
+from conftest import Project
+
+from ninefold.core import params
+from ninefold.core.errors import ParamsError
+
+
+def refusal(section: str, overrides: dict | None = None) -> str:
+    with pytest.raises(ParamsError) as error:
+        params.load(section, overrides)
+    return str(error.value)
+
+
+def test_values_come_from_the_file(project: Project) -> None:
+    assert params.load("problem").horizon == "2h"
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(project: Project) -> None:
+    project.set("problem.horizn", "2h")
+    assert "problem.horizn: unknown key; did you mean 'horizon'?" in refusal("problem")
+
+
+def test_an_unknown_key_inside_a_table_is_refused_with_the_nearest_known_one(project: Project) -> None:
+    project.set("processing.tables.orders.columns.amount.nulable", True)
+    assert "processing.tables.orders.columns.amount.nulable: unknown key; did you mean 'nullable'?" in refusal(
+        "processing"
+    )
+
+
+def test_an_unknown_section_is_refused_with_the_nearest_known_one(project: Project) -> None:
+    project.params["trainin"] = {}
+    project.set("problem.title", "x")
+    assert "trainin: unknown section; did you mean 'training'?" in refusal("problem")
+
+
+def test_a_section_that_is_no_mapping_is_refused(project: Project) -> None:
+    project.params["problem"] = ["a", "b"]
+    project.set("collection.start", "2020-01-01")
+    assert 'problem: found ["a", "b"], expected a mapping' in refusal("problem")
+
+
+def test_a_wrong_value_is_refused_with_its_path_what_was_found_and_what_was_expected(project: Project) -> None:
+    project.set("problem.success.min_roc_auc", 1.5)
+    assert "problem.success.min_roc_auc: found 1.5, expected less than or equal to 1" in refusal("problem")
+
+
+def test_every_mistake_is_reported_at_once(project: Project) -> None:
+    project.set("problem.success.min_roc_auc", 0.1)
+    project.set("problem.horizon", "soon")
+    message = refusal("problem")
+    assert "min_roc_auc" in message
+    assert 'problem.horizon: found "soon"' in message
+
+
+def test_a_missing_key_is_named(project: Project) -> None:
+    del project.params["problem"]["owner"]
+    project.set("problem.title", "x")
+    assert "problem.owner: missing, and it has no default; add it" in refusal("problem")
+
+
+def test_a_bare_date_is_refused_because_dvc_cannot_read_it(project: Project) -> None:
+    project.write("collection:\n  start: 2020-01-01\n")
+    assert 'collection.start: found a bare date; put it in quotes, "2020-01-01"' in refusal("collection")
+
+
+def test_broken_yaml_is_refused_with_its_line(project: Project) -> None:
+    project.write("problem:\n  title: [unclosed\n  unit: order\n")
+    assert "params.yaml: line 3, column 7" in refusal("problem")
+
+
+def test_a_file_that_is_no_mapping_is_refused(project: Project) -> None:
+    project.write("- problem\n")
+    assert "found list, expected a mapping with a section per stage" in refusal("problem")
+
+
+def test_overrides_are_laid_over_the_file_leaf_by_leaf(project: Project) -> None:
+    loaded = params.load("problem", {"success": {"min_roc_auc": 0.9}})
+    assert (loaded.success.min_roc_auc, loaded.success.min_payoff_gain) == (0.9, 0.0)
+
+
+def test_overrides_are_checked_like_the_file(project: Project) -> None:
+    assert "problem.sucess: unknown key; did you mean 'success'?" in refusal("problem", {"sucess": {}})
+
+
+def test_what_is_injected_loads_to_the_same_params(project: Project) -> None:
+    overrides = {"tables": {"orders": {"columns": {"amount": {"nullable": False, "max": None}}}}}
+    first = params.load("processing", overrides)
+    again = params.load("processing", first.model_dump(mode="json"))
+    assert again == first
+    assert again.tables["orders"].columns["amount"].nullable is False
+    assert again.tables["orders"].columns["amount"].max is None
+
+
+def test_loaded_params_do_not_change(project: Project) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        params.load("problem").title = "another"
+
+
+def test_the_root_is_found_from_a_folder_below(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    below = project.folder / "notebooks" / "deeper"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    assert params.root() == project.folder
+
+
+def test_outside_a_project_the_error_says_where_it_looked(tmp_path_factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(ParamsError, match=f"params.yaml: not found in {elsewhere} or above it"):
+        params.root()

@@ -1,0 +1,277 @@
+"""The whole pipeline, run once in a copy of the repository, and every promise that only a whole run can keep."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+import yaml
+
+from ninefold.core.stages import STAGES, label
+
+ROOT = Path(__file__).parent.parent
+RUNNER = ("__init__.py", "__main__.py", "cli.py", "notebook.py")
+VOLATILE = ("reports/timings/", "reports/sources/", "src/", "params.yaml", "dvc.yaml")
+
+
+class Clone:
+    """A copy of the repository in a folder of its own, with commands run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.changed: list[str] = []
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the environment in the clone, with the clone's own modules first on the path."""
+        env = {**os.environ, "PYTHONPATH": str(self.folder / "src"), "MPLBACKEND": "Agg"}
+        env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+        return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
+
+    def json(self, name: str) -> Any:
+        """Read a JSON file of the clone."""
+        return json.loads((self.folder / name).read_text())
+
+    def lock(self) -> dict[str, Any]:
+        """Return the stages of ``dvc.lock``."""
+        return yaml.safe_load((self.folder / "dvc.lock").read_text())["stages"]
+
+    def commit(self, message: str) -> None:
+        """Commit everything that git does not ignore."""
+        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+        self.run("git", "add", "-A")
+        done = self.run("git", *identity, "commit", "-q", "--allow-empty", "-m", message)
+        assert done.returncode == 0, done.stderr
+
+    def edit_params(self, old: str, new: str) -> None:
+        """Replace one text of ``params.yaml``."""
+        file = self.folder / "params.yaml"
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new, 1))
+
+    def restore(self) -> None:
+        """Take back every edit of what git tracks, and whatever failed runs left."""
+        self.run("git", "checkout", "-q", ".")
+        shutil.rmtree(self.folder / "reports/failed", ignore_errors=True)
+
+
+def copy_of_the_repository(folder: Path) -> Clone:
+    """Copy what git tracks or would track to `folder`, as a repository of its own with one commit."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    clone = Clone(folder)
+    clone.run("git", "init", "-q")
+    clone.commit("as it stands")
+    return clone
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """Return a clone in which the pipeline has run, from nothing."""
+    clone = copy_of_the_repository(tmp_path_factory.mktemp("clone"))
+    done = clone.run("dvc", "repro")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    clone.changed = clone.run("git", "status", "--porcelain").stdout.splitlines()
+    clone.commit("as it ran")
+    return clone
+
+
+@pytest.fixture
+def broken(pipeline: Clone) -> Any:
+    """Return the clone for breaking something in it; all is mended afterwards."""
+    yield pipeline
+    pipeline.restore()
+    pipeline.run("dvc", "checkout", "--force")
+
+
+def test_nine_gates_pass_and_ten_pages_exist(pipeline: Clone) -> None:
+    for slug in STAGES:
+        record = pipeline.json(f"reports/metrics/{label(slug)}.json")
+        assert record["gate"]["passed"], slug
+        assert record["gate"]["checks"], slug
+        assert {"name", "value", "limit", "passed"} <= set(record["gate"]["checks"][0])
+        assert (pipeline.folder / f"reports/{label(slug)}.html").stat().st_size > 10_000
+    assert (pipeline.folder / "reports/index.html").exists()
+
+
+def test_the_model_is_worth_deploying(pipeline: Clone) -> None:
+    found = pipeline.json("reports/metrics/07_training.json")["metrics"]
+    auc, policies = found["holdout"]["roc_auc"], found["policies"]
+    assert auc["value"] >= 0.67
+    assert auc["low"] < auc["value"] < auc["high"]
+    trivial = [values["payoff"] for name, values in policies.items() if name.startswith("always ")]
+    assert len(trivial) == 2
+    assert policies["follow the model"]["payoff"] > max(trivial)
+
+
+def test_december_raises_an_alert(pipeline: Clone) -> None:
+    periods = {
+        period["period"]: period for period in pipeline.json("reports/metrics/09_monitoring.json")["metrics"]["periods"]
+    }
+    assert list(periods) == ["2013-10", "2013-11", "2013-12"]
+    assert periods["2013-12"]["alerts"]
+
+
+def test_a_second_run_runs_no_stage(pipeline: Clone) -> None:
+    again = pipeline.run("dvc", "repro")
+    assert again.returncode == 0
+    assert "Running stage" not in again.stdout
+    assert "up to date" in again.stdout
+
+
+def test_the_run_leaves_git_clean_but_for_the_lock(pipeline: Clone) -> None:
+    assert [line for line in pipeline.changed if not line.endswith("dvc.lock")] == []
+
+
+def test_the_metrics_are_shown_by_dvc(pipeline: Clone) -> None:
+    shown = pipeline.run("dvc", "metrics", "show", "--json")
+    assert shown.returncode == 0
+    files = next(iter(json.loads(shown.stdout).values()))["data"]
+    assert files["reports/metrics/07_training.json"]["data"]["metrics"]["holdout"]["roc_auc"]["value"] >= 0.67
+
+
+@pytest.mark.parametrize("slug", STAGES)
+def test_a_stage_is_hermetic_and_repeats(pipeline: Clone, slug: str, tmp_path: Path) -> None:
+    """In a folder with only its declared dependencies and params, a stage makes its declared outputs, bit for bit."""
+    stage = yaml.safe_load((pipeline.folder / "dvc.yaml").read_text())["stages"][slug]
+    declared = {
+        key: [next(iter(e)) if isinstance(e, dict) else e for e in stage.get(key, [])] for key in stage if key != "cmd"
+    }
+    for name in [*declared["deps"], *(f"src/ninefold/{module}" for module in RUNNER), "dvc.yaml"]:
+        source, target = pipeline.folder / name, tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+        else:
+            shutil.copy2(source, target)
+    # An empty package, so that undeclared functions of the project are not found in the environment's own copy.
+    (tmp_path / "src/project").mkdir(exist_ok=True)
+    (tmp_path / "src/project/__init__.py").touch()
+    params = yaml.safe_load((pipeline.folder / "params.yaml").read_text())
+    kept = {section: params[section] for section in declared["params"]}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(kept, sort_keys=False))
+    before = files_in(tmp_path)
+    done = Clone(tmp_path).run(sys.executable, "-m", "ninefold", "stage", slug)
+    assert done.returncode == 0, done.stderr[-3000:]
+    outputs = [*declared["outs"], *declared["metrics"], *declared.get("plots", [])]
+    written = {
+        name for name in files_in(tmp_path) - before if not name.startswith(VOLATILE) and "__pycache__" not in name
+    }
+    assert {name for name in written if not name.startswith(tuple(outputs))} == set()
+    for output in outputs:
+        assert contents(tmp_path / output) == contents(pipeline.folder / output), output
+
+
+@pytest.mark.parametrize("slug", STAGES)
+def test_the_executed_notebook_reproduces(pipeline: Clone, slug: str) -> None:
+    """Nbval runs the executed notebook again and compares every output, plots included."""
+    notebook = f"reports/notebooks/{label(slug)}.ipynb"
+    cells = nbformat.read(pipeline.folder / notebook, 4).cells
+    assert any(cell.get("outputs") for cell in cells)
+    done = pipeline.run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", notebook)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert pipeline.run("dvc", "status", slug).stdout.strip().endswith("up to date.")
+
+
+def test_a_failing_gate_stops_the_pipeline_and_its_report_says_why(broken: Clone) -> None:
+    lake = contents(broken.folder / "data/lake")
+    record = (broken.folder / "reports/metrics/03_processing.json").read_text()
+    broken.edit_params("max_quarantined: 0.001", "max_quarantined: 0.0")
+    done = broken.run("dvc", "repro")
+    assert done.returncode != 0
+    assert "Running stage 'metrics'" not in done.stdout
+    assert "quarantined share: found" in done.stderr
+    page, index = (broken.folder / f"reports/{name}.html" for name in ("03_processing", "index"))
+    assert "quarantined share" in page.read_text()
+    assert "failed" in index.read_text().lower()
+    assert contents(broken.folder / "data/lake") == lake
+    assert (broken.folder / "reports/metrics/03_processing.json").read_text() == record
+
+
+def test_a_corrupted_raw_file_is_named_and_nothing_is_lost(broken: Clone) -> None:
+    victim = broken.folder / "data/raw/weather/2013-03.parquet"
+    lake = contents(broken.folder / "data/lake")
+    victim.write_bytes(victim.read_bytes()[:1000])
+    for command in (["dvc", "repro"], ["ninefold", "stage", "processing"]):
+        done = broken.run(*command)
+        assert done.returncode != 0
+        assert "data/raw/weather/2013-03.parquet: " in done.stderr
+        assert "Traceback" not in done.stderr
+    assert contents(broken.folder / "data/lake") == lake
+
+
+def test_a_missing_column_is_named(broken: Clone) -> None:
+    lake = contents(broken.folder / "data/lake")
+    broken.edit_params("        seats: {type: int64, min: 1, max: 900}", "        chairs: {type: int64}")
+    done = broken.run("ninefold", "stage", "processing")
+    assert done.returncode == 1
+    assert "data/raw/planes: lacks chairs, which processing.tables.planes expects" in done.stderr
+    assert contents(broken.folder / "data/lake") == lake
+
+
+def test_an_unknown_key_is_refused_before_a_kernel_starts(broken: Clone) -> None:
+    broken.edit_params("primary: log_loss", "primery: log_loss")
+    done = broken.run("dvc", "repro")
+    assert done.returncode != 0
+    assert "params.yaml: metrics.primery: unknown key; did you mean 'primary'?" in done.stderr
+
+
+def test_a_notebook_that_raises_keeps_its_partial_run(broken: Clone) -> None:
+    file = broken.folder / "notebooks/04_metrics.ipynb"
+    notebook = nbformat.read(file, 4)
+    notebook.cells[7].source = "1 / 0"
+    nbformat.write(notebook, file)
+    good = (broken.folder / "reports/notebooks/04_metrics.ipynb").read_bytes()
+    done = broken.run("dvc", "repro")
+    assert done.returncode != 0
+    assert "04_metrics: cell 8 ('1 / 0') raised ZeroDivisionError: division by zero" in done.stderr
+    assert "division by zero" in (broken.folder / "reports/04_metrics.html").read_text()
+    assert (broken.folder / "reports/notebooks/04_metrics.ipynb").read_bytes() == good
+
+
+def test_saving_a_notebook_with_outputs_makes_no_numbered_stage_run(broken: Clone) -> None:
+    shutil.copy2(broken.folder / "reports/notebooks/04_metrics.ipynb", broken.folder / "notebooks/04_metrics.ipynb")
+    file = broken.folder / "notebooks/04_metrics.ipynb"
+    notebook = nbformat.read(file, 4)
+    notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    nbformat.write(notebook, file)
+    assert any(cell.get("outputs") for cell in notebook.cells)
+    done = broken.run("dvc", "repro")
+    assert done.returncode == 0
+    assert [line for line in done.stdout.splitlines() if line.startswith("Running stage")] == [
+        "Running stage 'sources':"
+    ]
+    assert any(cell.get("outputs") for cell in nbformat.read(file, 4).cells)
+
+
+def test_a_changed_param_concerns_only_its_stage_and_what_follows(broken: Clone) -> None:
+    broken.edit_params("      over: [2h, 6h]", "      over: [3h, 6h]")
+    changed = json.loads(broken.run("dvc", "status", "--json").stdout)
+    assert set(changed) == {"features"}
+
+
+def files_in(folder: Path) -> set[str]:
+    return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+
+
+def contents(place: Path) -> dict[str, bytes]:
+    """Return the bytes of a file, or of every file below a folder."""
+    assert place.exists(), place
+    files = [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file())
+    return {str(file.relative_to(place)): file.read_bytes() for file in files}

@@ -1,0 +1,269 @@
+"""The report site: complete, honest about failures, offline, the same bytes every time, and fit for small screens."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from ninefold import site
+from ninefold.core.stages import STAGES, label
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+WIDE = "".join(f'<th scope="col">a long name of column {i}</th>' for i in range(30))
+FIGURE = f'<figure class="nf-figure"><img src="data:image/png;base64,{PIXEL}" alt="A dot."><figcaption>A dot</figcaption></figure>'
+TABLE = f'<div class="nf-table"><table><caption>Wide</caption><thead><tr>{WIDE}</tr></thead></table></div>'
+GATE = '<div class="nf-table"><table><tbody><tr><td>gain</td><td>pass</td></tr></tbody></table></div>'
+TAGS = re.compile(r"<(?:link|script|img|iframe|source|object|embed)\b[^>]*>")
+
+
+@pytest.fixture
+def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project in which all nine stages have passed."""
+    (tmp_path / "params.yaml").write_text("{}\n")
+    write(tmp_path / "data/problem.json", {"title": "Bread & butter", "question": "How many loaves to bake?"})
+    for slug in STAGES:
+        write(tmp_path / f"reports/notebooks/{label(slug)}.ipynb", executed(slug))
+        write(tmp_path / f"reports/metrics/{label(slug)}.json", record(slug))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(place: Path, content: dict) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps(content), encoding="utf-8")
+
+
+def record(slug: str, passed: bool = True) -> dict:
+    checks = [
+        {"name": "rows", "value": 9, "limit": ">= 1", "passed": True},
+        {"name": "gain", "value": 0.5 if passed else -0.5, "limit": ">= 0", "passed": passed},
+    ]
+    headline = {f"figure of {slug}": "0.71"}
+    return {"gate": {"passed": passed, "checks": checks}, "verdict": f"Verdict of {slug}.", "headline": headline}
+
+
+def executed(slug: str, error: str | None = None, message: str = "") -> dict:
+    """A notebook of the agreed anatomy, as papermill leaves it; with `error`, its last cell raised."""
+    root = Path.cwd()
+    shown = [show("text/html", content) for content in (TABLE, FIGURE, GATE)]
+    bare = new_output("display_data", {"image/png": PIXEL, "text/plain": "<Figure>"})
+    trace = ["\x1b[31m---\x1b[0m", f"\x1b[36mFile {root}/src/x.py:1\x1b[0m", f"{error}: {message}"]
+    raised = new_output("error", ename=error, evalue=message, traceback=trace) if error else None
+    cells = [
+        new_markdown_cell(f"# {label(slug)[:2]} · {slug.capitalize()}\n\n*What of {slug}?*\n\nAn introduction."),
+        new_code_cell("import math", execution_count=1),
+        new_code_cell('section = "secret"', execution_count=2, metadata={"tags": ["parameters"]}),
+        new_code_cell('section = "hidden"', execution_count=3, metadata={"tags": ["injected-parameters"]}),
+        new_code_cell("show.params(params)", execution_count=4, outputs=[show("text/html", TABLE)]),
+        new_markdown_cell("## What comes in\n\nSee [the first](01_problem.ipynb), and *this*:"),
+        new_code_cell("show.inputs(section)", execution_count=5, outputs=[*shown, bare]),
+        new_markdown_cell("## Weigh & compare\n\n![pasted](attachment:a.png) A sentence:"),
+        new_code_cell("print(" + "'x' * 300, " * 40 + ")", execution_count=6, outputs=[raised] if raised else []),
+        new_markdown_cell("## The gate\n\nEach of these has to hold:"),
+        new_code_cell("gate.close(section)", execution_count=None if error else 7),
+    ]
+    return new_notebook(cells=cells, metadata={"language_info": {"name": "python"}})
+
+
+def show(kind: str, content: str) -> dict:
+    return new_output("display_data", {kind: content, "text/plain": "x"})
+
+
+def pages(project: Path) -> dict[str, str]:
+    return {place.name: place.read_text(encoding="utf-8") for place in (project / "reports").glob("*.html")}
+
+
+def test_there_is_a_page_per_stage_and_an_index(finished: Path) -> None:
+    assert site.render() == finished / "reports/index.html"
+    assert set(pages(finished)) == {"index.html", *(f"{label(slug)}.html" for slug in STAGES)}
+
+
+def test_the_index_tells_each_stage_s_question_verdict_gate_and_figures(finished: Path) -> None:
+    index = site.render().read_text(encoding="utf-8")
+    assert "<h1>Bread &amp; butter</h1>" in index
+    assert "All 9 gates passed" in index
+    for slug in STAGES:
+        assert f"What of {slug}?" in index
+        assert f"Verdict of {slug}." in index
+        assert f"figure of {slug}" in index
+    assert index.count("passed, 2 of 2 checks") == len(STAGES)
+    assert (
+        index.index("Verdict of training.") < index.index("Verdict of monitoring.") < index.index("Verdict of problem.")
+    )
+
+
+def test_a_page_shows_its_verdict_before_its_notebook(finished: Path) -> None:
+    site.render()
+    page = pages(finished)["07_training.html"]
+    assert page.index("Verdict of training.") < page.index("An introduction.") < page.rindex("Weigh &amp; compare")
+    assert "<title>07 Training · Bread &amp; butter</title>" in page
+    assert page.count("<h1>") == 1
+
+
+def test_navigation_marks_the_page_one_is_on_and_the_state_of_every_gate(finished: Path) -> None:
+    site.render()
+    for name, page in pages(finished).items():
+        marked = re.findall(r'<a[^>]*href="([^"]+)"[^>]*aria-current="page"', page)
+        assert marked == [name]
+        assert page.count(", gate passed</span>") == len(STAGES)
+    page = pages(finished)["07_training.html"]
+    assert '<a rel="prev" href="06_features.html">' in page
+    assert '<a rel="next" href="08_deployment.html">' in page
+
+
+def test_every_link_inside_the_site_leads_somewhere(finished: Path) -> None:
+    site.render()
+    for name, page in pages(finished).items():
+        ids = set(re.findall(r'\bid="([^"]+)"', page))
+        for link in re.findall(r'<a[^>]*href="([^"]+)"', page):
+            target = link.removeprefix("#")
+            assert target in ids if link.startswith("#") else (finished / "reports" / link).is_file(), (name, link)
+
+
+def test_parameter_cells_are_hidden_and_code_is_folded(finished: Path) -> None:
+    site.render()
+    page = pages(finished)["04_metrics.html"]
+    assert "secret" not in page
+    assert "hidden&quot;" not in page
+    assert "<details" in page
+    assert not re.search(r"<details[^>]*\bopen\b", page)
+    assert "<summary>Imports</summary>" in page
+
+
+def test_a_failed_gate_shows_on_its_page_and_on_the_index(finished: Path) -> None:
+    name = label("features")
+    write(finished / f"reports/failed/{name}.ipynb", executed("features", "GateFailed", "1 of 2 checks failed"))
+    write(finished / f"reports/failed/{name}.json", record("features", passed=False))
+    index = site.render().read_text(encoding="utf-8")
+    page = pages(finished)[f"{name}.html"]
+    for text in (page, index):
+        assert "FAILED: the gate did not pass" in text
+        assert "gain: found -0.5, expected &gt;= 0" in text
+        assert ", gate failed</span>" in text
+    assert "Stopped at 06 Features: 5 of 9 gates passed" in index
+    assert index.count("Its page shows an earlier run.") == 3
+    assert "From an earlier run" in pages(finished)["07_training.html"]
+    assert "From an earlier run" not in pages(finished)["05_exploration.html"]
+
+
+def test_a_cell_that_raised_shows_where_and_why_without_paths_of_this_machine(finished: Path) -> None:
+    name = label("features")
+    message = f"{finished}/data <b>lost</b>"
+    write(finished / f"reports/failed/{name}.ipynb", executed("features", "KeyError", message))
+    write(finished / f"reports/failed/{name}.json", record("features", passed=False))  # of an older run: not to be told
+    index = site.render().read_text(encoding="utf-8")
+    page = pages(finished)[f"{name}.html"]
+    for text in (page, index):
+        assert "FAILED: the run stopped in “Weigh &amp; compare”" in text
+        assert "data &lt;b&gt;lost&lt;/b&gt;" in text
+        assert "found -0.5" not in text
+        assert str(finished) not in text
+        assert "\x1b" not in text
+    assert "<summary>Traceback</summary>" in page
+    assert "Code (did not run)" in page
+
+
+def test_a_gate_that_failed_by_hand_is_told_too(finished: Path) -> None:
+    write(finished / "reports/failed/06_features.json", record("features", passed=False))
+    assert "gain: found -0.5" in site.render().read_text(encoding="utf-8")
+    assert "below is an earlier run" in pages(finished)["06_features.html"]
+
+
+def test_stages_that_have_not_run_are_on_the_index_without_a_page(finished: Path) -> None:
+    site.render()
+    for slug in STAGES[1:]:
+        (finished / f"reports/notebooks/{label(slug)}.ipynb").unlink()
+    index = site.render().read_text(encoding="utf-8")
+    assert set(pages(finished)) == {"index.html", "01_problem.html"}
+    assert index.count("Gate not run") == 8
+    assert "1 of 9 gates passed" in index
+
+
+def test_an_empty_project_has_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "params.yaml").write_text("{}\n")
+    monkeypatch.chdir(tmp_path)
+    assert "0 of 9 gates passed" in site.render().read_text(encoding="utf-8")
+
+
+def test_no_page_loads_anything_from_elsewhere(finished: Path) -> None:
+    site.render()
+    for page in pages(finished).values():
+        for tag in TAGS.findall(page):
+            assert not re.search(r"""\b(?:src|href|data)=["'](?!data:)""", tag), tag
+        assert "@import" not in page
+        assert not re.search(r"url\(\s*['\"]?(?!data:)", page)
+        assert "default-src 'none'" in page
+
+
+def test_every_picture_has_an_alternative_text(finished: Path) -> None:
+    site.render()
+    for name, page in pages(finished).items():
+        pictures = re.findall(r"<img\b[^>]*>", page)
+        assert all(re.search(r'\balt="[^"]+"', picture) for picture in pictures)
+        assert len(pictures) == (0 if name == "index.html" else 2)
+
+
+def test_equal_inputs_give_equal_bytes_in_any_folder(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    write(finished / "reports/failed/09_monitoring.ipynb", executed("monitoring", "KeyError", "at 0x7f00deadbeef"))
+    site.render()
+    first = pages(finished)
+    site.render()
+    assert pages(finished) == first
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "project"
+    shutil.copytree(finished, elsewhere)
+    os.chdir(elsewhere)
+    failed = elsewhere / "reports/failed/09_monitoring.ipynb"
+    failed.write_text(failed.read_text().replace(str(finished), str(elsewhere)).replace("deadbeef", "12345678"))
+    site.render()
+    assert pages(elsewhere) == first
+
+
+def test_the_summary_names_gates_figures_and_the_report(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(finished / "reports/failed/08_deployment.ipynb", executed("deployment", "KeyError", "'lost'"))
+    (finished / "reports/notebooks/09_monitoring.ipynb").unlink()
+    site.summarize()
+    assert "not rendered yet" in capsys.readouterr().out
+    site.render()
+    site.summarize()
+    out = capsys.readouterr().out
+    for words in ("07 training", "passed, 2 of 2 checks", "figure of training", "KeyError: 'lost'", "not reached"):
+        assert words in out
+    assert out.rstrip().endswith("reports/index.html")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_pages_fit_the_screen_in_a_real_browser(
+    finished: Path, tmp_path_factory: pytest.TempPathFactory, width: int
+) -> None:
+    from selenium import webdriver
+
+    if not (browser := shutil.which("chromium")) or not (driver := shutil.which("chromedriver")):
+        assert not os.environ.get("CI"), "chromium and chromedriver have to be installed where CI is set"
+        pytest.skip("chromium or chromedriver is not installed")
+    write(finished / "reports/failed/09_monitoring.ipynb", executed("monitoring", "KeyError", "x" * 300))
+    site.render()
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    profile = f"--user-data-dir={tmp_path_factory.mktemp('profile')}"
+    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", profile):
+        options.add_argument(flag)
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
+        chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        for name in pages(finished):
+            chrome.get((finished / "reports" / name).as_uri())
+            if name != "index.html":
+                chrome.execute_script('document.getElementById("all-code").click()')
+                assert chrome.execute_script('return document.querySelectorAll("details.code:not([open])").length') == 0
+            assert chrome.execute_script("return document.documentElement.scrollWidth") <= width, name
+        assert chrome.get_log("browser") == []
+    finally:
+        chrome.quit()

@@ -1,0 +1,145 @@
+"""The notebooks as git holds them: source alone, and the anatomy that lets a reader find their way in each."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import statistics
+import subprocess
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+from ninefold.core.stages import STAGES, label
+
+ROOT = Path(__file__).resolve().parents[1]
+SECTIONS = ["What comes in", "Your analysis", "What goes out", "Verdict", "The gate"]
+NAMES = sorted(place.stem for place in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+@cache
+def stored(name: str) -> NotebookNode:
+    """Return a notebook as git's index holds it, or, where it is not there yet, as it lies on disk."""
+    path = f"notebooks/{name}.ipynb"
+    shown = subprocess.run(["git", "show", f":{path}"], cwd=ROOT, capture_output=True, check=False)
+    text = shown.stdout.decode() if shown.returncode == 0 else (ROOT / path).read_text()
+    return nbformat.reads(text, as_version=4)
+
+
+def code(name: str) -> list[str]:
+    return [cell.source for cell in stored(name).cells if cell.cell_type == "code"]
+
+
+def headings(name: str) -> list[str]:
+    prose = (cell.source for cell in stored(name).cells if cell.cell_type == "markdown")
+    return [line.removeprefix("## ") for text in prose for line in text.splitlines() if line.startswith("## ")]
+
+
+def tree(name: str) -> ast.Module:
+    return ast.parse("\n".join(code(name)))
+
+
+def test_every_stage_has_its_notebook_and_no_other_lies_beside_them() -> None:
+    assert [label(slug) for slug in STAGES] == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stored_notebook_holds_source_alone(name: str) -> None:
+    for cell in stored(name).cells:
+        assert cell.get("outputs", []) == [], cell.id
+        assert cell.get("execution_count") is None, cell.id
+        assert set(cell.metadata) <= {"tags"}, cell.id
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_cell_has_an_id_of_its_own(name: str) -> None:
+    ids = [cell.id for cell in stored(name).cells]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_cell_is_tagged_parameters_and_holds_literals_only(name: str) -> None:
+    tagged = [cell for cell in stored(name).cells if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    values = {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(tagged[0].source).body}
+    assert values == {"section": name[3:], "overrides": {}}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_params_are_loaded_the_same_way_everywhere(name: str) -> None:
+    assert code(name)[2].startswith("params = load(section, overrides)\nshow.params(params)")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_title_and_the_question_are_those_of_the_module(name: str) -> None:
+    module = importlib.import_module(f"ninefold.{name[3:]}")
+    title, question, *_ = [line for line in stored(name).cells[0].source.splitlines() if line]
+    assert title == f"# {name[:2]} · {name[3:].capitalize()}"
+    assert question == f"*{(module.__doc__ or '').splitlines()[0]}*"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_sections_are_the_same_in_every_notebook_around_four_to_seven_acts(name: str) -> None:
+    found = headings(name)
+    assert [heading for heading in found if heading in SECTIONS] == SECTIONS
+    assert found[0] == SECTIONS[0]
+    assert found[-4:] == SECTIONS[1:]
+    assert 4 <= len(found) - len(SECTIONS) <= 7
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_gate_is_the_last_cell(name: str) -> None:
+    last = ast.parse(code(name)[-1]).body[-1]
+    assert stored(name).cells[-1].source == code(name)[-1]
+    assert ast.unparse(last).startswith("gate.close(section, ")
+    assert sum("gate.close" in source for source in code(name)) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_prose_announces_every_result(name: str) -> None:
+    cells = stored(name).cells
+    assert [cell.cell_type for cell in cells[:5]] == ["markdown", "code", "code", "code", "markdown"]
+    for before, cell in pairwise(cells[6:]):  # what comes in may be both loaded and listed
+        if cell.cell_type == "code":
+            assert before.cell_type == "markdown", f"{cell.id} follows code"
+            assert before.source.rstrip()[-1] in ":?", f"{before.id} does not announce {cell.id}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_narrates_and_holds_no_logic(name: str) -> None:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    assert not [node.name for node in ast.walk(tree(name)) if isinstance(node, kinds)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_is_short_to_read(name: str) -> None:
+    assert 20 <= len(stored(name).cells) <= 30
+    assert statistics.median(len(source.splitlines()) for source in code(name)) <= 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_figure_has_a_caption_and_an_alternative_text(name: str) -> None:
+    calls = [node for node in ast.walk(tree(name)) if isinstance(node, ast.Call)]
+    figures = [call for call in calls if ast.unparse(call.func) == "show.figure"]
+    for call in figures:
+        assert {"caption", "alt"} <= {keyword.arg for keyword in call.keywords}, ast.unparse(call)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_place_for_your_analysis_is_marked(name: str) -> None:
+    cells = stored(name).cells
+    start = next(i for i, cell in enumerate(cells) if cell.source.startswith("## Your analysis"))
+    assert "# YOURS:" in cells[start + 1].source
+
+
+def test_the_example_lives_in_the_params_and_the_users_code_alone() -> None:
+    words = re.compile(r"flight|airline|airport", re.IGNORECASE)
+    files = (place for place in (ROOT / "src/ninefold").rglob("*") if place.is_file() and place.suffix != ".pyc")
+    texts = {str(place.relative_to(ROOT)): place.read_text() for place in files}
+    texts |= {name: "\n".join(cell.source for cell in stored(name).cells) for name in NAMES}
+    assert not [name for name, text in texts.items() if words.search(text)]
