@@ -56,15 +56,16 @@ def test_numbers_are_short_right_aligned_and_gaps_are_dashes(shown: list[Any]) -
 def test_every_figure_carries_its_alternative_text_and_caption(shown: list[Any]) -> None:
     fig, axes = plt.subplots()
     axes.plot([1, 2])
-    show.figure(fig, caption="A line & more", alt='It rises "steadily"')
+    show.figure(fig, caption="A line & more", meaning='It **rises** "steadily"')
     html = markup(shown)
     assert 'alt="It rises &quot;steadily&quot;"' in html
     assert "<figcaption>A line &amp; more</figcaption>" in html
+    assert shown[-1].data == 'It **rises** "steadily"'
     assert not plt.get_fignums()
 
 
-def test_a_figure_without_alternative_text_is_refused() -> None:
-    with pytest.raises(TypeError, match="alt"):
+def test_a_figure_without_a_meaning_is_refused() -> None:
+    with pytest.raises(TypeError, match="meaning"):
         show.figure(plt.figure(), caption="A line")  # type: ignore[call-arg]
 
 
@@ -73,7 +74,7 @@ def test_the_same_figure_gives_the_same_bytes(shown: list[Any]) -> None:
         fig, axes = plt.subplots()
         axes.plot([1, 3, 2])
         show.figure(fig, "c", "a")
-    assert shown[0] == shown[1]
+    assert shown[0] == shown[2]
 
 
 def test_params_are_shown_leaf_by_leaf(project: Project, shown: list[Any]) -> None:

@@ -676,14 +676,14 @@ def describe_refusals(refused: pd.DataFrame) -> str:
 
 
 def describe_decisions(answers: pd.DataFrame, stated: dict[str, Any]) -> str:
-    """Return how often each action was chosen, in words; also the alt text of its figure."""
+    """Return how often each action was chosen, in words."""
     shares = ", ".join(f"{action} in {(answers['action'] == action).mean():.0%}" for action in stated["actions"])
     middle = answers["probability"].median()
     return f"Of {len(answers):,} answers the service chose {shares}; half of the probabilities are below {middle:.1%}."
 
 
 def describe_deciles(table: pd.DataFrame, stated: dict[str, Any]) -> str:
-    """Return where the payoff was furthest from what was expected, in words; also the alt text of its figure."""
+    """Return where the payoff was furthest from what was expected, in words."""
     gap = table["paid"] - table["expected"]
     worst = table.loc[gap.abs().idxmax()]
     expected, paid = (np.average(table[name], weights=table["rows"]) for name in ("expected", "paid"))

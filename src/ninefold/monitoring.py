@@ -181,7 +181,7 @@ def wait(frame: pd.DataFrame, volume: pd.DataFrame, params: Params, stated: dict
     ``at close`` of its own period, ``later``, ``never`` (the target is missing), or still ``open`` at the last close.
     """
     known = frame[stated["time"]] + pd.Timedelta(params.label_delay)
-    close = frame["period"].map(volume.set_index("period")["end"])
+    close = volume.set_index("period")["end"].reindex(frame["period"]).to_numpy()
     status = np.select(
         [known > volume["end"].max(), frame[stated["target"]].isna(), known > close],
         ["open", "never", "later"],
@@ -442,11 +442,11 @@ def verdict(judged: list[dict[str, Any]], decision: dict[str, Any]) -> str:
     """Return the bottom line."""
     if not judged:
         return NOTHING
-    first, last = judged[0]["period"], judged[-1]
-    span = first if len(judged) == 1 else f"{first} to {last['period']}"
+    last = judged[-1]
     names = _listed([alert["alert"] for alert in last["alerts"]]) or "nothing"
-    worth = f", while it still wins {_range(last['figures']['gain'])} per row" if last["figures"] else ""
-    return f"After {span}: {decision['decision']}. In {last['period']} {names} raised an alert{worth}."
+    gain = last["figures"].get("gain")
+    worth = f"; the model wins {_range(gain)} per row over the best policy without one" if gain else ""
+    return f"{decision['decision'].capitalize()}: at the close of {last['period']} alerts came from {names}{worth}."
 
 
 def plot_drift(drifts: pd.DataFrame, params: Params, most: int = 24) -> Figure:
@@ -469,8 +469,7 @@ def plot_drift(drifts: pd.DataFrame, params: Params, most: int = 24) -> Figure:
     axes.tick_params(length=0)
     axes.xaxis.tick_top()
     axes.grid(visible=False)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    axes.spines[:].set_visible(False)
     fig.colorbar(shades, ax=axes, label="population stability index", extend="max", shrink=0.6)
     return fig
 
@@ -741,7 +740,8 @@ def _outcome_alerts(now: dict[str, Any], held: dict[str, Any], rules: Rules) -> 
         ("ranking", auc["high"] < was["roc_auc"] - rules.ranking.limit, auc["value"],
          f"ROC AUC is {_range(auc)}, and was {was['roc_auc']:.3f} on the holdout."),
         ("brier", brier["low"] > was["brier"] + rules.brier.limit, brier["value"],
-         f"The Brier score is {_range(brier)}, and was {was['brier']:.3f} on the holdout."),
+         f"The Brier score is {_range(brier)}, and was {was['brier']:.3f} on the holdout; "
+         f"the skill is {skill(now)['value']:.3f}, and was {skill(held)['value']:.3f}."),
         ("calibration", abs(gap["value"]) > rules.calibration.limit and not gap["low"] <= 0 <= gap["high"], gap["value"],
          f"Predicted less observed share is {_range(gap)}."),
         ("gain", gain["low"] < rules.gain.limit, gain["value"],
@@ -766,9 +766,10 @@ def _period(times: pd.Series, calendar: pd.DataFrame) -> pd.Series:
 def _binned(bins: np.ndarray, values: np.ndarray, times: pd.Series, agreed: dict[str, Any]) -> pd.DataFrame:
     """Return the mean of `values` in each bin with its interval over resampled days: ``value``, ``low``, ``high``."""
 
-    def statistic(weight: np.ndarray) -> dict[int, float]:
+    def statistic(weight: np.ndarray) -> dict[str, float]:
         with np.errstate(invalid="ignore"):  # a bin may have no row on the days drawn
-            return dict(enumerate(np.bincount(bins, weight * values) / np.bincount(bins, weight)))
+            means = np.bincount(bins, weight * values) / np.bincount(bins, weight)
+        return {str(number): float(mean) for number, mean in enumerate(means)}
 
     found = agreed_metrics.intervals(statistic, times, agreed_metrics.Bootstrap(**agreed["bootstrap"]))
     return pd.DataFrame(found.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ def predict(source: Path, target: Path, bundle: Bundle, chunk: int = CHUNK) -> d
         raise DataError(f"{target}: is the input; give another OUT")
     done: dict[str, Any] = {"rows": 0, "looked_up": [], "unseen": {}}
     with _whole(target) as temporary, write(temporary) as put, _progress(source) as advance:
-        for table, share in read(source, chunk):
+        for table, share in _readable(source, read(source, chunk)):
             done["looked_up"] = check_columns(table.column_names, bundle, source)
             scored, unseen = score(table, bundle, source, done["rows"])
             put(scored)
@@ -121,32 +122,29 @@ def typed(column: pa.ChunkedArray, field: dict[str, Any], source: Path, first: i
     DataError
         Naming row and column, if a value is of another type, not finite, or a missing key.
     """
-    kind, text = field["type"], _is_text(column.type)
+    kind = "number" if field["type"] == "number" else "text"
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if kind == "number" and text:  # a CSV file's
-        plain = column.to_pandas().str.strip()
-        values = pd.to_numeric(plain.where(~plain.isin(NO_NUMBER)), errors="coerce").astype("float64")
-        wrong = values.isna() & plain.notna() & ~plain.isin(NO_NUMBER)
+    if kind == "number" and _is_text(column.type):
+        values, wrong = _parse(column.to_pandas())
     elif kind == "number" and _is_number(column.type):
         values = column.cast(pa.float64(), safe=False).to_pandas()
-        wrong = pd.Series(False, index=values.index)
-    elif kind == "string" and (text or pa.types.is_integer(column.type)):
+        wrong = values.abs() > LARGEST
+    elif kind == "text" and (
+        _is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)
+    ):
         values = column.cast(pa.string()).to_pandas().astype("str")
         values = values.where(values != "")
         wrong = pd.Series(False, index=values.index)
     else:
-        raise DataError(f"{source}: column {field['name']!r} is {column.type}, expected {kind}s")
-    if kind == "number":
-        wrong |= values.abs() > LARGEST
+        raise DataError(f"{source}: column {field['name']!r} is {column.type}, expected {kind}")
     if field["required"]:
         wrong |= values.isna()
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        expected = f"a finite {kind}" if kind == "number" else f"a {kind}, by which history is looked up"
-        raise DataError(
-            f"{source}: row {first + row}, column {field['name']!r}: found {column[row].as_py()!r}, expected {expected}"
-        )
+        found = f"row {first + row} (of the data, from 0), column {field['name']!r}: found {column[row].as_py()!r}"
+        needed = ", by which history is looked up" if field["required"] else ""
+        raise DataError(f"{source}: {found}, expected {'a finite number' if kind == 'number' else 'text'}{needed}")
     return values
 
 
@@ -179,11 +177,23 @@ def _read_parquet(source: Path, chunk: int) -> Chunks:
 
 def _read_csv(source: Path, chunk: int) -> Chunks:
     # All text, so that what is no feature is written as it was read.
-    with source.open("rb") as stream:
-        total = max(source.stat().st_size, 1)
-        with pd.read_csv(stream, dtype="str", keep_default_na=False, chunksize=chunk, encoding="utf-8-sig") as reader:
-            for frame in reader:
-                yield pa.Table.from_pandas(frame, preserve_index=False), stream.tell() / total
+    with source.open(encoding="utf-8-sig", newline="") as stream:
+        header = next(csv.reader(stream), None)
+    if not header:
+        raise DataError(f"{source}: is empty, expected a header with the names of the columns")
+    options: dict[str, Any] = {"dtype": "str", "keep_default_na": False, "chunksize": chunk, "encoding": "utf-8-sig"}
+    with source.open("rb") as raw, pd.read_csv(raw, header=0, names=header, **options) as reader:
+        for frame in reader:
+            if not isinstance(frame.index, pd.RangeIndex):
+                raise DataError(f"{source}: rows have more values than the header has names ({len(header)})")
+            yield pa.Table.from_pandas(frame, preserve_index=False), raw.tell() / source.stat().st_size
+
+
+def _readable(source: Path, chunks: Chunks) -> Chunks:
+    try:
+        yield from chunks
+    except (OSError, ValueError) as error:  # those of pandas and pyarrow derive from these
+        raise DataError(f"{source}: not readable as {source.suffix}: {str(error).strip()}") from None
 
 
 @contextmanager
@@ -226,10 +236,10 @@ def _writer(target: Path) -> Any:
     return _by_suffix(target, "OUT", _write_csv, _write_parquet)
 
 
-def _by_suffix(place: Path, which: str, csv: Any, parquet: Any) -> Any:
+def _by_suffix(place: Path, which: str, text: Any, parquet: Any) -> Any:
     if place.suffix.lower() not in SUFFIXES:
         raise DataError(f"{place}: {which} ends in {place.suffix or 'nothing'!r}, expected {' or '.join(SUFFIXES)}")
-    return csv if place.suffix.lower() == ".csv" else parquet
+    return text if place.suffix.lower() == ".csv" else parquet
 
 
 @contextmanager
@@ -250,6 +260,14 @@ def _progress(source: Path) -> Iterator[Callable[[float], None]]:
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(f"scoring {source.name}", total=1.0)
         yield lambda share: bar.update(task, completed=share)
+
+
+def _parse(texts: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Return texts as float64, and which of them are neither a finite number nor a way to say missing."""
+    plain = texts.str.strip()
+    plain = plain.where(~plain.isin(NO_NUMBER))
+    values = pd.to_numeric(plain, errors="coerce").astype("float64")
+    return values, (values.isna() & plain.notna()) | (values.abs() > LARGEST)
 
 
 def _is_text(kind: pa.DataType) -> bool:

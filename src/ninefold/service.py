@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from ninefold import deployment
@@ -30,6 +30,15 @@ V2_TYPES = ("BOOL", "INT8", "INT16", "INT32", "INT64", "FP32", "FP64", "BYTES")
 Scope: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 Send: TypeAlias = Callable[..., Awaitable[None]]
+
+
+def _characters(text: str) -> str:
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("whole characters; this holds half a surrogate pair")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_characters)]
 
 
 class Prediction(BaseModel):
@@ -71,7 +80,7 @@ class Refusal(BaseModel):
 class Tensor(BaseModel):
     """One column of the Open Inference Protocol."""
 
-    name: str
+    name: Text
     shape: list[int]
     datatype: Literal[V2_TYPES]  # type: ignore[valid-type]
     data: list[Any]
@@ -80,7 +89,7 @@ class Tensor(BaseModel):
 class Inference(BaseModel):
     """A request of the Open Inference Protocol: a column per field."""
 
-    id: str | None = None
+    id: Text | None = None
     inputs: Annotated[list[Tensor], Field(min_length=1)]
     outputs: list[dict[str, Any]] | None = None
 
@@ -114,7 +123,7 @@ def request_model(bundle: deployment.Bundle) -> type[BaseModel]:
     """
     number, types = Annotated[float, Field(ge=-LARGEST, le=LARGEST)], {}
     for index, field in enumerate(bundle.signature):
-        kind: Any = {"number": number, "string": str, "any": str | int | float}[field["type"]]
+        kind: Any = {"number": number, "string": Text, "any": Text | int | float}[field["type"]]
         about = Field(alias=field["name"], description=_describe_field(field))
         # Names of ours: a field of the data may be called like a method of pydantic's.
         types[f"field_{index}"] = Annotated[kind, about] if field["required"] else (Annotated[kind | None, about], None)
@@ -122,7 +131,7 @@ def request_model(bundle: deployment.Bundle) -> type[BaseModel]:
     row = create_model("Row", __config__=strict, **types)  # type: ignore[call-overload]
     most = bundle.described["limits"]["max_rows"]
     example = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"rows": [bundle.described["example"]]}]})
-    rows: Any = Annotated[list[row], Field(min_length=1, max_length=most)]  # type: ignore[valid-type]
+    rows: Any = Annotated[list[row], Field(min_length=1, max_length=most)]
     return create_model("Rows", __config__=example, rows=(rows, ...))
 
 
@@ -333,8 +342,11 @@ def _refuse_fields(bundle: deployment.Bundle) -> Callable[[Request, Any], Respon
 
 
 def _refuse(_: Request, error: Any) -> Response:
-    addresses = "expected POST /predict, or GET /health, /ready, /openapi.json, /v2"
-    return _json(error.status_code, addresses if error.detail == "Not Found" else str(error.detail))
+    clearer = {
+        "Not Found": "no such address; expected POST /predict, or GET /health, /ready, /openapi.json, /v2",
+        "There was an error parsing the body": "body: not JSON: not UTF-8, nested too deeply, or with too long a number",
+    }
+    return _json(error.status_code, clearer.get(error.detail, str(error.detail)))
 
 
 def _explain(detail: dict[str, Any], fields: list[str]) -> dict[str, Any]:
@@ -349,24 +361,27 @@ def _explain(detail: dict[str, Any], fields: list[str]) -> dict[str, Any]:
 
 
 def _what(detail: dict[str, Any], field: str | None, fields: list[str]) -> str:
-    kind, context = detail["type"], detail.get("ctx", {})
-    if kind == "json_invalid":
-        return f"not JSON: {context.get('error', detail['msg'])}, at character {detail['loc'][-1]}"
-    if kind == "extra_forbidden":
-        near = difflib.get_close_matches(field or str(detail["loc"][-1]), fields if field else ["rows"], n=1)
-        return (
-            f"unknown field; did you mean {near[0]!r}?"
-            if near
-            else f"unknown field; expected {', '.join(fields if field else ['rows'])}"
-        )
-    if kind == "missing":
-        return "missing; it is needed to look up history" if field else "missing"
-    if kind == "too_long":
-        return f"too many, expected at most {context['max_length']:,}; send several requests, or use `ninefold predict`"
-    if kind == "too_short":
-        return f"none, expected at least {context['min_length']}"
-    expected = "an object" if "dictionary" in detail["msg"] else detail["msg"].removeprefix("Input should be ")
-    return f"found {_brief(detail['input'])}, expected {expected}"
+    context, value, message = detail.get("ctx", {}), detail["input"], detail["msg"]
+    whole = {
+        "json_invalid": f"not JSON: {context.get('error', message)}, at character {detail['loc'][-1]}",
+        "missing": "missing; it is needed to look up history" if field else "missing",
+        "extra_forbidden": f"unknown field; {_closest(str(detail['loc'][-1]), fields if field else ['rows'])}",
+        "too_short": f"none, expected at least {context.get('min_length')}",
+        "too_long": f"too many, expected at most {context.get('max_length', 0):,}; send several requests, or use "
+        "`ninefold predict`",
+    }
+    bound = f"a number from {-LARGEST:g} to {LARGEST:g}"
+    expected = {"less_than_equal": bound, "greater_than_equal": bound}.get(
+        detail["type"], message.removeprefix("Input should be ").removeprefix("Value error, ")
+    )
+    if "dictionary" in expected:
+        expected = "an object" + (", sent with Content-Type: application/json" if isinstance(value, bytes) else "")
+    return whole.get(detail["type"], f"found {_brief(value)}, expected {expected}")
+
+
+def _closest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"expected {', '.join(known)}"
 
 
 def _brief(value: Any) -> str:

@@ -55,7 +55,8 @@ def table(
     """
     if len(frame) > limit:
         caption = f"{caption} (first {limit:,} of {len(frame):,} rows)"
-    formats = {**{str(name): _even(frame[name]) for name in frame}, **(formats or {})}
+    even = {str(name): form for name in frame if (form := _even(frame[name]))}
+    formats = {**even, **(formats or {})}
     head = "".join(f'<th scope="col"{_class(frame[name])}>{html.escape(str(name))}</th>' for name in frame)
     body = []
     for row in frame.head(limit).itertuples(index=False, name=None):
@@ -71,10 +72,11 @@ def table(
     )
 
 
-def figure(drawing: Any, caption: str, alt: str) -> None:
-    """Show a matplotlib figure (or a seaborn grid) with its caption and a text for those who cannot see it.
+def figure(drawing: Any, caption: str, meaning: str) -> None:
+    """Show a matplotlib figure (or a seaborn grid) with its caption, and the computed sentence that says what it means.
 
-    The picture is a PNG at twice the screen's density; the same figure gives the same bytes.
+    The sentence is also the picture's alternative for those who cannot see it. The picture is a PNG at twice the
+    screen's density; the same figure gives the same bytes.
     """
     import matplotlib.pyplot as plt
 
@@ -83,11 +85,13 @@ def figure(drawing: Any, caption: str, alt: str) -> None:
     drawing.savefig(stream, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None})
     plt.close(drawing)
     picture = base64.b64encode(stream.getvalue()).decode()
+    alternative = html.escape(meaning.replace("*", "").replace("`", ""))
     _display(
-        f'<figure class="nf-figure"><img src="data:image/png;base64,{picture}" alt="{html.escape(alt)}" '
+        f'<figure class="nf-figure"><img src="data:image/png;base64,{picture}" alt="{alternative}" '
         f'style="max-width:100%"><figcaption>{html.escape(caption)}</figcaption></figure>',
         f"[figure] {caption}",
     )
+    say(meaning)
 
 
 def say(sentence: str) -> None:

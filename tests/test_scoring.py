@@ -1,0 +1,223 @@
+"""Batch scoring: the same answers as the service, rows as they were, and OUT whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import Project
+from fastapi.testclient import TestClient
+from test_deployment import lay_out, pack
+from typer.testing import CliRunner
+
+from ninefold import cli, deployment, scoring, service
+from ninefold.core.errors import DataError
+
+
+@pytest.fixture
+def parts(project: Project) -> dict[str, pd.DataFrame]:
+    return lay_out()
+
+
+@pytest.fixture
+def holdout(parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    return parts["holdout"].assign(note='007, x"y', count=pd.array([1, None] * 40, dtype="Int64"))
+
+
+@pytest.fixture
+def bundle(parts: dict[str, pd.DataFrame]) -> deployment.Bundle:
+    return pack(parts)
+
+
+def write(rows: pd.DataFrame, place: Path) -> Path:
+    rows.to_csv(place, index=False) if place.suffix == ".csv" else rows.to_parquet(place, index=False)
+    return place
+
+
+def read(place: Path) -> pd.DataFrame:
+    return pd.read_csv(place, float_precision="round_trip") if place.suffix == ".csv" else pd.read_parquet(place)
+
+
+@pytest.mark.parametrize("into", [".csv", ".parquet"])
+@pytest.mark.parametrize("out_of", [".csv", ".parquet"])
+def test_every_kind_of_file_gives_the_answers_of_the_service(
+    bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path, out_of: str, into: str
+) -> None:
+    target = tmp_path / f"out{into}"
+    done = scoring.predict(write(holdout, tmp_path / f"in{out_of}"), target, bundle, chunk=10)
+    rows = deployment.as_rows(holdout, bundle.features)
+    served = TestClient(service.create_app(bundle)).post("/predict", json={"rows": rows}).json()["predictions"]
+    scored = read(target)
+    assert done["rows"] == len(holdout)
+    for name in scoring.ADDED:
+        assert scored[name].tolist() == [each[name] for each in served]
+
+
+def test_absent_history_is_looked_up_as_the_service_does(
+    bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path
+) -> None:
+    short = holdout.drop(columns="rate_by_customer_7d")
+    done = scoring.predict(write(short, tmp_path / "in.parquet"), tmp_path / "out.parquet", bundle)
+    rows = deployment.as_rows(short, ["amount", "items", "customer", "channel"])
+    assert done["looked_up"] == ["rate_by_customer_7d"]
+    assert np.array_equal(read(tmp_path / "out.parquet")["probability"], bundle.probability(bundle.complete(rows)))
+    assert "rate_by_customer_7d" not in read(tmp_path / "out.parquet")
+
+
+def test_parquet_passes_through_with_its_types(
+    bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path
+) -> None:
+    source = write(holdout, tmp_path / "in.parquet")
+    scoring.predict(source, tmp_path / "out.parquet", bundle)
+    assert pq.read_table(tmp_path / "out.parquet").select(list(holdout)).equals(pq.read_table(source))
+
+
+def test_csv_passes_through_letter_by_letter(bundle: deployment.Bundle, tmp_path: Path) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text('code,customer,channel,amount,items,x\n007,ann,,1.50,2,NA\n"a, ""b""",zé,web, NaN ,3,\n', "utf-8")
+    scoring.predict(source, target, bundle)
+    lines = target.read_text("utf-8").splitlines()
+    assert lines[0] == "code,customer,channel,amount,items,x,probability,action,expected_payoff"
+    assert lines[1].startswith("007,ann,,1.50,2,NA,0.")
+    assert lines[2].startswith('"a, ""b""",zé,web, NaN ,3,,0.')
+
+
+def test_whole_numbers_stay_whole_on_the_way_to_csv(
+    bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path
+) -> None:
+    scoring.predict(write(holdout, tmp_path / "in.parquet"), tmp_path / "out.csv", bundle)
+    assert pd.read_csv(tmp_path / "out.csv", dtype="str", keep_default_na=False)["count"].tolist()[:2] == ["1", ""]
+
+
+def test_chunks_do_not_change_the_file(bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
+    source = write(holdout, tmp_path / "in.csv")
+    for chunk in (7, 1000):
+        scoring.predict(source, tmp_path / f"{chunk}.csv", bundle, chunk)
+    assert (tmp_path / "7.csv").read_bytes() == (tmp_path / "1000.csv").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_no_rows_in_no_rows_out(bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path, suffix: str) -> None:
+    target = tmp_path / f"out{suffix}"
+    assert scoring.predict(write(holdout.head(0), tmp_path / f"in{suffix}"), target, bundle)["rows"] == 0
+    assert list(read(target)) == [*holdout, *scoring.ADDED]
+
+
+def test_missing_columns_are_named(bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
+    source = write(holdout.drop(columns=["amount", "customer"]), tmp_path / "in.csv")
+    with pytest.raises(DataError, match=r"in\.csv: lacks amount, customer, which the model needs; found id"):
+        scoring.predict(source, tmp_path / "out.csv", bundle)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("amount", np.inf, "row 25 .*, column 'amount': found .*inf.*, expected a finite number"),
+        ("customer", None, "row 25 .*, column 'customer': found .*, expected text, by which history is looked up"),
+    ],
+)
+def test_a_wrong_value_is_named_and_earlier_results_stay(
+    bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path, suffix: str, column: str, value: Any, says: str
+) -> None:
+    target = tmp_path / f"out{suffix}"
+    target.write_text("of yesterday")
+    holdout.loc[25, column] = value
+    with pytest.raises(DataError, match=says):
+        scoring.predict(write(holdout, tmp_path / f"in{suffix}"), target, bundle, chunk=10)
+    assert target.read_text() == "of yesterday"
+    assert not list(tmp_path.glob(".*tmp"))
+
+
+def test_text_for_a_number_is_named(bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
+    texts = holdout.astype({"amount": "object"})
+    texts.loc[3, "amount"] = "dear"
+    with pytest.raises(DataError, match=r"row 3 .*, column 'amount': found 'dear', expected a finite number"):
+        scoring.predict(write(texts, tmp_path / "in.csv"), tmp_path / "out.csv", bundle)
+    times = holdout.assign(amount=holdout["placed"])
+    with pytest.raises(DataError, match="column 'amount' is timestamp"):
+        scoring.predict(write(times, tmp_path / "in.parquet"), tmp_path / "out.csv", bundle)
+
+
+def test_categories_and_whole_numbers_may_come_in_other_types(
+    bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path
+) -> None:
+    other = holdout.assign(customer=holdout["customer"].astype("category"), items=holdout["items"].astype("int8"))
+    scoring.predict(write(other, tmp_path / "in.parquet"), tmp_path / "out.parquet", bundle)
+    assert np.array_equal(read(tmp_path / "out.parquet")["probability"], bundle.probability(holdout))
+
+
+def test_unseen_categories_are_counted(bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
+    holdout.loc[[3, 30], "customer"] = "zed"
+    done = scoring.predict(write(holdout, tmp_path / "in.csv"), tmp_path / "out.csv", bundle, chunk=10)
+    assert done["unseen"] == {"customer": 2}
+    assert "2 rows with a customer not seen in training" in scoring.describe(done, tmp_path / "out.csv", bundle)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("in.csv", b"", "is empty"),
+        ("in.csv", b"a,b\n\xff,1\n", "not readable as .csv"),
+        ("in.csv", b"a,b\n1,2,3\n", "more values than the header"),
+        ("in.csv", b"a,a\n1,2\n", "not readable as .csv: Duplicate names"),
+        ("in.parquet", b"hello", "not readable as .parquet"),
+        ("in.xlsx", b"", "IN ends in '.xlsx', expected .csv or .parquet"),
+    ],
+)
+def test_an_unreadable_file_is_refused(
+    bundle: deployment.Bundle, tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=says):
+        scoring.predict(tmp_path / name, tmp_path / "out.csv", bundle)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_what_would_be_overwritten_is_refused(bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
+    source = write(holdout, tmp_path / "in.csv")
+    before = source.read_bytes()
+    with pytest.raises(DataError, match="is the input"):
+        scoring.predict(source, tmp_path / "." / "in.csv", bundle)
+    with pytest.raises(DataError, match="already has action"):
+        scoring.predict(write(holdout.assign(action=1), tmp_path / "had.csv"), tmp_path / "out.csv", bundle)
+    with pytest.raises(DataError, match="is a folder"):
+        scoring.predict(source, tmp_path, bundle)
+    with pytest.raises(DataError, match=r"OUT ends in '\.txt'"):
+        scoring.predict(source, tmp_path / "out.txt", bundle)
+    with pytest.raises(DataError, match="not found"):
+        scoring.predict(tmp_path / "none.csv", tmp_path / "out.csv", bundle)
+    assert source.read_bytes() == before
+
+
+def test_through_a_file_is_what_predict_answers(bundle: deployment.Bundle, holdout: pd.DataFrame) -> None:
+    for suffix in scoring.SUFFIXES:
+        assert np.array_equal(scoring.through_file(holdout, suffix, bundle)["probability"], bundle.probability(holdout))
+
+
+def test_dictionary_encoded_numbers_are_decoded() -> None:
+    column = pa.chunked_array([pa.array([1.5, None, 1.5]).dictionary_encode()])
+    field = {"name": "amount", "type": "number", "required": False}
+    assert scoring.typed(column, field, Path("in.parquet"), 0).tolist()[::2] == [1.5, 1.5]
+
+
+def test_the_command_says_what_it_did_and_what_it_refused(
+    bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path
+) -> None:
+    write(holdout, tmp_path / "in.csv")
+    done = CliRunner().invoke(cli.app, ["predict", "in.csv", "out.csv"])
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith(f"scored {len(holdout)} rows with returns {bundle.version}")
+    again = CliRunner().invoke(cli.app, ["predict", "out.csv", "out2.csv"])
+    assert again.exit_code == 1
+    assert "error: out.csv: already has probability" in again.output
+    (bundle.place / "bundle.json").write_text(json.dumps({}))
+    changed = CliRunner().invoke(cli.app, ["predict", "in.csv", "out.csv"])
+    assert changed.exit_code == 1
+    assert "changed: bundle.json" in changed.output
