@@ -4,6 +4,9 @@ VENV := .venv
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
+# In containers one is root, which Jupyter refuses unless told.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint lab serve bench lock clean
 
@@ -36,7 +39,7 @@ lint: $(READY)
 	@mypy
 
 lab: $(READY) ## open JupyterLab on the notebooks
-	@jupyter lab --ServerApp.root_dir=$(CURDIR) --LabApp.default_url=/lab/tree/notebooks
+	@jupyter lab --ServerApp.root_dir=$(CURDIR) --LabApp.default_url=/lab/tree/notebooks $(AS_ROOT) $(LAB)
 
 serve: $(READY) ## serve the model at http://127.0.0.1:8000
 	@ninefold serve

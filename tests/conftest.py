@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import yaml
@@ -133,3 +134,10 @@ def orders() -> pd.DataFrame:
             "returned": ["0", "1", "", "0", "1", "0"],
         }
     )
+
+
+@pytest.fixture(autouse=True)
+def _close_figures() -> Iterator[None]:
+    """Leave no open figure behind."""
+    yield
+    plt.close("all")

@@ -120,9 +120,10 @@ def test_many_runs_end_in_the_same_bytes_as_one(project: Project, run: Run) -> N
     pd.testing.assert_frame_equal(collection.tables(once), collection.tables(many))
 
 
-def test_how_many_partitions_were_new_goes_to_the_log_only(project: Project, run: Run, capsys) -> None:
+def test_how_many_partitions_were_new_is_noted_and_not_printed(project: Project, run: Run, capsys: Any) -> None:
     run()
-    assert capsys.readouterr().err == "collected 3 partitions, kept 0\n"
+    assert (project.folder / "reports/timings/02_collection.txt").read_text() == "collected 3 partitions, kept 0\n"
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_changed_partition_is_refused_and_nothing_is_overwritten(project: Project, run: Run, orders: Any) -> None:

@@ -276,10 +276,11 @@ def test_the_gate_fails_on_each_broken_promise(parts: dict[str, pd.DataFrame], b
     assert "not ready" in deployment.verdict(bundle, good, refused, False, PARAMS)
 
 
-def test_times_go_to_their_own_files_and_to_stderr_alone(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_times_go_to_their_own_files_alone(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     table = deployment.latencies({"one row": np.array([0.1, 0.2]), "500 rows": np.array([0.3])})
     deployment.save_latencies(table)
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr() == ("", "")
+    assert "500 rows" in (project.folder / "reports/timings/08_deployment.txt").read_text()
     assert json.loads((project.folder / "reports/timings/08_latency.json").read_text())[0]["p50"] == 150
     assert deployment.in_budget(table, PARAMS)
     assert not deployment.in_budget(table.assign(p95=251.0), PARAMS)

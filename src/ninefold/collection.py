@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -127,7 +126,7 @@ def missing(wanted: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
 def collect(params: Params, new: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
     """Write the new partitions beside the kept ones, and the manifest of all; return the manifest as a table.
 
-    How many were new goes to the log (stderr) only: the result is the same however many runs it took.
+    How many were new is noted beside the reports only: the result is the same however many runs it took.
 
     Parameters
     ----------
@@ -164,7 +163,7 @@ def collect(params: Params, new: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFra
         rows.append((part.table, part.period, _iso(part.start), _iso(part.end), count, io.sha256(file)))
     manifest = pd.DataFrame(rows, columns=["table", "period", "start", "end", "rows", "sha256"])
     io.write_json({"partitions": manifest.to_dict("records")}, folder / "manifest.json")
-    print(f"collected {len(new)} partitions, kept {len(wanted) - len(new)}", file=sys.stderr)
+    io.note("collection", f"collected {len(new)} partitions, kept {len(wanted) - len(new)}")
     return manifest
 
 

@@ -31,6 +31,7 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 import ninefold
 from ninefold import features, problem, training
+from ninefold import metrics as agreed_metrics
 from ninefold.core import gate, io, model_file, plots
 from ninefold.core.errors import DataError
 from ninefold.core.params import Section
@@ -42,7 +43,7 @@ POLICY = ("actions", "payoffs", "payoff_unit", "break_even")
 TOLERANCE = 1e-9
 LISTED = 50
 ROWS_A_THREAD = 2000
-LATENCY = "reports/timings/08_latency"
+LATENCY = "reports/timings/08_latency.json"
 PURPOSE = {
     "model.skops": "the fitted pipeline; plain data, no code",
     "bundle.json": "signature, policy, problem, holdout scores, lineage",
@@ -292,7 +293,10 @@ def model_card(described: dict[str, Any]) -> str:
             ("judged on", "holdout"),
         )
     ]
-    scored = [f"{name.replace('_', ' ')}: {_range(figure)}" for name, figure in described["holdout"].items()]
+    scored = [
+        f"{name.replace('_', ' ')}: {agreed_metrics.with_interval(figure)}"
+        for name, figure in described["holdout"].items()
+    ]
     paid = [
         f"{action}: {pay['positive']:g} if it happens, {pay['negative']:g} if not"
         for action, pay in stated["payoffs"].items()
@@ -548,14 +552,9 @@ def latencies(seconds: Mapping[str, np.ndarray]) -> pd.DataFrame:
 
 
 def save_latencies(table: pd.DataFrame) -> None:
-    """Write the times to ``reports/timings/08_latency.json`` and ``.md``, and to stderr: no two runs have the same."""
-    lines = ["| request | count | p50 ms | p95 ms | p99 ms |", "|---|---:|---:|---:|---:|"]
-    lines += [
-        f"| {r.request} | {r.count} | {r.p50:.1f} | {r.p95:.1f} | {r.p99:.1f} |" for r in table.itertuples(index=False)
-    ]
-    io.write_json(table.round(3).to_dict("records"), io.path(f"{LATENCY}.json"))
-    io.write_text("\n".join(lines) + "\n", io.path(f"{LATENCY}.md"))
-    print("\n".join(lines), file=sys.stderr)
+    """Write the times to ``reports/timings/08_latency.json``, and note them: no two runs have the same."""
+    io.write_json(table.round(3).to_dict("records"), io.path(LATENCY))
+    io.note("deployment", "latency in milliseconds\n" + table.round(1).to_string(index=False))
 
 
 def in_budget(table: pd.DataFrame, params: Params) -> bool:
@@ -699,7 +698,7 @@ def describe_latency(within: bool, params: Params) -> str:
     return (
         f"95 of 100 single-row requests have to be answered within {params.latency_budget_ms:g} ms: "
         f"**{'they were' if within else 'they were not'}**. The times of the last run on this machine are in "
-        f"`{LATENCY}.md`; they are kept out of this report, so that equal runs give equal reports."
+        f"`{LATENCY}`; they are kept out of this report, so that equal runs give equal reports."
     )
 
 
@@ -798,7 +797,3 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
-
-
-def _range(figure: dict[str, float]) -> str:
-    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"

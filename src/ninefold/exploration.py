@@ -270,7 +270,6 @@ def strongest(scores: pd.DataFrame) -> pd.Series:
 
 
 def findings(
-    *,
     whole: dict[str, float],
     weeks: pd.DataFrame,
     ranked: pd.DataFrame,

@@ -133,6 +133,14 @@ def intervals(
     return {name: {"value": value[name], "low": low[name], "high": high[name]} for name in value}
 
 
+def with_interval(figure: dict[str, float] | None) -> str:
+    """Return a figure as text: ``0.738 (0.702 to 0.770)``; without an interval the value alone, without a figure a dash."""
+    if not figure:
+        return "–"
+    interval = f" ({figure['low']:.3f} to {figure['high']:.3f})" if "low" in figure else ""
+    return f"{figure['value']:.3f}{interval}"
+
+
 def policy_payoffs(target: np.ndarray, stated: dict[str, Any]) -> pd.DataFrame:
     """Return, per row, what each policy without a model pays, and what perfect foresight would: a column each."""
     payoffs = stated["payoffs"]

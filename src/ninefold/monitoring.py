@@ -362,14 +362,18 @@ def decide(record: dict[str, Any], params: Params) -> dict[str, Any]:
     if gain and gain["high"] < rules.roll_back:
         return {
             "decision": "roll back",
-            "reasons": [f"The gain over the best policy without a model is {_range(gain)}."],
+            "reasons": [f"The gain over the best policy without a model is {agreed_metrics.with_interval(gain)}."],
         }
     reasons = high if len(high) >= rules.retrain_high else []
     if drifted >= rules.retrain_drifted:
         reasons = [*reasons, f"{moved}, which is at least {rules.retrain_drifted:.0%}."]
     if reasons:
         return {"decision": "retrain", "reasons": reasons}
-    worth = f"the gain over the best policy without a model is {_range(gain)}" if gain else "no outcomes are known yet"
+    worth = (
+        f"the gain over the best policy without a model is {agreed_metrics.with_interval(gain)}"
+        if gain
+        else "no outcomes are known yet"
+    )
     return {"decision": "keep", "reasons": [f"{len(high)} alerts of severity high; {moved}; {worth}."]}
 
 
@@ -445,7 +449,11 @@ def verdict(judged: list[dict[str, Any]], decision: dict[str, Any]) -> str:
     last = judged[-1]
     names = _listed([alert["alert"] for alert in last["alerts"]]) or "nothing"
     gain = last["figures"].get("gain")
-    worth = f"; the model wins {_range(gain)} per row over the best policy without one" if gain else ""
+    worth = (
+        f"; the model wins {agreed_metrics.with_interval(gain)} per row over the best policy without one"
+        if gain
+        else ""
+    )
     return f"{decision['decision'].capitalize()}: at the close of {last['period']} alerts came from {names}{worth}."
 
 
@@ -572,7 +580,10 @@ def scorecard(judged: list[dict[str, Any]], promise: dict[str, Any]) -> pd.DataF
     held = {**promise["figures"], "skill": skill(promise["figures"])}
     rows = [(HOLDOUT, held), *((record["period"], record["figures"]) for record in judged)]
     return pd.DataFrame(
-        [{"period": period, **{name: _range(figures.get(name)) for name in names}} for period, figures in rows]
+        [
+            {"period": period, **{name: agreed_metrics.with_interval(figures.get(name)) for name in names}}
+            for period, figures in rows
+        ]
     )
 
 
@@ -646,8 +657,8 @@ def describe_performance(judged: list[dict[str, Any]], promise: dict[str, Any]) 
     brier = max(shown, key=lambda record: record["figures"]["brier"]["value"])
     figures = brier["figures"]
     return (
-        f"ROC AUC was {promise['figures']['roc_auc']['value']:.3f} on the holdout; its lowest since is {_range(auc[low])}, "
-        f"in {low}. The Brier score is worst in {brier['period']}, {_range(figures['brier'])}, where "
+        f"ROC AUC was {promise['figures']['roc_auc']['value']:.3f} on the holdout; its lowest since is {agreed_metrics.with_interval(auc[low])}, "
+        f"in {low}. The Brier score is worst in {brier['period']}, {agreed_metrics.with_interval(figures['brier'])}, where "
         f"{figures['observed']['value']:.0%} were events: a mixed outcome is harder to foresee. Against a forecast of the period's own share "
         f"the skill is {figures['skill']['value']:.3f} there, {skill(promise['figures'])['value']:.3f} on the holdout."
     )
@@ -736,16 +747,16 @@ def _outcome_alerts(now: dict[str, Any], held: dict[str, Any], rules: Rules) -> 
     moved = share["value"] - was["observed"]
     tests = [
         ("share", abs(moved) > rules.share.limit and not share["low"] <= was["observed"] <= share["high"], moved,
-         f"The share of events is {_range(share)}, and was {was['observed']:.3f} on the holdout."),
+         f"The share of events is {agreed_metrics.with_interval(share)}, and was {was['observed']:.3f} on the holdout."),
         ("ranking", auc["high"] < was["roc_auc"] - rules.ranking.limit, auc["value"],
-         f"ROC AUC is {_range(auc)}, and was {was['roc_auc']:.3f} on the holdout."),
+         f"ROC AUC is {agreed_metrics.with_interval(auc)}, and was {was['roc_auc']:.3f} on the holdout."),
         ("brier", brier["low"] > was["brier"] + rules.brier.limit, brier["value"],
-         f"The Brier score is {_range(brier)}, and was {was['brier']:.3f} on the holdout; "
+         f"The Brier score is {agreed_metrics.with_interval(brier)}, and was {was['brier']:.3f} on the holdout; "
          f"the skill is {skill(now)['value']:.3f}, and was {skill(held)['value']:.3f}."),
         ("calibration", abs(gap["value"]) > rules.calibration.limit and not gap["low"] <= 0 <= gap["high"], gap["value"],
-         f"Predicted less observed share is {_range(gap)}."),
+         f"Predicted less observed share is {agreed_metrics.with_interval(gap)}."),
         ("gain", gain["low"] < rules.gain.limit, gain["value"],
-         f"The gain over the best policy without a model is {_range(gain)}: it is not sure to be one."),
+         f"The gain over the best policy without a model is {agreed_metrics.with_interval(gain)}: it is not sure to be one."),
     ]  # fmt: skip
     return [_alert(name, getattr(rules, name), value, text) for name, alerting, value, text in tests if alerting]
 
@@ -791,13 +802,6 @@ def _blank(question: str) -> Figure:
     axes.text(0.5, 0.5, "nothing to monitor yet", ha="center", va="center", color=plots.GREY)
     axes.set_axis_off()
     return fig
-
-
-def _range(figure: dict[str, float] | None) -> str:
-    if not figure:
-        return "–"
-    interval = f" ({figure['low']:.3f} to {figure['high']:.3f})" if "low" in figure else ""
-    return f"{figure['value']:.3f}{interval}"
 
 
 def _listed(words: list[str]) -> str:

@@ -104,6 +104,8 @@ def execute(slug: str, overrides: dict[str, Any] | None = None) -> None:
     read(source)  # refuses a missing or damaged notebook before a kernel starts
     params = load(slug, overrides).model_dump(mode="json")
     clear_failures(name)
+    note = io.path(f"reports/timings/{name}.txt")
+    note.unlink(missing_ok=True)
     partial = io.path(f"reports/.{name}.partial.ipynb")
     started = time.perf_counter()
     _announce(f"stage {STAGES.index(slug) + 1} of {len(STAGES)}, {slug}: running {edited.name}")
@@ -117,6 +119,8 @@ def execute(slug: str, overrides: dict[str, Any] | None = None) -> None:
         raise StageFailed(f"{name}: {failure}")
     _write(executed, io.path(f"reports/notebooks/{name}.ipynb"))
     _announce(f"stage {STAGES.index(slug) + 1} of {len(STAGES)}, {slug}: gate passed, {seconds:.0f} s")
+    if note.exists():
+        _announce(note.read_text(encoding="utf-8").rstrip())
 
 
 def clear_failures(name: str = "*") -> None:

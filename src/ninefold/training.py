@@ -453,7 +453,7 @@ def describe_results(results: dict[str, dict[str, float]], stated: dict[str, Any
     seen, said = results["observed"]["value"], results["predicted"]["value"]
     direction = "over" if said > seen else "under"
     return (
-        f"ROC AUC is **{_range(results['roc_auc'])}**. The model says {said:.1%} on average and {seen:.1%} happened: on the "
+        f"ROC AUC is **{agreed_metrics.with_interval(results['roc_auc'])}**. The model says {said:.1%} on average and {seen:.1%} happened: on the "
         f"holdout it {direction}states the probability by {100 * abs(said - seen):.1f} points. The intervals hold for days like those of "
         "the holdout; a change of season or of behaviour is not in them."
     )
@@ -465,7 +465,7 @@ def describe_policies(table: pd.DataFrame, results: dict[str, dict[str, float]],
     best = by_policy.drop(["follow the model", "perfect foresight"]).idxmax()
     return (
         f"Following the model pays {by_policy['follow the model']:+.3f} per {stated['unit']}, the best policy without one "
-        f"({best}) {by_policy[best]:+.3f}: a gain of {_range(results['gain'])}, which is "
+        f"({best}) {by_policy[best]:+.3f}: a gain of {agreed_metrics.with_interval(results['gain'])}, which is "
         f"{results['gain']['value'] / (by_policy['perfect foresight'] - by_policy[best]):.0%} of what perfect foresight "
         f"would win. The action differs from that policy's in {results['acted']['value']:.0%} of the rows."
     )
@@ -498,15 +498,11 @@ def verdict(name: str, results: dict[str, dict[str, float]], stated: dict[str, A
     gain = results["gain"]
     enough = gain["value"] >= stated["success"]["min_payoff_gain"] and gain["low"] >= 0
     return (
-        f"{name.replace('_', ' ').capitalize()}, on days it never saw, wins {_range(gain)} per {stated['unit']} over the "
-        f"best policy without a model, at a ROC AUC of {_range(results['roc_auc'])}: "
+        f"{name.replace('_', ' ').capitalize()}, on days it never saw, wins {agreed_metrics.with_interval(gain)} per {stated['unit']} over the "
+        f"best policy without a model, at a ROC AUC of {agreed_metrics.with_interval(results['roc_auc'])}: "
         f"{'worth' if enough else 'not yet worth'} deploying."
     )
 
 
 def _payoff(target: np.ndarray, p: np.ndarray, stated: dict[str, Any]) -> np.ndarray:
     return problem.payoff(problem.best_action(p, stated["payoffs"]), target, stated["payoffs"])
-
-
-def _range(figure: dict[str, float]) -> str:
-    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from ninefold.core.errors import DataError
 from ninefold.core.params import root
+from ninefold.core.stages import label
 
 _pending: dict[str, Path] = {}
 
@@ -81,6 +82,14 @@ def write_json(value: Any, place: Path) -> None:
 def write_text(text: str, place: Path) -> None:
     """Write UTF-8 text, whole or not at all."""
     _write_bytes(place, text.encode())
+
+
+def note(section: str, text: str) -> None:
+    """Keep in ``reports/timings`` what differs between equal runs, such as times: no report or output may hold it.
+
+    The runner prints the note when the stage has passed.
+    """
+    write_text(text.rstrip() + "\n", path(f"reports/timings/{label(section)}.txt"))
 
 
 def write_table(table: pd.DataFrame, place: Path) -> None:
