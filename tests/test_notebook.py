@@ -126,7 +126,7 @@ def test_a_cell_that_raises_is_named_and_the_run_so_far_is_kept(stage: Project) 
     write(stage, "print('so far')", "# why\nraise ValueError('no such thing')", "print('never')")
     with pytest.raises(notebook.StageFailed) as error:
         notebook.execute("problem")
-    assert "01_problem: cell 5 ('# why') raised ValueError: no such thing" in str(error.value)
+    assert "01_problem: cell 4 ('# why') raised ValueError: no such thing" in str(error.value)
     assert not stage.bytes("reports/notebooks")
     kept = json.loads(stage.bytes("reports/failed")["reports/failed/01_problem.ipynb"])
     printed = [output["text"] for cell in kept["cells"] for output in cell.get("outputs", []) if "text" in output]

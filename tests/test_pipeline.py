@@ -212,6 +212,7 @@ def test_a_corrupted_raw_file_is_named_and_nothing_is_lost(broken: Clone) -> Non
         done = broken.run(*command)
         assert done.returncode != 0
         assert "data/raw/weather/2013-03.parquet: " in done.stderr
+        assert "dvc checkout" in done.stderr
         assert "Traceback" not in done.stderr
     assert contents(broken.folder / "data/lake") == lake
 
@@ -229,18 +230,19 @@ def test_an_unknown_key_is_refused_before_a_kernel_starts(broken: Clone) -> None
     broken.edit_params("primary: log_loss", "primery: log_loss")
     done = broken.run("dvc", "repro")
     assert done.returncode != 0
-    assert "params.yaml: metrics.primery: unknown key; did you mean 'primary'?" in done.stderr
+    assert "metrics.primery: unknown key; did you mean 'primary'?" in done.stderr
 
 
 def test_a_notebook_that_raises_keeps_its_partial_run(broken: Clone) -> None:
     file = broken.folder / "notebooks/04_metrics.ipynb"
     notebook = nbformat.read(file, 4)
-    notebook.cells[7].source = "1 / 0"
+    assert notebook.cells[6].cell_type == "code"
+    notebook.cells[6].source = "1 / 0"
     nbformat.write(notebook, file)
     good = (broken.folder / "reports/notebooks/04_metrics.ipynb").read_bytes()
     done = broken.run("dvc", "repro")
     assert done.returncode != 0
-    assert "04_metrics: cell 8 ('1 / 0') raised ZeroDivisionError: division by zero" in done.stderr
+    assert "04_metrics: cell 7 ('1 / 0') raised ZeroDivisionError: division by zero" in done.stderr
     assert "division by zero" in (broken.folder / "reports/04_metrics.html").read_text()
     assert (broken.folder / "reports/notebooks/04_metrics.ipynb").read_bytes() == good
 
@@ -263,7 +265,8 @@ def test_saving_a_notebook_with_outputs_makes_no_numbered_stage_run(broken: Clon
 def test_a_changed_param_concerns_only_its_stage_and_what_follows(broken: Clone) -> None:
     broken.edit_params("      over: [2h, 6h]", "      over: [3h, 6h]")
     changed = json.loads(broken.run("dvc", "status", "--json").stdout)
-    assert set(changed) == {"features"}
+    assert "features" in changed
+    assert not set(changed) & set(STAGES[: STAGES.index("features")])
 
 
 def files_in(folder: Path) -> set[str]:

@@ -178,7 +178,8 @@ def _papermill(source: Path, target: Path, slug: str, params: dict[str, Any]) ->
     except papermill.PapermillExecutionError as error:
         notebook = read(target)
         where = next((i for i, cell in enumerate(notebook.cells) if _raised(cell)), None)
-        count = sum("papermill-error-cell-tag" in cell.metadata.get("tags", []) for cell in notebook.cells[:where])
+        added = {"papermill-error-cell-tag", "injected-parameters"}  # not in the user's notebook
+        count = sum(bool(added & set(cell.metadata.get("tags", []))) for cell in notebook.cells[:where])
         number = f"cell {where - count + 1}" if where is not None else f"In [{error.exec_count}]"
         first = error.source.strip().splitlines()[0] if error.source.strip() else ""
         return f"{number} ({first!r}) raised {error.ename}: {error.evalue}"

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from pandera.errors import SchemaErrors
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from ninefold import collection
 from ninefold.core import engine, gate, hooks, io, plots
 from ninefold.core.errors import DataError, ParamsError
 from ninefold.core.params import Section
@@ -77,8 +78,9 @@ def read(params: Params, connection: ibis.BaseBackend) -> dict[str, ir.Table]:
     Raises
     ------
     DataError
-        If a table of the contract was not collected, or a file of it is damaged.
+        If a table of the contract was not collected, or a file of it is not as it was collected.
     """
+    collection.held()  # proves every partition by its checksum
     raw = engine.tables(connection, RAW)
     if lost := [name for name in params.tables if name not in raw]:
         raise DataError(f"{RAW}: lacks {', '.join(lost)}, which processing.tables names; found {', '.join(raw)}")

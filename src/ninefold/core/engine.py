@@ -31,7 +31,7 @@ def read(engine: ibis.BaseBackend, name: str) -> ibis.Table:
     files = sorted(str(file) for file in place.rglob("*.parquet"))
     if not files:
         raise DataError(f"{name}: holds no Parquet file; run the stage that writes it with `dvc repro`")
-    found = [set(_schema(Path(file)).names) for file in files]
+    found = [set(io.parquet_metadata(Path(file)).schema.to_arrow_schema().names) for file in files]
     for file, columns in zip(files, found, strict=True):
         if differ := sorted(columns ^ found[0]):
             where, first = (Path(one).relative_to(place) for one in (file, files[0]))
@@ -49,7 +49,7 @@ def tables(engine: ibis.BaseBackend, name: str) -> dict[str, ibis.Table]:
 
 def count(name: str) -> int:
     """Return the number of rows in a folder of Parquet files, from their footers."""
-    return sum(pq.read_metadata(file).num_rows for file in io.pending(name).rglob("*.parquet"))
+    return sum(io.parquet_metadata(file).num_rows for file in io.pending(name).rglob("*.parquet"))
 
 
 def write(table: ibis.Table, folder: Path, order_by: list[str], period: str | None = None) -> int:
@@ -86,11 +86,3 @@ def write_part(arrow: pa.Table, file: Path) -> None:
     """Write one Parquet file (zstd). The same table gives the same bytes."""
     file.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(arrow.replace_schema_metadata(None), file, compression="zstd")
-
-
-def _schema(file: Path) -> pa.Schema:
-    try:
-        return pq.read_schema(file)
-    except (OSError, ValueError) as error:
-        where = file.relative_to(io.path("."))
-        raise DataError(f"{where}: damaged ({error}); restore it with `dvc checkout`, or run its stage") from None

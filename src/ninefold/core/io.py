@@ -17,6 +17,7 @@ from ninefold.core.errors import DataError
 from ninefold.core.params import root
 from ninefold.core.stages import label
 
+RESTORE = "restore it with `dvc checkout`, or run its stage again"
 _pending: dict[str, Path] = {}
 
 
@@ -155,15 +156,32 @@ def _existing(name: str) -> Path:
     return place
 
 
-def _read_parquet(file: Path, columns: list[str] | None) -> pd.DataFrame:
-    name = file.relative_to(root())
+def parquet_metadata(file: Path) -> pq.FileMetaData:
+    """Return what the foot of a Parquet file says of it: rows, and by ``schema.to_arrow_schema()`` the columns.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged, naming it.
+    """
     try:
-        found = pq.read_schema(file).names
-        if lost := [column for column in columns or [] if column not in found]:
-            raise DataError(f"{name}: lacks {', '.join(lost)}; found {', '.join(found)}")
-        return pd.read_parquet(file, columns=columns, partitioning=None)
+        return pq.read_metadata(file)
     except (OSError, ValueError) as error:  # pyarrow's errors derive from these
-        raise DataError(f"{name}: damaged ({error}); restore it with `dvc checkout`, or run its stage") from None
+        raise DataError(f"{_relative(file)}: damaged ({error}); {RESTORE}") from None
+
+
+def _relative(file: Path) -> Path:
+    return file.relative_to(root()) if file.is_relative_to(root()) else file
+
+
+def _read_parquet(file: Path, columns: list[str] | None) -> pd.DataFrame:
+    found = parquet_metadata(file).schema.to_arrow_schema().names
+    if lost := [column for column in columns or [] if column not in found]:
+        raise DataError(f"{_relative(file)}: lacks {', '.join(lost)}; found {', '.join(found)}")
+    try:
+        return pd.read_parquet(file, columns=columns, partitioning=None)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{_relative(file)}: damaged ({error}); {RESTORE}") from None
 
 
 def _write_bytes(place: Path, content: bytes) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 import yaml
 from IPython.display import HTML, Markdown, display
 from pydantic import BaseModel
@@ -178,14 +177,14 @@ def _describe(name: str, place: Path, maker: str) -> tuple[str, str, str, int | 
         return name, maker, kind, None, []
     tables = sorted({file.relative_to(place).parts[0] for file in files if len(file.relative_to(place).parts) > 1})
     several = tables if tables and "=" not in tables[0] else []
-    metadata = [pq.read_metadata(file) for file in files]
+    metadata = [io.parquet_metadata(file) for file in files]
     content = f"{len(files)} Parquet file{'s' if len(files) > 1 else ''}"
     if several:
         return name, maker, f"{content}; tables {', '.join(several)}", sum(m.num_rows for m in metadata), []
-    schema = pq.read_schema(files[0])
-    if any(pq.read_schema(file).names != schema.names for file in files[1:]):
+    schemas = [part.schema.to_arrow_schema() for part in metadata]
+    if any(schema.names != schemas[0].names for schema in schemas):
         return name, maker, content, sum(m.num_rows for m in metadata), []
-    columns = [f"{field.name} ({field.type})" for field in schema]
+    columns = [f"{field.name} ({field.type})" for field in schemas[0]]
     return name, maker, content, sum(m.num_rows for m in metadata), columns
 
 
