@@ -82,6 +82,17 @@ def test_online_values_equal_offline_ones() -> None:
     assert features.future_difference(lazy(frame), compute(frame), PARAMS, STATED) == 0
 
 
+def test_a_history_may_be_kept_by_a_column_that_is_no_feature() -> None:
+    without = features.Params(numeric=["amount"], categorical=[], history=[HISTORY])
+    events = lazy(orders())
+    table = features.assemble(features.add_history(events, without, STATED), without, STATED)
+    frame = table.order_by(features.order(STATED)).to_pandas()
+    assert "shop" in frame
+    assert "shop" not in features.names(without, STATED["horizon"])
+    assert features.online_difference(events, frame, without, STATED) == 0
+    assert features.future_difference(events, frame, without, STATED) == 0
+
+
 def test_the_proofs_notice_a_feature_that_peeks() -> None:
     frame = orders()
     peeking = compute(frame).assign(**{NAME: lambda table: table["returned"].fillna(0)})

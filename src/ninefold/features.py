@@ -130,11 +130,12 @@ def add_history(events: ir.Table, params: Params, stated: dict[str, Any]) -> ir.
 
 
 def assemble(events: ir.Table, params: Params, stated: dict[str, Any]) -> ir.Table:
-    """Return the feature table: key, time and target, then the features, each cast to what the model takes.
+    """Return the feature table: key, time, target, keys of the history, then the features, cast to what the model takes.
 
     Numeric and history features are float64, categorical ones string; missing stays missing.
     """
-    head = list(dict.fromkeys([*stated["key"], stated["time"], stated["target"]]))
+    keys = [name for history in params.history for by in history.by for name in by]
+    head = list(dict.fromkeys([*stated["key"], stated["time"], stated["target"], *keys]))
     _demand(events, [*head, *params.numeric, *params.categorical], "features")
     numeric = [name for name in names(params, stated["horizon"]) if name not in params.categorical]
     # A feature may also be part of the key; it is then stored once, under its own name, with the feature's type.
