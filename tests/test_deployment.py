@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import time
@@ -284,6 +285,16 @@ def test_times_go_to_their_own_files_alone(project: Project, capsys: pytest.Capt
     assert json.loads((project.folder / "reports/timings/08_latency.json").read_text())[0]["p50"] == 150
     assert deployment.in_budget(table, PARAMS)
     assert not deployment.in_budget(table.assign(p95=251.0), PARAMS)
+
+
+def test_a_lookup_key_that_is_no_feature_is_still_sent(
+    bundle: deployment.Bundle, parts: dict[str, pd.DataFrame]
+) -> None:
+    online = {"features": FEATURES[:3], "stores": [{"feature": "rate_by_customer_7d", "by": ["customer"]}]}
+    signed = deployment.signature(parts["train"], online, problem.load())
+    other = dataclasses.replace(bundle, described={**bundle.described, "signature": signed})
+    assert "customer" not in other.features
+    assert other.fields == [*other.features, "customer"]
 
 
 def test_a_real_service_answers_as_offline_refuses_and_is_gone_afterwards(

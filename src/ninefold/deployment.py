@@ -110,6 +110,11 @@ class Bundle:
         return [field["name"] for field in self.signature if field["kind"] in FEATURE_KINDS]
 
     @cached_property
+    def fields(self) -> list[str]:
+        """What a row may hold that the answer depends on: the model's columns, and other keys of the history."""
+        return [field["name"] for field in self.signature if field["kind"] != "identity"]
+
+    @cached_property
     def stated(self) -> dict[str, Any]:
         """The problem as stage 01 stated it."""
         return {**self.described["problem"], **self.described["policy"]}
