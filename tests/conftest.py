@@ -34,7 +34,7 @@ PARAMS: dict[str, Any] = {
         "uses": {"descriptive": "When?", "predictive": "How likely?", "prescriptive": "Is a call worth it?"},
         "payoff_unit": "euro",
         "payoffs": {"act": {"positive": -1, "negative": -1}, "wait": {"positive": -4, "negative": 0}},
-        "success": {"min_roc_auc": 0.6, "min_payoff_gain": 0.0},
+        "success": {"min_roc_auc": 0.6, "min_payoff_gain": 0.0, "confidence": 0.9},
         "risks": ["One shop only."],
     },
     "collection": {

@@ -20,7 +20,7 @@ STATED: dict[str, Any] = {
     "payoff_unit": "euro",
     "actions": ["act", "wait"],
     "payoffs": {"act": {"positive": -1, "negative": -1}, "wait": {"positive": -4, "negative": 0}},
-    "success": {"min_roc_auc": 0.6, "min_payoff_gain": 0.01},
+    "success": {"min_roc_auc": 0.6, "min_payoff_gain": 0.01, "confidence": 0.9},
 }
 PARAMS = metrics.Params(
     primary="log_loss",
@@ -110,7 +110,7 @@ def test_thresholds_out_of_reach_fail_the_gate() -> None:
     frame = outcomes()
     points = metrics.split_points(frame["time"], PARAMS)
     table = metrics.baselines(frame, points, STATED)
-    greedy = {**STATED, "success": {"min_roc_auc": 0.6, "min_payoff_gain": 5.0}}
+    greedy = {**STATED, "success": {"min_roc_auc": 0.6, "min_payoff_gain": 5.0, "confidence": 0.9}}
     assert all(check.passed for check in metrics.checks(frame, points, table, STATED))
     failed = [check.name for check in metrics.checks(frame, points, table, greedy) if not check.passed]
     assert failed == ["payoff to be won by perfect foresight"]

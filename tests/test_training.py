@@ -21,7 +21,7 @@ STATED: dict[str, Any] = {
     "break_even": 0.25,
     "actions": ["act", "wait"],
     "payoffs": {"act": {"positive": -1, "negative": -1}, "wait": {"positive": -4, "negative": 0}},
-    "success": {"min_roc_auc": 0.6, "min_payoff_gain": 0.01},
+    "success": {"min_roc_auc": 0.6, "min_payoff_gain": 0.01, "confidence": 0.9},
 }
 AGREED: dict[str, Any] = {
     "primary": {"name": "log_loss", "better": "lower"},
@@ -69,7 +69,7 @@ def candidates(project: Any) -> dict[str, Any]:
     return training.candidates(PARAMS, SIGNED)
 
 
-def judged(frame: pd.DataFrame, candidates: dict[str, Any]) -> tuple[dict[str, Any], pd.DataFrame]:
+def judged(frame: pd.DataFrame, candidates: dict[str, Any]) -> tuple[dict[str, Any], pd.DataFrame, float]:
     split = parts(frame)
     fitted = training.fit(candidates, split["train"], SIGNED, STATED)
     name = training.choose(training.compare(fitted, split["validation"], SIGNED, STATED), AGREED)
@@ -78,19 +78,20 @@ def judged(frame: pd.DataFrame, candidates: dict[str, Any]) -> tuple[dict[str, A
     return (
         training.evaluate(target, p, times, STATED, AGREED),
         training.policies(target, p, times, STATED, AGREED),
+        training.gain_floor(target, p, times, STATED, AGREED),
     )
 
 
 def test_a_signal_is_found_and_passes_the_gate(candidates: dict[str, Any]) -> None:
-    results, policies = judged(orders(), candidates)
+    results, policies, floor = judged(orders(), candidates)
     assert results["roc_auc"]["low"] > 0.7
-    assert all(check.passed for check in training.checks(results, policies, STATED))
+    assert all(check.passed for check in training.checks(results, policies, floor, STATED))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_noise_does_not_pass_the_gate(candidates: dict[str, Any], seed: int) -> None:
-    results, policies = judged(orders(signal=0.0, seed=seed), candidates)
-    assert not all(check.passed for check in training.checks(results, policies, STATED))
+    results, policies, floor = judged(orders(signal=0.0, seed=seed), candidates)
+    assert not all(check.passed for check in training.checks(results, policies, floor, STATED))
 
 
 def test_the_holdout_changes_neither_choice_nor_calibration(candidates: dict[str, Any]) -> None:
@@ -128,6 +129,19 @@ def test_the_gain_is_over_the_best_policy_without_a_model() -> None:
     # Foresight pays 1 for each of 20 events; always acting and always waiting both pay 80 for 80 rows.
     assert results["payoff"]["value"] == pytest.approx(-0.25)
     assert results["gain"]["value"] == pytest.approx(0.75)
+    assert training.gain_floor(target, p, times, STATED, AGREED) == pytest.approx(0.75)  # every day is the same
+
+
+def test_more_confidence_asks_for_more() -> None:
+    random = np.random.default_rng(2)
+    target = random.integers(0, 2, 600)
+    p = np.clip(target * 0.3 + random.random(600) * 0.6, 0, 1)
+    times = pd.Series(np.repeat(pd.date_range("2020-01-01", periods=30), 20))
+    floors = [
+        training.gain_floor(target, p, times, {**STATED, "success": {"confidence": sure}}, AGREED)
+        for sure in (0.8, 0.9, 0.99)
+    ]
+    assert floors[0] > floors[1] > floors[2]
 
 
 def test_an_unseen_category_and_a_gap_are_answered(candidates: dict[str, Any]) -> None:

@@ -41,6 +41,7 @@ class Success(Section):
 
     min_roc_auc: float = Field(ge=0.5, le=1)
     min_payoff_gain: float = Field(ge=0)
+    confidence: float = Field(gt=0.75, lt=1)
 
 
 class Params(Section):
@@ -174,6 +175,7 @@ def success_criteria(stated: dict[str, Any]) -> pd.DataFrame:
     rows = [
         ("ROC AUC", success["min_roc_auc"], "the chance that a random event is ranked above a random non-event"),
         ("payoff gain", success["min_payoff_gain"], f"per {stated['unit']}, above the best policy without a model"),
+        ("confidence", success["confidence"], "that the gain is above zero, on days like those of the holdout"),
     ]
     return pd.DataFrame(rows, columns=["criterion", "at least", "meaning"])
 
