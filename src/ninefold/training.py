@@ -221,9 +221,7 @@ def evaluate(
         ``gain`` over the best policy without a model (the best one on these very rows, so that the bar is highest),
         ``acted`` (share of rows with another action than that policy's) and ``observed`` (share of events).
     """
-    payoffs = agreed_metrics.policy_payoffs(target, stated).drop(columns="perfect foresight")
-    model, best = _payoff(target, p, stated), payoffs[payoffs.mean().idxmax()].to_numpy()
-    default = payoffs.mean().idxmax().removeprefix("always ")
+    model, best, default = _against_baseline(target, p, stated)
     acted = problem.best_action(p, stated["payoffs"]) != default
 
     def statistic(weight: np.ndarray) -> dict[str, float]:
@@ -256,12 +254,11 @@ def gain_floor(
 
     The lower end of a one-sided interval over resampled days, for the gain that `evaluate` defines.
     """
-    payoffs = agreed_metrics.policy_payoffs(target, stated).drop(columns="perfect foresight")
-    gain = _payoff(target, p, stated) - payoffs[payoffs.mean().idxmax()].to_numpy()
+    model, best, _ = _against_baseline(target, p, stated)
     one_sided = {**agreed["bootstrap"], "level": 2 * stated["success"]["confidence"] - 1}
 
     def statistic(weight: np.ndarray) -> dict[str, float]:
-        return {"gain": float(np.average(gain, weights=weight))}
+        return {"gain": float(np.average(model - best, weights=weight))}
 
     return agreed_metrics.intervals(statistic, times, agreed_metrics.Bootstrap(**one_sided))["gain"]["low"]
 
@@ -525,3 +522,10 @@ def verdict(name: str, results: dict[str, dict[str, float]], floor: float, state
 
 def _payoff(target: np.ndarray, p: np.ndarray, stated: dict[str, Any]) -> np.ndarray:
     return problem.payoff(problem.best_action(p, stated["payoffs"]), target, stated["payoffs"])
+
+
+def _against_baseline(target: np.ndarray, p: np.ndarray, stated: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return what each row pays by the model and by the best policy without one on these rows, and that one's action."""
+    payoffs = agreed_metrics.policy_payoffs(target, stated).drop(columns="perfect foresight")
+    policy = payoffs.mean().idxmax()
+    return _payoff(target, p, stated), payoffs[policy].to_numpy(), policy.removeprefix("always ")
