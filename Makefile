@@ -20,6 +20,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Ninefold needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1 | cut -d' ' -f2). Install a newer one, and name it: make PYTHON=python3.12 setup"; exit 1; }
 	@command -v git >/dev/null || { echo "error: git was not found. Install it (git-scm.com, or your system's packages): DVC keeps its versions beside it."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: this Python lacks the module venv. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@git rev-parse --git-dir >/dev/null 2>&1 || git init -q
 	@echo "setting up $(VENV) from requirements.lock (about two minutes, once)"
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
@@ -50,6 +51,7 @@ bench: $(READY) ## measure speed; writes the tables in benchmarks/
 lock: $(READY) ## pin the newest dependencies with their hashes, without addresses (needs uv)
 	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --extra dev pyproject.toml -o requirements.lock
 
-clean: ## remove what the pipeline wrote; DVC's cache and the environment stay
-	@rm -rf data models
+clean: ## remove what the pipeline wrote; sources, DVC's cache and the environment stay
+	@rm -rf models
+	@find data -mindepth 1 -maxdepth 1 ! -name source -exec rm -rf {} +
 	@find reports -mindepth 1 -maxdepth 1 ! -name metrics ! -name plots -exec rm -rf {} +

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from ninefold import problem
 from ninefold.core import hooks, io, show
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -34,7 +35,7 @@ PARAMS: dict[str, Any] = {
         "uses": {"descriptive": "When?", "predictive": "How likely?", "prescriptive": "Is a call worth it?"},
         "payoff_unit": "euro",
         "payoffs": {"act": {"positive": -1, "negative": -1}, "wait": {"positive": -4, "negative": 0}},
-        "success": {"min_roc_auc": 0.6, "min_payoff_gain": 0.0, "confidence": 0.9},
+        "success": {"scores": {"roc_auc": 0.6}, "min_payoff_gain": 0.0, "confidence": 0.9},
         "risks": ["One shop only."],
     },
     "collection": {
@@ -65,6 +66,35 @@ PARAMS: dict[str, Any] = {
         },
     },
 }
+CLASSES = ["small", "mid size", 'the "l"']
+TASKS: dict[str, dict[str, Any]] = {
+    "binary": {},
+    "multiclass": {
+        "task": "multiclass",
+        "target": "size",
+        "classes": CLASSES,
+        "focus": "mid size",
+        "payoffs": {
+            "stock": dict(zip(CLASSES, (1, -1, -2), strict=True)),
+            "order": dict(zip(CLASSES, (-1, 1, 0), strict=True)),
+            "wait": dict(zip(CLASSES, (-2, 0, 1), strict=True)),
+        },
+        "success": {"scores": {}, "min_payoff_gain": 0.0, "confidence": 0.9},
+    },
+    "regression": {
+        "task": "regression",
+        "target": "price",
+        "payoffs": None,
+        "costs": {"over": 1, "under": 3},
+        "success": {"scores": {}, "min_payoff_gain": 0.0, "confidence": 0.9},
+    },
+}
+
+
+def statement(task: str = "binary", **changes: Any) -> dict[str, Any]:
+    """Return the tiny project's problem as stage 01 states it, for one of the three tasks."""
+    values = {**copy.deepcopy(PARAMS["problem"]), **TASKS[task], **changes}
+    return problem.statement(problem.Params.model_validate(values))
 
 
 class Project:
@@ -96,6 +126,10 @@ class Project:
     def raw(self, table: str, period: str, rows: pd.DataFrame) -> None:
         """Write one raw partition, all text."""
         io.write_table(rows.astype("str"), self.folder / f"data/raw/{table}/{period}.parquet")
+
+    def lake(self, table: str, rows: pd.DataFrame) -> None:
+        """Write one table of the lake, typed."""
+        io.write_table(rows, self.folder / f"data/lake/{table}/part.parquet")
 
     def bytes(self, name: str) -> dict[str, bytes]:
         """Return every file below a folder, by its relative path."""

@@ -162,9 +162,17 @@ def test_an_unfinished_month_is_not_held_to_the_size_of_a_whole_one(project: Pro
 
 def test_a_month_without_rows_fails_the_gate(project: Project, run: Run) -> None:
     project.set("collection.as_of", "2020-03-31")
-    project.set("collection.tables.orders.min_rows", 0)
+    project.set("collection.tables.orders.min_rows", 1)
     with pytest.raises(GateFailed, match="partitions with rows: found 3, expected >= 4"):
         run()
+
+
+def test_a_month_without_rows_passes_where_none_are_demanded(project: Project, run: Run) -> None:
+    project.set("collection.as_of", "2020-03-31")
+    project.set("collection.tables.orders.min_rows", 0)
+    manifest = run()
+    assert manifest["rows"].tolist() == [3, 3, 0, 2]
+    assert len(collection.last_part(manifest, "orders")) == 3
 
 
 def test_a_table_without_its_time_column_is_refused(project: Project, run: Run) -> None:
@@ -179,6 +187,33 @@ def test_a_source_that_gives_anything_but_text_is_refused(project: Project, run:
         run()
 
 
+@pytest.fixture
+def file(project: Project, orders: pd.DataFrame) -> Callable[[pd.DataFrame], None]:
+    """Give the project files in place of a function; return what writes the orders anew."""
+    put = project.folder / "data/source/orders.csv"
+    put.parent.mkdir(parents=True)
+    CUSTOMERS.to_csv(put.with_name("customers.csv"), index=False)
+    orders.to_csv(put, index=False)
+    return lambda rows: rows.to_csv(put, index=False)
+
+
+@pytest.fixture
+def run_file(project: Project, file: Any) -> Run:
+    """Return the stage as one call, on files."""
+
+    def collect() -> pd.DataFrame:
+        params, kept = load("collection"), collection.held()
+        manifest = collection.collect(params, collection.missing(collection.plan(params), kept), kept)
+        gate.close("collection", collection.checks(manifest, params), collection.metrics(manifest, params), "Done.")
+        return manifest
+
+    return collect
+
+
+def raw(period: str) -> pd.DataFrame:
+    return io.read_table(f"data/raw/orders/{period}.parquet")
+
+
 def test_without_a_function_of_the_user_a_csv_file_is_read_as_text(project: Project) -> None:
     io.write_text("a,b\n01,NA\n", project.folder / "data/source/customers.csv")
     assert collection.read_file("customers", None, None).to_dict("list") == {"a": ["01"], "b": ["NA"]}
@@ -189,17 +224,161 @@ def test_a_missing_source_is_named_with_the_remedy(project: Project) -> None:
         collection.read_file("customers", None, None)
 
 
-def test_a_file_cannot_be_cut_by_time_without_a_function_of_the_user(project: Project) -> None:
-    io.write_text("a\n1\n", project.folder / "data/source/orders.csv")
-    with pytest.raises(DataError, match=r"collection.tables.orders.time: set, but only project.collection.read"):
-        collection.read_file("orders", pd.Timestamp("2020-01-01"), pd.Timestamp("2020-02-01"))
+def test_two_files_of_one_name_are_refused(project: Project) -> None:
+    for suffix in ("csv", "parquet"):
+        io.write_text("a\n1\n", project.folder / f"data/source/customers.{suffix}")
+    with pytest.raises(DataError, match=r"data/source: found customers.csv, customers.parquet, expected one; name it"):
+        collection.read_file("customers", None, None)
+
+
+def test_a_file_is_cut_into_months_by_its_time(run_file: Run, orders: pd.DataFrame) -> None:
+    assert run_file()["rows"].tolist() == [3, 3, 2]
+    assert raw("2020-02").to_dict("list") == orders.tail(3).to_dict("list")
+
+
+def test_rows_outside_the_span_are_not_collected(project: Project, run_file: Run) -> None:
+    project.set("collection.start", "2020-01-10")
+    project.set("collection.as_of", "2020-02-10")
+    assert run_file()["rows"].tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("form", "write"),
+    [
+        ("%d.%m.%Y %H:%M", lambda times: times.dt.strftime("%d.%m.%Y %H:%M")),
+        ("epoch_s", lambda times: (times.astype("int64") // 10**6).astype(str)),
+        ("epoch_ms", lambda times: (times.astype("int64") // 10**3).astype(str)),
+        ("days", lambda times: (times.astype("int64") / 86_400_000_000).astype(str)),
+        ("iso", lambda times: times.dt.strftime("%Y-%m-%dT%H:%M:%S+00:00")),
+    ],
+)
+def test_times_are_read_in_the_format_of_the_source(
+    project: Project, run_file: Run, file: Any, orders: pd.DataFrame, form: str, write: Callable[[pd.Series], pd.Series]
+) -> None:
+    file(orders.assign(placed=write(pd.to_datetime(orders["placed"]).astype("datetime64[us]"))))
+    project.set("collection.tables.orders.format", form)
+    assert run_file()["rows"].tolist() == [3, 3, 2]
+
+
+def test_an_offset_decides_on_the_month(run_file: Run, file: Any, orders: pd.DataFrame) -> None:
+    file(orders.assign(placed=orders["placed"].replace("2020-02-01T12:00:00", "2020-02-01T00:30:00+02:00")))
+    assert run_file()["rows"].tolist() == [4, 2, 2]
+
+
+def test_rows_whose_time_cannot_be_read_come_with_the_last_month(
+    project: Project, run_file: Run, file: Any, orders: pd.DataFrame
+) -> None:
+    file(orders.assign(placed=["", "2020-01-32", *orders["placed"][2:]]))
+    project.set("collection.as_of", "2020-01-31")
+    project.set("collection.tables.orders.min_rows", 1)
+    assert run_file()["rows"].tolist() == [3, 2]
+    project.set("collection.as_of", "2020-02-29")
+    assert run_file()["rows"].tolist() == [1, 5, 2]
+    assert sorted(raw("2020-02")["id"]) == ["1", "2", "4", "5", "6"]
+
+
+def test_a_column_without_any_time_is_refused_with_the_remedy(project: Project, file: Any) -> None:
+    project.set("collection.tables.orders.format", "%d/%m/%Y")
+    message = r"no time in column 'placed' of any of 6 rows, such as row 1 '2020-01-05T12:00:00'.* format %d/%m/%Y; set"
+    with pytest.raises(DataError, match=message):
+        collection.read_file("orders", None, None)
+
+
+def test_only_the_partitions_that_differ_change_when_the_source_does(
+    project: Project, run_file: Run, file: Any, orders: pd.DataFrame
+) -> None:
+    first = run_file()
+    before = project.bytes("data/raw")
+    assert run_file().equals(first)
+    assert project.bytes("data/raw") == before
+    file(orders.replace({"amount": {"60": "61"}}))
+    second = run_file()
+    after = project.bytes("data/raw")
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {"data/raw/orders/2020-02.parquet", "data/raw/manifest.json"}
+    assert second["source"].tolist()[0] == io.sha256(project.folder / "data/source/orders.csv") != first["source"][0]
+
+
+def test_what_was_collected_stays_when_the_source_is_gone(project: Project, run_file: Run) -> None:
+    first = run_file()
+    (project.folder / "data/source/orders.csv").unlink()
+    assert run_file().equals(first)
+
+
+def test_a_table_is_collected_anew_when_it_is_read_otherwise(project: Project, run_file: Run) -> None:
+    run_file()
+    project.set("collection.tables.orders.min_rows", 1)
+    params = load("collection")
+    assert collection.missing(collection.plan(params), collection.held()).empty
+    project.set("collection.tables.orders.number", "row")
+    assert list(run_file()["rows"]) == [3, 3, 2]
+    assert raw("2020-02")["row"].tolist() == ["4", "5", "6"]
+
+
+def test_a_number_does_not_hide_a_column(project: Project, file: Any) -> None:
+    project.set("collection.tables.orders.number", "id")
+    with pytest.raises(DataError, match=r"collection.tables.orders.number: the source has a column 'id'"):
+        collection.read_file("orders", None, None)
+
+
+def test_a_source_is_read_as_its_options_say(project: Project) -> None:
+    io.write_text("n;x\n1;2,5\n", project.folder / "elsewhere/c.txt")
+    project.set("collection.tables.customers", {"source": "elsewhere/c.txt", "options": {"delimiter": ";"}})
+    assert collection.read_file("customers", None, None).to_dict("list") == {"n": ["1"], "x": ["2,5"]}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("tables.orders.format", "%Q", "expected a format of strptime"),
+        ("tables.orders.format", "never", r"expected one of iso, epoch_s, .*, or a format such as \"%d/%m/%Y\""),
+        ("tables.customers.format", "iso", "expected time to name the column whose format is given"),
+        ("tables.orders.options", {"separator": ";"}, "options.separator: unknown key"),
+        ("tables", {"a/b": {}}, "expected names that can be those of a folder; a/b cannot"),
+        ("start", None, r"expected start and as_of, days such as \"2013-09-30\", as table orders has a time"),
+    ],
+)
+def test_params_that_make_no_sense_are_refused(project: Project, path: str, value: Any, message: str) -> None:
+    project.set(f"collection.{path}", value)
+    with pytest.raises(ParamsError, match=message):
+        load("collection")
+
+
+def test_a_password_in_the_params_is_refused_and_not_shown(project: Project) -> None:
+    project.set("collection.tables.customers.source", "postgresql://u:topsecret@host/db")
+    with pytest.raises(ParamsError, match=r"postgresql://u:\*\*\*@host/db: found a password") as error:
+        load("collection")
+    assert "topsecret" not in str(error.value)
+
+
+def test_tables_without_time_need_no_days_and_no_text_speaks_of_any(project: Project, file: Any, run_file: Run) -> None:
+    project.set("collection.tables", {"orders": {}, "customers": {}})
+    for day in ("start", "as_of"):
+        del project.params["collection"][day]
+    project.set("collection.tables.orders.min_rows", 7)
+    with pytest.raises(GateFailed, match="orders: rows: found 6, expected >= 7"):
+        run_file()
+    project.set("collection.tables.orders.min_rows", 6)
+    manifest, params, stated = run_file(), load("collection"), {"table": "orders", "units": "orders"}
+    texts = [
+        collection.describe_plan(collection.plan(params), params),
+        collection.describe_volume(manifest, params),
+        collection.verdict(manifest, params, stated),
+        str(collection.headline(manifest, params, stated)),
+        str(collection.metrics(manifest, params)),
+    ]
+    assert not [text for text in texts if "None" in text or "NaT" in text]
+    assert texts[0] == "2 partitions are due: one for every table, as none is cut by time."
+    assert texts[2] == "6 orders have arrived, with 1 related table, in 2 immutable partitions."
+    assert collection.plot_volume(manifest, params).axes[0].get_xlabel() == "rows"
+    assert collection.periods(params).empty
 
 
 @pytest.mark.parametrize(
     ("day", "message"),
     [
         ("2019-12-31", r"expected as_of on or after start \(2020-01-01\)"),
-        ("31.01.2020", r'as_of: found "31.01.2020", expected a day written as "2013-09-30"'),
+        ("31.01.2020", r'as_of: found "31.01.2020", expected a day written as "2013-12-31"'),
     ],
 )
 def test_a_day_that_makes_no_sense_is_refused(project: Project, day: str, message: str) -> None:
@@ -220,7 +399,7 @@ def test_the_texts_say_what_arrived(project: Project, run: Run) -> None:
         "6 orders from 2020-01-01 to 2020-02-29 have arrived"
     )
     assert collection.headline(manifest, params, stated) == {"orders": "6", "until": "2020-02-29"}
-    assert "A whole month of orders holds 3 to 3 rows" in collection.describe_volume(manifest, params)
+    assert "A whole month of `orders` holds 3 to 3 rows" in collection.describe_volume(manifest, params)
     assert collection.describe_plan(collection.plan(params), params).endswith("Every month is finished.")
     project.set("collection.tables.orders.min_rows", 4)
     assert "too few in 2020-01, 2020-02" in collection.describe_volume(manifest, load("collection"))

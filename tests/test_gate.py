@@ -37,7 +37,7 @@ def test_a_passed_gate_publishes_and_writes_its_record(project: Project) -> None
 def test_a_failed_gate_names_each_failed_check_with_value_and_limit(project: Project) -> None:
     with pytest.raises(GateFailed) as error:
         close([GOOD, BAD])
-    assert str(error.value) == "01_problem: 1 of 2 checks failed: share: found 0.25, expected <= 0.1"
+    assert str(error.value) == "01_problem: All is well. 1 of 2 checks failed: share: found 0.25, expected <= 0.1"
 
 
 def test_a_failed_gate_leaves_earlier_outputs_and_metrics_as_they_were(project: Project) -> None:

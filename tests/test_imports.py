@@ -32,8 +32,22 @@ def test_a_stage_imports_only_lower_stages(slug: str) -> None:
     modules = imports(SOURCE / f"ninefold/{slug}.py")
     too_high = {other for other in stages_in(modules) if STAGES.index(other) >= STAGES.index(slug)}
     assert not too_high
-    above = {f"ninefold.{name}" for name in ("cli", "notebook", "site", "service", "scoring")}
+    above = {f"ninefold.{name}" for name in ("cli", "figures", "init", "notebook", "own_notebook", "site")}
     assert not modules & above
+    if STAGES.index(slug) < STAGES.index("deployment"):
+        assert not any(name.startswith("ninefold.serving") for name in modules)
+
+
+@pytest.mark.parametrize("file", sorted((SOURCE / "ninefold/serving").glob("*.py")), ids=lambda file: file.stem)
+def test_a_packed_model_stands_on_the_stages_that_made_it(file: Path) -> None:
+    assert not stages_in(imports(file)) & {"deployment", "monitoring"}
+
+
+@pytest.mark.parametrize("file", sorted((SOURCE / "ninefold/figures").glob("[!_]*.py")), ids=lambda file: file.stem)
+def test_the_figures_of_a_stage_import_no_higher_stage(file: Path) -> None:
+    assert file.stem in STAGES
+    too_high = {other for other in stages_in(imports(file)) if STAGES.index(other) > STAGES.index(file.stem)}
+    assert not too_high
 
 
 @pytest.mark.parametrize("file", sorted((SOURCE / "ninefold/core").glob("*.py")), ids=lambda file: file.stem)

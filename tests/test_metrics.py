@@ -7,45 +7,192 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import CLASSES, TASKS, Project, statement
+from matplotlib.figure import Figure
 from pydantic import ValidationError
 
 from ninefold import metrics
+from ninefold.core import decisions, io, scores
+from ninefold.core.errors import DataError, ParamsError
 
-STATED: dict[str, Any] = {
-    "table": "orders",
-    "unit": "order",
-    "units": "orders",
-    "time": "placed",
-    "target": "returned",
-    "payoff_unit": "euro",
-    "actions": ["act", "wait"],
-    "payoffs": {"act": {"positive": -1, "negative": -1}, "wait": {"positive": -4, "negative": 0}},
-    "success": {"min_roc_auc": 0.6, "min_payoff_gain": 0.01, "confidence": 0.9},
+STATED = statement(success={"scores": {"roc_auc": 0.6}, "min_payoff_gain": 0.01, "confidence": 0.9})
+SETTINGS = {
+    "split": {"validation": 0.2, "holdout": 0.2},
+    "bootstrap": {"replicates": 50, "level": 0.9, "seed": 1},
 }
-PARAMS = metrics.Params(
-    primary="log_loss",
-    split={"validation": 0.2, "holdout": 0.2},
-    bootstrap={"replicates": 50, "level": 0.9, "seed": 1},
-)
+PARAMS = metrics.Params(primary="log_loss", **SETTINGS)
+ALL = [(task, time) for task in TASKS for time in ("placed", None)]
 
 
 def outcomes(days: int = 100, per_day: int = 10, share: float = 0.3) -> pd.DataFrame:
     times = pd.Series(np.repeat(pd.date_range("2020-01-01", periods=days, freq="D"), per_day)) + pd.Timedelta("7h")
     target = np.random.default_rng(3).random(len(times)) < share
-    return pd.DataFrame({"time": times, "target": target.astype("int64")})
+    return pd.DataFrame({"id": range(len(times)), "placed": times, "returned": target.astype("int64")})
+
+
+def rows(task: str, count: int = 600, seed: int = 3, **changes: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return labelled rows of orders: an id, a shop of twenty (some with more rows), a time, and the encoded target."""
+    random, stated = np.random.default_rng(seed), statement(task, **changes)
+    target = {
+        "binary": (random.random(count) < 0.3).astype("int64"),
+        "multiclass": random.choice(3, count, p=[0.6, 0.3, 0.1]).astype("int64"),
+        "regression": random.gamma(2, 100, count),
+    }[task]
+    times = pd.Timestamp("2020-01-01 07:00") + pd.to_timedelta(np.sort(random.integers(0, 100, count)), "D")
+    shop = np.minimum(random.integers(0, 20, count), random.integers(0, 20, count))
+    return pd.DataFrame({"id": np.arange(count), "placed": times, "shop": shop, stated["target"]: target}), stated
+
+
+def agreed(task: str) -> metrics.Params:
+    return metrics.Params(primary=scores.PRIMARY[task], **SETTINGS)
+
+
+def part(frame: pd.DataFrame, points: dict[str, Any], stated: dict[str, Any]) -> pd.Series:
+    return pd.Series(metrics.part_of(frame, points, stated), frame.index)
 
 
 def test_the_split_is_by_time_at_day_boundaries() -> None:
     frame = outcomes()
-    points = metrics.split_points(frame["time"], PARAMS)
-    part = pd.Series(metrics.part_of(frame["time"], points))
-    spans = frame["time"].groupby(part).agg(["min", "max"])
+    points = metrics.split(frame, PARAMS, STATED)
+    found = part(frame, points, STATED)
+    spans = frame["placed"].groupby(found).agg(["min", "max"])
     assert spans.loc["train", "max"] < spans.loc["validation", "min"]
     assert spans.loc["validation", "max"] < spans.loc["holdout", "min"]
-    assert part.groupby(frame["time"].dt.date).nunique().max() == 1
-    assert part.value_counts(normalize=True).to_dict() == pytest.approx(
+    assert found.groupby(frame["placed"].dt.date).nunique().max() == 1
+    assert found.value_counts(normalize=True).to_dict() == pytest.approx(
         {"train": 0.6, "validation": 0.2, "holdout": 0.2}, abs=0.02
     )
+
+
+def test_time_decides_even_where_there_are_entities() -> None:
+    frame, stated = rows("binary", group=["shop"])
+    assert metrics.split(frame, PARAMS, stated)["by"] == "time"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_without_time_each_class_is_split_in_the_shares_agreed(task: str) -> None:
+    frame, stated = rows(task, time=None)
+    points = metrics.split(frame, agreed(task), stated)
+    assert points["by"] == "rows"
+    kinds = frame[stated["target"]] if decisions.is_class(stated) else pd.Series(0, frame.index)
+    table = pd.crosstab(kinds, part(frame, points, stated))[list(metrics.PARTS)]
+    expected = table.sum(axis=1).to_numpy()[:, None] * [0.6, 0.2, 0.2]
+    assert np.abs(table.to_numpy() - expected).max() <= 1
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_row_stays_in_its_part_whatever_the_order_of_the_rows(task: str) -> None:
+    frame, stated = rows(task, time=None)
+    turned = frame.sample(frac=1, random_state=1)
+    points = metrics.split(frame, agreed(task), stated)
+    assert metrics.split(turned, agreed(task), stated) == points
+    assert part(turned, points, stated).sort_index().equals(part(frame, points, stated))
+
+
+@pytest.mark.parametrize("group", [None, ["shop"]])
+@pytest.mark.parametrize("task", TASKS)
+def test_a_row_stays_in_its_part_when_others_arrive(task: str, group: list[str] | None) -> None:
+    frame, stated = rows(task, time=None, group=group)
+    points, more = metrics.split(frame, agreed(task), stated), rows(task, seed=4)[0]
+    grown = pd.concat([frame, more.assign(id=more["id"] + 10_000, shop=more["shop"] + 7)], ignore_index=True)
+    assert part(grown, points, stated).head(len(frame)).equals(part(frame, points, stated))
+
+
+def test_most_rows_stay_in_their_part_when_the_split_is_agreed_anew() -> None:
+    frame, stated = rows("multiclass", time=None)
+    more = rows("multiclass", seed=4)[0]
+    grown = pd.concat([frame, more.assign(id=more["id"] + 10_000)], ignore_index=True)
+    before = part(frame, metrics.split(frame, agreed("multiclass"), stated), stated)
+    after = part(grown, metrics.split(grown, agreed("multiclass"), stated), stated).head(len(frame))
+    assert (before == after).mean() > 0.85
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_entity_is_in_two_parts(task: str) -> None:
+    frame, stated = rows(task, time=None, group=["shop"])
+    points = metrics.split(frame, agreed(task), stated)
+    assert points["by"] == "group"
+    found = part(frame, points, stated)
+    assert found.groupby(frame["shop"]).nunique().max() == 1
+    assert set(found) == set(metrics.PARTS)
+
+
+def test_an_entity_of_two_columns_and_of_no_name_is_an_entity_too() -> None:
+    frame, stated = rows("binary", time=None, group=["shop", "till"])
+    frame["till"] = np.where(frame["id"] % 3 == 0, None, frame["id"] % 2).astype(object)
+    found = part(frame, metrics.split(frame, PARAMS, stated), stated)
+    assert found.groupby([frame["shop"], frame["till"]], dropna=False).nunique().max() == 1
+    assert found.groupby(frame["shop"]).nunique().max() > 1
+
+
+@pytest.mark.parametrize("group", [None, ["shop"]])
+def test_a_key_gives_the_same_part_whatever_type_holds_it(group: list[str] | None) -> None:
+    frame, stated = rows("binary", time=None, group=group)
+    points = metrics.split(frame, PARAMS, stated)
+    whole = part(frame, points, stated)
+    for kind in ("float64", "int32", "Int64", "Float64", "str", "string", object):
+        other = frame.assign(id=frame["id"].astype(kind), shop=frame["shop"].astype(kind))
+        assert part(other, points, stated).equals(whole), kind
+
+
+def test_a_moment_as_a_key_gives_the_same_part_as_its_days() -> None:
+    frame, stated = rows("binary", time=None, key=["when"])
+    frame["when"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(frame["id"], "h")
+    points = metrics.split(frame, PARAMS, stated)
+    whole = part(frame, points, stated)
+    days = (frame["when"] - pd.Timestamp(0)) / pd.Timedelta(days=1)
+    for other in (frame["when"].astype("datetime64[us]"), frame["when"].astype("datetime64[ns]"), days):
+        assert part(frame.assign(when=other), points, stated).equals(whole)
+    midnight = frame["when"].dt.hour == 0  # a column of whole days is written differently as text
+    assert part(frame[midnight], points, stated).equals(whole[midnight])
+
+
+def test_large_numbers_as_keys_are_told_apart() -> None:
+    frame, stated = rows("binary", time=None)
+    frame["id"] += 10**18
+    sizes = part(frame, metrics.split(frame, PARAMS, stated), stated).value_counts(normalize=True)
+    assert sizes.to_dict() == pytest.approx({"train": 0.6, "validation": 0.2, "holdout": 0.2}, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["a.b", "two words", 'the "q"', "ünï", "select", "part", "0", "level_0", "index"])
+def test_a_key_and_an_entity_may_be_called_anything(name: str) -> None:
+    frame, _ = rows("binary", time=None)
+    for changes in ({"key": [name]}, {"group": [name]}):
+        stated = statement(time=None, **changes)
+        named = frame.rename(columns={"id" if "key" in changes else "shop": name})
+        points = metrics.split(named, PARAMS, stated)
+        assert set(part(named, points, stated)) == set(metrics.PARTS)
+        assert set(scores.blocks(named, stated)) >= {0, 1}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_fifty_rows_are_enough_to_split_and_to_measure(task: str) -> None:
+    frame, stated = rows(task, 50, time=None)
+    points = metrics.split(frame, agreed(task), stated)
+    policies, table = metrics.baselines(frame, points, stated)
+    references = metrics.reference_scores(frame, points, stated)
+    assert part(frame, points, stated).value_counts().min() >= 9
+    assert np.isfinite(table[["train", "validation"]].to_numpy()).all()
+    assert set(references["forecast"]) == {"training mean"}
+    assert len(policies) == len(table) - 1
+
+
+@pytest.mark.parametrize("changes", [{}, {"time": None, "group": ["shop"]}, {"time": None}])
+def test_a_part_without_rows_is_refused_with_what_to_change(changes: dict[str, Any]) -> None:
+    frame, stated = rows("binary", 50, **changes)
+    frame = frame.assign(placed=frame["placed"].iloc[0], shop=0)
+    frame = frame if changes.keys() - {"time"} or not changes else frame.head(2)
+    with pytest.raises(DataError, match=r"metrics.split: .* would have no row.*change problem.time, problem.group"):
+        metrics.split(frame, PARAMS, stated)
+
+
+def test_the_split_survives_being_written_and_read(project: Project) -> None:
+    frame, stated = rows("multiclass", time=None)
+    points = metrics.split(frame, agreed("multiclass"), stated)
+    policies, table = metrics.baselines(frame, points, stated)
+    metrics.save(metrics.agreement(frame, points, policies, table, agreed("multiclass"), stated))
+    io.publish()
+    assert part(frame, metrics.load()["split"], stated).equals(part(frame, points, stated))
 
 
 def test_a_holdout_outside_a_fifth_to_three_tenths_is_refused() -> None:
@@ -54,80 +201,161 @@ def test_a_holdout_outside_a_fifth_to_three_tenths_is_refused() -> None:
             metrics.Split(validation=0.2, holdout=share)
 
 
-def test_the_holdout_stays_closed() -> None:
-    frame = outcomes()
-    points = metrics.split_points(frame["time"], PARAMS)
-    turned = frame.assign(target=frame["target"].where(metrics.part_of(frame["time"], points) != "holdout", 1))
-    assert metrics.baselines(frame, points, STATED).equals(metrics.baselines(turned, points, STATED))
-    assert metrics.reference_scores(frame, points).equals(metrics.reference_scores(turned, points))
-    assert metrics.parts(frame, points).equals(metrics.parts(turned, points))
+@pytest.mark.parametrize("changes", [{}, {"time": None, "group": ["shop"]}], ids=["time", "group"])
+@pytest.mark.parametrize("task", TASKS)
+def test_the_holdout_stays_closed(task: str, changes: dict[str, Any]) -> None:
+    frame, stated = rows(task, **changes)
+    points, target = metrics.split(frame, agreed(task), stated), frame[stated["target"]]
+    turned = frame.assign(**{stated["target"]: target.where(part(frame, points, stated) != "holdout", 0)})
+    assert not turned.equals(frame)
+    for look in (metrics.baselines, metrics.reference_scores, metrics.naive, metrics.parts, metrics.newest):
+        assert str(look(frame, points, stated)) == str(look(turned, points, stated)), look.__name__
 
 
 def test_baselines_pay_what_the_payoffs_say() -> None:
     frame = outcomes()
-    points = metrics.split_points(frame["time"], PARAMS)
-    valid = frame[metrics.part_of(frame["time"], points) == "validation"]["target"].mean()
-    paid = metrics.baselines(frame, points, STATED).set_index("policy")["validation"]
+    points = metrics.split(frame, PARAMS, STATED)
+    valid = frame[part(frame, points, STATED) == "validation"]["returned"].mean()
+    policies, table = metrics.baselines(frame, points, STATED)
+    paid = table.set_index("policy")["validation"]
     assert paid.to_dict() == pytest.approx({"always act": -1, "always wait": -4 * valid, "perfect foresight": -valid})
+    assert policies == {"always act": "act", "always wait": "wait"}
+    assert metrics.room(table) == pytest.approx(min(1, 4 * valid) - valid)
+
+
+def test_the_baseline_of_a_quantity_is_the_best_single_one_of_the_training_rows() -> None:
+    frame, stated = rows("regression")
+    points = metrics.split(frame, agreed("regression"), stated)
+    (quantity,) = metrics.baselines(frame, points, stated)[0].values()
+    assert quantity == np.quantile(frame.loc[part(frame, points, stated) == "train", "price"], 0.75)
+
+
+@pytest.mark.parametrize(("task", "time"), ALL)
+def test_the_naive_forecast_is_the_mean_of_all_open_rows(task: str, time: str | None) -> None:
+    frame, stated = rows(task, time=time)
+    points = metrics.split(frame, agreed(task), stated)
+    target = frame.loc[part(frame, points, stated) != "holdout", stated["target"]]
+    found = metrics.naive(frame, points, stated)
+    if task == "regression":
+        assert found == pytest.approx([target.mean()])
+    else:
+        assert found == pytest.approx(target.value_counts(normalize=True).sort_index().tolist())
 
 
 def test_the_rolling_forecast_does_not_see_its_own_day() -> None:
     frame = outcomes(share=0.0)
-    frame.loc[frame["time"].dt.date == pd.Timestamp("2020-03-15").date(), "target"] = 1
-    points = {"validation": "2020-03-15", "holdout": "2020-03-16"}
-    scored = metrics.reference_scores(pd.concat([frame, frame.head(1)]).sort_values("time"), points)
+    frame.loc[frame["placed"].dt.date == pd.Timestamp("2020-03-15").date(), "returned"] = 1
+    points = {"by": "time", "validation": "2020-03-15", "holdout": "2020-03-16"}
+    scored = metrics.reference_scores(pd.concat([frame, frame.head(1)]).sort_values("placed"), points, STATED)
     # Had it seen the day, on which everything happens, it would not have forecast zero.
     assert scored.set_index("forecast").loc["last four weeks", "brier"] == 1.0
 
 
-def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    held = 0
-    bootstrap = metrics.Bootstrap(replicates=60, level=0.9, seed=5)
-    for seed in range(60):
-        random = np.random.default_rng(seed)
-        times = pd.Series(np.repeat(pd.date_range("2020-01-01", periods=40), 20))
-        daily = np.repeat(random.normal(0, 1, 40), 20)  # rows of a day move together
-        values = daily + random.normal(0, 1, len(times))
-        found = metrics.intervals(lambda w, v=values: {"mean": float(np.average(v, weights=w))}, times, bootstrap)[
-            "mean"
-        ]
-        held += found["low"] <= 0 <= found["high"]
-    assert 0.75 <= held / 60 <= 1.0
-
-
-def test_intervals_repeat_with_their_seed() -> None:
-    frame = outcomes()
-
-    def share(weight: np.ndarray) -> dict[str, float]:
-        return {"share": float(np.average(frame["target"], weights=weight))}
-
-    first = metrics.intervals(share, frame["time"], PARAMS.bootstrap)
-    assert first == metrics.intervals(share, frame["time"], PARAMS.bootstrap)
-    assert first["share"]["low"] < first["share"]["value"] < first["share"]["high"]
+@pytest.mark.parametrize(("task", "time"), ALL)
+def test_the_forecasts_that_see_no_features_are_scored(task: str, time: str | None) -> None:
+    frame, stated = rows(task, time=time)
+    found = metrics.reference_scores(frame, metrics.split(frame, agreed(task), stated), stated)
+    assert found["forecast"].tolist() == ["training mean", *(["last four weeks"] if time else [])]
+    assert np.isfinite(found.drop(columns="forecast").to_numpy()).all()
+    assert list(found.columns[1:]) == list(scores.MEANING[task])
 
 
 def test_thresholds_out_of_reach_fail_the_gate() -> None:
     frame = outcomes()
-    points = metrics.split_points(frame["time"], PARAMS)
-    table = metrics.baselines(frame, points, STATED)
-    greedy = {**STATED, "success": {"min_roc_auc": 0.6, "min_payoff_gain": 5.0, "confidence": 0.9}}
-    assert all(check.passed for check in metrics.checks(frame, points, table, STATED))
-    failed = [check.name for check in metrics.checks(frame, points, table, greedy) if not check.passed]
+    points = metrics.split(frame, PARAMS, STATED)
+    _, table = metrics.baselines(frame, points, STATED)
+    greedy = {**STATED, "success": {"scores": {}, "min_payoff_gain": 5.0, "confidence": 0.9}}
+    assert all(check.passed for check in metrics.checks(frame, points, table, PARAMS, STATED))
+    failed = [check.name for check in metrics.checks(frame, points, table, PARAMS, greedy) if not check.passed]
     assert failed == ["payoff to be won by perfect foresight"]
 
 
 def test_a_part_with_one_outcome_fails_the_gate() -> None:
     frame = outcomes(share=0.0)
-    points = metrics.split_points(frame["time"], PARAMS)
-    table = metrics.baselines(frame, points, STATED)
-    assert not metrics.checks(frame, points, table, STATED)[0].passed
+    points = metrics.split(frame, PARAMS, STATED)
+    _, table = metrics.baselines(frame, points, STATED)
+    assert not metrics.checks(frame, points, table, PARAMS, STATED)[0].passed
 
 
-def test_scores_of_a_perfect_and_of_an_ignorant_forecast() -> None:
-    target = np.array([0, 1, 0, 1])
-    perfect = metrics.scores(target, target.astype(float))
-    ignorant = metrics.scores(target, np.full(4, 0.5))
-    assert perfect["roc_auc"] == 1
-    assert perfect["brier"] == 0
-    assert ignorant["roc_auc"] == 0.5
-    assert ignorant["log_loss"] == pytest.approx(np.log(2))
+def test_a_class_that_is_missing_from_a_part_fails_the_gate() -> None:
+    frame, stated = rows("multiclass")
+    points = metrics.split(frame, agreed("multiclass"), stated)
+    frame.loc[part(frame, points, stated) == "validation", "size"] = 0
+    _, table = metrics.baselines(frame, points, stated)
+    check = metrics.checks(frame, points, table, agreed("multiclass"), stated)[0]
+    assert (check.value, check.passed) == (0, False)
+
+
+def test_too_few_entities_fail_the_gate_because_their_spread_cannot_be_told() -> None:
+    frame, stated = rows("binary", time=None, group=["shop"])
+    points = metrics.split(frame, PARAMS, stated)
+    _, table = metrics.baselines(frame, points, stated)
+    failed = {check.name for check in metrics.checks(frame, points, table, PARAMS, stated) if not check.passed}
+    assert failed == {"entities in the smallest part"}
+    many = frame.assign(shop=frame["id"] // 3)
+    points = metrics.split(many, PARAMS, stated)
+    assert all(check.passed for check in metrics.checks(many, points, table, PARAMS, stated))
+
+
+@pytest.mark.parametrize(("task", "time"), ALL)
+def test_every_task_is_told_and_drawn(task: str, time: str | None) -> None:
+    frame, stated = rows(task, time=time, unit="$ order $", units="orders")
+    params = agreed(task)
+    points = metrics.split(frame, params, stated)
+    policies, table = metrics.baselines(frame, points, stated)
+    references = metrics.reference_scores(frame, points, stated)
+    told = [
+        metrics.describe_outcomes(frame, stated),
+        metrics.describe_split(frame, points, stated),
+        metrics.describe_baselines(table, stated),
+        metrics.describe_references(references, params, stated),
+        metrics.verdict(table, stated),
+        *metrics.headline(table, stated).values(),
+    ]
+    assert all("nan" not in text and "None" not in text for text in told)
+    for drawing in (metrics.plot_split(frame, points, stated), metrics.plot_baselines(table, stated)):
+        assert isinstance(drawing, Figure)
+        drawing.canvas.draw()
+    definitions = metrics.definitions(params, stated).set_index("metric")
+    assert definitions.loc[params.primary, "role"].startswith("chooses the model")
+    assert pd.isna(metrics.parts(frame, points, stated).iloc[-1, -1])
+    assert metrics.metrics(table, references, points)["room"] > 0
+    assert len(metrics.agreement(frame, points, policies, table, params, stated)["naive"]) == len(
+        stated["classes"] or [0]
+    )
+
+
+@pytest.mark.parametrize(
+    "values", [123_450 + np.arange(200) % 40 * 0.5, np.full(200, 7.0), np.repeat([0.0, 9.0], [150, 50])]
+)
+def test_any_quantity_can_be_drawn_by_its_tenths(values: np.ndarray) -> None:
+    stated = statement("regression", time=None)
+    frame = pd.DataFrame({"id": range(200), "price": values})
+    metrics.plot_split(frame, metrics.split(frame, agreed("regression"), stated), stated).canvas.draw()
+
+
+def test_a_metric_of_another_task_is_refused(project: Project) -> None:
+    with pytest.raises(ParamsError, match=r"metrics.primary: found 'rmse', expected for task binary: log_loss, brier"):
+        metrics.outcomes(STATED, metrics.Params(primary="rmse", **SETTINGS))
+
+
+def test_labelled_rows_have_a_known_outcome_encoded_under_its_own_name(project: Project) -> None:
+    times = pd.to_datetime(["2020-01-03", "2020-01-02", None, "2020-01-01", "2020-01-04"]).astype("datetime64[us]")
+    lake = pd.DataFrame(
+        {"id": range(5), "placed": times, "shop": "a", "size": [*CLASSES, "small", None], "amount": range(5)}
+    )
+    project.lake("orders", lake)
+    found = metrics.labelled(statement("multiclass", group=["shop"]))
+    assert found.columns.tolist() == lake.columns.tolist()
+    assert found[["id", "size"]].to_numpy().tolist() == [[3, 0], [1, 1], [0, 0]]  # by time, none unknown
+    narrow = metrics.labelled(statement("multiclass", time=None, group=["shop"]), ["amount"])
+    assert narrow.columns.tolist() == ["id", "shop", "size", "amount"]
+    assert narrow["size"].tolist() == [0, 1, 2, 0]
+
+
+def test_a_lake_without_the_column_or_without_an_outcome_is_named(project: Project) -> None:
+    project.lake("orders", pd.DataFrame({"id": [1], "size": ["huge"]}))
+    with pytest.raises(DataError, match=r"data/lake/orders: lacks placed; found id, size"):
+        metrics.labelled(statement("multiclass"))
+    with pytest.raises(DataError, match=r"no row has an outcome in size; of classes small, mid size"):
+        metrics.labelled(statement("multiclass", time=None))

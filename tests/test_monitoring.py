@@ -1,56 +1,67 @@
-"""Stage 09: what changed is found, what did not is left alone, and the decision follows the rules."""
+"""Stage 09: what changed is found, what did not is left alone, for every task, and where nothing has arrived."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import ast
+import re
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import bundles
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import Project
+from matplotlib.figure import Figure
 from pydantic import ValidationError
+from test_alerts import LIMITS, STATED, figure, promise, record
 
-from ninefold import collection, deployment, features, monitoring, problem, processing
-from ninefold.core import engine, io
+from ninefold import collection, features, monitoring, processing, training
+from ninefold.core import decisions, engine, gate, io, show
+from ninefold.core.errors import DataError
+from ninefold.figures import monitoring as figures
+from ninefold.serving import bundle as packing
 
+NOTEBOOK = Path(__file__).parents[1] / "notebooks/09_monitoring.ipynb"
 DAYS = ("2020-03-01", "2020-04-01", "2020-05-01")
-RULE = {"limit": 0.25, "severity": "medium"}
-LIMITS = {
-    "quarantined": {"limit": 0.01, "severity": "medium"},
-    "volume": RULE,
-    "inputs": {"limit": 0.25, "severity": "low"},
-    "predictions": RULE,
-    "share": {"limit": 0.05, "severity": "medium"},
-    "ranking": {"limit": 0.05, "severity": "high"},
-    "brier": {"limit": 0.02, "severity": "high"},
-    "calibration": {"limit": 0.05, "severity": "high"},
-    "gain": {"limit": 0.0, "severity": "medium"},
+VALUES: dict[str, Any] = {
+    "source": "replay",
+    "replay_until": "2020-04-30",
+    "label_delay": "24h",
+    "alpha": 0.01,
+    "alerts": LIMITS,
+    "decide": {"roll_back": 0, "retrain_high": 1, "retrain_drifted": 0.5},
 }
-PARAMS = monitoring.Params(
-    source="replay",
-    replay_until="2020-04-30",
-    label_delay="24h",
-    alpha=0.01,
-    alerts=LIMITS,
-    decide={"roll_back": 0, "retrain_high": 1, "retrain_drifted": 0.5},
-)
-STATED: dict[str, Any] = {
+PARAMS = monitoring.Params(**VALUES)
+OPEN = PARAMS.model_copy(update={"replay_until": None})
+COMMON: dict[str, Any] = {
     "table": "orders",
     "unit": "order",
     "units": "orders",
     "key": ["id"],
     "time": "placed",
-    "target": "returned",
+    "group": None,
     "horizon": "2h",
     "payoff_unit": "euro",
-    "actions": ["act", "wait"],
-    "payoffs": {"act": {"positive": -1, "negative": -1}, "wait": {"positive": -4, "negative": 0}},
+    "actions": [],
+    "break_even": None,
 }
-AGREED: dict[str, Any] = {
-    "best_baseline": "always wait",
-    "bootstrap": {"replicates": 40, "level": 0.95, "seed": 1},
+PROBLEMS: dict[str, dict[str, Any]] = {
+    "binary": {
+        "actions": ["act", "wait"],
+        "break_even": 0.25,
+        "payoffs": {"act": {"positive": -1, "negative": -1}, "wait": {"positive": -4, "negative": 0}},
+    },
+    "multiclass": {
+        "actions": ["small", "large"],
+        "payoffs": {"small": {"s": 1, "m": 0, "l": -1}, "large": {"s": -1, "m": 0, "l": 6}},
+    },
+    "regression": {"costs": {"over": 1, "under": 3}},
 }
+TASKS = list(PROBLEMS)
 FEATURES = features.Params(
     numeric=["amount"],
     categorical=["customer"],
@@ -58,43 +69,87 @@ FEATURES = features.Params(
 )
 
 
+def problem_of(task: str = "binary") -> dict[str, Any]:
+    return {**COMMON, **STATED[task], **PROBLEMS[task]}
+
+
+def agreed_of(task: str = "binary") -> dict[str, Any]:
+    stated = problem_of(task)
+    target = rows("2020-01", task=task)[stated["target"]].to_numpy()
+    naive = [target.mean()] if task == "regression" else (np.bincount(target.astype(int)) / len(target)).tolist()
+    return {
+        "best_baseline": "always wait",
+        "bootstrap": {"replicates": 40, "level": 0.95, "seed": 1},
+        "policies": decisions.policies(target, stated),
+        "naive": naive,
+    }
+
+
 @dataclass
 class Deployed:
-    """Stands in for a bundle: what it says of a row is its amount."""
+    """Stands in for a bundle: what it says of a row follows from its amount, as the outcome does."""
 
+    stated: dict[str, Any]
     reference: dict[str, Any]
-    features: list[str] = field(default_factory=lambda: ["amount", "customer"])
+    described: dict[str, Any]
+    signature: tuple[dict[str, str], ...] = (
+        {"name": "amount", "kind": "numeric"},
+        {"name": "customer", "kind": "categorical"},
+        {"name": "note", "kind": "text"},
+        {"name": "since", "kind": "date"},
+    )
 
-    def probability(self, frame: pd.DataFrame) -> np.ndarray:
-        return frame["amount"].fillna(0.2).clip(0.01, 0.99).to_numpy()
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        return said(frame["amount"].fillna(0.2).clip(0.01, 0.99).to_numpy(), self.stated)
 
     def decide(self, frame: pd.DataFrame) -> pd.DataFrame:
-        p = self.probability(frame)
-        best = problem.expected_payoff(p, STATED["payoffs"]).max(axis=1)
-        return pd.DataFrame(
-            {"probability": p, "action": problem.best_action(p, STATED["payoffs"]), "expected_payoff": best}
-        )
+        predicted = self.predict(frame)
+        return predicted.assign(**decisions.decide(predicted, self.stated))
 
 
-def rows(month: str = "2020-03", count: int = 3000, shift: float = 0.0, seed: int = 1) -> pd.DataFrame:
-    """Return orders of a month whose amount is the probability of their return."""
+def said(amount: np.ndarray, stated: dict[str, Any]) -> pd.DataFrame:
+    """Return the true forecast for an amount."""
+    if stated["task"] == "binary":
+        return pd.DataFrame({"probability": amount})
+    if stated["task"] == "multiclass":
+        shares = np.column_stack([1 - amount, amount / 2, amount / 2])
+        return pd.DataFrame(shares, columns=decisions.forecast_columns(stated))
+    table = pd.DataFrame({"prediction": amount, "low": amount - 0.2, "high": amount + 0.2, "quantile": amount + 0.05})
+    return table.assign(loss=0.1)
+
+
+def rows(
+    month: str = "2020-03", count: int = 3000, shift: float = 0.0, seed: int = 1, task: str = "binary"
+) -> pd.DataFrame:
+    """Return orders of a month whose amount tells how probable their outcomes are."""
     random = np.random.default_rng(seed)
     amount = np.clip(random.beta(2, 6, count) + shift, 0, 0.99)
-    start = pd.Timestamp(f"{month}-01")
+    start, drawn = pd.Timestamp(f"{month}-01"), random.random(count)
+    placed = start + pd.to_timedelta(np.sort(random.integers(0, 30 * 1440, count)), "m")
+    target = {
+        "binary": (drawn < amount).astype("int64"),
+        "multiclass": (drawn < amount).astype("int64") + (drawn < amount / 2),
+        "regression": amount + random.normal(0, 0.1, count),
+    }[task]
+    known = pd.Series(target, dtype="Float64" if task == "regression" else "Int64")
     return pd.DataFrame(
         {
             "id": np.arange(count),
-            "placed": start + pd.to_timedelta(np.sort(random.integers(0, 30 * 1440, count)), "m"),
+            "placed": placed,
             "amount": amount,
             "customer": random.choice(["ann", "bob", "eve"], count),
-            "returned": pd.Series((random.random(count) < amount).astype("int64"), dtype="Int64"),
+            "note": pd.array([None, *random.choice(["as ordered", "too small, sorry", "no"], count - 1)], dtype="str"),
+            "since": random.uniform(18_000, 18_200, count),
+            "period": "a column of the user's own",
+            STATED[task]["target"]: known,
         }
     )
 
 
-def deployed(train: pd.DataFrame) -> Any:
-    known = {name: deployment.distribution(train[name]) for name in ("amount", "customer")}
-    return Deployed({"features": known})
+def deployed(train: pd.DataFrame, task: str = "binary") -> Any:
+    kinds = {field["name"]: field["kind"] for field in Deployed.signature}
+    known = {name: packing.distribution(train[name], kind=kind) for name, kind in kinds.items()}
+    return Deployed(problem_of(task), {"features": known}, {})
 
 
 def calendar(count: int = 2) -> pd.DataFrame:
@@ -104,96 +159,77 @@ def calendar(count: int = 2) -> pd.DataFrame:
     )
 
 
-def stream(*months: pd.DataFrame) -> pd.DataFrame:
+def stream(*months: pd.DataFrame, task: str = "binary") -> pd.DataFrame:
     frame = pd.concat(months, ignore_index=True)
-    frame["period"] = frame["placed"].dt.strftime("%Y-%m")
-    return monitoring.wait(monitoring.predict(frame, deployed(rows())), calendar(), PARAMS, STATED)
+    frame[monitoring.PERIOD] = frame["placed"].dt.strftime("%Y-%m")
+    return monitoring.wait(monitoring.predict(frame, deployed(rows(), task)), calendar(), PARAMS, problem_of(task))
 
 
 def compared(now: pd.DataFrame) -> pd.DataFrame:
     train = rows("2020-01", seed=7)
-    parts = {"train": train, "holdout": rows("2020-02", seed=8)}
-    return monitoring.compare_inputs(now.assign(period="2020-03"), parts, deployed(train), PARAMS)
+    parts = {"train": train, "validation": train[:0], "holdout": rows("2020-02", seed=8)}
+    now = now.assign(**{monitoring.PERIOD: "2020-03"})
+    return monitoring.compare_inputs(now, parts, deployed(train), PARAMS)
 
 
-def figure(value: float, width: float = 0.01) -> dict[str, float]:
-    return {"value": value, "low": value - width, "high": value + width}
-
-
-PROMISE = {
-    "figures": {"roc_auc": figure(0.75), "brier": figure(0.13), "observed": figure(0.2)},
-    "per_day": 100.0,
-}
-
-
-def record(drifted: int = 0, psi: float = 0.01, **changed: dict[str, float]) -> dict[str, Any]:
-    """Return the record of a quiet period, with some figures changed."""
-    quiet = {"roc_auc": 0.74, "brier": 0.135, "observed": 0.21, "gap": 0.005, "gain": 0.1}
-    return {
-        "period": "2020-03",
-        "raw": 3100,
-        "quarantined": 0,
-        "per_day": 103.0,
-        "features": 4,
-        "drifted": {f"feature_{number}": 0.4 for number in range(drifted)},
-        "prediction_psi": psi,
-        "figures": {name: figure(value) for name, value in quiet.items()} | changed,
-    }
-
-
-def alerting(found: dict[str, Any]) -> list[str]:
-    return [alert["alert"] for alert in monitoring.alerts(found, PROMISE, PARAMS)]
-
-
-def decided(found: dict[str, Any]) -> dict[str, Any]:
-    return monitoring.judge([found], PROMISE, PARAMS)[0]
+def collected(**values: Any) -> collection.Params:
+    tables = {"orders": {"time": "placed"}, "customers": {}}
+    plain = {"start": "2020-01-01", "as_of": "2020-02-29", "tables": tables, "datasheet": {"a": "b"}}
+    return collection.Params(**{**plain, **values})
 
 
 def test_the_months_after_the_last_day_are_replayed() -> None:
-    tables = {"orders": {"time": "placed"}, "customers": {}}
-    collected = collection.Params(start="2020-01-01", as_of="2020-02-29", tables=tables, datasheet={"a": "b"})
-    found = monitoring.periods(PARAMS, collected, STATED)
+    found = monitoring.periods(PARAMS, collected(), problem_of())
     assert found["period"].tolist() == ["2020-03", "2020-04"]
     assert found["end"].tolist() == [pd.Timestamp("2020-04-01"), pd.Timestamp("2020-05-01")]
-    middle = monitoring.periods(
-        PARAMS, collected.model_copy(update={"as_of": pd.Timestamp("2020-04-10").date()}), STATED
-    )
+    middle = monitoring.periods(PARAMS, collected(as_of="2020-04-10"), problem_of())
     assert middle["start"].tolist() == [pd.Timestamp("2020-04-11")]
 
 
-@pytest.mark.parametrize(("as_of", "time"), [("2020-04-30", "placed"), ("2020-06-30", "placed"), ("2020-02-29", None)])
-def test_where_nothing_can_follow_there_is_nothing_to_replay(as_of: str, time: str | None) -> None:
-    collected = collection.Params(
-        start="2020-01-01", as_of=as_of, tables={"orders": {"time": time}}, datasheet={"a": "b"}
-    )
-    assert monitoring.periods(PARAMS, collected, STATED).empty
+@pytest.mark.parametrize(
+    ("changed", "time"),
+    [
+        ({"as_of": "2020-04-30"}, "placed"),
+        ({"as_of": "2020-06-30"}, "placed"),
+        ({"tables": {"orders": {}}}, "placed"),
+        ({"start": None, "as_of": None, "tables": {"orders": {}}}, None),
+        ({}, None),
+    ],
+)
+def test_where_nothing_can_follow_there_is_nothing_to_replay(changed: dict[str, Any], time: str | None) -> None:
+    found = monitoring.periods(PARAMS, collected(**changed), {**problem_of(), "time": time})
+    assert found.empty
+    assert list(found) == ["period", "start", "end"]
 
 
-@pytest.fixture
-def shop(project: Any, orders: pd.DataFrame) -> dict[str, Any]:
-    """Put the orders up to February into the lake, and let the source hold those of March too, one of them broken."""
-    later = orders.assign(
-        id=["7", "8", "9", "10", "11", "12"],
-        placed=[f"2020-03-{day:02d}T12:00:00" for day in (2, 4, 9, 16, 20, 31)],
-        amount=["5", "6", "-1", "NA", "8", "9"],
-    )
-    source = {
-        "orders": pd.concat([orders, later]),
-        "customers": pd.DataFrame({"customer": ["ann", "bob"], "city": "x"}),
-    }
+def test_without_a_last_day_the_replay_ends_with_the_source(project: Project, orders: pd.DataFrame) -> None:
+    place = project.folder / "data/source/orders.csv"
+    place.parent.mkdir(parents=True)
+    orders.to_csv(place, index=False)
+    found = monitoring.periods(OPEN, collected(as_of="2020-01-20"), problem_of())
+    assert found["period"].tolist() == ["2020-01", "2020-02"]
+    assert found["end"].iloc[-1] == pd.Timestamp("2020-03-01")
+    assert monitoring.periods(OPEN, collected(as_of="2020-02-29"), problem_of()).empty
 
-    def read(table: str, start: pd.Timestamp | None, end: pd.Timestamp | None) -> pd.DataFrame:
-        found = source[table]
-        if start is None:
-            return found
-        return found[(found["placed"] >= start.isoformat()) & (found["placed"] < end.isoformat())]
 
-    project.functions["collection", "read"] = read
+def test_a_source_that_reaches_into_another_century_is_refused_with_the_remedy(
+    project: Project, orders: pd.DataFrame
+) -> None:
+    place = project.folder / "data/source/orders.csv"
+    place.parent.mkdir(parents=True)
+    orders.assign(placed=[*orders["placed"][:-1], "2199-01-01"]).to_csv(place, index=False)
+    with pytest.raises(DataError, match=r"monitoring.replay_until: .* 2199-01-01 .* months"):
+        monitoring.periods(OPEN, collected(), problem_of())
+
+
+def settle(project: Project, orders: pd.DataFrame) -> dict[str, Any]:
+    """Put the orders up to February into the lake; return the params of the stages before."""
     contract = processing.Params(**project.params["processing"])
     project.raw("orders", "2020-02", orders)
-    project.raw("customers", "all", source["customers"])
+    project.raw("customers", "all", pd.DataFrame({"customer": ["ann", "bob"], "city": "x"}))
     connection = engine.connect()
-    judged = processing.judge(processing.convert(processing.read(contract, connection), contract), contract)
+    raw = {name: table for name, table in engine.tables(connection, "data/raw").items() if name in contract.tables}
+    judged = processing.judge(processing.convert(raw, contract), contract)
     processing.write(judged, contract, {"orders": "placed", "customers": None})
     io.publish()
     return {
@@ -203,8 +239,46 @@ def shop(project: Any, orders: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def test_later_rows_get_the_features_that_training_would_give_them(shop: dict[str, Any]) -> None:
-    frame, volume = monitoring.replay(calendar(), shop, STATED)
+def march(orders: pd.DataFrame) -> pd.DataFrame:
+    """Return the orders of March too, one of them broken."""
+    later = orders.assign(
+        id=["7", "8", "9", "10", "11", "12"],
+        placed=[f"2020-03-{day:02d}T12:00:00" for day in (2, 4, 9, 16, 20, 31)],
+        amount=["5", "6", "-1", "NA", "8", "9"],
+    )
+    return pd.concat([orders, later])
+
+
+@pytest.fixture
+def shop(project: Project, orders: pd.DataFrame) -> dict[str, Any]:
+    """Return a shop whose source, read by a function of the user's, holds the orders of March too."""
+    source = {"orders": march(orders), "customers": pd.DataFrame({"customer": ["ann", "bob"], "city": "x"})}
+
+    def read(table: str, start: pd.Timestamp | None, end: pd.Timestamp | None) -> pd.DataFrame:
+        found = source[table]
+        if start is None:
+            return found
+        return found[(found["placed"] >= start.isoformat()) & (found["placed"] < end.isoformat())]
+
+    project.functions["collection", "read"] = read
+    return settle(project, orders)
+
+
+@pytest.fixture
+def files(project: Project, orders: pd.DataFrame) -> dict[str, Any]:
+    """Return a shop whose source are files, read by the default reader."""
+    place = project.folder / "data/source"
+    place.mkdir(parents=True)
+    march(orders).to_csv(place / "orders.csv", index=False)
+    (place / "customers.csv").write_text("customer,city\nann,x\nbob,x\n")
+    return settle(project, orders)
+
+
+@pytest.mark.parametrize("kind", ["shop", "files"])
+def test_later_rows_get_the_features_that_training_would_give_them(kind: str, request: pytest.FixtureRequest) -> None:
+    earlier = request.getfixturevalue(kind)
+    span = monitoring.periods(OPEN, earlier["collection"], problem_of())
+    frame, volume = monitoring.replay(span, earlier, problem_of())
     tables = engine.tables(engine.connect(), features.LAKE)
     assert len(tables["orders"].execute()) == 6, "the lake is left alone"
     assert frame["id"].tolist() == [7, 8, 10, 11, 12]
@@ -218,16 +292,59 @@ def test_later_rows_get_the_features_that_training_would_give_them(shop: dict[st
 
 
 def test_months_in_which_nothing_arrived_any_more_are_not_monitored(shop: dict[str, Any]) -> None:
-    _, volume = monitoring.replay(calendar(2), shop, STATED)
+    _, volume = monitoring.replay(calendar(2), shop, problem_of())
     assert volume["period"].tolist() == ["2020-03"]
 
 
+def test_a_replay_in_which_nothing_arrives_is_empty(shop: dict[str, Any]) -> None:
+    april = calendar(2)[1:].reset_index(drop=True)
+    frame, volume = monitoring.replay(april, shop, problem_of())
+    assert frame.empty
+    assert volume.empty
+
+
+def test_a_row_that_the_lake_holds_already_is_held_back_as_a_copy(files: dict[str, Any], project: Project) -> None:
+    place = project.folder / "data/source/orders.csv"
+    place.write_text(place.read_text() + "6,2020-03-25T12:00:00,bob,60,paid,0\n")
+    frame, volume = monitoring.replay(calendar(1), files, problem_of())
+    assert 6 not in frame["id"].tolist()
+    assert volume["quarantined"].tolist() == [2]
+    assert (volume["raw"] - volume["quarantined"] - volume["ready"]).tolist() == [0]
+
+
+def test_rows_whose_key_is_partly_missing_are_not_lost(files: dict[str, Any]) -> None:
+    contract = files["processing"].model_dump()
+    contract["tables"]["orders"]["unique"] = ["id", "amount"]
+    files["processing"] = processing.Params(**contract)
+    frame, volume = monitoring.replay(calendar(1), files, {**problem_of(), "key": ["id", "amount"]})
+    assert 10 in frame["id"].tolist(), "its amount is missing"
+    assert volume["ready"].tolist() == [5]
+
+
+def test_rows_that_only_their_number_identifies_are_told_apart(project: Project, orders: pd.DataFrame) -> None:
+    place = project.folder / "data/source"
+    place.mkdir(parents=True)
+    march(orders).drop(columns="id").to_csv(place / "orders.csv", index=False)
+    (place / "customers.csv").write_text("customer,city\nann,x\nbob,x\n")
+    project.set("collection.tables.orders", {"time": "placed", "number": "id"})
+    frame, volume = monitoring.replay(calendar(1), settle(project, orders), problem_of())
+    assert frame["id"].tolist() == [7, 8, 10, 11, 12]
+    assert volume["ready"].tolist() == [5]
+
+
+def test_declared_joins_are_made_for_later_rows_too(files: dict[str, Any]) -> None:
+    join = {"table": "customers", "by": ["customer"], "columns": ["city"]}
+    plain = {"numeric": ["amount"], "categorical": ["city"], "joins": [join]}
+    frame, _ = monitoring.replay(calendar(1), {**files, "features": features.Params(**plain)}, problem_of())
+    assert frame["city"].tolist() == ["x"] * 5
+
+
 def test_a_label_that_comes_after_the_close_is_not_used_at_it() -> None:
-    march = rows("2020-03", 400)
-    march.loc[0, "returned"] = pd.NA
-    late = march.loc[[1]].assign(placed=pd.Timestamp("2020-03-31 12:00"), id=9001)
-    last = march.loc[[2]].assign(placed=pd.Timestamp("2020-04-30 12:00"), id=9002)
-    frame = stream(march, late, last).set_index("id")["outcome"]
+    first = rows("2020-03", 400)
+    first.loc[0, "returned"] = pd.NA
+    late = first.loc[[1]].assign(placed=pd.Timestamp("2020-03-31 12:00"), id=9001)
+    last = first.loc[[2]].assign(placed=pd.Timestamp("2020-04-30 12:00"), id=9002)
+    frame = stream(first, late, last).set_index("id")[monitoring.STATUS]
     assert frame[0] == "never"
     assert frame[1] == "at close"
     assert frame[9001] == "later"
@@ -235,18 +352,21 @@ def test_a_label_that_comes_after_the_close_is_not_used_at_it() -> None:
 
 
 def test_the_score_of_a_period_does_not_change_when_late_labels_do() -> None:
-    frame = stream(rows("2020-03", 600))
+    frame, agreed = stream(rows("2020-03", 600)), agreed_of()
     late = frame["placed"] > pd.Timestamp("2020-03-30")
-    frame.loc[late, "outcome"] = "later"
+    frame.loc[late, monitoring.STATUS] = "later"
     flipped = frame.assign(returned=frame["returned"].where(~late, 1 - frame["returned"]))
-    assert monitoring.performance(frame, STATED, AGREED) == monitoring.performance(flipped, STATED, AGREED)
+    found = [monitoring.performance(each, problem_of(), agreed) for each in (frame, flipped)]
+    assert found[0] == found[1]
 
 
 def test_every_label_is_accounted_for() -> None:
     frame = stream(rows("2020-03"), rows("2020-04", 500, seed=2))
-    table = monitoring.arrivals(frame, calendar().assign(raw=[3000, 500], quarantined=0), STATED)
+    table = monitoring.arrivals(frame, calendar().assign(raw=[3000, 500], quarantined=0), problem_of())
     assert table["predictions"].tolist() == [3000, 500]
     assert table[list(monitoring.LABELS)].sum(axis=1).tolist() == [3000, 500]
+    known = frame[frame[monitoring.STATUS] != "open"].groupby("@period")["returned"].mean()
+    assert table["level in the end"].tolist() == pytest.approx(known.tolist())
 
 
 def test_a_stable_stream_does_not_drift() -> None:
@@ -255,17 +375,25 @@ def test_a_stable_stream_does_not_drift() -> None:
 
 def test_a_planted_shift_is_found_where_it_was_planted() -> None:
     table = compared(rows(seed=21, shift=0.2)).set_index(["period", "feature"])["drifted"]
-    assert table["2020-03", "amount"]
-    assert not table["2020-03", "customer"]
+    assert table["2020-03"].index[table["2020-03"]].tolist() == ["amount"]
     assert not table["holdout"].any()
+
+
+def test_texts_that_grow_longer_and_dates_that_move_on_are_drift() -> None:
+    moved = rows(seed=21)
+    moved = moved.assign(note=moved["note"] + " and so on", since=moved["since"] + 100)
+    table = compared(moved).set_index(["period", "feature"])["drifted"]
+    assert table["2020-03"].index[table["2020-03"]].tolist() == ["note", "since"]
 
 
 def test_a_customer_never_seen_and_values_that_vanish_are_drift() -> None:
     new, gone = rows(seed=3), rows(seed=3)
     new.loc[::3, "customer"] = "zoe"
-    gone.loc[::3, "amount"] = np.nan
+    gone.loc[::3, ["amount", "note"]] = np.nan
     assert compared(new).set_index(["period", "feature"]).loc[("2020-03", "customer"), "drifted"]
-    assert compared(gone).set_index(["period", "feature"]).loc[("2020-03", "amount"), "drifted"]
+    found = compared(gone).set_index(["period", "feature"]).loc["2020-03"]
+    assert found.loc[["amount", "note"], "drifted"].all()
+    assert found.loc["note", "missing"] == pytest.approx(1 / 3, abs=0.01)
 
 
 def test_a_few_rows_do_not_alert_by_luck() -> None:
@@ -274,142 +402,207 @@ def test_a_few_rows_do_not_alert_by_luck() -> None:
     assert not table["drifted"].any()
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_forecasts_that_move_are_found_and_others_are_not(task: str) -> None:
+    stated, bundle = problem_of(task), deployed(rows(), task)
+    holdout = monitoring.hold(rows("2020-02", seed=8, task=task), bundle)
+    frame = stream(rows("2020-03", task=task), rows("2020-04", shift=0.2, seed=2, task=task), task=task)
+    table = monitoring.compare_predictions(frame, holdout, PARAMS, stated)
+    assert set(table["feature"]) <= {f"@{name}" for name in decisions.forecast_columns(stated)}
+    assert table.groupby("period")["drifted"].any().to_dict() == {"2020-03": False, "2020-04": True}
+
+
 def test_the_skill_does_not_fall_because_events_are_more_frequent() -> None:
-    p = np.repeat([0.0, 1.0], [80, 20])
-    harder = np.repeat([0.0, 1.0], [60, 40])
-    scores = [{"brier": {"value": 0.0}, "observed": {"value": one.mean()}} for one in (p, harder)]
-    assert [monitoring.skill(score)["value"] for score in scores] == [1, 1]
-    plain = {"brier": {"value": 0.3 * 0.7}, "observed": {"value": 0.3}}
-    assert monitoring.skill(plain)["value"] == pytest.approx(0)
+    for share in (0.2, 0.4):
+        target = np.repeat([0, 1], [int(100 * (1 - share)), int(100 * share)])
+        for brier, skill in ((0.0, 1.0), (share * (1 - share), 0.0)):
+            found = monitoring.skill({"brier": {"value": brier}}, target, problem_of())
+            assert found["value"] == pytest.approx(skill)
 
 
-def test_a_calibrated_model_has_no_gap_and_an_overstating_one_has() -> None:
-    frame = stream(rows("2020-03"))
-    target, p = frame["returned"].to_numpy("int64"), frame["probability"].to_numpy()
-    fair = monitoring.gap(target, p, frame["placed"], AGREED)
-    high = monitoring.gap(target, p + 0.1, frame["placed"], AGREED)
+@pytest.mark.parametrize("task", TASKS)
+def test_a_forecast_that_knows_the_level_and_no_more_has_no_skill(task: str) -> None:
+    stated, found = problem_of(task), rows(task=task)
+    target = found[stated["target"]].to_numpy("int64" if task != "regression" else "float64")
+    if task == "regression":
+        constant = said(np.full(len(target), target.mean()), stated)
+    else:
+        shares = np.bincount(target) / len(target)
+        names = decisions.forecast_columns(stated)
+        constant = pd.DataFrame(np.tile(shares[-len(names) :], (len(target), 1)), columns=names)
+    results = training.evaluate(target, constant, found, stated, agreed_of(task))
+    assert monitoring.skill(results, target, stated)["value"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_sound_model_has_no_gap_and_an_overstating_one_has(task: str) -> None:
+    stated, agreed = problem_of(task), agreed_of(task)
+    frame = stream(rows("2020-03", task=task), task=task)
+    fair = monitoring.performance(frame, stated, agreed)["2020-03"]["figures"]["gap"]
+    name = {"binary": "@probability", "multiclass": "@probability_m", "regression": "@prediction"}[task]
+    frame[name] += 0.1
+    if task == "multiclass":
+        frame["@probability_s"] -= 0.1
+    high = monitoring.performance(frame, stated, agreed)["2020-03"]["figures"]["gap"]
     assert fair["low"] < 0 < fair["high"]
     assert high["low"] > 0
     assert high["value"] == pytest.approx(fair["value"] + 0.1)
 
 
-def test_a_quiet_period_raises_no_alert() -> None:
-    assert alerting(record()) == []
+def test_a_month_of_one_outcome_or_of_a_single_row_breaks_nothing() -> None:
+    alone = rows("2020-04", 1)
+    frame, agreed = stream(rows("2020-03", 50).assign(returned=1), alone), agreed_of()
+    assert monitoring.performance(frame, problem_of(), agreed) == {}
+    two = stream(rows("2020-03", 60, seed=2)[:12].assign(returned=[0] * 11 + [1]))
+    found = monitoring.performance(two, problem_of(), agreed)["2020-03"]
+    plain = [value for figure in found["figures"].values() for value in figure.values()]
+    assert np.isfinite(plain).all()
 
 
-@pytest.mark.parametrize(
-    ("changed", "alert"),
-    [
-        ({"drifted": 1}, "inputs"),
-        ({"psi": 0.3}, "predictions"),
-        ({"observed": figure(0.3)}, "share"),
-        ({"roc_auc": figure(0.65)}, "ranking"),
-        ({"brier": figure(0.19)}, "brier"),
-        ({"gap": figure(-0.08)}, "calibration"),
-        ({"gain": figure(0.005)}, "gain"),
-    ],
-)
-def test_each_figure_beyond_its_limit_raises_its_alert_alone(changed: dict[str, Any], alert: str) -> None:
-    assert alerting(record(**changed)) == [alert]
+def whole(task: str, frame: pd.DataFrame, volume: pd.DataFrame) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+    """Take a stream through the stage, every figure and sentence of it; return what was judged and its frame."""
+    stated, agreed, train = problem_of(task), agreed_of(task), rows("2020-01", seed=7, task=task)
+    io.write_table(train, io.path("data/features/part.parquet"))
+    bundle, held = deployed(train, task), rows("2020-02", 1000, seed=8, task=task)
+    parts = {"train": train, "validation": train[:0], "holdout": held}
+    holdout = monitoring.hold(held, bundle)
+    target = held[stated["target"]].to_numpy("float64" if task == "regression" else "int64")
+    bundle.described["holdout"] = training.evaluate(target, bundle.predict(held), held, stated, agreed)
+    table = monitoring.arrivals(frame, volume, stated)
+    drifts = monitoring.compare_inputs(frame, parts, bundle, PARAMS)
+    shifted = monitoring.compare_predictions(frame, holdout, PARAMS, stated)
+    results = monitoring.performance(frame, stated, agreed)
+    found = monitoring.records(volume, table, drifts, shifted, results)
+    promise = monitoring.promised(bundle, holdout, parts, stated, agreed)
+    judged = monitoring.judge(found, promise, PARAMS, stated)
+    decision = monitoring.conclude(judged, agreed, "abc")
+    both = monitoring.beside(holdout, frame)
+    curves, weeks = monitoring.calibration(both, stated, agreed), monitoring.weekly(both, stated)
+    paid = monitoring.policies(both, stated, agreed)
+    drawn = [
+        figures.plot_drift(drifts, PARAMS),
+        figures.plot_performance(found, promise, stated),
+        figures.plot_calibration(curves, stated),
+        figures.plot_weeks(weeks, volume, promise, stated),
+        figures.plot_policies(paid, stated),
+    ]
+    tables = [
+        figures.arrival_table(table, holdout, stated),
+        figures.scorecard(found, promise, stated),
+        figures.rule_table(judged, promise, PARAMS, stated),
+        figures.alert_table(judged),
+        figures.decision_table(decision),
+    ]
+    told = [
+        figures.describe_replay(volume, volume, stated, "abc"),
+        figures.describe_arrivals(table, PARAMS, stated),
+        figures.describe_drift(drifts, frame, parts, stated),
+        figures.describe_performance(found, promise, stated),
+        figures.describe_calibration(found, promise, stated),
+        figures.describe_weeks(weeks, promise, stated),
+        figures.describe_policies(paid),
+        figures.describe_alerts(judged, PARAMS),
+        figures.describe_decision(decision),
+        monitoring.verdict(judged, decision),
+    ]
+    assert all(isinstance(each, Figure) for each in drawn)
+    for each in drawn:
+        each.canvas.draw()
+    assert all(len(each) for each in tables)
+    assert not [
+        text for text in told if "nan" in text or "  " in text or not text.endswith((".", "policy 'always wait'."))
+    ]
+    assert all(check.passed for check in monitoring.checks(frame, volume, judged, decision, stated))
+    assert gate.tidy(monitoring.metrics(judged, decision))["decision"] == decision["decision"]
+    assert monitoring.headline(judged, decision)
+    return judged, drifts
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"roc_auc": figure(0.65, 0.06)},
-        {"brier": figure(0.19, 0.05)},
-        {"gap": figure(-0.08, 0.09)},
-        {"observed": figure(0.3, 0.11)},
-    ],
-)
-def test_what_a_few_unlucky_days_could_do_raises_no_alert(changed: dict[str, Any]) -> None:
-    assert alerting(record(**changed)) == []
+@pytest.mark.parametrize("task", TASKS)
+def test_what_stays_is_kept_and_what_turns_is_found_in_every_task(project: Project, task: str) -> None:
+    stated = problem_of(task)
+    turned = rows("2020-04", 1500, seed=2, task=task)
+    target = turned[stated["target"]]
+    # The model's order is now the wrong one.
+    turned[stated["target"]] = (target + 1) % 3 if task == "multiclass" else target.max() - target
+    frame = stream(rows("2020-03", 1500, task=task), turned, task=task)
+    volume = calendar().assign(raw=1500, quarantined=0, ready=1500)
+    quiet, loud = whole(task, frame, volume)[0]
+    assert {alert["alert"] for alert in quiet["alerts"]} <= {"volume"}, "half as many rows a day as in training"
+    assert {"outcomes", "ranking", "error", "calibration", "gain"} <= {alert["alert"] for alert in loud["alerts"]}
+    assert quiet["decision"] == "keep"
+    assert loud["decision"] in ("retrain", "roll back")
 
 
-def test_broken_rows_and_a_change_of_volume_raise_alerts() -> None:
-    assert alerting({**record(), "quarantined": 62}) == ["quarantined"]
-    assert alerting({**record(), "per_day": 60.0}) == ["volume"]
-    assert alerting({**record(), "per_day": 140.0}) == ["volume"]
+@pytest.mark.parametrize("task", TASKS)
+def test_without_periods_the_holdout_stands_alone_and_the_gate_passes(project: Project, task: str) -> None:
+    none = calendar().iloc[:0].assign(raw=0, quarantined=0, ready=0)
+    empty = monitoring.predict(rows(task=task).iloc[:0].assign(**{monitoring.PERIOD: ""}), deployed(rows(), task))
+    judged, drifts = whole(task, monitoring.wait(empty, none, PARAMS, problem_of(task)), none)
+    assert judged == []
+    assert set(drifts["period"]) == {"holdout"}
 
 
-def test_inputs_alert_before_any_label_is_known() -> None:
-    assert alerting({**record(drifted=2), "figures": {}}) == ["inputs"]
+def test_a_month_without_a_row_between_others_is_judged_too(project: Project) -> None:
+    frame = stream(rows("2020-04", 500))
+    volume = calendar().assign(raw=[0, 500], quarantined=0, ready=[0, 500])
+    silent = whole("binary", frame, volume)[0][0]
+    assert [alert["alert"] for alert in silent["alerts"]] == ["volume"]
 
 
-def test_a_quiet_model_is_kept() -> None:
-    assert decided(record())["decision"] == "keep"
-    assert decided(record(drifted=1, observed=figure(0.3)))["decision"] == "keep", "no alert is high"
+def test_the_time_of_the_event_is_no_drift_of_its_own() -> None:
+    train = rows("2020-01", seed=7)
+    bundle = deployed(train)
+    bundle.signature = ({"name": "placed", "kind": "date"},)
+    parts = {"train": train, "validation": train[:0], "holdout": rows("2020-02", seed=8)}
+    table = monitoring.compare_inputs(rows().assign(**{"@period": "2020-03"}), parts, bundle, PARAMS)
+    assert table.empty
+    assert isinstance(figures.plot_drift(table, PARAMS), Figure)
+    assert "time" in figures.describe_drift(table, rows(), parts, problem_of())
 
 
-def test_a_high_alert_retrains() -> None:
-    found = decided(record(brier=figure(0.19)))
-    assert found["decision"] == "retrain"
-    assert "0.190" in found["reasons"][0]
-
-
-def test_enough_drifted_features_retrain() -> None:
-    found = decided(record(drifted=2))
-    assert found["decision"] == "retrain"
-    assert "2 of 4 features drifted" in found["reasons"][0]
-
-
-def test_a_model_that_does_harm_is_rolled_back_whatever_else_alerts() -> None:
-    found = decided(record(drifted=4, brier=figure(0.19), gain=figure(-0.05)))
-    assert found["decision"] == "roll back"
-    assert decided(record(gain=figure(-0.005)))["decision"] == "keep", "harm is not certain"
+def test_rows_a_day_are_counted_over_the_days_that_passed_labelled_or_not(project: Project) -> None:
+    weekly = pd.DataFrame({"placed": pd.date_range("2020-01-01", periods=12, freq="7D")})
+    io.write_table(weekly, io.path("data/features/part.parquet"))
+    assert monitoring.per_day(weekly[:10:3], problem_of()) == pytest.approx(10 / 64)
+    assert monitoring.per_day(weekly, {**problem_of(), "time": None}) is None
 
 
 def test_the_last_period_decides_and_every_period_is_evidence() -> None:
-    judged = monitoring.judge([record(brier=figure(0.19)), record()], PROMISE, PARAMS)
-    decision = monitoring.conclude(judged, AGREED, "abc")
+    found = [record(brier=figure(0.19)), record()]
+    judged = monitoring.judge(found, promise(), PARAMS, problem_of())
+    decision = monitoring.conclude(judged, agreed_of(), "abc")
     assert decision["decision"] == "keep"
     assert [one["decision"] for one in decision["periods"]] == ["retrain", "keep"]
 
 
-def test_without_periods_there_is_nothing_to_monitor_and_the_gate_passes() -> None:
-    empty, none = rows().iloc[:0].assign(period=""), calendar().iloc[:0].assign(raw=0, quarantined=0, ready=0)
-    train = rows()
-    frame = monitoring.wait(monitoring.predict(empty, deployed(train)), none, PARAMS, STATED)
-    table = monitoring.arrivals(frame, none, STATED)
-    drifts = monitoring.compare_inputs(frame, {"train": train, "holdout": train}, deployed(train), PARAMS)
-    shifted = monitoring.compare_predictions(frame, train, deployed(train))
-    results = monitoring.performance(frame, STATED, AGREED)
-    judged = monitoring.judge(monitoring.records(none, table, drifts, shifted, results), PROMISE, PARAMS)
-    decision = monitoring.conclude(judged, AGREED, "abc")
-    assert decision["decision"] == "keep"
-    assert monitoring.verdict(judged, decision) == monitoring.NOTHING
-    assert monitoring.metrics(judged, decision)["periods"] == []
-    assert all(check.passed for check in monitoring.checks(frame, none, judged, decision))
-    weeks, curves = monitoring.weekly(frame, STATED), monitoring.calibration(frame, STATED, AGREED)
-    monitoring.plot_weeks(weeks, none, STATED), monitoring.plot_calibration(curves)
-    monitoring.plot_drift(drifts, PARAMS), monitoring.plot_performance(judged, PROMISE)
-    monitoring.plot_policies(monitoring.policies(frame, STATED, AGREED), STATED)
-    said = [
-        monitoring.describe_arrivals(table, PARAMS),
-        monitoring.describe_drift(drifts, frame, train, STATED),
-        monitoring.describe_performance(judged, PROMISE),
-        monitoring.describe_calibration(judged),
-        monitoring.describe_weeks(weeks),
-        monitoring.describe_alerts(judged),
-    ]
-    assert set(said) == {monitoring.NOTHING}
-
-
 def test_a_row_lost_on_the_way_fails_the_gate() -> None:
-    frame = stream(rows("2020-03"))
+    frame, stated = stream(rows("2020-03")), problem_of()
     volume = calendar(1).assign(raw=3001, quarantined=0, ready=3000)
-    table = monitoring.arrivals(frame, volume, STATED)
-    judged = monitoring.judge(
-        monitoring.records(volume, table, compared(frame), pd.Series(dtype="float64"), {}), PROMISE, PARAMS
-    )
-    checks = monitoring.checks(frame, volume, judged, monitoring.conclude(judged, AGREED, "abc"))
+    table = monitoring.arrivals(frame, volume, stated)
+    found = monitoring.records(volume, table, compared(frame), compared(frame), {})
+    judged = monitoring.judge(found, promise(), PARAMS, stated)
+    checks = monitoring.checks(frame, volume, judged, monitoring.conclude(judged, agreed_of(), "abc"), stated)
     assert [check.name for check in checks if not check.passed] == ["rows neither quarantined nor predicted"]
 
 
+@pytest.mark.parametrize(
+    ("task", "column", "value"),
+    [("binary", "@probability", 1.1), ("multiclass", "@probability_l", np.nan), ("regression", "@low", np.inf)],
+)
+def test_a_forecast_that_is_none_fails_the_gate(task: str, column: str, value: float) -> None:
+    frame = stream(rows("2020-03", task=task), task=task)
+    frame.loc[5, column] = value
+    judged = monitoring.checks(
+        frame, calendar(0).assign(raw=0, quarantined=0, ready=0), [], {"reasons": ["x"]}, problem_of(task)
+    )
+    assert [check.value for check in judged if check.name.startswith("predictions that are no")] == [1]
+
+
 def test_figures_are_kept_for_programs_and_for_dvc() -> None:
-    judged = [{**decided(record(brier=figure(0.19))), "predictions": 3100, "at close": 3000}]
-    found = monitoring.metrics(judged, monitoring.conclude(judged, AGREED, "abc"))
-    assert found["periods"][0]["alerts"] == ["brier"]
+    judged = monitoring.judge([{**record(brier=figure(0.19)), "at close": 3000}], promise(), PARAMS, problem_of())
+    found = monitoring.metrics(judged, monitoring.conclude(judged, agreed_of(), "abc"))
+    assert found["periods"][0]["alerts"] == ["error"]
     assert found["by_period"]["2020-03"]["alerts"] == 1
     assert not [value for value in found["by_period"]["2020-03"].values() if isinstance(value, list | dict)]
 
@@ -419,7 +612,51 @@ def test_a_wrong_severity_or_source_is_refused() -> None:
     for wrong in (
         {"source": "stream"},
         {"alerts": {**LIMITS, "gain": {"limit": 0, "severity": "awful"}}},
+        {"alerts": {**LIMITS, "brier": RULE_OF_OLD}},
         {"until": 1},
+        {"replay_until": "the end"},
     ):
         with pytest.raises(ValidationError):
             monitoring.Params(**{**plain, **wrong})
+
+
+RULE_OF_OLD = {"limit": 0.02, "severity": "high"}
+
+
+@pytest.mark.parametrize("case", bundles.CASES)
+def test_the_notebook_runs_for_every_task_where_nothing_has_arrived(
+    case: str, project: Project, shown: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a real bundle, with and without time, the whole notebook but the tables of files."""
+    parts = bundles.lay_out(case)
+    stated = bundles.stated_of(case)
+    learned = pd.concat([parts["train"], parts["validation"]])[stated["target"]]
+    naive = (
+        [learned.mean()]
+        if case == "regression"
+        else learned.value_counts(normalize=True, sort=False).sort_index().tolist()
+    )
+    bootstrap = {"replicates": 20, "level": 0.95, "seed": 1}
+    agreed = {**io.read_json("data/metrics.json"), "bootstrap": bootstrap, "naive": naive, "best_baseline": "always"}
+    io.write_json(agreed, io.path("data/metrics.json"))
+    held = parts["holdout"]
+    results = training.evaluate(held[stated["target"]].to_numpy(), bundles.offline(held), held, stated, agreed)
+    candidate = {**io.read_json("models/candidate/candidate.json"), "holdout": gate.tidy(results)}
+    io.write_json(candidate, io.path("models/candidate/candidate.json"))
+    bundles.pack(parts)
+    project.set("collection", {"tables": {"orders": {}}, "datasheet": {"a": "b"}})
+    project.set("monitoring", {key: value for key, value in VALUES.items() if key != "replay_until"})
+    project.set("features", {"numeric": ["x"]})
+    for name in ("inputs", "outputs"):
+        monkeypatch.setattr(show, name, lambda _: None)
+    names: dict[str, Any] = {}
+    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
+        if cell.cell_type == "code":
+            exec(compile(ast.parse(cell.source), cell.id, "exec"), names)
+    record = io.read_json("reports/metrics/09_monitoring.json")
+    assert record["gate"]["passed"]
+    assert record["headline"] == {"decision": "keep", "periods": "none yet"}
+    texts = re.sub('base64,[^"]*', "", " ".join(str(getattr(thing, "data", thing)) for thing in shown))
+    assert "Nothing has arrived yet" in texts
+    assert not re.search(r"\bnan\b|>None<|NaT", texts)
+    assert io.read_json("data/monitoring/decision.json")["decision"] == "keep"

@@ -109,6 +109,16 @@ def test_the_same_stage_run_twice_gives_the_same_bytes(stage: Project) -> None:
     assert b"Returned orders" in runs[0]["reports/notebooks/01_problem.ipynb"]
 
 
+def test_an_own_notebook_runs_under_its_full_name_with_the_params_of_stage_05(stage: Project) -> None:
+    place = stage.folder / "notebooks/05b_mine.ipynb"
+    place.parent.mkdir(exist_ok=True)
+    nbformat.write(tiny("print(section, overrides)"), place)
+    notebook.execute("05b_mine", {"bins": 7})
+    ran = stage.bytes("reports/notebooks")["reports/notebooks/05b_mine.ipynb"]
+    assert b"05b_mine {" in ran
+    assert b"'bins': 7" in ran
+
+
 def test_overrides_reach_the_notebook(stage: Project) -> None:
     write(stage, "overrides['title']")
     notebook.execute("problem", {"title": "Another title"})

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Project
+from conftest import TASKS, Project
 
 from ninefold.core import params
 from ninefold.core.errors import ParamsError
@@ -29,6 +29,31 @@ def test_an_unknown_key_inside_a_table_is_refused_with_the_nearest_known_one(pro
     )
 
 
+def test_an_unknown_key_of_an_optional_part_is_refused_with_the_nearest_known_one(project: Project) -> None:
+    project.params["problem"] |= TASKS["regression"]
+    project.set("problem.costs", {"ovr": 1, "under": 1})
+    assert "problem.costs.ovr: unknown key; did you mean 'over'?" in refusal("problem")
+
+
+def test_an_option_of_another_model_is_refused_with_its_path(project: Project) -> None:
+    training = {"seed": 1, "importance_rows": 100, "candidates": {"mine": {"model": "linear", "max_iter": 5}}}
+    project.params["training"] = training
+    project.set("training.seed", 1)
+    message = refusal("training")
+    assert "training.candidates.mine: found" in message
+    assert "expected options of linear: C, rare; found max_iter" in message
+    assert "training.candidates.mine.max_itr: unknown key; did you mean 'max_iter'?" in refusal(
+        "training", {"candidates": {"mine": {"max_itr": 5}}}
+    )
+
+
+@pytest.mark.parametrize("name", ["a.b", "two words", "ünï", 'the "q"', "select", " "])
+def test_a_column_may_be_called_anything(project: Project, name: str) -> None:
+    project.set("problem.target", name)
+    project.set("problem.key", [name])
+    assert params.load("problem").key == [name]
+
+
 def test_an_unknown_section_is_refused_with_the_nearest_known_one(project: Project) -> None:
     project.params["trainin"] = {}
     project.set("problem.title", "x")
@@ -42,15 +67,15 @@ def test_a_section_that_is_no_mapping_is_refused(project: Project) -> None:
 
 
 def test_a_wrong_value_is_refused_with_its_path_what_was_found_and_what_was_expected(project: Project) -> None:
-    project.set("problem.success.min_roc_auc", 1.5)
-    assert "problem.success.min_roc_auc: found 1.5, expected less than or equal to 1" in refusal("problem")
+    project.set("problem.success.confidence", 1.5)
+    assert "problem.success.confidence: found 1.5, expected less than 1" in refusal("problem")
 
 
 def test_every_mistake_is_reported_at_once(project: Project) -> None:
-    project.set("problem.success.min_roc_auc", 0.1)
+    project.set("problem.success.confidence", 0.1)
     project.set("problem.horizon", "soon")
     message = refusal("problem")
-    assert "min_roc_auc" in message
+    assert "problem.success.confidence: found 0.1" in message
     assert 'problem.horizon: found "soon"' in message
 
 
@@ -76,8 +101,8 @@ def test_a_file_that_is_no_mapping_is_refused(project: Project) -> None:
 
 
 def test_overrides_are_laid_over_the_file_leaf_by_leaf(project: Project) -> None:
-    loaded = params.load("problem", {"success": {"min_roc_auc": 0.9}})
-    assert (loaded.success.min_roc_auc, loaded.success.min_payoff_gain) == (0.9, 0.0)
+    loaded = params.load("problem", {"success": {"confidence": 0.95}})
+    assert (loaded.success.confidence, loaded.success.min_payoff_gain) == (0.95, 0.0)
 
 
 def test_overrides_are_checked_like_the_file(project: Project) -> None:

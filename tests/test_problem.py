@@ -1,10 +1,12 @@
+"""Stage 01: the problem is stated whole before there is data, and its payoffs leave something to decide."""
+
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
-from conftest import Project
+from conftest import CLASSES, TASKS, Project, statement
+from matplotlib.figure import Figure
 
 from ninefold import problem
 from ninefold.core import io
@@ -15,94 +17,138 @@ PAYOFFS = {"act": {"positive": -1.0, "negative": -1.0}, "wait": {"positive": -4.
 DOMINATED = {**PAYOFFS, "panic": {"positive": -5.0, "negative": -5.0}}
 
 
-def stated(project: Project, payoffs: dict[str, Any]) -> dict[str, Any]:
-    project.set("problem.payoffs", payoffs)
-    return problem.statement(load("problem"))
+def failed(stated: dict[str, Any]) -> list[str]:
+    return [check.name for check in problem.checks(stated) if not check.passed]
 
 
-def failed(statement: dict[str, Any]) -> list[str]:
-    return [check.name for check in problem.checks(statement) if not check.passed]
-
-
-def test_the_break_even_is_where_the_best_action_changes() -> None:
-    assert problem.break_even(PAYOFFS) == pytest.approx(0.25)
-
-
-def test_a_dearer_action_moves_the_break_even_up() -> None:
-    dearer = {**PAYOFFS, "act": {"positive": -2.0, "negative": -2.0}}
-    assert problem.break_even(dearer) == pytest.approx(0.5)
-
-
-def test_there_is_no_break_even_where_one_action_is_always_best() -> None:
-    assert problem.break_even({**PAYOFFS, "act": {"positive": -9.0, "negative": -9.0}}) is None
-
-
-def test_a_crossing_below_the_best_line_is_no_break_even() -> None:
-    lines = {"a": (-1.0, -1.0), "b": (-4.0, 0.0), "c": (-12.0, -2.0), "d": (-3.0, -3.0)}
-    payoffs = {name: {"positive": y, "negative": n} for name, (y, n) in lines.items()}
-    assert problem.break_even(payoffs) == pytest.approx(0.25)
-
-
-def test_the_best_action_has_the_highest_expected_payoff() -> None:
-    assert problem.best_action(np.array([0.0, 0.2, 0.3, 1.0]), PAYOFFS).tolist() == ["wait", "wait", "act", "act"]
-
-
-def test_expected_payoffs_are_weighed_by_the_probability() -> None:
-    values = problem.expected_payoff(np.array([0.0, 0.5, 1.0]), PAYOFFS)
-    assert values["act"].tolist() == [-1, -1, -1]
-    assert values["wait"].tolist() == [0, -2, -4]
-
-
-def test_each_row_pays_by_its_action_and_its_outcome() -> None:
-    paid = problem.payoff(np.array(["act", "act", "wait", "wait"]), np.array([1, 0, 1, 0]), PAYOFFS)
-    assert paid.tolist() == [-1, -1, -4, 0]
+def refused(project: Project, task: str = "binary", **changes: Any) -> str:
+    for key, value in {**TASKS[task], **changes}.items():
+        project.set(f"problem.{key}", value)
+    with pytest.raises(ParamsError) as error:
+        load("problem")
+    return str(error.value)
 
 
 def test_equal_payoffs_are_refused_because_nothing_is_left_to_decide(project: Project) -> None:
-    project.set("problem.payoffs", {"act": PAYOFFS["act"], "wait": PAYOFFS["act"]})
-    with pytest.raises(ParamsError, match=r"problem.payoffs: found .*expected actions whose payoffs differ"):
-        load("problem")
+    message = refused(project, payoffs={"act": PAYOFFS["act"], "wait": PAYOFFS["act"]})
+    assert "problem: found" in message
+    assert "expected actions whose payoffs differ" in message
 
 
 def test_a_horizon_without_a_unit_is_refused(project: Project) -> None:
-    project.set("problem.horizon", "2")
-    with pytest.raises(ParamsError, match=r'problem.horizon: found "2"'):
-        load("problem")
+    assert 'problem.horizon: found "2"' in refused(project, horizon="2")
 
 
-def test_a_sound_statement_passes_its_gate(project: Project) -> None:
-    assert failed(stated(project, PAYOFFS)) == []
+def test_every_task_needs_its_own_prices(project: Project) -> None:
+    assert "payoffs for task binary; they are missing" in refused(project, payoffs=None)
+    assert "found costs, which are for another task" in refused(project, payoffs=PAYOFFS, costs={"over": 1, "under": 1})
+    assert "costs for task regression" in refused(project, "regression", costs=None)
+    assert "problem.costs.over: found 0" in refused(project, "regression", costs={"over": 0, "under": 1})
 
 
-def test_an_action_that_is_never_best_fails_the_gate(project: Project) -> None:
-    statement = stated(project, DOMINATED)
-    assert failed(statement) == ["each action is best somewhere"]
-    assert any(check.value == "panic" for check in problem.checks(statement))
+def test_every_action_pays_for_every_class(project: Project) -> None:
+    paid = {**TASKS["multiclass"]["payoffs"], "wait": {"small": 1}}
+    message = refused(project, "multiclass", payoffs=paid)
+    assert f"payoffs.wait for each of {', '.join(CLASSES)}; found small" in message
 
 
-def test_payoffs_under_which_one_action_is_always_best_fail_the_gate(project: Project) -> None:
-    statement = stated(project, {**PAYOFFS, "act": {"positive": -9.0, "negative": -9.0}})
-    assert failed(statement) == ["each action is best somewhere", "break-even probability"]
-    assert problem.verdict(statement) == "Wait is always best under these payoffs: there is nothing to decide."
+def test_classes_are_stated_once_and_the_focus_is_one_of_them(project: Project) -> None:
+    assert "every class once" in refused(project, classes=["0", "0"])
+    assert "two classes for task binary" in refused(project, classes=["a", "b", "c"])
+    assert "classes for task multiclass" in refused(project, "multiclass", classes=None)
+    assert "focus to be one of the classes" in refused(project, "multiclass", focus="huge")
+    assert "positive: a verb phrase" in refused(project, "multiclass", positive=None)
 
 
-def test_the_statement_is_written_and_read_as_it_is(project: Project) -> None:
-    statement = stated(project, PAYOFFS)
-    problem.save(statement)
+def test_a_criterion_is_a_metric_of_the_task(project: Project) -> None:
+    success = {"scores": {"roc_auc": 0.7}, "min_payoff_gain": 0, "confidence": 0.9}
+    assert "success.scores of rmse, mae" in refused(project, "regression", success=success)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_sound_statement_passes_its_gate(task: str) -> None:
+    assert failed(statement(task)) == []
+
+
+def test_an_action_that_is_never_best_fails_the_gate() -> None:
+    stated = statement(payoffs=DOMINATED)
+    assert failed(stated) == ["each action is best somewhere"]
+    assert any(check.value == "panic" for check in problem.checks(stated))
+    idle = {**TASKS["multiclass"]["payoffs"], "panic": dict.fromkeys(CLASSES, -2)}
+    assert failed(statement("multiclass", payoffs=idle)) == ["each action is best somewhere"]
+
+
+def test_an_action_that_is_best_only_between_the_classes_passes_the_gate() -> None:
+    hedge = {**TASKS["multiclass"]["payoffs"], "hedge": dict.fromkeys(CLASSES, 0.5)}
+    assert failed(statement("multiclass", payoffs=hedge)) == []
+
+
+def test_payoffs_under_which_one_action_is_always_best_fail_the_gate() -> None:
+    stated = statement(payoffs={**PAYOFFS, "act": {"positive": -9.0, "negative": -9.0}})
+    assert failed(stated) == ["each action is best somewhere", "break-even probability"]
+    assert problem.verdict(stated) == "Wait is always best under these payoffs: there is nothing to decide."
+
+
+def test_a_quantile_that_no_data_can_tell_fails_the_gate() -> None:
+    assert failed(statement("regression", costs={"over": 1, "under": 1e4})) == ["quantile to act on"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_statement_is_written_and_read_as_it_is(project: Project, task: str) -> None:
+    stated = statement(task)
+    problem.save(stated)
     io.publish()
-    assert problem.load() == statement
-    assert statement["break_even"] == pytest.approx(0.25)
-    assert statement["actions"] == ["act", "wait"]
+    assert problem.load() == stated
 
 
-def test_the_texts_use_the_words_of_the_params(project: Project) -> None:
-    statement = stated(project, PAYOFFS)
-    text = problem.sentence(statement) + problem.verdict(statement)
-    for word in ("Which orders will come back?", "the shop", "call the customer", "order comes back is below 25%"):
+def test_the_statement_fills_in_what_params_leave_out() -> None:
+    stated = statement()
+    assert (stated["classes"], stated["focus"], stated["group"]) == (["0", "1"], "1", None)
+    assert stated["actions"] == ["act", "wait"]
+    assert stated["break_even"] == pytest.approx(0.25)
+    assert statement("multiclass", focus=None)["focus"] == CLASSES[-1]
+    quantity = statement("regression", time=None)
+    assert (quantity["classes"], quantity["actions"], quantity["break_even"], quantity["time"]) == (
+        None,
+        [],
+        None,
+        None,
+    )
+
+
+def test_the_texts_use_the_words_of_the_params() -> None:
+    stated = statement()
+    text = problem.sentence(stated) + problem.verdict(stated)
+    for word in ("Which orders will come back?", "the shop", "call the customer", "order comes back is below 0.25"):
         assert word in text
-    assert "25%" in problem.describe_expected_payoff(statement)
+    assert "0.25" in problem.describe_decision(stated)
 
 
-def test_there_is_a_baseline_policy_for_every_action(project: Project) -> None:
-    policies = problem.baseline_policies(stated(project, DOMINATED))
+@pytest.mark.parametrize("time", ["placed", None])
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_is_told_and_drawn(task: str, time: str | None) -> None:
+    stated = statement(task, time=time)
+    told = [problem.sentence(stated), problem.verdict(stated), problem.describe_decision(stated)]
+    told += [problem.sensitivity(stated, 2.0), *problem.headline(stated).values()]
+    assert all(text and "None" not in text and "nan" not in text for text in told)
+    assert ("2h" in problem.sentence(stated)) == (time is not None)
+    assert isinstance(problem.plot_decision(stated), Figure)
+    for table in (problem.payoff_table(stated), problem.baseline_policies(stated), problem.success_criteria(stated)):
+        assert len(table)
+    assert set(problem.metrics(stated)) == {"break_even", "actions", "risks"}
+
+
+def test_there_is_a_baseline_policy_for_every_action() -> None:
+    policies = problem.baseline_policies(statement(payoffs=DOMINATED))
     assert policies["policy"].tolist() == ["always act", "always wait", "always panic"]
+
+
+def test_a_criterion_says_whether_it_is_a_floor_or_a_ceiling() -> None:
+    success = {"scores": {"roc_auc": 0.7, "log_loss": 0.5}, "min_payoff_gain": 0.1, "confidence": 0.9}
+    limits = problem.success_criteria(statement(success=success)).set_index("criterion")["limit"]
+    assert limits.to_dict() == {
+        "ROC AUC": ">= 0.7",
+        "log loss": "<= 0.5",
+        "payoff gain": ">= 0.1",
+        "confidence": ">= 0.9",
+    }

@@ -13,7 +13,17 @@ from ninefold.core.errors import DataError, GateFailed, ParamsError
 from ninefold.core.params import load
 
 CUSTOMERS = pd.DataFrame({"customer": ["ann", "bob"], "city": ["Bern", ""]})
-STATED = {"table": "orders", "units": "orders", "time": "placed", "target": "returned", "key": ["id"]}
+STATED = {
+    "table": "orders",
+    "units": "orders",
+    "time": "placed",
+    "target": "returned",
+    "key": ["id"],
+    "group": None,
+    "task": "binary",
+    "classes": ["0", "1"],
+    "focus": "1",
+}
 
 
 def collect(project: Project, orders: pd.DataFrame, customers: pd.DataFrame = CUSTOMERS) -> None:
@@ -33,8 +43,9 @@ def run() -> tuple[pd.DataFrame, pd.DataFrame]:
 def close(counts: pd.DataFrame) -> None:
     params, connection = load("processing"), engine.connect()
     validation = processing.validate(connection, params)
-    shares = processing.missing_shares(connection)
-    gate.close("processing", processing.checks(counts, validation, params), processing.metrics(counts, shares), "Done.")
+    shares, broken = processing.missing_shares(connection), processing.broken_rules(connection, params)
+    checks = processing.checks(counts, validation, broken, params)
+    gate.close("processing", checks, processing.metrics(counts, shares), "Done.")
 
 
 def spoil(orders: pd.DataFrame, column: str, value: Any) -> pd.DataFrame:
@@ -99,7 +110,8 @@ def test_a_value_on_its_bound_or_written_otherwise_is_sound(
 def test_an_example_shows_the_key_and_the_value_that_broke_the_rule(project: Project, orders: pd.DataFrame) -> None:
     collect(project, spoil(orders, "amount", "5000"))
     _, broken = run()
-    assert broken["first example"].tolist() == ["id 2, amount 5000.0"]
+    assert broken["examples"].tolist() == ["id 2, amount 5000.0"]
+    assert broken["column"].tolist() == ["amount"]
     assert "The rule broken most often is `amount: over 1000`" in processing.describe_broken(broken)
 
 
@@ -307,7 +319,7 @@ def test_the_texts_say_where_the_rows_went_and_where_the_gaps_are(project: Proje
     assert processing.describe_broken(broken.head(0)) == "Every row keeps its contract; the quarantine is empty."
     shares = processing.missing_shares(connection)
     assert shares["missing"].tolist() == [0.5, 0.2, 0.2]
-    assert "the widest is customers.city with 50.0% missing" in processing.describe_missing(shares)
+    assert "the widest is `customers.city` with 50.0% missing" in processing.describe_missing(shares)
     assert processing.left_out(processing.read(params, connection), params) == "Every raw column is part of a contract."
     values = processing.promises(params.tables["orders"]).set_index("column")["values"]
     assert values["amount"] == "at least 0, at most 1000"
@@ -315,8 +327,256 @@ def test_the_texts_say_where_the_rows_went_and_where_the_gaps_are(project: Proje
     assert values["customer"] == "any"
 
 
-def test_the_months_with_the_lowest_and_highest_share_are_named() -> None:
-    monthly = pd.DataFrame({"month": ["2020-01", "2020-02", "2020-03"], "share": [0.2, None, 0.1]})
-    text = processing.describe_months(monthly, STATED)
-    assert "10.0% of the orders of 2020-03, the lowest month, and for 20.0% of those of 2020-01" in text
-    assert "not known" in processing.describe_months(monthly.assign(share=float("nan")), STATED)
+@pytest.mark.parametrize(
+    ("column", "text", "value"),
+    [
+        ({"type": "timestamp", "format": "%d/%m/%Y"}, "05/01/2020", "2020-01-05"),
+        ({"type": "timestamp", "format": "%d/%m/%Y"}, "32/01/2020", None),
+        ({"type": "timestamp", "format": "%d.%m.%y %I:%M %p"}, "05.01.20 3:04 PM", "2020-01-05 15:04"),
+        ({"type": "timestamp", "format": "%Y-%m-%d %H:%M %z"}, "2020-01-05 10:00 +0200", "2020-01-05 08:00"),
+        ({"type": "timestamp", "format": "epoch_s"}, "1600000000", "2020-09-13 12:26:40"),
+        ({"type": "timestamp", "format": "epoch_ms"}, "1600000000123", "2020-09-13 12:26:40.123"),
+        ({"type": "timestamp", "format": "seconds"}, "1.5", "1970-01-01 00:00:01.5"),
+        ({"type": "timestamp", "format": "days"}, "0.5", "1970-01-01 12:00"),
+        ({"type": "timestamp", "format": "days"}, "1e99", None),
+        ({"type": "timestamp", "format": "year"}, "2013", "2013-01-01"),
+        ({"type": "timestamp", "format": "year"}, "2013.5", None),
+        ({"type": "timestamp"}, "2020-01-05T10:00:00+02:00", "2020-01-05 08:00"),
+        ({"type": "timestamp"}, " 2020-01-05 ", "2020-01-05"),
+        ({"type": "timestamp"}, "infinity", None),
+        ({"type": "timestamp"}, "05/01/2020", None),
+        ({"type": "float64", "decimal": ","}, "1,5", 1.5),
+        ({"type": "float64", "decimal": ","}, "1.5", None),
+        ({"type": "float64", "decimal": ","}, "-1,5e3", -1500.0),
+        ({"type": "float64", "decimal": ",", "thousands": "."}, "1.234.567,5", 1234567.5),
+        ({"type": "float64", "decimal": ",", "thousands": "."}, "1234,5", 1234.5),
+        ({"type": "float64", "decimal": ",", "thousands": "."}, "1.5", None),
+        ({"type": "float64", "thousands": ","}, "1,234.5", 1234.5),
+        ({"type": "float64", "thousands": ","}, "12,34,567.5", 1234567.5),
+        ({"type": "float64", "thousands": ","}, "1,23", None),
+        ({"type": "float64", "thousands": " "}, "1\u202f234.5", 1234.5),
+        ({"type": "float64", "thousands": "'"}, "1'234", 1234.0),
+        ({"type": "int64", "decimal": ",", "thousands": "."}, "1.234", 1234),
+        ({"type": "int64", "decimal": ","}, "7,0", 7),
+        ({"type": "int64", "decimal": ","}, "7,5", None),
+        ({"type": "float64"}, "1,5", None),
+        ({"type": "float64", "decimal": ","}, "nan", None),
+    ],
+)
+def test_values_are_read_as_the_contract_says_they_are_written(
+    project: Project, column: dict[str, str], text: str, value: Any
+) -> None:
+    project.raw("t", "all", pd.DataFrame({"id": ["1", "2"], "v": [text, ""]}))
+    contract = {"unique": ["id"], "columns": {"id": {"type": "int64"}, "v": {**column, "nullable": True}}}
+    project.set("processing.tables", {"t": contract})
+    params, connection = load("processing"), engine.connect()
+    processing.write(
+        processing.judge(processing.convert(processing.read(params, connection), params), params), params, {}
+    )
+    lake = io.read_table("data/lake/t")
+    expected = pd.Timestamp(value) if column["type"] == "timestamp" and value else value
+    assert lake["v"].astype(object).tolist()[0] == expected if value is not None else lake["id"].tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ({"type": "string", "format": "iso"}, "no format for type string"),
+        ({"type": "string", "decimal": ","}, "no decimal or thousands for type string"),
+        ({"type": "float64", "thousands": "."}, "decimal and thousands to differ, found '.' for both"),
+        ({"type": "timestamp", "format": "%Q"}, "a format of strptime"),
+    ],
+)
+def test_a_way_of_writing_that_makes_no_sense_is_refused(project: Project, column: Any, message: str) -> None:
+    project.set("processing.tables.orders.columns.amount", column)
+    with pytest.raises(ParamsError, match=message):
+        load("processing")
+
+
+@pytest.mark.parametrize("name", ["broken_rule", "@event"])
+def test_names_that_the_machinery_uses_are_refused(project: Project, name: str) -> None:
+    project.set("processing.tables.customers.columns", {"customer": {"type": "string"}, name: {"type": "string"}})
+    with pytest.raises(ParamsError, match=f"expected other names than {name}"):
+        load("processing")
+
+
+NAMES = [
+    "sepal.length (cm)",
+    "select",
+    "a:b",
+    'quo"te',
+    "größe",
+    "it's",
+    "self",
+    "order",
+    "%s",
+    "$a$",
+    "a`b",
+    "x: missing",
+]
+
+
+@pytest.mark.parametrize("time", [None, "on: the day"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_column_may_have_any_name(project: Project, name: str, time: str | None) -> None:
+    rows = pd.DataFrame(
+        {"on: the day": ["2020-01-05", "2020-02-05", "?"], name: ["1", "x", "3"], "y": ["a b", "c", "c"]}
+    )
+    project.raw("t", "all", rows)
+    columns = {"on: the day": {"type": "timestamp"}, name: {"type": "float64", "max": 2}, "y": {"type": "string"}}
+    project.set("processing.tables", {"t": {"unique": [name], "columns": columns}})
+    stated = {**STATED, "table": "t", "time": time, "target": "y", "key": [name], "classes": ["a b", "c"], "focus": "c"}
+    params, connection = load("processing"), engine.connect()
+    judged = processing.judge(processing.convert(processing.read(params, connection), params), params)
+    counts = processing.write(judged, params, processing.partition_columns(params, stated))
+    assert counts.loc[0, ["lake", "quarantine"]].tolist() == [1, 2]
+    broken = processing.broken_rules(connection, params).set_index("rule")
+    assert broken.loc[f"{name}: not float64", "examples"] == f"row 2: {name} x"
+    assert broken.loc[f"{name}: not float64", "column"] == name
+    assert broken.loc["on: the day: not timestamp", "examples"] == f"row 3: {name} 3, on: the day ?"
+    assert processing.validate(connection, params)["failures"].tolist() == [0]
+    lake = engine.tables(connection, "data/lake")["t"]
+    connection.create_view("t", processing.view(lake, stated))
+    answer = connection.raw_sql(processing.query(stated)).df()
+    assert answer["rows"].tolist() == [1]
+    assert processing.describe_answer(answer, stated)
+
+
+def judged_badly(project: Project, orders: pd.DataFrame) -> str:
+    collect(project, orders)
+    project.set("processing.max_quarantined", 0.01)
+    with pytest.raises(GateFailed) as error:
+        close(run()[0])
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "found", "remedy"),
+    [
+        (
+            "placed",
+            ["05/01/2020"] * 6,
+            "`placed: not timestamp` by 6 of 6 rows of orders, such as row 1 of 05-01: id 1, placed 05/01/2020; row 2 of",
+            "times in the format iso (2013-09-30 or 2013-09-30T17:00:00); set processing.tables.orders.columns.placed.format",
+        ),
+        (
+            "amount",
+            ["1,5", "2,5", "3,5", "4,5", "5,5", "6"],
+            "`amount: not float64` by 5 of 6 rows of orders, such as row 1 of 2020-01: id 1, amount 1,5; row 2 of 2020-01: "
+            "id 2, amount 2,5; row 3 of 2020-01: id 3, amount 3,5, expected",
+            "numbers with decimal '.'; set processing.tables.orders.columns.amount.decimal and thousands",
+        ),
+        (
+            "status",
+            ["lost", "paid"] * 3,
+            "`status: not allowed` by 3 of 6 rows of orders, such as id 1, status lost; id 3, status lost; id 5, status lost",
+            "values within allowed open, paid; if these are sound, widen processing.tables.orders.columns.status.allowed",
+        ),
+        (
+            "customer",
+            [""] * 6,
+            "`customer: missing` by 6 of 6 rows of orders, such as id 1, customer missing; id 2",
+            "if it may be missing, set processing.tables.orders.columns.customer.nullable: true",
+        ),
+        (
+            "amount",
+            ["-1"] * 6,
+            "`amount: under 0` by 6 of 6 rows of orders, such as id 1, amount -1.0",
+            "values within min 0; if these are sound, widen processing.tables.orders.columns.amount.min",
+        ),
+        (
+            "id",
+            ["1"] * 6,
+            "`unique: id` by 5 of 6 rows of orders, such as id 1; id 1; id 1",
+            "rows that differ in processing.tables.orders.unique; name more columns there",
+        ),
+    ],
+)
+def test_a_gate_that_rows_fail_names_the_worst_rule_with_examples_and_the_remedy(
+    project: Project, orders: pd.DataFrame, column: str, values: list[str], found: str, remedy: str
+) -> None:
+    if column == "placed":
+        for name in ("orders", "customers"):
+            (project.folder / f"data/raw/{name}").mkdir(parents=True)
+        rows = orders.assign(placed=values)
+        project.raw("orders", "05-01", rows)
+        project.raw("customers", "all", CUSTOMERS)
+        with pytest.raises(GateFailed) as error:
+            close(run()[0])
+        message = str(error.value)
+    else:
+        message = judged_badly(project, orders.assign(**{column: values}))
+    assert f"rule broken most often: found {found}" in message
+    assert remedy in message
+
+
+@pytest.mark.parametrize("column", [{"type": "int64"}, {"type": "string"}, {"type": "timestamp", "nullable": True}])
+def test_the_time_of_the_problem_is_a_timestamp_in_every_row(project: Project, column: dict[str, Any]) -> None:
+    project.set("processing.tables.orders.columns.placed", column)
+    with pytest.raises(ParamsError, match=r"columns.placed: found type .*, expected type timestamp, not nullable"):
+        processing.partition_columns(load("processing"), STATED)
+
+
+def test_without_a_time_a_table_is_partitioned_by_one_of_its_key_or_not_at_all(project: Project) -> None:
+    stated = {**STATED, "time": None, "group": ["customer"]}
+    assert processing.partition_columns(load("processing"), stated) == {"orders": None, "customers": None}
+    project.set("processing.tables.orders.unique", ["id", "placed"])
+    assert processing.partition_columns(load("processing"), stated) == {"orders": "placed", "customers": None}
+    with pytest.raises(ParamsError, match=r"^problem.group: house not among the columns"):
+        processing.partition_columns(load("processing"), {**stated, "group": ["house"]})
+
+
+@pytest.mark.parametrize(
+    ("changed", "columns", "text"),
+    [
+        (
+            {},
+            ["month", "rows", "level"],
+            "The share of events of the orders is 33.3% in 2020-02, the lowest month, and 50.0%",
+        ),
+        ({"time": None}, ["class", "rows", "share"], "50.0% have `returned` = `0`, the most frequent class"),
+        (
+            {"task": "multiclass", "target": "status", "classes": ["open", "paid"], "focus": "paid"},
+            ["month", "rows", "level"],
+            'The share of "paid" of the orders is 66.7% in 2020-01',
+        ),
+        (
+            {"task": "regression", "target": "amount"},
+            ["month", "rows", "level"],
+            "The mean amount of the orders is 15.25 in",
+        ),
+        (
+            {"task": "regression", "target": "amount", "time": None},
+            ["tenth", "rows", "lowest", "mean", "highest"],
+            "The lowest tenth of `amount` reaches from 10.5 to 10.5, the highest from 60 to 60",
+        ),
+    ],
+)
+def test_the_lake_is_asked_what_fits_the_problem(
+    project: Project, orders: pd.DataFrame, changed: dict[str, Any], columns: list[str], text: str
+) -> None:
+    collect(project, orders)
+    run()
+    stated, connection = {**STATED, **changed}, engine.connect()
+    connection.create_view("orders", processing.view(engine.tables(connection, "data/lake")["orders"], stated))
+    answer = connection.raw_sql(processing.query(stated)).df()
+    assert list(answer) == columns
+    assert text in processing.describe_answer(answer, stated)
+    assert processing.query_caption(stated).startswith("Orders ")
+
+
+def test_an_unknown_target_is_said_to_be_unknown(project: Project, orders: pd.DataFrame) -> None:
+    collect(project, orders.assign(returned=""))
+    run()
+    for time in ("placed", None):
+        stated, connection = {**STATED, "time": time}, engine.connect()
+        connection.create_view("orders", processing.view(engine.tables(connection, "data/lake")["orders"], stated))
+        answer = connection.raw_sql(processing.query(stated)).df()
+        assert processing.describe_answer(answer, stated) == "The target `returned` is not known of any of the orders."
+
+
+def test_rows_are_grouped_by_a_column_of_few_values() -> None:
+    kinds = {"id": "string", "n": "int64", "level": "string", "city": "string", "y": "string"}
+    contract = processing.Contract(unique=["id"], columns={name: {"type": kind} for name, kind in kinds.items()})
+    assert processing.grouping(contract, {"target": "y", "time": None, "key": ["id"]}) == "city"
+    assert processing.grouping(contract, {"target": "city", "time": None, "key": ["id", "n"]}) == "id"

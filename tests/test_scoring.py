@@ -11,13 +11,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bundles import CASES, expected, lay_out, pack
 from conftest import Project
 from fastapi.testclient import TestClient
-from test_deployment import lay_out, pack
 from typer.testing import CliRunner
 
-from ninefold import cli, deployment, scoring, service
+from ninefold import cli
 from ninefold.core.errors import DataError
+from ninefold.serving import scoring, service
+from ninefold.serving.bundle import Bundle
+from ninefold.serving.signature import as_rows
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def holdout(parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 @pytest.fixture
-def bundle(parts: dict[str, pd.DataFrame]) -> deployment.Bundle:
+def bundle(parts: dict[str, pd.DataFrame]) -> Bundle:
     return pack(parts)
 
 
@@ -47,38 +50,35 @@ def read(place: Path) -> pd.DataFrame:
 @pytest.mark.parametrize("into", [".csv", ".parquet"])
 @pytest.mark.parametrize("out_of", [".csv", ".parquet"])
 def test_every_kind_of_file_gives_the_answers_of_the_service(
-    bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path, out_of: str, into: str
+    bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path, out_of: str, into: str
 ) -> None:
     target = tmp_path / f"out{into}"
     done = scoring.predict(write(holdout, tmp_path / f"in{out_of}"), target, bundle, chunk=10)
-    rows = deployment.as_rows(holdout, bundle.features)
+    rows = as_rows(holdout, bundle.signature, without="identity")
     served = TestClient(service.create_app(bundle)).post("/predict", json={"rows": rows}).json()["predictions"]
     scored = read(target)
     assert done["rows"] == len(holdout)
-    for name in scoring.ADDED:
+    for name in bundle.answers:
         assert scored[name].tolist() == [each[name] for each in served]
 
 
-def test_absent_history_is_looked_up_as_the_service_does(
-    bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path
-) -> None:
+def test_absent_history_is_looked_up_as_the_service_does(bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
     short = holdout.drop(columns="rate_by_customer_7d")
     done = scoring.predict(write(short, tmp_path / "in.parquet"), tmp_path / "out.parquet", bundle)
-    rows = deployment.as_rows(short, ["amount", "items", "customer", "channel"])
+    rows = as_rows(holdout, bundle.signature, without="history")
     assert done["looked_up"] == ["rate_by_customer_7d"]
-    assert np.array_equal(read(tmp_path / "out.parquet")["probability"], bundle.probability(bundle.complete(rows)))
+    answered = bundle.predict(bundle.complete(rows))["probability"]
+    assert np.array_equal(read(tmp_path / "out.parquet")["probability"], answered)
     assert "rate_by_customer_7d" not in read(tmp_path / "out.parquet")
 
 
-def test_parquet_passes_through_with_its_types(
-    bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path
-) -> None:
+def test_parquet_passes_through_with_its_types(bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
     source = write(holdout, tmp_path / "in.parquet")
     scoring.predict(source, tmp_path / "out.parquet", bundle)
     assert pq.read_table(tmp_path / "out.parquet").select(list(holdout)).equals(pq.read_table(source))
 
 
-def test_csv_passes_through_letter_by_letter(bundle: deployment.Bundle, tmp_path: Path) -> None:
+def test_csv_passes_through_letter_by_letter(bundle: Bundle, tmp_path: Path) -> None:
     source, target = tmp_path / "in.csv", tmp_path / "out.csv"
     source.write_text('code,customer,channel,amount,items,x\n007,ann,,1.50,2,NA\n"a, ""b""",zé,web, NaN ,3,\n', "utf-8")
     scoring.predict(source, target, bundle)
@@ -88,14 +88,24 @@ def test_csv_passes_through_letter_by_letter(bundle: deployment.Bundle, tmp_path
     assert lines[2].startswith('"a, ""b""",zé,web, NaN ,3,,0.')
 
 
-def test_whole_numbers_stay_whole_on_the_way_to_csv(
-    bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("text", ["a\rb", "\r", "a\r\nb", "a\nb", "a\x00b", '"', "\ufeffx", "NA", "a\u2028b"])
+def test_any_text_passes_through_csv_and_back(bundle: Bundle, tmp_path: Path, text: str) -> None:
+    rows = pd.DataFrame(
+        {"note": [text, "z"], "customer": [text, "ann"], "channel": "web", "amount": 1.5, "items": None}
+    )
+    scoring.predict(write(rows, tmp_path / "in.parquet"), tmp_path / "1.csv", bundle)
+    plain = pd.read_csv(tmp_path / "1.csv", dtype="str", keep_default_na=False)
+    assert plain[["note", "customer"]].to_numpy().tolist() == [[text, text], ["z", "ann"]]
+    answered = scoring.through_file(rows, ".csv", bundle)
+    assert answered["probability"].tolist() == read(tmp_path / "1.csv")["probability"].tolist()
+
+
+def test_whole_numbers_stay_whole_on_the_way_to_csv(bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
     scoring.predict(write(holdout, tmp_path / "in.parquet"), tmp_path / "out.csv", bundle)
     assert pd.read_csv(tmp_path / "out.csv", dtype="str", keep_default_na=False)["count"].tolist()[:2] == ["1", ""]
 
 
-def test_chunks_do_not_change_the_file(bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
+def test_chunks_do_not_change_the_file(bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
     source = write(holdout, tmp_path / "in.csv")
     for chunk in (7, 1000):
         scoring.predict(source, tmp_path / f"{chunk}.csv", bundle, chunk)
@@ -103,13 +113,13 @@ def test_chunks_do_not_change_the_file(bundle: deployment.Bundle, holdout: pd.Da
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_no_rows_in_no_rows_out(bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path, suffix: str) -> None:
+def test_no_rows_in_no_rows_out(bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path, suffix: str) -> None:
     target = tmp_path / f"out{suffix}"
     assert scoring.predict(write(holdout.head(0), tmp_path / f"in{suffix}"), target, bundle)["rows"] == 0
-    assert list(read(target)) == [*holdout, *scoring.ADDED]
+    assert list(read(target)) == [*holdout, *bundle.answers]
 
 
-def test_missing_columns_are_named(bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
+def test_missing_columns_are_named(bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
     source = write(holdout.drop(columns=["amount", "customer"]), tmp_path / "in.csv")
     with pytest.raises(DataError, match=r"in\.csv: lacks amount, customer, which the model needs; found id"):
         scoring.predict(source, tmp_path / "out.csv", bundle)
@@ -124,7 +134,7 @@ def test_missing_columns_are_named(bundle: deployment.Bundle, holdout: pd.DataFr
     ],
 )
 def test_a_wrong_value_is_named_and_earlier_results_stay(
-    bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path, suffix: str, column: str, value: Any, says: str
+    bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path, suffix: str, column: str, value: Any, says: str
 ) -> None:
     target = tmp_path / f"out{suffix}"
     target.write_text("of yesterday")
@@ -135,7 +145,7 @@ def test_a_wrong_value_is_named_and_earlier_results_stay(
     assert not list(tmp_path.glob(".*tmp"))
 
 
-def test_text_for_a_number_is_named(bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
+def test_text_for_a_number_is_named(bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
     texts = holdout.astype({"amount": "object"})
     texts.loc[3, "amount"] = "dear"
     with pytest.raises(DataError, match=r"row 3 .*, column 'amount': found 'dear', expected a finite number"):
@@ -146,14 +156,14 @@ def test_text_for_a_number_is_named(bundle: deployment.Bundle, holdout: pd.DataF
 
 
 def test_categories_and_whole_numbers_may_come_in_other_types(
-    bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path
+    bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path
 ) -> None:
     other = holdout.assign(customer=holdout["customer"].astype("category"), items=holdout["items"].astype("int8"))
     scoring.predict(write(other, tmp_path / "in.parquet"), tmp_path / "out.parquet", bundle)
-    assert np.array_equal(read(tmp_path / "out.parquet")["probability"], bundle.probability(holdout))
+    assert np.array_equal(read(tmp_path / "out.parquet")["probability"], expected(holdout)["probability"])
 
 
-def test_unseen_categories_are_counted(bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
+def test_unseen_categories_are_counted(bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
     holdout.loc[[3, 30], "customer"] = "zed"
     done = scoring.predict(write(holdout, tmp_path / "in.csv"), tmp_path / "out.csv", bundle, chunk=10)
     assert done["unseen"] == {"customer": 2}
@@ -171,16 +181,14 @@ def test_unseen_categories_are_counted(bundle: deployment.Bundle, holdout: pd.Da
         ("in.xlsx", b"", "IN ends in '.xlsx', expected .csv or .parquet"),
     ],
 )
-def test_an_unreadable_file_is_refused(
-    bundle: deployment.Bundle, tmp_path: Path, name: str, content: bytes, says: str
-) -> None:
+def test_an_unreadable_file_is_refused(bundle: Bundle, tmp_path: Path, name: str, content: bytes, says: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=says):
         scoring.predict(tmp_path / name, tmp_path / "out.csv", bundle)
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_what_would_be_overwritten_is_refused(bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
+def test_what_would_be_overwritten_is_refused(bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
     source = write(holdout, tmp_path / "in.csv")
     before = source.read_bytes()
     with pytest.raises(DataError, match="is the input"):
@@ -196,9 +204,79 @@ def test_what_would_be_overwritten_is_refused(bundle: deployment.Bundle, holdout
     assert source.read_bytes() == before
 
 
-def test_through_a_file_is_what_predict_answers(bundle: deployment.Bundle, holdout: pd.DataFrame) -> None:
-    for suffix in scoring.SUFFIXES:
-        assert np.array_equal(scoring.through_file(holdout, suffix, bundle)["probability"], bundle.probability(holdout))
+@pytest.mark.parametrize("suffix", scoring.SUFFIXES)
+@pytest.mark.parametrize("case", CASES)
+def test_through_a_file_the_answers_of_every_task_are_those_of_the_candidate(
+    project: Project, case: str, suffix: str
+) -> None:
+    parts = lay_out(case)
+    bundle = pack(parts)
+    answered = scoring.through_file(parts["holdout"], suffix, bundle)
+    pd.testing.assert_frame_equal(answered, expected(parts["holdout"]), check_exact=True, check_dtype=False)
+
+
+@pytest.mark.parametrize("suffix", scoring.SUFFIXES)
+def test_dates_come_as_moments_as_text_or_as_days(project: Project, tmp_path: Path, suffix: str) -> None:
+    parts = lay_out("multiclass")
+    bundle, rows = pack(parts), parts["holdout"].head(20).astype({"@x": "float64"})
+    texts = [row["@x"] for row in as_rows(rows, bundle.signature)]
+    moments = pd.to_datetime(pd.Series(texts), format="ISO8601")
+    for number, dates in enumerate(
+        (texts, moments, moments.dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo"), rows["@x"])
+    ):
+        source, target = tmp_path / f"in{number}{suffix}", tmp_path / f"out{number}{suffix}"
+        scoring.predict(write(rows.assign(**{"@x": dates}), source), target, bundle)
+        assert np.array_equal(read(target)["probability_s/m"], expected(rows)["probability_s/m"])
+
+
+@pytest.mark.parametrize("wrong", ["yesterday", "20240229", "2023-02-29", "1e30", "inf"])
+def test_a_wrong_date_is_named(project: Project, tmp_path: Path, wrong: str) -> None:
+    parts = lay_out("multiclass")
+    bundle, rows = pack(parts), parts["holdout"].astype({"@x": "object"})
+    rows.loc[4, "@x"] = wrong
+    with pytest.raises(DataError, match=rf"row 4 .*, column '@x': found '{wrong}', expected a date or time in ISO"):
+        scoring.predict(write(rows, tmp_path / "in.csv"), tmp_path / "out.csv", bundle)
+    with pytest.raises(DataError, match=r"row 0 .*, column '@x': found 1e\+30, expected a date"):
+        scoring.predict(write(rows.assign(**{"@x": 1e30}), tmp_path / "in.parquet"), tmp_path / "out.csv", bundle)
+    with pytest.raises(DataError, match="column '@x' is bool"):
+        scoring.predict(write(rows.assign(**{"@x": True}), tmp_path / "in.parquet"), tmp_path / "out.csv", bundle)
+
+
+@pytest.mark.parametrize("suffix", scoring.SUFFIXES)
+def test_an_answer_named_like_a_feature_is_written_beside_it(project: Project, tmp_path: Path, suffix: str) -> None:
+    parts = lay_out("multiclass")
+    bundle, source, target = pack(parts), tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
+    done = scoring.predict(write(parts["holdout"], source), target, bundle)
+    assert read(target)["action"].tolist() == parts["holdout"]["action"].tolist()
+    assert read(target)["action_predicted"].tolist() == expected(parts["holdout"])["action"].tolist()
+    assert "action is in action_predicted, for action is a field of the model" in scoring.describe(done, target, bundle)
+    with pytest.raises(DataError, match=r"already has probability_s/m, .*action_predicted, .*drop or rename"):
+        scoring.predict(target, tmp_path / "again.csv", bundle)
+
+
+def test_the_action_on_a_quantity_is_a_number(project: Project, tmp_path: Path) -> None:
+    parts = lay_out("regression")
+    scoring.predict(write(parts["holdout"].head(0), tmp_path / "in.parquet"), tmp_path / "out.parquet", pack(parts))
+    assert pq.read_schema(tmp_path / "out.parquet").field("action").type == pa.float64()
+
+
+def test_an_empty_text_is_missing_unless_it_is_a_category_of_its_own(project: Project) -> None:
+    column = pa.chunked_array([pa.array(["", "x", None])])
+    field: dict[str, Any] = {"name": "c", "type": "string", "required": False, "known": ["x"]}
+    assert scoring.typed(column, field, Path("in.csv"), 0).isna().tolist() == [True, False, True]
+    assert scoring.typed(column, {**field, "known": ["", "x"]}, Path("in.csv"), 0).isna().tolist() == [
+        False,
+        False,
+        True,
+    ]
+
+
+def test_a_key_that_training_missed_too_may_be_missing(project: Project, tmp_path: Path) -> None:
+    parts = lay_out()
+    for part in ("train", "holdout"):
+        parts[part].loc[2, "customer"] = None
+    bundle = pack(parts)
+    assert scoring.predict(write(parts["holdout"], tmp_path / "in.csv"), tmp_path / "out.csv", bundle)["rows"] == 80
 
 
 def test_dictionary_encoded_numbers_are_decoded() -> None:
@@ -208,7 +286,7 @@ def test_dictionary_encoded_numbers_are_decoded() -> None:
 
 
 def test_the_command_says_what_it_did_and_what_it_refused(
-    bundle: deployment.Bundle, holdout: pd.DataFrame, tmp_path: Path
+    bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path
 ) -> None:
     write(holdout, tmp_path / "in.csv")
     done = CliRunner().invoke(cli.app, ["predict", "in.csv", "out.csv"])
@@ -216,7 +294,7 @@ def test_the_command_says_what_it_did_and_what_it_refused(
     assert done.output.startswith(f"scored {len(holdout)} rows with returns {bundle.version}")
     again = CliRunner().invoke(cli.app, ["predict", "out.csv", "out2.csv"])
     assert again.exit_code == 1
-    assert "error: out.csv: already has probability" in again.output
+    assert "error: out.csv: already has probability, action, expected_payoff; drop or rename" in again.output
     (bundle.place / "bundle.json").write_text(json.dumps({}))
     changed = CliRunner().invoke(cli.app, ["predict", "in.csv", "out.csv"])
     assert changed.exit_code == 1

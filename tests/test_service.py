@@ -14,12 +14,15 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
+from bundles import CASES, expected, lay_out, pack
 from conftest import Project
 from fastapi.testclient import TestClient
-from test_deployment import lay_out, pack
 
-from ninefold import deployment, service
 from ninefold.core.errors import NinefoldError
+from ninefold.serving import client as asking
+from ninefold.serving import messages, service
+from ninefold.serving.bundle import Bundle
+from ninefold.serving.signature import as_rows
 
 V2 = "/v2/models/returns"
 JSON = {"Content-Type": "application/json"}
@@ -31,12 +34,12 @@ def parts(project: Project) -> dict[str, pd.DataFrame]:
 
 
 @pytest.fixture
-def bundle(parts: dict[str, pd.DataFrame]) -> deployment.Bundle:
+def bundle(parts: dict[str, pd.DataFrame]) -> Bundle:
     return pack(parts)
 
 
 @pytest.fixture
-def client(bundle: deployment.Bundle) -> TestClient:
+def client(bundle: Bundle) -> TestClient:
     return TestClient(service.create_app(bundle))  # raises what a server would answer with 500
 
 
@@ -44,10 +47,8 @@ def send(client: TestClient, *rows: Any) -> httpx.Response:
     return client.post("/predict", content=json.dumps({"rows": list(rows)}), headers=JSON)
 
 
-def test_answers_equal_offline_ones(
-    client: TestClient, bundle: deployment.Bundle, parts: dict[str, pd.DataFrame]
-) -> None:
-    sent = deployment.as_rows(parts["holdout"], bundle.features)
+def test_answers_equal_offline_ones(client: TestClient, bundle: Bundle, parts: dict[str, pd.DataFrame]) -> None:
+    sent = as_rows(parts["holdout"], bundle.signature, without="identity")
     answer = send(client, *sent).json()
     decided = bundle.decide(parts["holdout"])
     assert [each["probability"] for each in answer["predictions"]] == decided["probability"].tolist()
@@ -57,18 +58,16 @@ def test_answers_equal_offline_ones(
     assert answer["history_as_of"] == "2020-02-20T00:00:00"
 
 
-def test_one_row_is_answered_as_among_many(
-    client: TestClient, bundle: deployment.Bundle, parts: dict[str, pd.DataFrame]
-) -> None:
-    sent = deployment.as_rows(parts["holdout"].head(5), bundle.features)
+def test_one_row_is_answered_as_among_many(client: TestClient, bundle: Bundle, parts: dict[str, pd.DataFrame]) -> None:
+    sent = as_rows(parts["holdout"].head(5), bundle.signature, without="identity")
     alone = [send(client, row).json()["predictions"][0] for row in sent]
     assert alone == send(client, *sent).json()["predictions"]
 
 
-def test_what_a_caller_does_not_know_may_be_absent_or_null(client: TestClient, bundle: deployment.Bundle) -> None:
+def test_what_a_caller_does_not_know_may_be_absent_or_null(client: TestClient, bundle: Bundle) -> None:
     answer = send(client, {"customer": "ann"}, {"customer": "ann", "amount": None, "channel": None}).json()
-    expected = bundle.probability(bundle.complete([{"customer": "ann"}]))[0]
-    assert [each["probability"] for each in answer["predictions"]] == [expected, expected]
+    wanted = bundle.predict(bundle.complete([{"customer": "ann"}]))["probability"].iloc[0]
+    assert [each["probability"] for each in answer["predictions"]] == [wanted, wanted]
 
 
 def test_what_identifies_a_row_comes_back_with_its_answer(client: TestClient) -> None:
@@ -152,7 +151,7 @@ def test_too_many_rows_are_refused(client: TestClient) -> None:
 
 
 def test_a_hundred_thousand_rows_are_refused_within_the_limit_of_the_body(
-    bundle: deployment.Bundle, monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(bundle.described, "limits", {"max_rows": 100_000, "max_body_mb": 16})
     answer = send(TestClient(service.create_app(bundle)), *[{"customer": "ann"}] * 100_001)
@@ -168,7 +167,7 @@ def test_a_body_over_the_limit_is_refused(client: TestClient, chunked: bool) -> 
     assert "more than 0.05 MB" in answer.json()["error"]
 
 
-def test_health_and_readiness_name_the_model(client: TestClient, bundle: deployment.Bundle) -> None:
+def test_health_and_readiness_name_the_model(client: TestClient, bundle: Bundle) -> None:
     assert client.get("/health").json() == {"status": "alive"}
     assert client.get("/ready").json() == {"status": "ready", "model": "returns", "version": bundle.version}
 
@@ -196,7 +195,7 @@ def test_the_open_inference_protocol_answers_as_the_plain_route(client: TestClie
     assert [each["name"] for each in only["outputs"]] == ["action"]
 
 
-def test_the_open_inference_protocol_describes_the_model(client: TestClient, bundle: deployment.Bundle) -> None:
+def test_the_open_inference_protocol_describes_the_model(client: TestClient, bundle: Bundle) -> None:
     assert client.get("/v2/health/live").json() == {"live": True}
     assert client.get("/v2/health/ready").json() == {"ready": True}
     assert client.get(f"{V2}/ready").json() == {"name": "returns", "ready": True}
@@ -241,22 +240,90 @@ def test_openapi_is_typed_and_its_example_works(client: TestClient) -> None:
     assert client.post("/predict", json=schemas["Rows"]["examples"][0]).status_code == 200
 
 
-def test_features_named_like_methods_of_the_library_are_fine(bundle: deployment.Bundle) -> None:
+@pytest.mark.parametrize("case", CASES)
+def test_every_task_is_answered_as_offline_on_both_routes(project: Project, case: str) -> None:
+    parts = lay_out(case)
+    bundle, wanted = pack(parts), expected(parts["holdout"])
+    client = TestClient(service.create_app(bundle))
+    rows = as_rows(parts["holdout"], bundle.signature)
+    answered = send(client, *rows).json()["predictions"]
+    flat = pd.DataFrame([asking._flat(each) for each in answered])[bundle.answers]
+    pd.testing.assert_frame_equal(flat, wanted, check_exact=True, check_dtype=False)
+    assert [each["identity"]["id"] for each in answered] == parts["holdout"]["id"].tolist()
+    kinds = {each["name"]: each["datatype"] for each in client.get("/v2/models/returns").json()["inputs"]}
+    inputs = [
+        {"name": name, "shape": [len(rows)], "datatype": kind, "data": [row[name] for row in rows]}
+        for name, kind in kinds.items()
+    ]
+    tensors = client.post("/v2/models/returns/infer", json={"inputs": inputs}).json()["outputs"]
+    columns = pd.DataFrame({each["name"]: each["data"] for each in tensors})
+    pd.testing.assert_frame_equal(columns, wanted, check_exact=True, check_dtype=False)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_bad_request_is_refused_whatever_the_signature(project: Project, case: str) -> None:
+    bundle = pack(lay_out(case))
+    client = TestClient(service.create_app(bundle))
+    asked = asking.bad_requests(bundle)
+    for what, (address, body) in asked.items():
+        answer = client.post(address, content=body, headers=JSON)
+        assert 400 <= answer.status_code < 500, f"{what}: {answer.text}"
+    assert ("a date that is none" in asked) == (case in ("multiclass", "regression", "dated"))
+    assert send(client, bundle.described["example"]).status_code == 200
+
+
+def test_without_history_there_is_no_moment(project: Project) -> None:
+    client = TestClient(service.create_app(pack(lay_out("text"))))
+    answer = send(client, {"comment": "buy pills"}).json()
+    assert answer["history_as_of"] is None
+    assert set(answer["predictions"][0]) == {"probability", "action", "expected_payoff"}
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [("yesterday", '"yesterday"'), (5, "5"), ("2023-02-29", '"2023-02-29"'), ("", '""'), ([], "a list")],
+)
+def test_a_wrong_date_is_refused_by_row_and_field(project: Project, value: Any, found: str) -> None:
+    client = TestClient(service.create_app(pack(lay_out("multiclass"))))
+    answer = send(client, {"@x": "2024-02-29"}, {"@x": value})
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith(f"row 1, field '@x': found {found}, expected a date or time in ISO format")
+
+
+def test_a_key_that_training_missed_too_may_be_null(project: Project) -> None:
+    parts = lay_out()
+    parts["train"].loc[2, "customer"] = None
+    client = TestClient(service.create_app(pack(parts)))
+    assert send(client, {"customer": None}).status_code == 200
+    assert "needed to look up history" in send(client, {"amount": 1}).json()["error"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_openapi_shows_the_fields_and_the_answer_of_the_task(project: Project, case: str) -> None:
+    bundle = pack(lay_out(case))
+    schemas = TestClient(service.create_app(bundle)).get("/openapi.json").json()["components"]["schemas"]
+    assert list(schemas["Row"]["properties"]) == [field["name"] for field in bundle.signature]
+    kind = {"multiclass": "Classes", "regression": "Quantity"}.get(case, "Event")
+    assert {"action", "expected_payoff"} <= set(schemas[kind]["required"])
+    assert schemas["Predictions"]["properties"]["predictions"]["items"] == {"$ref": f"#/components/schemas/{kind}"}
+
+
+def test_features_named_like_methods_of_the_library_are_fine(bundle: Bundle) -> None:
     names = ["copy", "model_dump", "_private", "with space", "schema"]
     fields = [{"name": name, "kind": "numeric", "type": "number", "required": False} for name in names]
     bundle.described["signature"] += fields
-    body = service.request_model(bundle).model_validate({"rows": [{"customer": "ann", **dict.fromkeys(names, 1.0)}]})
-    assert service.sent(body) == [{"customer": "ann", **dict.fromkeys(names, 1.0)}]
+    body = messages.request_model(bundle).model_validate({"rows": [{"customer": "ann", **dict.fromkeys(names, 1.0)}]})
+    assert messages.sent(body) == [{"customer": "ann", **dict.fromkeys(names, 1.0)}]
 
 
-def test_a_taken_port_is_refused_clearly(bundle: deployment.Bundle) -> None:
+def test_a_taken_port_is_refused_clearly(bundle: Bundle) -> None:
     with service._listen("127.0.0.1", 0) as taken, pytest.raises(NinefoldError, match="choose another --port"):
         service._listen("127.0.0.1", taken.getsockname()[1])
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_serves_on_this_machine_alone_until_it_is_told_to_stop(
-    bundle: deployment.Bundle, tmp_path: Path, how: signal.Signals
+    bundle: Bundle, tmp_path: Path, how: signal.Signals
 ) -> None:
     env = {**os.environ, "PYTHONPATH": str(Path(service.__file__).parents[1])}
     command = [sys.executable, "-m", "ninefold", "serve", "--port", "0"]
@@ -268,8 +335,8 @@ def test_the_command_serves_on_this_machine_alone_until_it_is_told_to_stop(
         answer = httpx.post(
             f"{line.split()[-1]}/predict", json={"rows": [{"customer": "ann"}]}, trust_env=False, timeout=30
         )
-        expected = bundle.probability(bundle.complete([{"customer": "ann"}]))[0]
-        assert np.isclose(answer.json()["predictions"][0]["probability"], expected, rtol=0, atol=1e-9)
+        wanted = bundle.predict(bundle.complete([{"customer": "ann"}]))["probability"].iloc[0]
+        assert np.isclose(answer.json()["predictions"][0]["probability"], wanted, rtol=0, atol=1e-9)
         child.send_signal(how)
         _, complaints = child.communicate(timeout=30)
         assert (child.returncode, complaints) == (0, "")

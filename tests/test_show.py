@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 from conftest import Project
 
 from ninefold.core import io, params, show
@@ -30,6 +31,50 @@ def test_text_of_the_data_cannot_become_markup(shown: list[Any]) -> None:
     assert "&lt;i&gt;name" in html
     assert "A &lt;b&gt;caption" in html
     assert "5 &lt; 6" in html
+
+
+NAMES = ["a|b", "`tick", "cost $ per $", "*stars*", "_under_", "<b>", "a\\b", " ", "", "two\nlines", "$$", "x ``y`"]
+
+
+def test_columns_of_any_name_are_shown_two_of_one_name_as_well(shown: list[Any]) -> None:
+    frame = pd.DataFrame([range(len(NAMES) + 3)], columns=[*NAMES, 7, "twice", "twice"])
+    show.table(frame, "c", {7: show.SHARE})
+    html = markup(shown)
+    assert html.count("<th ") == len(NAMES) + 3
+    assert "&lt;b&gt;" in html
+    assert ">1200.0%<" in html
+    assert "mathjax_ignore" in html
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_in_a_computed_sentence_is_read_as_it_is(name: str) -> None:
+    from nbconvert.filters.markdown_mistune import markdown2html_mistune
+
+    html = markdown2html_mistune(f"**Of** {show.code(name)} and $5 and {show.code(name)}: *it*.")
+    text = BeautifulSoup(html, "html.parser").get_text().strip()
+    written = name.replace("\n", " ") or '""'
+    assert text == f"Of {written} and $5 and {written}: it."
+    assert html.count("<code>") == 2
+
+
+def test_the_alternative_of_a_figure_is_free_of_marks(shown: list[Any]) -> None:
+    show.figure(plt.figure(), "c", f"**Most** is {show.code('a*b')} or {show.code('$x$')} & more.")
+    assert 'alt="Most is a*b or $x$ &amp; more."' in markup(shown)
+
+
+def test_what_comes_into_an_own_notebook_is_what_the_pipeline_declares_for_them(
+    project: Project, shown: list[Any]
+) -> None:
+    deps = ["src/ninefold/core", "reports/sources/${item}.ipynb", "data/problem.json"]
+    own = {"foreach": "${own}", "do": {"deps": deps, "outs": ["reports/notebooks/${item}.ipynb"]}}
+    declare(project, own=own, problem={"outs": ["data/problem.json"]})
+    io.write_json({}, project.folder / "data/problem.json")
+    show.inputs("05b_mine")
+    show.outputs("05b_mine")
+    html = markup(shown)
+    assert "<td>data/problem.json</td><td>01_problem</td>" in html
+    assert "reports/" not in html
+    assert "Nothing goes out of **05b_mine** but its report." in html
 
 
 def test_a_format_is_escaped_too(shown: list[Any]) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -173,6 +174,101 @@ def test_a_gate_that_failed_by_hand_is_told_too(finished: Path) -> None:
     write(finished / "reports/failed/06_features.json", record("features", passed=False))
     assert "gain: found -0.5" in site.render().read_text(encoding="utf-8")
     assert "below is an earlier run" in pages(finished)["06_features.html"]
+
+
+def test_a_gate_that_fails_is_the_bottom_line_and_no_earlier_conclusion_stands_beside_it(finished: Path) -> None:
+    name = label("training")
+    write(finished / f"reports/failed/{name}.ipynb", executed("training", "GateFailed", "1 of 2 checks failed"))
+    failed = record("training", passed=False) | {"verdict": "No signal: the model is not better than 'always wait'."}
+    write(finished / f"reports/failed/{name}.json", failed)
+    index = site.render().read_text(encoding="utf-8")
+    head = index[: index.index("The nine stages</h2>")]
+    assert "Stopped at 07 Training: 6 of 9 gates passed" in head
+    assert "The pipeline stopped here" in head
+    assert "Bottom line</h2>" in head
+    assert "No signal: the model is not better than &#39;always wait&#39;." in head
+    assert "07 Training</a> · its gate did not pass" in head
+    for words in ("Verdict of monitoring.", "Verdict of deployment.", "Verdict of features."):
+        assert words not in head
+        assert words in index
+
+
+def test_a_run_that_breaks_leaves_what_was_concluded_before_it(finished: Path) -> None:
+    write(finished / f"reports/failed/{label('training')}.ipynb", executed("training", "KeyError", "'lost'"))
+    index = site.render().read_text(encoding="utf-8")
+    assert "So far</h2>" in index
+    assert index.index("Verdict of features.") < index.index("Verdict of problem.")
+    assert index.index("Verdict of problem.") < index.index("Verdict of monitoring.")
+
+
+@pytest.fixture
+def shelf(finished: Path) -> Path:
+    """The project with two notebooks of its user's own, of which one has run."""
+    names = ["05b_by_region", "05c_季節"]
+    write(finished / "notebooks/own.yaml", {"own": names})
+    run = executed("problem")
+    run["cells"][0]["source"] = "# 05b · By \\*region\\* & <i>\n\n*Where \\_is\\_ it?*\n\nAn introduction."
+    run["cells"][5]["source"] = "## What comes in\n\nSee [one](05_exploration.ipynb), [two](./05c_季節.ipynb):"
+    write(finished / f"reports/notebooks/{names[0]}.ipynb", run)
+    write(finished / f"reports/metrics/{names[0]}.json", record("own"))
+    return finished
+
+
+def test_an_own_notebook_has_a_page_and_a_line_under_stage_05(shelf: Path) -> None:
+    index = site.render().read_text(encoding="utf-8")
+    page = (shelf / "reports/own/05b_by_region.html").read_text(encoding="utf-8")
+    assert '<a href="own/05b_by_region.html">By *region* &amp; &lt;i&gt;</a>' in index
+    assert "Where _is_ it?" in index
+    assert "Verdict of own." in index
+    found = [index.index(f'<span class="number">{number}</span>\n') for number in ("05", "05b", "05c", "06")]
+    assert found == sorted(found)
+    assert "10 of 11 gates passed, the others not run" in index
+    assert "<h1>By *region* &amp; &lt;i&gt;</h1>" in page
+    assert "05b · a notebook of your own, under stage 5" in page
+    assert page.count('class="name"') == len(STAGES)
+    assert "05b" not in pages(shelf)["07_training.html"]
+    assert '<a rel="next" href="own/05b_by_region.html">' in pages(shelf)["05_exploration.html"]
+
+
+def test_every_link_of_an_own_page_leads_somewhere(shelf: Path) -> None:
+    for name in ("reports/notebooks", "reports/metrics"):
+        for place in (shelf / name).glob("05b*"):
+            shutil.copy2(place, place.with_stem("05c_季節"))
+    site.render()
+    page = shelf / "reports/own/05b_by_region.html"
+    text = page.read_text(encoding="utf-8")
+    links = [unquote(link) for link in re.findall(r'<a[^>]*href="([^"]+)"', text) if not link.startswith("#")]
+    assert {"../index.html", "../05_exploration.html", "../own/05c_季節.html", "../06_features.html"} <= set(links)
+    assert [link for link in links if not (page.parent / link).is_file()] == []
+    assert re.findall(r'href="([^"]+)" aria-current="true"', text) == ["../05_exploration.html"]
+
+
+def test_an_own_notebook_that_fails_is_told_like_a_stage(shelf: Path) -> None:
+    name = "05b_by_region"
+    run = executed("problem", "GateFailed", "1 of 2 checks failed")
+    run["cells"][0]["source"] = "# 05b · By region"
+    write(shelf / f"reports/failed/{name}.ipynb", run)
+    write(shelf / f"reports/failed/{name}.json", record("own", passed=False))
+    index = site.render().read_text(encoding="utf-8")
+    assert "Stopped at 05b By region: 5 of 11 gates passed" in index
+    assert "gain: found -0.5" in site.place_of(name).read_text(encoding="utf-8")
+    assert "From an earlier run" in pages(shelf)["06_features.html"]
+
+
+def test_the_page_of_an_own_notebook_that_is_no_more_goes_and_its_folder_is_never_empty(shelf: Path) -> None:
+    site.render()
+    write(shelf / "notebooks/own.yaml", {"own": []})
+    index = site.render().read_text(encoding="utf-8")
+    assert [place.name for place in (shelf / "reports/own").iterdir()] == ["README.txt"]
+    assert "05b" not in index
+    assert "All 9 gates passed" in index
+
+
+def test_the_summary_names_own_notebooks(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site.summarize()
+    out = capsys.readouterr().out
+    assert "05b By *region* & <i>" in out
+    assert "05c 季節" in out
 
 
 def test_stages_that_have_not_run_are_on_the_index_without_a_page(finished: Path) -> None:

@@ -57,6 +57,13 @@ def test_a_stored_notebook_holds_source_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_stored_notebook_is_written_as_jupyter_saves_it(name: str) -> None:
+    """Else the first save would change every line, and an update of the template would take it for edited."""
+    text = (ROOT / f"notebooks/{name}.ipynb").read_text()
+    assert nbformat.writes(nbformat.reads(text, 4)) + "\n" == text
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_cell_has_an_id_of_its_own(name: str) -> None:
     ids = [cell.id for cell in stored(name).cells]
     assert len(set(ids)) == len(ids)

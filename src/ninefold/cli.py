@@ -1,4 +1,4 @@
-"""The command line: run a stage, render the site, score a table, serve the model."""
+"""The command line: begin with a table, run a stage, render the site, score a table, serve the model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import typer
 import yaml
 
 from ninefold.core.errors import NinefoldError, ParamsError
-from ninefold.core.stages import label
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -18,6 +17,48 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 @app.callback()
 def _main() -> None:
     """Machine learning on tables, through nine stages. `dvc repro` runs them; these commands are its parts."""
+
+
+@app.command()
+def init(
+    table: Annotated[
+        str,
+        typer.Argument(
+            metavar="TABLE",
+            help="A file (CSV, Parquet, JSON lines, Excel), a folder of such, FILE.db::TABLE, s3://..., or the URL of a database.",
+        ),
+    ],
+    target: Annotated[str, typer.Option(metavar="COL", help="The column to foresee.")],
+    time: Annotated[str | None, typer.Option(metavar="COL", help="When a row's event happens; none: no time.")] = None,
+    key: Annotated[str | None, typer.Option("--id", metavar="COL", help="What identifies a row, or an entity.")] = None,
+    task: Annotated[str, typer.Option(help="auto, binary, multiclass or regression.")] = "auto",
+    join: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TABLE", help="A table that tells more of what a column names; may repeat."),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--table", help="The table in a database file, or the sheet.")] = None,
+    ask: Annotated[bool, typer.Option("--ask", help="Ask whether what was found is right.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace edited files; a copy stays beside each.")] = False,
+) -> None:
+    """Begin with your own table: write params.yaml and src/project so that `dvc repro` runs all nine stages."""
+    from ninefold.init import command
+
+    with _clear_errors():
+        options = {"table": name} if name else None
+        print(
+            command.run(
+                table, target, time=time, key=key, task=task, joins=join or [], options=options, ask=ask, force=force
+            )
+        )
+
+
+@app.command(name="notebook")
+def add_notebook(title: Annotated[str, typer.Argument(help='Its title, such as "Seasonality by region".')]) -> None:
+    """Add a numbered notebook of your own, which runs with the pipeline after stage 05 and appears in the report."""
+    from ninefold import own_notebook
+
+    with _clear_errors():
+        print(own_notebook.describe(own_notebook.add(title)))
 
 
 @app.command()
@@ -31,7 +72,9 @@ def sources() -> None:
 
 @app.command()
 def stage(
-    name: Annotated[str, typer.Argument(help="The stage: problem, collection, ... monitoring.")],
+    name: Annotated[
+        str, typer.Argument(help="The stage: problem, collection, ... monitoring; or a notebook of your own, 05b_...")
+    ],
     param: Annotated[
         list[str] | None, typer.Option("--param", "-p", help="KEY=VALUE laid over the stage's params; may repeat.")
     ] = None,
@@ -45,8 +88,8 @@ def stage(
         except notebook.StageFailed as error:
             from ninefold import site
 
-            index = site.render()
-            raise NinefoldError(f"{error}\nThe run so far: {index.parent / label(name)}.html") from None
+            site.render()
+            raise NinefoldError(f"{error}\nThe run so far: {site.place_of(name)}") from None
 
 
 @app.command(name="site")
@@ -80,7 +123,7 @@ def serve(
     bundle: Annotated[Path | None, typer.Option(help="A bundle's folder; default: models/bundle.")] = None,
 ) -> None:
     """Serve the bundle over HTTP until stopped."""
-    from ninefold import service
+    from ninefold.serving import service
 
     with _clear_errors():
         service.run(bundle, host, port)
@@ -92,11 +135,12 @@ def predict(
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Where to, .csv or .parquet; replaced whole.")],
     bundle: Annotated[Path | None, typer.Option(help="A bundle's folder; default: models/bundle.")] = None,
 ) -> None:
-    """Score a table: the rows of IN with probability, action and expected payoff."""
-    from ninefold import deployment, scoring
+    """Score a table: the rows of IN with forecast, action and expected payoff."""
+    from ninefold.serving import bundle as bundles
+    from ninefold.serving import scoring
 
     with _clear_errors():
-        loaded = deployment.load(bundle)
+        loaded = bundles.load(bundle)
         print(scoring.describe(scoring.predict(source, target, loaded), target, loaded))
 
 

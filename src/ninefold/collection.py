@@ -1,6 +1,6 @@
 """What data do we have, from where, until when?
 
-Reads: the source, through ``project.collection.read``.
+Reads: the source: a file, a folder, a database (see ``ninefold.core.sources``), or what ``project.collection.read`` gives.
 Writes: ``data/raw/``, a Parquet partition per table and month, all text, exactly as the source has it; a manifest.
 Gate: the source is readable, every period is present, and each has about as many rows as expected.
 """
@@ -8,56 +8,115 @@ Gate: the source is readable, every period is present, and each has about as man
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
-from datetime import date
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from ninefold.core import gate, hooks, io, plots
+from ninefold.core import engine, gate, hooks, io, plots, show, sources
 from ninefold.core.errors import DataError, ParamsError
-from ninefold.core.params import Section
-from ninefold.problem import Text
+from ninefold.core.params import Day, Name, Section, Text, load
 
 RAW = "data/raw"
 WHOLE = "all"
+SOURCE = "data/source"
+MANIFEST = ["table", "period", "start", "end", "recipe", "source", "rows", "sha256"]
+
+
+class Options(Section):
+    """How the default reader reads a source, where that is not the default; see `ninefold.core.sources.read`."""
+
+    delimiter: str | None = None
+    encoding: Text | None = None
+    quote: str | None = None
+    escape: str | None = None
+    header: bool | None = None
+    sheet: str | None = None
+    table: str | None = None
+    query: Text | None = None
+
+    @model_serializer(mode="wrap")
+    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if value is not None}
 
 
 class Source(Section):
-    """One raw table: the text column with its time (none for a table without time), and its least size."""
+    """One raw table: the text column with its time (none for a table without time), its least size, its source."""
 
-    time: Text | None = None
+    time: Name | None = None
+    format: Text | None = None
     min_rows: int = Field(default=1, ge=0)
+    source: Text | None = None
+    options: Options = Options()
+    number: Name | None = None
+
+    @model_serializer(mode="wrap")
+    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {
+            key: value for key, value in handler(self).items() if key in {"time", "min_rows", *self.model_fields_set}
+        }
+
+    @field_validator("format")
+    @classmethod
+    def _format(cls, value: str | None) -> str | None:
+        return value if value is None else engine.known_format(value)
+
+    @field_validator("source")
+    @classmethod
+    def _secret(cls, value: str | None) -> str | None:
+        if value is not None and sources.masked(value) != value:
+            # No ValueError: its message would show the value.
+            raise ParamsError(
+                f"params.yaml: collection.tables: source {sources.masked(value)}: found a password, which everybody could "
+                "read; put it into an environment variable, and write its name: ${PASSWORD}"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _timed(self) -> Source:
+        if self.format and not self.time:
+            raise ValueError("time to name the column whose format is given")
+        return self
 
 
 class Params(Section):
     """Section ``collection`` of ``params.yaml``."""
 
-    start: date
-    as_of: date
-    tables: dict[Text, Source] = Field(min_length=1)
+    start: Day | None = None
+    as_of: Day | None = None
+    tables: dict[Name, Source] = Field(min_length=1)
     datasheet: dict[Text, Text] = Field(min_length=1)
 
-    @field_validator("start", "as_of", mode="before")
+    @field_validator("tables")
     @classmethod
-    def _iso(cls, value: Any) -> Any:
-        try:
-            return date.fromisoformat(value) if isinstance(value, str) else value
-        except ValueError:
-            raise ValueError('a day written as "2013-09-30"') from None
+    def _folders(cls, tables: dict[str, Source]) -> dict[str, Source]:
+        if bad := [name for name in tables if name.startswith(".") or set(name) & set('/\\:*?"<>|')]:
+            raise ValueError(f"names that can be those of a folder; {', '.join(bad)} cannot")
+        return tables
 
     @model_validator(mode="after")
     def _in_order(self) -> Params:
-        if self.as_of < self.start:
+        timed = [name for name, source in self.tables.items() if source.time]
+        if timed and (self.start is None or self.as_of is None):
+            raise ValueError(f'start and as_of, days such as "2013-09-30", as table {timed[0]} has a time')
+        if self.start and self.as_of and self.as_of < self.start:
             raise ValueError(f"as_of on or after start ({self.start})")
         return self
 
 
 def periods(params: Params) -> pd.DataFrame:
-    """Return the months to hold: ``period`` ("2013-01"), ``start`` and ``end`` (UTC), the last cut after `as_of`."""
+    """Return the months to hold: ``period`` ("2013-01"), ``start`` and ``end`` (UTC), the last cut after `as_of`.
+
+    There are none where `start` or `as_of` is not given.
+    """
+    if params.start is None or params.as_of is None:
+        return pd.DataFrame({"period": pd.Series(dtype="str")}).assign(start=pd.NaT, end=pd.NaT)
     end = pd.Timestamp(params.as_of) + pd.Timedelta(days=1)
     months = pd.period_range(params.start, params.as_of, freq="M")
     return pd.DataFrame(
@@ -70,23 +129,45 @@ def periods(params: Params) -> pd.DataFrame:
 
 
 def plan(params: Params) -> pd.DataFrame:
-    """Return every partition that should exist: ``table``, ``period``, ``start``, ``end``."""
+    """Return every partition that should exist: ``table``, ``period``, ``start``, ``end``, ``recipe``, ``source``.
+
+    The recipe is the digest of what else decides on its content, such as how the source is read; ``source`` is the
+    SHA-256 of that source. Both are empty where they cannot be known: for a function of the user, and for a database.
+    """
     calendar = periods(params)
     whole = pd.DataFrame({"period": [WHOLE], "start": [pd.NaT], "end": [pd.NaT]})
-    parts = [
-        (calendar if source.time else whole).assign(table=name, time=source.time)
-        for name, source in params.tables.items()
-    ]
-    return pd.concat(parts, ignore_index=True)[["table", "period", "start", "end"]]
+    parts = []
+    for name, table in params.tables.items():
+        part = calendar if table.time else whole
+        places = [place == len(part) - 1 for place in range(len(part))]
+        parts.append(
+            part.assign(table=name, recipe=[_recipe(name, table, last) for last in places], source=_sum(name, table))
+        )
+    return pd.concat(parts, ignore_index=True)[["table", "period", "start", "end", "recipe", "source"]]
+
+
+def outline(wanted: pd.DataFrame) -> pd.DataFrame:
+    """Return the plan a line per table: ``table``, ``partitions``, ``first`` and ``last`` period, ``start``, ``end``."""
+    grouped = wanted.groupby("table", sort=False)
+    return grouped.agg(
+        partitions=("period", "size"),
+        first=("period", "first"),
+        last=("period", "last"),
+        start=("start", "min"),
+        end=("end", "max"),
+    ).reset_index()
 
 
 def describe_plan(wanted: pd.DataFrame, params: Params) -> str:
     """Return, as a sentence, how many partitions there should be, and whether the last month is unfinished."""
     months = wanted[wanted["period"] != WHOLE]
-    unfinished = len(months) and params.as_of < pd.Period(params.as_of, freq="M").end_time.date()
+    if months.empty or params.as_of is None:
+        return f"{_count(len(wanted), 'partition')} due: one for every table, as none is cut by time."
+    unfinished = params.as_of < pd.Period(params.as_of, freq="M").end_time.date()
     return (
-        f"{len(wanted)} partitions are due by {params.as_of}: {months['period'].nunique()} months of "
-        f"{months['table'].nunique()} tables with time, and {len(wanted) - len(months)} tables without. "
+        f"{_count(len(wanted), 'partition')} due by {params.as_of}: "
+        f"{_number(months['period'].nunique(), 'month')} of {_number(months['table'].nunique(), 'table')} with time, "
+        f"and {_number(len(wanted) - len(months), 'table')} without. "
         + ("The last month is unfinished, and will be collected anew." if unfinished else "Every month is finished.")
     )
 
@@ -101,8 +182,8 @@ def held() -> pd.DataFrame:
     """
     place = io.path(RAW) / "manifest.json"
     if not place.exists():
-        return pd.DataFrame(columns=["table", "period", "start", "end", "rows", "sha256"])
-    parts = pd.DataFrame(io.read_json(f"{RAW}/manifest.json")["partitions"])
+        return pd.DataFrame(columns=MANIFEST)
+    parts = pd.DataFrame(io.read_json(f"{RAW}/manifest.json")["partitions"]).reindex(columns=MANIFEST, fill_value="")
     for part in parts.itertuples():
         file = _file(io.path(RAW), part.table, part.period)
         if not file.exists() or io.sha256(file) != part.sha256:
@@ -115,11 +196,14 @@ def held() -> pd.DataFrame:
 
 
 def missing(wanted: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
-    """Return the partitions of `wanted` that `kept` lacks, or holds for another span of time (a month then unfinished)."""
+    """Return the partitions of `wanted` that `kept` lacks, or holds for another span, recipe or state of the source."""
     if kept.empty:
         return wanted
-    have = set(zip(kept["table"], kept["period"], kept["start"].map(_iso), kept["end"].map(_iso), strict=True))
-    news = [(row.table, row.period, _iso(row.start), _iso(row.end)) not in have for row in wanted.itertuples()]
+    have = {(*_identity(row), row.recipe): row.source for row in kept.itertuples()}
+    news = []
+    for row in wanted.itertuples():
+        before = have.get((*_identity(row), row.recipe))
+        news.append(before is None or row.source not in ("", before))
     return wanted[news].reset_index(drop=True)
 
 
@@ -139,48 +223,88 @@ def collect(params: Params, new: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFra
     Returns
     -------
     DataFrame
-        ``table``, ``period``, ``start``, ``end``, ``rows`` (int64), ``sha256``, in a fixed order.
+        ``table``, ``period``, ``start``, ``end``, ``recipe`` and ``source`` (see `plan`), ``rows`` (int64), ``sha256``,
+        in a fixed order.
 
     Raises
     ------
     DataError
         If the source cannot be read, a table lacks its time column, or holds anything but text.
     """
-    read = hooks.project("collection", "read", read_file)
+    read = _reader(params)
     folder = io.output(RAW)
     wanted = plan(params)
     known = {(row.table, row.period): row for row in kept.itertuples()}
     fresh = set(zip(new["table"], new["period"], strict=True))
     rows = []
     for part in wanted.itertuples():
-        file = _file(folder, part.table, part.period)
+        file, source = _file(folder, part.table, part.period), part.source
         if (part.table, part.period) in fresh:
             count = _write(read(part.table, *_span(part)), params.tables[part.table].time, part.table, file)
         else:
-            count = int(known[part.table, part.period].rows)
+            before = known[part.table, part.period]
+            count, source = int(before.rows), part.source or before.source
             file.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(_file(io.path(RAW), part.table, part.period), file)
-        rows.append((part.table, part.period, _iso(part.start), _iso(part.end), count, io.sha256(file)))
-    manifest = pd.DataFrame(rows, columns=["table", "period", "start", "end", "rows", "sha256"])
+        span = (_iso(part.start), _iso(part.end))
+        rows.append((part.table, part.period, *span, part.recipe, source, count, io.sha256(file)))
+    manifest = pd.DataFrame(rows, columns=MANIFEST)
     io.write_json({"partitions": manifest.to_dict("records")}, folder / "manifest.json")
     io.note("collection", f"collected {len(new)} partitions, kept {len(wanted) - len(new)}")
     return manifest
 
 
-def read_file(table: str, start: pd.Timestamp | None, end: pd.Timestamp | None) -> pd.DataFrame:
-    """Read ``data/source/<table>.csv`` as text: the default where ``project.collection.read`` is absent.
+def read_file(
+    table: str, start: pd.Timestamp | None, end: pd.Timestamp | None, params: Params | None = None
+) -> pd.DataFrame:
+    """Read a table from its ``source`` as text: the default where ``project.collection.read`` is absent.
+
+    A row whose time cannot be read is in no month; it comes with the last one, so that the next stage can judge it.
+
+    Parameters
+    ----------
+    table : str
+    start, end : Timestamp or None
+        Return the rows with ``start <= time < end`` (UTC); None for all rows.
+    params : Params, optional
+        Default: those of ``params.yaml``.
 
     Raises
     ------
     DataError
-        If there is no such file, or a period is asked for, which needs a function that knows the column of time.
+        If the source cannot be read, or lacks the column of time.
     """
-    file = io.path(f"data/source/{table}.csv")
-    if not file.exists():
-        raise DataError(f"data/source/{table}.csv: not found; put the file there, or write project.collection.read")
-    if start is not None:
-        raise DataError(f"collection.tables.{table}.time: set, but only project.collection.read can cut by time")
-    return pd.read_csv(file, dtype=str, keep_default_na=False)
+    params = params or load("collection")
+    if table not in params.tables:
+        raise DataError(f"collection.tables: found no {table!r}, expected one of {', '.join(params.tables)}")
+    rows, times = _whole(table, params.tables[table].model_dump_json(), _sum(table, params.tables[table]))
+    if start is None or end is None or times is None:
+        return rows
+    last = params.as_of is not None and end == pd.Timestamp(params.as_of) + pd.Timedelta(days=1)
+    inside = ((times >= start) & (times < end)) | (times.isna() if last else False)
+    return rows[inside]
+
+
+def place(table: str, source: Source) -> str:
+    """Return where the default reader finds a table: its ``source``, or the one file or folder of its name.
+
+    Raises
+    ------
+    DataError
+        If no ``source`` is given, and ``data/source`` holds no file or folder of that name, or several.
+    """
+    if source.source:
+        return source.source
+    names = sorted(file.name for file in io.path(SOURCE).glob("*"))
+    found = [name for name in names if name == table or name.startswith(f"{table}.")]
+    if not found:
+        raise DataError(
+            f"{SOURCE}/{table}.csv: not found; put the file there, or write project.collection.read, or name where it "
+            f"lies: collection.tables.{table}.source"
+        )
+    if len(found) > 1:
+        raise DataError(f"{SOURCE}: found {', '.join(found)}, expected one; name it: collection.tables.{table}.source")
+    return f"{SOURCE}/{found[0]}"
 
 
 def tables(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -199,24 +323,34 @@ def tables(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def last_part(manifest: pd.DataFrame, table: str) -> pd.DataFrame:
-    """Return the last partition of a raw table, all text.
+    """Return the last partition of a raw table that holds any rows, all text.
 
     Raises
     ------
     ParamsError
         If there is no such table.
     """
-    periods = manifest.loc[manifest["table"] == table, "period"]
-    if periods.empty:
+    parts = manifest[manifest["table"] == table]
+    if parts.empty:
         known = ", ".join(manifest["table"].unique())
         raise ParamsError(f"problem.table: found {table!r}, expected one of collection.tables: {known}")
-    return io.read_table(f"{RAW}/{table}/{periods.iloc[-1]}.parquet")
+    filled = parts.loc[parts["rows"] > 0, "period"]
+    return io.read_table(f"{RAW}/{table}/{(filled if len(filled) else parts['period']).iloc[-1]}.parquet")
 
 
 def example(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the first of some raw rows, a line per column, and how many distinct texts each column holds."""
-    return pd.DataFrame(
-        {"column": rows.columns, "first value": rows.iloc[0].to_numpy(), "distinct values": rows.nunique().to_numpy()}
+    first = rows.iloc[0].to_numpy() if len(rows) else ""
+    return pd.DataFrame({"column": rows.columns, "first value": first, "distinct values": rows.nunique().to_numpy()})
+
+
+def describe_columns(rows: pd.DataFrame) -> str:
+    """Return, as a sentence, the most varied column of some raw rows, and those that are the same throughout."""
+    distinct = rows.nunique().sort_values(kind="stable")
+    constant = [show.code(name) for name in distinct.index[distinct <= 1]]
+    return (
+        f"The most varied column is {show.code(distinct.index[-1])}, with {distinct.iloc[-1]:,} distinct values in "
+        f"{_number(len(rows), 'row')}; the same throughout: {', '.join(constant) or 'none'}."
     )
 
 
@@ -227,15 +361,27 @@ def datasheet(params: Params) -> pd.DataFrame:
 
 
 def plot_volume(manifest: pd.DataFrame, params: Params) -> Figure:
-    """Draw the rows that arrived per month, a panel per table with time, and the least that is believable."""
+    """Draw the rows that arrived, and the least that is believable: per month, a panel per table with time, or per table."""
     timed = [name for name, source in params.tables.items() if source.time]
-    fig, axes = plots.canvas("Did every month arrive whole?", ncols=max(len(timed), 1), squeeze=False)
-    for axis, name in zip(axes[0], timed, strict=False):
+    if not timed:
+        return _plot_sizes(manifest, params)
+    columns, lines = min(len(timed), 3), -(-len(timed) // 3)
+    fig, axes = plots.canvas(
+        "Did every month arrive whole?", height=3.6 * lines, ncols=columns, nrows=lines, squeeze=False
+    )
+    for axis in axes.flat[len(timed) :]:
+        axis.set_visible(False)
+    for axis, name in zip(axes.flat, timed, strict=False):
         part = manifest[manifest["table"] == name]
         colors = [plots.BLUE if _is_whole(row) else plots.SKY for row in part.itertuples()]
         axis.bar(part["period"].str[2:], part["rows"], color=colors)
         axis.axhline(params.tables[name].min_rows, color=plots.RED, ls="--", lw=1, label="least expected")
-        axis.set(title=name, ylabel="rows", xlabel="month (UTC)", xticks=range(0, len(part), 1 + len(part) // 13))
+        axis.set(
+            title=plots.plain(name),
+            ylabel="rows",
+            xlabel="month (UTC)",
+            xticks=range(0, len(part), 1 + len(part) // 13),
+        )
         axis.tick_params(axis="x", rotation=45)
         axis.grid(axis="x", visible=False)
         axis.yaxis.set_major_formatter("{x:,.0f}")
@@ -253,46 +399,137 @@ def describe_volume(manifest: pd.DataFrame, params: Params) -> str:
             continue
         few = whole.loc[whole["rows"] < source.min_rows, "period"]
         sentences.append(
-            f"A whole month of {name} holds {whole['rows'].min():,} to {whole['rows'].max():,} rows; "
+            f"A whole month of {show.code(name)} holds {whole['rows'].min():,} to {whole['rows'].max():,} rows; "
             + (f"too few in {', '.join(few)}." if len(few) else f"none fewer than the {source.min_rows:,} expected.")
         )
-    return " ".join(sentences) or "No table has a whole month yet."
+    if sentences or any(source.time for source in params.tables.values()):
+        return " ".join(sentences) or "No table has a whole month yet."
+    rows = manifest.groupby("table", sort=False)["rows"].sum()
+    few = [name for name, source in params.tables.items() if rows[name] < source.min_rows]
+    sizes = ", ".join(f"{show.code(name)} {_number(count, 'row')}" for name, count in rows.items())
+    return f"No table is cut by time. They hold: {sizes}; " + (
+        f"too few in {', '.join(few)}." if few else "as expected."
+    )
 
 
 def checks(manifest: pd.DataFrame, params: Params) -> list[gate.Check]:
-    """Return the gate: every period of every table is there, and believable in size."""
+    """Return the gate: every period of every table is there, and believable in size (where ``min_rows`` is 0, any is)."""
     wanted = plan(params)
-    present = wanted.merge(manifest[manifest["rows"] > 0], on=["table", "period"])
-    results = [gate.at_least("partitions with rows", len(present), len(wanted))]
+    filled = manifest["rows"] > 0
+    demanded = wanted[wanted["table"].map(lambda name: params.tables[name].min_rows > 0)]
+    present = demanded.merge(manifest.loc[filled, ["table", "period"]], on=["table", "period"])
+    results = [gate.at_least("partitions with rows", len(present), len(demanded))]
     for name, source in params.tables.items():
         part = manifest[manifest["table"] == name]
         whole = part[[_is_whole(row) for row in part.itertuples()]]
         least = int(whole["rows"].min()) if len(whole) else int(part["rows"].sum())
         what = "fewest rows in a whole month" if source.time else "rows"
-        results.append(gate.at_least(f"{name}: {what}", least, source.min_rows if len(whole) else 1))
+        results.append(
+            gate.at_least(f"{name}: {what}", least, source.min_rows if len(whole) else min(source.min_rows, 1))
+        )
     return results
 
 
 def metrics(manifest: pd.DataFrame, params: Params) -> dict[str, Any]:
     """Return the figures of this stage for ``dvc metrics``."""
     rows = manifest.groupby("table", sort=False)["rows"].sum()
-    return {"rows": rows.to_dict(), "partitions": len(manifest), "as_of": str(params.as_of)}
+    until = {"as_of": str(params.as_of)} if params.as_of else {}
+    return {"rows": rows.to_dict(), "partitions": len(manifest), **until}
 
 
 def headline(manifest: pd.DataFrame, params: Params, stated: dict[str, Any]) -> dict[str, str]:
     """Return the figures of this stage for the index."""
     rows = manifest.loc[manifest["table"] == stated["table"], "rows"].sum()
-    return {stated["units"]: f"{rows:,}", "until": str(params.as_of)}
+    last = {"until": str(params.as_of)} if params.as_of else {"tables": f"{manifest['table'].nunique():,}"}
+    return {stated["units"]: f"{rows:,}", **last}
 
 
 def verdict(manifest: pd.DataFrame, params: Params, stated: dict[str, Any]) -> str:
     """Return the bottom line."""
     rows = manifest.loc[manifest["table"] == stated["table"], "rows"].sum()
     others = manifest.loc[manifest["table"] != stated["table"], "table"].nunique()
-    return (
-        f"{rows:,} {stated['units']} from {params.start} to {params.as_of} have arrived, "
-        f"with {others} related tables, in {len(manifest)} immutable partitions."
-    )
+    timed = stated["table"] in params.tables and params.tables[stated["table"]].time
+    span = f" from {params.start} to {params.as_of}" if timed else ""
+    related = f", with {_number(others, 'related table')}" if others else ""
+    many = len(manifest) > 1
+    where = f"{len(manifest)} immutable partitions" if many else "one immutable partition"
+    return f"{rows:,} {stated['units']}{span} have arrived{related}, in {where}."
+
+
+def _reader(params: Params) -> Callable[..., pd.DataFrame]:
+    read = hooks.project("collection", "read", read_file)
+    return partial(read_file, params=params) if read is read_file else read
+
+
+@lru_cache(maxsize=1)  # a table is asked for month by month; more than one would fill the memory
+def _whole(table: str, described: str, state: str) -> tuple[pd.DataFrame, pd.Series | None]:
+    """Return all rows of a table's source, numbered if asked for, and their times; `state` is part of the cache's key."""
+    source = Source.model_validate_json(described)
+    rows = sources.read(place(table, source), source.options.model_dump())
+    if source.number in rows:
+        raise DataError(
+            f"collection.tables.{table}.number: the source has a column {source.number!r}; choose another name"
+        )
+    if source.number:
+        rows.insert(0, source.number, pd.Series(range(1, len(rows) + 1), dtype="int64").astype("str"))
+    if source.time is None:
+        return rows, None
+    io.require(rows, [source.time], f"collection.tables.{table}")
+    times = engine.moments(rows[source.time], source.format)
+    if times.isna().all():
+        first = ", ".join(f"row {number} {text!r}" for number, text in enumerate(rows[source.time].head(3), start=1))
+        raise DataError(
+            f"collection.tables.{table}.time: found no time in column {source.time!r} of any of {len(rows):,} rows, such "
+            f"as {first}; expected them in the format {source.format or 'iso'}; set collection.tables.{table}.format to "
+            'how the source writes them, such as "%d/%m/%Y"'
+        )
+    return rows, times
+
+
+def _recipe(table: str, source: Source, last: bool) -> str:
+    """Return the digest of what decides on a partition beside its span: how it is read, and whether it is the last."""
+    if hooks.project("collection", "read", read_file) is not read_file:
+        return ""
+    how = source.model_dump(mode="json", exclude={"min_rows"}) | {"last": last and bool(source.time)}
+    return hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _sum(table: str, source: Source) -> str:
+    """Return the SHA-256 of a table's local source, empty if there is none."""
+    if hooks.project("collection", "read", read_file) is not read_file:
+        return ""
+    try:
+        where = place(table, source)
+    except DataError:
+        return ""
+    return sources.fingerprint(where) or ""
+
+
+def _identity(part: Any) -> tuple[str, str, str, str]:
+    return part.table, part.period, _iso(part.start), _iso(part.end)
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _count(count: int, what: str) -> str:
+    return f"{_number(count, what)} {'is' if count == 1 else 'are'}"
+
+
+def _plot_sizes(manifest: pd.DataFrame, params: Params) -> Figure:
+    rows = manifest.groupby("table", sort=False)["rows"].sum()
+    fig, axes = plots.canvas("Did every table arrive whole?", height=max(2.0, 0.4 * len(rows) + 1))
+    names = [plots.plain(name) for name in rows.index]
+    axes.barh(names, rows, color=plots.BLUE)
+    least = [params.tables[name].min_rows for name in rows.index]
+    axes.scatter(least, names, color=plots.RED, marker="|", s=300, label="least expected", zorder=3)
+    axes.invert_yaxis()
+    axes.set(xlabel="rows")
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.legend(loc="lower right", framealpha=1)
+    return fig
 
 
 def _span(part: Any) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:

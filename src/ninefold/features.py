@@ -7,46 +7,79 @@ Gate: no feature is known only later, none sees the future, and online values eq
 
 from __future__ import annotations
 
+import hashlib
+import re
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from pydantic import Field, model_validator
 
 from ninefold import metrics as agreed_metrics
-from ninefold.core import engine, gate, hooks, io, plots
+from ninefold.core import decisions, engine, gate, hooks, io
 from ninefold.core.errors import DataError
-from ninefold.core.params import Section
-from ninefold.problem import Duration, Text
+from ninefold.core.params import Duration, Name, Section, Text
 
 LAKE, FEATURES, ONLINE = "data/lake", "data/features", "data/online"
 MOMENTS = 24
+WIDE = 250  # histogram trees take at most 255 categories
 
 
 class History(Section):
     """Means of a column over past rows with the same keys, in windows that close before the decision."""
 
-    of: Text
+    of: Name
     prefix: Text
     known_after: Duration
     over: list[Duration] = Field(min_length=1)
-    by: list[list[Text]] = Field(min_length=1)
+    by: list[list[Name]] = Field(min_length=1)
+
+
+class Join(Section):
+    """Columns of a related table: its row of the same key; with `as_of`, the newest at or before the decision.
+
+    `by` lists the columns that both have, or gives those of the related table by the events' own. `columns` lists what
+    is joined, or gives new names by the old.
+    """
+
+    table: Name
+    by: list[Name] | dict[Name, Name] = Field(min_length=1)
+    columns: list[Name] | dict[Name, Name] = Field(min_length=1)
+    as_of: Name | None = None
+
+    def keys(self) -> dict[str, str]:
+        """Return the key: the events' columns -> the related table's."""
+        return self.by if isinstance(self.by, dict) else {name: name for name in self.by}
+
+    @model_validator(mode="after")
+    def _columns_once(self) -> Join:
+        names = [name.casefold() for name in self.renamed().values()]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"every column once; {', '.join(twice)} stands there twice")
+        return self
+
+    def renamed(self) -> dict[str, str]:
+        """Return the columns joined: the related table's -> the events'."""
+        return self.columns if isinstance(self.columns, dict) else {name: name for name in self.columns}
 
 
 class Params(Section):
     """Section ``features`` of ``params.yaml``."""
 
-    numeric: list[Text]
-    categorical: list[Text]
+    numeric: list[Name] = Field(default_factory=list)
+    categorical: list[Name] = Field(default_factory=list)
+    text: list[Name] = Field(default_factory=list)
+    dates: list[Name] = Field(default_factory=list)
+    joins: list[Join] = Field(default_factory=list)
     history: list[History] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _names_once(self) -> Params:
-        names = [*self.numeric, *self.categorical, *(window["name"] for window in windows(self, "0h"))]
+        back = [window["name"] for window in windows(self, "0h")]
+        names = [*self.numeric, *self.categorical, *self.text, *self.dates, *back]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"every feature once; {', '.join(twice)} stands there twice")
         if not names:
@@ -71,30 +104,42 @@ def windows(params: Params, horizon: str) -> list[dict[str, Any]]:
     return found
 
 
-def names(params: Params, horizon: str) -> list[str]:
-    """Return the features in the order of the model's columns: numeric, history, categorical."""
-    return [*params.numeric, *(window["name"] for window in windows(params, horizon)), *params.categorical]
+def kinds(params: Params, horizon: str) -> dict[str, str]:
+    """Return the features in the order of the model's columns, each with its kind.
+
+    ``numeric``, ``history`` and ``date`` are numbers (a date the days since 1970-01-01), ``categorical`` and ``text`` texts.
+    """
+    by_kind = {
+        "numeric": params.numeric,
+        "history": [window["name"] for window in windows(params, horizon)],
+        "date": params.dates,
+        "categorical": params.categorical,
+        "text": params.text,
+    }
+    return {name: kind for kind, names in by_kind.items() for name in names}
 
 
-def build(tables: dict[str, ir.Table], stated: dict[str, Any]) -> ir.Table:
-    """Return the events with what is known of each by itself: own columns, and joins as ``project.features`` has them.
+def build(tables: dict[str, ir.Table], params: Params, stated: dict[str, Any]) -> ir.Table:
+    """Return the events with what is known of each by itself: own columns, the declared joins, ``project.features``.
 
     Parameters
     ----------
     tables : dict of str to Table
         The typed tables: the lake's, or any that keep the same contract.
+    params : Params
     stated : dict
         The problem.
 
     Raises
     ------
     DataError
-        If ``project.features.build`` drops or repeats rows, or a column is not there.
+        If a join or ``project.features.build`` drops or repeats rows, or a column is not there.
     """
     make = hooks.project("features", "build", own_columns)
+    joined = join_related(tables, params, stated)
     try:
-        events = make(tables, stated).cache()
-    except (AttributeError, ibis.IbisError) as error:
+        events = make({**tables, stated["table"]: joined}, stated).cache()
+    except (AttributeError, KeyError, ibis.IbisError) as error:
         found = "; ".join(f"{name}: {', '.join(table.columns)}" for name, table in tables.items())
         raise DataError(f"project.features.build: {error}; the lake has {found}") from None
     before, after = (int(table.count().execute()) for table in (tables[stated["table"]], events))
@@ -104,8 +149,50 @@ def build(tables: dict[str, ir.Table], stated: dict[str, Any]) -> ir.Table:
 
 
 def own_columns(tables: dict[str, ir.Table], stated: dict[str, Any]) -> ir.Table:
-    """Return the events as they are in the lake: the default where ``project.features.build`` is absent."""
+    """Return the events as they are: the default where ``project.features.build`` is absent."""
     return tables[stated["table"]]
+
+
+def join_related(tables: dict[str, ir.Table], params: Params, stated: dict[str, Any]) -> ir.Table:
+    """Return the events with the columns of related tables that ``features.joins`` declares, a row per event.
+
+    Raises
+    ------
+    DataError
+        If a table or a column is not there, a key names several rows, or a name is taken.
+    """
+    events = tables[stated["table"]]
+    for number, join in enumerate(params.joins):
+        where = f"params.yaml, features.joins[{number}]"
+        related = _related(tables, join, where)
+        keys, moment = join.keys(), f"@{number} moment"
+        _demand(events, list(keys), f"{where}.by")
+        held = {name.casefold() for name in events.columns}  # the engine tells names apart by more than their case
+        if taken := [name for name in join.renamed().values() if name.casefold() in held]:
+            raise DataError(
+                f"{where}.columns: the events have {', '.join(taken)} already; give another name, {{old: new}}"
+            )
+        inner = {name: f"@{number} {name}" for name in (*keys.values(), *([join.as_of] if join.as_of else []))}
+        narrow = related.select(
+            **{inner[name]: related[name] for name in inner},
+            **{new: related[old] for old, new in join.renamed().items()},
+        )
+        for mine, theirs in keys.items():
+            _comparable(events[mine], narrow[inner[theirs]], f"{where}.by: {mine} and {join.table}'s {theirs}")
+        same = [events[mine] == narrow[inner[theirs]] for mine, theirs in keys.items()]
+        if join.as_of is None:
+            events = events.left_join(narrow, same).drop(*inner.values())
+            continue
+        if not stated["time"]:
+            raise DataError(f"{where}.as_of: needs problem.time, the moment of the decision; there is none")
+        known = events.mutate(**{moment: events[stated["time"]] - _interval(pd.Timedelta(stated["horizon"]))})
+        same = [known[mine] == narrow[inner[theirs]] for mine, theirs in keys.items()]
+        _comparable(
+            known[moment], narrow[inner[join.as_of]], f"{where}.as_of: the time and {join.table}'s {join.as_of}"
+        )
+        earlier = known[moment] >= narrow[inner[join.as_of]]
+        events = known.asof_join(narrow, on=earlier, predicates=same).drop(moment, *inner.values())
+    return events
 
 
 def add_history(events: ir.Table, params: Params, stated: dict[str, Any]) -> ir.Table:
@@ -117,6 +204,8 @@ def add_history(events: ir.Table, params: Params, stated: dict[str, Any]) -> ir.
         With the time (timestamp, UTC), the keys and the columns that `params.history` names.
     """
     wanted = windows(params, stated["horizon"])
+    if wanted and not stated["time"]:
+        raise DataError("params.yaml, features.history: needs problem.time, the order of the past; there is none")
     _demand(events, [name for window in wanted for name in (window["of"], *window["by"])], "history")
     means = {}
     for window in wanted:
@@ -125,32 +214,41 @@ def add_history(events: ir.Table, params: Params, stated: dict[str, Any]) -> ir.
             group_by=window["by"],
             order_by=stated["time"],
         )
-        means[window["name"]] = events[window["of"]].cast("float64").mean().over(span)
+        means[window["name"]] = _number(events, window["of"], stated).mean().over(span)
     return events.mutate(**means)
 
 
 def assemble(events: ir.Table, params: Params, stated: dict[str, Any]) -> ir.Table:
-    """Return the feature table: key, time, target, keys of the history, then the features, cast to what the model takes.
+    """Return the feature table: key, time, entity, target, keys of the history, then the features, as the model takes them.
 
-    Numeric and history features are float64, categorical ones string; missing stays missing.
+    The target is encoded (see `decisions.outcome`). Numbers, history and dates (days since 1970-01-01) are float64,
+    categories and texts string; missing stays missing.
     """
     keys = [name for history in params.history for by in history.by for name in by]
-    head = list(dict.fromkeys([*stated["key"], stated["time"], stated["target"], *keys]))
-    _demand(events, [*head, *params.numeric, *params.categorical], "features")
-    numeric = [name for name in names(params, stated["horizon"]) if name not in params.categorical]
-    # A feature may also be part of the key; it is then stored once, under its own name, with the feature's type.
+    named = [*stated["key"], stated["time"], *(stated["group"] or []), *keys]
+    head = list(dict.fromkeys(name for name in named if name and name != stated["target"]))
+    by_kind = kinds(params, stated["horizon"])
+    _demand(events, [*head, stated["target"], *by_kind], "features")
+    if stated["target"] in by_kind:
+        raise DataError(f"params.yaml, features: {stated['target']} is the target itself; no feature may be made of it")
+    if stated["time"] and by_kind.get(stated["time"], "date") != "date":
+        raise DataError(f"params.yaml, features: {stated['time']} is the time of the events; name it in features.dates")
+    # A feature may also be part of the key; it is then stored once, under its own name, with the feature's type. The
+    # event's own time stays a timestamp, by which rows are split; the model turns it into days itself.
     columns = {name: events[name] for name in head}
-    columns |= {name: events[name].cast("float64") for name in numeric}
-    columns |= {name: events[name].cast("string") for name in params.categorical}
+    columns[stated["target"]] = decisions.outcome(events[stated["target"]], stated)
+    columns |= {name: _cast(events[name], kind, name) for name, kind in by_kind.items() if name != stated["time"]}
     return events.select(**columns)
 
 
 def order(stated: dict[str, Any]) -> list[str]:
-    """Return the columns that fix the order of the rows: time, then the key."""
-    return list(dict.fromkeys([stated["time"], *stated["key"]]))
+    """Return the columns that fix the order of the rows: time where there is time, then the key."""
+    return list(dict.fromkeys([*([stated["time"]] if stated["time"] else []), *stated["key"]]))
 
 
-def snapshot(events: ir.Table, params: Params, stated: dict[str, Any], moment: datetime) -> dict[str, pd.DataFrame]:
+def snapshot(
+    events: ir.Table, params: Params, stated: dict[str, Any], moment: datetime | None
+) -> dict[str, pd.DataFrame]:
     """Return the history values for events due at `moment`, per key: what an online store holds for them.
 
     Computed by itself, without windows, from the events whose values were known by the decision for `moment` alone,
@@ -161,11 +259,13 @@ def snapshot(events: ir.Table, params: Params, stated: dict[str, Any], moment: d
     dict of str to DataFrame
         Feature -> its key columns and ``value`` (float64).
     """
-    found = {}
+    found: dict[str, pd.DataFrame] = {}
+    if moment is None:
+        return found
     for window in windows(params, stated["horizon"]):
         first, last = moment - window["start"], moment - window["end"]
         known = events.filter(events[stated["time"]].between(first, last))
-        means = known.group_by(window["by"]).aggregate(value=known[window["of"]].cast("float64").mean())
+        means = known.group_by(window["by"]).aggregate(value=_number(known, window["of"], stated).mean())
         found[window["name"]] = means.to_pandas().sort_values(window["by"], ignore_index=True)
     return found
 
@@ -175,6 +275,8 @@ def online_difference(events: ir.Table, features: pd.DataFrame, params: Params, 
 
     A value that only one of both has counts as infinitely different.
     """
+    if not windows(params, stated["horizon"]):
+        return 0.0
     times = np.sort(features[stated["time"]].unique())
     moments = times[np.linspace(len(times) // 10, len(times) - 1, MOMENTS).astype(int)]
     worst = 0.0
@@ -215,100 +317,91 @@ def future_difference(events: ir.Table, features: pd.DataFrame, params: Params, 
 
 def known_too_late(params: Params, exploration: dict[str, Any]) -> list[str]:
     """Return the features that stage 05 found to be known only after the decision."""
-    return sorted({*params.numeric, *params.categorical} & set(exploration["known_later"]))
+    named, late = {*params.numeric, *params.categorical, *params.text, *params.dates}, set(exploration["known_later"])
+    joined = {new: f"{join.table}.{old}" for join in params.joins for old, new in join.renamed().items()}
+    return sorted(name for name in named if joined.get(name, name) in late)
 
 
 def dictionary(features: pd.DataFrame, params: Params, stated: dict[str, Any]) -> pd.DataFrame:
     """Return every feature: ``feature``, ``kind``, ``looks back``, ``missing`` (0-1), ``distinct`` values."""
     back = {
-        window["name"]: f"from {_short(window['start'])} to {_short(window['end'])} before"
+        window["name"]: f"from {short(window['start'])} to {short(window['end'])} before"
         for window in windows(params, stated["horizon"])
     }
     rows = []
-    for name in names(params, stated["horizon"]):
-        kind = "categorical" if name in params.categorical else "history" if name in back else "numeric"
+    for name, kind in kinds(params, stated["horizon"]).items():
         column = features[name]
         rows.append((name, kind, back.get(name, ""), float(column.isna().mean()), int(column.nunique())))
     return pd.DataFrame(rows, columns=["feature", "kind", "looks back", "missing", "distinct"])
 
 
-def strongest(features: pd.DataFrame, params: Params, stated: dict[str, Any], points: dict[str, str]) -> pd.DataFrame:
-    """Return, on training rows, how far the share of events moves over the quintiles of each numeric feature.
+def strongest(features: pd.DataFrame, params: Params, stated: dict[str, Any], points: dict[str, Any]) -> pd.DataFrame:
+    """Return, on training rows, how far the outcome (`decisions.event`) moves over the quintiles of each number.
 
     Returns
     -------
     DataFrame
-        ``feature``, ``lowest``, ``highest``, ``range`` (shares, 0-1), widest first.
+        ``feature``, ``lowest``, ``highest``, ``range`` (of the means: shares 0-1, or the target's unit), widest first.
     """
-    train = _train(features, stated, points)
-    rows = []
-    for name in names(params, stated["horizon"]):
-        if name in params.categorical or train[name].nunique() < 5:
+    rows = train(features, stated, points)
+    outcome = pd.Series(decisions.event(rows[stated["target"]].to_numpy(), stated), rows.index)
+    found = []
+    for name, kind in kinds(params, stated["horizon"]).items():
+        if kind in ("categorical", "text", "date") or rows[name].nunique() < 5:
             continue
-        shares = train.groupby(_quantiles(train[name], 5))[stated["target"]].mean()
-        rows.append((name, shares.min(), shares.max(), shares.max() - shares.min()))
-    table = pd.DataFrame(rows, columns=["feature", "lowest", "highest", "range"])
+        means = outcome.groupby(quantiles(rows[name], 5)).mean()
+        found.append((name, means.min(), means.max(), means.max() - means.min()))
+    table = pd.DataFrame(found, columns=["feature", "lowest", "highest", "range"])
     return table.sort_values("range", ascending=False, ignore_index=True)
 
 
-def plot_strongest(
-    features: pd.DataFrame, table: pd.DataFrame, stated: dict[str, Any], points: dict[str, str]
-) -> Figure:
-    """Draw the share of events over the deciles of the six features in which it moves farthest (training rows)."""
-    train = _train(features, stated, points)
-    fig, axes = plots.canvas("Do the features order the outcomes?", height=4.6, nrows=2, ncols=3, sharey=True)
-    for axis, name in zip(axes.ravel(), table["feature"].head(6), strict=False):
-        deciles = train.groupby(_quantiles(train[name], 10)).agg(x=(name, "median"), y=(stated["target"], "mean"))
-        axis.plot(deciles["x"], deciles["y"], marker="o", color=plots.BLUE)
-        axis.set_title(name, fontsize=9)
-        plots.as_share(axis)
-    for axis in axes.ravel()[len(table) :]:
-        axis.set_visible(False)
-    fig.supylabel("share of events", fontsize=9)
-    return fig
+def train(features: pd.DataFrame, stated: dict[str, Any], points: dict[str, Any]) -> pd.DataFrame:
+    """Return the training rows whose outcome is known."""
+    known = features[features[stated["target"]].notna()]
+    return known[agreed_metrics.part_of(known, points, stated) == "train"]
 
 
-def plot_windows(params: Params, stated: dict[str, Any]) -> Figure:
-    """Draw, for every history feature, the hours before the event from which it takes its values."""
-    wanted = windows(params, stated["horizon"])
-    fig, axes = plots.canvas("From when does the model know the past?", height=max(1.8, 0.26 * len(wanted) + 1.1))
-    for row, window in enumerate(wanted):
-        start, end = (window[side].total_seconds() / 3600 for side in ("start", "end"))
-        axes.barh(row, start - end, left=end, color=plots.BLUE, height=0.6)
-    horizon = pd.Timedelta(stated["horizon"]).total_seconds() / 3600
-    axes.axvline(horizon, color=plots.RED, ls="--", lw=1.2, label=f"the decision, {stated['horizon']} before")
-    axes.set_yticks(range(len(wanted)), [window["name"] for window in wanted])
-    axes.set_xscale("log")
-    axes.invert_yaxis()
-    axes.invert_xaxis()
-    axes.set_xticks([1, 2, 4, 12, 24, 72, 168, 672], ["1", "2", "4", "12", "24", "72", "168", "672"])
-    axes.set(xlabel=f"hours before the {stated['unit']} is due (log scale)")
-    axes.grid(axis="y", visible=False)
-    axes.legend(frameon=False, loc="lower left")
-    return fig
+def quantiles(column: pd.Series, count: int) -> pd.Series:
+    """Return the number of the bin of each value, of about `count` bins of equal size; NaN stays NaN."""
+    bins = pd.qcut(column, count, labels=False, duplicates="drop")
+    # Where one value fills most quantiles, the question is whether that value or another.
+    return bins if bins.nunique() > 1 else (column != column.median()).where(column.notna()).astype("float64")
+
+
+def wide(features: pd.DataFrame, params: Params, stated: dict[str, Any], points: dict[str, Any]) -> list[str]:
+    """Return the categories with more values on training rows than trees can tell apart by code (`WIDE`)."""
+    rows = train(features, stated, points)
+    return [name for name in params.categorical if rows[name].nunique() > WIDE]
 
 
 def save(
-    features: ir.Table, online: dict[str, pd.DataFrame], params: Params, stated: dict[str, Any], moment: datetime
+    features: ir.Table,
+    online: dict[str, pd.DataFrame],
+    broad: list[str],
+    params: Params,
+    stated: dict[str, Any],
+    moment: datetime | None,
 ) -> int:
     """Write ``data/features/`` and ``data/online/``; return the number of feature rows."""
     rows = engine.write(features, io.output(FEATURES), order(stated), stated["time"])
     folder = io.output(ONLINE)
     stores = []
     for window in windows(params, stated["horizon"]):
-        io.write_table(online[window["name"]], folder / f"{window['name']}.parquet")
-        stores.append({"feature": window["name"], "by": window["by"]})
-    io.write_json({"moment": moment.isoformat(), "stores": stores, **signature(params, stated)}, folder / "online.json")
+        io.write_table(online[window["name"]], folder / f"{_file_name(window['name'])}.parquet")
+        stores.append({"feature": window["name"], "by": window["by"], "file": f"{_file_name(window['name'])}.parquet"})
+    described = {"moment": moment.isoformat() if moment else None, "stores": stores}
+    io.write_json({**described, **signature(params, stated, broad)}, folder / "online.json")
     return rows
 
 
-def signature(params: Params, stated: dict[str, Any]) -> dict[str, Any]:
+def signature(params: Params, stated: dict[str, Any], broad: list[str]) -> dict[str, Any]:
     """Return the model's columns, in order, each with its kind: what training, bundle and service agree on."""
-    back = {window["name"] for window in windows(params, stated["horizon"])}
-    kinds: dict[str, Literal["numeric", "history", "categorical"]] = {}
-    for name in names(params, stated["horizon"]):
-        kinds[name] = "history" if name in back else "categorical" if name in params.categorical else "numeric"
-    return {"features": [{"name": name, "kind": kind} for name, kind in kinds.items()]}
+    named = kinds(params, stated["horizon"])
+    return {
+        "features": [
+            {"name": name, "kind": kind, **({"wide": True} if name in broad else {})} for name, kind in named.items()
+        ]
+    }
 
 
 def load(columns: list[str] | None = None) -> pd.DataFrame:
@@ -316,8 +409,10 @@ def load(columns: list[str] | None = None) -> pd.DataFrame:
     return io.read_table(FEATURES, columns)
 
 
-def moment_of(features: pd.DataFrame, stated: dict[str, Any]) -> datetime:
-    """Return the first midnight (UTC) after the last event: the moment for which the online values hold."""
+def moment_of(features: pd.DataFrame, stated: dict[str, Any]) -> datetime | None:
+    """Return the first midnight (UTC) after the last event, for which the online values hold; None without time."""
+    if not stated["time"]:
+        return None
     return (features[stated["time"]].max().normalize() + pd.Timedelta(days=1)).to_pydatetime()
 
 
@@ -350,77 +445,80 @@ def headline(table: pd.DataFrame, ranked: pd.DataFrame) -> dict[str, str]:
     return {"features": f"{len(table)}", "strongest alone": ranked["feature"].iloc[0] if len(ranked) else "none"}
 
 
-def describe_events(events: ir.Table, stated: dict[str, Any]) -> str:
-    """Return how many events there are, and how many columns describe each, as a sentence."""
-    rows = int(events.count().execute())
-    return f"**{rows:,}** {stated['units']} went in and came out, each now with {len(events.columns)} columns."
-
-
-def describe_proofs(changed: int, online: float) -> str:
-    """Return the outcome of both proofs, as a sentence."""
-    future = "No value changes" if changed == 0 else f"{changed} values change"
-    return (
-        f"{future} when the future is taken away. Between the online values and the offline ones, at {MOMENTS} moments, "
-        f"the largest difference is {online:.3g}."
-    )
-
-
-def describe_strongest(ranked: pd.DataFrame) -> str:
-    """Return what the figure of the strongest features shows, in words."""
-    if ranked.empty:
-        return "No numeric feature has enough distinct values to be ranked."
-    first = ranked.iloc[0]
-    wide = int((ranked["range"] > 0.05).sum())
-    return (
-        f"The share of events moves farthest over `{first['feature']}`: from {first['lowest']:.1%} to "
-        f"{first['highest']:.1%} between its quintiles. It moves by more than 5 points over {wide} of {len(ranked)} features."
-    )
-
-
-def describe_windows(params: Params, stated: dict[str, Any]) -> str:
-    """Return how close to the event the history features come, in words."""
-    wanted = windows(params, stated["horizon"])
-    if not wanted:
-        return "There are no history features: the params name none."
-    nearest = min(window["end"] for window in wanted)
-    longest = max(window["start"] for window in wanted)
-    return (
-        f"The {len(wanted)} history features look back at most {_short(longest)}, and never at the last "
-        f"{_short(nearest)} before the {stated['unit']} is due: {stated['horizon']} pass between decision and event, "
-        "the rest until an outcome is known."
-    )
-
-
 def verdict(features: pd.DataFrame, table: pd.DataFrame, stated: dict[str, Any]) -> str:
     """Return the bottom line."""
     kinds = table["kind"].value_counts()
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-    return (
-        f"The model sees {len(table)} features ({listed}) of {len(features):,} {stated['units']}, each known "
-        f"{stated['horizon']} ahead and the same online as offline."
-    )
+    known = f", each known {stated['horizon']} ahead and the same online as offline" if stated["time"] else ""
+    return f"The model sees {len(table)} features ({listed}) of {len(features):,} {stated['units']}{known}."
+
+
+def short(span: pd.Timedelta) -> str:
+    """Return a span in hours, or in days and hours."""
+    days, hours = span.days, (span - pd.Timedelta(days=span.days)).total_seconds() / 3600
+    if days < 2:
+        return f"{span.total_seconds() / 3600:g} h"
+    return f"{days} d {hours:g} h" if hours else f"{days} d"
 
 
 def _same_types(table: pd.DataFrame, like: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return table.astype({column: like[column].dtype for column in columns})
 
 
-def _train(features: pd.DataFrame, stated: dict[str, Any], points: dict[str, str]) -> pd.DataFrame:
-    known = features[features[stated["target"]].notna()]
-    return known[agreed_metrics.part_of(known[stated["time"]], points) == "train"]
+def _related(tables: dict[str, ir.Table], join: Join, where: str) -> ir.Table:
+    """Return the table that a join names, its key proved to name one row."""
+    if join.table not in tables:
+        raise DataError(f"{where}.table: found {join.table!r}, expected a table of the lake: {', '.join(tables)}")
+    related, key = tables[join.table], [*join.keys().values(), *([join.as_of] if join.as_of else [])]
+    wanted = [*key, *join.renamed()]
+    if lost := sorted({name for name in wanted if name not in related.columns}):
+        raise DataError(f"{where}: {', '.join(lost)} is no column of {join.table}; found {', '.join(related.columns)}")
+    related = related.filter(*(related[name].notnull() for name in key))  # what is missing names no row
+    rows, distinct = (int(table.count().execute()) for table in (related, related.select(*key).distinct()))
+    if rows != distinct:
+        raise DataError(
+            f"{where}.by: {', '.join(key)} names {distinct:,} rows of {join.table}, which has {rows:,}; expected one row "
+            "for each key: add the columns that tell them apart, or `as_of` for their time"
+        )
+    return related
 
 
-def _quantiles(column: pd.Series, count: int) -> pd.Series:
-    bins = pd.qcut(column, count, labels=False, duplicates="drop")
-    # Where one value fills most quantiles, the question is whether that value or another.
-    return bins if bins.nunique() > 1 else (column != column.median()).where(column.notna()).astype("float64")
+def _comparable(mine: ir.Value, theirs: ir.Value, where: str) -> None:
+    try:
+        mine == theirs  # noqa: B015
+    except ibis.IbisError:
+        raise DataError(
+            f"{where}: found {mine.type()} and {theirs.type()}, expected one type; see processing.tables"
+        ) from None
+
+
+def _number(events: ir.Table, of: str, stated: dict[str, Any]) -> ir.FloatingValue:
+    """Return a column as numbers to be averaged; of a target of classes, whether it is the event (1 or 0)."""
+    if of == stated["target"] and decisions.is_class(stated):
+        return (events[of].cast("string") == stated["focus"]).cast("float64")
+    if not events[of].type().is_numeric() and not events[of].type().is_boolean():
+        raise DataError(f"params.yaml, features.history: {of} is {events[of].type()}, expected a number to average")
+    return events[of].cast("float64")
+
+
+def _cast(column: ir.Value, kind: str, name: str) -> ir.Value:
+    if kind in ("categorical", "text"):
+        return column.cast("string")
+    if kind != "date":
+        return column.cast("float64")
+    if not column.type().is_timestamp() and not column.type().is_date():
+        raise DataError(
+            f"params.yaml, features.dates: {name} is {column.type()}, expected a timestamp; see its contract"
+        )
+    micros = column.cast("timestamp(6)").delta(ibis.timestamp("1970-01-01"), unit="microsecond")
+    return micros.cast("float64") / 86_400e6
 
 
 def _demand(table: ir.Table, columns: list[str], key: str) -> None:
     if lost := sorted({name for name in columns if name not in table.columns}):
         raise DataError(
-            f"params.yaml, {key}: {', '.join(lost)} is no column of what project.features.build returns; "
-            f"found {', '.join(table.columns)}"
+            f"{key if key.startswith('params.yaml') else f'params.yaml, {key}'}: {', '.join(lost)} is no column of the "
+            f"events (with joins, and what project.features.build adds); found {', '.join(table.columns)}"
         )
 
 
@@ -428,8 +526,7 @@ def _interval(span: pd.Timedelta) -> ir.IntervalScalar:
     return ibis.interval(seconds=int(span.total_seconds()))
 
 
-def _short(span: pd.Timedelta) -> str:
-    days, hours = span.days, (span - pd.Timedelta(days=span.days)).total_seconds() / 3600
-    if days < 2:
-        return f"{span.total_seconds() / 3600:g} h"
-    return f"{days} d {hours:g} h" if hours else f"{days} d"
+def _file_name(feature: str) -> str:
+    """Return a feature's name as a file can be called, whatever the columns it comes from are called."""
+    plain = re.sub(r"[^\w-]", "_", feature)
+    return plain if plain == feature else f"{plain}-{hashlib.sha256(feature.encode()).hexdigest()[:8]}"

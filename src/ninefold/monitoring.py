@@ -1,95 +1,79 @@
 """Is it still right in production, and should we retrain?
 
-Reads: the source after ``collection.as_of``, through ``project.collection.read``; ``data/lake/`` and ``data/features/``;
+Reads: the source after ``collection.as_of``, as stage 02 reads it; ``data/lake/`` and ``data/features/``;
 ``data/problem.json``, ``data/metrics.json``; ``models/bundle/``.
 Writes: ``data/monitoring/``: ``periods.json``, ``drift.parquet``, ``decision.json``.
 Gate: every period was monitored, no prediction or label was lost, and the decision has reasons. What it decides is a
-result: alerts, and a decision to retrain, do not fail the gate.
+result: alerts, and a decision to retrain, do not fail the gate. Where nothing has arrived yet, the holdout stands alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
+from functools import partial
 from typing import Any, Literal
 
 import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from ninefold import collection, deployment, features, processing, training
-from ninefold import metrics as agreed_metrics
-from ninefold.core import drift, engine, gate, hooks, io, plots
-from ninefold.core.params import Section
-from ninefold.problem import Duration
+from ninefold import alerts, collection, features, processing, training
+from ninefold.alerts import Decide, Rules
+from ninefold.core import decisions, drift, engine, gate, hooks, io
+from ninefold.core.errors import DataError
+from ninefold.core.params import Day, Duration, Section
+from ninefold.core.scores import Bootstrap, blocks, intervals, with_interval
+from ninefold.problem import listed
+from ninefold.serving import bundle as packing
+from ninefold.serving.bundle import Bundle
+from ninefold.serving.signature import FEATURE_KINDS, as_days
 
 MONITORING, HOLDOUT = "data/monitoring", "holdout"
+PERIOD, STATUS = "@period", "@status"  # beside the user's columns, of which none may be called so
 SAMPLE = 10_000
 LABELS = ("at close", "later", "never", "open")
-SHOWN = {
-    "roc_auc": "ROC AUC (higher is better)",
-    "brier": "Brier score (lower is better)",
-    "gap": "predicted less observed share",
-}
-NOTHING = "There is nothing to monitor yet: no rows have arrived after the last day that the model was built on."
-
-
-class Rule(Section):
-    """The limit from which on a figure alerts, and how much that matters."""
-
-    limit: float = Field(ge=0)
-    severity: Literal["low", "medium", "high"]
-
-
-class Rules(Section):
-    """One rule for every figure that can alert."""
-
-    quarantined: Rule
-    volume: Rule
-    inputs: Rule
-    predictions: Rule
-    share: Rule
-    ranking: Rule
-    brier: Rule
-    calibration: Rule
-    gain: Rule
-
-
-class Decide(Section):
-    """What the alerts of a period lead to."""
-
-    roll_back: float
-    retrain_high: int = Field(ge=1)
-    retrain_drifted: float = Field(gt=0, le=1)
+MOST_PERIODS = 120
+FAR = pd.Timestamp("2262-01-01")
+NOTHING = "Nothing has arrived since the model was built, so there is nothing to judge yet."
 
 
 class Params(Section):
     """Section ``monitoring`` of ``params.yaml``."""
 
-    source: Literal["replay"]
-    replay_until: date
-    label_delay: Duration
+    source: Literal["replay"] = "replay"
+    replay_until: Day | None = None
+    label_delay: Duration = "0h"
     alpha: float = Field(gt=0, lt=1)
     alerts: Rules
     decide: Decide
 
-    @field_validator("replay_until", mode="before")
-    @classmethod
-    def _iso(cls, value: Any) -> Any:
-        try:
-            return date.fromisoformat(value) if isinstance(value, str) else value
-        except ValueError:
-            raise ValueError('a day written as "2013-12-31"') from None
-
 
 def periods(params: Params, collected: collection.Params, stated: dict[str, Any]) -> pd.DataFrame:
-    """Return the months to replay: ``period`` ("2013-10"), ``start`` and ``end`` (UTC); none if nothing can follow."""
-    start = collected.as_of + timedelta(days=1)
-    if collected.tables[stated["table"]].time is None or params.replay_until < start:
+    """Return the months to replay: ``period`` ("2013-10"), ``start`` and ``end`` (UTC); none if nothing can follow.
+
+    They begin after `collected.as_of` and end with `params.replay_until`, or with the source.
+
+    Raises
+    ------
+    DataError
+        If the source ends more than `MOST_PERIODS` months later.
+    """
+    if not stated["time"] or collected.tables[stated["table"]].time is None or collected.as_of is None:
         return collection.periods(collected).iloc[:0]
-    return collection.periods(collected.model_copy(update={"start": start, "as_of": params.replay_until}))
+    start = collected.as_of + timedelta(days=1)
+    last = params.replay_until or _last_day(collected, stated, start)
+    if last is None or last < start:
+        return collection.periods(collected).iloc[:0]
+    calendar = collection.periods(collected.model_copy(update={"start": start, "as_of": last}))
+    if len(calendar) > MOST_PERIODS:
+        raise DataError(
+            f"params.yaml, monitoring.replay_until: from collection.as_of ({collected.as_of}) to {last} there are "
+            f"{len(calendar)} months, expected at most {MOST_PERIODS}; set replay_until to the last day to replay"
+        )
+    return calendar
 
 
 def replay(
@@ -109,36 +93,40 @@ def replay(
     Returns
     -------
     frame : DataFrame
-        The feature table of what arrived, by time, and its ``period``.
+        The feature table of what arrived, by time, and its ``@period``.
     volume : DataFrame
         A row per period, up to the last in which anything arrived: ``period``, ``start``, ``end``, ``raw``,
         ``quarantined``, ``ready`` (rows, int64). A row without a readable time counts in the last period.
     """
     if calendar.empty:
-        frame, arrived = features.load().iloc[:0], pd.DataFrame({stated["time"]: [], processing.RULE: []})
-    else:
-        connection = engine.connect()
-        judged = arrive(calendar, earlier, connection)
-        frame = build(judged, earlier, stated, connection)
-        arrived = judged[stated["table"]].select(stated["time"], processing.RULE).to_pandas()
+        return features.load().iloc[:0].assign(**{PERIOD: ""}), calendar.assign(raw=0, quarantined=0, ready=0)
+    connection = engine.connect()
+    judged = arrive(calendar, earlier, connection)
+    frame = build(judged, earlier, stated, connection)
+    arrived = judged[stated["table"]].select(stated["time"], processing.RULE).to_pandas()
     period = _period(arrived[stated["time"]], calendar)
-    frame = frame.assign(period=_period(frame[stated["time"]], calendar))
-    counts = {"raw": period, "quarantined": period[arrived[processing.RULE].notna()], "ready": frame["period"]}
+    frame = frame.assign(**{PERIOD: _period(frame[stated["time"]], calendar)})
+    counts = {"raw": period, "quarantined": period[arrived[processing.RULE].notna()], "ready": frame[PERIOD]}
     numbers = {name: calendar["period"].map(found.value_counts()).fillna(0) for name, found in counts.items()}
     volume = calendar.assign(**numbers).astype(dict.fromkeys(numbers, "int64"))
     return frame, volume[: int(volume["raw"].to_numpy().nonzero()[0].max(initial=-1)) + 1]
 
 
 def arrive(calendar: pd.DataFrame, earlier: dict[str, Any], connection: ibis.BaseBackend) -> dict[str, ir.Table]:
-    """Return the tables that arrived in the months of `calendar`, typed and judged; those without time come whole."""
-    read = hooks.project("collection", "read", collection.read_file)
+    """Return the tables that arrived in the months of `calendar`, typed and judged; those without time come whole.
+
+    A row whose key the lake holds already breaks the rule ``unique``, as it would if both had arrived together.
+    """
     sources, contract = earlier["collection"].tables, earlier["processing"]
+    read, lake = _reader(earlier["collection"]), engine.tables(connection, features.LAKE)
     start, end = calendar["start"].iloc[0], calendar["end"].iloc[-1]
     raw = {}
-    for name in contract.tables:
+    for number, name in enumerate(contract.tables):
         rows = read(name, start, end) if sources[name].time else read(name, None, None)
-        raw[name] = connection.create_table(f"later_{name}", rows.astype("str"))
+        raw[name] = connection.create_table(f"later_{number}", rows.astype("str"))
     judged = processing.judge(processing.convert(raw, contract), contract)
+    for name in (name for name in judged if sources[name].time):
+        judged[name] = _judge_copies(judged[name], lake[name], contract.tables[name].unique)
     return {name: table.cache() for name, table in judged.items()}
 
 
@@ -149,232 +137,285 @@ def build(
 
     Tables without time are the lake's: what was known when the model was deployed, and nothing later.
     """
-    tables, sources, params = (
-        engine.tables(connection, features.LAKE),
-        earlier["collection"].tables,
-        earlier["features"],
-    )
+    sources, params = earlier["collection"].tables, earlier["features"]
+    tables = engine.tables(connection, features.LAKE)
     sound = {
-        name: table.filter(table[processing.RULE].isnull()).drop(processing.RULE) for name, table in judged.items()
+        name: table.filter(table[processing.RULE].isnull()).drop(processing.RULE).cast(tables[name].schema())
+        for name, table in judged.items()
     }
     for name in (name for name in tables if sources[name].time):
-        tables[name] = tables[name].union(sound[name].cast(tables[name].schema()))
-    new, events = sound[stated["table"]], features.build(tables, stated)
+        tables[name] = tables[name].union(sound[name])
+    new, events = sound[stated["table"]], features.build(tables, params, stated)
     reach = max((window["start"] for window in features.windows(params, stated["horizon"])), default=pd.Timedelta(0))
     first = new[stated["time"]].min().execute()
-    recent = events.filter(events[stated["time"]] >= first - reach) if first is not pd.NaT else events
-    history = features.add_history(recent, params, stated).semi_join(new, stated["key"])
-    table = features.assemble(history, params, stated)
-    return table.order_by(features.order(stated)).to_pandas()
+    recent = events if pd.isna(first) else events.filter(events[stated["time"]] >= first - reach)
+    told = features.add_history(recent, params, stated)
+    told = told.semi_join(new, [told[name].identical_to(new[name]) for name in stated["key"]])
+    return features.assemble(told, params, stated).order_by(features.order(stated)).to_pandas()
 
 
-def predict(frame: pd.DataFrame, bundle: deployment.Bundle) -> pd.DataFrame:
-    """Add what the deployed model says of each row: ``probability``, ``action``, ``expected_payoff``."""
+def predict(frame: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
+    """Add what the deployed model says of each row, an ``@`` before each name: forecast, action, expected payoff."""
     if frame.empty:
-        return frame.assign(probability=0.0, action="", expected_payoff=0.0)
-    return frame.assign(**{name: column.to_numpy() for name, column in bundle.decide(frame).items()})
+        wanted = [*decisions.forecast_columns(bundle.stated), "action", "expected_payoff"]
+        return frame.assign(**{f"@{name}": pd.Series(dtype="float64") for name in wanted})
+    return frame.assign(**{f"@{name}": column.to_numpy() for name, column in bundle.decide(frame).items()})
+
+
+def hold(rows: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
+    """Return the rows of the holdout as a period of their own, answered by the deployed model, all outcomes known."""
+    return predict(rows.assign(**{PERIOD: HOLDOUT, STATUS: LABELS[0]}), bundle)
+
+
+def beside(holdout: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the holdout and what came later as one table, the holdout first."""
+    return pd.concat([holdout, frame], ignore_index=True) if len(frame) else holdout
+
+
+def forecast(frame: pd.DataFrame, stated: dict[str, Any]) -> pd.DataFrame:
+    """Return the forecast that `predict` added, under its own names."""
+    names = decisions.forecast_columns(stated)
+    return frame[[f"@{name}" for name in names]].set_axis(names, axis=1).reset_index(drop=True)
 
 
 def wait(frame: pd.DataFrame, volume: pd.DataFrame, params: Params, stated: dict[str, Any]) -> pd.DataFrame:
-    """Add ``outcome``: when the label of each prediction is known, `params.label_delay` after the event.
+    """Add ``@status``: when the label of each prediction is known, `params.label_delay` after the event.
 
     ``at close`` of its own period, ``later``, ``never`` (the target is missing), or still ``open`` at the last close.
     """
+    if frame.empty:
+        return frame.assign(**{STATUS: ""})
     known = frame[stated["time"]] + pd.Timedelta(params.label_delay)
-    close = volume.set_index("period")["end"].reindex(frame["period"]).to_numpy()
+    close = volume.set_index("period")["end"].reindex(frame[PERIOD]).to_numpy()
     status = np.select(
         [known > volume["end"].max(), frame[stated["target"]].isna(), known > close],
         ["open", "never", "later"],
         LABELS[0],
     )
-    return frame.assign(outcome=status)
+    return frame.assign(**{STATUS: status})
 
 
 def arrivals(frame: pd.DataFrame, volume: pd.DataFrame, stated: dict[str, Any]) -> pd.DataFrame:
-    """Return, per period, how many labels arrived when, and the share of events at its close and in the end."""
-    counts = pd.crosstab(frame["period"], frame["outcome"]).reindex(
-        index=volume["period"], columns=LABELS, fill_value=0
-    )
+    """Return, per period, how many labels arrived when, and the mean of `decisions.event` at its close and in the end."""
+    counts = pd.crosstab(frame[PERIOD], frame[STATUS]).reindex(index=volume["period"], columns=LABELS, fill_value=0)
     table = volume[["period", "raw", "quarantined"]].assign(predictions=counts.sum(axis=1).to_numpy())
     table = table.join(counts, on="period")
-    for name, known in {"events at close": LABELS[:1], "events in the end": LABELS[:2]}.items():
-        shares = frame[frame["outcome"].isin(known)].groupby("period")[stated["target"]].mean()
-        table[name] = table["period"].map(shares.astype("float64"))
+    for name, known in {"level at close": LABELS[:1], "level in the end": LABELS[:2]}.items():
+        rows = frame[frame[STATUS].isin(known)]
+        event = pd.Series(decisions.event(_target(rows, stated), stated), rows.index)
+        table[name] = table["period"].map(event.groupby(rows[PERIOD]).mean()).astype("float64")
     return table
 
 
-def compare_inputs(
-    frame: pd.DataFrame, parts: dict[str, pd.DataFrame], bundle: deployment.Bundle, params: Params
-) -> pd.DataFrame:
-    """Return how far each feature moved from the training rows, per period; on the holdout too, as a measure.
+def compare_inputs(frame: pd.DataFrame, parts: dict[str, pd.DataFrame], bundle: Bundle, params: Params) -> pd.DataFrame:
+    """Return how far each feature moved from the rows that the model was fitted on, per period; on the holdout too.
+
+    Of free text the length is compared. The time of the event is left out: it moves by itself.
 
     Returns
     -------
     DataFrame
         ``period``, ``feature``, ``missing`` (share, 0-1), ``psi`` against the bundle's reference, ``p`` of a test
-        against training rows, ``q``, which is p corrected for the number of features, and ``drifted``: psi over its
-        limit *and* q under `params.alpha`. With many rows q alone would call almost every difference a change.
+        against the rows fitted on, ``q``, which is p corrected for the number of features, and ``drifted``: psi over its
+        limit *and* q under `params.alpha`. With many rows q alone would call almost every difference a change, and
+        with few rows psi alone would.
     """
-    rows, sample = [], deployment.sample(parts["train"], SAMPLE)
-    for period, part in [(HOLDOUT, parts[HOLDOUT]), *frame.groupby("period")]:
-        for name in bundle.features:
-            expected = bundle.reference["features"][name]
-            psi = drift.psi(expected, deployment.distribution(part[name], expected))
-            rows.append((period, name, part[name].isna().mean(), psi, drift.p_value(sample[name], part[name])))
-    table = pd.DataFrame(rows, columns=["period", "feature", "missing", "psi", "p"])
-    table["q"] = table.groupby("period")["p"].transform(lambda p: drift.adjust(p.to_numpy()))
-    return table.assign(drifted=(table["psi"] > params.alerts.inputs.limit) & (table["q"] < params.alpha))
+    kinds = {field["name"]: field["kind"] for field in bundle.signature if field["kind"] in FEATURE_KINDS}
+    kinds.pop(bundle.stated["time"], None)
+    before = packing.sample(pd.concat([parts["train"], parts["validation"]], ignore_index=True), SAMPLE)
+    spans = [(HOLDOUT, parts[HOLDOUT]), *frame.groupby(PERIOD)]
+    return _moved(spans, before, bundle.reference["features"], kinds, params.alerts.inputs.limit, params.alpha)
 
 
-def compare_predictions(frame: pd.DataFrame, holdout: pd.DataFrame, bundle: deployment.Bundle) -> pd.Series:
-    """Return the PSI of the predicted probabilities of each period, by period.
+def compare_predictions(
+    frame: pd.DataFrame, holdout: pd.DataFrame, params: Params, stated: dict[str, Any]
+) -> pd.DataFrame:
+    """Return how far the forecasts of each period moved from those for the holdout: as `compare_inputs` does.
 
-    It is taken against the holdout, on which the scores were promised: they hold for probabilities like those.
+    The scores were promised on the holdout: they hold for forecasts like those. Of several classes each is compared.
     """
-    expected = deployment.distribution(pd.Series(bundle.probability(holdout)))
-    groups = frame.groupby("period")["probability"]
-    return pd.Series(
-        {period: drift.psi(expected, deployment.distribution(p, expected)) for period, p in groups}, dtype="float64"
-    )
+    names = decisions.forecast_columns(stated) if decisions.is_class(stated) else ["prediction"]
+    kinds = {f"@{name}": "numeric" for name in names}
+    reference = {name: packing.distribution(holdout[name]) for name in kinds}
+    before, limit = packing.sample(holdout, SAMPLE), params.alerts.predictions.limit
+    return _moved(list(frame.groupby(PERIOD)), before, reference, kinds, limit, params.alpha)
 
 
 def performance(frame: pd.DataFrame, stated: dict[str, Any], agreed: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return, per period, every agreed metric with its interval, of the predictions whose label was there at its close.
+    """Return what the predictions were worth, per period, by the labels that were there at its close.
 
-    Beside what `training.evaluate` returns: ``gap`` (predicted less observed share), and ``skill``, the Brier skill
-    score ``1 - brier / (share * (1 - share))``, which unlike the Brier score does not rise with the share of events.
-    Periods in which not both outcomes are known are absent.
+    Returns
+    -------
+    dict
+        Period -> ``figures``: what `training.evaluate` returns, ``gap`` and ``skill``; and ``levels``, see `standing`.
+        Periods in which all known outcomes are the same are absent.
     """
     found = {}
-    for period, rows in frame[frame["outcome"] == LABELS[0]].groupby("period"):
-        target, p = rows[stated["target"]].to_numpy(dtype="int64"), rows["probability"].to_numpy()
-        if len(set(target)) > 1:
-            results = training.evaluate(target, p, rows[stated["time"]], stated, agreed)
-            found[period] = {**results, "gap": gap(target, p, rows[stated["time"]], agreed), "skill": skill(results)}
+    for period, rows, target, predicted in closed(frame, stated):
+        if len(np.unique(target)) > 1:
+            results = training.evaluate(target, predicted, rows, stated, agreed)
+            found[period] = standing(results, rows, stated, agreed)
     return found
 
 
-def gap(target: np.ndarray, p: np.ndarray, times: pd.Series, agreed: dict[str, Any]) -> dict[str, float]:
-    """Return the mean predicted probability less the share of events, with its interval over resampled days."""
-    bootstrap = agreed_metrics.Bootstrap(**agreed["bootstrap"])
-    return agreed_metrics.intervals(lambda weight: {"gap": np.average(p - target, weights=weight)}, times, bootstrap)[
-        "gap"
-    ]
+def standing(
+    results: dict[str, dict[str, float]], rows: pd.DataFrame, stated: dict[str, Any], agreed: dict[str, Any]
+) -> dict[str, Any]:
+    """Return ``figures``, the results with two more, and ``levels``: what the outcomes were, the share of each class or their mean.
+
+    ``gap`` is the mean of `decisions.expected` less that of `decisions.event`. ``skill`` compares with a forecast that
+    knows the shares, or the mean, of these very rows: the Brier skill score, or R2. Unlike an error it does not rise
+    only because outcomes are more mixed. What cannot be told (too few rows) is absent.
+    """
+    target, predicted = _target(rows, stated), forecast(rows, stated)
+    columns = {"gap": decisions.expected(predicted, stated) - decisions.event(target, stated)}
+    if stated["task"] == "multiclass":
+        columns |= {f'share of "{name}"': target == number for number, name in enumerate(stated["classes"])}
+    else:
+        columns[decisions.level_name(stated)] = decisions.event(target, stated)
+    means = _means(columns, rows, stated, agreed)
+    figures = {**results, "gap": means.pop("gap"), "skill": skill(results, target, stated)}
+    return {"figures": _told(figures), "levels": _told(means)}
 
 
-def skill(results: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Return the Brier skill score against a forecast that knows the share of events of the very period."""
-    share = results["observed"]["value"]
-    return {"value": 1 - results["brier"]["value"] / (share * (1 - share))}
+def skill(results: dict[str, dict[str, float]], target: np.ndarray, stated: dict[str, Any]) -> dict[str, float]:
+    """Return the skill: ``1 - brier / reference``, the reference knowing the shares of the classes, or R2."""
+    if not decisions.is_class(stated):
+        return results["r2"]
+    shares = np.bincount(target, minlength=2) / len(target)
+    error = float(np.sum(shares * (1 - shares)))  # summed over classes; of two, `brier` counts only the event
+    return {"value": 1 - results["brier"]["value"] / (error / 2 if len(stated["classes"]) == 2 else error)}
+
+
+def closed(frame: pd.DataFrame, stated: dict[str, Any]) -> Iterator[tuple[str, pd.DataFrame, np.ndarray, pd.DataFrame]]:
+    """Yield each period with its rows whose label was there at its close: ``period, rows, target, predicted``."""
+    for period, rows in frame[frame[STATUS] == LABELS[0]].groupby(PERIOD, sort=False):
+        yield str(period), rows.reset_index(drop=True), _target(rows, stated), forecast(rows, stated)
 
 
 def calibration(frame: pd.DataFrame, stated: dict[str, Any], agreed: dict[str, Any], bins: int = 10) -> pd.DataFrame:
-    """Return, per period and bin of equal size, ``predicted`` and ``observed`` shares, the latter with its interval."""
+    """Return, per period and tenth of `decisions.expected`, the ``predicted`` and the observed mean.
+
+    Returns
+    -------
+    DataFrame
+        ``period``, ``predicted``, ``value`` (observed), ``low``, ``high``.
+    """
     tables = []
-    for period, rows in frame[frame["outcome"] == LABELS[0]].groupby("period"):
-        cut = pd.qcut(rows["probability"], bins, labels=False, duplicates="drop").to_numpy()
-        values = {"predicted": rows["probability"].to_numpy(), "observed": rows[stated["target"]].to_numpy("float64")}
-        means = {name: _binned(cut, value, rows[stated["time"]], agreed) for name, value in values.items()}
-        tables.append(means["observed"].assign(period=period, predicted=means["predicted"]["value"]))
+    for period, rows, target, predicted in closed(frame, stated):
+        said, happened = decisions.expected(predicted, stated), decisions.event(target, stated)
+        rank = pd.Series(said).rank(method="first").to_numpy() - 1
+        tenth = (rank * min(bins, len(rank)) // len(rank)).astype(int)
+        observed = _binned(tenth, happened, rows, stated, agreed)
+        mean = pd.Series(said).groupby(tenth).mean().to_numpy()
+        tables.append(observed.assign(period=period, predicted=mean))
     return pd.concat(tables) if tables else pd.DataFrame(columns=["value", "low", "high", "period", "predicted"])
 
 
 def policies(frame: pd.DataFrame, stated: dict[str, Any], agreed: dict[str, Any]) -> pd.DataFrame:
     """Return, per period, the mean payoff of each policy with its interval: ``period``, and what stage 07 returns."""
     tables = [
-        training.policies(
-            rows[stated["target"]].to_numpy("int64"),
-            rows["probability"].to_numpy(),
-            rows[stated["time"]],
-            stated,
-            agreed,
-        ).assign(period=period)
-        for period, rows in frame[frame["outcome"] == LABELS[0]].groupby("period")
+        training.policies(target, predicted, rows, stated, agreed).assign(period=period)
+        for period, rows, target, predicted in closed(frame, stated)
     ]
     return pd.concat(tables) if tables else pd.DataFrame(columns=["policy", "payoff", "low", "high", "period"])
+
+
+def weekly(frame: pd.DataFrame, stated: dict[str, Any]) -> pd.DataFrame:
+    """Return, per week (UTC), the means of `decisions.expected` and `decisions.event` of rows with a label, and ``rows``.
+
+    Returns
+    -------
+    DataFrame
+        ``week``, ``predicted``, ``observed``, ``rows``; none without time.
+    """
+    known = frame[frame[STATUS].isin(LABELS[:2])]
+    if not stated["time"] or known.empty:
+        return pd.DataFrame(columns=["week", "predicted", "observed", "rows"])
+    week = known[stated["time"]].dt.to_period("W").dt.start_time.to_numpy()
+    said = decisions.expected(forecast(known, stated), stated)
+    told = pd.DataFrame({"predicted": said, "observed": decisions.event(_target(known, stated), stated), "rows": 1})
+    return (
+        told.groupby(week)
+        .agg({"predicted": "mean", "observed": "mean", "rows": "sum"})
+        .rename_axis("week")
+        .reset_index()
+    )
 
 
 def records(
     volume: pd.DataFrame,
     table: pd.DataFrame,
     drifts: pd.DataFrame,
-    predictions: pd.Series,
+    predictions: pd.DataFrame,
     results: dict[str, dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Return all that is known of each period as plain values: what the rules judge, and ``periods.json`` keeps."""
+    """Return all that is known of each period as plain values: what the rules judge, and ``periods.json`` keeps.
+
+    Parameters
+    ----------
+    volume, table, drifts, predictions, results
+        What `replay`, `arrivals`, `compare_inputs`, `compare_predictions` and `performance` returned.
+    """
     found = []
-    for row in table.to_dict("records"):
-        period = row["period"]
-        span = volume.set_index("period").loc[period]
-        part = drifts[drifts["period"] == period].sort_values("psi", ascending=False)
+    for row, span in zip(table.to_dict("records"), volume.itertuples(), strict=True):
+        inputs, outputs = (
+            each[each["period"] == row["period"]].sort_values("psi", ascending=False) for each in (drifts, predictions)
+        )
+        drifted = inputs[inputs["drifted"]]
         found.append(
             {
                 **row,
-                "per_day": row["predictions"] / ((span["end"] - span["start"]) / pd.Timedelta(days=1)),
-                "features": len(part),
-                "drifted": dict(part.loc[part["drifted"], ["feature", "psi"]].itertuples(index=False)),
-                "prediction_psi": predictions.get(period),
-                "figures": results.get(period, {}),
+                "days": (span.end - span.start) / pd.Timedelta(days=1),
+                "features": len(inputs),
+                "drifted": dict(zip(drifted["feature"], drifted["psi"], strict=True)),
+                "prediction_psi": outputs["psi"].max(),
+                "predictions_drifted": bool(outputs["drifted"].any()),
+                **results.get(row["period"], {"figures": {}, "levels": {}}),
             }
         )
     return gate.tidy(found)
 
 
-def promised(bundle: deployment.Bundle, parts: dict[str, pd.DataFrame], stated: dict[str, Any]) -> dict[str, Any]:
-    """Return what the model was deployed on: its ``figures`` on the holdout, and the ``per_day`` rows of training."""
-    days = parts["train"][stated["time"]].dt.normalize().nunique()
-    return {"figures": bundle.described["holdout"], "per_day": len(parts["train"]) / max(days, 1)}
+def promised(
+    bundle: Bundle,
+    holdout: pd.DataFrame,
+    parts: dict[str, pd.DataFrame],
+    stated: dict[str, Any],
+    agreed: dict[str, Any],
+) -> dict[str, Any]:
+    """Return what the model was deployed on: ``figures`` and ``levels`` of the holdout, rows ``per_day`` of training.
 
-
-def alerts(record: dict[str, Any], promise: dict[str, Any], params: Params) -> list[dict[str, Any]]:
-    """Return what alerts in one period: ``alert``, ``severity``, ``value``, ``limit``, ``sentence``.
-
-    Performance is held against the holdout, where it was promised. It alerts only if its whole interval is beyond the
-    limit: what a few unlucky days could do is no alert.
+    Parameters
+    ----------
+    bundle : Bundle
+    holdout : DataFrame
+        What `hold` returned.
+    parts : dict of DataFrame
+    stated, agreed : dict
     """
-    rules = params.alerts
-    found = [*_arrival_alerts(record, promise, rules), *_input_alerts(record, rules)]
-    if record["figures"]:
-        found += _outcome_alerts(record["figures"], promise["figures"], rules)
-    return gate.tidy(found)
+    found = standing(bundle.described["holdout"], holdout, stated, agreed)
+    return gate.tidy({**found, "per_day": per_day(parts["train"], stated)})
 
 
-def judge(found: list[dict[str, Any]], promise: dict[str, Any], params: Params) -> list[dict[str, Any]]:
+def per_day(train: pd.DataFrame, stated: dict[str, Any]) -> float | None:
+    """Return how many rows a day there were in training, those without a label included; None without time."""
+    if not stated["time"]:
+        return None
+    times = features.load([stated["time"]])[stated["time"]]
+    times = times[times <= train[stated["time"]].max()]
+    return len(times) / ((times.max().normalize() - times.min().normalize()).days + 1)
+
+
+def judge(
+    found: list[dict[str, Any]], promise: dict[str, Any], params: Params, stated: dict[str, Any]
+) -> list[dict[str, Any]]:
     """Return the records with the ``alerts`` of each period, and the ``decision`` and ``reasons`` at its close."""
     judged = []
     for record in found:
-        alerted = {**record, "alerts": alerts(record, promise, params)}
-        judged.append({**alerted, **decide(alerted, params)})
+        alerted = {**record, "alerts": alerts.raised(record, promise, params.alerts, stated)}
+        judged.append({**alerted, **alerts.decide(alerted, params.decide)})
     return judged
-
-
-def decide(record: dict[str, Any], params: Params) -> dict[str, Any]:
-    """Return the ``decision`` at the close of a period, ``keep``, ``retrain`` or ``roll back``, and its ``reasons``.
-
-    Roll back if the whole interval of the gain over the best policy without a model is below
-    `params.decide.roll_back`: then the model does harm, and no retraining is quick enough. Retrain if enough alerts
-    are high, or enough features drifted. Otherwise keep.
-    """
-    rules, gain = params.decide, record["figures"].get("gain")
-    high = [alert["sentence"] for alert in record["alerts"] if alert["severity"] == "high"]
-    drifted = len(record["drifted"]) / max(record["features"], 1)
-    moved = f"{len(record['drifted'])} of {record['features']} features drifted"
-    if gain and gain["high"] < rules.roll_back:
-        return {
-            "decision": "roll back",
-            "reasons": [f"The gain over the best policy without a model is {agreed_metrics.with_interval(gain)}."],
-        }
-    reasons = high if len(high) >= rules.retrain_high else []
-    if drifted >= rules.retrain_drifted:
-        reasons = [*reasons, f"{moved}, which is at least {rules.retrain_drifted:.0%}."]
-    if reasons:
-        return {"decision": "retrain", "reasons": reasons}
-    worth = (
-        f"the gain over the best policy without a model is {agreed_metrics.with_interval(gain)}"
-        if gain
-        else "no outcomes are known yet"
-    )
-    return {"decision": "keep", "reasons": [f"{len(high)} alerts of severity high; {moved}; {worth}."]}
 
 
 def conclude(judged: list[dict[str, Any]], agreed: dict[str, Any], version: str) -> dict[str, Any]:
@@ -399,16 +440,20 @@ def save(judged: list[dict[str, Any]], drifts: pd.DataFrame, decision: dict[str,
 
 
 def checks(
-    frame: pd.DataFrame, volume: pd.DataFrame, judged: list[dict[str, Any]], decision: dict[str, Any]
+    frame: pd.DataFrame,
+    volume: pd.DataFrame,
+    judged: list[dict[str, Any]],
+    decision: dict[str, Any],
+    stated: dict[str, Any],
 ) -> list[gate.Check]:
     """Return the gate: nothing lost on the way, every period judged, a decision with reasons."""
     lost = int((volume["raw"] - volume["quarantined"] - volume["ready"]).abs().sum())
-    probability = frame["probability"].to_numpy()
     accounted = sum(record[name] for record in judged for name in LABELS)
+    what = "probability" if decisions.is_class(stated) else "quantity"
     return [
         gate.holds("periods monitored", len(judged) == len(volume), len(judged), f"all {len(volume)} that arrived"),
         gate.at_most("rows neither quarantined nor predicted", lost, 0),
-        gate.at_most("predictions that are no probability", int((~((probability >= 0) & (probability <= 1))).sum()), 0),
+        gate.at_most(f"predictions that are no {what}", _unusable(forecast(frame, stated), stated), 0),
         gate.at_most("predictions whose label is unaccounted for", len(frame) - accounted, 0),
         gate.at_least("reasons for the decision", len(decision["reasons"]), 1),
     ]
@@ -416,23 +461,19 @@ def checks(
 
 def metrics(judged: list[dict[str, Any]], decision: dict[str, Any]) -> dict[str, Any]:
     """Return the figures of this stage: ``periods`` for programs, ``by_period`` (scalars) for ``dvc metrics``."""
-    listed = []
+    found = []
     for record in judged:
         figures = {name: figure["value"] for name, figure in record["figures"].items()}
         counts = {name: record[name] for name in ("predictions", "quarantined", "prediction_psi")}
         names = [alert["alert"] for alert in record["alerts"]]
-        plain = {
-            "period": record["period"],
-            **counts,
-            "labelled": record["at close"],
-            "drifted": len(record["drifted"]),
-        }
-        listed.append({**plain, **figures, "decision": record["decision"], "alerts": names})
+        labels = {"labelled": record["at close"], "drifted": len(record["drifted"])}
+        decided = {"decision": record["decision"], "alerts": names}
+        found.append({"period": record["period"], **counts, **labels, **figures, **decided})
     by_period = {
         row["period"]: {**{key: value for key, value in row.items() if key != "period"}, "alerts": len(row["alerts"])}
-        for row in listed
+        for row in found
     }
-    return {"decision": decision["decision"], "periods": listed, "by_period": by_period}
+    return {"decision": decision["decision"], "periods": found, "by_period": by_period}
 
 
 def headline(judged: list[dict[str, Any]], decision: dict[str, Any]) -> dict[str, str]:
@@ -445,364 +486,113 @@ def headline(judged: list[dict[str, Any]], decision: dict[str, Any]) -> dict[str
 def verdict(judged: list[dict[str, Any]], decision: dict[str, Any]) -> str:
     """Return the bottom line."""
     if not judged:
-        return NOTHING
+        return f"{NOTHING} The model is kept, and the rules that will judge it stand."
     last = judged[-1]
-    names = _listed([alert["alert"] for alert in last["alerts"]]) or "nothing"
+    names = listed([alert["alert"] for alert in last["alerts"]]) or "nothing"
     gain = last["figures"].get("gain")
-    worth = (
-        f"; the model wins {agreed_metrics.with_interval(gain)} per row over the best policy without one"
-        if gain
-        else ""
-    )
-    return f"{decision['decision'].capitalize()}: at the close of {last['period']} alerts came from {names}{worth}."
+    worth = f"; the model wins {with_interval(gain)} per row over the best policy without one" if gain else ""
+    return f"{_capital(decision['decision'])}: at the close of {last['period']} alerts came from {names}{worth}."
 
 
-def plot_drift(drifts: pd.DataFrame, params: Params, most: int = 24) -> Figure:
-    """Draw the PSI of the features that moved most, per period beside the holdout; bold where a feature drifted."""
-    if set(drifts["period"]) <= {HOLDOUT}:
-        return _blank("Which inputs have moved?")
-    table = drifts.pivot(index="feature", columns="period", values="psi")
-    table = table[[HOLDOUT, *sorted(set(table) - {HOLDOUT})]]
-    table = table.loc[table.max(axis=1).sort_values(ascending=False).index[:most]]
-    bold = drifts.pivot(index="feature", columns="period", values="drifted").loc[table.index, table.columns].to_numpy()
-    fig, axes = plots.canvas("Which inputs have moved?", width=7, height=0.27 * len(table) + 1.4)
-    shades = axes.imshow(table, cmap="Blues", vmin=0, vmax=4 * params.alerts.inputs.limit, aspect="auto")
-    for (row, column), value in np.ndenumerate(table.to_numpy()):
-        dark = "white" if value > 2 * params.alerts.inputs.limit else "#333333"
-        weight = "bold" if bold[row, column] else "normal"
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=dark, fontweight=weight, fontsize=8)
-    axes.axvline(0.5, color="white", lw=6)
-    axes.set_xticks(range(len(table.columns)), table.columns)
-    axes.set_yticks(range(len(table)), table.index)
-    axes.tick_params(length=0)
-    axes.xaxis.tick_top()
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
-    fig.colorbar(shades, ax=axes, label="population stability index", extend="max", shrink=0.6)
-    return fig
+def _reader(collected: collection.Params) -> Callable[..., pd.DataFrame]:
+    return hooks.project("collection", "read", partial(collection.read_file, params=collected))
 
 
-def plot_performance(judged: list[dict[str, Any]], promise: dict[str, Any]) -> Figure:
-    """Draw three figures per period with their intervals, over the interval of the holdout."""
-    shown = [record for record in judged if record["figures"]]
-    question = "Is it as good as it was on the holdout?"
-    if not shown:
-        return _blank(question)
-    fig, panels = plots.canvas(question, height=3.2, ncols=len(SHOWN))
-    names = [record["period"] for record in shown]
-    for axes, (name, title) in zip(panels, SHOWN.items(), strict=True):
-        held = promise["figures"].get(name)
-        if held:
-            axes.axhspan(held["low"], held["high"], color=plots.SKY, alpha=0.25, lw=0, label="holdout")
-            axes.axhline(held["value"], color=plots.SKY, lw=1.5)
-        figures = pd.DataFrame([record["figures"][name] for record in shown])
-        _points(axes, np.arange(len(names)), figures["value"], figures, plots.BLUE, "period")
-        axes.set_title(title, fontsize=9)
-        _period_axis(axes, names)
-    panels[-1].axhline(0, color=plots.GREY, lw=1)
-    plots.as_share(panels[-1])
-    panels[0].legend(frameon=False, fontsize=8)
-    return fig
+def _last_day(collected: collection.Params, stated: dict[str, Any], start: date) -> date | None:
+    """Return the day of the last row that the source holds from `start` on; None if it holds none."""
+    source = collected.tables[stated["table"]]
+    rows = _reader(collected)(stated["table"], pd.Timestamp(start), FAR)
+    newest = engine.moments(rows[source.time], source.format).max()
+    return None if pd.isna(newest) else newest.date()
 
 
-def plot_calibration(curves: pd.DataFrame, most: int = 6) -> Figure:
-    """Draw the observed share of events against the predicted probability in each of the last periods."""
-    names = list(dict.fromkeys(curves["period"]))[-most:]
-    question = "Do the probabilities still mean what they say?"
-    if not names:
-        return _blank(question)
-    fig, panels = plots.canvas(question, height=3, ncols=len(names), sharex=True, sharey=True, squeeze=False)
-    top = float(curves[["predicted", "high"]].max().max()) * 1.05
-    for axes, name in zip(panels[0], names, strict=True):
-        part = curves[curves["period"] == name]
-        axes.plot([0, top], [0, top], color=plots.GREY, ls="--", lw=1, label="perfect")
-        _points(axes, part["predicted"], part["value"], part, plots.BLUE, "by decile")
-        axes.plot(part["predicted"], part["value"], color=plots.BLUE, lw=1)
-        axes.set_title(name, fontsize=9)
-        plots.as_share(axes, "x")
-    plots.as_share(panels[0][0])
-    panels[0][0].set_ylabel("observed share")
-    panels[0][0].legend(frameon=False, fontsize=8, loc="upper left")
-    fig.supxlabel("predicted probability", fontsize=9)
-    return fig
+def _judge_copies(judged: ir.Table, lake: ir.Table, unique: list[str]) -> ir.Table:
+    inner = {name: f"@{number}" for number, name in enumerate(unique)}
+    held = lake.select(**{alias: lake[name] for name, alias in inner.items()}).distinct()
+    held = held.mutate(**{"@held": ibis.literal(True)})
+    joined = judged.left_join(held, [judged[name].identical_to(held[alias]) for name, alias in inner.items()])
+    copy = joined[processing.RULE].isnull() & joined["@held"].notnull()
+    rule = ibis.cases((copy, ibis.literal(f"unique: {', '.join(unique)}")), else_=joined[processing.RULE])
+    return joined.mutate(**{processing.RULE: rule}).select(*judged.columns)
 
 
-def plot_policies(table: pd.DataFrame, stated: dict[str, Any]) -> Figure:
-    """Draw what following the model pays per row in each period, beside the policies without a model."""
-    question = "Is it still worth following the model?"
-    if table.empty:
-        return _blank(question)
-    shown = table[table["policy"] != "perfect foresight"]
-    names, policy_names = list(dict.fromkeys(shown["period"])), list(dict.fromkeys(shown["policy"]))
-    fig, axes = plots.canvas(question, height=3.2)
-    for number, policy in enumerate(policy_names):
-        part, color = shown[shown["policy"] == policy], plots.PALETTE[number % len(plots.PALETTE)]
-        offset = 0.14 * (number - (len(policy_names) - 1) / 2)
-        _points(axes, np.arange(len(names)) + offset, part["payoff"], part, color, policy)
-    _period_axis(axes, names)
-    axes.set_ylabel(f"payoff per {stated['unit']}\n({stated['payoff_unit']})")
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    return fig
+def _target(rows: pd.DataFrame, stated: dict[str, Any]) -> np.ndarray:
+    return rows[stated["target"]].to_numpy(dtype="int64" if decisions.is_class(stated) else "float64")
 
 
-def weekly(frame: pd.DataFrame, stated: dict[str, Any]) -> pd.DataFrame:
-    """Return, per week (UTC), the ``predicted`` and ``observed`` share of events of rows with a label, and ``rows``."""
-    known = frame[frame["outcome"].isin(LABELS[:2])]
-    week = known[stated["time"]].dt.to_period("W").dt.start_time.rename("week")
-    aggregates = {
-        "predicted": ("probability", "mean"),
-        "observed": (stated["target"], "mean"),
-        "rows": ("period", "size"),
-    }
-    return known.groupby(week).agg(**aggregates).astype({"observed": "float64"}).reset_index()
+def _unusable(predicted: pd.DataFrame, stated: dict[str, Any]) -> int:
+    """Return the number of forecasts that are not in 0-1, or of which an end is not finite or on the wrong side."""
+    if decisions.is_class(stated):
+        return int((~predicted.apply(lambda p: p.between(0, 1)).all(axis=1)).sum())
+    sound = np.isfinite(predicted.to_numpy("float64")).all(axis=1) & (predicted["low"] <= predicted["high"]).to_numpy()
+    return int((~sound).sum())
 
 
-def plot_weeks(weeks: pd.DataFrame, volume: pd.DataFrame, stated: dict[str, Any]) -> Figure:
-    """Draw the predicted and the observed share of events per week."""
-    question = "Did it see the turns coming?"
-    if weeks.empty:
-        return _blank(question)
-    fig, axes = plots.canvas(question, height=3)
-    for name, color, style in (("observed", plots.ORANGE, "-"), ("predicted", plots.BLUE, "--")):
-        axes.plot(weeks["week"], weeks[name], color=color, ls=style, marker="o", ms=4, label=name)
-    axes.fill_between(weeks["week"], weeks["predicted"], weeks["observed"], color=plots.GREY, alpha=0.15, lw=0)
-    for start in volume["start"].iloc[1:]:
-        axes.axvline(start, color=plots.GREY, lw=0.8, ls=":")
-    axes.set(xlabel="week (UTC)", ylabel=f"share of {stated['units']}\nwith the event", ylim=(0, None))
-    plots.as_share(axes)
-    axes.legend(frameon=False)
-    return fig
-
-
-def scorecard(judged: list[dict[str, Any]], promise: dict[str, Any]) -> pd.DataFrame:
-    """Return the figures of each period as text with intervals, above them those of the holdout."""
-    names = ("roc_auc", "log_loss", "brier", "skill", "observed", "predicted", "payoff", "gain")
-    held = {**promise["figures"], "skill": skill(promise["figures"])}
-    rows = [(HOLDOUT, held), *((record["period"], record["figures"]) for record in judged)]
-    return pd.DataFrame(
-        [
-            {"period": period, **{name: agreed_metrics.with_interval(figures.get(name)) for name in names}}
-            for period, figures in rows
-        ]
-    )
-
-
-def alert_table(judged: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return every alert of every period for reading."""
-    rows = [
-        (record["period"], alert["alert"], alert["severity"], alert["sentence"])
-        for record in judged
-        for alert in record["alerts"]
-    ]
-    return pd.DataFrame(rows, columns=["period", "alert", "severity", "what was found"])
-
-
-def decision_table(judged: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return the decision at the close of each period, and its reasons."""
-    rows = [(record["period"], record["decision"], " ".join(record["reasons"])) for record in judged]
-    return pd.DataFrame(rows, columns=["close of", "decision", "reasons"])
-
-
-def describe_replay(volume: pd.DataFrame, calendar: pd.DataFrame, stated: dict[str, Any], version: str) -> str:
-    """Return how much was replayed, as a sentence."""
-    if volume.empty:
-        return NOTHING
-    silent = len(calendar) - len(volume)
-    more = f" The source holds nothing for {silent} later periods." if silent else ""
-    return (
-        f"**{volume['ready'].sum():,}** {stated['units']} arrived in {len(volume)} periods and were answered by model "
-        f"`{version}`; {volume['quarantined'].sum():,} rows broke the contract.{more}"
-    )
-
-
-def describe_arrivals(table: pd.DataFrame, params: Params) -> str:
-    """Return how complete the labels were when they were needed, as a sentence."""
-    total = table["predictions"].sum()
-    if not total:
-        return NOTHING
-    later, never, still = (int(table[name].sum()) for name in LABELS[1:])
-    shift = (table["events in the end"] - table["events at close"]).abs().max()
-    return (
-        f"{table['at close'].sum() / total:.1%} of the labels were known at the close of their period, "
-        f"{params.label_delay} after the event; {later:,} came later, {never:,} never will, {still:,} are open. "
-        f"Waiting for the late ones moves the share of events of no period by more than {100 * shift:.2f} points."
-    )
-
-
-def describe_drift(drifts: pd.DataFrame, frame: pd.DataFrame, train: pd.DataFrame, stated: dict[str, Any]) -> str:
-    """Return which features moved, and whether a season is seen for the first time; also an alt text."""
-    if frame.empty:
-        return NOTHING
-    counts = drifts.groupby("period")["drifted"].sum()
-    held, rest = counts[HOLDOUT], counts.drop(HOLDOUT)
-    top = drifts[drifts["period"] != HOLDOUT].sort_values("psi").iloc[-1]
-    new = set(frame[stated["time"]].dt.month) - set(train[stated["time"]].dt.month)
-    season = (
-        f" {len(new)} of these calendar months were in no training row: season and change look alike." if new else ""
-    )
-    return (
-        f"Drifted, of {drifts['feature'].nunique()} features: {_listed([f'{n} in {period}' for period, n in rest.items()])}; "
-        f"on the holdout, where the model was accepted, it was {held}. The farthest is `{top['feature']}` in "
-        f"{top['period']}, with a PSI of {top['psi']:.2f}.{season}"
-    )
-
-
-def describe_performance(judged: list[dict[str, Any]], promise: dict[str, Any]) -> str:
-    """Return how the periods compare with the holdout, as sentences; also an alt text."""
-    shown = [record for record in judged if record["figures"]]
-    if not shown:
-        return NOTHING
-    auc = {record["period"]: record["figures"]["roc_auc"] for record in shown}
-    low = min(auc, key=lambda period: auc[period]["value"])
-    brier = max(shown, key=lambda record: record["figures"]["brier"]["value"])
-    figures = brier["figures"]
-    return (
-        f"ROC AUC was {promise['figures']['roc_auc']['value']:.3f} on the holdout; its lowest since is {agreed_metrics.with_interval(auc[low])}, "
-        f"in {low}. The Brier score is worst in {brier['period']}, {agreed_metrics.with_interval(figures['brier'])}, where "
-        f"{figures['observed']['value']:.0%} were events: a mixed outcome is harder to foresee. Against a forecast of the period's own share "
-        f"the skill is {figures['skill']['value']:.3f} there, {skill(promise['figures'])['value']:.3f} on the holdout."
-    )
-
-
-def describe_calibration(judged: list[dict[str, Any]]) -> str:
-    """Return by how much the probabilities are off in each period, as a sentence; also an alt text."""
-    gaps = [(record["period"], record["figures"]["gap"]) for record in judged if record["figures"]]
-    if not gaps:
-        return NOTHING
-    listed = _listed(
-        [
-            f"{100 * gap['value']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f}) in {name}"
-            for name, gap in gaps
-        ]
-    )
-    return f"Predicted less observed share, in points: {listed}. Above zero the model overstates the probability."
-
-
-def describe_policies(table: pd.DataFrame) -> str:
-    """Return in which periods the model paid more than every policy without one; also an alt text."""
-    if table.empty:
-        return NOTHING
-    means = table.pivot(index="period", columns="policy", values="payoff").drop(columns="perfect foresight")
-    rest = means.drop(columns="follow the model")
-    won = means["follow the model"] - rest.max(axis=1)
-    listed = _listed([f"{won[period]:+.3f} over *{rest.loc[period].idxmax()}* in {period}" for period in won.index])
-    return f"Following the model paid more than the best policy without one in {(won > 0).sum()} of {len(won)} periods: {listed}."
-
-
-def describe_weeks(weeks: pd.DataFrame) -> str:
-    """Return in which week the prediction was farthest off; also an alt text."""
-    if weeks.empty:
-        return NOTHING
-    off = (weeks["predicted"] - weeks["observed"]).abs()
-    worst = weeks.loc[off.idxmax()]
-    return (
-        f"Over {len(weeks)} weeks predicted and observed shares go together with a correlation of "
-        f"{weeks['predicted'].corr(weeks['observed']):.2f}. The farthest apart is the week of {worst['week'].date()}: "
-        f"{worst['predicted']:.0%} predicted, {worst['observed']:.0%} observed."
-    )
-
-
-def describe_alerts(judged: list[dict[str, Any]]) -> str:
-    """Return how many alerts each period raised, and how many of them are high, as a sentence."""
-    if not judged:
-        return NOTHING
-    high = sum(alert["severity"] == "high" for record in judged for alert in record["alerts"])
-    counts = _listed([f"{len(record['alerts'])} in {record['period']}" for record in judged])
-    return f"Alerts raised: {counts}. Of severity high: **{high}**."
-
-
-def describe_decision(decision: dict[str, Any]) -> str:
-    """Return the decision with its reasons, as Markdown."""
-    back = f" Back to {decision['fallback']}." if decision["decision"] == "roll back" else ""
-    return f"**{decision['decision'].capitalize()}.** {' '.join(decision['reasons'])}{back}"
-
-
-def _arrival_alerts(record: dict[str, Any], promise: dict[str, Any], rules: Rules) -> list[dict[str, Any]]:
-    broken = record["quarantined"] / max(record["raw"], 1)
-    change = record["per_day"] / promise["per_day"] - 1
+def _moved(
+    spans: list[tuple[Any, pd.DataFrame]],
+    before: pd.DataFrame,
+    reference: dict[str, Any],
+    kinds: dict[str, str],
+    limit: float,
+    alpha: float,
+) -> pd.DataFrame:
     found = []
-    if broken > rules.quarantined.limit:
-        found.append(_alert("quarantined", rules.quarantined, broken, f"{broken:.2%} of the rows broke the contract."))
-    if abs(change) > rules.volume.limit:
-        sentence = f"{record['per_day']:,.0f} rows a day, {change:+.0%} against {promise['per_day']:,.0f} in training."
-        found.append(_alert("volume", rules.volume, change, sentence))
-    return found
+    compared = {name: packing.measured(_values(before[name], kind), kind) for name, kind in kinds.items()}
+    for period, part in spans:
+        for name, kind in kinds.items():
+            values = _values(part[name], kind)
+            psi = drift.psi(reference[name], packing.distribution(values, reference[name]))
+            p = drift.p_value(compared[name], packing.measured(values, kind))
+            found.append((period, name, values.isna().mean(), psi, p))
+    table = pd.DataFrame(found, columns=["period", "feature", "missing", "psi", "p"])
+    table = table.astype({"missing": "float64", "psi": "float64", "p": "float64"})
+    table["q"] = table.groupby("period")["p"].transform(lambda p: drift.adjust(p.to_numpy())).astype("float64")
+    return table.assign(drifted=(table["psi"] > limit) & (table["q"] < alpha))
 
 
-def _input_alerts(record: dict[str, Any], rules: Rules) -> list[dict[str, Any]]:
-    found, drifted, psi = [], record["drifted"], record["prediction_psi"]
-    if drifted:
-        first = ", ".join(f"{name} ({value:.2f})" for name, value in list(drifted.items())[:3])
-        sentence = f"{len(drifted)} of {record['features']} features drifted; farthest, by PSI: {first}."
-        found.append(_alert("inputs", rules.inputs, max(drifted.values()), sentence))
-    if psi is not None and psi > rules.predictions.limit:
-        sentence = f"The probabilities are distributed unlike those of the holdout: PSI {psi:.2f}."
-        found.append(_alert("predictions", rules.predictions, psi, sentence))
-    return found
+def _values(column: pd.Series, kind: str) -> pd.Series:
+    return as_days(column) if kind == "date" else column
 
 
-def _outcome_alerts(now: dict[str, Any], held: dict[str, Any], rules: Rules) -> list[dict[str, Any]]:
-    auc, brier, gap, gain, share = (now[name] for name in ("roc_auc", "brier", "gap", "gain", "observed"))
-    was = {name: held[name]["value"] for name in ("roc_auc", "brier", "observed")}
-    moved = share["value"] - was["observed"]
-    tests = [
-        ("share", abs(moved) > rules.share.limit and not share["low"] <= was["observed"] <= share["high"], moved,
-         f"The share of events is {agreed_metrics.with_interval(share)}, and was {was['observed']:.3f} on the holdout."),
-        ("ranking", auc["high"] < was["roc_auc"] - rules.ranking.limit, auc["value"],
-         f"ROC AUC is {agreed_metrics.with_interval(auc)}, and was {was['roc_auc']:.3f} on the holdout."),
-        ("brier", brier["low"] > was["brier"] + rules.brier.limit, brier["value"],
-         f"The Brier score is {agreed_metrics.with_interval(brier)}, and was {was['brier']:.3f} on the holdout; "
-         f"the skill is {skill(now)['value']:.3f}, and was {skill(held)['value']:.3f}."),
-        ("calibration", abs(gap["value"]) > rules.calibration.limit and not gap["low"] <= 0 <= gap["high"], gap["value"],
-         f"Predicted less observed share is {agreed_metrics.with_interval(gap)}."),
-        ("gain", gain["low"] < rules.gain.limit, gain["value"],
-         f"The gain over the best policy without a model is {agreed_metrics.with_interval(gain)}: it is not sure to be one."),
-    ]  # fmt: skip
-    return [_alert(name, getattr(rules, name), value, text) for name, alerting, value, text in tests if alerting]
+def _means(
+    columns: dict[str, np.ndarray], rows: pd.DataFrame, stated: dict[str, Any], agreed: dict[str, Any]
+) -> dict[str, dict[str, float]]:
+    """Return the mean of each column with its interval over resampled blocks."""
+
+    def statistic(weight: np.ndarray) -> dict[str, float]:
+        return {name: float(np.average(values, weights=weight)) for name, values in columns.items()}
+
+    return intervals(statistic, blocks(rows, stated), Bootstrap(**agreed["bootstrap"]))
 
 
-def _alert(name: str, rule: Rule, value: float, sentence: str) -> dict[str, Any]:
-    return {"alert": name, "severity": rule.severity, "value": value, "limit": rule.limit, "sentence": sentence}
+def _binned(
+    bins: np.ndarray, values: np.ndarray, rows: pd.DataFrame, stated: dict[str, Any], agreed: dict[str, Any]
+) -> pd.DataFrame:
+    """Return the mean of `values` in each bin with its interval over resampled blocks: ``value``, ``low``, ``high``."""
+
+    def statistic(weight: np.ndarray) -> dict[str, float]:
+        with np.errstate(invalid="ignore"):  # a bin may have no row in the blocks drawn
+            means = np.bincount(bins, weight * values) / np.bincount(bins, weight)
+        return {str(number): float(mean) for number, mean in enumerate(means)}
+
+    return pd.DataFrame(intervals(statistic, blocks(rows, stated), Bootstrap(**agreed["bootstrap"])).values())
+
+
+def _told(figures: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return the figures whose value and ends are all known: of few rows, some are not."""
+    return {
+        name: figure
+        for name, figure in figures.items()
+        if all(value is not None and np.isfinite(value) for value in figure.values())
+    }
 
 
 def _period(times: pd.Series, calendar: pd.DataFrame) -> pd.Series:
     """Return the period of each time; times before the first belong to it, those after the last, or none, to the last."""
     names = calendar["period"].to_numpy(dtype="object")
-    if not len(names):
-        return pd.Series("", index=times.index, dtype="object")
     position = np.searchsorted(calendar["start"].to_numpy(), times.to_numpy(), side="right") - 1
     return pd.Series(names[np.maximum(position, 0)], index=times.index, dtype="object")
 
 
-def _binned(bins: np.ndarray, values: np.ndarray, times: pd.Series, agreed: dict[str, Any]) -> pd.DataFrame:
-    """Return the mean of `values` in each bin with its interval over resampled days: ``value``, ``low``, ``high``."""
-
-    def statistic(weight: np.ndarray) -> dict[str, float]:
-        with np.errstate(invalid="ignore"):  # a bin may have no row on the days drawn
-            means = np.bincount(bins, weight * values) / np.bincount(bins, weight)
-        return {str(number): float(mean) for number, mean in enumerate(means)}
-
-    found = agreed_metrics.intervals(statistic, times, agreed_metrics.Bootstrap(**agreed["bootstrap"]))
-    return pd.DataFrame(found.values())
-
-
-def _points(axes: Any, x: Any, y: pd.Series, ends: pd.DataFrame, color: str, label: str) -> None:
-    errors = np.abs(ends[["low", "high"]].to_numpy().T - y.to_numpy())
-    axes.errorbar(x, y, yerr=errors, fmt="o", ms=5, lw=1.4, capsize=3, color=color, label=label)
-
-
-def _period_axis(axes: Any, names: list[str]) -> None:
-    axes.set_xticks(range(len(names)), names)
-    axes.set_xlim(-0.5, len(names) - 0.5)
-    axes.grid(axis="x", visible=False)
-
-
-def _blank(question: str) -> Figure:
-    fig, axes = plots.canvas(question, height=1.2)
-    axes.text(0.5, 0.5, "nothing to monitor yet", ha="center", va="center", color=plots.GREY)
-    axes.set_axis_off()
-    return fig
-
-
-def _listed(words: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

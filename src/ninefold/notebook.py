@@ -14,14 +14,16 @@ from typing import Any
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 import nbformat
+import yaml
 from nbformat import NotebookNode
 
 from ninefold.core import io
 from ninefold.core.errors import DataError, NinefoldError
 from ninefold.core.params import load, root
-from ninefold.core.stages import STAGES, label
+from ninefold.core.stages import STAGES, is_own, label, section_of
 
 SOURCES = "reports/sources"
+OWN = "notebooks/own.yaml"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -66,13 +68,42 @@ def clean(notebook: NotebookNode) -> NotebookNode:
     return nbformat.from_dict({"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5})
 
 
+def own() -> list[str]:
+    """Return the names of your own notebooks, in the order in which they run: what ``notebooks/own.yaml`` lists.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or an entry is not the name of such a notebook.
+    """
+    place = io.path(OWN)
+    try:
+        entries = (yaml.safe_load(place.read_text(encoding="utf-8")) or {}).get("own") if place.exists() else []
+        listed = [str(name) for name in entries or []]
+    except (yaml.YAMLError, AttributeError, TypeError):
+        expected = "`own:` and below it a line `- 05b_a_title` per notebook"
+        raise DataError(f"{OWN}: not readable; expected {expected}") from None
+    if wrong := [name for name in listed if not is_own(name)]:
+        raise DataError(f"{OWN}: found {wrong[0]!r}, expected the name of a notebook of yours, such as 05b_a_title")
+    return listed
+
+
 def refresh_sources() -> None:
     """Write a clean copy of every notebook of ``notebooks/`` to ``reports/sources/``, on which the stages depend.
 
     Running and saving a notebook in JupyterLab changes its outputs, not its clean copy, so no stage runs again.
+
+    Raises
+    ------
+    DataError
+        If a notebook is damaged, or one that ``notebooks/own.yaml`` lists is not there.
     """
     folder = io.path(SOURCES)
     notebooks = sorted(io.path("notebooks").glob("*.ipynb"))
+    if lost := sorted(set(own()) - {notebook.stem for notebook in notebooks}):
+        raise DataError(
+            f"{OWN}: lists {lost[0]}, but notebooks/{lost[0]}.ipynb is not there; delete the line, or restore it"
+        )
     for stale in set(folder.glob("*.ipynb")) - {folder / notebook.name for notebook in notebooks}:
         stale.unlink()
     for notebook in notebooks:
@@ -85,9 +116,9 @@ def execute(slug: str, overrides: dict[str, Any] | None = None) -> None:
     Parameters
     ----------
     slug : str
-        The stage.
+        The stage, or the name of a notebook of your own.
     overrides : dict, optional
-        Nested values laid over the stage's section of ``params.yaml``.
+        Nested values laid over its section of ``params.yaml``.
 
     Raises
     ------
@@ -102,13 +133,14 @@ def execute(slug: str, overrides: dict[str, Any] | None = None) -> None:
     if edited.exists():
         _write(clean(read(edited)), source)
     read(source)  # refuses a missing or damaged notebook before a kernel starts
-    params = load(slug, overrides).model_dump(mode="json")
+    params = load(section_of(slug), overrides).model_dump(mode="json")
     clear_failures(name)
     note = io.path(f"reports/timings/{name}.txt")
     note.unlink(missing_ok=True)
     partial = io.path(f"reports/.{name}.partial.ipynb")
     started = time.perf_counter()
-    _announce(f"stage {STAGES.index(slug) + 1} of {len(STAGES)}, {slug}: running {edited.name}")
+    which = f"notebook {name}" if is_own(slug) else f"stage {STAGES.index(slug) + 1} of {len(STAGES)}, {slug}"
+    _announce(f"{which}: running {edited.name}")
     failure = _papermill(source, partial, slug, params)
     executed = strip(read(partial))
     partial.unlink()
@@ -118,7 +150,7 @@ def execute(slug: str, overrides: dict[str, Any] | None = None) -> None:
         _write(executed, io.path(f"reports/failed/{name}.ipynb"))
         raise StageFailed(f"{name}: {failure}")
     _write(executed, io.path(f"reports/notebooks/{name}.ipynb"))
-    _announce(f"stage {STAGES.index(slug) + 1} of {len(STAGES)}, {slug}: gate passed, {seconds:.0f} s")
+    _announce(f"{which}: gate passed, {seconds:.0f} s")
     if note.exists():
         _announce(note.read_text(encoding="utf-8").rstrip())
 
@@ -159,7 +191,7 @@ def _papermill(source: Path, target: Path, slug: str, params: dict[str, Any]) ->
     os.environ.setdefault("PYTHONHASHSEED", "0")
     width = "{l_bar}{bar:20}| cell {n_fmt} of {total_fmt}, {elapsed}"
     bar = {
-        "desc": f"{STAGES.index(slug) + 1}/{len(STAGES)} {slug}",
+        "desc": slug if is_own(slug) else f"{STAGES.index(slug) + 1}/{len(STAGES)} {slug}",
         "bar_format": width,
         "disable": not sys.stderr.isatty(),
         "leave": False,

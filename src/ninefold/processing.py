@@ -8,7 +8,9 @@ Gate: the data contract holds in the lake, no row is lost, and the quarantined s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import ibis
@@ -17,22 +19,32 @@ import pandas as pd
 import pandera.ibis as pa
 from matplotlib.figure import Figure
 from pandera.errors import SchemaErrors
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from ninefold import collection
-from ninefold.core import engine, gate, hooks, io, plots
+from ninefold.core import decisions, engine, gate, hooks, io, plots, show
 from ninefold.core.errors import DataError, ParamsError
-from ninefold.core.params import Section
-from ninefold.problem import Text
+from ninefold.core.params import Name, Section, Text
 
 RAW, LAKE, QUARANTINE = "data/raw", "data/lake", "data/quarantine"
 RULE = "broken_rule"
+EVENT = "@event"
+EXAMPLES = 3
+SPACES = " \u00a0\u2009\u202f"  # all that stand between thousands where a space does
+
+
+@ibis.udf.scalar.builtin
+def regexp_full_match(text: str, pattern: str) -> bool:  # type: ignore[empty-body]
+    """Return whether a whole text has a pattern (DuckDB)."""
 
 
 class Column(Section):
-    """What one column promises: its type, whether it may be missing, and the bounds of its values."""
+    """What one column promises: its type and how the source writes it, whether it may be missing, and its bounds."""
 
     type: Literal["string", "int64", "float64", "timestamp"]
+    format: Text | None = None
+    decimal: str | None = Field(default=None, min_length=1, max_length=1)
+    thousands: str | None = Field(default=None, min_length=1, max_length=1)
     nullable: bool = False
     min: float | None = None
     max: float | None = None
@@ -41,6 +53,21 @@ class Column(Section):
     @model_serializer(mode="wrap")
     def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
+
+    @field_validator("format")
+    @classmethod
+    def _format(cls, value: str | None) -> str | None:
+        return value if value is None else engine.known_format(value)
+
+    @model_validator(mode="after")
+    def _written(self) -> Column:
+        if self.format and self.type != "timestamp":
+            raise ValueError(f"no format for type {self.type}; it tells how a timestamp is written")
+        if (self.decimal or self.thousands) and self.type not in ("int64", "float64"):
+            raise ValueError(f"no decimal or thousands for type {self.type}; they tell how a number is written")
+        if self.thousands is not None and self.thousands == (self.decimal or "."):
+            raise ValueError(f"decimal and thousands to differ, found {self.thousands!r} for both")
+        return self
 
     @model_validator(mode="after")
     def _coherent(self) -> Column:
@@ -54,13 +81,15 @@ class Column(Section):
 class Contract(Section):
     """What one table promises: the columns that identify a row, and what each column holds."""
 
-    unique: list[Text] = Field(min_length=1)
-    columns: dict[Text, Column] = Field(min_length=1)
+    unique: list[Name] = Field(min_length=1)
+    columns: dict[Name, Column] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _known(self) -> Contract:
         if unknown := [name for name in self.unique if name not in self.columns]:
             raise ValueError(f"unique to name columns of the contract; {', '.join(unknown)} is none")
+        if taken := [name for name in self.columns if name.lower() == RULE or name.startswith("@")]:
+            raise ValueError(f"other names than {', '.join(taken)}, which the quarantine and the engine use")
         return self
 
 
@@ -69,7 +98,7 @@ class Params(Section):
 
     missing: list[str]
     max_quarantined: float = Field(ge=0, le=1)
-    tables: dict[Text, Contract] = Field(min_length=1)
+    tables: dict[Name, Contract] = Field(min_length=1)
 
 
 def read(params: Params, connection: ibis.BaseBackend) -> dict[str, ir.Table]:
@@ -122,9 +151,10 @@ def judge(typed: dict[str, ir.Table], params: Params) -> dict[str, ir.Table]:
         table = typed[name]
         broken = [(table[RULE].notnull(), table[RULE])]
         broken += [(condition, ibis.literal(rule)) for rule, condition in rules(table, contract)]
-        table = table.mutate(**{RULE: ibis.cases(*broken)})
-        order = [table[column] for column in table.columns if column != RULE]
-        copies = ibis.row_number().over(group_by=[*contract.unique, RULE], order_by=order)
+        table = table.mutate(ibis.cases(*broken).name(RULE))
+        # Any order will do that repeats; that of a hash needs no sorting by hundreds of columns.
+        content = ibis.struct({column: table[column] for column in contract.columns}).hash()
+        copies = ibis.row_number().over(group_by=[*contract.unique, RULE], order_by=content)
         twice = table[RULE].isnull() & (copies > 0), ibis.literal(f"unique: {', '.join(contract.unique)}")
         judged[name] = table.select(*contract.columns, ibis.cases(twice, else_=table[RULE]).name(RULE))
     return judged
@@ -174,25 +204,33 @@ def write(judged: dict[str, ir.Table], params: Params, times: dict[str, str | No
 
 
 def partition_columns(params: Params, stated: dict[str, Any]) -> dict[str, str | None]:
-    """Return, per table, the timestamp of its key by which it is partitioned, or None.
+    """Return, per table, the timestamp by which it is partitioned: the problem's time, or one of its key, or None.
 
     Raises
     ------
     ParamsError
-        If the contract lacks the table that the problem decides on, or a column that the problem names.
+        If the contract lacks the table that the problem decides on, or a column that the problem names, or gives the
+        problem's time another type than timestamp.
     """
-    main = stated["table"]
+    main, time = stated["table"], stated["time"]
     if main not in params.tables:
         raise ParamsError(
             f"problem.table: found {main!r}, expected one of processing.tables: {', '.join(params.tables)}"
         )
-    for key, names in {"time": [stated["time"]], "target": [stated["target"]], "key": stated["key"]}.items():
-        if lost := [name for name in names if name not in params.tables[main].columns]:
+    columns = params.tables[main].columns
+    wanted = {"time": [time] if time else [], "target": [stated["target"]], "key": stated["key"]}
+    for key, names in {**wanted, "group": stated.get("group") or []}.items():
+        if lost := [name for name in names if name not in columns]:
             raise ParamsError(f"problem.{key}: {', '.join(lost)} not among the columns of processing.tables.{main}")
+    if time and (columns[time].type != "timestamp" or columns[time].nullable):
+        raise ParamsError(
+            f"processing.tables.{main}.columns.{time}: found {_promise(columns[time])}, expected type timestamp, not "
+            f"nullable, as it is problem.time; where the source counts it, set its format: {', '.join(engine.FORMATS)}"
+        )
     found = {}
     for name, contract in params.tables.items():
         stamps = [column for column in contract.unique if contract.columns[column].type == "timestamp"]
-        found[name] = stated["time"] if name == main else next(iter(stamps), None)
+        found[name] = time if name == main and time else next(iter(stamps), None)
     return found
 
 
@@ -203,6 +241,7 @@ def promises(contract: Contract) -> pd.DataFrame:
         bounds = {"at least": column.min, "at most": column.max}
         values = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
         values += ["one of " + ", ".join(map(str, column.allowed))] if column.allowed else []
+        values += [_written(column)] if column.format or column.decimal or column.thousands else []
         rows.append((name, column.type, "yes" if column.nullable else "no", ", ".join(values) or "any"))
     return pd.DataFrame(rows, columns=["column", "type", "may be missing", "values"])
 
@@ -216,14 +255,24 @@ def describe_counts(counts: pd.DataFrame) -> str:
 
 
 def broken_rules(connection: ibis.BaseBackend, params: Params) -> pd.DataFrame:
-    """Return how many rows broke which rule: ``table``, ``rule``, ``rows``, and the key and value of one example."""
+    """Return how many rows broke which rule: ``table``, ``column`` (None for uniqueness), ``rule``, ``rows``, ``examples``.
+
+    The examples are the first three rows, each by what identifies it, with the value that broke the rule; a text that
+    did not fit its type is shown as the source wrote it.
+    """
     found = []
     for name, table in engine.tables(connection, QUARANTINE).items():
-        for rule, rows in table.to_pandas().groupby(RULE):
-            shown = dict.fromkeys([*params.tables[name].unique, str(rule).split(":")[0]])
-            first = ", ".join(f"{column} {rows.iloc[0][column]}" for column in shown if column in rows)
-            found.append((name, rule, len(rows), first))
-    return pd.DataFrame(found, columns=["table", "rule", "rows", "first example"])
+        contract = params.tables[name]
+        columns = {rule: column for column in contract.columns for rule in _rules_of(column, contract.columns[column])}
+        counts = table.group_by(RULE).agg(rows=table.count()).order_by(RULE).to_pandas()
+        for rule, rows in counts.itertuples(index=False):
+            column = columns.get(rule)
+            shown = list(dict.fromkeys([*contract.unique, *([column] if column else [])]))
+            raw = _misfits(connection, name, column, params) if column and rule.startswith(f"{column}: not ") else []
+            held = table.filter(table[RULE] == rule).order_by(shown).limit(EXAMPLES).select(shown)
+            examples = raw or [_shown(row) for row in held.to_pandas().to_dict("records")]
+            found.append((name, column, rule, rows, "; ".join(examples)))
+    return pd.DataFrame(found, columns=["table", "column", "rule", "rows", "examples"])
 
 
 def describe_broken(broken: pd.DataFrame) -> str:
@@ -232,8 +281,8 @@ def describe_broken(broken: pd.DataFrame) -> str:
         return "Every row keeps its contract; the quarantine is empty."
     worst = broken.loc[broken["rows"].idxmax()]
     return (
-        f"Rows held back: {broken['rows'].sum():,}. The rule broken most often is `{worst['rule']}`, "
-        f"in table `{worst['table']}` ({worst['rows']:,} of them)."
+        f"Rows held back: {broken['rows'].sum():,}. The rule broken most often is {show.code(worst['rule'])}, "
+        f"in table {show.code(worst['table'])} ({worst['rows']:,} of them)."
     )
 
 
@@ -242,9 +291,11 @@ def schema(contract: Contract) -> pa.DataFrameSchema:
     columns = {}
     for name, column in contract.columns.items():
         checks = []
-        if column.min is not None:
+        if column.min is not None and column.max is not None:
+            checks.append(pa.Check.in_range(column.min, column.max))  # one query instead of two
+        elif column.min is not None:
             checks.append(pa.Check.ge(column.min))
-        if column.max is not None:
+        elif column.max is not None:
             checks.append(pa.Check.le(column.max))
         if column.allowed is not None:
             checks.append(pa.Check.isin(column.allowed))
@@ -259,7 +310,8 @@ def validate(connection: ibis.BaseBackend, params: Params) -> pd.DataFrame:
     for name, table in engine.tables(connection, LAKE).items():
         contract, failures, first = params.tables[name], 0, ""
         try:
-            schema(contract).validate(table, lazy=True)
+            if engine.count(f"{LAKE}/{name}"):  # of no rows pandera finds every check failed
+                schema(contract).validate(table, lazy=True)
         except SchemaErrors as error:
             failures = len(error.schema_errors)
             first = str(error.schema_errors[0])
@@ -280,7 +332,7 @@ def missing_shares(connection: ibis.BaseBackend) -> pd.DataFrame:
 def left_out(raw: dict[str, ir.Table], params: Params) -> str:
     """Return, as a sentence, the raw columns that no contract names and the lake therefore does not hold."""
     extra = {name: [c for c in raw[name].columns if c not in params.tables[name].columns] for name in raw}
-    parts = [f"`{name}`: {', '.join(columns)}" for name, columns in extra.items() if columns]
+    parts = [f"{show.code(name)}: {', '.join(map(show.code, columns))}" for name, columns in extra.items() if columns]
     if not parts:
         return "Every raw column is part of a contract."
     return "Raw columns that no contract names stay in `data/raw` only. " + "; ".join(parts) + "."
@@ -290,7 +342,7 @@ def plot_missing(shares: pd.DataFrame) -> Figure:
     """Draw the missing share of the columns that miss any."""
     top = shares.head(20)
     fig, axes = plots.canvas("Which columns have gaps?", height=max(2.0, 0.28 * len(top) + 1))
-    axes.barh(top["table"] + "." + top["column"], top["missing"], color=plots.BLUE)
+    axes.barh((top["table"] + "." + top["column"]).map(plots.plain), top["missing"], color=plots.BLUE)
     axes.invert_yaxis()
     axes.set(xlabel="share of rows without a value")
     axes.grid(axis="y", visible=False)
@@ -305,33 +357,102 @@ def describe_missing(shares: pd.DataFrame) -> str:
     worst = shares.iloc[0]
     few = (shares["missing"] < 0.05).sum()
     return (
-        f"{len(shares)} columns have gaps; the widest is {worst['table']}.{worst['column']} with "
+        f"{len(shares):,} {'columns have' if len(shares) > 1 else 'column has'} gaps; the widest is {show.code(worst['table'] + '.' + worst['column'])} with "
         f"{worst['missing']:.1%} missing, and {few} of them miss less than 5 %."
     )
 
 
-def describe_months(monthly: pd.DataFrame, stated: dict[str, Any]) -> str:
-    """Return the months with the lowest and the highest ``share`` of the event, in words."""
-    known = monthly.dropna(subset=["share"])
-    if known.empty:
-        return f"The target `{stated['target']}` is not known in any month."
-    low, high = known.loc[known["share"].idxmin()], known.loc[known["share"].idxmax()]
+def view(table: ir.Table, stated: dict[str, Any]) -> ir.Table:
+    """Return the table that is decided on with the column ``@event``: what its mean says is `decisions.level_name`."""
+    known = decisions.outcome(table[stated["target"]], stated)
+    if decisions.is_class(stated):
+        happened = known == stated["classes"].index(stated["focus"])
+        known = ibis.cases((known.notnull(), happened.cast("float64")))
+    return table.mutate(known.name(EVENT))
+
+
+def query(stated: dict[str, Any]) -> str:
+    """Return a question to the lake in SQL: the target by month; without a time by class, or by tenths of a quantity."""
+    table, target = _quoted(stated["table"]), _quoted(stated["target"])
+    if stated["time"]:
+        return (
+            f"SELECT strftime({_quoted(stated['time'])}, '%Y-%m') AS month, count(*) AS rows, "
+            f'avg("{EVENT}") AS level\nFROM {table} GROUP BY 1 ORDER BY 1'
+        )
+    if decisions.is_class(stated):
+        return (
+            f"SELECT CAST({target} AS VARCHAR) AS class, count(*) AS rows, "
+            f"count(*) / sum(count(*)) OVER () AS share\nFROM {table} GROUP BY 1 ORDER BY 2 DESC, 1"
+        )
     return (
-        f"`{stated['target']} = 1` for {low['share']:.1%} of the {stated['units']} of {low['month']}, the lowest month, "
-        f"and for {high['share']:.1%} of those of {high['month']}, the highest."
+        "SELECT tenth, count(*) AS rows, min(value) AS lowest, avg(value) AS mean, max(value) AS highest\n"
+        f"FROM (SELECT {target} AS value, ntile(10) OVER (ORDER BY {target}) AS tenth FROM {table} "
+        f"WHERE {target} IS NOT NULL)\nGROUP BY 1 ORDER BY 1"
     )
 
 
-def checks(counts: pd.DataFrame, validation: pd.DataFrame, params: Params) -> list[gate.Check]:
-    """Return the gate: contract kept, nothing lost, quarantine small, no table empty."""
+def query_caption(stated: dict[str, Any]) -> str:
+    """Return the caption of the answer to `query`."""
+    units = stated["units"].capitalize()
+    if stated["time"]:
+        return f"{units} per month; level: {decisions.level_name(stated)}"
+    how = "class" if decisions.is_class(stated) else "tenth"
+    return f"{units} by {how} of {stated['target']}"
+
+
+def describe_answer(answer: pd.DataFrame, stated: dict[str, Any]) -> str:
+    """Return what the answer to `query` says, in words."""
+    known = answer.dropna(subset=[answer.columns[-1]])
+    target = show.code(stated["target"])
+    if known.empty or ("class" in answer and answer["class"].isna().all()):
+        return f"The target {target} is not known of any of the {stated['units']}."
+    if "level" in answer:
+        low, high = known.loc[known["level"].idxmin()], known.loc[known["level"].idxmax()]
+        shown = [decisions.show_level(row["level"], stated) for row in (low, high)]
+        return (
+            f"The {decisions.level_name(stated)} of the {stated['units']} is {shown[0]} in {low['month']}, the lowest "
+            f"month, and {shown[1]} in {high['month']}, the highest."
+        )
+    if "class" in answer:
+        known = answer.dropna(subset=["class"])
+        least, most = known.iloc[-1], known.iloc[0]
+        gap = answer["rows"].sum() - known["rows"].sum()
+        return (
+            f"Of the {stated['units']}, {most['share']:.1%} have {target} = {show.code(most['class'])}, the most frequent class, and "
+            f"{least['share']:.1%} {show.code(least['class'])}, the rarest."
+            + (f" It is not known of {gap:,}." if gap else "")
+        )
+    return (
+        f"The lowest tenth of {target} reaches from {known['lowest'].iloc[0]:,.4g} to "
+        f"{known['highest'].iloc[0]:,.4g}, the highest from {known['lowest'].iloc[-1]:,.4g} to "
+        f"{known['highest'].iloc[-1]:,.4g}, in rows of equal number."
+    )
+
+
+def grouping(contract: Contract, stated: dict[str, Any]) -> str:
+    """Return a column to compare rows by: the first of text that is neither target nor the whole key, else any other."""
+    taken = {"rows", "level", stated["target"], stated["time"], *(stated["key"] if len(stated["key"]) == 1 else [])}
+    other = [name for name in contract.columns if name not in taken]
+    texts = [name for name in other if contract.columns[name].type == "string"]
+    return next(iter([*texts, *other, *stated["key"]]))
+
+
+def checks(counts: pd.DataFrame, validation: pd.DataFrame, broken: pd.DataFrame, params: Params) -> list[gate.Check]:
+    """Return the gate: contract kept, nothing lost, quarantine small, no table empty.
+
+    Where rows are why it fails, it also names the rule that was broken most often, with examples and the remedy.
+    """
     lost = int((counts["raw"] - counts["lake"] - counts["quarantine"]).abs().sum())
     share = counts["quarantine"].sum() / max(counts["raw"].sum(), 1)
-    return [
+    results = [
         gate.at_most("contract failures in the lake", int(validation["failures"].sum()), 0),
         gate.at_most("rows neither in lake nor quarantine", lost, 0),
         gate.at_most("quarantined share", float(share), params.max_quarantined),
         gate.at_least("rows in the smallest table", int(counts["lake"].min()), 1),
     ]
+    if all(check.passed for check in results[2:]) or broken.empty:
+        return results
+    return [*results, _worst(broken, counts, params)]
 
 
 def metrics(counts: pd.DataFrame, shares: pd.DataFrame) -> dict[str, Any]:
@@ -353,32 +474,135 @@ def verdict(counts: pd.DataFrame, validation: pd.DataFrame) -> str:
     """Return the bottom line."""
     kept, held = counts["lake"].sum(), counts["quarantine"].sum()
     state = "keep" if not validation["failures"].sum() else "do not keep"
-    return (
-        f"{kept:,} rows in {len(counts)} tables are typed, stored once and {state} their contract; held back: {held:,}."
-    )
+    tables = "one table" if len(counts) == 1 else f"{len(counts)} tables"
+    return f"{kept:,} rows in {tables} are typed, stored once and {state} their contract; held back: {held:,}."
 
 
 def _convert(raw: ir.Table, contract: Contract, missing: list[str]) -> ir.Table:
     """Cast the columns that the raw table has; keep in ``broken_rule`` the first text that does not fit its type."""
-    typed, broken = {}, []
+    typed, broken = [], []
     for name, column in contract.columns.items():
         if name not in raw.columns:
             continue
-        text = ibis.cases((raw[name].isin(missing), ibis.null("string")), else_=raw[name]) if missing else raw[name]
-        typed[name] = _cast(text, column.type)
+        text = _known(raw[name], missing)
+        value = _cast(text, column)
+        typed.append(value.name(name))
         if column.type != "string":
-            broken.append((text.notnull() & typed[name].isnull(), ibis.literal(f"{name}: not {column.type}")))
+            broken.append((text.notnull() & value.isnull(), ibis.literal(f"{name}: not {column.type}")))
     rule = ibis.cases(*broken) if broken else ibis.null("string")
-    return raw.mutate(**typed, **{RULE: rule})
+    return raw.mutate(*typed, rule.name(RULE))
 
 
-def _cast(text: ir.StringValue, kind: str) -> ir.Value:
+def _known(text: ir.StringValue, missing: list[str]) -> ir.StringValue:
+    return ibis.cases((text.isin(missing), ibis.null("string")), else_=text) if missing else text
+
+
+def _cast(text: ir.StringValue, column: Column) -> ir.Value:
     """Return the text as a value of its type, null where it is none."""
-    if kind == "string":
+    if column.type == "string":
         return text
-    value = text.try_cast(kind)
-    if kind == "int64":  # DuckDB rounds "1.7" to 2
+    if column.type == "timestamp":
+        return engine.moment(text, column.format)
+    text = _plain_number(text, column)
+    value = text.try_cast(column.type)
+    if column.type == "int64":  # DuckDB rounds "1.7" to 2
         return ibis.cases((value.cast("float64") == text.try_cast("float64"), value))
-    if kind == "float64":  # "nan" and "inf" are no numbers
-        return ibis.cases((~(value.isnan() | value.isinf()), value))
-    return value
+    return ibis.cases((~(value.isnan() | value.isinf()), value))  # "nan" and "inf" are no numbers
+
+
+def _plain_number(text: ir.StringValue, column: Column) -> ir.StringValue:
+    """Return numbers as the engine reads them, null where a text has not the signs that the contract states."""
+    if not column.decimal and not column.thousands:
+        return text
+    decimal, thousands = column.decimal or ".", column.thousands or ""
+    signs = SPACES if thousands in SPACES else thousands
+    mark = f"[{re.escape(signs)}]" if signs else ""
+    grouped = rf"|\d{{1,3}}({mark}\d{{2,3}})*{mark}\d{{3}}" if mark else ""
+    shape = rf"\s*[+-]?((\d+{grouped})({re.escape(decimal)}\d*)?|{re.escape(decimal)}\d+)([eE][+-]?\d+)?\s*"
+    plain = text
+    for sign in signs:
+        plain = plain.replace(sign, "")
+    return ibis.cases((regexp_full_match(text, shape), plain.replace(decimal, ".")))
+
+
+def _rules_of(name: str, column: Column) -> list[str]:
+    """Return every rule on values that a column can break, as `convert` and `rules` name them."""
+    bounds = {"under": column.min, "over": column.max}
+    named = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
+    return [f"{name}: {what}" for what in (f"not {column.type}", "missing", "not allowed", *named)]
+
+
+def _misfits(connection: ibis.BaseBackend, table: str, name: str, params: Params) -> list[str]:
+    """Return the first raw texts of a column that do not fit its type, each with its place and key as the source has them."""
+    contract, found = params.tables[table], list[str]()
+    place = io.path(RAW) / table
+    for file in sorted(place.rglob("*.parquet")):
+        raw = connection.read_parquet(str(file))
+        if name not in raw.columns:
+            return []
+        text = _known(raw[name], params.missing)
+        key = [column for column in contract.unique if column in raw.columns]
+        wrong = text.notnull() & _cast(text, contract.columns[name]).isnull()
+        numbered = raw.select(*dict.fromkeys([*key, name]), (ibis.row_number() + 1).name("@row"), wrong.name("@wrong"))
+        rows = numbered.filter(numbered["@wrong"]).drop("@wrong").order_by("@row").limit(EXAMPLES - len(found))
+        found += [f"row {row.pop('@row')}{_of(file)}: {_shown(row)}" for row in rows.to_pandas().to_dict("records")]
+        if len(found) == EXAMPLES:
+            break
+    return found
+
+
+def _of(file: Path) -> str:
+    return "" if file.stem == collection.WHOLE else f" of {file.stem}"
+
+
+def _shown(row: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {'missing' if pd.isna(value) else value}" for name, value in row.items())
+
+
+def _worst(broken: pd.DataFrame, counts: pd.DataFrame, params: Params) -> gate.Check:
+    """Return a failed check that names the rule broken most often, examples of it, and what to do."""
+    worst = broken.loc[broken["rows"].idxmax()]
+    total = counts.set_index("table")["raw"][worst["table"]]
+    value = f"`{worst['rule']}` by {worst['rows']:,} of {total:,} rows of {worst['table']}, such as {worst['examples']}"
+    return gate.holds("rule broken most often", False, value, _remedy(worst, params))
+
+
+def _remedy(worst: pd.Series, params: Params) -> str:
+    """Return what is expected of the values that broke a rule, and the params key that says otherwise."""
+    path = f"processing.tables.{worst['table']}"
+    if worst["column"] is None:
+        return f"rows that differ in {path}.unique; name more columns there, or drop the copies at the source"
+    column, path = params.tables[worst["table"]].columns[worst["column"]], f"{path}.columns.{worst['column']}"
+    what = worst["rule"].removeprefix(f"{worst['column']}: ")
+    if what == f"not {column.type}":
+        keys = "format" if column.type == "timestamp" else "decimal and thousands"
+        return (
+            f"{_written(column)}; set {path}.{keys} to how the source writes them, or add the texts "
+            "that mean not known to processing.missing"
+        )
+    if what == "missing":
+        return f"a value in every row; if it may be missing, set {path}.nullable: true"
+    key = "allowed" if what == "not allowed" else "min" if what.startswith("under ") else "max"
+    bound = getattr(column, key)
+    limit = ", ".join(map(str, bound)) if isinstance(bound, list) else f"{bound:g}"
+    return f"values within {key} {limit}; if these are sound, widen {path}.{key}, else mend the source"
+
+
+def _written(column: Column) -> str:
+    """Return how the source is expected to write the values of a column."""
+    if column.type == "timestamp":
+        form = column.format or "iso"
+        return f"times in the format {form}" + (" (2013-09-30 or 2013-09-30T17:00:00)" if form == "iso" else "")
+    signs = [f"thousands {column.thousands!r}"] if column.thousands else []
+    decimal = f"decimal {column.decimal or '.'!r}"
+    if column.type == "float64":
+        return f"numbers with {' and '.join([decimal, *signs])}"
+    return " with ".join(["whole numbers", *signs])
+
+
+def _promise(column: Column) -> str:
+    return f"type {column.type}" + (", nullable" if column.nullable else "")
+
+
+def _quoted(name: str) -> str:
+    return '"{}"'.format(name.replace('"', '""'))

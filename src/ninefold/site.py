@@ -1,7 +1,8 @@
 """Render the executed notebooks as one site to read offline, and sum up a run in the terminal.
 
-Reads: ``reports/notebooks``, ``reports/metrics``, ``reports/failed`` and ``data/problem.json``; nothing else.
-Writes: ``reports/index.html``, and a page for every stage that has an executed notebook. Same input, same bytes.
+Reads: ``reports/notebooks``, ``reports/metrics``, ``reports/failed``, ``data/problem.json``, ``notebooks/own.yaml``.
+Writes: ``reports/index.html``, and a page for every stage that has an executed notebook; those of your own notebooks to
+``reports/own``. Same input, same bytes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -21,17 +23,19 @@ from markupsafe import Markup
 from ninefold import notebook as notebooks  # before nbconvert: it keeps a slow import away
 from ninefold.core import io
 from ninefold.core.params import root
-from ninefold.core.stages import STAGES, label
+from ninefold.core.stages import FLOOR, STAGES, is_own, label
 
 TEMPLATES = Path(__file__).with_name("templates")
 PASSED, FAILED, NOT_RUN, NOT_REACHED = "passed", "failed", "not run", "not reached"
 BOTTOM_LINE = ("training", "monitoring")
 BESIDE = ("deployment",)
+OWN = "own"
+ABOUT_OWN = """The pages of your own notebooks, one each. `ninefold notebook "Title"` adds a notebook.\n"""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What the site says about one stage; `notebook` is what its page shows, None if it has no page."""
+    """What the site says about a stage or an own notebook; `notebook` is what its page shows, None if it has no page."""
 
     slug: str
     state: str
@@ -44,18 +48,31 @@ class Stage:
 
     @property
     def number(self) -> str:
-        """Its number, as in ``07``."""
-        return label(self.slug)[:2]
+        """Its number, as in ``07``, or ``05b`` of an own notebook."""
+        return label(self.slug).partition("_")[0]
+
+    @property
+    def own(self) -> bool:
+        """Whether it is a notebook of the user's own, under stage 05."""
+        return is_own(self.slug)
 
     @property
     def name(self) -> str:
-        """Its name, as in ``Training``."""
-        return self.slug.capitalize()
+        """Its name, as in ``Training``; of an own notebook the title."""
+        if not self.own:
+            return self.slug.capitalize()
+        found = re.match(rf"# +(?:{self.number} · )?(.+)", self.notebook.cells[0].source) if self.notebook else None
+        return _unmarked(found[1]) if found else self.slug.partition("_")[2].replace("_", " ").capitalize()
 
     @property
     def page(self) -> str | None:
-        """The file name of its page, or None."""
-        return f"{label(self.slug)}.html" if self.notebook else None
+        """Its page, relative to ``reports``, or None."""
+        return _file(self.slug) if self.notebook else None
+
+    @property
+    def up(self) -> str:
+        """The way from its page to ``reports``: empty, or ``../``."""
+        return "../" if self.own else ""
 
     @property
     def source(self) -> str:
@@ -92,18 +109,25 @@ def render() -> Path:
     stages, project = read_stages(), read_project()
     environment = _environment(stages, project)
     index = io.path("reports/index.html")
+    _clear_own([stage.slug for stage in stages])
     for position, stage in enumerate(stages):
-        place = io.path(f"reports/{label(stage.slug)}.html")
+        place = place_of(stage.slug)
         if stage.page is None:
             place.unlink(missing_ok=True)
             continue
         body = _body(stage)
         around = {"before": _nearest(stages[:position][::-1]), "after": _nearest(stages[position + 1 :])}
         page = environment.get_template("page.html.j2")
-        io.write_text(page.render(stage=stage, body=Markup(body), sections=_sections(body), **around), place)
+        told = {"stage": stage, "body": Markup(body), "sections": _sections(body), "up": stage.up}
+        io.write_text(page.render(**told, **around), place)
     overview = environment.get_template("index.html.j2")
-    io.write_text(overview.render(stage=None, state=overall(stages), **_leading(stages)), index)
+    io.write_text(overview.render(stage=None, rows=stages, up="", state=overall(stages), **_leading(stages)), index)
     return index
+
+
+def place_of(slug: str) -> Path:
+    """Return where the page of a stage, or of an own notebook, is rendered to."""
+    return io.path(f"reports/{_file(slug)}")
 
 
 def summarize() -> None:
@@ -120,7 +144,8 @@ def summarize() -> None:
     for stage in stages:
         figures = "; ".join(f"{name} {value}" for name, value in stage.headline.items())
         short = "; ".join(stage.failure) or figures + (" (from an earlier run)" if figures and stage.earlier else "")
-        table.add_row(f"{stage.number} {stage.slug}", Text(stage.gate, colours.get(stage.state, "dim")), Text(short))
+        called = stage.name if stage.own else stage.slug
+        table.add_row(Text(f"{stage.number} {called}"), Text(stage.gate, colours.get(stage.state, "dim")), Text(short))
     console = Console()
     console.print(table)
     index = io.path("reports/index.html")
@@ -136,9 +161,13 @@ def read_project() -> dict[str, str]:
 
 
 def read_stages() -> list[Stage]:
-    """Return the nine stages as their files show them: passed, failed, not run, or not reached since one failed."""
+    """Return the nine stages as their files show them: passed, failed, not run, or not reached since one failed.
+
+    Notebooks of the user's own follow the stage under which they stand.
+    """
     stages: list[Stage] = []
-    for slug in STAGES:
+    after = STAGES.index(FLOOR) + 1
+    for slug in (*STAGES[:after], *notebooks.own(), *STAGES[after:]):
         reached = all(stage.state != FAILED for stage in stages)
         stages.append(_failed(slug) or _last_good(slug, reached))
     return stages
@@ -206,7 +235,7 @@ def _raised(run: Any) -> tuple[str, Any]:
 def _question(slug: str, run: Any) -> str:
     """Return the italic line under the notebook's title; without a notebook, the module's first line."""
     if run and (found := re.search(r"^\*([^*\n]+)\*$", run.cells[0].source, re.M)):
-        return found[1]
+        return _unmarked(found[1])
     module = Path(__file__).with_name(f"{slug}.py")
     text = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) if module.exists() else None
     return (text or "").split("\n")[0]
@@ -217,15 +246,18 @@ def _nearest(stages: list[Stage]) -> Stage | None:
 
 
 def _leading(stages: list[Stage]) -> dict[str, Any]:
-    """Return whose verdicts and figures lead the index: the agreed stages, or until they have run, the last that has."""
-    told = [stage for stage in stages if stage.page and stage.verdict and stage.state != FAILED]
+    """Return whose verdicts and figures lead the index, and under which heading.
+
+    What a failed gate concluded is the bottom line, and nothing of an earlier run beside it; else the agreed stages
+    speak, or until they have run, the last that has.
+    """
+    failures = [stage for stage in stages if stage.state == FAILED]
+    stopped = [stage for stage in failures if stage.verdict]
+    told = [stage for stage in stages if stage.page and stage.verdict and stage.state == PASSED and not stage.own]
     last_words = [stage for stage in told if stage.slug in BOTTOM_LINE]
-    return {
-        "concluded": bool(last_words),
-        "verdicts": last_words or told[-1:],
-        "beside": [stage for stage in told if stage.slug in BESIDE and stage.headline],
-        "failures": [stage for stage in stages if stage.state == FAILED],
-    }
+    beside = [] if stopped else [stage for stage in told if stage.slug in BESIDE and stage.headline]
+    heading = "Bottom line" if stopped or (last_words and not failures) else "So far"
+    return {"heading": heading, "verdicts": stopped or last_words or told[-1:], "beside": beside, "failures": failures}
 
 
 def _environment(stages: list[Stage], project: dict[str, str]) -> Environment:
@@ -237,7 +269,8 @@ def _environment(stages: list[Stage], project: dict[str, str]) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals |= {"stages": stages, "project": project}
+    nine = [stage for stage in stages if not stage.own]
+    environment.globals |= {"stages": nine, "project": project, "floor": FLOOR}
     return environment
 
 
@@ -254,10 +287,33 @@ def _body(stage: Stage) -> str:
         return f'<h2 id="{slug}{"" if seen[slug] == 1 else f"-{seen[slug]}"}">{found[1]}</h2>'
 
     body = re.sub(r"<h2>(.*?)</h2>", name, body)
-    body = re.sub(r'href="(?:\./)?(0\d_[a-z]+)\.ipynb', r'href="\1.html', body)
+    body = re.sub(r'href="(?:\./)?(0\d[a-z]*_[^"/#]+)\.ipynb', lambda found: f'href="{_link(found[1], stage)}', body)
     body = re.sub(r"<caption>(.*?)</caption>", r"<caption><span>\1</span></caption>", body)
     body = re.sub(r"<td>pass</td></tr>", '<td class="pass">pass</td></tr>', body)
     return re.sub(r"<td>FAIL</td></tr>", '<td class="fail">FAIL</td></tr>', body)
+
+
+def _file(slug: str) -> str:
+    return f"{OWN}/{slug}.html" if is_own(slug) else f"{label(slug)}.html"
+
+
+def _link(name: str, stage: Stage) -> str:
+    """Return where the page of a notebook is, seen from a stage's page."""
+    return f"{stage.up}{OWN}/{name}.html" if is_own(unquote(name)) else f"{stage.up}{name}.html"
+
+
+def _clear_own(names: list[str]) -> None:
+    """Remove the pages of own notebooks that are no more. The folder is never empty: DVC would warn at each run."""
+    folder = io.path(f"reports/{OWN}")
+    for page in folder.glob("*.html"):
+        if page.stem not in names:
+            page.unlink()
+    io.write_text(ABOUT_OWN, folder / "README.txt")
+
+
+def _unmarked(text: str) -> str:
+    """Return text of a notebook without the backslashes that keep Markdown from reading marks into it."""
+    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text.strip())
 
 
 def _sections(body: str) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 Reads: ``data/problem.json``, ``data/metrics.json``, ``data/features/``.
 Writes: ``models/candidate/``, the chosen model with its signature; ``reports/plots/07_*.csv`` for ``dvc plots``.
-Gate: on the holdout the model beats every policy without a model by the agreed margin, and ranks well enough.
+Gate: on the holdout the model beats the naive forecast and every policy without a model, by the agreed margins.
 """
 
 from __future__ import annotations
@@ -11,56 +11,105 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from pandas.api.typing import DataFrameGroupBy
-from pydantic import Field
-from sklearn.base import BaseEstimator
-from sklearn.calibration import CalibratedClassifierCV, calibration_curve
+from joblib import parallel_config  # type: ignore[import-untyped]
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from sklearn.base import BaseEstimator, clone
+from sklearn.calibration import calibration_curve
 from sklearn.compose import ColumnTransformer
-from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.frozen import FrozenEstimator
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
 from sklearn.impute import SimpleImputer
 from sklearn.inspection import permutation_importance
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import roc_curve
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 
-from ninefold import features, problem
+from ninefold import features
 from ninefold import metrics as agreed_metrics
-from ninefold.core import gate, hooks, io, model_file, plots
+from ninefold.core import decisions, gate, hooks, io, model_file
 from ninefold.core.errors import DataError
-from ninefold.core.params import Section
+from ninefold.core.estimators import Blend, Calibrated, DateParts, EmptyAsZero, WithInterval, Words
+from ninefold.core.params import Section, Text
+from ninefold.core.scores import GUESSING, MEANING, RANKING, Bootstrap, blocks, intervals, scores, title
 
 CANDIDATE = "models/candidate"
+NAIVE = "no_features"  # the candidate that sees none: whoever does not beat it has learned nothing
+BLEND = "blend"  # the mean of the candidates, weighed so that it is best
+STEPS = 25  # of the search for its weights: each is a multiple of 1 / STEPS
+FOLLOW = "follow the model"
 METHODS = ("none", "sigmoid", "isotonic")
+PROPER = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
+MOST_FOLDED = 20_000  # rows; of more, the validation part alone tells models apart
+LEAST_ISOTONIC = 500  # rows of the rarest class, under which no isotonic calibration is learned
+NEGLIGIBLE = 0.002  # of a log loss
+LEAST_STOPPING = 20  # rows of the rarest class, under which boosting does not stop early
+MOST_SHUFFLED = 300_000  # rows times features that permutation importance predicts at most, per repeat
+OPTIONS: dict[str, dict[str, Any]] = {
+    "linear": {"C": 1.0, "rare": 20},
+    "gradient_boosting": {
+        "learning_rate": 0.1,
+        "max_iter": 100,
+        "max_leaf_nodes": 31,
+        "min_samples_leaf": 20,
+        "l2_regularization": 0.0,
+        "early_stopping": False,  # it would hold out random rows, and time is not random
+    },
+    "extra_trees": {"n_estimators": 200, "min_samples_leaf": 2, "max_features": 0.5},
+}
 
 
-class Logistic(Section):
-    """Logistic regression on scaled numbers and one-hot categories."""
+class Candidate(Section):
+    """One model to choose from; what is not given has scikit-learn's, or a sensible, default.
 
-    C: float = Field(gt=0)
-    rare: int = Field(ge=1)
+    ``linear``: logistic or ridge regression. ``gradient_boosting``: on histograms. ``extra_trees``: a random forest with
+    random splits.
+    """
 
+    model: Literal["linear", "gradient_boosting", "extra_trees"]
+    C: float | None = Field(default=None, gt=0)
+    rare: int | None = Field(default=None, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0, le=1)
+    max_iter: int | None = Field(default=None, ge=1, le=10_000)
+    max_leaf_nodes: int | None = Field(default=None, ge=2)
+    min_samples_leaf: int | None = Field(default=None, ge=1)
+    l2_regularization: float | None = Field(default=None, ge=0)
+    early_stopping: bool | None = None
+    n_estimators: int | None = Field(default=None, ge=1, le=5_000)
+    max_features: float | None = Field(default=None, gt=0, le=1)
 
-class Boosting(Section):
-    """Histogram gradient boosting, with native categories and missing values."""
+    @model_serializer(mode="wrap")
+    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if value is not None}
 
-    learning_rate: float = Field(gt=0, le=1)
-    max_iter: int = Field(ge=1, le=10_000)
-    max_leaf_nodes: int = Field(ge=2)
-    min_samples_leaf: int = Field(ge=1)
-    l2_regularization: float = Field(ge=0)
+    @model_validator(mode="after")
+    def _of_the_model(self) -> Candidate:
+        known = OPTIONS[self.model]
+        if strange := sorted(self.model_fields_set - {"model", *known}):
+            raise ValueError(f"options of {self.model}: {', '.join(known)}; found {', '.join(strange)}")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """Return the model's options, defaults filled in."""
+        given = {name: getattr(self, name) for name in OPTIONS[self.model]}
+        return {**OPTIONS[self.model], **{name: value for name, value in given.items() if value is not None}}
 
 
 class Params(Section):
     """Section ``training`` of ``params.yaml``."""
 
     seed: int = Field(ge=0)
-    logistic_regression: Logistic
-    gradient_boosting: Boosting
-    calibration: Literal["auto", "none", "sigmoid", "isotonic"]
+    folds: int = Field(default=5, ge=1, le=20)
+    blend: bool = True
+    candidates: dict[Text, Candidate] = Field(min_length=1)
+    calibration: Literal["auto", "none", "sigmoid", "isotonic"] = "auto"
+    interval: float = Field(default=0.9, gt=0.5, lt=1)
     importance_rows: int = Field(ge=100)
 
 
@@ -70,282 +119,461 @@ def read(stated: dict[str, Any], agreed: dict[str, Any]) -> dict[str, pd.DataFra
     Raises
     ------
     DataError
-        If a part is empty, or holds only one outcome.
+        If a part is empty, or holds only one class.
     """
     table = features.load()
-    table = table[table[stated["target"]].notna()].astype({stated["target"]: "int64"})
-    part = agreed_metrics.part_of(table[stated["time"]], agreed["split"])
+    table = table.dropna(subset=[name for name in (stated["target"], stated["time"]) if name])
+    if decisions.is_class(stated):
+        table = table.astype({stated["target"]: "int64"})
+    part = agreed_metrics.part_of(table, agreed["split"], stated)
     parts = {name: table[part == name].reset_index(drop=True) for name in agreed_metrics.PARTS}
     for name, rows in parts.items():
         if rows[stated["target"]].nunique() < 2:
             raise DataError(
-                f"{features.FEATURES}: {name} has {len(rows)} rows and not both outcomes; change metrics.split"
+                f"{features.FEATURES}: {name} has {len(rows)} rows and not two different outcomes; change metrics.split"
             )
     return parts
 
 
 def columns() -> dict[str, list[str]]:
-    """Return the model's columns by kind, as stage 06 signed them: ``all``, ``numeric`` (with history), ``categorical``."""
-    signed = io.read_json(f"{features.ONLINE}/online.json")["features"]
-    categorical = [column["name"] for column in signed if column["kind"] == "categorical"]
-    names = [column["name"] for column in signed]
-    return {"all": names, "numeric": [name for name in names if name not in categorical], "categorical": categorical}
+    """Return the model's columns as stage 06 signed them: ``all``, and by kind.
 
-
-def candidates(params: Params, signed: dict[str, list[str]]) -> dict[str, BaseEstimator]:
-    """Return the unfitted estimators to choose from, by name: a baseline, the built-in ones, and the project's own.
-
-    ``project.training.candidates(params, columns)`` may add to them or replace them; each takes a DataFrame of the
-    columns ``signed["all"]`` and has ``predict_proba``.
+    ``numeric`` (with history), ``categorical``, of these the ``wide`` ones (of many values), ``text``, ``dates``.
     """
-    built_in = {
-        "share_of_events": DummyClassifier(strategy="prior"),
-        "logistic_regression": logistic_regression(params, signed),
-        "gradient_boosting": gradient_boosting(params, signed),
+    signed = io.read_json(f"{features.ONLINE}/online.json")["features"]
+    kinds = {"numeric": ("numeric", "history"), "categorical": ("categorical",), "text": ("text",), "dates": ("date",)}
+    by_kind = {name: [each["name"] for each in signed if each["kind"] in those] for name, those in kinds.items()}
+    wide = [each["name"] for each in signed if each.get("wide")]
+    return {"all": [each["name"] for each in signed], **by_kind, "wide": wide}
+
+
+def candidates(params: Params, signed: dict[str, list[str]], stated: dict[str, Any]) -> dict[str, BaseEstimator]:
+    """Return the unfitted estimators to choose from, by name: the naive one, those of params, the project's own.
+
+    ``project.training.candidates(params, columns, stated)`` may add to them or replace them; each takes a DataFrame of
+    the columns ``signed["all"]``, and is a classifier with ``predict_proba`` or a regressor, as the task wants.
+    """
+    naive = DummyClassifier(strategy="prior") if decisions.is_class(stated) else DummyRegressor()
+    make = {"linear": linear, "gradient_boosting": gradient_boosting, "extra_trees": extra_trees}
+    listed = {
+        name: make[one.model](one.options(), params.seed, signed, stated) for name, one in params.candidates.items()
     }
-    return {**built_in, **hooks.project("training", "candidates", lambda *_: {})(params, signed)}
+    own = hooks.project("training", "candidates", lambda *_: {})(params, signed, stated)
+    return {NAIVE: naive, **listed, **own}
 
 
-def logistic_regression(params: Params, signed: dict[str, list[str]]) -> Pipeline:
-    """Return logistic regression: gaps filled by the median and marked, numbers scaled, rare categories pooled."""
-    options = params.logistic_regression
-    numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
-    categories = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=options.rare)
-    encode = ColumnTransformer(
-        [("numbers", numbers, signed["numeric"]), ("categories", categories, signed["categorical"])]
-    )
-    return make_pipeline(encode, LogisticRegression(C=options.C, max_iter=500))
+def linear(options: dict[str, Any], seed: int, signed: dict[str, list[str]], stated: dict[str, Any]) -> Pipeline:
+    """Return a linear model: gaps filled by the median and marked, numbers scaled, rare categories pooled, words weighed."""
+    fill = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+    numbers, dates = make_pipeline(fill, StandardScaler()), make_pipeline(DateParts(), clone(fill), StandardScaler())
+    categories = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=options["rare"])
+    steps = [
+        ("numbers", numbers, signed["numeric"]),
+        ("dates", dates, signed["dates"]),
+        ("categories", categories, signed["categorical"]),
+        *((f"text {number}", Words(), name) for number, name in enumerate(signed["text"])),
+    ]
+    if decisions.is_class(stated):
+        return make_pipeline(ColumnTransformer(steps), LogisticRegression(C=options["C"], max_iter=500))
+    return make_pipeline(ColumnTransformer(steps), Ridge(alpha=1 / options["C"]))
 
 
-def gradient_boosting(params: Params, signed: dict[str, list[str]]) -> Pipeline:
-    """Return gradient boosting on histograms: categories as codes, unknown ones and gaps as missing."""
+def gradient_boosting(
+    options: dict[str, Any], seed: int, signed: dict[str, list[str]], stated: dict[str, Any]
+) -> Pipeline:
+    """Return gradient boosting on histograms: categories as codes, or of many values by their mean outcome; gaps stay."""
     codes = OrdinalEncoder(
         handle_unknown="use_encoded_value",
         unknown_value=np.nan,
         encoded_missing_value=np.nan,
         max_categories=250,  # the model takes at most 255
     )
-    encode = ColumnTransformer(
-        [("categories", codes, signed["categorical"]), ("numbers", "passthrough", signed["numeric"])]
-    )
-    model = HistGradientBoostingClassifier(
-        **params.gradient_boosting.model_dump(),
-        categorical_features=list(range(len(signed["categorical"]))),
-        early_stopping=False,  # it would hold out random rows, and time is not random
-        random_state=params.seed,
-    )
-    return make_pipeline(encode, model)
+    narrow = [name for name in signed["categorical"] if name not in signed["wide"]]
+    encode = ColumnTransformer([("categories", codes, narrow), *_for_trees(signed, signed["wide"], seed, stated)])
+    kind = HistGradientBoostingClassifier if decisions.is_class(stated) else HistGradientBoostingRegressor
+    model = kind(**options, categorical_features=list(range(len(narrow))), random_state=seed)
+    return make_pipeline(encode, EmptyAsZero(), model)
+
+
+def extra_trees(options: dict[str, Any], seed: int, signed: dict[str, list[str]], stated: dict[str, Any]) -> Pipeline:
+    """Return extremely randomized trees (Geurts, Ernst and Wehenkel, 2006): categories by their mean outcome."""
+    encode = ColumnTransformer(_for_trees(signed, signed["categorical"], seed, stated))
+    kind = ExtraTreesClassifier if decisions.is_class(stated) else ExtraTreesRegressor
+    return make_pipeline(encode, kind(**options, random_state=seed))
+
+
+def validate(
+    estimators: dict[str, BaseEstimator],
+    parts: dict[str, pd.DataFrame],
+    signed: dict[str, list[str]],
+    params: Params,
+    stated: dict[str, Any],
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """Return rows that choose, and what every candidate, fitted on other rows, forecasts for them.
+
+    Where there is time, or plenty of rows: fitted on training, the validation part chooses. Else every open row chooses,
+    forecast by a model fitted on the other folds, in which neither an entity nor a class is torn apart.
+
+    Returns
+    -------
+    rows : DataFrame
+        In random order (by time where there is time), so that its halves are alike.
+    forecasts : dict of str to DataFrame
+        Name -> forecast of those rows.
+    """
+    whole = pd.concat([parts["train"], parts["validation"]], ignore_index=True)
+    if stated["time"] or params.folds == 1 or len(whole) > MOST_FOLDED:
+        train, rows = parts["train"], parts["validation"]
+        fitted = {name: fit(model, train, signed, stated) for name, model in estimators.items()}
+        forecasts = {name: predict(model, rows, signed, stated) for name, model in fitted.items()}
+    else:
+        rows, folds = whole, list(_folds(whole, params, stated))
+        forecasts = {name: _out_of_fold(model, whole, folds, signed, stated) for name, model in estimators.items()}
+    if stated["time"]:
+        return rows, forecasts
+    shuffled = np.random.default_rng(params.seed).permutation(len(rows))
+    return rows.iloc[shuffled].reset_index(drop=True), {
+        name: forecast.iloc[shuffled].reset_index(drop=True) for name, forecast in forecasts.items()
+    }
 
 
 def fit(
-    estimators: dict[str, BaseEstimator], train: pd.DataFrame, signed: dict[str, list[str]], stated: dict[str, Any]
-) -> dict[str, BaseEstimator]:
-    """Fit every estimator on the training rows; return them by name."""
-    return {name: model.fit(train[signed["all"]], train[stated["target"]]) for name, model in estimators.items()}
+    model: BaseEstimator, rows: pd.DataFrame, signed: dict[str, list[str]], stated: dict[str, Any]
+) -> BaseEstimator:
+    """Return a copy of the model, fitted on the rows; trees grow side by side on all cores."""
+    fresh, target = clone(model), rows[stated["target"]]
+    for each in getattr(fresh, "models", [fresh]):
+        stopping = [name for name in each.get_params() if name.endswith("classifier__early_stopping")]
+        if stopping and target.value_counts().min() < LEAST_STOPPING:
+            each.set_params(**dict.fromkeys(stopping, False))  # some rows of each class have to be held out for it
+    with parallel_config(backend="threading", n_jobs=-1):
+        return fresh.fit(rows[signed["all"]], target)
 
 
-def probability(model: BaseEstimator, rows: pd.DataFrame, signed: dict[str, list[str]]) -> np.ndarray:
-    """Return the probability of the event per row: float64, shape (n,)."""
-    return model.predict_proba(rows[signed["all"]])[:, 1]
-
-
-def compare(
-    fitted: dict[str, BaseEstimator], rows: pd.DataFrame, signed: dict[str, list[str]], stated: dict[str, Any]
+def predict(
+    model: BaseEstimator, rows: pd.DataFrame, signed: dict[str, list[str]], stated: dict[str, Any]
 ) -> pd.DataFrame:
-    """Return the scores of every model on `rows` (validation): ``model``, a column per metric, ``payoff`` per row."""
+    """Return the forecast of a fitted model, a row per row.
+
+    A regressor that has no intervals yet is taken at its word: low, high and quantile are its prediction.
+    """
+    X, names = rows[signed["all"]], decisions.forecast_columns(stated)
+    if decisions.is_class(stated):
+        p = np.zeros((len(rows), len(stated["classes"])))
+        p[:, np.asarray(model.classes_, dtype=int)] = model.predict_proba(X)
+        return pd.DataFrame(p[:, 1:] if stated["task"] == "binary" else p, columns=names)
+    if isinstance(model, WithInterval):
+        return model.forecast(X)
+    value = np.asarray(model.predict(X), dtype="float64")
+    return pd.DataFrame({name: 0.0 if name == "loss" else value for name in names})
+
+
+def blend(
+    estimators: dict[str, BaseEstimator],
+    rows: pd.DataFrame,
+    forecasts: dict[str, pd.DataFrame],
+    params: Params,
+    stated: dict[str, Any],
+) -> tuple[dict[str, BaseEstimator], dict[str, pd.DataFrame]]:
+    """Return the candidates, and their forecasts, with their best weighted mean added as one more: ``blend``.
+
+    Forward selection with replacement (Caruana et al., Ensemble Selection from Libraries of Models, 2004) by the proper
+    score on the rows that choose: models are added, the best one first, as long as the mean gets better.
+    """
+    names = [name for name in forecasts if name != NAIVE]
+    if not params.blend or len(names) < 2:
+        return estimators, forecasts
+    target, columns = rows[stated["target"]].to_numpy(), decisions.forecast_columns(stated)
+    values = {name: forecasts[name].to_numpy("float64") for name in names}
+    taken: list[str] = []
+    least = np.inf
+    while len(taken) < STEPS:
+        tried = {
+            name: _proper(
+                target,
+                pd.DataFrame(sum(values[one] for one in [*taken, name]) / (len(taken) + 1), columns=columns),
+                stated,
+            )
+            for name in names
+        }
+        best = min(tried, key=lambda name: tried[name])
+        if tried[best] >= least:
+            break
+        taken, least = [*taken, best], tried[best]
+    weights = {name: taken.count(name) / len(taken) for name in names if name in taken}
+    if len(weights) < 2:
+        return estimators, forecasts
+    mean = sum(weight * values[name] for name, weight in weights.items())
+    mixed = Blend([estimators[name] for name in weights], list(weights.values()))
+    return {**estimators, BLEND: mixed}, {**forecasts, BLEND: pd.DataFrame(mean, columns=columns)}
+
+
+def compare(rows: pd.DataFrame, forecasts: dict[str, pd.DataFrame], stated: dict[str, Any]) -> pd.DataFrame:
+    """Return the scores of every candidate on rows it had not seen: ``model``, a column per metric, ``payoff`` per row."""
     target = rows[stated["target"]].to_numpy()
     table = []
-    for name, model in fitted.items():
-        p = probability(model, rows, signed)
-        table.append({"model": name, **agreed_metrics.scores(target, p), "payoff": _payoff(target, p, stated).mean()})
+    for name, predicted in forecasts.items():
+        paid = decisions.payoff(decisions.decide(predicted, stated)["action"], target, stated).mean()
+        table.append({"model": name, **scores(target, predicted, stated), "payoff": paid})
     return pd.DataFrame(table)
 
 
 def choose(table: pd.DataFrame, agreed: dict[str, Any]) -> str:
-    """Return the name of the model that is best by the agreed metric."""
-    ranked = table.set_index("model")[agreed["primary"]["name"]]
-    return str(ranked.idxmin() if agreed["primary"]["better"] == "lower" else ranked.idxmax())
+    """Return the name of the model that is best by the agreed metric; the blend only if it is better than by a hair."""
+    ranked, lower = table.set_index("model")[agreed["primary"]["name"]], agreed["primary"]["better"] == "lower"
+    single = ranked.drop(BLEND, errors="ignore")
+    best = str(single.idxmin() if lower else single.idxmax())
+    if BLEND in ranked and abs(ranked[BLEND] - ranked[best]) > NEGLIGIBLE * abs(ranked[best]):
+        return BLEND if (ranked[BLEND] < ranked[best]) == lower else best
+    return best
 
 
-def compare_calibrations(
-    model: BaseEstimator, rows: pd.DataFrame, signed: dict[str, list[str]], stated: dict[str, Any]
+def compare_adjustments(
+    predicted: pd.DataFrame, rows: pd.DataFrame, params: Params, stated: dict[str, Any]
 ) -> pd.DataFrame:
-    """Return the log loss and Brier score of each calibration: fitted on the older half of `rows`, scored on the newer."""
-    half = len(rows) // 2
-    older, newer = rows.iloc[:half], rows.iloc[half:]
+    """Return how well each way to set a forecast right does: learned on the first half of the rows, scored on the second.
+
+    Classes: ``calibration``, ``log_loss``, ``brier``, ``mean`` of the forecast and ``observed``. Regression:
+    ``interval`` (as it stands, and from past errors), the share of outcomes that it ``holds``, its mean ``width``.
+    """
+    half, target = len(rows) // 2, rows[stated["target"]].to_numpy()
+    first, second = predicted.iloc[:half], predicted.iloc[half:]
     table = []
-    for method in METHODS:
-        p = probability(calibrate(model, method, older, signed, stated), newer, signed)
-        scored = agreed_metrics.scores(newer[stated["target"]].to_numpy(), p)
-        table.append(
-            {"calibration": method, "log_loss": scored["log_loss"], "brier": scored["brier"], "mean": p.mean()}
-        )
-    return pd.DataFrame(table).assign(observed=newer[stated["target"]].mean())
+    if decisions.is_class(stated):
+        p, later = decisions.probabilities(first, stated), target[half:]
+        for method in METHODS:
+            mapped = _mapped(method, p, target[:half], second, stated)
+            found = scores(later, mapped, stated)
+            mean = decisions.expected(mapped, stated).mean()
+            table.append({"calibration": method, **{key: found[key] for key in ("log_loss", "brier")}, "mean": mean})
+        return pd.DataFrame(table).assign(observed=decisions.event(later, stated).mean())
+    model = _with_interval(None, params, stated).fit_errors(first["prediction"].to_numpy(), target[:half])
+    for name, ends in {"none": second, "conformal": _around(model, second["prediction"])}.items():
+        held = ((target[half:] >= ends["low"]) & (target[half:] <= ends["high"])).mean()
+        table.append({"interval": name, "holds": held, "width": (ends["high"] - ends["low"]).mean()})
+    return pd.DataFrame(table)
 
 
-def choose_calibration(table: pd.DataFrame, params: Params) -> str:
-    """Return the calibration that params ask for; with ``auto``, the one of least log loss."""
+def choose_adjustment(table: pd.DataFrame, rows: pd.DataFrame, params: Params, stated: dict[str, Any]) -> str:
+    """Return the calibration that params ask for, for quantities ``conformal``.
+
+    ``auto``: the simplest of those whose log loss is nearly the least; steps (isotonic) only where each class has enough
+    rows.
+    """
+    if not decisions.is_class(stated):
+        return "conformal"
+    rarest = int(rows[stated["target"]].value_counts().min())
     if params.calibration != "auto":
         return params.calibration
-    return str(table.set_index("calibration")["log_loss"].idxmin())
+    found = table.set_index("calibration")["log_loss"]
+    # Steps follow chance where events are few, and a map that wins by a hair won by chance: the simpler one is taken.
+    best = found.drop("isotonic" if rarest < LEAST_ISOTONIC else []).min()
+    return next(name for name in METHODS if found[name] <= best * (1 + NEGLIGIBLE))
 
 
-def calibrate(
-    model: BaseEstimator, method: str, rows: pd.DataFrame, signed: dict[str, list[str]], stated: dict[str, Any]
+def finish(
+    estimator: BaseEstimator,
+    method: str,
+    predicted: pd.DataFrame,
+    rows: pd.DataFrame,
+    parts: dict[str, pd.DataFrame],
+    signed: dict[str, list[str]],
+    params: Params,
+    stated: dict[str, Any],
 ) -> BaseEstimator:
-    """Return the fitted model with its probabilities calibrated on `rows`, which it was not fitted on."""
-    if method == "none":
-        return model
-    calibrated = CalibratedClassifierCV(FrozenEstimator(model), method=method)
-    return calibrated.fit(rows[signed["all"]], rows[stated["target"]])
-
-
-def evaluate(
-    target: np.ndarray, p: np.ndarray, times: pd.Series, stated: dict[str, Any], agreed: dict[str, Any]
-) -> dict[str, dict[str, float]]:
-    """Return every agreed metric, and the payoffs, with intervals over resampled days.
+    """Return the chosen model, fitted on all open rows, training and validation, and set right by its unseen forecasts.
 
     Parameters
     ----------
-    target : ndarray of int, shape (n,)
-    p : ndarray of float64, shape (n,)
-        Probability of the event.
-    times : Series of datetime64, shape (n,)
+    estimator : estimator
+        Unfitted.
+    method : str
+        What `choose_adjustment` returned.
+    predicted, rows : DataFrame
+        What `validate` returned: forecasts by models that had not seen the rows.
+    """
+    model = fit(estimator, pd.concat([parts["train"], parts["validation"]], ignore_index=True), signed, stated)
+    target = rows[stated["target"]].to_numpy()
+    if not decisions.is_class(stated):
+        return _with_interval(model, params, stated).fit_errors(predicted["prediction"].to_numpy(), target)
+    if method == "none":
+        return model
+    return Calibrated(model, method).fit_map(decisions.probabilities(predicted, stated), target)
+
+
+def evaluate(
+    target: np.ndarray,
+    predicted: pd.DataFrame,
+    frame: pd.DataFrame,
+    stated: dict[str, Any],
+    agreed: dict[str, Any],
+) -> dict[str, dict[str, float]]:
+    """Return every metric of the task, and the payoffs, with intervals over resampled blocks (days, entities or rows).
+
+    Parameters
+    ----------
+    target : ndarray, shape (n,)
+        Encoded as `decisions.outcome` has it.
+    predicted : DataFrame
+        The forecast.
+    frame : DataFrame
+        The same rows, with time and group.
     stated, agreed : dict
         The problem, and what stage 04 agreed.
 
     Returns
     -------
     dict
-        Name -> ``{"value", "low", "high"}``: the scores, ``payoff`` per row of the policy that follows the model,
-        ``gain`` over the best policy without a model (the best one on these very rows, so that the bar is highest),
-        ``acted`` (share of rows with another action than that policy's) and ``observed`` (share of events).
+        Name -> ``{"value", "low", "high"}``: the scores; ``payoff`` per row of the policy that follows the model;
+        ``gain`` over the best policy without a model (the best one on these very rows, so that the bar is highest);
+        ``acted`` (share of rows with another action than that policy's); ``observed`` and ``predicted``, the means of
+        `decisions.event` and `decisions.expected`; ``improvement``, by which the proper score (log loss, or root mean
+        squared error) is lower than the naive forecast's of stage 04; for quantities ``covered``, the share of outcomes
+        in their intervals.
     """
-    model, best, default = _against_baseline(target, p, stated)
-    acted = problem.best_action(p, stated["payoffs"]) != default
+    model, best, acted = against_baseline(target, predicted, stated, agreed)
+    naive, proper = naive_forecast(len(target), stated, agreed), PROPER[stated["task"]]
+    mean = {"payoff": model, "gain": model - best, "acted": acted}
+    mean |= {"observed": decisions.event(target, stated), "predicted": decisions.expected(predicted, stated)}
+    if not decisions.is_class(stated):
+        mean["covered"] = ((target >= predicted["low"]) & (target <= predicted["high"])).to_numpy()
 
     def statistic(weight: np.ndarray) -> dict[str, float]:
-        mean = {"payoff": model, "gain": model - best, "acted": acted, "observed": target, "predicted": p}
+        found = scores(target, predicted, stated, weight)
         named = {name: float(np.average(values, weights=weight)) for name, values in mean.items()}
-        return {**agreed_metrics.scores(target, p, weight), **named}
+        bar = _proper(target, naive, stated, weight)
+        return {**found, **named, "improvement": bar - found[proper]}
 
-    return agreed_metrics.intervals(statistic, times, agreed_metrics.Bootstrap(**agreed["bootstrap"]))
+    return intervals(statistic, blocks(frame, stated), Bootstrap(**agreed["bootstrap"]))
 
 
 def policies(
-    target: np.ndarray, p: np.ndarray, times: pd.Series, stated: dict[str, Any], agreed: dict[str, Any]
+    target: np.ndarray, predicted: pd.DataFrame, frame: pd.DataFrame, stated: dict[str, Any], agreed: dict[str, Any]
 ) -> pd.DataFrame:
     """Return the mean payoff per row of each policy with its interval: ``policy``, ``payoff``, ``low``, ``high``."""
-    payoffs = agreed_metrics.policy_payoffs(target, stated)
-    payoffs.insert(0, "follow the model", _payoff(target, p, stated))
+    payoffs = decisions.policy_payoffs(target, stated, agreed)
+    payoffs.insert(0, FOLLOW, against_baseline(target, predicted, stated, agreed)[0])
 
     def statistic(weight: np.ndarray) -> dict[str, float]:
         return {name: float(np.average(payoffs[name], weights=weight)) for name in payoffs}
 
-    found = agreed_metrics.intervals(statistic, times, agreed_metrics.Bootstrap(**agreed["bootstrap"]))
+    found = intervals(statistic, blocks(frame, stated), Bootstrap(**agreed["bootstrap"]))
     rows = [(name, found[name]["value"], found[name]["low"], found[name]["high"]) for name in payoffs]
     return pd.DataFrame(rows, columns=["policy", "payoff", "low", "high"])
 
 
 def gain_floor(
-    target: np.ndarray, p: np.ndarray, times: pd.Series, stated: dict[str, Any], agreed: dict[str, Any]
+    target: np.ndarray, predicted: pd.DataFrame, frame: pd.DataFrame, stated: dict[str, Any], agreed: dict[str, Any]
 ) -> float:
     """Return the gain per row that the model exceeds with the confidence that the problem asks for.
 
-    The lower end of a one-sided interval over resampled days, for the gain that `evaluate` defines.
+    The lower end of a one-sided interval over resampled blocks, for the gain that `evaluate` defines.
     """
-    model, best, _ = _against_baseline(target, p, stated)
+    model, best, _ = against_baseline(target, predicted, stated, agreed)
     one_sided = {**agreed["bootstrap"], "level": 2 * stated["success"]["confidence"] - 1}
 
     def statistic(weight: np.ndarray) -> dict[str, float]:
         return {"gain": float(np.average(model - best, weights=weight))}
 
-    return agreed_metrics.intervals(statistic, times, agreed_metrics.Bootstrap(**one_sided))["gain"]["low"]
+    return intervals(statistic, blocks(frame, stated), Bootstrap(**one_sided))["gain"]["low"]
+
+
+def against_baseline(
+    target: np.ndarray, predicted: pd.DataFrame, stated: dict[str, Any], agreed: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what each row pays by the model, and by the best policy without one on these rows; and where they differ."""
+    payoffs = decisions.policy_payoffs(target, stated, agreed).drop(columns=decisions.FORESIGHT)
+    policy, actions = payoffs.mean().idxmax(), decisions.decide(predicted, stated)["action"]
+    acted = (actions != agreed["policies"][policy]).to_numpy()
+    return decisions.payoff(actions, target, stated), payoffs[policy].to_numpy(), acted
+
+
+def naive_forecast(rows: int, stated: dict[str, Any], agreed: dict[str, Any]) -> pd.DataFrame:
+    """Return the forecast that sees no features, agreed in stage 04: a row like the other."""
+    values, names = agreed["naive"], decisions.forecast_columns(stated)
+    if decisions.is_class(stated):
+        values = values[1:] if stated["task"] == "binary" else values
+        return pd.DataFrame(np.tile(values, (rows, 1)), columns=names)
+    return pd.DataFrame({name: np.repeat(0.0 if name == "loss" else values[0], rows) for name in names})
 
 
 def importance(
     model: BaseEstimator, rows: pd.DataFrame, signed: dict[str, list[str]], stated: dict[str, Any], params: Params
 ) -> pd.DataFrame:
-    """Return, per feature, how much ROC AUC falls when its values are shuffled: ``feature``, ``loss``, ``std``.
+    """Return, per feature, by how much the ranking falls when its values are shuffled: ``feature``, ``loss``, ``std``.
 
-    Permutation importance (Breiman, 2001) on at most `params.importance_rows` rows. Features that carry the same
-    information share it: a low value does not mean that a feature is of no use.
+    Permutation importance (Breiman, 2001) on at most `params.importance_rows` rows, of the score that
+    `scores.RANKING` names. Features that carry the same information share it: a low value does not mean that a feature is
+    of no use.
     """
-    sample = rows.sample(min(len(rows), params.importance_rows), random_state=params.seed)
+    most = max(MOST_SHUFFLED // len(signed["all"]), 500)
+    sample = rows.sample(min(len(rows), params.importance_rows, most), random_state=params.seed)
+    metric = RANKING[stated["task"]]
+
+    def ranking(fitted: BaseEstimator, X: pd.DataFrame, y: pd.Series) -> float:
+        return scores(y.to_numpy(), predict(fitted, X, signed, stated), stated)[metric]
+
     found = permutation_importance(
-        model, sample[signed["all"]], sample[stated["target"]], scoring="roc_auc", n_repeats=3, random_state=params.seed
+        model, sample[signed["all"]], sample[stated["target"]], scoring=ranking, n_repeats=3, random_state=params.seed
     )
     table = pd.DataFrame({"feature": signed["all"], "loss": found.importances_mean, "std": found.importances_std})
     return table.sort_values("loss", ascending=False, ignore_index=True)
 
 
-def curves(target: np.ndarray, p: np.ndarray, stated: dict[str, Any]) -> dict[str, pd.DataFrame]:
-    """Return the curves that ``dvc plots`` compares: ``calibration``, ``roc``, ``payoff`` by threshold."""
-    observed, predicted = calibration_curve(target, p, n_bins=10, strategy="quantile")
-    false, true, _ = roc_curve(target, p)
+def curves(
+    target: np.ndarray, predicted: pd.DataFrame, model: BaseEstimator, stated: dict[str, Any], agreed: dict[str, Any]
+) -> dict[str, pd.DataFrame]:
+    """Return the curves that ``dvc plots`` compares: ``calibration``, ``roc``, and ``payoff`` by threshold.
+
+    ``calibration``: mean `decisions.expected` and `decisions.event` by tenth of the former. ``roc``: of the event; of
+    quantities, of an outcome above the median. ``payoff``: against the probability from which on one acts; for several
+    classes the highest probability from which on one follows the model, and the best constant policy below it; for
+    quantities the quantile of the errors that one acts on.
+    """
+    happened, said = decisions.event(target, stated), decisions.expected(predicted, stated)
+    tenth = pd.qcut(pd.Series(said).rank(method="first"), min(10, len(said)), labels=False)
+    means = pd.DataFrame({"predicted": said, "observed": happened}).groupby(tenth).mean()
+    if stated["task"] != "regression":
+        observed, mean = calibration_curve(happened, said, n_bins=10, strategy="quantile")
+        means = pd.DataFrame({"predicted": mean, "observed": observed})
+    else:
+        happened = happened > np.median(happened)
+    false, true, _ = roc_curve(happened, said)
     keep = np.unique(np.linspace(0, len(false) - 1, 201).astype(int))
-    grid = np.round(np.linspace(0, 1, 101), 2)
-    low, high = problem.best_action(np.array([0.0, 1.0]), stated["payoffs"])
-    paid = [problem.payoff(np.where(p > threshold, high, low), target, stated["payoffs"]).mean() for threshold in grid]
     return {
-        "calibration": pd.DataFrame({"predicted": predicted, "observed": observed}),
+        "calibration": means.reset_index(drop=True),
         "roc": pd.DataFrame({"false_positive_rate": false[keep], "true_positive_rate": true[keep]}),
-        "payoff": pd.DataFrame({"threshold": grid, "payoff": paid}),
+        "payoff": _payoff_curve(target, predicted, model, stated, agreed),
     }
 
 
-def plot_calibration(curve: pd.DataFrame, p: np.ndarray, stated: dict[str, Any]) -> Figure:
-    """Draw the observed share of events against the predicted probability, by decile, over how often each occurs."""
-    fig, (axes, below) = plots.canvas(
-        "Do the probabilities mean what they say?", height=4.4, nrows=2, sharex=True, height_ratios=[3, 1]
-    )
-    top = max(curve.max()) * 1.08
-    axes.plot([0, top], [0, top], color=plots.GREY, ls="--", lw=1, label="perfect")
-    axes.plot(curve["predicted"], curve["observed"], marker="o", color=plots.BLUE, label="holdout, by decile")
-    axes.set(ylabel="observed share", xlim=(0, top))
-    axes.legend(frameon=False)
-    below.hist(p, bins=np.linspace(0, 1, 51), color=plots.SKY)
-    below.set(xlabel=f"predicted probability that the {stated['unit']} {stated['positive']}", ylabel="rows")
-    for axis in (axes, below):
-        plots.as_share(axis, "x")
-    plots.as_share(axes)
-    return fig
+def threshold(stated: dict[str, Any]) -> float | None:
+    """Return the threshold in use on the scale of the payoff curve: the break-even, or the quantile; else none."""
+    return stated["break_even"] if decisions.is_class(stated) else decisions.critical_ratio(stated["costs"])
 
 
-def plot_policies(table: pd.DataFrame, stated: dict[str, Any]) -> Figure:
-    """Draw what each policy pays per row on the holdout, with intervals."""
-    fig, axes = plots.canvas("What is it worth to follow the model?", height=2.4)
-    colors = [plots.BLUE, *[plots.GREY] * (len(table) - 2), plots.GREEN]
-    errors = np.abs(table[["low", "high"]].to_numpy().T - table["payoff"].to_numpy())
-    axes.barh(table["policy"], table["payoff"], xerr=errors, color=colors, error_kw={"lw": 1.2, "capsize": 3})
-    axes.invert_yaxis()
-    axes.set(xlabel=f"mean payoff per {stated['unit']} ({stated['payoff_unit']})")
-    axes.grid(axis="y", visible=False)
-    return fig
+def by_group(
+    holdout: pd.DataFrame,
+    predicted: pd.DataFrame,
+    signed: dict[str, list[str]],
+    stated: dict[str, Any],
+    least: int = 30,
+) -> pd.DataFrame:
+    """Return how well the model ranks within groups of at least `least` rows, worst first: ``group``, ``rows``, the score.
 
-
-def plot_threshold(curve: pd.DataFrame, stated: dict[str, Any]) -> Figure:
-    """Draw the payoff against the probability from which on one acts, and the threshold that the payoffs imply."""
-    fig, axes = plots.canvas("Is the threshold in the right place?", height=3)
-    axes.plot(curve["threshold"], curve["payoff"], color=plots.BLUE, lw=2)
-    axes.axvline(
-        stated["break_even"], color=plots.RED, ls="--", lw=1.2, label="break-even of the payoffs, which is used"
-    )
-    axes.set(xlabel="act above this probability", ylabel=f"payoff per {stated['unit']}")
-    plots.as_share(axes, "x")
-    axes.legend(frameon=False)
-    return fig
-
-
-def plot_importance(table: pd.DataFrame) -> Figure:
-    """Draw the loss of ROC AUC when a feature is shuffled, for the fifteen largest."""
-    top = table.head(15)
-    fig, axes = plots.canvas("What does the model rely on?", height=4)
-    axes.barh(top["feature"], top["loss"], xerr=top["std"], color=plots.BLUE, error_kw={"lw": 1})
-    axes.invert_yaxis()
-    axes.set(xlabel="loss of ROC AUC when the feature is shuffled")
-    axes.grid(axis="y", visible=False)
-    return fig
+    The groups are the values of the first categorical feature, or quarters of the first number.
+    """
+    name, metric = [*signed["categorical"], *signed["numeric"], stated["target"]][0], RANKING[stated["task"]]
+    values = holdout[name]
+    if name not in signed["categorical"]:
+        quarters = ["lowest quarter", "second", "third", "highest quarter"]
+        values = pd.cut(values.rank(method="first", pct=True), np.linspace(0, 1, 5), labels=quarters)
+    target, rows = holdout[stated["target"]].to_numpy(), []
+    for group, index in holdout.groupby(values, observed=True).indices.items():
+        if len(index) >= least and len(np.unique(target[index])) > 1:
+            found = scores(target[index], predicted.iloc[index].reset_index(drop=True), stated)[metric]
+            rows.append((f"{name}: {group}", len(index), found))
+    return pd.DataFrame(rows, columns=["group", "rows", metric]).sort_values(metric, ignore_index=True)
 
 
 def save(
@@ -362,8 +590,7 @@ def save(
     described = {
         "model": name,
         "calibration": method,
-        "trained_before": agreed["split"]["validation"],
-        "calibrated_before": agreed["split"]["holdout"],
+        "split": {key: value for key, value in agreed["split"].items() if key != "edges"},
         "features": io.read_json(f"{features.ONLINE}/online.json")["features"],
         "holdout": gate.tidy(results),
     }
@@ -377,22 +604,38 @@ def load() -> tuple[BaseEstimator, dict[str, Any]]:
     return model_file.load(io.pending(f"{CANDIDATE}/model.skops")), io.read_json(f"{CANDIDATE}/candidate.json")
 
 
+def beats_naive(name: str, results: dict[str, dict[str, float]], floor: float) -> bool:
+    """Return whether the model is surely better than the naive forecast, and than the best policy without a model."""
+    return name != NAIVE and results["improvement"]["low"] > 0 and floor > 0
+
+
 def checks(
-    results: dict[str, dict[str, float]], table: pd.DataFrame, floor: float, stated: dict[str, Any]
+    name: str, results: dict[str, dict[str, float]], floor: float, stated: dict[str, Any], agreed: dict[str, Any]
 ) -> list[gate.Check]:
-    """Return the gate: ranks well, earns more than every policy without a model, and by the agreed margin."""
-    success = stated["success"]
-    by_policy = table.set_index("policy")["payoff"]
-    trivial = by_policy.drop(["follow the model", "perfect foresight"]).max()
+    """Return the gate: better than the naive forecast, earns more than every policy without a model, by the margins."""
+    success, task = stated["success"], stated["task"]
+    proper, ranking, level = title(PROPER[task]), RANKING[task], agreed["bootstrap"]["level"]
+    criteria = [
+        (gate.at_most if MEANING[task][metric][0] == "lower" else gate.at_least)(
+            f"holdout {title(metric)}", results[metric]["value"], limit
+        )
+        for metric, limit in success["scores"].items()
+    ]
     return [
-        gate.at_least("holdout ROC AUC", results["roc_auc"]["value"], success["min_roc_auc"]),
-        gate.at_least("holdout ROC AUC, lower end of its interval", results["roc_auc"]["low"], 0.5),
-        gate.at_least("payoff of the model", by_policy["follow the model"], float(gate.tidy(float(trivial)))),
+        gate.holds("model chosen", name != NAIVE, name, "one that sees features"),
+        gate.holds(
+            f"{proper} below the naive forecast's, lower end of its {level:.0%} interval",
+            results["improvement"]["low"] > 0, results["improvement"]["low"], "> 0",
+        ),
+        *criteria,
+        gate.at_least(
+            f"holdout {title(ranking)}, lower end of its interval", results[ranking]["low"], GUESSING[task]
+        ),
         gate.at_least(
             "gain over the best policy without a model", results["gain"]["value"], success["min_payoff_gain"]
         ),
-        gate.at_least(f"gain exceeded with {success['confidence']:.0%} confidence", floor, 0),
-    ]
+        gate.holds(f"gain exceeded with {success['confidence']:.0%} confidence", floor > 0, floor, "> 0"),
+    ]  # fmt: skip
 
 
 def metrics(
@@ -408,124 +651,94 @@ def metrics(
     }
 
 
-def headline(results: dict[str, dict[str, float]]) -> dict[str, str]:
-    """Return the figures of this stage for the index."""
-    auc, gain = results["roc_auc"], results["gain"]
-    return {
-        "ROC AUC on the holdout": f"{auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})",
-        "gain per row": f"{gain['value']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})",
-    }
+def _for_trees(
+    signed: dict[str, list[str]], encoded: list[str], seed: int, stated: dict[str, Any]
+) -> list[tuple[str, Any, Any]]:
+    """Return what trees read beside codes: numbers as they are, categories by mean outcome, dates and texts in parts."""
+    # Whole numbers as a quantity would be taken for classes, each with a column of its own.
+    kind = "auto" if decisions.is_class(stated) else "continuous"
+    means = TargetEncoder(target_type=kind, cv=KFold(5, shuffle=True, random_state=seed))
+    return [
+        ("means", means, encoded),
+        ("dates", DateParts(), signed["dates"]),
+        *((f"text {number}", Words(30, seed=seed), name) for number, name in enumerate(signed["text"])),
+        ("numbers", "passthrough", signed["numeric"]),
+    ]  # fmt: skip
 
 
-def results_table(results: dict[str, dict[str, float]]) -> pd.DataFrame:
-    """Return the figures of `evaluate` for reading: ``figure``, ``value``, ``low``, ``high``."""
-    rows = [(name.replace("_", " "), *figure.values()) for name, figure in results.items()]
-    return pd.DataFrame(rows, columns=["figure", "value", "low", "high"])
+def _folds(rows: pd.DataFrame, params: Params, stated: dict[str, Any]) -> Any:
+    """Return the folds: no entity in two of them, every class in each that has enough rows."""
+    group = rows.groupby(stated["group"], dropna=False).ngroup() if stated["group"] else None
+    count = min(params.folds, len(rows) if group is None else group.nunique())
+    if decisions.is_class(stated):
+        count = max(2, min(count, rows[stated["target"]].value_counts().min()))
+    if decisions.is_class(stated):
+        kind = StratifiedKFold if group is None else StratifiedGroupKFold
+        return kind(count, shuffle=True, random_state=params.seed).split(rows, rows[stated["target"]], group)
+    split = KFold(count, shuffle=True, random_state=params.seed) if group is None else GroupKFold(count)
+    return split.split(rows, groups=group)
 
 
-def by_group(groups: DataFrameGroupBy, stated: dict[str, Any], least: int = 500) -> pd.DataFrame:
-    """Return the ROC AUC within each group of at least `least` rows, worst first: the group, ``rows``, ``roc_auc``."""
-    rows = []
-    for key, group in groups:
-        if len(group) >= least and group[stated["target"]].nunique() == 2:
-            rows.append(
-                (", ".join(map(str, key)), len(group), roc_auc_score(group[stated["target"]], group["probability"]))
-            )
-    table = pd.DataFrame(rows, columns=["group", "rows", "roc_auc"])
-    return table.sort_values("roc_auc", ignore_index=True)
+def _out_of_fold(
+    model: BaseEstimator,
+    rows: pd.DataFrame,
+    folds: list[tuple[np.ndarray, np.ndarray]],
+    signed: dict[str, list[str]],
+    stated: dict[str, Any],
+) -> pd.DataFrame:
+    found = []
+    for others, fold in folds:
+        fitted = fit(model, rows.iloc[others], signed, stated)
+        found.append(predict(fitted, rows.iloc[fold], signed, stated).set_axis(fold))
+    return pd.concat(found).sort_index()
 
 
-def describe_parts(parts: dict[str, pd.DataFrame], signed: dict[str, list[str]]) -> str:
-    """Return how many rows are in each part, as a sentence."""
-    sizes = ", ".join(f"**{len(rows):,}** for {name}" for name, rows in parts.items())
-    share = len(parts["holdout"]) / sum(map(len, parts.values()))
-    return f"{len(signed['all'])} features; rows: {sizes}. The holdout is {share:.0%} of them, the newest."
+def _mapped(
+    method: str, p: np.ndarray, target: np.ndarray, later: pd.DataFrame, stated: dict[str, Any]
+) -> pd.DataFrame:
+    """Return a forecast set right by a map that was learned from `p` and `target`."""
+    if method == "none" or len(np.unique(target)) < 2:  # of one class there is nothing to learn
+        return later
+    adjusted = Calibrated(None, method).fit_map(p, target).adjust(decisions.probabilities(later, stated))
+    values = adjusted[:, 1:] if stated["task"] == "binary" else adjusted
+    return pd.DataFrame(values, columns=decisions.forecast_columns(stated))
 
 
-def describe_choice(table: pd.DataFrame, name: str, agreed: dict[str, Any]) -> str:
-    """Return which model was chosen and by how much, as a sentence."""
-    metric = agreed["primary"]["name"]
-    scored = table.set_index("model")[metric]
-    rest = scored.drop(name)
-    second = rest.idxmin() if agreed["primary"]["better"] == "lower" else rest.idxmax()
-    return (
-        f"By {metric.replace('_', ' ')} on validation **{name.replace('_', ' ')}** is best with {scored[name]:.4f}; "
-        f"the next is {second.replace('_', ' ')} with {rest[second]:.4f}."
-    )
+def _with_interval(model: BaseEstimator | None, params: Params, stated: dict[str, Any]) -> WithInterval:
+    return WithInterval(model, level=params.interval, **stated["costs"])
 
 
-def describe_calibration(table: pd.DataFrame, method: str) -> str:
-    """Return which calibration was chosen and what it does, as a sentence."""
-    scored = table.set_index("calibration")
-    return (
-        f"On the newer half of validation the raw probabilities average {scored.loc['none', 'mean']:.1%} where "
-        f"{scored['observed'].iloc[0]:.1%} happened; the calibration used is **{method}**, with a log loss of "
-        f"{scored.loc[method, 'log_loss']:.4f} against {scored.loc['none', 'log_loss']:.4f} without."
-    )
+def _around(model: WithInterval, prediction: pd.Series) -> pd.DataFrame:
+    bins = np.searchsorted(model.edges_, prediction, side="right")
+    return pd.DataFrame({"low": prediction + model.low_[bins], "high": prediction + model.high_[bins]})
 
 
-def describe_results(results: dict[str, dict[str, float]], stated: dict[str, Any]) -> str:
-    """Return what the holdout says, as sentences."""
-    seen, said = results["observed"]["value"], results["predicted"]["value"]
-    direction = "over" if said > seen else "under"
-    return (
-        f"ROC AUC is **{agreed_metrics.with_interval(results['roc_auc'])}**. The model says {said:.1%} on average and {seen:.1%} happened: on the "
-        f"holdout it {direction}states the probability by {100 * abs(said - seen):.1f} points. The intervals hold for days like those of "
-        "the holdout; a change of season or of behaviour is not in them."
-    )
+def _proper(
+    target: np.ndarray, predicted: pd.DataFrame, stated: dict[str, Any], weight: np.ndarray | None = None
+) -> float:
+    """Return the proper score alone, where it is all that is asked for: many times as fast as all scores."""
+    if decisions.is_class(stated):
+        p = decisions.probabilities(predicted, stated)[np.arange(len(target)), target.astype("int64")]
+        return float(np.average(-np.log(np.clip(p, np.finfo("float64").eps, 1)), weights=weight))
+    return float(np.sqrt(np.average((predicted["prediction"].to_numpy() - target) ** 2, weights=weight)))
 
 
-def describe_policies(table: pd.DataFrame, results: dict[str, dict[str, float]], stated: dict[str, Any]) -> str:
-    """Return what following the model is worth, as sentences; also the alt text of its figure."""
-    by_policy = table.set_index("policy")["payoff"]
-    best = by_policy.drop(["follow the model", "perfect foresight"]).idxmax()
-    return (
-        f"Following the model pays {by_policy['follow the model']:+.3f} per {stated['unit']}, the best policy without one "
-        f"({best}) {by_policy[best]:+.3f}: a gain of {agreed_metrics.with_interval(results['gain'])}, which is "
-        f"{results['gain']['value'] / (by_policy['perfect foresight'] - by_policy[best]):.0%} of what perfect foresight "
-        f"would win. The action differs from that policy's in {results['acted']['value']:.0%} of the rows."
-    )
-
-
-def describe_threshold(curve: pd.DataFrame, stated: dict[str, Any]) -> str:
-    """Return how far the threshold in use is from the best in hindsight, as a sentence; also an alt text."""
-    best = curve.loc[curve["payoff"].idxmax()]
-    used = np.interp(stated["break_even"], curve["threshold"], curve["payoff"])
-    return (
-        f"In hindsight the best threshold on the holdout would have been {best['threshold']:.0%}, paying "
-        f"{best['payoff']:+.3f}; the break-even of {stated['break_even']:.0%}, fixed beforehand, pays {used:+.3f}."
-    )
-
-
-def describe_importance(table: pd.DataFrame) -> str:
-    """Return the three features that the model relies on most, as a sentence; also an alt text."""
-    top = ", ".join(f"`{row.feature}` ({row.loss:.3f})" for row in table.head(3).itertuples())
-    return f"Shuffled one at a time, these cost most ROC AUC: {top}."
-
-
-def describe_curve(curve: pd.DataFrame) -> str:
-    """Return what the calibration figure shows, in words."""
-    gap = (curve["predicted"] - curve["observed"]).abs()
-    return f"By decile, predicted and observed shares differ by {100 * gap.mean():.1f} points on average and {100 * gap.max():.1f} at most."
-
-
-def verdict(name: str, results: dict[str, dict[str, float]], floor: float, stated: dict[str, Any]) -> str:
-    """Return the bottom line."""
-    gain = results["gain"]
-    enough = gain["value"] >= stated["success"]["min_payoff_gain"] and floor >= 0
-    return (
-        f"{name.replace('_', ' ').capitalize()}, on days it never saw, wins {agreed_metrics.with_interval(gain)} per {stated['unit']} over the "
-        f"best policy without a model, at a ROC AUC of {agreed_metrics.with_interval(results['roc_auc'])}: "
-        f"{'worth' if enough else 'not yet worth'} deploying."
-    )
-
-
-def _payoff(target: np.ndarray, p: np.ndarray, stated: dict[str, Any]) -> np.ndarray:
-    return problem.payoff(problem.best_action(p, stated["payoffs"]), target, stated["payoffs"])
-
-
-def _against_baseline(target: np.ndarray, p: np.ndarray, stated: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, str]:
-    """Return what each row pays by the model and by the best policy without one on these rows, and that one's action."""
-    payoffs = agreed_metrics.policy_payoffs(target, stated).drop(columns="perfect foresight")
-    policy = payoffs.mean().idxmax()
-    return _payoff(target, p, stated), payoffs[policy].to_numpy(), policy.removeprefix("always ")
+def _payoff_curve(
+    target: np.ndarray, predicted: pd.DataFrame, model: BaseEstimator, stated: dict[str, Any], agreed: dict[str, Any]
+) -> pd.DataFrame:
+    if stated["task"] == "regression":
+        grid = model.levels_
+        paid = [decisions.payoff(predicted["prediction"] + shift, target, stated).mean() for shift in model.shifts_]
+        return pd.DataFrame({"threshold": grid, "payoff": paid})
+    grid = np.round(np.linspace(0, 1, 101), 2)
+    if stated["task"] == "binary":
+        low, high = decisions.at_probability(np.array([0.0, 1.0]), stated)
+        paid = [
+            decisions.payoff(np.where(predicted["probability"] > step, high, low), target, stated).mean()
+            for step in grid
+        ]
+        return pd.DataFrame({"threshold": grid, "payoff": paid})
+    sure, action = decisions.probabilities(predicted, stated).max(axis=1), decisions.decide(predicted, stated)["action"]
+    default = agreed["policies"][agreed["best_baseline"]]
+    paid = [decisions.payoff(np.where(sure >= step, action, default), target, stated).mean() for step in grid]
+    return pd.DataFrame({"threshold": grid, "payoff": paid})

@@ -1,15 +1,16 @@
-"""Models of your own, beside the built-in ones: each is chosen only if it is best on validation."""
+"""Models of your own, beside those of ``params.yaml``: each is chosen only if it is best on rows it had not seen."""
 
 from __future__ import annotations
 
-from sklearn.base import BaseEstimator, clone
+from typing import Any
 
-from ninefold.training import Params, gradient_boosting
+from sklearn.base import BaseEstimator
+
+from ninefold.training import OPTIONS, Params, gradient_boosting
 
 
 # YOURS: return unfitted estimators by name; each takes a DataFrame of the columns signed["all"].
-def candidates(params: Params, signed: dict[str, list[str]]) -> dict[str, BaseEstimator]:
+def candidates(params: Params, signed: dict[str, list[str]], stated: dict[str, Any]) -> dict[str, BaseEstimator]:
     """Return boosting on shallow trees: a simpler contender, which may generalize better over the seasons."""
-    shallow = clone(gradient_boosting(params, signed))
-    shallow.set_params(histgradientboostingclassifier__max_leaf_nodes=6)
-    return {"shallow_boosting": shallow}
+    shallow = {**OPTIONS["gradient_boosting"], **params.candidates["boosting"].options(), "max_leaf_nodes": 6}
+    return {"shallow_boosting": gradient_boosting(shallow, params.seed, signed, stated)}

@@ -82,7 +82,8 @@ def close(
         io.discard()
         io.write_json(record, io.path(f"reports/failed/{label(section)}.json"))
         lines = [f"{check.name}: found {check.value}, expected {check.limit}" for check in failed]
-        raise GateFailed(f"{label(section)}: {len(failed)} of {len(checks)} checks failed: " + "; ".join(lines))
+        counted = f"{len(failed)} of {len(checks)} checks failed"
+        raise GateFailed(f"{label(section)}: {verdict} {counted}: {'; '.join(lines)}")
     io.write_json(record, io.path(f"reports/metrics/{label(section)}.json"))
     io.publish()
     for trace in io.path("reports/failed").glob(f"{label(section)}.*"):

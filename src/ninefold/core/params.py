@@ -9,16 +9,31 @@ from collections.abc import Iterator
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
 from ninefold.core.errors import ParamsError
 from ninefold.core.stages import STAGES
 
 FILE = "params.yaml"
+
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Name = Annotated[str, StringConstraints(min_length=1)]  # of a column or a table, which may hold anything
+Duration = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)?[mhd]$")]
+
+
+def _iso(value: Any) -> Any:
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError('a day written as "2013-12-31"') from None
+
+
+Day = Annotated[date, BeforeValidator(_iso)]
 
 
 class Section(BaseModel):
@@ -133,6 +148,8 @@ def _siblings(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, 
             kind = kind.model_fields[str(key)].annotation if str(key) in kind.model_fields else None
         else:  # dict[str, Model] or list[Model]: any key, the last argument
             kind = next(iter(get_args(kind)[-1:]), None)
+        given = [each for each in get_args(kind) if each is not type(None)]
+        kind = given[0] if len(given) < len(get_args(kind)) else kind  # of Model | None the Model
     return tuple(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
 
 

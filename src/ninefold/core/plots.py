@@ -47,3 +47,8 @@ def as_share(axes: Axes, which: str = "y") -> None:
     from matplotlib.ticker import PercentFormatter
 
     (axes.yaxis if which == "y" else axes.xaxis).set_major_formatter(PercentFormatter(1.0, decimals=None))
+
+
+def plain(text: Any) -> str:
+    """Return a name as figures can show it: matplotlib would read what stands between two dollar signs as mathematics."""
+    return str(text).replace("$", r"\$")

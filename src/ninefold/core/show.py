@@ -6,6 +6,7 @@ import base64
 import html
 import io as buffers
 import numbers
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ from pydantic import BaseModel
 from ninefold.core import io
 from ninefold.core.errors import DataError
 from ninefold.core.params import flatten
-from ninefold.core.stages import STAGES, label
+from ninefold.core.stages import STAGES, is_own, label
 
 Format = str | Callable[[Any], str]
 
 SHARE = "{:.1%}"
 COUNT = "{:,.0f}"
 MONEY = "{:+,.3f}"
+PLAIN = "mathjax_ignore"  # JupyterLab would set what stands between two dollar signs of the data as a formula
 
 
 def params(values: BaseModel) -> None:
@@ -54,18 +56,17 @@ def table(
     """
     if len(frame) > limit:
         caption = f"{caption} (first {limit:,} of {len(frame):,} rows)"
-    even = {str(name): form for name in frame if (form := _even(frame[name]))}
-    formats = {**even, **(formats or {})}
-    head = "".join(f'<th scope="col"{_class(frame[name])}>{html.escape(str(name))}</th>' for name in frame)
+    columns = [frame.iloc[:, position] for position in range(frame.shape[1])]  # by position: two may have one name
+    forms = [(formats or {}).get(column.name) or _even(column) for column in columns]
+    kinds = [_class(column) for column in columns]
+    names = (html.escape(str(name)) for name in frame.columns)
+    head = "".join(f'<th scope="col"{kind}>{name}</th>' for kind, name in zip(kinds, names, strict=True))
     body = []
     for row in frame.head(limit).itertuples(index=False, name=None):
-        cells = (
-            f"<td{_class(frame[name])}>{_cell(value, formats.get(name))}</td>"
-            for name, value in zip(frame.columns, row, strict=True)
-        )
+        cells = (f"<td{kind}>{_cell(value, form)}</td>" for kind, form, value in zip(kinds, forms, row, strict=True))
         body.append(f"<tr>{''.join(cells)}</tr>")
     _display(
-        f'<div class="nf-table"><table><caption>{html.escape(caption)}</caption>'
+        f'<div class="nf-table {PLAIN}"><table><caption>{html.escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>",
         frame.head(limit).to_string(index=False),
     )
@@ -84,9 +85,9 @@ def figure(drawing: Any, caption: str, meaning: str) -> None:
     drawing.savefig(stream, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None})
     plt.close(drawing)
     picture = base64.b64encode(stream.getvalue()).decode()
-    alternative = html.escape(meaning.replace("*", "").replace("`", ""))
+    alternative = html.escape(_spoken(meaning))
     _display(
-        f'<figure class="nf-figure"><img src="data:image/png;base64,{picture}" alt="{alternative}" '
+        f'<figure class="nf-figure {PLAIN}"><img src="data:image/png;base64,{picture}" alt="{alternative}" '
         f'style="max-width:100%"><figcaption>{html.escape(caption)}</figcaption></figure>',
         f"[figure] {caption}",
     )
@@ -98,9 +99,17 @@ def say(sentence: str) -> None:
     display(Markdown(sentence))
 
 
+def code(name: Any) -> str:
+    """Return a name of the data for a computed sentence: code, in which no character has a meaning of its own."""
+    text = re.sub(r"\s", " ", str(name)) or '""'
+    if not re.search(r"[`$|\\]|^ | $", text):
+        return f"`{text}`"
+    return f"<code>{re.sub('[^0-9A-Za-z ]', lambda found: f'&#{ord(found[0])};', text)}</code>"
+
+
 def verdict(sentence: str) -> None:
     """Show the stage's bottom line, set apart."""
-    _display(f'<p class="nf-verdict"><strong>{html.escape(sentence)}</strong></p>', sentence)
+    _display(f'<p class="nf-verdict {PLAIN}"><strong>{html.escape(sentence)}</strong></p>', sentence)
 
 
 def checks(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -119,7 +128,7 @@ def inputs(section: str) -> None:
     makers = {out: slug for slug in pipeline for out in _paths(pipeline[slug].get("outs", []))}
     rows = [
         _describe(name, io.path(name), makers.get(name, "the project"))
-        for name in _paths(pipeline[section].get("deps", []))
+        for name in _paths(_declared(section).get("deps", []))
         if not name.startswith(("src/", "reports/sources"))
     ]
     if not rows:
@@ -136,14 +145,24 @@ def outputs(section: str) -> None:
     DataError
         If a declared output was not written.
     """
-    names = [name for name in _paths(_pipeline()[section].get("outs", [])) if not name.startswith("reports/notebooks")]
+    names = [name for name in _paths(_declared(section).get("outs", [])) if not name.startswith("reports/notebooks")]
     if lost := [name for name in names if not io.pending(name).exists()]:
         raise DataError(f"{section}: did not write {', '.join(lost)}, which dvc.yaml declares as outs")
+    if not names:
+        say(f"Nothing goes out of **{label(section)}** but its report.")
+        return
     _files([_describe(name, io.pending(name), label(section)) for name in names], "What goes out", "by stage")
 
 
 def _pipeline() -> dict[str, Any]:
     return yaml.safe_load(io.path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+
+
+def _declared(section: str) -> dict[str, Any]:
+    """Return what ``dvc.yaml`` declares for a stage, or for a notebook of your own."""
+    if not is_own(section):
+        return _pipeline()[section]
+    return yaml.safe_load(yaml.safe_dump(_pipeline()["own"]["do"]).replace("${item}", section))
 
 
 def _paths(entries: Sequence[Any]) -> list[str]:
@@ -160,7 +179,7 @@ def _files(rows: list[tuple[str, str, str, int | None, list[str]]], caption: str
     for name, columns in schemas:
         fields = ", ".join(html.escape(column) for column in columns)
         _display(
-            f'<details class="nf-schema"><summary>Schema of {html.escape(name)}: {len(columns)} columns</summary>'
+            f'<details class="nf-schema {PLAIN}"><summary>Schema of {html.escape(name)}: {len(columns)} columns</summary>'
             f"<p>{fields}</p></details>",
             f"{name}: {', '.join(columns)}",
         )
@@ -190,6 +209,13 @@ def _describe(name: str, place: Path, maker: str) -> tuple[str, str, str, int | 
 
 def _display(markup: str, text: str) -> None:
     display({"text/html": markup, "text/plain": text}, raw=True) if text else display(HTML(markup))
+
+
+def _spoken(sentence: str) -> str:
+    """Return a computed sentence as it is read aloud: without the marks of Markdown."""
+    parts = re.split(r"(`[^`]*`|<code>.*?</code>)", sentence)
+    plain = [part.replace("*", "") if not index % 2 else part for index, part in enumerate(parts)]
+    return html.unescape("".join(re.sub(r"^`|`$|</?code>", "", part) for part in plain))
 
 
 def _class(column: pd.Series) -> str:

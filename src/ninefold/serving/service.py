@@ -9,98 +9,37 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import uvicorn
 from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from ninefold import deployment
+from ninefold.core import decisions
 from ninefold.core.errors import DataError, NinefoldError
+from ninefold.serving.bundle import BUNDLE, Bundle, load
+from ninefold.serving.messages import LARGEST, Inference, Refusal, Tensor, answer_model, predicted, request_model, sent
+from ninefold.serving.signature import names
 
 # Postponed annotations are not used here: FastAPI has to see the models that are made from a bundle's signature.
 
 HOST, PORT = "127.0.0.1", 8000
 REPORTED = 20
-LARGEST = 1e30  # a pipeline may square a number; beyond this it could overflow
-V2_TYPES = ("BOOL", "INT8", "INT16", "INT32", "INT64", "FP32", "FP64", "BYTES")
 Scope: TypeAlias = dict[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 Send: TypeAlias = Callable[..., Awaitable[None]]
 
 
-def _characters(text: str) -> str:
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("whole characters; this holds half a surrogate pair")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_characters)]
-
-
-class Prediction(BaseModel):
-    """The answer to one row."""
-
-    probability: float = Field(description="of the event, 0-1")
-    action: str = Field(description="the one of the highest expected payoff")
-    expected_payoff: float = Field(description="of that action")
-    identity: dict[str, str | int | float | None] | None = Field(None, description="what the row was sent with")
-
-
-class Unseen(BaseModel):
-    """A category that training rows did not have; the model treats it as unknown."""
-
-    field: str
-    value: str
-    rows: int
-    first_row: int
-    message: str
-
-
-class Answer(BaseModel):
-    """The answer to a request, a prediction per row in the same order."""
-
-    model: str
-    version: str
-    history_as_of: str = Field(description="UTC; history that was looked up holds for this time")
-    predictions: list[Prediction]
-    warnings: list[Unseen]
-
-
-class Refusal(BaseModel):
-    """Why a request was not answered."""
-
-    error: str
-    problems: list[dict[str, Any]] = []
-
-
-class Tensor(BaseModel):
-    """One column of the Open Inference Protocol."""
-
-    name: Text
-    shape: list[int]
-    datatype: Literal[V2_TYPES]  # type: ignore[valid-type]
-    data: list[Any]
-
-
-class Inference(BaseModel):
-    """A request of the Open Inference Protocol: a column per field."""
-
-    id: Text | None = None
-    inputs: Annotated[list[Tensor], Field(min_length=1)]
-    outputs: list[dict[str, Any]] | None = None
-
-
-def create_app(bundle: deployment.Bundle) -> FastAPI:
+def create_app(bundle: Bundle) -> FastAPI:
     """Return the service that answers from `bundle`: ``/predict``, ``/health``, ``/ready`` and ``/v2``."""
     stated = bundle.stated
     app = FastAPI(
         title=stated["title"],
         version=bundle.version,
-        description=f"{stated['question']} The probability that a {stated['unit']} {stated['positive']}, and what to do.",
+        description=f"{stated['question']} {_promise(stated)}, and what to do.",
         docs_url=None,  # these pages would load scripts from other hosts
         redoc_url=None,
     )
@@ -115,41 +54,23 @@ def create_app(bundle: deployment.Bundle) -> FastAPI:
     return app
 
 
-def request_model(bundle: deployment.Bundle) -> type[BaseModel]:
-    """Return the typed model of a request, ``rows`` of the fields of the bundle's signature.
-
-    Types are strict (no text for numbers), numbers finite, unknown fields refused. Lookup keys are required, all else
-    may be absent or null, which means missing; absent history is looked up.
-    """
-    number, types = Annotated[float, Field(ge=-LARGEST, le=LARGEST)], {}
-    for index, field in enumerate(bundle.signature):
-        kind: Any = {"number": number, "string": Text, "any": Text | int | float}[field["type"]]
-        about = Field(alias=field["name"], description=_describe_field(field))
-        # Names of ours: a field of the data may be called like a method of pydantic's.
-        types[f"field_{index}"] = Annotated[kind, about] if field["required"] else (Annotated[kind | None, about], None)
-    strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    row = create_model("Row", __config__=strict, **types)  # type: ignore[call-overload]
-    most = bundle.described["limits"]["max_rows"]
-    example = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"rows": [bundle.described["example"]]}]})
-    rows: Any = Annotated[list[row], Field(min_length=1, max_length=most)]
-    return create_model("Rows", __config__=example, rows=(rows, ...))
-
-
-def plain(bundle: deployment.Bundle, request: type[BaseModel]) -> APIRouter:
+def plain(bundle: Bundle, request: type[BaseModel]) -> APIRouter:
     """Return the plain routes: rows in, predictions out."""
     router = APIRouter()
     refusals: dict[int | str, dict[str, Any]] = {code: {"model": Refusal} for code in (400, 413, 422)}
-    identity = [field["name"] for field in bundle.signature if field["kind"] == "identity"]
+    identity, answer = names(bundle.signature, "identity"), answer_model(bundle)
 
-    @router.post("/predict", response_model_exclude_none=True, responses=refusals)
-    def predict(body: request) -> Answer:  # type: ignore[valid-type]
-        """Return probability, best action and its expected payoff for every row."""
+    # What was not set is left out: the identity of a row that was sent without one.
+    @router.post("/predict", response_model_exclude_unset=True, responses=refusals)
+    def predict(body: request) -> answer:  # type: ignore[valid-type]
+        """Return the forecast, the best action and its expected payoff for every row."""
         rows = sent(body)
         frame = bundle.complete(rows)
-        predictions = bundle.decide(frame).to_dict("records")
+        predictions = predicted(bundle.decide(frame), bundle)
         for row, prediction in zip(rows, predictions, strict=True):
-            prediction["identity"] = {name: row[name] for name in identity if name in row} or None
-        return Answer(
+            if named := {name: row[name] for name in identity if name in row}:
+                prediction["identity"] = named
+        return answer(
             model=bundle.name,
             version=bundle.version,
             history_as_of=bundle.moment,
@@ -170,13 +91,15 @@ def plain(bundle: deployment.Bundle, request: type[BaseModel]) -> APIRouter:
     return router
 
 
-def open_inference(bundle: deployment.Bundle, request: type[BaseModel]) -> APIRouter:
+def open_inference(bundle: Bundle, request: type[BaseModel]) -> APIRouter:
     """Return the routes of the Open Inference Protocol V2 (https://github.com/kserve/open-inference-protocol).
 
     Every field is an input of shape [n] or [n, 1]; null in ``data`` means missing.
     """
     router = APIRouter(prefix="/v2")
-    outputs = {"probability": "FP64", "action": "BYTES", "expected_payoff": "FP64"}
+    outputs = dict.fromkeys(bundle.answers, "FP64")
+    if decisions.is_class(bundle.stated):
+        outputs["action"] = "BYTES"
 
     def known(name: str) -> None:
         if name != bundle.name:
@@ -221,11 +144,6 @@ def open_inference(bundle: deployment.Bundle, request: type[BaseModel]) -> APIRo
         return {"model_name": name, "model_version": bundle.version, **named, "outputs": tensors}
 
     return router
-
-
-def sent(body: BaseModel) -> list[dict[str, Any]]:
-    """Return the rows of a valid request: of each the fields that were there, null included."""
-    return [row.model_dump(by_alias=True, exclude_unset=True) for row in body.rows]  # type: ignore[attr-defined]
 
 
 def as_rows(inputs: list[Tensor]) -> list[dict[str, Any]]:
@@ -301,7 +219,7 @@ def run(bundle: Path | None = None, host: str = HOST, port: int = PORT) -> None:
     NinefoldError
         If the bundle is not as it was packed, or the port is taken.
     """
-    packed = deployment.load(bundle)
+    packed = load(bundle)
     packed.decide(packed.complete([packed.described["example"]]))  # the first one also pays for threads and caches
     server = uvicorn.Server(
         uvicorn.Config(create_app(packed), log_level="warning", access_log=False, timeout_graceful_shutdown=10)
@@ -309,7 +227,7 @@ def run(bundle: Path | None = None, host: str = HOST, port: int = PORT) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn ends its requests first, then hands the signal on
     with _listen(host, port) as listener, suppress(KeyboardInterrupt):
         shown = f"[{host}]" if ":" in host else host
-        print(f"serving {bundle or deployment.BUNDLE} at http://{shown}:{listener.getsockname()[1]}", flush=True)
+        print(f"serving {bundle or BUNDLE} at http://{shown}:{listener.getsockname()[1]}", flush=True)
         server.run(sockets=[listener])
 
 
@@ -329,7 +247,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _refuse_fields(bundle: deployment.Bundle) -> Callable[[Request, Any], Response]:
+def _refuse_fields(bundle: Bundle) -> Callable[[Request, Any], Response]:
     fields = [field["name"] for field in bundle.signature]
 
     def refuse(_: Request, error: Any) -> Response:
@@ -395,9 +313,13 @@ def _warn(unseen: dict[str, Any]) -> str:
     return f"row {unseen['first_row']}, field {unseen['field']!r}: {unseen['value']!r} was not seen in training"
 
 
-def _describe_field(field: dict[str, Any]) -> str:
-    about = {"history": "looked up if absent", "identity": "returned as it is", "key": "for looking up history"}
-    return about.get(field["kind"], field["kind"])
+def _promise(stated: dict[str, Any]) -> str:
+    if not decisions.is_class(stated):
+        return f"The {stated['target']} of a {stated['unit']}, with an interval"
+    event = (
+        f"that a {stated['unit']} {stated['positive']}" if stated["task"] == "binary" else f"of each {stated['target']}"
+    )
+    return f"The probability {event}"
 
 
 def _tensors(types: dict[str, str]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Score a table of any size with a bundle: CSV or Parquet in, the same rows with probability, action and payoff out."""
+"""Score a table of any size with a bundle: CSV or Parquet in, the same rows with forecast, action and payoff out."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import Progress
 
+from ninefold.core import decisions
 from ninefold.core.errors import DataError
-from ninefold.deployment import Bundle
+from ninefold.serving.bundle import Bundle
+from ninefold.serving.signature import DATE, FIRST_DAY, LAST_DAY, MICROSECONDS, days
 
 CHUNK = 50_000
-ADDED = ("probability", "action", "expected_payoff")
 SUFFIXES = (".csv", ".parquet")
-NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")  # texts of a CSV file that mean: not known
+NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", "NaT", "null", "NULL", "None")  # texts of a CSV file that mean: not known
 LARGEST = 1e30
+EXPECTED = {"number": "a finite number", "string": "text", "date": f"{DATE}, or days since 1970-01-01"}
 
 Chunks = Iterator[tuple[pa.Table, float]]
+Converted = tuple[pd.Series, pd.Series]
 
 
 def predict(source: Path, target: Path, bundle: Bundle, chunk: int = CHUNK) -> dict[str, Any]:
@@ -71,28 +74,24 @@ def predict(source: Path, target: Path, bundle: Bundle, chunk: int = CHUNK) -> d
 
 
 def score(table: pa.Table, bundle: Bundle, source: Path, first: int = 0) -> tuple[pa.Table, list[dict[str, Any]]]:
-    """Return a chunk with ``probability``, ``action`` and ``expected_payoff``, and the categories not seen in training.
+    """Return a chunk with the columns `Bundle.added`, and the categories not seen in training.
 
     Raises
     ------
     DataError
         If a value cannot be one of its feature's; `first` is the number of rows before the chunk.
     """
-    fields = [
-        field for field in bundle.signature if field["kind"] != "identity" and field["name"] in table.column_names
-    ]
+    found = set(table.column_names)
+    fields = [field for field in bundle.signature if field["kind"] != "identity" and field["name"] in found]
     frame = pd.DataFrame({field["name"]: typed(table[field["name"]], field, source, first) for field in fields})
-    if not len(frame):
-        empty = {"probability": pa.float64(), "action": pa.string(), "expected_payoff": pa.float64()}
-        decided: dict[str, Any] = {name: pa.array([], kind) for name, kind in empty.items()}
-        unseen = []
-    else:
-        frame = bundle.look_up(frame)
+    answers, unseen = pd.DataFrame(columns=bundle.answers), []
+    if table.num_rows:
+        # Without any field of the model in the table, its rows still count.
+        frame = bundle.look_up(frame if fields else pd.DataFrame(index=range(table.num_rows)))
         answers, unseen = bundle.decide(frame), bundle.unseen(frame)
-        decided = {name: pa.array(answers[name], from_pandas=True) for name in ADDED}
-        decided["action"] = decided["action"].cast(pa.string())
-    for name in ADDED:
-        table = table.append_column(name, decided[name])
+    for name, column in bundle.added.items():
+        text = name == "action" and decisions.is_class(bundle.stated)
+        table = table.append_column(column, pa.array(answers[name], pa.string() if text else pa.float64()))
     return table, unseen
 
 
@@ -109,60 +108,63 @@ def check_columns(found: list[str], bundle: Bundle, source: Path) -> list[str]:
         raise DataError(f"{source}: lacks {', '.join(lost)}, which the model needs; found {', '.join(found)}")
     if twice := sorted({name for name in found if found.count(name) > 1}):
         raise DataError(f"{source}: {', '.join(twice)} stands there twice; expected every column once")
-    if taken := [name for name in ADDED if name in found]:
+    if taken := [name for name in bundle.added.values() if name in found]:
         raise DataError(f"{source}: already has {', '.join(taken)}; drop or rename what would be overwritten")
     return [name for name in bundle.online if name not in found]
 
 
 def typed(column: pa.ChunkedArray, field: dict[str, Any], source: Path, first: int) -> pd.Series:
-    """Return a column as its feature's type: float64 or string, missing where it is missing.
+    """Return a column as its feature's type: float64 (a date: days since 1970-01-01) or string, missing where it is.
 
     Raises
     ------
     DataError
-        Naming row and column, if a value is of another type, not finite, or a missing key.
+        Naming row and column, if a value is of another type, not finite, no date, or a missing key.
     """
-    kind = "number" if field["type"] == "number" else "text"
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if kind == "number" and _is_text(column.type):
-        values, wrong = _parse(column.to_pandas())
-    elif kind == "number" and _is_number(column.type):
-        values = column.cast(pa.float64(), safe=False).to_pandas()
-        wrong = values.abs() > LARGEST
-    elif kind == "text" and (
-        _is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)
-    ):
-        values = column.cast(pa.string()).to_pandas().astype("str")
-        values = values.where(values != "")
-        wrong = pd.Series(False, index=values.index)
-    else:
-        raise DataError(f"{source}: column {field['name']!r} is {column.type}, expected {kind}")
-    if field["required"]:
+    converted = _converted(column, field)
+    if converted is None:
+        raise DataError(f"{source}: column {field['name']!r} is {column.type}, expected {EXPECTED[field['type']]}")
+    values, wrong = converted
+    missed = field["required"] and not field.get("nullable")
+    if missed:
         wrong |= values.isna()
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         found = f"row {first + row} (of the data, from 0), column {field['name']!r}: found {column[row].as_py()!r}"
-        needed = ", by which history is looked up" if field["required"] else ""
-        raise DataError(f"{source}: {found}, expected {'a finite number' if kind == 'number' else 'text'}{needed}")
+        needed = ", by which history is looked up" if missed else ""
+        raise DataError(f"{source}: {found}, expected {EXPECTED[field['type']]}{needed}")
     return values
 
 
 def through_file(rows: pd.DataFrame, suffix: str, bundle: Bundle) -> pd.DataFrame:
-    """Return what `predict` answers to rows in a file of the suffix: ``probability``, ``action``, ``expected_payoff``."""
+    """Return what `predict` answers to rows in a file of the suffix: the columns `Bundle.answers`."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / f"rows{suffix}", Path(folder) / f"scored{suffix}"
-        rows.to_csv(source, index=False) if suffix == ".csv" else rows.to_parquet(source, index=False)
+        rows = rows.drop(columns=[name for name in bundle.added.values() if name in rows])
+        source.write_bytes(_as_csv(rows).encode()) if suffix == ".csv" else rows.to_parquet(source, index=False)
         predict(source, target, bundle)
-        scored = pd.read_csv(target, float_precision="round_trip") if suffix == ".csv" else pd.read_parquet(target)
-    return scored[list(ADDED)]
+        wanted = list(bundle.added.values())
+        if suffix == ".csv":
+            scored = pd.read_csv(target, usecols=wanted, dtype="str", keep_default_na=False)
+            text = {bundle.added["action"]} if decisions.is_class(bundle.stated) else set()
+            scored = scored.astype({name: "float64" for name in wanted if name not in text})
+        else:
+            scored = pd.read_parquet(target, columns=wanted)
+    return scored[wanted].set_axis(bundle.answers, axis=1)
 
 
 def describe(done: dict[str, Any], target: Path, bundle: Bundle) -> str:
     """Return what `predict` did, for the command line."""
     looked = f"; {len(done['looked_up'])} history columns looked up as of {bundle.moment}" if done["looked_up"] else ""
     unseen = "".join(f"; {rows:,} rows with a {field} not seen in training" for field, rows in done["unseen"].items())
-    return f"scored {done['rows']:,} rows with {bundle.name} {bundle.version}{looked}{unseen}; wrote {target}"
+    renamed = "".join(
+        f"; the answer's {name} is in {column}, for {name} is a field of the model"
+        for name, column in bundle.added.items()
+        if name != column
+    )
+    return f"scored {done['rows']:,} rows with {bundle.name} {bundle.version}{looked}{unseen}{renamed}; wrote {target}"
 
 
 def _read_parquet(source: Path, chunk: int) -> Chunks:
@@ -219,9 +221,16 @@ def _write_csv(target: Path) -> Iterator[Callable[[pa.Table], None]]:
         def put(table: pa.Table) -> None:
             # Arrow's types keep whole numbers whole where some are missing.
             frame = table.to_pandas(types_mapper=pd.ArrowDtype)
-            frame.to_csv(stream, index=False, header=not stream.tell(), lineterminator="\n")
+            stream.write(_as_csv(frame, header=not stream.tell()))
 
         yield put
+
+
+def _as_csv(frame: pd.DataFrame, header: bool = True) -> str:
+    text = frame.to_csv(index=False, header=header, lineterminator="\n")
+    if "\r" in text:  # a carriage return ends a line too, but alone it is not a reason to quote for Python 3.11's csv
+        text = frame.to_csv(index=False, header=header, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    return text
 
 
 def _reader(source: Path) -> Callable[[Path, int], Chunks]:
@@ -262,17 +271,69 @@ def _progress(source: Path) -> Iterator[Callable[[float], None]]:
         yield lambda share: bar.update(task, completed=share)
 
 
-def _parse(texts: pd.Series) -> tuple[pd.Series, pd.Series]:
+def _converted(column: pa.ChunkedArray, field: dict[str, Any]) -> Converted | None:
+    """Return a column as its field's type, and which values are none; None if its own type allows no such thing."""
+    wanted, found = field["type"], column.type
+    textual, numeric = _is_text(found) or pa.types.is_null(found), _is_number(found)
+    if wanted == "string" and (textual or pa.types.is_integer(found)):
+        return _texts(column.cast(pa.string()).to_pandas(), "" in field.get("known", ()))
+    if wanted != "string" and textual:
+        texts = column.cast(pa.string()).to_pandas()
+        return _numbers(texts) if wanted == "number" else _dates(texts)
+    if wanted == "date" and (pa.types.is_timestamp(found) or pa.types.is_date(found)):
+        return _within_years(_days_of(column))
+    if wanted == "date" and numeric and not pa.types.is_boolean(found):
+        return _within_years(column.cast(pa.float64(), safe=False).to_pandas())
+    if wanted == "number" and numeric:
+        values = column.cast(pa.float64(), safe=False).to_pandas()
+        return values, values.abs() > LARGEST
+    return None
+
+
+def _numbers(texts: pd.Series) -> Converted:
     """Return texts as float64, and which of them are neither a finite number nor a way to say missing."""
-    plain = texts.str.strip()
-    plain = plain.where(~plain.isin(NO_NUMBER))
+    plain = _plain(texts)
     values = pd.to_numeric(plain, errors="coerce").astype("float64")
     return values, (values.isna() & plain.notna()) | (values.abs() > LARGEST)
 
 
+def _texts(texts: pd.Series, empty: bool) -> Converted:
+    """Return texts, missing where they are empty, unless that is a category of its own; none is wrong."""
+    values = texts.astype("str")
+    return values if empty else values.where(values != ""), pd.Series(False, index=texts.index)
+
+
+def _dates(texts: pd.Series) -> Converted:
+    """Return texts, ISO dates or days since 1970-01-01, as days (float64), and which of them are neither."""
+    plain = _plain(texts)
+    written = {text: _day(text) for text in plain.dropna().unique()}
+    values = plain.map(written).astype("float64")
+    values, wrong = _within_years(values.where(values.notna(), pd.to_numeric(plain, errors="coerce")))
+    return values, wrong | (values.isna() & plain.notna())
+
+
+def _day(text: str) -> float:
+    try:
+        return days(text)
+    except ValueError:
+        return float("nan")
+
+
+def _days_of(column: pa.ChunkedArray) -> pd.Series:
+    unit = pa.timestamp("us", tz=getattr(column.type, "tz", None))
+    return column.cast(unit, safe=False).cast(pa.int64()).to_pandas().astype("float64") / MICROSECONDS
+
+
+def _within_years(values: pd.Series) -> Converted:
+    return values, (values < FIRST_DAY) | (values >= LAST_DAY)
+
+
+def _plain(texts: pd.Series) -> pd.Series:
+    plain = texts.astype("str").str.strip()
+    return plain.where(~plain.isin(NO_NUMBER))
+
+
 def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return _is_text(kind.value_type)
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 

@@ -1,0 +1,161 @@
+"""When a figure alerts, and what follows: rules with a limit each, judged by the close of a period."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ninefold.core import decisions, gate
+from ninefold.core.params import Section
+from ninefold.core.scores import ERROR, RANKING, title, with_interval
+
+CHANCE = 3.0  # standard deviations of a count of independent rows, beyond which it is no chance
+
+
+class Rule(Section):
+    """The limit from which on a figure alerts, and how much that matters."""
+
+    limit: float = Field(ge=0)
+    severity: Literal["low", "medium", "high"]
+
+
+class Rules(Section):
+    """One rule for every figure that can alert; of quantities, some limits are in the target's own unit."""
+
+    quarantined: Rule
+    volume: Rule
+    inputs: Rule
+    predictions: Rule
+    outcomes: Rule
+    ranking: Rule
+    error: Rule
+    calibration: Rule
+    gain: Rule
+
+
+class Decide(Section):
+    """What the alerts of a period lead to."""
+
+    roll_back: float
+    retrain_high: int = Field(ge=1)
+    retrain_drifted: float = Field(gt=0, le=1)
+
+
+def raised(
+    record: dict[str, Any], promise: dict[str, Any], rules: Rules, stated: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Return what alerts in one period: ``alert``, ``severity``, ``value``, ``limit``, ``sentence``.
+
+    Performance is held against the holdout, where it was promised. It alerts only if its whole interval is beyond the
+    limit: what a few unlucky days could do is no alert.
+    """
+    found = [*_arrival_alerts(record, promise, rules), *_input_alerts(record, rules)]
+    return gate.tidy([*found, *_outcome_alerts(record, promise, rules, stated)])
+
+
+def decide(record: dict[str, Any], rules: Decide) -> dict[str, Any]:
+    """Return the ``decision`` at the close of a period, ``keep``, ``retrain`` or ``roll back``, and its ``reasons``.
+
+    Roll back if the whole interval of the gain over the best policy without a model is below
+    `rules.roll_back`: then the model does harm, and no retraining is quick enough. Retrain if enough alerts
+    are high, or enough features drifted. Otherwise keep.
+    """
+    gain = record["figures"].get("gain")
+    high = [alert["sentence"] for alert in record["alerts"] if alert["severity"] == "high"]
+    drifted = len(record["drifted"]) / max(record["features"], 1)
+    moved = f"{len(record['drifted'])} of {record['features']} features drifted"
+    worth = f"the gain over the best policy without a model is {with_interval(gain)}"
+    if gain and gain["high"] < rules.roll_back:
+        return {"decision": "roll back", "reasons": [f"{worth[:1].upper() + worth[1:]}."]}
+    reasons = high if len(high) >= rules.retrain_high else []
+    if drifted >= rules.retrain_drifted:
+        reasons = [*reasons, f"{moved}, which is at least {rules.retrain_drifted:.0%}."]
+    if reasons:
+        return {"decision": "retrain", "reasons": reasons}
+    told = worth if gain else "of the outcomes too little is known yet"
+    return {"decision": "keep", "reasons": [f"{len(high)} alerts of severity high; {moved}; {told}."]}
+
+
+def _arrival_alerts(record: dict[str, Any], promise: dict[str, Any], rules: Rules) -> list[dict[str, Any]]:
+    broken, found = record["quarantined"] / max(record["raw"], 1), []
+    if broken > rules.quarantined.limit:
+        found.append(_alert("quarantined", rules.quarantined, broken, f"{broken:.2%} of the rows broke the contract."))
+    usual = promise["per_day"] * record["days"]
+    change = record["predictions"] / usual - 1
+    if abs(change) > rules.volume.limit and abs(record["predictions"] - usual) > CHANCE * usual**0.5:
+        daily = record["predictions"] / record["days"]
+        sentence = f"{_rate(daily)} rows a day, {change:+.0%} against {_rate(promise['per_day'])} in training."
+        found.append(_alert("volume", rules.volume, change, sentence))
+    return found
+
+
+def _input_alerts(record: dict[str, Any], rules: Rules) -> list[dict[str, Any]]:
+    found, drifted, psi = [], record["drifted"], record["prediction_psi"]
+    if drifted:
+        first = ", ".join(f"{name} ({value:.2f})" for name, value in list(drifted.items())[:3])
+        sentence = f"{len(drifted)} of {record['features']} features drifted; farthest, by PSI: {first}."
+        found.append(_alert("inputs", rules.inputs, max(drifted.values()), sentence))
+    if record["predictions_drifted"]:
+        sentence = f"The forecasts are distributed unlike those for the holdout: PSI {psi:.2f}."
+        found.append(_alert("predictions", rules.predictions, psi, sentence))
+    return found
+
+
+def _outcome_alerts(
+    record: dict[str, Any], promise: dict[str, Any], rules: Rules, stated: dict[str, Any]
+) -> list[dict[str, Any]]:
+    now, held, task = record["figures"], promise["figures"], stated["task"]
+    gap, gain = now.get("gap"), now.get("gain")
+    skills = [with_interval({"value": each["skill"]["value"]}) for each in (now, held) if "skill" in each]
+    told = "; the skill is {}, and was {}".format(*skills) if len(skills) == 2 else ""
+    found = [
+        *_level_alerts(record["levels"], promise["levels"], rules.outcomes),
+        *_loss("ranking", RANKING[task], -1, record, promise, rules.ranking, ""),
+        *_loss("error", ERROR[task], 1, record, promise, rules.error, told),
+    ]
+    if gap and abs(gap["value"]) > rules.calibration.limit and not gap["low"] <= 0 <= gap["high"]:
+        sentence = f"Predicted less observed {decisions.level_name(stated)} is {with_interval(gap)}."
+        found.append(_alert("calibration", rules.calibration, gap["value"], sentence))
+    if gain and gain["low"] < rules.gain.limit:
+        sentence = f"The gain over the best policy without a model is {with_interval(gain)}: it is not sure to be one."
+        found.append(_alert("gain", rules.gain, gain["value"], sentence))
+    return found
+
+
+def _level_alerts(now: dict[str, Any], held: dict[str, Any], rule: Rule) -> list[dict[str, Any]]:
+    """Return the alert of the level that moved most, if any is beyond the limit and its interval does not reach back."""
+    moved = {
+        name: level["value"] - held[name]["value"]
+        for name, level in now.items()
+        if name in held and not level["low"] <= held[name]["value"] <= level["high"]
+    }
+    name = max(moved, key=lambda each: abs(moved[each]), default="")
+    if not name or abs(moved[name]) <= rule.limit:
+        return []
+    was = with_interval({"value": held[name]["value"]})
+    sentence = f"The {name} is {with_interval(now[name])}, and was {was} on the holdout."
+    return [_alert("outcomes", rule, moved[name], sentence)]
+
+
+def _loss(
+    alert: str, metric: str, sign: int, record: dict[str, Any], promise: dict[str, Any], rule: Rule, more: str
+) -> list[dict[str, Any]]:
+    """Return the alert if the whole interval of a score is worse than the holdout's value (higher, if `sign` is 1)."""
+    now, held = record["figures"].get(metric), promise["figures"].get(metric)
+    if not now or not held:
+        return []
+    worse = now["low"] - held["value"] if sign > 0 else held["value"] - now["high"]
+    if worse <= rule.limit:
+        return []
+    was = with_interval({"value": held["value"]})
+    sentence = f"The {title(metric)} is {with_interval(now)}, and was {was} on the holdout{more}."
+    return [_alert(alert, rule, now["value"], sentence)]
+
+
+def _alert(name: str, rule: Rule, value: float, sentence: str) -> dict[str, Any]:
+    return {"alert": name, "severity": rule.severity, "value": value, "limit": rule.limit, "sentence": sentence}
+
+
+def _rate(per_day: float) -> str:
+    return f"{per_day:,.0f}" if per_day >= 10 else f"{per_day:.2g}"

@@ -1,0 +1,214 @@
+"""Read a table from a database: a SQLite or DuckDB file, or the URL of a SQL server; no error shows a password."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from ninefold.core.errors import DataError
+from ninefold.core.tabular import from_arrow, line, only, table, texts
+
+OPTIONS = ("table", "query")
+CHUNK = 50_000  # rows at a time
+
+
+def read_url(url: str, options: dict[str, Any], where: str | None = None) -> pd.DataFrame:
+    """Return the table or the query of the options as text; `where` is what errors call the database."""
+    where = where or masked(url)
+    if unknown := [key for key in options if key not in OPTIONS]:
+        raise DataError(f"{where}: options: found {', '.join(unknown)}, expected for a database: {', '.join(OPTIONS)}")
+    if {"table", "query"} <= options.keys():
+        raise DataError(f"{where}: options: found table and query, expected one of them; drop the other")
+    with _Database(url, where) as database:
+        query = options.get("query") or database.select(options.get("table"))
+        found, chunks = database.rows(query)
+    columns = [pa.chunked_array([chunk[place] for chunk in chunks], pa.string()) for place in range(len(found))]
+    return table(found, columns)
+
+
+def read_file(where: str, place: Path, options: dict[str, Any]) -> pd.DataFrame:
+    """Return a table or a query of a SQLite or DuckDB file as text."""
+    if _is_duckdb(place):
+        return _read_duckdb(where, place, options)
+    return read_url(_sqlite(place, where), options, where)
+
+
+def tables(url: str) -> list[str]:
+    """Return the names of the tables and views of a SQL server's default schema."""
+    with _Database(url) as database:
+        return database.tables()
+
+
+def tables_of_file(where: str, place: Path) -> list[str]:
+    """Return the names of the tables and views of a SQLite or DuckDB file."""
+    if _is_duckdb(place):
+        return _duckdb_tables(place)
+    with _Database(_sqlite(place, where), where) as database:
+        return database.tables()
+
+
+def masked(source: str) -> str:
+    """Return a source as it may be shown: a password written in its URL is replaced by ``***``."""
+    hidden = re.sub(r"(://[^:/@]*:)(?!\$\{\w+\}@|\d+(?:/|$)).*@", r"\1***@", source)  # nor is a port a password
+    return re.sub(r"(?i)((?:password|passwd|pwd|secret|token)=)(?!\$\{)[^&]*", r"\1***", hidden)
+
+
+def _sqlite(place: Path, where: str) -> str:
+    with place.open("rb") as stream:
+        if stream.read(15) != b"SQLite format 3":
+            raise DataError(f"{where}: found neither a SQLite nor a DuckDB file, expected one of them")
+    return f"sqlite:///file:{quote(str(place.absolute()))}?mode=ro&uri=true"
+
+
+def _is_duckdb(place: Path) -> bool:
+    with place.open("rb") as stream:
+        return stream.read(12)[8:] == b"DUCK"
+
+
+def _duckdb_tables(place: Path) -> list[str]:
+    with duckdb.connect(str(place), read_only=True) as connection:
+        rows = connection.execute("SELECT table_name FROM information_schema.tables ORDER BY 1").fetchall()
+    return [name for (name,) in rows]
+
+
+def _read_duckdb(where: str, place: Path, options: dict[str, Any]) -> pd.DataFrame:
+    query = options.get("query")
+    if query is None:
+        name = options.get("table") or only(_duckdb_tables(place), "table", where)
+        if name not in _duckdb_tables(place):
+            raise _no_table(where, name, _duckdb_tables(place))
+        query = 'SELECT * FROM "{}"'.format(name.replace('"', '""'))
+    try:
+        with duckdb.connect(str(place), read_only=True) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            return from_arrow(connection.sql(query).to_arrow_table())
+    except duckdb.Error as error:
+        raise DataError(f"{where}: cannot be read ({line(error)}); see to options.query, or to the file") from None
+
+
+def _no_table(where: str, name: str, found: list[str]) -> DataError:
+    return DataError(f"{where}: options.table: found no table {name!r}, expected one of {', '.join(found) or '(none)'}")
+
+
+class _Database:
+    """A SQL database, opened for reading; its errors are `DataError` and hold no password."""
+
+    def __init__(self, source: str, where: str | None = None) -> None:
+        self.where = where or masked(source)
+        self.url = _resolved(source, self.where)
+
+    def __enter__(self) -> _Database:
+        import sqlalchemy as sa
+
+        try:
+            self.engine = sa.create_engine(self.url)
+        except sa.exc.NoSuchModuleError:
+            raise DataError(
+                f"{self.where}: found {self.url.drivername!r}, which no installed driver reads; expected such as "
+                "postgresql+psycopg://user:${PASSWORD}@host/database; install the driver's Python package"
+            ) from None
+        except ImportError as error:
+            package = "psycopg[binary]" if error.name == "psycopg" else error.name
+            raise DataError(
+                f"{self.where}: needs the Python package {package}; run `pip install '{package}'`"
+            ) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.engine.dispose()
+
+    def tables(self) -> list[str]:
+        """Return the names of the tables and views of the default schema."""
+        import sqlalchemy as sa
+
+        with self._errors():
+            looked = sa.inspect(self.engine)
+            return sorted([*looked.get_table_names(), *looked.get_view_names()])
+
+    def select(self, name: str | None) -> str:
+        """Return the query for a whole table, by its primary key if it has one, so that the order repeats."""
+        import sqlalchemy as sa
+
+        name = name or only(self.tables(), "table", self.where)
+        with self._errors():
+            looked = sa.inspect(self.engine)
+            schema, table = None, name
+            if not looked.has_table(table) and "." in name:
+                schema, _, table = name.partition(".")
+            if not looked.has_table(table, schema=schema):
+                raise _no_table(self.where, name, self.tables())
+            has_key = table in looked.get_table_names(schema=schema)
+            key = looked.get_pk_constraint(table, schema=schema)["constrained_columns"] if has_key else []
+            mark = self.engine.dialect.identifier_preparer.quote_identifier
+        order = f" ORDER BY {', '.join(map(mark, key))}" if key else ""
+        return f"SELECT * FROM {'.'.join(mark(part) for part in (schema, table) if part)}{order}"
+
+    def rows(self, query: str) -> tuple[list[str], list[list[pa.Array]]]:
+        """Return the names of a query's columns, and its rows as text, chunk by chunk."""
+        with self._errors(), self.engine.connect() as connection:
+            # no_parameters: a per cent sign in the query is one
+            ready = connection.execution_options(stream_results=True, no_parameters=True)
+            result = ready.exec_driver_sql(query)
+            chunks = [[texts(column) for column in zip(*rows, strict=True)] for rows in result.partitions(CHUNK)]
+            return list(result.keys()), chunks
+
+    def _errors(self) -> _Scrubbed:
+        return _Scrubbed(self.where, self.url)
+
+
+class _Scrubbed:
+    """Turn what SQLAlchemy and its drivers raise into a `DataError` without secrets."""
+
+    def __init__(self, where: str, url: Any) -> None:
+        secret = re.compile("password|passwd|pwd|secret|token", re.IGNORECASE)
+        values = [url.password, *(value for key, value in url.query.items() if secret.search(key))]
+        self.where, self.secrets = where, [str(value) for value in values if value]
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        import sqlalchemy as sa
+
+        if not isinstance(error, sa.exc.SQLAlchemyError | ValueError | OSError) or isinstance(error, DataError):
+            return
+        text = line(getattr(error, "orig", None) or error)
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            text = text.replace(secret, "***").replace(quote(secret, safe=""), "***")
+        raise DataError(
+            f"{self.where}: cannot be read ({text}); see to the address, the rights and the query"
+        ) from None
+
+
+def _resolved(source: str, where: str) -> Any:
+    """Return the URL with its environment variables in place; what is put before the ``@`` is quoted for a URL."""
+    import sqlalchemy as sa
+
+    scheme, _, rest = source.partition("://")
+    if scheme in ("http", "https", "ftp"):
+        raise DataError(
+            f"{where}: a web address is not read, as it may give something else tomorrow; download the file"
+        )
+    login, at, place = rest.rpartition("@")
+
+    def value(found: re.Match[str], coded: bool) -> str:
+        if found[1] not in os.environ:
+            raise DataError(f"{where}: the environment variable {found[1]} is not set; set it to what the URL needs")
+        return quote(os.environ[found[1]], safe="") if coded else os.environ[found[1]]
+
+    variable = re.compile(r"\$\{(\w+)\}")
+    login, place = variable.sub(lambda m: value(m, True), login), variable.sub(lambda m: value(m, False), place)
+    try:
+        url = sa.make_url(f"{scheme}://{login}{at}{place}")
+    except (sa.exc.ArgumentError, ValueError):
+        raise DataError(
+            f"{where}: found no URL that can be read, expected dialect://user:password@host/database"
+        ) from None
+    return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgres", "postgresql") else url

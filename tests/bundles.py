@@ -1,0 +1,221 @@
+"""Small bundles to test with: for every task, with names as people give them, texts, dates, no time, and a single field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from ninefold import deployment, problem, training
+from ninefold.core import decisions, io, model_file
+from ninefold.serving import bundle as packing
+from ninefold.serving.signature import EPOCH
+
+CASES = ("binary", "multiclass", "regression", "text", "dated")
+PARAMS = deployment.Params(
+    name="returns", max_rows=100, max_body_mb=0.05, latency_budget_ms=250, parity_rows=20, single_rows=20
+)
+MODELS = {
+    "linear": {"model": "linear", "C": 1.0, "rare": 2},
+    "boosting": {"model": "gradient_boosting", "max_iter": 10, "max_leaf_nodes": 4, "min_samples_leaf": 5},
+}
+STATED: dict[str, Any] = {
+    "title": "Returned orders",
+    "question": "Which orders will come back?",
+    "unit": "order",
+    "units": "orders",
+    "table": "orders",
+    "key": ["id"],
+    "time": None,
+    "group": None,
+    "target": "returned",
+    "horizon": "2h",
+    "owner": "the shop",
+    "action_meaning": "call the customer",
+    "uses": {"descriptive": "When?", "predictive": "How likely?", "prescriptive": "Is a call worth it?"},
+    "payoff_unit": "euro",
+    "success": {"scores": {}, "min_payoff_gain": 0.0, "confidence": 0.9},
+    "risks": ["One shop only."],
+}
+PROBLEMS: dict[str, dict[str, Any]] = {
+    "binary": {
+        "task": "binary",
+        "time": "placed",
+        "positive": "comes back",
+        "payoffs": {"act": {"positive": -1, "negative": -1}, "wait": {"positive": -4, "negative": 0}},
+    },
+    "multiclass": {
+        "task": "multiclass",
+        "target": "class",
+        "classes": ["s/m", 'the "l"', "É $"],
+        "focus": 'the "l"',
+        "positive": "is large",
+        "payoffs": {
+            "stock": {"s/m": 1, 'the "l"': -1, "É $": 0},
+            "$end": {"s/m": -1, 'the "l"': 2, "É $": 0},
+            "wait": {"s/m": 0, 'the "l"': 0, "É $": 1},
+        },
+    },
+    "regression": {"task": "regression", "target": "price", "group": ["owner"], "costs": {"over": 1, "under": 3}},
+    "text": {
+        "task": "binary",
+        "positive": "is rubbish",
+        "payoffs": {"drop": {"positive": 0, "negative": -2}, "keep": {"positive": -1, "negative": 0}},
+    },
+}
+PROBLEMS["dated"] = PROBLEMS["binary"]  # its own time is a feature too
+FEATURES: dict[str, list[dict[str, Any]]] = {
+    "binary": [
+        {"name": "amount", "kind": "numeric"},
+        {"name": "items", "kind": "numeric"},
+        {"name": "rate_by_customer_7d", "kind": "history"},
+        {"name": "customer", "kind": "categorical"},
+        {"name": "channel", "kind": "categorical"},
+    ],
+    "multiclass": [
+        {"name": "a.b", "kind": "numeric"},
+        {"name": "Größe (cm)", "kind": "numeric"},
+        {"name": "action", "kind": "categorical"},
+        {"name": 'say "from"', "kind": "text"},
+        {"name": "@x", "kind": "date"},
+    ],
+    "regression": [
+        {"name": "prediction", "kind": "numeric"},
+        {"name": "built", "kind": "date"},
+        {"name": "$ & <b>", "kind": "categorical"},
+    ],
+    "text": [{"name": "comment", "kind": "text"}],
+    "dated": [{"name": "amount", "kind": "numeric"}, {"name": "placed", "kind": "date"}],
+}
+
+_FITTED: dict[tuple[str, str, int], bytes] = {}  # the same rows give the same model
+
+
+def stated_of(case: str) -> dict[str, Any]:
+    """Return the problem of a case, as stage 01 states it."""
+    return problem.statement(problem.Params(**{**STATED, **PROBLEMS[case]}))
+
+
+def rows(case: str, count: int = 400) -> pd.DataFrame:
+    """Return labelled rows with features; some values are missing."""
+    random = np.random.default_rng(0)
+    made = {"binary": _orders, "multiclass": _sizes, "regression": _prices, "text": _comments, "dated": _orders}
+    return pd.DataFrame({"id": np.arange(count), **made[case](random, count)})
+
+
+def lay_out(case: str = "binary", model: str = "boosting", count: int = 400) -> dict[str, pd.DataFrame]:
+    """Write what stages 01, 04, 06 and 07 leave; return the rows by part."""
+    table, stated = rows(case, count), stated_of(case)
+    by_time = {"by": "time", "validation": "2020-02-01", "holdout": "2020-02-10"}
+    strata = ["all"] if case == "regression" else [str(number) for number in range(len(stated["classes"]))]
+    by_rows = {"by": "group" if stated["group"] else "rows", "edges": {name: [0.6, 0.8] for name in strata}}
+    agreed = {
+        "split": by_time if stated["time"] else by_rows,
+        "policies": decisions.policies(table[stated["target"]].to_numpy(), stated),
+    }
+    io.write_json(stated, io.path("data/problem.json"))
+    io.write_json(agreed, io.path("data/metrics.json"))
+    io.write_table(table, io.path("data/features/part.parquet"))
+    stores = []
+    if case == "binary":
+        online = pd.DataFrame({"customer": ["ann", "bob"], "value": [0.125, 0.1 + 0.2]})
+        io.write_table(online, io.path("data/online/rate.parquet"))
+        stores = [{"feature": "rate_by_customer_7d", "by": ["customer"], "file": "rate.parquet"}]
+    moment = "2020-02-20T00:00:00" if stores else None
+    io.write_json({"moment": moment, "stores": stores, "features": FEATURES[case]}, io.path("data/online/online.json"))
+    parts = training.read(stated, agreed)
+    place = io.path("models/candidate/model.skops")
+    if (case, model, count) not in _FITTED:
+        _fit(parts, model, stated)
+        _FITTED[case, model, count] = place.read_bytes()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(_FITTED[case, model, count])
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6}
+    candidate = {"model": model, "calibration": "none", "features": [], "holdout": {"roc_auc": figure}}
+    io.write_json(candidate, io.path("models/candidate/candidate.json"))
+    return parts
+
+
+def pack(parts: dict[str, pd.DataFrame]) -> packing.Bundle:
+    """Pack the bundle of what `lay_out` wrote, and publish it."""
+    stated, (_, candidate) = problem.load(), training.load()
+    described = deployment.describe(candidate, parts, stated, PARAMS)
+    deployment.save(described, deployment.reference(parts, offline(parts["holdout"]), described["signature"], stated))
+    io.publish()
+    return packing.load()
+
+
+def offline(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the forecast of the candidate itself."""
+    return training.predict(training.load()[0], table, training.columns(), problem.load())
+
+
+def expected(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the answers that the candidate itself would give."""
+    predicted = offline(table)
+    decided = predicted.assign(**decisions.decide(predicted, problem.load()))
+    return decided[packing.answer_columns(problem.load())]
+
+
+def _fit(parts: dict[str, pd.DataFrame], model: str, stated: dict[str, Any]) -> None:
+    options = training.Params(seed=1, candidates=MODELS, calibration="none", importance_rows=100)
+    signed = training.columns()
+    with threadpool_limits(1):  # threads wait for each other where tests run beside other work
+        estimator = training.candidates(options, signed, stated)[model]
+        validated, forecasts = training.validate({model: estimator}, parts, signed, options, stated)
+        fitted = training.finish(estimator, "none", forecasts[model], validated, parts, signed, options, stated)
+    model_file.dump(fitted, io.path("models/candidate/model.skops"))
+
+
+def _orders(random: np.random.Generator, count: int) -> dict[str, Any]:
+    amount = random.uniform(0, 100, count).round(2)
+    customer = random.choice(["ann", "bob", "eve"], count)
+    returned = random.uniform(size=count) < 0.1 + 0.006 * amount * (customer == "eve")
+    return {
+        "placed": pd.date_range("2020-01-01", periods=count, freq="3h"),
+        "returned": returned.astype("int64"),
+        "amount": _gaps(random, amount),
+        "items": random.integers(1, 5, count).astype("float64"),
+        "rate_by_customer_7d": _gaps(random, random.uniform(size=count)),
+        "customer": pd.array(customer, dtype="str"),
+        "channel": pd.array(np.where(random.uniform(size=count) < 0.1, None, "web"), dtype="str"),
+    }
+
+
+def _sizes(random: np.random.Generator, count: int) -> dict[str, Any]:
+    size = random.uniform(1, 9, count)
+    words = random.choice(['say "hi"', "naïve, plain", "two\nlines", "return\r\nand tab\t", " spaces "], count)
+    texts = [f"{word} word{number}" for word, number in zip(words, random.integers(0, 60, count), strict=True)]
+    moments = pd.Timestamp("2020-01-01") + pd.to_timedelta(random.integers(0, 10**7, count), unit="s")
+    return {
+        "class": np.digitize(size + random.normal(size=count), [4, 7]).astype("int64"),
+        "a.b": _gaps(random, size),
+        "Größe (cm)": random.uniform(size=count),
+        "action": pd.array(random.choice(["red", "blue"], count), dtype="str"),
+        'say "from"': pd.array([None, *texts[1:]], dtype="str"),
+        "@x": _gaps(random, (moments - EPOCH) / pd.Timedelta(days=1)),
+    }
+
+
+def _prices(random: np.random.Generator, count: int) -> dict[str, Any]:
+    size, year = random.uniform(20, 200, count), random.integers(-20_000, 20_000, count).astype("float64")
+    return {
+        "price": 2000 * size + year + random.normal(0, 5000, count),
+        "owner": pd.array([f"owner {number}" for number in random.integers(0, 150, count)], dtype="str"),
+        "prediction": _gaps(random, size),
+        "built": _gaps(random, year),
+        "$ & <b>": pd.array(random.choice(["", "x$y$", "ß"], count), dtype="str"),
+    }
+
+
+def _comments(random: np.random.Generator, count: int) -> dict[str, Any]:
+    bad = random.uniform(size=count) < 0.3
+    words = np.where(bad, "buy cheap pills now", "thank you for the parcel")
+    texts = [f"{text} word{number}" for text, number in zip(words, random.integers(0, 50, count), strict=True)]
+    return {"returned": bad.astype("int64"), "comment": pd.array(texts, dtype="str")}
+
+
+def _gaps(random: np.random.Generator, values: Any) -> np.ndarray:
+    return np.where(random.uniform(size=len(values)) < 0.1, np.nan, np.asarray(values, dtype="float64"))
