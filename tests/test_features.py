@@ -12,7 +12,7 @@ from conftest import TASKS, Project, statement
 from pydantic import ValidationError
 
 from ninefold import features, metrics, training
-from ninefold.core import engine, io
+from ninefold.core import engine, io, models
 from ninefold.core.errors import DataError
 
 STATED = statement()
@@ -359,7 +359,7 @@ def test_the_time_of_the_events_may_be_a_date_feature() -> None:
     rows = found[found["returned"].notna()].astype({"returned": "int64"})
     hour = rows["placed"].dt.hour
     rows["returned"] = (hour > 12).astype("int64")
-    model = training.fit(training.extra_trees({"n_estimators": 10}, 1, signed, STATED), rows, signed, STATED)
+    model = training.fit(models.extra_trees({"n_estimators": 10}, 1, signed, STATED), rows, signed, STATED)
     days = rows.assign(placed=(rows["placed"] - pd.Timestamp(0)) / pd.Timedelta(days=1))
     said = training.predict(model, rows, signed, STATED)["probability"]
     assert (said[hour.to_numpy() > 12] > 0.9).all()

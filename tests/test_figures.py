@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from sklearn.dummy import DummyRegressor
 
 from ninefold import features, metrics, training
-from ninefold.core import decisions, engine
+from ninefold.core import decisions, engine, evaluation
 from ninefold.core.estimators import WithInterval
 from ninefold.figures import features as sixth
 from ninefold.figures import training as seventh
@@ -125,9 +125,9 @@ def test_the_model_is_drawn_and_told(project: Project, task: str, time: str | No
     model = training.finish(candidates["a_line"], method, forecasts["a_line"], chosen, parts, SIGNED, PARAMS, stated)
     kept = parts["holdout"]
     target, predicted = kept[stated["target"]].to_numpy(), training.predict(model, kept, SIGNED, stated)
-    results = training.evaluate(target, predicted, kept, stated, agreed)
-    policies = training.policies(target, predicted, kept, stated, agreed)
-    curves = training.curves(target, predicted, model, stated, agreed)
+    results = evaluation.evaluate(target, predicted, kept, stated, agreed)
+    policies = evaluation.policies(target, predicted, kept, stated, agreed)
+    curves = evaluation.curves(target, predicted, model, stated, agreed)
     importance = training.importance(model, kept, SIGNED, stated, PARAMS)
     assert all(np.isfinite(curve.to_numpy()).all() for curve in curves.values())
     drawn(seventh.plot_calibration(curves["calibration"], predicted, stated))
@@ -158,9 +158,9 @@ def test_the_model_is_drawn_and_told(project: Project, task: str, time: str | No
 @pytest.mark.parametrize("task", TASKS)
 def test_a_forecast_that_is_always_the_same_can_be_drawn(task: str) -> None:
     frame, stated, agreed = rows(task, None)
-    target, predicted = frame[stated["target"]].to_numpy(), training.naive_forecast(400, stated, agreed)
+    target, predicted = frame[stated["target"]].to_numpy(), evaluation.naive_forecast(400, stated, agreed)
     model = WithInterval(DummyRegressor()).fit_errors(np.zeros(400), target) if task == "regression" else None
-    curves = training.curves(target, predicted, model, stated, agreed)
+    curves = evaluation.curves(target, predicted, model, stated, agreed)
     drawn(seventh.plot_calibration(curves["calibration"], predicted, stated))
     drawn(seventh.plot_threshold(curves["payoff"], stated))
     sound(seventh.describe_curve(curves["calibration"], stated), seventh.describe_threshold(curves["payoff"], stated))
@@ -171,21 +171,21 @@ def test_the_threshold_in_use_lies_on_the_curve_near_its_best(task: str) -> None
     frame, stated, agreed = rows(task, None)
     target = frame[stated["target"]].to_numpy()
     if task == "regression":
-        predicted = training.naive_forecast(400, stated, agreed)
+        predicted = evaluation.naive_forecast(400, stated, agreed)
         model = WithInterval(DummyRegressor(), 0.9, **stated["costs"]).fit_errors(
             np.repeat(agreed["naive"], 400), target
         )
-        curve = training.curves(target, predicted, model, stated, agreed)["payoff"]
-        assert training.threshold(stated) == 0.75
+        curve = evaluation.curves(target, predicted, model, stated, agreed)["payoff"]
+        assert evaluation.threshold(stated) == 0.75
     else:
         random, count = np.random.default_rng(1), len(stated["classes"])
         p = random.dirichlet(np.ones(count), 4000)
         target = (random.random((4000, 1)) > p.cumsum(axis=1)).sum(axis=1)
         names = decisions.forecast_columns(stated)
         predicted = pd.DataFrame(p[:, -len(names) :], columns=names)
-        curve = training.curves(target, predicted, None, stated, agreed)["payoff"]
-        assert training.threshold(stated) == (0.25 if task == "binary" else None)
-    used = training.threshold(stated) or 0.0
+        curve = evaluation.curves(target, predicted, None, stated, agreed)["payoff"]
+        assert evaluation.threshold(stated) == (0.25 if task == "binary" else None)
+    used = evaluation.threshold(stated) or 0.0
     value = np.interp(used, curve["threshold"], curve["payoff"])
     span = curve["payoff"].max() - curve["payoff"].min()
     assert curve["payoff"].max() - value < 0.05 * span

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from pydantic import ValidationError
 from test_alerts import LIMITS, STATED, figure, promise, record
 
-from ninefold import collection, features, monitoring, processing, training
-from ninefold.core import decisions, engine, gate, io, show
+from ninefold import collection, features, monitoring, processing
+from ninefold.core import decisions, engine, evaluation, gate, io, show
 from ninefold.core.errors import DataError
 from ninefold.figures import monitoring as figures
 from ninefold.serving import bundle as packing
@@ -430,7 +430,7 @@ def test_a_forecast_that_knows_the_level_and_no_more_has_no_skill(task: str) -> 
         shares = np.bincount(target) / len(target)
         names = decisions.forecast_columns(stated)
         constant = pd.DataFrame(np.tile(shares[-len(names) :], (len(target), 1)), columns=names)
-    results = training.evaluate(target, constant, found, stated, agreed_of(task))
+    results = evaluation.evaluate(target, constant, found, stated, agreed_of(task))
     assert monitoring.skill(results, target, stated)["value"] == pytest.approx(0, abs=1e-6)
 
 
@@ -467,7 +467,7 @@ def whole(task: str, frame: pd.DataFrame, volume: pd.DataFrame) -> tuple[list[di
     parts = {"train": train, "validation": train[:0], "holdout": held}
     holdout = monitoring.hold(held, bundle)
     target = held[stated["target"]].to_numpy("float64" if task == "regression" else "int64")
-    bundle.described["holdout"] = training.evaluate(target, bundle.predict(held), held, stated, agreed)
+    bundle.described["holdout"] = evaluation.evaluate(target, bundle.predict(held), held, stated, agreed)
     table = monitoring.arrivals(frame, volume, stated)
     drifts = monitoring.compare_inputs(frame, parts, bundle, PARAMS)
     shifted = monitoring.compare_predictions(frame, holdout, PARAMS, stated)
@@ -640,7 +640,7 @@ def test_the_notebook_runs_for_every_task_where_nothing_has_arrived(
     agreed = {**io.read_json("data/metrics.json"), "bootstrap": bootstrap, "naive": naive, "best_baseline": "always"}
     io.write_json(agreed, io.path("data/metrics.json"))
     held = parts["holdout"]
-    results = training.evaluate(held[stated["target"]].to_numpy(), bundles.offline(held), held, stated, agreed)
+    results = evaluation.evaluate(held[stated["target"]].to_numpy(), bundles.offline(held), held, stated, agreed)
     candidate = {**io.read_json("models/candidate/candidate.json"), "holdout": gate.tidy(results)}
     io.write_json(candidate, io.path("models/candidate/candidate.json"))
     bundles.pack(parts)

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyRegressor
 
 from ninefold import metrics, training
-from ninefold.core import decisions, gate, io, model_file, scores
+from ninefold.core import decisions, evaluation, gate, io, model_file, models, scores
 from ninefold.core.errors import DataError
 from ninefold.core.estimators import Blend, Calibrated, WithInterval
 
@@ -121,9 +121,9 @@ def run(
     kept = parts["holdout"]
     target, predicted = kept[stated["target"]].to_numpy(), training.predict(model, kept, signed, stated)
     judged = (target, predicted, kept, stated, agreed)
-    results, floor = training.evaluate(*judged), training.gain_floor(*judged)
+    results, floor = evaluation.evaluate(*judged), evaluation.gain_floor(*judged)
     passed = all(check.passed for check in training.checks(name, results, floor, stated, agreed))
-    table = training.policies(*judged)
+    table = evaluation.policies(*judged)
     return Run(name, method, model, compared, rows, predicted, results, table, floor, passed, parts, agreed)
 
 
@@ -144,7 +144,7 @@ def test_a_signal_is_found_and_passes_the_gate(task: str, changes: dict[str, Any
     assert found.name != training.NAIVE
     assert found.results[scores.RANKING[task]]["low"] > (0.7 if task != "regression" else 0.6)
     assert found.results["improvement"]["low"] > 0
-    assert found.policies["policy"].iloc[0] == training.FOLLOW
+    assert found.policies["policy"].iloc[0] == evaluation.FOLLOW
     assert found.policies.set_index("policy")["payoff"].idxmax() == decisions.FORESIGHT
 
 
@@ -375,7 +375,7 @@ def test_a_blend_is_chosen_only_where_it_is_better_by_more_than_a_hair() -> None
 def test_a_blend_is_better_than_its_parts_where_they_err_apart(task: str) -> None:
     stated, frame, random = ONE[task], orders(task, 300), np.random.default_rng(1)
     target, names = frame[stated["target"]].to_numpy(), decisions.forecast_columns(stated)
-    forecasts = {training.NAIVE: training.naive_forecast(300, stated, agree(frame, stated))}
+    forecasts = {training.NAIVE: evaluation.naive_forecast(300, stated, agree(frame, stated))}
     for name in MODELS:
         if task == "regression":
             forecasts[name] = pd.DataFrame({column: target + random.normal(0, 9, 300) for column in names})
@@ -384,7 +384,7 @@ def test_a_blend_is_better_than_its_parts_where_they_err_apart(task: str) -> Non
         forecasts[name] = pd.DataFrame((p / p.sum(axis=1, keepdims=True))[:, -len(names) :], columns=names)
     single = training.candidates(PARAMS, FEW, stated)
     candidates, more = training.blend(single, frame, forecasts, PARAMS, stated)
-    scored = training.compare(frame, more, stated).set_index("model")[training.PROPER[task]]
+    scored = training.compare(frame, more, stated).set_index("model")[evaluation.PROPER[task]]
     assert scored.idxmin() == training.BLEND
     assert sum(candidates[training.BLEND].weights) == pytest.approx(1)
     # Fitted, it forecasts the mean of its parts.
@@ -490,14 +490,14 @@ def test_the_gain_is_over_the_best_policy_without_a_model() -> None:
         "policies": {"always act": "act", "always wait": "wait"},
         "naive": [0.75, 0.25],
     }
-    results = training.evaluate(target, predicted, frame, statement(), agreed)
+    results = evaluation.evaluate(target, predicted, frame, statement(), agreed)
     # Foresight pays -1 for each of 20 events; always acting and always waiting both pay -80 for 80 rows.
     assert results["payoff"]["value"] == pytest.approx(-0.25)
     assert results["gain"]["value"] == pytest.approx(0.75)
     assert results["observed"]["value"] == 0.25
     naive = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
     assert results["improvement"]["value"] == pytest.approx(naive + np.log(0.9))
-    assert training.gain_floor(target, predicted, frame, statement(), agreed) == pytest.approx(
+    assert evaluation.gain_floor(target, predicted, frame, statement(), agreed) == pytest.approx(
         0.75
     )  # every day is the same
 
@@ -512,7 +512,7 @@ def test_more_confidence_asks_for_more() -> None:
         "policies": {"always act": "act", "always wait": "wait"},
     }
     floors = [
-        training.gain_floor(target, predicted, frame, {**statement(), "success": {"confidence": sure}}, agreed)
+        evaluation.gain_floor(target, predicted, frame, {**statement(), "success": {"confidence": sure}}, agreed)
         for sure in (0.8, 0.9, 0.99)
     ]
     assert floors[0] > floors[1] > floors[2]
@@ -523,8 +523,8 @@ def test_the_naive_forecast_improves_on_itself_by_nothing(task: str) -> None:
     stated, frame = ONE[task], orders(task)
     agreed = agree(frame, stated)
     kept = parted(frame, stated, agreed)["holdout"]
-    naive = training.naive_forecast(len(kept), stated, agreed)
-    results = training.evaluate(kept[stated["target"]].to_numpy(), naive, kept, stated, agreed)
+    naive = evaluation.naive_forecast(len(kept), stated, agreed)
+    results = evaluation.evaluate(kept[stated["target"]].to_numpy(), naive, kept, stated, agreed)
     assert results["improvement"]["low"] == pytest.approx(0)
     assert results["improvement"]["high"] == pytest.approx(0)
 
@@ -547,7 +547,7 @@ def test_a_gain_below_what_the_problem_asks_for_fails_the_gate() -> None:
 
 
 def test_the_projects_own_candidates_stand_beside_those_of_params(project: Project) -> None:
-    own = training.linear({"C": 0.01, "rare": 2}, 1, FEW, ONE["regression"])
+    own = models.linear({"C": 0.01, "rare": 2}, 1, FEW, ONE["regression"])
     project.functions["training", "candidates"] = lambda params, signed, stated: {"mine": own, "line": DummyRegressor()}
     found = training.candidates(PARAMS, FEW, ONE["regression"])
     assert list(found) == [training.NAIVE, *MODELS, "mine"]
@@ -562,12 +562,12 @@ def test_a_model_of_each_kind_is_built_for_the_task(task: str) -> None:
         assert hasattr(found[name], "predict_proba") == (task != "regression")
 
 
-@pytest.mark.parametrize("model", training.OPTIONS)
+@pytest.mark.parametrize("model", models.OPTIONS)
 def test_an_option_of_another_model_is_refused(model: str) -> None:
     foreign = {"linear": {"max_iter": 5}, "gradient_boosting": {"C": 1.0}, "extra_trees": {"learning_rate": 0.1}}[model]
     with pytest.raises(ValidationError, match=f"options of {model}: .*; found {next(iter(foreign))}"):
-        training.Candidate(model=model, **foreign)
-    assert training.Candidate(model=model).options() == training.OPTIONS[model]
+        models.Candidate(model=model, **foreign)
+    assert models.Candidate(model=model).options() == models.OPTIONS[model]
 
 
 def test_what_is_injected_as_params_loads_to_the_same_candidates() -> None:
@@ -613,7 +613,7 @@ def test_what_is_saved_answers_the_same_and_repeats(project: Project, task: str)
     for _ in range(2):
         found = run(frame, stated)
         kept = found.parts["holdout"]
-        drawn = training.curves(kept[stated["target"]].to_numpy(), found.predicted, found.model, stated, found.agreed)
+        drawn = evaluation.curves(kept[stated["target"]].to_numpy(), found.predicted, found.model, stated, found.agreed)
         training.save(found.model, found.name, found.method, drawn, found.results, found.agreed)
         io.publish()
         written.append({**project.bytes("models"), **project.bytes("reports")})

@@ -37,6 +37,10 @@ def init(
         typer.Option(metavar="TABLE", help="A table that tells more of what a column names; may repeat."),
     ] = None,
     name: Annotated[str | None, typer.Option("--table", help="The table in a database file, or the sheet.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="How to read it, such as header=false or delimiter=;. May repeat."),
+    ] = None,
     ask: Annotated[bool, typer.Option("--ask", help="Ask whether what was found is right.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace edited files; a copy stays beside each.")] = False,
 ) -> None:
@@ -44,10 +48,18 @@ def init(
     from ninefold.init import command
 
     with _clear_errors():
-        options = {"table": name} if name else None
+        options = _overrides(option or [], "--option", "delimiter=;") | ({"table": name} if name else {})
         print(
             command.run(
-                table, target, time=time, key=key, task=task, joins=join or [], options=options, ask=ask, force=force
+                table,
+                target,
+                time=time,
+                key=key,
+                task=task,
+                joins=join or [],
+                options=options or None,
+                ask=ask,
+                force=force,
             )
         )
 
@@ -156,12 +168,14 @@ class _clear_errors:  # noqa: N801 -- reads as a statement: with _clear_errors()
             raise typer.Exit(1) from None
 
 
-def _overrides(pairs: list[str]) -> dict[str, Any]:
+def _overrides(
+    pairs: list[str], flag: str = "--param", example: str = "candidates.boosting.max_iter=100"
+) -> dict[str, Any]:
     overrides: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise ParamsError(f"--param {pair}: expected KEY=VALUE, such as search.max_iter=100")
+            raise ParamsError(f"{flag} {pair}: expected KEY=VALUE, such as {example}")
         inner = overrides
         *parents, leaf = key.split(".")
         for parent in parents:

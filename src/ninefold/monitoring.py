@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from ninefold import alerts, collection, features, processing, training
+from ninefold import alerts, collection, features, processing
 from ninefold.alerts import Decide, Rules
-from ninefold.core import decisions, drift, engine, gate, hooks, io
+from ninefold.core import decisions, drift, engine, evaluation, gate, hooks, io
 from ninefold.core.errors import DataError
 from ninefold.core.params import Day, Duration, Section
 from ninefold.core.scores import Bootstrap, blocks, intervals, with_interval
@@ -247,13 +247,13 @@ def performance(frame: pd.DataFrame, stated: dict[str, Any], agreed: dict[str, A
     Returns
     -------
     dict
-        Period -> ``figures``: what `training.evaluate` returns, ``gap`` and ``skill``; and ``levels``, see `standing`.
+        Period -> ``figures``: what `evaluation.evaluate` returns, ``gap`` and ``skill``; and ``levels``, see `standing`.
         Periods in which all known outcomes are the same are absent.
     """
     found = {}
     for period, rows, target, predicted in closed(frame, stated):
         if len(np.unique(target)) > 1:
-            results = training.evaluate(target, predicted, rows, stated, agreed)
+            results = evaluation.evaluate(target, predicted, rows, stated, agreed)
             found[period] = standing(results, rows, stated, agreed)
     return found
 
@@ -315,7 +315,7 @@ def calibration(frame: pd.DataFrame, stated: dict[str, Any], agreed: dict[str, A
 def policies(frame: pd.DataFrame, stated: dict[str, Any], agreed: dict[str, Any]) -> pd.DataFrame:
     """Return, per period, the mean payoff of each policy with its interval: ``period``, and what stage 07 returns."""
     tables = [
-        training.policies(target, predicted, rows, stated, agreed).assign(period=period)
+        evaluation.policies(target, predicted, rows, stated, agreed).assign(period=period)
         for period, rows, target, predicted in closed(frame, stated)
     ]
     return pd.concat(tables) if tables else pd.DataFrame(columns=["policy", "payoff", "low", "high", "period"])

@@ -12,93 +12,33 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from joblib import parallel_config  # type: ignore[import-untyped]
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field
 from sklearn.base import BaseEstimator, clone
-from sklearn.calibration import calibration_curve
-from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-)
-from sklearn.impute import SimpleImputer
 from sklearn.inspection import permutation_importance
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import roc_curve
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 
 from ninefold import features
 from ninefold import metrics as agreed_metrics
 from ninefold.core import decisions, gate, hooks, io, model_file
 from ninefold.core.errors import DataError
-from ninefold.core.estimators import Blend, Calibrated, DateParts, EmptyAsZero, WithInterval, Words
+from ninefold.core.estimators import Blend, Calibrated, WithInterval
+from ninefold.core.evaluation import PROPER, proper_score
+from ninefold.core.models import Candidate, extra_trees, gradient_boosting, linear
 from ninefold.core.params import Section, Text
-from ninefold.core.scores import GUESSING, MEANING, RANKING, Bootstrap, blocks, intervals, scores, title
+from ninefold.core.scores import GUESSING, MEANING, RANKING, scores, title
 
 CANDIDATE = "models/candidate"
 NAIVE = "no_features"  # the candidate that sees none: whoever does not beat it has learned nothing
 BLEND = "blend"  # the mean of the candidates, weighed so that it is best
 STEPS = 25  # of the search for its weights: each is a multiple of 1 / STEPS
-FOLLOW = "follow the model"
 METHODS = ("none", "sigmoid", "isotonic")
-PROPER = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
 MOST_FOLDED = 20_000  # rows; of more, the validation part alone tells models apart
+MOST_CELLS = 1_000_000  # rows times features that are folded, or fitting takes many minutes
 LEAST_ISOTONIC = 500  # rows of the rarest class, under which no isotonic calibration is learned
 NEGLIGIBLE = 0.002  # of a log loss
 LEAST_STOPPING = 20  # rows of the rarest class, under which boosting does not stop early
 MOST_SHUFFLED = 300_000  # rows times features that permutation importance predicts at most, per repeat
-OPTIONS: dict[str, dict[str, Any]] = {
-    "linear": {"C": 1.0, "rare": 20},
-    "gradient_boosting": {
-        "learning_rate": 0.1,
-        "max_iter": 100,
-        "max_leaf_nodes": 31,
-        "min_samples_leaf": 20,
-        "l2_regularization": 0.0,
-        "early_stopping": False,  # it would hold out random rows, and time is not random
-    },
-    "extra_trees": {"n_estimators": 200, "min_samples_leaf": 2, "max_features": 0.5},
-}
-
-
-class Candidate(Section):
-    """One model to choose from; what is not given has scikit-learn's, or a sensible, default.
-
-    ``linear``: logistic or ridge regression. ``gradient_boosting``: on histograms. ``extra_trees``: a random forest with
-    random splits.
-    """
-
-    model: Literal["linear", "gradient_boosting", "extra_trees"]
-    C: float | None = Field(default=None, gt=0)
-    rare: int | None = Field(default=None, ge=1)
-    learning_rate: float | None = Field(default=None, gt=0, le=1)
-    max_iter: int | None = Field(default=None, ge=1, le=10_000)
-    max_leaf_nodes: int | None = Field(default=None, ge=2)
-    min_samples_leaf: int | None = Field(default=None, ge=1)
-    l2_regularization: float | None = Field(default=None, ge=0)
-    early_stopping: bool | None = None
-    n_estimators: int | None = Field(default=None, ge=1, le=5_000)
-    max_features: float | None = Field(default=None, gt=0, le=1)
-
-    @model_serializer(mode="wrap")
-    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if value is not None}
-
-    @model_validator(mode="after")
-    def _of_the_model(self) -> Candidate:
-        known = OPTIONS[self.model]
-        if strange := sorted(self.model_fields_set - {"model", *known}):
-            raise ValueError(f"options of {self.model}: {', '.join(known)}; found {', '.join(strange)}")
-        return self
-
-    def options(self) -> dict[str, Any]:
-        """Return the model's options, defaults filled in."""
-        given = {name: getattr(self, name) for name in OPTIONS[self.model]}
-        return {**OPTIONS[self.model], **{name: value for name, value in given.items() if value is not None}}
 
 
 class Params(Section):
@@ -162,46 +102,6 @@ def candidates(params: Params, signed: dict[str, list[str]], stated: dict[str, A
     return {NAIVE: naive, **listed, **own}
 
 
-def linear(options: dict[str, Any], seed: int, signed: dict[str, list[str]], stated: dict[str, Any]) -> Pipeline:
-    """Return a linear model: gaps filled by the median and marked, numbers scaled, rare categories pooled, words weighed."""
-    fill = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
-    numbers, dates = make_pipeline(fill, StandardScaler()), make_pipeline(DateParts(), clone(fill), StandardScaler())
-    categories = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=options["rare"])
-    steps = [
-        ("numbers", numbers, signed["numeric"]),
-        ("dates", dates, signed["dates"]),
-        ("categories", categories, signed["categorical"]),
-        *((f"text {number}", Words(), name) for number, name in enumerate(signed["text"])),
-    ]
-    if decisions.is_class(stated):
-        return make_pipeline(ColumnTransformer(steps), LogisticRegression(C=options["C"], max_iter=500))
-    return make_pipeline(ColumnTransformer(steps), Ridge(alpha=1 / options["C"]))
-
-
-def gradient_boosting(
-    options: dict[str, Any], seed: int, signed: dict[str, list[str]], stated: dict[str, Any]
-) -> Pipeline:
-    """Return gradient boosting on histograms: categories as codes, or of many values by their mean outcome; gaps stay."""
-    codes = OrdinalEncoder(
-        handle_unknown="use_encoded_value",
-        unknown_value=np.nan,
-        encoded_missing_value=np.nan,
-        max_categories=250,  # the model takes at most 255
-    )
-    narrow = [name for name in signed["categorical"] if name not in signed["wide"]]
-    encode = ColumnTransformer([("categories", codes, narrow), *_for_trees(signed, signed["wide"], seed, stated)])
-    kind = HistGradientBoostingClassifier if decisions.is_class(stated) else HistGradientBoostingRegressor
-    model = kind(**options, categorical_features=list(range(len(narrow))), random_state=seed)
-    return make_pipeline(encode, EmptyAsZero(), model)
-
-
-def extra_trees(options: dict[str, Any], seed: int, signed: dict[str, list[str]], stated: dict[str, Any]) -> Pipeline:
-    """Return extremely randomized trees (Geurts, Ernst and Wehenkel, 2006): categories by their mean outcome."""
-    encode = ColumnTransformer(_for_trees(signed, signed["categorical"], seed, stated))
-    kind = ExtraTreesClassifier if decisions.is_class(stated) else ExtraTreesRegressor
-    return make_pipeline(encode, kind(**options, random_state=seed))
-
-
 def validate(
     estimators: dict[str, BaseEstimator],
     parts: dict[str, pd.DataFrame],
@@ -222,7 +122,8 @@ def validate(
         Name -> forecast of those rows.
     """
     whole = pd.concat([parts["train"], parts["validation"]], ignore_index=True)
-    if stated["time"] or params.folds == 1 or len(whole) > MOST_FOLDED:
+    large = len(whole) > MOST_FOLDED or len(whole) * len(signed["all"]) > MOST_CELLS
+    if stated["time"] or params.folds == 1 or large:
         train, rows = parts["train"], parts["validation"]
         fitted = {name: fit(model, train, signed, stated) for name, model in estimators.items()}
         forecasts = {name: predict(model, rows, signed, stated) for name, model in fitted.items()}
@@ -289,7 +190,7 @@ def blend(
     least = np.inf
     while len(taken) < STEPS:
         tried = {
-            name: _proper(
+            name: proper_score(
                 target,
                 pd.DataFrame(sum(values[one] for one in [*taken, name]) / (len(taken) + 1), columns=columns),
                 stated,
@@ -401,102 +302,6 @@ def finish(
     return Calibrated(model, method).fit_map(decisions.probabilities(predicted, stated), target)
 
 
-def evaluate(
-    target: np.ndarray,
-    predicted: pd.DataFrame,
-    frame: pd.DataFrame,
-    stated: dict[str, Any],
-    agreed: dict[str, Any],
-) -> dict[str, dict[str, float]]:
-    """Return every metric of the task, and the payoffs, with intervals over resampled blocks (days, entities or rows).
-
-    Parameters
-    ----------
-    target : ndarray, shape (n,)
-        Encoded as `decisions.outcome` has it.
-    predicted : DataFrame
-        The forecast.
-    frame : DataFrame
-        The same rows, with time and group.
-    stated, agreed : dict
-        The problem, and what stage 04 agreed.
-
-    Returns
-    -------
-    dict
-        Name -> ``{"value", "low", "high"}``: the scores; ``payoff`` per row of the policy that follows the model;
-        ``gain`` over the best policy without a model (the best one on these very rows, so that the bar is highest);
-        ``acted`` (share of rows with another action than that policy's); ``observed`` and ``predicted``, the means of
-        `decisions.event` and `decisions.expected`; ``improvement``, by which the proper score (log loss, or root mean
-        squared error) is lower than the naive forecast's of stage 04; for quantities ``covered``, the share of outcomes
-        in their intervals.
-    """
-    model, best, acted = against_baseline(target, predicted, stated, agreed)
-    naive, proper = naive_forecast(len(target), stated, agreed), PROPER[stated["task"]]
-    mean = {"payoff": model, "gain": model - best, "acted": acted}
-    mean |= {"observed": decisions.event(target, stated), "predicted": decisions.expected(predicted, stated)}
-    if not decisions.is_class(stated):
-        mean["covered"] = ((target >= predicted["low"]) & (target <= predicted["high"])).to_numpy()
-
-    def statistic(weight: np.ndarray) -> dict[str, float]:
-        found = scores(target, predicted, stated, weight)
-        named = {name: float(np.average(values, weights=weight)) for name, values in mean.items()}
-        bar = _proper(target, naive, stated, weight)
-        return {**found, **named, "improvement": bar - found[proper]}
-
-    return intervals(statistic, blocks(frame, stated), Bootstrap(**agreed["bootstrap"]))
-
-
-def policies(
-    target: np.ndarray, predicted: pd.DataFrame, frame: pd.DataFrame, stated: dict[str, Any], agreed: dict[str, Any]
-) -> pd.DataFrame:
-    """Return the mean payoff per row of each policy with its interval: ``policy``, ``payoff``, ``low``, ``high``."""
-    payoffs = decisions.policy_payoffs(target, stated, agreed)
-    payoffs.insert(0, FOLLOW, against_baseline(target, predicted, stated, agreed)[0])
-
-    def statistic(weight: np.ndarray) -> dict[str, float]:
-        return {name: float(np.average(payoffs[name], weights=weight)) for name in payoffs}
-
-    found = intervals(statistic, blocks(frame, stated), Bootstrap(**agreed["bootstrap"]))
-    rows = [(name, found[name]["value"], found[name]["low"], found[name]["high"]) for name in payoffs]
-    return pd.DataFrame(rows, columns=["policy", "payoff", "low", "high"])
-
-
-def gain_floor(
-    target: np.ndarray, predicted: pd.DataFrame, frame: pd.DataFrame, stated: dict[str, Any], agreed: dict[str, Any]
-) -> float:
-    """Return the gain per row that the model exceeds with the confidence that the problem asks for.
-
-    The lower end of a one-sided interval over resampled blocks, for the gain that `evaluate` defines.
-    """
-    model, best, _ = against_baseline(target, predicted, stated, agreed)
-    one_sided = {**agreed["bootstrap"], "level": 2 * stated["success"]["confidence"] - 1}
-
-    def statistic(weight: np.ndarray) -> dict[str, float]:
-        return {"gain": float(np.average(model - best, weights=weight))}
-
-    return intervals(statistic, blocks(frame, stated), Bootstrap(**one_sided))["gain"]["low"]
-
-
-def against_baseline(
-    target: np.ndarray, predicted: pd.DataFrame, stated: dict[str, Any], agreed: dict[str, Any]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what each row pays by the model, and by the best policy without one on these rows; and where they differ."""
-    payoffs = decisions.policy_payoffs(target, stated, agreed).drop(columns=decisions.FORESIGHT)
-    policy, actions = payoffs.mean().idxmax(), decisions.decide(predicted, stated)["action"]
-    acted = (actions != agreed["policies"][policy]).to_numpy()
-    return decisions.payoff(actions, target, stated), payoffs[policy].to_numpy(), acted
-
-
-def naive_forecast(rows: int, stated: dict[str, Any], agreed: dict[str, Any]) -> pd.DataFrame:
-    """Return the forecast that sees no features, agreed in stage 04: a row like the other."""
-    values, names = agreed["naive"], decisions.forecast_columns(stated)
-    if decisions.is_class(stated):
-        values = values[1:] if stated["task"] == "binary" else values
-        return pd.DataFrame(np.tile(values, (rows, 1)), columns=names)
-    return pd.DataFrame({name: np.repeat(0.0 if name == "loss" else values[0], rows) for name in names})
-
-
 def importance(
     model: BaseEstimator, rows: pd.DataFrame, signed: dict[str, list[str]], stated: dict[str, Any], params: Params
 ) -> pd.DataFrame:
@@ -518,38 +323,6 @@ def importance(
     )
     table = pd.DataFrame({"feature": signed["all"], "loss": found.importances_mean, "std": found.importances_std})
     return table.sort_values("loss", ascending=False, ignore_index=True)
-
-
-def curves(
-    target: np.ndarray, predicted: pd.DataFrame, model: BaseEstimator, stated: dict[str, Any], agreed: dict[str, Any]
-) -> dict[str, pd.DataFrame]:
-    """Return the curves that ``dvc plots`` compares: ``calibration``, ``roc``, and ``payoff`` by threshold.
-
-    ``calibration``: mean `decisions.expected` and `decisions.event` by tenth of the former. ``roc``: of the event; of
-    quantities, of an outcome above the median. ``payoff``: against the probability from which on one acts; for several
-    classes the highest probability from which on one follows the model, and the best constant policy below it; for
-    quantities the quantile of the errors that one acts on.
-    """
-    happened, said = decisions.event(target, stated), decisions.expected(predicted, stated)
-    tenth = pd.qcut(pd.Series(said).rank(method="first"), min(10, len(said)), labels=False)
-    means = pd.DataFrame({"predicted": said, "observed": happened}).groupby(tenth).mean()
-    if stated["task"] != "regression":
-        observed, mean = calibration_curve(happened, said, n_bins=10, strategy="quantile")
-        means = pd.DataFrame({"predicted": mean, "observed": observed})
-    else:
-        happened = happened > np.median(happened)
-    false, true, _ = roc_curve(happened, said)
-    keep = np.unique(np.linspace(0, len(false) - 1, 201).astype(int))
-    return {
-        "calibration": means.reset_index(drop=True),
-        "roc": pd.DataFrame({"false_positive_rate": false[keep], "true_positive_rate": true[keep]}),
-        "payoff": _payoff_curve(target, predicted, model, stated, agreed),
-    }
-
-
-def threshold(stated: dict[str, Any]) -> float | None:
-    """Return the threshold in use on the scale of the payoff curve: the break-even, or the quantile; else none."""
-    return stated["break_even"] if decisions.is_class(stated) else decisions.critical_ratio(stated["costs"])
 
 
 def by_group(
@@ -651,21 +424,6 @@ def metrics(
     }
 
 
-def _for_trees(
-    signed: dict[str, list[str]], encoded: list[str], seed: int, stated: dict[str, Any]
-) -> list[tuple[str, Any, Any]]:
-    """Return what trees read beside codes: numbers as they are, categories by mean outcome, dates and texts in parts."""
-    # Whole numbers as a quantity would be taken for classes, each with a column of its own.
-    kind = "auto" if decisions.is_class(stated) else "continuous"
-    means = TargetEncoder(target_type=kind, cv=KFold(5, shuffle=True, random_state=seed))
-    return [
-        ("means", means, encoded),
-        ("dates", DateParts(), signed["dates"]),
-        *((f"text {number}", Words(30, seed=seed), name) for number, name in enumerate(signed["text"])),
-        ("numbers", "passthrough", signed["numeric"]),
-    ]  # fmt: skip
-
-
 def _folds(rows: pd.DataFrame, params: Params, stated: dict[str, Any]) -> Any:
     """Return the folds: no entity in two of them, every class in each that has enough rows."""
     group = rows.groupby(stated["group"], dropna=False).ngroup() if stated["group"] else None
@@ -711,34 +469,3 @@ def _with_interval(model: BaseEstimator | None, params: Params, stated: dict[str
 def _around(model: WithInterval, prediction: pd.Series) -> pd.DataFrame:
     bins = np.searchsorted(model.edges_, prediction, side="right")
     return pd.DataFrame({"low": prediction + model.low_[bins], "high": prediction + model.high_[bins]})
-
-
-def _proper(
-    target: np.ndarray, predicted: pd.DataFrame, stated: dict[str, Any], weight: np.ndarray | None = None
-) -> float:
-    """Return the proper score alone, where it is all that is asked for: many times as fast as all scores."""
-    if decisions.is_class(stated):
-        p = decisions.probabilities(predicted, stated)[np.arange(len(target)), target.astype("int64")]
-        return float(np.average(-np.log(np.clip(p, np.finfo("float64").eps, 1)), weights=weight))
-    return float(np.sqrt(np.average((predicted["prediction"].to_numpy() - target) ** 2, weights=weight)))
-
-
-def _payoff_curve(
-    target: np.ndarray, predicted: pd.DataFrame, model: BaseEstimator, stated: dict[str, Any], agreed: dict[str, Any]
-) -> pd.DataFrame:
-    if stated["task"] == "regression":
-        grid = model.levels_
-        paid = [decisions.payoff(predicted["prediction"] + shift, target, stated).mean() for shift in model.shifts_]
-        return pd.DataFrame({"threshold": grid, "payoff": paid})
-    grid = np.round(np.linspace(0, 1, 101), 2)
-    if stated["task"] == "binary":
-        low, high = decisions.at_probability(np.array([0.0, 1.0]), stated)
-        paid = [
-            decisions.payoff(np.where(predicted["probability"] > step, high, low), target, stated).mean()
-            for step in grid
-        ]
-        return pd.DataFrame({"threshold": grid, "payoff": paid})
-    sure, action = decisions.probabilities(predicted, stated).max(axis=1), decisions.decide(predicted, stated)["action"]
-    default = agreed["policies"][agreed["best_baseline"]]
-    paid = [decisions.payoff(np.where(sure >= step, action, default), target, stated).mean() for step in grid]
-    return pd.DataFrame({"threshold": grid, "payoff": paid})

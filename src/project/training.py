@@ -6,7 +6,8 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
-from ninefold.training import OPTIONS, Params, gradient_boosting
+from ninefold.core.models import OPTIONS, gradient_boosting
+from ninefold.training import Params
 
 
 # YOURS: return unfitted estimators by name; each takes a DataFrame of the columns signed["all"].

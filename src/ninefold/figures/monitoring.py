@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ninefold.core import decisions, plots, show
+from ninefold.core.evaluation import FOLLOW
 from ninefold.core.scores import ERROR, RANKING, title, with_interval
 from ninefold.monitoring import HOLDOUT, LABELS, NOTHING, Params
 from ninefold.problem import listed
-from ninefold.training import FOLLOW
 
 SCORED = {
     "binary": ("roc_auc", "log_loss", "brier"),

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from ninefold.core import decisions, plots, show
 from ninefold.core.decisions import FORESIGHT
+from ninefold.core.evaluation import FOLLOW, PROPER, threshold
 from ninefold.core.scores import RANKING, title, with_interval
-from ninefold.training import FOLLOW, NAIVE, PROPER, beats_naive, threshold
+from ninefold.training import NAIVE, beats_naive
 
 
 def plot_calibration(curve: pd.DataFrame, predicted: pd.DataFrame, stated: dict[str, Any]) -> Figure:
@@ -84,7 +85,7 @@ def plot_importance(table: pd.DataFrame, stated: dict[str, Any]) -> Figure:
 
 
 def results_table(results: dict[str, dict[str, float]]) -> pd.DataFrame:
-    """Return the figures of `training.evaluate` for reading: ``figure``, ``value``, ``low``, ``high``."""
+    """Return the figures of `evaluation.evaluate` for reading: ``figure``, ``value``, ``low``, ``high``."""
     rows = [(title(name), *figure.values()) for name, figure in results.items()]
     return pd.DataFrame(rows, columns=["figure", "value", "low", "high"])
 

@@ -284,7 +284,8 @@ def _candidates(rows: int, p: Proposal) -> dict[str, dict[str, Any]]:
         "shallow_boosting": {**boosting, "max_leaf_nodes": 6, "min_samples_leaf": max(3, leaf // 2)},
     }
     if rows <= 200_000:
-        trees = 300 if rows <= 20_000 else 100
+        cells = rows * sum(len(names) for names in p.features.values())
+        trees = 300 if cells <= 400_000 else 100 if cells <= 2_000_000 else 50  # a minute of growing, at most
         found["forest"] = {
             "model": "extra_trees",
             "n_estimators": trees,
