@@ -32,7 +32,7 @@ run: $(READY) ## run the pipeline: nine notebooks, nine reports, an index
 	@ninefold summary
 
 test: $(READY) lint ## lint, check types, run the tests
-	@python -m pytest
+	@python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)
 	@ruff check .

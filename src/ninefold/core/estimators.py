@@ -21,7 +21,17 @@ BINS, ROWS_A_BIN = 10, 200  # errors are told apart by the size of the predictio
 
 
 class DateParts(TransformerMixin, BaseEstimator):
-    """Days since 1970-01-01 (float64) as numbers that a model can use: the days, month, day, weekday and hour."""
+    """Days since 1970-01-01 (float64) as numbers that a model can use: the days, month, day, weekday and hour.
+
+    Parameters
+    ----------
+    trend : bool
+        Whether the days themselves are among them. Of the event's own time every later row has more days than any seen,
+        for which trees repeat what was so last.
+    """
+
+    def __init__(self, trend: bool = True) -> None:
+        self.trend = trend
 
     def fit(self, X: pd.DataFrame, y: Any = None) -> DateParts:
         """Remember the number of columns."""
@@ -29,14 +39,14 @@ class DateParts(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: pd.DataFrame) -> np.ndarray:
-        """Return five columns for each: float64, missing where the date is."""
+        """Return four columns for each, and one of the trend: float64, missing where the date is."""
         check_is_fitted(self)
         parts = []
         for number in range(X.shape[1]):
             days = _days(X.iloc[:, number])
             moment = pd.to_datetime(days.where(days.abs() < 100_000), unit="D", errors="coerce")
             named = moment.dt
-            parts += [days, named.month, named.day, named.day_of_week, named.hour + named.minute / 60]
+            parts += [days] * self.trend + [named.month, named.day, named.day_of_week, named.hour + named.minute / 60]
         return np.column_stack([np.asarray(part, dtype="float64") for part in parts])
 
 

@@ -123,7 +123,8 @@ def _for_trees(
     means = TargetEncoder(target_type=kind, cv=KFold(5, shuffle=True, random_state=seed))
     return [
         ("means", means, encoded),
-        ("dates", DateParts(), signed["dates"]),
+        ("dates", DateParts(), [name for name in signed["dates"] if name != stated["time"]]),
+        ("own time", DateParts(trend=False), [name for name in signed["dates"] if name == stated["time"]]),
         *((f"text {number}", Words(30, seed=seed), name) for number, name in enumerate(signed["text"])),
         ("numbers", "passthrough", signed["numeric"]),
     ]  # fmt: skip
