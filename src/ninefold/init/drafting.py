@@ -255,7 +255,7 @@ def _models(p: Proposal) -> dict[str, Any]:
         "late_example": {"closed_at": "exists only once it is over"},
         "history": {"of": of, "by": entity[0]} if p.time is not None and entity and of else None,
         "numbers": numbers,
-        "folds": 10 if fitted < 500 else 5,
+        "folds": 5,
         "candidates": _candidates(fitted, p),
         "option_notes": OPTION_NOTES,
         "importance_rows": max(100, min(10_000, p.parts["holdout"])),
@@ -272,7 +272,7 @@ def _candidates(rows: int, p: Proposal) -> dict[str, dict[str, Any]]:
     boosting = {
         "model": "gradient_boosting",
         "learning_rate": 0.1 if heavy else 0.05,
-        "max_iter": 200 if heavy else 500,
+        "max_iter": 150 if rows < 2000 else 200 if heavy else 500,
         "max_leaf_nodes": 31 if rows >= 2000 else 15,
         "min_samples_leaf": leaf,
         "l2_regularization": 1.0,
