@@ -67,7 +67,9 @@ def shop(folder: Path) -> None:
     who = random.integers(0, 120, count)
     product = random.choice(["shoes", "shirt", "lamp", "book"], count, p=[0.3, 0.3, 0.2, 0.2])
     amount = np.round(random.gamma(3, 25, count) + 5, 2)
-    logit = -2.6 + 2.2 * (product == "shoes") + (product == "shirt") + (tier[who] == "basic") + amount / 120
+    # Strong enough that no gate hangs on luck; in September fewer come back, and the model has to be noticed as wrong.
+    logit = -4.2 + 4 * (product == "shoes") + 2 * (product == "shirt") + 2 * (tier[who] == "basic") + amount / 100
+    logit -= 1.2 * (placed >= "2025-09-01").to_numpy()
     back = random.random(count) < 1 / (1 + np.exp(-logit))
     orders = pd.DataFrame(
         {

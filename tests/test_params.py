@@ -135,3 +135,16 @@ def test_outside_a_project_the_error_says_where_it_looked(tmp_path_factory, monk
     monkeypatch.chdir(elsewhere)
     with pytest.raises(ParamsError, match=f"params.yaml: not found in {elsewhere} or above it"):
         params.root()
+
+
+def test_texts_that_look_like_booleans_and_times_stay_texts(project: Project) -> None:
+    text = (project.folder / "params.yaml").read_text()
+    project.write(
+        text.replace("comes back", "no").replace("Returned orders", "12:30").replace("min_rows: 2", "min_rows: 0x2")
+    )
+    loaded = params.load("problem")
+    assert (loaded.positive, loaded.title) == ("no", "12:30")
+    assert params.load("collection").tables["orders"].min_rows == 2
+    project.write(text.replace("confidence: 0.9", "confidence: 9e-1").replace("horizon: 2h", "horizon: 010"))
+    with pytest.raises(ParamsError, match=r"problem.horizon: found 10, expected"):
+        params.load("problem")

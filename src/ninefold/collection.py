@@ -250,7 +250,9 @@ def collect(params: Params, new: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFra
         rows.append((part.table, part.period, *span, part.recipe, source, count, io.sha256(file)))
     manifest = pd.DataFrame(rows, columns=MANIFEST)
     io.write_json({"partitions": manifest.to_dict("records")}, folder / "manifest.json")
-    io.note("collection", f"collected {len(new)} partitions, kept {len(wanted) - len(new)}")
+    io.note(
+        "collection", f"collected {len(new)} partition{'' if len(new) == 1 else 's'}, kept {len(wanted) - len(new)}"
+    )
     return manifest
 
 
@@ -295,7 +297,7 @@ def place(table: str, source: Source) -> str:
     """
     if source.source:
         return source.source
-    names = sorted(file.name for file in io.path(SOURCE).glob("*"))
+    names = sorted(file.name for file in io.path(SOURCE).glob("*") if file.suffix != ".dvc")
     found = [name for name in names if name == table or name.startswith(f"{table}.")]
     if not found:
         raise DataError(

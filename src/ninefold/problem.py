@@ -269,7 +269,7 @@ def verdict(stated: dict[str, Any]) -> str:
     if stated["break_even"] is None:
         return f"{low.capitalize()} is always best under these payoffs: there is nothing to decide."
     return (
-        f"{low.capitalize()} while the probability that a {stated['unit']} {stated['positive']} is below "
+        f"{low.capitalize()} while the probability that {decisions.one(stated)} {stated['positive']} is below "
         f"{stated['break_even']:.2g}, {high} above it: the project has to tell the two apart{ahead}."
     )
 

@@ -83,6 +83,11 @@ def number(value: float, sign: str = "") -> str:
     return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign}.4g}"
 
 
+def one(stated: dict[str, Any]) -> str:
+    """Return what one row is, with its article: ``a parcel``, ``an order``."""
+    return f"a{'n' if stated['unit'][:1].lower() in 'aeiou' else ''} {stated['unit']}"
+
+
 def payoff_matrix(stated: dict[str, Any]) -> pd.DataFrame:
     """Return what each action pays by class: a row per action, a column per class (float64), in their orders."""
     names = ["negative", "positive"] if stated["task"] == "binary" else stated["classes"]

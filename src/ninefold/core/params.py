@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
+import re
 from collections.abc import Iterator
 from datetime import date
 from functools import cache
@@ -40,6 +41,39 @@ class Section(BaseModel):
     """Base of every params model: unknown keys are refused, values do not change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2, as DVC reads and writes it: `no` and `12:30` are texts, which PyYAML's 1.1 takes for a boolean and 750."""
+
+
+def _as_in_version_2() -> None:
+    tag = "tag:yaml.org,2002:"
+    other = {f"{tag}{kind}" for kind in ("bool", "int", "float")}
+    _Loader.yaml_implicit_resolvers = {
+        first: [(name, pattern) for name, pattern in resolvers if name not in other]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    # The core schema (https://yaml.org/spec/1.2.2/#1032-tag-resolution).
+    number = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+    for kind, pattern, starts in (
+        ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+        ("int", r"[-+]?[0-9]+|0x[0-9a-fA-F]+", "-+0123456789"),
+        ("float", number, "-+.0123456789"),
+    ):
+        _Loader.add_implicit_resolver(f"{tag}{kind}", re.compile(f"^(?:{pattern})$"), list(starts))
+    _Loader.add_constructor(f"{tag}int", lambda loader, node: int(node.value, 0 if "x" in node.value else 10))
+    _Loader.add_constructor(
+        f"{tag}float", lambda loader, node: float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    )
+
+
+_as_in_version_2()
+
+
+def parse(text: str) -> Any:
+    """Return what a text says in YAML 1.2, as DVC reads it."""
+    return yaml.load(text, Loader=_Loader)
 
 
 def root() -> Path:
@@ -99,7 +133,7 @@ def _root_from(folder: Path) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = parse(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"

@@ -208,7 +208,7 @@ def describe_overall(whole: dict[str, float], stated: dict[str, Any], level: flo
     mean, low, high = (decisions.show_level(whole[name], stated) for name in ("mean", "low", "high"))
     sure = f"(with {level:.0%} confidence {low} to {high})"
     if stated["positive"]:
-        return f"In {mean} of the cases {sure} a {stated['unit']} {stated['positive']}."
+        return f"In {mean} of the cases {sure} {decisions.one(stated)} {stated['positive']}."
     return f"The mean of {show.code(stated['target'])} is {mean} {sure}."
 
 
@@ -332,7 +332,7 @@ def verdict(whole: dict[str, float], table: pd.DataFrame, stated: dict[str, Any]
     level = decisions.show_level(whole["mean"], stated)
     first = f"The {decisions.level_name(stated)} is {level}."
     if stated["positive"]:
-        first = f"In {level} of the cases a {stated['unit']} {stated['positive']}."
+        first = f"In {level} of the cases {decisions.one(stated)} {stated['positive']}."
     if best is None:
         return f"{first} No column is known in advance beyond doubt: {leak}."
     return (

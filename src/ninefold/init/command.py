@@ -22,7 +22,7 @@ import yaml
 
 from ninefold.core import io, sources
 from ninefold.core.errors import DataError, NinefoldError
-from ninefold.core.params import FILE, load
+from ninefold.core.params import FILE, load, parse
 from ninefold.core.stages import STAGES
 from ninefold.init import drafting, proposal
 from ninefold.init.proposal import Proposal, Wish
@@ -241,7 +241,7 @@ def _bring_in(table: Table) -> None:
 def _former_sources() -> set[str]:
     """Return the files in ``data/source`` that the ``params.yaml`` to be replaced reads."""
     try:
-        tables = yaml.safe_load(io.path(FILE).read_text(encoding="utf-8"))["collection"]["tables"]
+        tables = parse(io.path(FILE).read_text(encoding="utf-8"))["collection"]["tables"]
         found = {str(table.get("source") or "") for table in tables.values()}
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         return set()

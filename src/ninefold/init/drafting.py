@@ -153,7 +153,7 @@ def _problem(p: Proposal) -> dict[str, Any]:
     name, target = units if units != "rows" else p.table, p.target.name
     event = f"{target} = {p.focus}"
     words: dict[str, Any] = {
-        "title": f"{target} of {name}",
+        "title": f"{target[:1].upper()}{target[1:]} of {name}",
         "unit": unit,
         "units": units,
         "slug": re.sub(r"[^a-z0-9]+", "-", ascii_only(f"{p.table} {target}").lower()).strip("-")[:60].strip("-")

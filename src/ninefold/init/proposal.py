@@ -450,7 +450,7 @@ def _join(p: Proposal, name: str, frame: pd.DataFrame) -> None:
     by = single[:1] or common
     if frame.duplicated(by).any():
         twice = frame.loc[frame.duplicated(by), by].iloc[0].to_dict()
-        raise DataError(f"--join {name}: several rows have the same {', '.join(by)}, such as {twice}; expected one row for each; aggregate it first")  # fmt: skip
+        raise DataError(f"--join {name}: several rows have the same {', '.join(by)}, such as {twice}; expected one row for each; aggregate it first, or, where they hold from a time on, join it in params.yaml with features.joins and as_of")  # fmt: skip
     columns = inference.describe(frame)
     for key in by:
         columns[key], p.columns[key] = _same_type(columns[key], p.columns[key])

@@ -315,9 +315,11 @@ def _warn(unseen: dict[str, Any]) -> str:
 
 def _promise(stated: dict[str, Any]) -> str:
     if not decisions.is_class(stated):
-        return f"The {stated['target']} of a {stated['unit']}, with an interval"
+        return f"The {stated['target']} of {decisions.one(stated)}, with an interval"
     event = (
-        f"that a {stated['unit']} {stated['positive']}" if stated["task"] == "binary" else f"of each {stated['target']}"
+        f"that {decisions.one(stated)} {stated['positive']}"
+        if stated["task"] == "binary"
+        else f"of each {stated['target']}"
     )
     return f"The probability {event}"
 
