@@ -58,6 +58,15 @@ class Clone:
 
 def copy_of_the_repository(folder: Path, *, without: tuple[str, ...] = ()) -> Clone:
     """Copy what git tracks or would track to `folder`, as a repository of its own with one commit."""
+    copy_files(folder, without=without)
+    clone = Clone(folder)
+    clone.run("git", "init", "-q")
+    clone.commit("as it stands")
+    return clone
+
+
+def copy_files(folder: Path, *, without: tuple[str, ...] = ()) -> None:
+    """Copy what git tracks or would track to `folder`, but for names that begin with one of `without`."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -66,10 +75,6 @@ def copy_of_the_repository(folder: Path, *, without: tuple[str, ...] = ()) -> Cl
         text=True,
     )
     for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).exists() and not name.startswith(without or "\0"):
+        if (ROOT / name).is_file() and not name.startswith(without or "\0"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    clone = Clone(folder)
-    clone.run("git", "init", "-q")
-    clone.commit("as it stands")
-    return clone

@@ -170,6 +170,22 @@ def orders() -> pd.DataFrame:
     )
 
 
+@pytest.fixture
+def parts(project: Project) -> dict[str, pd.DataFrame]:
+    """Lay out the tiny project as stage 08 finds it, of two classes; return its labelled rows by part."""
+    from bundles import lay_out  # which imports most of the machinery, for the few files that need it
+
+    return lay_out()
+
+
+@pytest.fixture
+def bundle(parts: dict[str, pd.DataFrame]) -> Any:
+    """Return the bundle packed from `parts`."""
+    from bundles import pack
+
+    return pack(parts)
+
+
 @pytest.fixture(autouse=True)
 def _close_figures() -> Iterator[None]:
     """Leave no open figure behind."""

@@ -17,19 +17,10 @@ from conftest import Project
 from ninefold import deployment
 from ninefold.core import decisions, drift, io
 from ninefold.core.errors import DataError
+from ninefold.core.moments import as_days
 from ninefold.serving import bundle as packing
 from ninefold.serving import signature
 from ninefold.serving.bundle import Bundle
-
-
-@pytest.fixture
-def parts(project: Project) -> dict[str, pd.DataFrame]:
-    return lay_out()
-
-
-@pytest.fixture
-def bundle(parts: dict[str, pd.DataFrame]) -> Bundle:
-    return pack(parts)
 
 
 @pytest.mark.parametrize("model", bundles.MODELS)
@@ -217,7 +208,7 @@ def test_a_time_that_is_a_feature_too_is_one_field_sent_as_text(
     assert [(field["name"], field["kind"]) for field in signed] == [("placed", "date"), ("id", "identity")]
     sent = signature.as_rows(parts["holdout"].head(1), signed)[0]
     assert sent["placed"] == parts["holdout"]["placed"][0].isoformat()
-    assert signature.days(sent["placed"]) == signature.as_days(parts["holdout"]["placed"])[0]
+    assert signature.days(sent["placed"]) == as_days(parts["holdout"]["placed"])[0]
 
 
 def test_a_lookup_key_that_is_no_feature_is_still_sent(bundle: Bundle, parts: dict[str, pd.DataFrame]) -> None:
@@ -251,7 +242,7 @@ def test_what_is_no_date_is_refused(text: str) -> None:
 
 def test_times_of_a_zone_and_gaps_become_days_and_json() -> None:
     moments = pd.Series(pd.to_datetime(["2024-02-29T23:30:00Z", None]).tz_convert("Asia/Tokyo"))
-    assert signature.as_days(moments).tolist()[0] == signature.days("2024-02-29T23:30:00")
+    assert as_days(moments).tolist()[0] == signature.days("2024-02-29T23:30:00")
     field = {"type": "any"}
     assert signature.sendable(moments, field) == ["2024-02-29T23:30:00", None]
     assert signature.sendable(pd.Series([0.5, np.nan]), {"type": "date"}) == ["1970-01-01T12:00:00", None]

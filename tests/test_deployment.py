@@ -26,16 +26,6 @@ from ninefold.serving.signature import as_rows
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture
-def parts(project: Project) -> dict[str, pd.DataFrame]:
-    return lay_out()
-
-
-@pytest.fixture
-def bundle(parts: dict[str, pd.DataFrame]) -> Bundle:
-    return pack(parts)
-
-
 def agreed() -> dict[str, Any]:
     return io.read_json("data/metrics.json")
 

@@ -6,7 +6,6 @@ import doctest
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -17,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from clones import ROOT, copy_files
 
-ROOT = Path(__file__).resolve().parents[1]
 GUIDES = re.findall(r"\]\((\S+\.md)\)", (ROOT / "docs/README.md").read_text(encoding="utf-8"))
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 BY_A_PERSON = {"uvx copier copy", "cd my-project", "make setup", ". .venv/bin/activate"}
@@ -187,14 +186,7 @@ def fails(step: Step) -> bool:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A project as a user has it after copying, with the tables of the guides beside it."""
     folder = tmp_path_factory.mktemp("guides") / "my-project"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, check=True, text=True,
-    )  # fmt: skip
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file() and not name.startswith("reports/") and name != "dvc.lock":
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    copy_files(folder, without=("reports/", "dvc.lock"))
     shop(folder.parent)
     copied = Project(folder)
     copied.run("git init -q && git add -A && git commit -q -m 'As it was copied'")

@@ -24,18 +24,8 @@ from ninefold.serving.signature import as_rows
 
 
 @pytest.fixture
-def parts(project: Project) -> dict[str, pd.DataFrame]:
-    return lay_out()
-
-
-@pytest.fixture
 def holdout(parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return parts["holdout"].assign(note='007, x"y', count=pd.array([1, None] * 40, dtype="Int64"))
-
-
-@pytest.fixture
-def bundle(parts: dict[str, pd.DataFrame]) -> Bundle:
-    return pack(parts)
 
 
 def write(rows: pd.DataFrame, place: Path) -> Path:

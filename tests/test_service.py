@@ -29,16 +29,6 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-def parts(project: Project) -> dict[str, pd.DataFrame]:
-    return lay_out()
-
-
-@pytest.fixture
-def bundle(parts: dict[str, pd.DataFrame]) -> Bundle:
-    return pack(parts)
-
-
-@pytest.fixture
 def client(bundle: Bundle) -> TestClient:
     return TestClient(service.create_app(bundle))  # raises what a server would answer with 500
 

@@ -13,6 +13,7 @@ from typing import Any
 import nbformat
 import pytest
 import yaml
+from clones import copy_files
 
 from ninefold import own_notebook
 from ninefold.core.stages import STAGES, label
@@ -78,17 +79,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """The template as a repository of its own, from the work tree, tagged v1.0.0."""
     pytest.importorskip("copier")
     template = Repository(tmp_path_factory.mktemp("template"))
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file():
-            (template.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, template.folder / name)
+    copy_files(template.folder)
     template.run("git", "init", "-q")
     template.commit("v1.0.0")
     return template

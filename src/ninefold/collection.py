@@ -21,7 +21,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 
 from ninefold.core import engine, gate, hooks, io, plots, show, sources
 from ninefold.core.errors import DataError, ParamsError
-from ninefold.core.params import Day, Name, Section, Text, load
+from ninefold.core.params import Day, Name, Section, Sparse, Text, load
 
 RAW = "data/raw"
 WHOLE = "all"
@@ -29,7 +29,7 @@ SOURCE = "data/source"
 MANIFEST = ["table", "period", "start", "end", "recipe", "source", "rows", "sha256"]
 
 
-class Options(Section):
+class Options(Sparse):
     """How the default reader reads a source, where that is not the default; see `ninefold.core.sources.read`."""
 
     delimiter: str | None = None
@@ -40,10 +40,6 @@ class Options(Section):
     sheet: str | None = None
     table: str | None = None
     query: Text | None = None
-
-    @model_serializer(mode="wrap")
-    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if value is not None}
 
 
 class Source(Section):

@@ -20,12 +20,13 @@ from pydantic import Field
 from ninefold import features, training
 from ninefold.core import decisions, gate, io
 from ninefold.core.errors import DataError
+from ninefold.core.moments import as_days
 from ninefold.core.params import Section
 from ninefold.serving import bundle as packing
 from ninefold.serving.bundle import Bundle, answer_columns, distribution
 from ninefold.serving.card import model_card
 from ninefold.serving.client import refused_well
-from ninefold.serving.signature import FEATURE_KINDS, as_days, as_rows, iso, signature
+from ninefold.serving.signature import FEATURE_KINDS, as_rows, iso, signature
 
 POLICY = ("actions", "payoffs", "costs", "payoff_unit", "break_even")
 TOLERANCE = 1e-9
@@ -133,7 +134,7 @@ def reference(
     kinds = {field["name"]: field["kind"] for field in signed if field["kind"] in FEATURE_KINDS}
     return {
         "rows": len(learned),
-        "features": {name: distribution(_values(learned[name], kind), kind=kind) for name, kind in kinds.items()},
+        "features": {name: distribution(learned[name], kind=kind) for name, kind in kinds.items()},
         "forecast": distribution(pd.Series(decisions.expected(predicted, stated))),
         "outcomes": float(decisions.event(learned[stated["target"]].to_numpy(), stated).mean()),
     }
@@ -305,10 +306,6 @@ def verdict(bundle: Bundle, compared: pd.DataFrame, refused: pd.DataFrame, withi
         f"{'keeps' if within else 'does NOT keep'} the budget of {params.latency_budget_ms:g} ms for one row: "
         f"{'ready' if same and safe and within else 'not ready'} to serve."
     )
-
-
-def _values(column: pd.Series, kind: str) -> pd.Series:
-    return as_days(column) if kind == "date" else column
 
 
 def _period(rows: pd.DataFrame, stated: dict[str, Any]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from pydantic import Field, model_validator
 from ninefold import metrics as agreed_metrics
 from ninefold.core import decisions, engine, gate, hooks, io
 from ninefold.core.errors import DataError
+from ninefold.core.moments import MICROSECONDS
 from ninefold.core.params import Duration, Name, Section, Text
 
 LAKE, FEATURES, ONLINE = "data/lake", "data/features", "data/online"
@@ -179,8 +180,8 @@ def join_related(tables: dict[str, ir.Table], params: Params, stated: dict[str, 
         )
         for mine, theirs in keys.items():
             _comparable(events[mine], narrow[inner[theirs]], f"{where}.by: {mine} and {join.table}'s {theirs}")
-        same = [events[mine] == narrow[inner[theirs]] for mine, theirs in keys.items()]
         if join.as_of is None:
+            same = [events[mine] == narrow[inner[theirs]] for mine, theirs in keys.items()]
             events = events.left_join(narrow, same).drop(*inner.values())
             continue
         if not stated["time"]:
@@ -511,7 +512,7 @@ def _cast(column: ir.Value, kind: str, name: str) -> ir.Value:
             f"params.yaml, features.dates: {name} is {column.type()}, expected a timestamp; see its contract"
         )
     micros = column.cast("timestamp(6)").delta(ibis.timestamp("1970-01-01"), unit="microsecond")
-    return micros.cast("float64") / 86_400e6
+    return micros.cast("float64") / MICROSECONDS
 
 
 def _demand(table: ir.Table, columns: list[str], key: str) -> None:

@@ -17,6 +17,7 @@ from pydantic import Field
 from ninefold.core import decisions, engine, gate, io, plots, show
 from ninefold.core.decisions import FORESIGHT
 from ninefold.core.errors import DataError, ParamsError
+from ninefold.core.moments import as_days
 from ninefold.core.params import Section
 from ninefold.core.scores import LEAST_BLOCKS, MEANING, Bootstrap, scores, title
 
@@ -169,7 +170,8 @@ def reference_scores(frame: pd.DataFrame, points: dict[str, Any], stated: dict[s
     *Training mean* always forecasts the training rows' shares of the classes, or their mean; where there is time, *last
     four weeks* forecasts those of the 28 days before the day.
     """
-    part, valid = part_of(frame, points, stated), frame[part_of(frame, points, stated) == "validation"]
+    part = part_of(frame, points, stated)
+    valid = frame[part == "validation"]
     indicators = _indicators(frame[stated["target"]], stated)
     mean = indicators[part == "train"].mean()
     forecasts = {"training mean": np.tile(mean.to_numpy(), (len(valid), 1))}
@@ -428,7 +430,7 @@ def _hash(frame: pd.DataFrame, stated: dict[str, Any]) -> pd.Series:
 def _as_text(column: pd.Series) -> pd.Series:
     """Return names as text, the same for 1, 1.0 and "1", for a moment and its days since 1970: a key may be a feature too."""
     if pd.api.types.is_datetime64_any_dtype(column):
-        column = (column.astype("datetime64[us]").astype("int64") / 86_400e6).where(column.notna())
+        column = as_days(column)
     return column.astype("str").str.removesuffix(".0").str.lower()
 
 

@@ -29,7 +29,7 @@ from ninefold.core.scores import Bootstrap, blocks, intervals, with_interval
 from ninefold.problem import listed
 from ninefold.serving import bundle as packing
 from ninefold.serving.bundle import Bundle
-from ninefold.serving.signature import FEATURE_KINDS, as_days
+from ninefold.serving.signature import FEATURE_KINDS
 
 MONITORING, HOLDOUT = "data/monitoring", "holdout"
 PERIOD, STATUS = "@period", "@status"  # beside the user's columns, of which none may be called so
@@ -537,10 +537,10 @@ def _moved(
     alpha: float,
 ) -> pd.DataFrame:
     found = []
-    compared = {name: packing.measured(_values(before[name], kind), kind) for name, kind in kinds.items()}
+    compared = {name: packing.measured(before[name], kind) for name, kind in kinds.items()}
     for period, part in spans:
         for name, kind in kinds.items():
-            values = _values(part[name], kind)
+            values = part[name]
             psi = drift.psi(reference[name], packing.distribution(values, reference[name]))
             p = drift.p_value(compared[name], packing.measured(values, kind))
             found.append((period, name, values.isna().mean(), psi, p))
@@ -548,10 +548,6 @@ def _moved(
     table = table.astype({"missing": "float64", "psi": "float64", "p": "float64"})
     table["q"] = table.groupby("period")["p"].transform(lambda p: drift.adjust(p.to_numpy())).astype("float64")
     return table.assign(drifted=(table["psi"] > limit) & (table["q"] < alpha))
-
-
-def _values(column: pd.Series, kind: str) -> pd.Series:
-    return as_days(column) if kind == "date" else column
 
 
 def _means(

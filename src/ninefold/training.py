@@ -249,7 +249,7 @@ def compare_adjustments(
             table.append({"calibration": method, **{key: found[key] for key in ("log_loss", "brier")}, "mean": mean})
         return pd.DataFrame(table).assign(observed=decisions.event(later, stated).mean())
     model = _with_interval(None, params, stated).fit_errors(first["prediction"].to_numpy(), target[:half])
-    for name, ends in {"none": second, "conformal": _around(model, second["prediction"])}.items():
+    for name, ends in {"none": second, "conformal": model.around(second["prediction"].to_numpy())}.items():
         held = ((target[half:] >= ends["low"]) & (target[half:] <= ends["high"])).mean()
         table.append({"interval": name, "holds": held, "width": (ends["high"] - ends["low"]).mean()})
     return pd.DataFrame(table)
@@ -263,9 +263,9 @@ def choose_adjustment(table: pd.DataFrame, rows: pd.DataFrame, params: Params, s
     """
     if not decisions.is_class(stated):
         return "conformal"
-    rarest = int(rows[stated["target"]].value_counts().min())
     if params.calibration != "auto":
         return params.calibration
+    rarest = int(rows[stated["target"]].value_counts().min())
     found = table.set_index("calibration")["log_loss"]
     # Steps follow chance where events are few, and a map that wins by a hair won by chance: the simpler one is taken.
     best = found.drop("isotonic" if rarest < LEAST_ISOTONIC else []).min()
@@ -464,8 +464,3 @@ def _mapped(
 
 def _with_interval(model: BaseEstimator | None, params: Params, stated: dict[str, Any]) -> WithInterval:
     return WithInterval(model, level=params.interval, **stated["costs"])
-
-
-def _around(model: WithInterval, prediction: pd.Series) -> pd.DataFrame:
-    bins = np.searchsorted(model.edges_, prediction, side="right")
-    return pd.DataFrame({"low": prediction + model.low_[bins], "high": prediction + model.high_[bins]})

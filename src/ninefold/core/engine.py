@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 
 from ninefold.core import io
 from ninefold.core.errors import DataError
+from ninefold.core.moments import MICROSECONDS
 
 STAMP = dt.Timestamp(scale=6)
 ZONED = dt.Timestamp(timezone="UTC", scale=6)
-UNITS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "seconds": 1_000_000, "days": 86_400_000_000}  # microseconds
+UNITS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "seconds": 1_000_000, "days": MICROSECONDS}  # in microseconds
 FORMATS = ("iso", *UNITS, "year")
 
 

@@ -14,8 +14,9 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.validation import check_is_fitted
 
+from ninefold.core.moments import as_days
+
 LEAST_PROBABILITY = 1e-6
-MICROSECONDS = 86_400e6  # of a day
 TOKENS: dict[str, Any] = {"ngram_range": (1, 2), "strip_accents": "unicode"}
 BINS, ROWS_A_BIN = 10, 200  # errors are told apart by the size of the prediction where there are enough of them
 
@@ -253,7 +254,10 @@ class WithInterval(RegressorMixin, BaseEstimator):
 
     def forecast(self, X: pd.DataFrame) -> pd.DataFrame:
         """Return ``prediction``, ``low``, ``high``, ``quantile`` (of least expected cost) and its expected ``loss``."""
-        prediction = self.predict(X)
+        return self.around(self.predict(X))
+
+    def around(self, prediction: np.ndarray) -> pd.DataFrame:
+        """Return the forecast that belongs to a prediction, as `forecast` does; the model itself is not asked."""
         bins = np.searchsorted(self.edges_, prediction, side="right")
         ends = {"low": self.low_, "high": self.high_, "quantile": self.shift_}
         columns = {name: prediction + shift[bins] for name, shift in ends.items()}
@@ -283,9 +287,7 @@ def _counter(words: str) -> CountVectorizer:
 
 def _days(column: pd.Series) -> pd.Series:
     """Return days since 1970-01-01 (float64), as which dates come; or moments, as which the time of the events does."""
-    if pd.api.types.is_datetime64_any_dtype(column):
-        column = (column.astype("datetime64[us]").astype("int64") / MICROSECONDS).where(column.notna())
-    return pd.Series(np.asarray(column, dtype="float64"))
+    return pd.Series(np.asarray(as_days(column), dtype="float64"))
 
 
 def _logs(p: np.ndarray) -> np.ndarray:

@@ -68,7 +68,7 @@ def policies(
 ) -> pd.DataFrame:
     """Return the mean payoff per row of each policy with its interval: ``policy``, ``payoff``, ``low``, ``high``."""
     payoffs = decisions.policy_payoffs(target, stated, agreed)
-    payoffs.insert(0, FOLLOW, against_baseline(target, predicted, stated, agreed)[0])
+    payoffs.insert(0, FOLLOW, decisions.payoff(decisions.decide(predicted, stated)["action"], target, stated))
 
     def statistic(weight: np.ndarray) -> dict[str, float]:
         return {name: float(np.average(payoffs[name], weights=weight)) for name in payoffs}
@@ -124,12 +124,12 @@ def curves(
     quantities the quantile of the errors that one acts on.
     """
     happened, said = decisions.event(target, stated), decisions.expected(predicted, stated)
-    tenth = pd.qcut(pd.Series(said).rank(method="first"), min(10, len(said)), labels=False)
-    means = pd.DataFrame({"predicted": said, "observed": happened}).groupby(tenth).mean()
-    if stated["task"] != "regression":
+    if decisions.is_class(stated):
         observed, mean = calibration_curve(happened, said, n_bins=10, strategy="quantile")
         means = pd.DataFrame({"predicted": mean, "observed": observed})
     else:
+        tenth = pd.qcut(pd.Series(said).rank(method="first"), min(10, len(said)), labels=False)
+        means = pd.DataFrame({"predicted": said, "observed": happened}).groupby(tenth).mean()
         happened = happened > np.median(happened)
     false, true, _ = roc_curve(happened, said)
     keep = np.unique(np.linspace(0, len(false) - 1, 201).astype(int))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
@@ -22,7 +22,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler,
 
 from ninefold.core import decisions
 from ninefold.core.estimators import DateParts, EmptyAsZero, Words
-from ninefold.core.params import Section
+from ninefold.core.params import Sparse
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "linear": {"C": 1.0, "rare": 20},
@@ -38,7 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-class Candidate(Section):
+class Candidate(Sparse):
     """One model to choose from; what is not given has scikit-learn's, or a sensible, default.
 
     ``linear``: logistic or ridge regression. ``gradient_boosting``: on histograms. ``extra_trees``: a random forest with
@@ -56,10 +56,6 @@ class Candidate(Section):
     early_stopping: bool | None = None
     n_estimators: int | None = Field(default=None, ge=1, le=5_000)
     max_features: float | None = Field(default=None, gt=0, le=1)
-
-    @model_serializer(mode="wrap")
-    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if value is not None}
 
     @model_validator(mode="after")
     def _of_the_model(self) -> Candidate:

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    ValidationError,
+    model_serializer,
+)
 from pydantic_core import ErrorDetails
 
 from ninefold.core.errors import ParamsError
@@ -69,6 +77,14 @@ def _as_in_version_2() -> None:
 
 
 _as_in_version_2()
+
+
+class Sparse(Section):
+    """A section of which only what is set is kept and shown: what is None is left out."""
+
+    @model_serializer(mode="wrap")
+    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if value is not None}
 
 
 def parse(text: str) -> Any:

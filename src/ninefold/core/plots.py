@@ -49,6 +49,16 @@ def as_share(axes: Axes, which: str = "y") -> None:
     (axes.yaxis if which == "y" else axes.xaxis).set_major_formatter(PercentFormatter(1.0, decimals=None))
 
 
+def label(name: Any, most: int = 32) -> str:
+    """Return a name of the data as a figure can hold it: plain, and cut to so many characters."""
+    return plain(cut(str(name), most))
+
+
+def cut(text: str, most: int) -> str:
+    """Return a text of so many characters at most, with an ellipsis where more stood."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def plain(text: Any) -> str:
     """Return a name as figures can show it: matplotlib would read what stands between two dollar signs as mathematics."""
     return str(text).replace("$", r"\$")

@@ -101,6 +101,11 @@ def blocks(frame: pd.DataFrame, stated: dict[str, Any]) -> np.ndarray:
     return np.arange(len(frame))
 
 
+def block_name(stated: dict[str, Any]) -> str:
+    """Return what `blocks` are, in words."""
+    return "days" if stated["time"] else "entities" if stated["group"] else "rows"
+
+
 def intervals(
     statistic: Callable[[np.ndarray], dict[str, float]], block: np.ndarray, bootstrap: Bootstrap
 ) -> dict[str, dict[str, float]]:

@@ -36,10 +36,12 @@ def plot_deciles(table: pd.DataFrame, stated: dict[str, Any]) -> Figure:
     fig, axes = plots.canvas("Did the decisions pay what they promised?", height=3.4)
     others = [name for name in table if name not in ("tenth", "level", "expected", "paid", "rows")]
     for name, style in zip(others, cycle(("--", ":", "-."))):
-        axes.plot(table["tenth"], table[name], color=plots.GREY, ls=style, label=_label(name))
+        axes.plot(table["tenth"], table[name], color=plots.GREY, ls=style, label=plots.label(name, LONGEST))
     axes.plot(table["tenth"], table["expected"], color=plots.SKY, marker="o", label="expected by the service")
     axes.plot(table["tenth"], table["paid"], color=plots.BLUE, marker="o", label="paid on the holdout")
-    axes.set(xlabel=f"tenth of the answers, by {_order(stated)}", ylabel=_label(f"payoff per {stated['unit']}"))
+    axes.set(
+        xlabel=f"tenth of the answers, by {_order(stated)}", ylabel=plots.label(f"payoff per {stated['unit']}", LONGEST)
+    )
     axes.set_xticks(table["tenth"])
     axes.legend(frameon=False)
     return fig
@@ -82,7 +84,7 @@ def describe_decisions(answers: pd.DataFrame, stated: dict[str, Any]) -> str:
     if not decisions.is_class(stated):
         moved = float((answers["action"] - answers["prediction"]).mean())
         return (
-            f"Over {count:,} answers the quantity acted on is {_amount(abs(moved))} {'above' if moved >= 0 else 'below'} the "
+            f"Over {count:,} answers the quantity acted on is {decisions.number(abs(moved))} {'above' if moved >= 0 else 'below'} the "
             f"prediction on average; half of the predictions are below {decisions.show_level(middle, stated)}."
         )
     shares = (answers["action"] == action for action in stated["actions"])
@@ -97,12 +99,14 @@ def describe_deciles(table: pd.DataFrame, stated: dict[str, Any]) -> str:
     worst = table.loc[gap.abs().idxmax()]
     expected, paid = (np.average(table[name], weights=table["rows"]) for name in ("expected", "paid"))
     level = (
-        _amount(worst["level"], "+") if stated["task"] == "multiclass" else decisions.show_level(worst["level"], stated)
+        decisions.number(worst["level"], "+")
+        if stated["task"] == "multiclass"
+        else decisions.show_level(worst["level"], stated)
     )
     return (
-        f"The decisions were expected to pay {_amount(expected, '+')} per {stated['unit']} and paid {_amount(paid, '+')}. The two are "
+        f"The decisions were expected to pay {decisions.number(expected, '+')} per {stated['unit']} and paid {decisions.number(paid, '+')}. The two are "
         f"furthest apart in tenth {worst['tenth']:.0f}, where the {_order(stated)} averages {level}: "
-        f"{_amount(worst['expected'], '+')} expected, {_amount(worst['paid'], '+')} paid."
+        f"{decisions.number(worst['expected'], '+')} expected, {decisions.number(worst['paid'], '+')} paid."
     )
 
 
@@ -120,7 +124,7 @@ def _draw_actions(axes: Axes, answers: pd.DataFrame, stated: dict[str, Any]) -> 
     p = answers["probability"] if binary else answers[decisions.forecast_columns(stated)].max(axis=1)
     groups = [p[answers["action"] == action] for action in stated["actions"]]
     labels = [
-        f"{_label(action)} ({len(group) / len(answers):.0%})"
+        f"{plots.label(action, LONGEST)} ({len(group) / len(answers):.0%})"
         for action, group in zip(stated["actions"], groups, strict=True)
     ]
     colors = list(islice(cycle(plots.PALETTE), len(groups)))
@@ -142,16 +146,10 @@ def _draw_quantities(axes: Axes, answers: pd.DataFrame, stated: dict[str, Any]) 
     axes.vlines(shown["prediction"], shown["low"], shown["high"], color=plots.SKY, alpha=0.15, lw=1, label="interval")
     axes.plot(ends, ends, color=plots.GREY, ls="--", lw=1, label="the prediction itself")
     axes.scatter(shown["prediction"], shown["action"], s=8, color=plots.BLUE, alpha=0.6, label="quantity acted on")
-    axes.set(xlabel=_label(f"prediction of {stated['target']}"), ylabel=_label(stated["target"]))
-
-
-def _amount(value: float, sign: str = "") -> str:
-    return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign}.4g}"
+    axes.set(
+        xlabel=plots.label(f"prediction of {stated['target']}", LONGEST), ylabel=plots.label(stated["target"], LONGEST)
+    )
 
 
 def _order(stated: dict[str, Any]) -> str:
     return {"binary": "probability", "multiclass": "expected payoff", "regression": "prediction"}[stated["task"]]
-
-
-def _label(text: str) -> str:
-    return plots.plain(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…")

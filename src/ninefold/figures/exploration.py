@@ -13,6 +13,7 @@ from scipy import stats
 
 from ninefold.core import decisions, one_column, plots, show
 from ninefold.core.levels import LABEL
+from ninefold.core.scores import block_name
 from ninefold.exploration import CLOCK, Params, least, score_name, strongest
 
 MOST_NAMED = 6  # columns, or classes, in one sentence
@@ -272,7 +273,7 @@ def describe_gaps(ranked: pd.DataFrame, stated: dict[str, Any], level: float) ->
     row, sure = ranked.iloc[0], int((ranked["low"] > 0).sum())
     return (
         f"The surest gap is that of {show.code(row['column'])}: {_gap(row, stated, level)}. Of {len(ranked)} columns "
-        f"compared, {sure} have a gap that is more than the luck of the {_blocks(stated)}."
+        f"compared, {sure} have a gap that is more than the luck of the {block_name(stated)}."
     )
 
 
@@ -300,7 +301,7 @@ def describe_missing(missing: pd.DataFrame, stated: dict[str, Any], level: float
     return (
         f"Where {show.code(row['column'])} is missing the {_level(stated, row['outcome'])} is {absent}, elsewhere {present}: "
         f"{_points(row, stated, level)}. Of {len(missing)} columns with gaps, {real} differ by more than the luck of the "
-        f"{_blocks(stated)}."
+        f"{block_name(stated)}."
     )
 
 
@@ -418,18 +419,10 @@ def _level(stated: dict[str, Any], name: str | None = None) -> str:
     return f"mean {show.code(stated['target'])}"
 
 
-def _blocks(stated: dict[str, Any]) -> str:
-    return "days" if stated["time"] else "entities" if stated["group"] else "rows"
-
-
 def _code(name: Any) -> str:
-    return show.code(_cut(str(name), 60))
+    return show.code(plots.cut(str(name), 60))
 
 
 def _label(name: Any, most: int = 32) -> str:
     """Return a name of the data as a figure can hold it."""
-    return plots.plain(_cut(" ".join(str(name).split()), most))
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return plots.label(" ".join(str(name).split()), most)

@@ -123,7 +123,7 @@ def plot_drift(drifts: pd.DataFrame, params: Params, most: int = 24) -> Figure:
         )
     axes.axvline(0.5, color="white", lw=6)
     axes.set_xticks(range(len(table.columns)), table.columns, rotation=45 if len(table.columns) > 8 else 0)
-    axes.set_yticks(range(len(table)), [_label(name) for name in table.index])
+    axes.set_yticks(range(len(table)), [plots.label(name, LONGEST) for name in table.index])
     axes.tick_params(length=0)
     axes.xaxis.tick_top()
     axes.grid(visible=False)
@@ -216,7 +216,7 @@ def plot_policies(table: pd.DataFrame, stated: dict[str, Any]) -> Figure:
         part = table[table["policy"] == policy].set_index("period").reindex(names)
         offset = 0.12 * (number - len(others) / 2)
         color = plots.PALETTE[number % len(plots.PALETTE)]
-        _points(axes, np.arange(len(names)) + offset, part["payoff"], part, color, _label(policy))
+        _points(axes, np.arange(len(names)) + offset, part["payoff"], part, color, plots.label(policy, LONGEST))
     _period_axis(axes, names)
     axes.set_ylabel(plots.plain(f"payoff per {stated['unit']}\n({stated['payoff_unit']})"))
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -437,8 +437,3 @@ def _range(figure: dict[str, float], stated: dict[str, Any]) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _label(text: Any) -> str:
-    text = str(text)
-    return plots.plain(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ninefold.core import decisions, plots, show
 from ninefold.core.decisions import FORESIGHT
 from ninefold.core.evaluation import FOLLOW, PROPER, threshold
-from ninefold.core.scores import RANKING, title, with_interval
+from ninefold.core.scores import RANKING, block_name, title, with_interval
 from ninefold.training import NAIVE, beats_naive
 
 
@@ -147,13 +147,12 @@ def describe_results(results: dict[str, dict[str, float]], stated: dict[str, Any
     direction = "over" if said > seen else "under"
     criteria = [f"{title(name)} {with_interval(results[name])}" for name in stated["success"]["scores"]]
     better = with_interval(results["improvement"])
-    blocks = "days" if stated["time"] else "entities" if stated["group"] else "rows"
     return (
         f"On the holdout {_ranking(stated)} is **{with_interval(results[RANKING[stated['task']]])}**; "
         f"{title(PROPER[stated['task']])} is lower than the naive forecast's by {better}. "
         + (f"Agreed criteria: {', '.join(criteria)}. " if criteria else "")
         + f"The forecast averages {decisions.show_level(said, stated)}, what came {decisions.show_level(seen, stated)}: "
-        f"it {direction}states by {off}. The intervals hold for {blocks} like those of the holdout; a change of the world "
+        f"it {direction}states by {off}. The intervals hold for {block_name(stated)} like those of the holdout; a change of the world "
         "is not in them."
     )
 

@@ -17,7 +17,8 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from ninefold import features, training
 from ninefold.core import decisions, io, model_file
 from ninefold.core.errors import DataError
-from ninefold.serving.signature import FEATURE_KINDS, as_days, days, names
+from ninefold.core.moments import as_days
+from ninefold.serving.signature import FEATURE_KINDS, days, names
 
 BUNDLE = "models/bundle"
 FORMAT = 2
@@ -259,12 +260,17 @@ def distribution(column: pd.Series, like: Mapping[str, Any] | None = None, kind:
     """
     if kind == "text" or (like is not None and like.get("of") == "length"):
         return {"of": "length", **_binned(measured(column, "text"), like)}
-    return _binned(column, like)
+    return _binned(measured(column, kind), like)
 
 
 def measured(column: pd.Series, kind: str) -> pd.Series:
-    """Return what of a feature is compared between two tables: of free text its length in characters, else the values."""
-    return column.astype("str").str.len().astype("float64") if kind == "text" else column
+    """Return what of a feature is compared between two tables.
+
+    Of free text its length in characters, of moments the days since 1970-01-01, else the values themselves.
+    """
+    if kind == "text":
+        return column.astype("str").str.len().astype("float64")
+    return as_days(column) if pd.api.types.is_datetime64_any_dtype(column) else column
 
 
 def _binned(column: pd.Series, like: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from rich.progress import Progress
 
 from ninefold.core import decisions
 from ninefold.core.errors import DataError
+from ninefold.core.moments import MICROSECONDS
 from ninefold.serving.bundle import Bundle
-from ninefold.serving.signature import DATE, FIRST_DAY, LAST_DAY, MICROSECONDS, days
+from ninefold.serving.signature import DATE, FIRST_DAY, LAST_DAY, days
 
 CHUNK = 50_000
 SUFFIXES = (".csv", ".parquet")

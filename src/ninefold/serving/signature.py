@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from ninefold.core.moments import MICROSECONDS, utc
+
 TYPES = {"numeric": "number", "history": "number", "categorical": "string", "text": "string", "date": "date"}
 FEATURE_KINDS = tuple(TYPES)
 EPOCH = datetime(1970, 1, 1)
-MICROSECONDS = 86_400_000_000  # of a day
 FIRST_DAY, LAST_DAY = -719_162.0, 2_932_897.0  # of the years 1 to 9999, which ISO text can name
 DATE = 'a date or time in ISO format, such as "2024-02-29" or "2024-02-29T12:30:00" (UTC)'
 
@@ -75,7 +76,7 @@ def sendable(column: pd.Series, field: Mapping[str, Any]) -> list[Any]:
     """Return a column as JSON values: missing is None, moments are ISO text, as are dates given in days."""
     plain = column
     if pd.api.types.is_datetime64_any_dtype(column):
-        plain = _utc(column).map(lambda moment: moment.isoformat())
+        plain = utc(column).map(lambda moment: moment.isoformat())
     elif field["type"] == "date":
         plain = column.map(iso, na_action="ignore")
     return plain.astype(object).where(column.notna(), None).tolist()
@@ -100,21 +101,9 @@ def iso(number: float) -> str:
     return (EPOCH + timedelta(microseconds=round(number * MICROSECONDS))).isoformat()
 
 
-def as_days(column: pd.Series) -> pd.Series:
-    """Return a column of moments as days since 1970-01-01 (float64, missing stays missing); numbers as they are."""
-    if not pd.api.types.is_datetime64_any_dtype(column):
-        return column.astype("float64")
-    counted = _utc(column).astype("datetime64[us]").astype("int64").astype("float64") / MICROSECONDS
-    return counted.where(column.notna())
-
-
 def _feature(feature: Mapping[str, Any], parts: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     described = {**feature, "type": TYPES[feature["kind"]]}
     if feature["kind"] == "categorical":
         seen = pd.concat([parts[part][feature["name"]] for part in ("train", "validation")])
         described["known"] = sorted(seen.dropna().unique().tolist())
     return described
-
-
-def _utc(column: pd.Series) -> pd.Series:
-    return column.dt.tz_convert("UTC").dt.tz_localize(None) if column.dt.tz is not None else column
