@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint lab serve bench lock clean
+.PHONY: help setup spark run test lint lab serve bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ $(READY): requirements.lock pyproject.toml
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(READY)
+
+spark: $(READY) ## add Spark to the environment (400 MB; needs Java 17)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-spark.lock
 
 run: $(READY) ## run the pipeline: nine notebooks, nine reports, an index
 	@dvc repro
@@ -47,9 +50,13 @@ serve: $(READY) ## serve the model at http://127.0.0.1:8000
 
 bench: $(READY) ## measure speed; writes the tables in benchmarks/
 	@python benchmarks/pipeline.py
+	@test ! -f benchmarks/increment.py || python benchmarks/increment.py
+	@test ! -f benchmarks/engine.py || python benchmarks/engine.py --sizes 1,10
 
+LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links
 lock: $(READY) ## pin the newest dependencies with their hashes, without addresses (needs uv)
-	@uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --extra dev pyproject.toml -o requirements.lock
+	@$(LOCK) --extra dev pyproject.toml -o requirements.lock
+	@python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["spark"], sep="\n")' | $(LOCK) -c requirements.lock - -o requirements-spark.lock
 
 clean: ## remove what the pipeline wrote; sources, DVC's cache and the environment stay
 	@rm -rf models

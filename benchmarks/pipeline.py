@@ -1,20 +1,17 @@
 """Measure the whole pipeline: each stage, a run in which nothing changed, and how waiting threads cost others.
 
-Writes benchmarks/README.md. Absolute times depend on the machine; compare ratios of one run.
+Writes its section of benchmarks/README.md. Absolute times depend on the machine; compare ratios of one run.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-REPORT = ROOT / "benchmarks/README.md"
+from common import ROOT, machine, write_section
 
 FIT = """
 import time, warnings
@@ -23,7 +20,8 @@ from ninefold import metrics, problem, training
 from ninefold.core.params import load
 stated, agreed, params = problem.load(), metrics.load(), load("training")
 signed, train = training.columns(), training.read(stated, agreed)["train"]
-model = training.candidates(params, signed)["gradient_boosting"]
+chosen = next(name for name, one in params.candidates.items() if one.model == "gradient_boosting")
+model = training.candidates(params, signed, stated)[chosen]
 started = time.perf_counter()
 model.fit(train[signed["all"]], train[stated["target"]])
 print(time.perf_counter() - started)
@@ -59,24 +57,16 @@ def stage_seconds() -> dict[str, float]:
     return {name: record["seconds"] for name, record in found.items() if isinstance(record, dict)}
 
 
-def machine() -> str:
-    """Return the size of the machine in words."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return (
-        f"{os.cpu_count()} cores, {memory:.0f} GiB of memory, {platform.system()}, Python {platform.python_version()}"
-    )
-
-
 def main() -> None:
-    """Measure, and write the report."""
+    """Measure, and write the section of the report."""
     whole = timed("dvc", "repro", "--force")
     stages = stage_seconds()
     nothing = timed("dvc", "repro")
     fits = {(policy, busy): fit_seconds(policy, busy) for policy in ("passive", "active") for busy in (False, True)}
     lines = [
-        "# Benchmarks",
+        "## The pipeline",
         "",
-        f"Written by `make bench` on a machine with {machine()}. Times are of one run; compare their ratios.",
+        f"One run on a machine with {machine()}.",
         "",
         "| stage | seconds | share of the run |",
         "|---|---:|---:|",
@@ -85,7 +75,7 @@ def main() -> None:
         f"| **`dvc repro --force`** | **{whole:.1f}** | 100% |",
         f"| `dvc repro` when nothing changed | {nothing:.1f} | {nothing / whole:.1%} |",
         "",
-        "## Threads that wait",
+        "### Threads that wait",
         "",
         "OpenMP's threads spin while they wait, by default, which takes the cores from whatever else runs. Ninefold sets",
         "`OMP_WAIT_POLICY=PASSIVE` unless you set it. One fit of the gradient boosting, in seconds:",
@@ -98,8 +88,7 @@ def main() -> None:
         f"| {fits['active', True] / fits['passive', True]:.1f} |",
         "",
     ]
-    REPORT.write_text("\n".join(lines))
-    print(REPORT.read_text())
+    write_section("pipeline", lines)
 
 
 if __name__ == "__main__":

@@ -105,8 +105,10 @@ def rows(case: str, count: int = 400) -> pd.DataFrame:
     return pd.DataFrame({"id": np.arange(count), **made[case](random, count)})
 
 
-def lay_out(case: str = "binary", model: str = "boosting", count: int = 400) -> dict[str, pd.DataFrame]:
-    """Write what stages 01, 04, 06 and 07 leave; return the rows by part."""
+def lay_out(
+    case: str = "binary", model: str = "boosting", count: int = 400, prior: float | None = None
+) -> dict[str, pd.DataFrame]:
+    """Write what stages 01, 04, 06 and 07 leave, with a prior of the history or none; return the rows by part."""
     table, stated = rows(case, count), stated_of(case)
     by_time = {"by": "time", "validation": "2020-02-01", "holdout": "2020-02-10"}
     strata = ["all"] if case == "regression" else [str(number) for number in range(len(stated["classes"]))]
@@ -117,12 +119,13 @@ def lay_out(case: str = "binary", model: str = "boosting", count: int = 400) -> 
     }
     io.write_json(stated, io.path("data/problem.json"))
     io.write_json(agreed, io.path("data/metrics.json"))
-    io.write_table(table, io.path("data/features/part.parquet"))
+    io.write_table(table, io.path("data/features/period=all/part-0.parquet"))
     stores = []
     if case == "binary":
         online = pd.DataFrame({"customer": ["ann", "bob"], "value": [0.125, 0.1 + 0.2]})
         io.write_table(online, io.path("data/online/rate.parquet"))
-        stores = [{"feature": "rate_by_customer_7d", "by": ["customer"], "file": "rate.parquet"}]
+        store = {"feature": "rate_by_customer_7d", "by": ["customer"], "file": "rate.parquet"}
+        stores = [store if prior is None else {**store, "prior": prior}]
     moment = "2020-02-20T00:00:00" if stores else None
     io.write_json({"moment": moment, "stores": stores, "features": FEATURES[case]}, io.path("data/online/online.json"))
     parts = training.read(stated, agreed)

@@ -127,9 +127,9 @@ class Project:
         """Write one raw partition, all text."""
         io.write_table(rows.astype("str"), self.folder / f"data/raw/{table}/{period}.parquet")
 
-    def lake(self, table: str, rows: pd.DataFrame) -> None:
-        """Write one table of the lake, typed."""
-        io.write_table(rows, self.folder / f"data/lake/{table}/part.parquet")
+    def lake(self, table: str, rows: pd.DataFrame, period: str = "all") -> None:
+        """Write one partition of a table of the lake, typed; a table without time has but the one."""
+        io.write_table(rows, self.folder / f"data/lake/{table}/period={period}/part-0.parquet")
 
     def bytes(self, name: str) -> dict[str, bytes]:
         """Return every file below a folder, by its relative path."""

@@ -144,6 +144,22 @@ def test_rows_and_tables_are_completed_alike(bundle: Bundle, parts: dict[str, pd
     pd.testing.assert_frame_equal(by_row, joined[bundle.features])
 
 
+def test_a_key_without_history_has_the_declared_prior_whichever_way_it_is_looked_up(project: Project) -> None:
+    parts = lay_out(prior=0.25)
+    bundle, name = pack(parts), "rate_by_customer_7d"
+    sent = [{"customer": who} for who in ("bob", "eve", "nobody")]
+    told = [{"customer": "eve", name: None}, {"customer": "eve", name: 0.9}]
+    looked = bundle.complete([*sent, *told])[name]
+    assert looked.drop(3).tolist() == [0.1 + 0.2, 0.25, 0.25, 0.9]
+    assert np.isnan(looked[3]), "the caller knows that there is none"
+    rows = bundle.complete(signature.as_rows(parts["holdout"], bundle.signature, without="history"))
+    values = {"ann": 0.125, "bob": 0.1 + 0.2, "eve": 0.25}
+    assert rows[name].tolist() == parts["holdout"]["customer"].map(values).tolist()
+    table = bundle.look_up(parts["holdout"].drop(columns=name))
+    pd.testing.assert_frame_equal(rows, table[bundle.features].reset_index(drop=True))
+    pd.testing.assert_frame_equal(rows, deployment.with_online(parts["holdout"])[bundle.features])
+
+
 def test_an_unknown_key_has_a_history_too_where_training_had_one(project: Project) -> None:
     parts = lay_out()
     parts["train"].loc[3, "customer"] = None

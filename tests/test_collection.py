@@ -153,6 +153,13 @@ def test_a_month_that_is_too_small_fails_the_gate_and_keeps_the_earlier_data(pro
     assert project.bytes("data/raw") == before
 
 
+def test_the_gate_names_what_is_too_small(project: Project, run: Run) -> None:
+    project.set("collection.as_of", "2020-03-31")
+    few = r"partitions too small: found orders 2020-03 \(0\), expected as many rows as min_rows says; fetch what is missing"
+    with pytest.raises(GateFailed, match=few):
+        run()
+
+
 def test_an_unfinished_month_is_not_held_to_the_size_of_a_whole_one(project: Project, run: Run) -> None:
     project.set("collection.as_of", "2020-02-10")
     project.set("collection.tables.orders.min_rows", 3)
@@ -265,6 +272,12 @@ def test_an_offset_decides_on_the_month(run_file: Run, file: Any, orders: pd.Dat
     assert run_file()["rows"].tolist() == [4, 2, 2]
 
 
+@pytest.mark.parametrize("offset", ["+99:00", "+15:00", "-02:60"])
+def test_an_offset_that_no_place_has_is_no_time(run_file: Run, file: Any, orders: pd.DataFrame, offset: str) -> None:
+    file(orders.assign(placed=orders["placed"].replace("2020-01-05T12:00:00", f"2020-01-05T12:00:00{offset}")))
+    assert run_file()["rows"].tolist() == [2, 4, 2]  # a time that cannot be read comes with the last month
+
+
 def test_rows_whose_time_cannot_be_read_come_with_the_last_month(
     project: Project, run_file: Run, file: Any, orders: pd.DataFrame
 ) -> None:
@@ -325,6 +338,14 @@ def test_a_source_is_read_as_its_options_say(project: Project) -> None:
     io.write_text("n;x\n1;2,5\n", project.folder / "elsewhere/c.txt")
     project.set("collection.tables.customers", {"source": "elsewhere/c.txt", "options": {"delimiter": ";"}})
     assert collection.read_file("customers", None, None).to_dict("list") == {"n": ["1"], "x": ["2,5"]}
+
+
+def test_a_source_without_a_last_newline_is_read_if_it_is_said_to_be_whole(project: Project) -> None:
+    io.write_text("a,b\n1,2", project.folder / "data/source/customers.csv")
+    with pytest.raises(DataError, match=r"data/source/customers.csv: found no newline after its last line"):
+        collection.read_file("customers", None, None)
+    project.set("collection.tables.customers", {"options": {"final_newline": False}})
+    assert collection.read_file("customers", None, None).to_dict("list") == {"a": ["1"], "b": ["2"]}
 
 
 @pytest.mark.parametrize(

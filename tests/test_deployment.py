@@ -179,9 +179,11 @@ def test_a_policy_without_a_model_is_drawn_beside_the_answers(bundle: Bundle, pa
     assert table["always act"].eq(-1).all()
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_a_real_service_answers_as_offline_refuses_and_is_gone_afterwards(project: Project, case: str) -> None:
-    parts = lay_out(case)
+@pytest.mark.parametrize(("case", "prior"), [*((case, None) for case in CASES), ("binary", 0.25)])
+def test_a_real_service_answers_as_offline_refuses_and_is_gone_afterwards(
+    project: Project, case: str, prior: float | None
+) -> None:
+    parts = lay_out(case, prior=prior)
     bundle, wanted = pack(parts), offline(parts["holdout"])
     full = as_rows(parts["holdout"], bundle.signature, without="identity")
     with client.serving() as url:

@@ -13,7 +13,7 @@ from sklearn import datasets
 from sklearn.metrics import roc_auc_score
 
 from ninefold import exploration, metrics, problem
-from ninefold.core import gate, io, levels, one_column
+from ninefold.core import gate, levels, one_column
 from ninefold.core.errors import DataError, GateFailed, ParamsError
 from ninefold.figures import exploration as figures
 
@@ -49,7 +49,7 @@ def events(**columns: Any) -> pd.DataFrame:
 
 
 def lake(project: Project, frame: pd.DataFrame, table: str = "orders") -> None:
-    io.write_table(frame, project.folder / f"data/lake/{table}/part.parquet")
+    project.lake(table, frame)
 
 
 def explore(project: Project, p: exploration.Params) -> dict[str, Any]:

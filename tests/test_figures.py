@@ -84,13 +84,14 @@ def sound(*texts: str) -> None:
 
 
 @pytest.mark.parametrize(("task", "time"), ALL)
-def test_the_features_are_drawn_and_told(task: str, time: str | None) -> None:
+def test_the_features_are_drawn_and_told(project: Project, task: str, time: str | None) -> None:
     frame, stated, agreed = rows(task, time)
+    project.lake("orders", frame)
     history = {"of": stated["target"], "prefix": "$h$", "known_after": "1h", "over": ["2d"], "by": [[ODD["shop"]]]}
     params = features.Params(
         numeric=[ODD["amount"]], categorical=[ODD["shop"]], history=[history] if time and task == "regression" else []
     )
-    events = features.add_history(engine.connect().create_table("orders", frame), params, stated)
+    events = features.build(features.read(engine.connect(), stated), params, stated)
     ranked = features.strongest(
         frame.assign(**{window["name"]: 1.0 for window in features.windows(params, "2h")}),
         params,
@@ -110,6 +111,9 @@ def test_the_features_are_drawn_and_told(task: str, time: str | None) -> None:
         sixth.describe_windows(params, stated),
     )
     assert decisions.level_name(stated) in sixth.describe_strongest(ranked, stated)
+    assert f"**400** orders go in and come out, each now with {len(frame.columns)} columns." in sixth.describe_events(
+        events, params, stated
+    )
 
 
 @pytest.mark.parametrize(("task", "time"), ALL)

@@ -64,8 +64,8 @@ def proposed(frame: pd.DataFrame, target: str, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(hooks, "project", lambda _, function, default: module.get(function, default))
     params = processing.Params.model_validate(yaml.safe_load(texts["params.yaml"])["processing"])
     numbered = frame if p.number is None else frame.assign(**{p.number: [str(row) for row in range(1, len(frame) + 1)]})
-    connection = engine.connect()
-    raw = {name: connection.create_table(f"raw {name}", rows) for name, rows in {"orders": numbered, **related}.items()}
+    connection = engine.local()
+    raw = {name: engine.table(connection, rows, period="all") for name, rows in {"orders": numbered, **related}.items()}
     judged = processing.judge(processing.convert(raw, params), params)
     broken = {name: table.filter(table.broken_rule.notnull()).count().execute() for name, table in judged.items()}
     assert broken == {"orders": p.quarantined, **dict.fromkeys(related, 0)}
@@ -131,7 +131,7 @@ def test_decimal_commas_semicolons_and_cp1252(tmp_path: Path, monkeypatch: pytes
     ]
     (tmp_path / "h\u00e4user.csv").write_bytes("\r\n".join(lines).encode("cp1252"))
     table = init.read("h\u00e4user.csv")
-    assert (table.name, table.options) == ("hauser", {"encoding": "cp1252", "delimiter": ";"})
+    assert (table.name, table.options) == ("hauser", {"encoding": "cp1252", "delimiter": ";", "final_newline": False})
     p = proposed(table.rows, "Preis \u20ac", monkeypatch)
     assert (p.target.decimal, p.target.thousands, p.target.bounds()) == (",", ".", (1100.0, 1219.19))
     assert p.columns["Gr\u00f6\u00dfe"].decimal == ","

@@ -225,12 +225,10 @@ def test_a_source_that_reaches_into_another_century_is_refused_with_the_remedy(
 def settle(project: Project, orders: pd.DataFrame) -> dict[str, Any]:
     """Put the orders up to February into the lake; return the params of the stages before."""
     contract = processing.Params(**project.params["processing"])
-    project.raw("orders", "2020-02", orders)
+    for month, rows in orders.groupby(orders["placed"].str[:7]):
+        project.raw("orders", str(month), rows)
     project.raw("customers", "all", pd.DataFrame({"customer": ["ann", "bob"], "city": "x"}))
-    connection = engine.connect()
-    raw = {name: table for name, table in engine.tables(connection, "data/raw").items() if name in contract.tables}
-    judged = processing.judge(processing.convert(raw, contract), contract)
-    processing.write(judged, contract, {"orders": "placed", "customers": None})
+    processing.update(contract, engine.connect())
     io.publish()
     return {
         "collection": collection.Params(**project.params["collection"]),
@@ -337,6 +335,23 @@ def test_declared_joins_are_made_for_later_rows_too(files: dict[str, Any]) -> No
     plain = {"numeric": ["amount"], "categorical": ["city"], "joins": [join]}
     frame, _ = monitoring.replay(calendar(1), {**files, "features": features.Params(**plain)}, problem_of())
     assert frame["city"].tolist() == ["x"] * 5
+
+
+def test_what_the_user_declares_is_made_for_later_rows_too(files: dict[str, Any], project: Project) -> None:
+    paid = {"of": "amount", "by": "customer", "over": "30d", "known_after": "0h", "how": "count"}
+    mean = {**paid, "over": "7d", "how": "mean", "prior": -1, "prefix": "mean"}
+    project.functions["features", "define"] = lambda _: [
+        features.join("customers", by="customer", columns={"city": "town"}),
+        features.history(**paid),
+        features.history(**mean),
+    ]
+    wanted = FEATURES.model_copy(update={"categorical": ["customer", "town"]})
+    frame, _ = monitoring.replay(calendar(1), {**files, "features": wanted}, problem_of())
+    assert frame["id"].tolist() == [7, 8, 10, 11, 12]
+    assert frame["town"].tolist() == ["x"] * 5
+    # Known of ann by 7: order 5, by 11: order 7; of bob by 8: order 6, by 10: 6 and 8, by 12: 8 (10 has no amount).
+    assert frame["amount_by_customer_30d"].tolist() == [1, 1, 2, 1, 1]
+    assert frame["mean_by_customer_7d"].tolist() == [-1, 60, -1, -1, -1]
 
 
 def test_a_label_that_comes_after_the_close_is_not_used_at_it() -> None:
@@ -462,7 +477,7 @@ def test_a_month_of_one_outcome_or_of_a_single_row_breaks_nothing() -> None:
 def whole(task: str, frame: pd.DataFrame, volume: pd.DataFrame) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     """Take a stream through the stage, every figure and sentence of it; return what was judged and its frame."""
     stated, agreed, train = problem_of(task), agreed_of(task), rows("2020-01", seed=7, task=task)
-    io.write_table(train, io.path("data/features/part.parquet"))
+    io.write_table(train, io.path("data/features/period=all/part-0.parquet"))
     bundle, held = deployed(train, task), rows("2020-02", 1000, seed=8, task=task)
     parts = {"train": train, "validation": train[:0], "holdout": held}
     holdout = monitoring.hold(held, bundle)
@@ -563,7 +578,7 @@ def test_the_time_of_the_event_is_no_drift_of_its_own() -> None:
 
 def test_rows_a_day_are_counted_over_the_days_that_passed_labelled_or_not(project: Project) -> None:
     weekly = pd.DataFrame({"placed": pd.date_range("2020-01-01", periods=12, freq="7D")})
-    io.write_table(weekly, io.path("data/features/part.parquet"))
+    io.write_table(weekly, io.path("data/features/period=all/part-0.parquet"))
     assert monitoring.per_day(weekly[:10:3], problem_of()) == pytest.approx(10 / 64)
     assert monitoring.per_day(weekly, {**problem_of(), "time": None}) is None
 
@@ -660,3 +675,10 @@ def test_the_notebook_runs_for_every_task_where_nothing_has_arrived(
     assert "Nothing has arrived yet" in texts
     assert not re.search(r"\bnan\b|>None<|NaT", texts)
     assert io.read_json("data/monitoring/decision.json")["decision"] == "keep"
+    answers = io.read_table("data/monitoring/answers.parquet")
+    assert set(answers["period"]) == {"holdout"}
+    assert list(answers[stated["target"]]) == list(held[stated["target"]])
+    forecast = answers[[name for name in decisions.forecast_columns(stated) if name in answers]]
+    assert {"binary": 1, "multiclass": 3, "regression": 3}[stated["task"]] == forecast.shape[1]
+    np.testing.assert_allclose(forecast, bundles.offline(held)[forecast.columns], rtol=1e-5)
+    assert {"status", "action", "expected_payoff"} <= set(answers)

@@ -77,6 +77,21 @@ def test_the_run_leaves_git_clean_but_for_the_lock(pipeline: Clone) -> None:
     assert [line for line in pipeline.changed if not line.endswith("dvc.lock")] == []
 
 
+def test_the_run_leaves_a_warehouse_that_answers_in_sql(pipeline: Clone) -> None:
+    assert (pipeline.folder / "data/warehouse.duckdb").exists()
+    rows = pipeline.json("reports/metrics/03_processing.json")["metrics"]["rows"]
+    tables = " UNION ALL ".join(f"SELECT '{name}' AS name, count(*) AS rows FROM lake.{name}" for name in rows)
+    done = pipeline.run("ninefold", "sql", "--csv", tables)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["name,rows", *(f"{name},{count}" for name, count in rows.items())]
+    asked = "SELECT value FROM metrics.figures WHERE stage = 'training' AND name = 'holdout.roc_auc.value'"
+    auc = pipeline.json("reports/metrics/07_training.json")["metrics"]["holdout"]["roc_auc"]["value"]
+    assert pipeline.run("ninefold", "sql", "--csv", asked).stdout.split() == ["value", str(auc)]
+    periods = "SELECT DISTINCT period FROM predictions.answers ORDER BY 1"
+    found = pipeline.run("ninefold", "sql", "--csv", periods).stdout.split()
+    assert found == ["period", "2013-10", "2013-11", "2013-12", "holdout"]
+
+
 def test_the_metrics_are_shown_by_dvc(pipeline: Clone) -> None:
     shown = pipeline.run("dvc", "metrics", "show", "--json")
     assert shown.returncode == 0

@@ -21,6 +21,7 @@ from ninefold.core.errors import DataError
 from ninefold.core.params import load
 
 MOST_ROWS = 20_000
+PLACE = (engine.ROW, engine.PERIOD)
 
 
 def own(module: str, function: str) -> Callable[..., Any]:
@@ -54,15 +55,14 @@ def raw() -> dict[str, pd.DataFrame]:
 
 @pytest.fixture(scope="module")
 def typed(raw: dict[str, pd.DataFrame], stated: dict[str, Any]) -> dict[str, Table]:
-    """Return the typed tables, without the rows that break their contract; the one decided on not longer than needed."""
+    """Return the lake's tables as `features.read` does: sound rows, the one decided on not longer than needed, with its place."""
     params, connection = load("processing"), engine.connect()
     head = {name: rows.head(MOST_ROWS) if name == stated["table"] else rows for name, rows in raw.items()}
-    tables = {name: connection.create_table(f"raw {name}", head[name].astype("str")) for name in params.tables}
+    tables = {name: engine.table(connection, head[name].astype("str"), period="all") for name in params.tables}
     judged = processing.judge(processing.convert(tables, params), params)
-    return {
-        name: table.filter(table[processing.RULE].isnull()).drop(processing.RULE).cache()
-        for name, table in judged.items()
-    }
+    sound = {name: table.filter(table[processing.RULE].isnull()) for name, table in judged.items()}
+    aside = {name: [processing.RULE, *PLACE[: 1 if name == stated["table"] else 2]] for name in sound}
+    return {name: engine.keep(table.drop(*aside[name])) for name, table in sound.items()}
 
 
 def test_read_returns_the_tables_as_text(raw: dict[str, pd.DataFrame]) -> None:
@@ -77,10 +77,11 @@ def test_read_returns_the_tables_as_text(raw: dict[str, pd.DataFrame]) -> None:
 def test_refine_keeps_every_row_and_makes_what_the_contract_names(raw: dict[str, pd.DataFrame]) -> None:
     own("processing", "refine")
     params, connection = load("processing"), engine.connect()
-    tables = {name: connection.create_table(f"raw {name}", raw[name].astype("str")) for name in params.tables}
+    tables = {name: engine.table(connection, raw[name].astype("str"), period="all") for name in params.tables}
     refined = processing.convert(tables, params)
     for name, contract in params.tables.items():
-        assert refined[name].count().execute() == len(raw[name]), name
+        places = refined[name].select(*PLACE).to_pandas()
+        assert sorted(places[engine.ROW]) == list(range(len(raw[name]))), name
         for column, promise in contract.columns.items():
             found = refined[name].schema()[column]
             kind = {"int64": found.is_integer, "float64": found.is_numeric, "timestamp": found.is_timestamp}
@@ -92,9 +93,16 @@ def test_the_source_gives_rows_that_keep_their_contract(raw: dict[str, pd.DataFr
         assert table.count().execute() > 0, f"every row of {name} breaks its contract"
 
 
+def test_define_returns_declarations_that_stand_beside_the_params(stated: dict[str, Any]) -> None:
+    more = own("features", "define")(stated)
+    params = load("features")
+    both = features.declared(params, stated)
+    assert len(both.joins) + len(both.history) == len(params.joins) + len(params.history) + len(more)
+
+
 def test_build_returns_a_row_for_every_row(typed: dict[str, Table], stated: dict[str, Any]) -> None:
     build = own("features", "build")
-    joined = features.join_related(typed, load("features"), stated)
+    joined = features.join_related(typed, features.declared(load("features"), stated), stated)
     built = build({**typed, stated["table"]: joined}, stated)
     before = joined.select(*stated["key"]).to_pandas()
     after = built.select(*stated["key"]).to_pandas()
@@ -109,7 +117,7 @@ def test_build_keeps_key_time_and_target_and_makes_every_feature(
     typed: dict[str, Table], stated: dict[str, Any]
 ) -> None:
     own("features", "build")
-    params = load("features")
+    params = features.declared(load("features"), stated)
     built = features.build(typed, params, stated)
     kept = [*stated["key"], stated["time"], *(stated["group"] or []), stated["target"]]
     made = [*params.numeric, *params.categorical, *params.text, *params.dates]
@@ -118,7 +126,7 @@ def test_build_keeps_key_time_and_target_and_makes_every_feature(
 
 def test_candidates_are_unfitted_estimators_of_the_right_kind(stated: dict[str, Any]) -> None:
     candidates = own("training", "candidates")
-    params = load("features")
+    params = features.declared(load("features"), stated)
     kinds = features.kinds(params, stated["horizon"])
     of = {"numeric": ("numeric", "history"), "categorical": ("categorical",), "text": ("text",), "dates": ("date",)}
     signed = {name: [each for each, kind in kinds.items() if kind in those] for name, those in of.items()}

@@ -62,6 +62,15 @@ def test_absent_history_is_looked_up_as_the_service_does(bundle: Bundle, holdout
     assert "rate_by_customer_7d" not in read(tmp_path / "out.parquet")
 
 
+def test_a_key_without_history_has_its_prior_in_a_file_too(project: Project, tmp_path: Path) -> None:
+    bundle = pack(lay_out(model="linear", prior=0.95))
+    rows = pd.DataFrame({"customer": ["eve", "ann", "eve"], "amount": 50.0, "items": 2.0, "channel": "web"})
+    scoring.predict(write(rows, tmp_path / "in.parquet"), tmp_path / "out.parquet", bundle)
+    known = bundle.predict(rows.assign(rate_by_customer_7d=[0.95, 0.125, 0.95]))["probability"]
+    assert known[0] != bundle.predict(rows.assign(rate_by_customer_7d=np.nan))["probability"][0]
+    assert read(tmp_path / "out.parquet")["probability"].tolist() == known.tolist()
+
+
 def test_parquet_passes_through_with_its_types(bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
     source = write(holdout, tmp_path / "in.parquet")
     scoring.predict(source, tmp_path / "out.parquet", bundle)

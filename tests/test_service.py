@@ -262,6 +262,16 @@ def test_every_bad_request_is_refused_whatever_the_signature(project: Project, c
     assert send(client, bundle.described["example"]).status_code == 200
 
 
+def test_a_key_without_history_is_answered_with_its_prior(project: Project) -> None:
+    plain = TestClient(service.create_app(pack(lay_out(model="linear"))))
+    client = TestClient(service.create_app(pack(lay_out(model="linear", prior=0.95))))
+    row, name = {"customer": "eve", "amount": 50, "items": 2, "channel": "web"}, "rate_by_customer_7d"
+    absent, stated, none = send(client, row, {**row, name: 0.95}, {**row, name: None}).json()["predictions"]
+    assert absent == stated
+    assert none == send(plain, row).json()["predictions"][0]
+    assert absent != none
+
+
 def test_without_history_there_is_no_moment(project: Project) -> None:
     client = TestClient(service.create_app(pack(lay_out("text"))))
     answer = send(client, {"comment": "buy pills"}).json()

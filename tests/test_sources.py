@@ -129,8 +129,9 @@ def test_blank_lines_are_no_rows_but_a_single_column_may_have_gaps() -> None:
 
 
 def test_names_are_usable_and_otherwise_as_they_were() -> None:
-    found = [" a ", "", "A", "a_2", "@x", "select", 'q"', "x.y", "broken_rule", "größe", "a"]
+    found = [" a ", "", "A", "a_2", "@x", "select", 'q"', "x.y", "broken_rule", "größe", "a", "file_row_number"]
     expected = ["a", "column_2", "A_3", "a_2", "_@x", "select", 'q"', "x.y", "_broken_rule", "größe", "a_4"]
+    expected += ["_file_row_number"]
     assert sources.names(found) == expected
 
 
@@ -166,10 +167,10 @@ def test_years_and_positions_are_names(line: str) -> None:
         ("t.parquet", "PAR1 no", r"t.parquet: cannot be read as Parquet"),
         ("t.xlsx", "no", r"t.xlsx: cannot be read as Excel"),
         ("t.sqlite", "no database at all", r"t.sqlite: found neither a SQLite nor a DuckDB file"),
-        ("t.json", "{", r"t.json: not JSON"),
+        ("t.json", "{", r"t.json: line 1: not JSON"),
         ("t.json", "[1, 2]", r"t.json: item 1: found no object"),
         ("t.csv.gz", b"no gzip", r"t.csv.gz: cannot be unpacked"),
-        ("t.csv.gz", gzip.compress(b"a,b\n" * 999)[:-9], r"t.csv.gz: cannot be unpacked"),
+        ("t.csv.gz", gzip.compress(b"a,b\n" * 999, mtime=0)[:-9], r"t.csv.gz: cannot be unpacked"),
     ],
 )
 def test_what_cannot_be_read_is_named_with_the_remedy(name: str, content: Any, message: str) -> None:
@@ -185,11 +186,121 @@ def test_what_cannot_be_read_is_named_with_the_remedy(name: str, content: Any, m
         ({"sheet": "x"}, "t.csv: options: found sheet, expected for this kind of file: delimiter, encoding"),
         ({"delimiter": ",,"}, "t.csv: options: found ',,' as delimiter, expected one plain character"),
         ({"encoding": "latin-99"}, "t.csv: options.encoding: found 'latin-99', expected a name such as cp1252"),
+        ({"encoding": "rot13"}, "t.csv: options.encoding: found 'rot13', expected a name such as cp1252"),
+        ({"encoding": "idna"}, "t.csv: options.encoding: found 'idna', expected a name such as cp1252"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         sources.read(put("t.csv", "a,b\n1,2\n"), options)
+
+
+NO_NEWLINE = r"t.csv: found no newline after its last line, which ends with '2, 12', .* options: {final_newline: false}"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-32", "cp1252"])
+def test_a_text_that_does_not_end_in_a_newline_is_refused_unless_it_is_said_to_be_whole(encoding: str) -> None:
+    options = {"encoding": encoding} if encoding in ("utf-16-be", "cp1252") else {}
+    source = put("t.csv", "a,b\n1,125\n2,12", encoding)
+    with pytest.raises(DataError, match=NO_NEWLINE):
+        sources.read(source, options)
+    assert sources.sniff(source, options)["final_newline"] is False
+    assert read(source, **options, final_newline=False)["b"] == ["125", "12"]
+    for newline in ("\n", "\r\n", "\r"):
+        assert read(put("t.csv", f"a,b{newline}1,125{newline}", encoding), **options)["b"] == ["125"]
+
+
+def test_of_a_folder_no_file_may_lack_the_newline_that_others_have() -> None:
+    put("parts/a.csv", "a,b\n1,2")
+    put("parts/b.csv", "a,b\n3,4")
+    assert sources.sniff("parts") == {"final_newline": False}
+    put("parts/c.csv", "a,b\n5,6\n")
+    assert sources.sniff("parts") == {}
+    with pytest.raises(DataError, match=r"parts/a.csv: found no newline after its last line"):
+        sources.read("parts")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            '1,"x,2\n2,y,3\n3,"z",4\n',
+            r"line 4: found text behind a closing quote \(\"\), in the row .* line 2; a quote",
+        ),
+        ('1,2,"x\n2,y,3\n3,4,"z"\n', r"line 4: found text behind a closing quote"),
+        ('1,"x,"y, z"\n', r"line 2: found text behind a closing quote .*; mend the row, or set options.escape"),
+        ('1,"say "yes" now",3\n', r"line 2: found text behind a closing quote"),
+        ('1,2,"x', r"found a quote \(\"\) that is never closed, in the row that begins in line 2; .*fetch it anew"),
+        ('1,2,"', r"found a quote \(\"\) that is never closed"),
+        ('1,2,"x\n2,y,3\n', r"found a quote \(\"\) that is never closed, in the row that begins in line 2"),
+    ],
+)
+def test_a_quote_that_takes_fields_or_lines_with_it_is_refused(rows: str, message: str) -> None:
+    with pytest.raises(DataError, match=f"t.csv: {message}"):
+        sources.read(put("t.csv", f"a,b,c\n{rows}"), {"final_newline": False})
+
+
+def test_quotes_that_are_closed_are_no_trouble() -> None:
+    rows = ['"x ""y"" z",2', '"two\n""lines""",2', '5" pipe,2', '"spaces" ,2', '"",""', '"""",2']
+    found = read(put("t.csv", "a,b\n" + "\n".join(rows) + "\n"))
+    assert found["a"] == ['x "y" z', 'two\n"lines"', '5" pipe', "spaces ", "", '"']
+
+
+def test_the_names_once_more_below_are_refused() -> None:
+    for again in ("a,b\n", "\ufeffa,b\n", '"a","b"\n'):
+        with pytest.raises(DataError, match=r"t.csv: line 4: found the names of the columns again"):
+            sources.read(put("t.csv", f'a,b\n"x\ny",1\n{again}z,2\n'))
+    assert read(put("one.csv", "a\nb\na\n"))["a"] == ["b", "a"]
+    assert read(put("none.csv", "a,b\na,b\n"), header=False)["column_1"] == ["a", "a"]
+
+
+def test_a_zero_byte_is_found_wherever_it_is() -> None:
+    source = put("t.csv", b"a,b\n" + b"1,xx\n" * 300_000 + b"2,\0\n")
+    with pytest.raises(DataError, match=r"t.csv: found bytes that are no text \(a zero after '.*1,xx\\n2,'\)"):
+        sources.read(source)
+
+
+def test_utf_8_does_not_pass_for_a_code_page() -> None:
+    source = put("t.csv", "a,b\nü,1\n")
+    for encoding in ("cp1252", "cp1251", "ascii"):
+        with pytest.raises(DataError, match=rf"t.csv: found text that is utf-8, expected {encoding}"):
+            sources.read(source, {"encoding": encoding})
+    assert read(put("t.csv", "a,b\nü,1\n", "cp1252"), encoding="cp1252")["a"] == ["ü"]
+    assert read(put("t.csv", "a,b\nu,1\n"), encoding="cp1252")["a"] == ["u"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "t.csv",
+            "a,b\nx,1\nü,1\n".encode("cp1252"),
+            r"line 3: found text that is not utf-8; set options: {enc.*: cp1252}",
+        ),
+        (
+            "t.csv",
+            "a,b\nü,1\n".encode() + b"\xfc,1\n",
+            r"line 3: found .* not utf-8, as the text before it is; mend that",
+        ),
+        ("t.csv", "a,b\nx,ü".encode()[:-1], r"line 2: ends within a letter, after 'a,b\\nx,', as a file .* cut off"),
+        ("t.csv", "a,b\nx,y\n".encode("utf-16")[:-1], r"line 2: ends within a letter"),
+        ("t.json", '{"a": 1}\n{"a": "ü"}\n'.encode("cp1252"), r"line 2: found text that is not utf-8; set options"),
+        (
+            "t.json",
+            '{"a": 1}\n{"a": 2\n',
+            r"line 2: not JSON \(.*, character 8\), expected .* cut off there, fetch it anew",
+        ),
+        ("t.json", '[{"a": 1},\n{"a" 2}]', r"line 2: not JSON"),
+        ("t.json", '{"a": 1}\n{"a": 1, "a": 2}\n', r"line 2: not JSON \('a' twice in an object\)"),
+        ("t.json", '{"a": 1}\n{"a": ' + "9" * 5000 + "}\n", r"line 2: not JSON \(Exceeds the limit"),
+        ("t.json", '{"a": ' + "[" * 99_999 + "}\n", r"line 1: not JSON \(maximum recursion depth"),
+        ("t.json", '{"a": "\\ud800"}\n', r"'a': found half a letter"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_what_is_damaged_is_named_by_its_line(name: str, content: Any, message: str) -> None:
+    with pytest.raises(DataError, match=f"{name}: {message}"):
+        sources.read(put(name, content))
 
 
 # --- packed, and in folders
@@ -315,6 +426,29 @@ def test_an_excel_sheet_is_read_and_one_of_several_asked_for() -> None:
     assert read("t.xlsx", sheet="Sales") == expected
 
 
+def test_a_parquet_file_whose_bytes_changed_is_refused() -> None:
+    content = pa.BufferOutputStream()
+    table = pa.table({"a": ["Bern", "Genf"] * 50})
+    pq.write_table(table, content, write_page_checksum=True, compression="none", use_dictionary=False)
+    whole = content.getvalue().to_pybytes()
+    with pytest.raises(DataError, match=r"t.parquet: cannot be read as Parquet \(.*CRC"):
+        sources.read(put("t.parquet", whole.replace(b"\0\0\0Genf", b"\0\0\0Gxnf", 1)))
+    bad = pa.array([b"Bern", b"\xff\xfe"])
+    unsound = pa.StringArray.from_buffers(2, bad.buffers()[1], bad.buffers()[2])
+    pq.write_table(pa.table({"a": unsound}), "t.parquet")
+    with pytest.raises(DataError, match=r"t.parquet: cannot be read as Parquet \(.*Invalid UTF8"):
+        sources.read("t.parquet")
+
+
+def test_a_sheet_that_is_damaged_within_its_workbook_is_refused() -> None:
+    pd.DataFrame({"a": [1, 2]}).to_excel("sound.xlsx", index=False)
+    with zipfile.ZipFile("sound.xlsx") as sound, zipfile.ZipFile("t.xlsx", "w") as damaged:
+        for name in sound.namelist():
+            damaged.writestr(name, sound.read(name)[:-30] if "worksheets/" in name else sound.read(name))
+    with pytest.raises(DataError, match=r"t.xlsx: cannot be read as Excel .*save it anew"):
+        sources.read("t.xlsx")
+
+
 # --- databases
 
 
@@ -367,6 +501,10 @@ def test_duckdb_is_read() -> None:
     assert read("t.duckdb", table="t") == read("t.duckdb", query="FROM t") == expected
     with pytest.raises(DataError, match=r"t.duckdb: options.table: found no table 'no', expected one of t"):
         sources.read("t.duckdb", {"table": "no"})
+    put("cut.duckdb", Path("t.duckdb").read_bytes()[:5000])
+    for function in (sources.read, sources.sniff):
+        with pytest.raises(DataError, match=r"cut.duckdb: cannot be read as DuckDB \(.*; fetch or write the file anew"):
+            function("cut.duckdb")
 
 
 @pytest.mark.parametrize(

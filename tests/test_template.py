@@ -153,7 +153,9 @@ def test_a_copy_holds_nothing_of_the_example_s_results_nor_of_the_template(fresh
     unwanted = ("reports/", "docs/index.png", ".ci/", "models/", ".git/", "CHANGELOG", "CONTRIBUTING", "copier.")
     assert not [name for name in files if name.startswith(unwanted) or name.endswith((".jinja", "dvc.lock"))]
     assert not files & {"LICENSE", "tests/test_pipeline.py", "tests/test_template.py", "tests/test_stored_notebooks.py"}
-    assert not [name for name in files if name.startswith("data/") and not name.startswith("data/source/")]
+    assert "tests/test_spark.py" not in files
+    kept = ("data/source/", "data/stream/landing/README.md")
+    assert not [name for name in files if name.startswith("data/") and not name.startswith(kept)]
     assert not (fresh.folder / "reports").exists()
 
 

@@ -647,7 +647,7 @@ def test_groups_are_the_values_of_a_category_or_the_quarters_of_a_number() -> No
 
 
 def write(frame: pd.DataFrame, stated: dict[str, Any], project: Project) -> None:
-    io.write_table(frame, project.folder / "data/features/part.parquet")
+    io.write_table(frame, project.folder / "data/features/period=all/part-0.parquet")
 
 
 @pytest.mark.parametrize("task", TASKS)

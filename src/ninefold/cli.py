@@ -1,4 +1,4 @@
-"""The command line: begin with a table, run a stage, render the site, score a table, serve the model."""
+"""The command line: begin with a table, run a stage, render the site, ask in SQL, score a table, serve the model."""
 
 from __future__ import annotations
 
@@ -110,13 +110,32 @@ def render_site(
         bool, typer.Option("--all-passed", help="Forget failed runs first; DVC comes here only when all gates passed.")
     ] = False,
 ) -> None:
-    """Render the executed notebooks and the index to reports/*.html."""
+    """Render the executed notebooks and the index to reports/*.html; refresh data/warehouse.duckdb."""
     from ninefold import notebook, site
+    from ninefold.core import warehouse
 
     with _clear_errors():
         if all_passed:
             notebook.clear_failures()
         print(f"wrote {site.render()}")
+        if warehouse.found():
+            warehouse.refresh()
+
+
+@app.command()
+def ingest(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Files land here: <table>/<file>, or <table>-....csv.")],
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until stopped, taking files as they land.")] = False,
+    every: Annotated[float, typer.Option(min=0.05, help="Seconds between two looks.")] = 1.0,
+) -> None:
+    """Take files as they land, each exactly once, through the contract into data/stream/lake."""
+    from ninefold import ingest as ingesting
+
+    with _clear_errors():
+        try:
+            ingesting.run(folder, follow, every)
+        except KeyboardInterrupt:
+            print("stopped; what was taken is kept")
 
 
 @app.command()
@@ -126,6 +145,27 @@ def summary() -> None:
 
     with _clear_errors():
         site.summarize()
+
+
+@app.command()
+def sql(
+    query: Annotated[
+        str | None, typer.Argument(metavar="QUERY", help="Such as 'SELECT * FROM metrics.gates'; none: list the views.")
+    ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Write the whole answer as CSV.")] = False,
+) -> None:
+    """Ask the project's tables in SQL: raw data, lake, quarantine, features, predictions, metrics."""
+    from ninefold.core import warehouse
+
+    with _clear_errors():
+        if not query and not csv:
+            print(warehouse.describe())
+            return
+        names, rows = warehouse.ask(query) if query else warehouse.outline()
+        if csv:
+            warehouse.write_csv(names, rows, sys.stdout)
+        else:
+            print(warehouse.as_text(names, rows))
 
 
 @app.command()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,13 +18,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from ninefold.core import engine, gate, hooks, io, plots, show, sources
+from ninefold.core import deliveries, gate, hooks, io, plots, show, sources, texts
 from ninefold.core.errors import DataError, ParamsError
 from ninefold.core.params import Day, Name, Section, Sparse, Text, load
 
 RAW = "data/raw"
 WHOLE = "all"
 SOURCE = "data/source"
+LANDING = "data/stream/landing"
 MANIFEST = ["table", "period", "start", "end", "recipe", "source", "rows", "sha256"]
 
 
@@ -37,6 +37,7 @@ class Options(Sparse):
     quote: str | None = None
     escape: str | None = None
     header: bool | None = None
+    final_newline: bool | None = None
     sheet: str | None = None
     table: str | None = None
     query: Text | None = None
@@ -61,7 +62,7 @@ class Source(Section):
     @field_validator("format")
     @classmethod
     def _format(cls, value: str | None) -> str | None:
-        return value if value is None else engine.known_format(value)
+        return value if value is None else texts.known_format(value)
 
     @field_validator("source")
     @classmethod
@@ -127,18 +128,23 @@ def periods(params: Params) -> pd.DataFrame:
 def plan(params: Params) -> pd.DataFrame:
     """Return every partition that should exist: ``table``, ``period``, ``start``, ``end``, ``recipe``, ``source``.
 
-    The recipe is the digest of what else decides on its content, such as how the source is read; ``source`` is the
-    SHA-256 of that source. Both are empty where they cannot be known: for a function of the user, and for a database.
+    The recipe is the digest of what else decides on its content: how the source is read, and which files of a folder
+    hold rows of it; ``source`` is the SHA-256 of any other source. Both are empty where they cannot be known: for a
+    function of the user, and for a database.
+
+    Raises
+    ------
+    DataError
+        If a file of a folder cannot be read.
     """
     calendar = periods(params)
     whole = pd.DataFrame({"period": [WHOLE], "start": [pd.NaT], "end": [pd.NaT]})
     parts = []
     for name, table in params.tables.items():
         part = calendar if table.time else whole
-        places = [place == len(part) - 1 for place in range(len(part))]
-        parts.append(
-            part.assign(table=name, recipe=[_recipe(name, table, last) for last in places], source=_sum(name, table))
-        )
+        lasts = [place == len(part) - 1 for place in range(len(part))]
+        recipes = [_recipe(name, params, row.period, last) for row, last in zip(part.itertuples(), lasts, strict=True)]
+        parts.append(part.assign(table=name, recipe=recipes, source=_sum(name, table)))
     return pd.concat(parts, ignore_index=True)[["table", "period", "start", "end", "recipe", "source"]]
 
 
@@ -176,10 +182,10 @@ def held() -> pd.DataFrame:
     DataError
         If a partition is missing or differs from what was written: raw data is immutable.
     """
-    place = io.path(RAW) / "manifest.json"
-    if not place.exists():
+    listed = _manifest().get("partitions")
+    if not listed:
         return pd.DataFrame(columns=MANIFEST)
-    parts = pd.DataFrame(io.read_json(f"{RAW}/manifest.json")["partitions"]).reindex(columns=MANIFEST, fill_value="")
+    parts = pd.DataFrame(listed).reindex(columns=MANIFEST, fill_value="")
     for part in parts.itertuples():
         file = _file(io.path(RAW), part.table, part.period)
         if not file.exists() or io.sha256(file) != part.sha256:
@@ -236,19 +242,24 @@ def collect(params: Params, new: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFra
     for part in wanted.itertuples():
         file, source = _file(folder, part.table, part.period), part.source
         if (part.table, part.period) in fresh:
-            count = _write(read(part.table, *_span(part)), params.tables[part.table].time, part.table, file)
+            rows_of = _with_deliveries(read, part, params)
+            count = _write(rows_of, params.tables[part.table].time, part.table, file)
         else:
             before = known[part.table, part.period]
             count, source = int(before.rows), part.source or before.source
             file.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(_file(io.path(RAW), part.table, part.period), file)
+            io.link(_file(io.path(RAW), part.table, part.period), file)
         span = (_iso(part.start), _iso(part.end))
         rows.append((part.table, part.period, *span, part.recipe, source, count, io.sha256(file)))
     manifest = pd.DataFrame(rows, columns=MANIFEST)
-    io.write_json({"partitions": manifest.to_dict("records")}, folder / "manifest.json")
-    io.note(
-        "collection", f"collected {len(new)} partition{'' if len(new) == 1 else 's'}, kept {len(wanted) - len(new)}"
-    )
+    files = {f"{name} in {place}": found for name in params.tables for place, found in _folders(name, params).items()}
+    listed = {name: [one.model_dump(exclude_defaults=True) for one in found] for name, found in files.items()}
+    io.write_json({"partitions": manifest.to_dict("records"), "files": listed}, folder / "manifest.json")
+    repeated = [
+        f"{name}: {one.name} repeats {one.repeats}" for name, found in files.items() for one in found if one.repeats
+    ]
+    done = f"collected {len(new)} partition{'' if len(new) == 1 else 's'}, kept {len(wanted) - len(new)}"
+    io.note("collection", "\n".join([done, *repeated]))
     return manifest
 
 
@@ -275,12 +286,28 @@ def read_file(
     params = params or load("collection")
     if table not in params.tables:
         raise DataError(f"collection.tables: found no {table!r}, expected one of {', '.join(params.tables)}")
-    rows, times = _whole(table, params.tables[table].model_dump_json(), _sum(table, params.tables[table]))
+    source = params.tables[table]
+    last = params.as_of is not None and end == pd.Timestamp(params.as_of) + pd.Timedelta(days=1)
+    if (folder := _folder(table, source)) and start is not None and end is not None:
+        files = _folders(table, params)[folder]
+        held = deliveries.holding(files, _months(start, end, last)) or files[:1]  # of none the columns
+        rows, times = deliveries.rows(folder, held, partial(_part, table, source.model_dump_json()))
+    else:
+        rows, times = _whole(table, source.model_dump_json(), _sum(table, source))
     if start is None or end is None or times is None:
         return rows
-    last = params.as_of is not None and end == pd.Timestamp(params.as_of) + pd.Timedelta(days=1)
-    inside = ((times >= start) & (times < end)) | (times.isna() if last else False)
-    return rows[inside]
+    return rows[_inside(times, start, end, last)]
+
+
+def read_landed(table: str, source: Source, file: str, sha256: str) -> tuple[pd.DataFrame, pd.Series]:
+    """Return the rows of one file of a table, all text, and their times (datetime64[us], NaT where none can be read).
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, or lacks the column of time.
+    """
+    return _part(table, source.model_dump_json(), file, sha256)
 
 
 def place(table: str, source: Source) -> str:
@@ -425,7 +452,7 @@ def checks(manifest: pd.DataFrame, params: Params) -> list[gate.Check]:
         results.append(
             gate.at_least(f"{name}: {what}", least, source.min_rows if len(whole) else min(source.min_rows, 1))
         )
-    return results
+    return results if all(check.passed for check in results) else [*results, _thin(manifest, params)]
 
 
 def metrics(manifest: pd.DataFrame, params: Params) -> dict[str, Any]:
@@ -473,23 +500,116 @@ def _whole(table: str, described: str, state: str) -> tuple[pd.DataFrame, pd.Ser
     if source.time is None:
         return rows, None
     io.require(rows, [source.time], f"collection.tables.{table}")
-    times = engine.moments(rows[source.time], source.format)
-    if times.isna().all():
-        first = ", ".join(f"row {number} {text!r}" for number, text in enumerate(rows[source.time].head(3), start=1))
-        raise DataError(
-            f"collection.tables.{table}.time: found no time in column {source.time!r} of any of {len(rows):,} rows, such "
-            f"as {first}; expected them in the format {source.format or 'iso'}; set collection.tables.{table}.format to "
-            'how the source writes them, such as "%d/%m/%Y"'
-        )
+    times = texts.moments(rows[source.time], source.format)
+    _refuse_untimed(table, source, rows, times)
     return rows, times
 
 
-def _recipe(table: str, source: Source, last: bool) -> str:
-    """Return the digest of what decides on a partition beside its span: how it is read, and whether it is the last."""
-    if hooks.project("collection", "read", read_file) is not read_file:
+def _recipe(table: str, params: Params, period: str, last: bool) -> str:
+    """Return the digest of what decides on a partition beside its span: how it is read, from which files, if it is the last."""
+    source = params.tables[table]
+    months = [period, *([deliveries.UNDATED] if last else [])]
+    if not source.time:
+        months = [deliveries.UNDATED]
+    files = [deliveries.digest(deliveries.holding(found, months)) for found in _folders(table, params).values()]
+    own = hooks.project("collection", "read", read_file) is not read_file
+    if own and not any(files):
         return ""
-    how = source.model_dump(mode="json", exclude={"min_rows"}) | {"last": last and bool(source.time)}
-    return hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()[:16]
+    how = {} if own else source.model_dump(mode="json", exclude={"min_rows"}) | {"last": last and bool(source.time)}
+    return hashlib.sha256(json.dumps([how, files], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _folders(table: str, params: Params) -> dict[str, list[deliveries.File]]:
+    """Return the folders of which a table is made file by file -> their files: its source, if it is one, and what landed."""
+    source = params.tables[table]
+    places = [_folder(table, source), f"{LANDING}/{table}"]
+    found = {place: sources.fingerprint(place) for place in places if place and io.path(place).is_dir()}
+    return {place: _indexed(table, source.model_dump_json(), place, state or "") for place, state in found.items()}
+
+
+@lru_cache(maxsize=64)
+def _indexed(table: str, described: str, folder: str, state: str) -> list[deliveries.File]:
+    """Return the index of a folder; `state` is part of the cache's key."""
+    known = _manifest().get("files", {}).get(f"{table} in {folder}", [])
+    files = deliveries.index(folder, partial(_part, table, described), [deliveries.File(**one) for one in known])
+    if folder.startswith(LANDING) or any(set(one.months) - {deliveries.UNDATED} for one in files):
+        return files
+    source = Source.model_validate_json(described)
+    if source.time:
+        _refuse_untimed(table, source, *deliveries.rows(folder, files[:1], partial(_part, table, described)))
+    return files
+
+
+def _folder(table: str, source: Source) -> str | None:
+    """Return the folder from which the default reader takes a table month by month, file by file; None if it does not."""
+    if not source.time or source.number or hooks.project("collection", "read", read_file) is not read_file:
+        return None
+    try:
+        where = place(table, source)
+    except DataError:
+        return None
+    local = "://" not in where or where.startswith("file://")
+    return where if local and sources.local(where).is_dir() else None
+
+
+@lru_cache(maxsize=8)
+def _part(table: str, described: str, file: str, sha256: str) -> tuple[pd.DataFrame, pd.Series]:
+    """Return the rows of one file of a folder, and their times; without time all are undated."""
+    source = Source.model_validate_json(described)
+    rows = sources.read_part(file, source.options.model_dump())
+    if source.time is None:
+        return rows, pd.Series(pd.NaT, rows.index, dtype="datetime64[us]")
+    io.require(rows, [source.time], file)
+    return rows, texts.moments(rows[source.time], source.format)
+
+
+def _with_deliveries(read: Callable[..., pd.DataFrame], part: Any, params: Params) -> pd.DataFrame:
+    """Return the rows of a partition: its source's, and those that landed; a file called as the period replaces the former."""
+    source, folder, span = params.tables[part.table], f"{LANDING}/{part.table}", _span(part)
+    landed = _folders(part.table, params).get(folder, [])
+    end = params.as_of and pd.Timestamp(params.as_of) + pd.Timedelta(days=1)
+    last = span[1] == end
+    months = [deliveries.UNDATED] if span[0] is None or span[1] is None else _months(*span, last)
+    files = deliveries.holding(landed, months)
+    replaced = deliveries.whole(files, part.period)
+    base = [] if replaced else [read(part.table, *span)]
+    if not files:
+        return base[0]
+    rows, times = deliveries.rows(folder, files, partial(_part, part.table, source.model_dump_json()))
+    if span[0] is not None and span[1] is not None:
+        rows = rows[_inside(times, span[0], span[1], last)]
+    if base and (differ := sorted(set(rows.columns) ^ set(base[0].columns))):
+        raise DataError(
+            f"{folder}/{files[0].name}: found other columns than the source of {part.table} has: {', '.join(differ)} stand "
+            "in one only; mend the file's first line, or take it away"
+        )
+    return pd.concat([*base, rows[base[0].columns] if base else rows], ignore_index=True)
+
+
+def _months(start: pd.Timestamp, end: pd.Timestamp, last: bool) -> list[str]:
+    """Return the calendar months of a span; for the last one also that of rows without a readable time."""
+    months = pd.period_range(start, end - pd.Timedelta("1us"), freq="M").astype(str).tolist()
+    return [*months, *([deliveries.UNDATED] if last else [])]
+
+
+def _inside(times: pd.Series, start: pd.Timestamp, end: pd.Timestamp, last: bool) -> pd.Series:
+    return ((times >= start) & (times < end)) | (times.isna() if last else False)
+
+
+def _manifest() -> dict[str, Any]:
+    return io.read_json(f"{RAW}/manifest.json") if (io.path(RAW) / "manifest.json").exists() else {}
+
+
+def _refuse_untimed(table: str, source: Source, rows: pd.DataFrame, times: pd.Series) -> None:
+    """Refuse a table of which no row has a time that can be read."""
+    if times.notna().any():
+        return
+    first = ", ".join(f"row {number} {text!r}" for number, text in enumerate(rows[source.time].head(3), start=1))
+    raise DataError(
+        f"collection.tables.{table}.time: found no time in column {source.time!r} of any of {len(rows):,} rows, such "
+        f"as {first}; expected them in the format {source.format or 'iso'}; set collection.tables.{table}.format to "
+        'how the source writes them, such as "%d/%m/%Y"'
+    )
 
 
 def _sum(table: str, source: Source) -> str:
@@ -500,11 +620,22 @@ def _sum(table: str, source: Source) -> str:
         where = place(table, source)
     except DataError:
         return ""
-    return sources.fingerprint(where) or ""
+    return "" if _folder(table, source) else sources.fingerprint(where) or ""
 
 
 def _identity(part: Any) -> tuple[str, str, str, str]:
     return part.table, part.period, _iso(part.start), _iso(part.end)
+
+
+def _thin(manifest: pd.DataFrame, params: Params) -> gate.Check:
+    """Return a failed check that names the partitions which are too small, and what to do."""
+    least = [
+        params.tables[row.table].min_rows if _is_whole(row) else min(params.tables[row.table].min_rows, 1)
+        for row in manifest.itertuples()
+    ]
+    few = [f"{row.table} {row.period} ({row.rows:,})" for row in manifest[manifest["rows"] < least].itertuples()]
+    remedy = "as many rows as min_rows says; fetch what is missing, or, if it is all, lower collection.tables.<table>.min_rows"
+    return gate.holds("partitions too small", False, ", ".join(few[:10]) + (" ..." if few[10:] else ""), remedy)
 
 
 def _number(count: int, what: str) -> str:

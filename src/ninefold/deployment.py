@@ -170,6 +170,8 @@ def with_online(rows: pd.DataFrame) -> pd.DataFrame:
         online = io.read_table(f"{features.ONLINE}/{store['file']}").rename(columns={"value": name})
         online = online.astype({key: rows[key].dtype for key in by})
         joined = joined.drop(columns=name).merge(online, on=by, how="left")
+        if "prior" in store:
+            joined[name] = joined[name].fillna(store["prior"])
     return joined
 
 

@@ -57,7 +57,7 @@ def labelled(stated: dict[str, Any], columns: list[str] | None = None) -> pd.Dat
         If the lake lacks a column, or no row has an outcome.
     """
     where, target = f"data/lake/{stated['table']}", stated["target"]
-    table = engine.read(engine.connect(), where)
+    table = engine.read(engine.local(), where)
     named = [*stated["key"], stated["time"], *(stated["group"] or []), target]
     wanted = list(dict.fromkeys([name for name in [*named, *(columns or [])] if name]))
     if lost := [name for name in wanted if name not in table.columns]:

@@ -2,7 +2,7 @@
 
 Reads: the source after ``collection.as_of``, as stage 02 reads it; ``data/lake/`` and ``data/features/``;
 ``data/problem.json``, ``data/metrics.json``; ``models/bundle/``.
-Writes: ``data/monitoring/``: ``periods.json``, ``drift.parquet``, ``decision.json``.
+Writes: ``data/monitoring/``: ``periods.json``, ``drift.parquet``, ``answers.parquet``, ``decision.json``.
 Gate: every period was monitored, no prediction or label was lost, and the decision has reasons. What it decides is a
 result: alerts, and a decision to retrain, do not fail the gate. Where nothing has arrived yet, the holdout stands alone.
 """
@@ -22,7 +22,7 @@ from pydantic import Field
 
 from ninefold import alerts, collection, features, processing
 from ninefold.alerts import Decide, Rules
-from ninefold.core import decisions, drift, engine, evaluation, gate, hooks, io
+from ninefold.core import decisions, drift, engine, evaluation, gate, hooks, io, texts
 from ninefold.core.errors import DataError
 from ninefold.core.params import Day, Duration, Section
 from ninefold.core.scores import Bootstrap, blocks, intervals, with_interval
@@ -121,13 +121,12 @@ def arrive(calendar: pd.DataFrame, earlier: dict[str, Any], connection: ibis.Bas
     read, lake = _reader(earlier["collection"]), engine.tables(connection, features.LAKE)
     start, end = calendar["start"].iloc[0], calendar["end"].iloc[-1]
     raw = {}
-    for number, name in enumerate(contract.tables):
+    for name in contract.tables:
         rows = read(name, start, end) if sources[name].time else read(name, None, None)
-        raw[name] = connection.create_table(f"later_{number}", rows.astype("str"))
-    judged = processing.judge(processing.convert(raw, contract), contract)
-    for name in (name for name in judged if sources[name].time):
-        judged[name] = _judge_copies(judged[name], lake[name], contract.tables[name].unique)
-    return {name: table.cache() for name, table in judged.items()}
+        raw[name] = engine.table(connection, rows.astype("str"), period=calendar["period"].iloc[-1])
+    earlier = {name: lake[name] for name in contract.tables if sources[name].time}
+    judged = processing.judge(processing.convert(raw, contract), contract, earlier)
+    return {name: engine.keep(table.drop(engine.ROW, engine.PERIOD)) for name, table in judged.items()}
 
 
 def build(
@@ -137,7 +136,7 @@ def build(
 
     Tables without time are the lake's: what was known when the model was deployed, and nothing later.
     """
-    sources, params = earlier["collection"].tables, earlier["features"]
+    sources, params = earlier["collection"].tables, features.declared(earlier["features"], stated)
     tables = engine.tables(connection, features.LAKE)
     sound = {
         name: table.filter(table[processing.RULE].isnull()).drop(processing.RULE).cast(tables[name].schema())
@@ -146,10 +145,10 @@ def build(
     for name in (name for name in tables if sources[name].time):
         tables[name] = tables[name].union(sound[name])
     new, events = sound[stated["table"]], features.build(tables, params, stated)
-    reach = max((window["start"] for window in features.windows(params, stated["horizon"])), default=pd.Timedelta(0))
     first = new[stated["time"]].min().execute()
-    recent = events if pd.isna(first) else events.filter(events[stated["time"]] >= first - reach)
-    told = features.add_history(recent, params, stated)
+    back = features.reach(params, stated)
+    recent = events if pd.isna(first) else events.filter(events[stated["time"]] >= first - back)
+    told = features.add_history(engine.settle(recent), params, stated)
     told = told.semi_join(new, [told[name].identical_to(new[name]) for name in stated["key"]])
     return features.assemble(told, params, stated).order_by(features.order(stated)).to_pandas()
 
@@ -431,11 +430,31 @@ def conclude(judged: list[dict[str, Any]], agreed: dict[str, Any], version: str)
     }
 
 
-def save(judged: list[dict[str, Any]], drifts: pd.DataFrame, decision: dict[str, Any]) -> None:
-    """Write ``data/monitoring/``: what was found in each period, the drift of each feature, and the decision."""
+def answers(frame: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
+    """Return what was foreseen of each row, and what came: for those who ask the warehouse.
+
+    Returns
+    -------
+    DataFrame
+        The key, the time and the target of the problem; ``period``, ``status`` of the label, the forecast, ``action``,
+        ``expected_payoff``, with an ``@`` before a name that is one of the former. Floats have six significant digits:
+        the rest is not reproducible.
+    """
+    stated = bundle.stated
+    own = [*stated["key"], *([stated["time"]] if stated["time"] else []), stated["target"]]
+    own = list(dict.fromkeys(own))
+    added = {name: name[1:] for name in (PERIOD, STATUS, *(f"@{column}" for column in bundle.answers))}
+    table = frame[[*own, *added]].rename(columns={name: plain for name, plain in added.items() if plain not in own})
+    floats = [name for name in table.columns[len(own) :] if pd.api.types.is_float_dtype(table[name])]
+    return table.assign(**{name: _six_digits(table[name].to_numpy()) for name in floats})
+
+
+def save(judged: list[dict[str, Any]], drifts: pd.DataFrame, decision: dict[str, Any], answered: pd.DataFrame) -> None:
+    """Write ``data/monitoring/``: what was found in each period, drift of each feature, every answer, the decision."""
     folder = io.output(MONITORING)
     io.write_json(judged, folder / "periods.json")
     io.write_table(drifts, folder / "drift.parquet")
+    io.write_table(answered, folder / "answers.parquet")
     io.write_json(decision, folder / "decision.json")
 
 
@@ -502,18 +521,8 @@ def _last_day(collected: collection.Params, stated: dict[str, Any], start: date)
     """Return the day of the last row that the source holds from `start` on; None if it holds none."""
     source = collected.tables[stated["table"]]
     rows = _reader(collected)(stated["table"], pd.Timestamp(start), FAR)
-    newest = engine.moments(rows[source.time], source.format).max()
+    newest = texts.moments(rows[source.time], source.format).max()
     return None if pd.isna(newest) else newest.date()
-
-
-def _judge_copies(judged: ir.Table, lake: ir.Table, unique: list[str]) -> ir.Table:
-    inner = {name: f"@{number}" for number, name in enumerate(unique)}
-    held = lake.select(**{alias: lake[name] for name, alias in inner.items()}).distinct()
-    held = held.mutate(**{"@held": ibis.literal(True)})
-    joined = judged.left_join(held, [judged[name].identical_to(held[alias]) for name, alias in inner.items()])
-    copy = joined[processing.RULE].isnull() & joined["@held"].notnull()
-    rule = ibis.cases((copy, ibis.literal(f"unique: {', '.join(unique)}")), else_=joined[processing.RULE])
-    return joined.mutate(**{processing.RULE: rule}).select(*judged.columns)
 
 
 def _target(rows: pd.DataFrame, stated: dict[str, Any]) -> np.ndarray:
@@ -588,6 +597,13 @@ def _period(times: pd.Series, calendar: pd.DataFrame) -> pd.Series:
     names = calendar["period"].to_numpy(dtype="object")
     position = np.searchsorted(calendar["start"].to_numpy(), times.to_numpy(), side="right") - 1
     return pd.Series(names[np.maximum(position, 0)], index=times.index, dtype="object")
+
+
+def _six_digits(values: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        places = 5 - np.floor(np.log10(np.abs(values)))
+        scale = 10.0 ** np.clip(np.where(np.isfinite(places), places, 0), -300, 300)
+        return np.where(np.isfinite(values), np.round(values * scale) / scale, values)
 
 
 def _capital(text: str) -> str:

@@ -2,95 +2,34 @@
 
 Reads: ``data/raw/``, all text.
 Writes: ``data/lake/``, typed Parquet partitions that keep the contract; ``data/quarantine/``, every other row, with
-the rule it broke.
-Gate: the data contract holds in the lake, no row is lost, and the quarantined share is under its limit.
+the rule it broke; ``data/state/processing.json``, of what each partition was made.
+Gate: the data contract holds in the lake, no row is lost, the quarantined share is under its limit, and data is new.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 import pandas as pd
 import pandera.ibis as pa
-from matplotlib.figure import Figure
 from pandera.errors import SchemaErrors
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from ninefold import collection
-from ninefold.core import decisions, engine, gate, hooks, io, plots, show
+from ninefold.core import contract as contracts
+from ninefold.core import decisions, engine, gate, hooks, io, texts
+from ninefold.core.contract import RULE, Column, Contract
+from ninefold.core.engine import PERIOD, ROW
 from ninefold.core.errors import DataError, ParamsError
-from ninefold.core.params import Name, Section, Text
+from ninefold.core.lake import Lake, Places
+from ninefold.core.params import Name, Section
 
-RAW, LAKE, QUARANTINE = "data/raw", "data/lake", "data/quarantine"
-RULE = "broken_rule"
+RAW, LAKE, QUARANTINE, STATE = "data/raw", "data/lake", "data/quarantine", "data/state/processing.json"
 EVENT = "@event"
 EXAMPLES = 3
-SPACES = " \u00a0\u2009\u202f"  # all that stand between thousands where a space does
-
-
-@ibis.udf.scalar.builtin
-def regexp_full_match(text: str, pattern: str) -> bool:  # type: ignore[empty-body]
-    """Return whether a whole text has a pattern (DuckDB)."""
-
-
-class Column(Section):
-    """What one column promises: its type and how the source writes it, whether it may be missing, and its bounds."""
-
-    type: Literal["string", "int64", "float64", "timestamp"]
-    format: Text | None = None
-    decimal: str | None = Field(default=None, min_length=1, max_length=1)
-    thousands: str | None = Field(default=None, min_length=1, max_length=1)
-    nullable: bool = False
-    min: float | None = None
-    max: float | None = None
-    allowed: list[str | int | float] | None = Field(default=None, min_length=1)
-
-    @model_serializer(mode="wrap")
-    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
-
-    @field_validator("format")
-    @classmethod
-    def _format(cls, value: str | None) -> str | None:
-        return value if value is None else engine.known_format(value)
-
-    @model_validator(mode="after")
-    def _written(self) -> Column:
-        if self.format and self.type != "timestamp":
-            raise ValueError(f"no format for type {self.type}; it tells how a timestamp is written")
-        if (self.decimal or self.thousands) and self.type not in ("int64", "float64"):
-            raise ValueError(f"no decimal or thousands for type {self.type}; they tell how a number is written")
-        if self.thousands is not None and self.thousands == (self.decimal or "."):
-            raise ValueError(f"decimal and thousands to differ, found {self.thousands!r} for both")
-        return self
-
-    @model_validator(mode="after")
-    def _coherent(self) -> Column:
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min <= max, found {self.min:g} > {self.max:g}")
-        if self.type in ("string", "timestamp") and (self.min is not None or self.max is not None):
-            raise ValueError(f"no min or max for type {self.type}; they bound numbers")
-        return self
-
-
-class Contract(Section):
-    """What one table promises: the columns that identify a row, and what each column holds."""
-
-    unique: list[Name] = Field(min_length=1)
-    columns: dict[Name, Column] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _known(self) -> Contract:
-        if unknown := [name for name in self.unique if name not in self.columns]:
-            raise ValueError(f"unique to name columns of the contract; {', '.join(unknown)} is none")
-        if taken := [name for name in self.columns if name.lower() == RULE or name.startswith("@")]:
-            raise ValueError(f"other names than {', '.join(taken)}, which the quarantine and the engine use")
-        return self
+PLACES = Places(RAW, LAKE, QUARANTINE, STATE)
 
 
 class Params(Section):
@@ -99,6 +38,11 @@ class Params(Section):
     missing: list[str]
     max_quarantined: float = Field(ge=0, le=1)
     tables: dict[Name, Contract] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _referring(self) -> Params:
+        contracts.in_order(self.tables)
+        return self
 
 
 def read(params: Params, connection: ibis.BaseBackend) -> dict[str, ir.Table]:
@@ -109,7 +53,6 @@ def read(params: Params, connection: ibis.BaseBackend) -> dict[str, ir.Table]:
     DataError
         If a table of the contract was not collected, or a file of it is not as it was collected.
     """
-    collection.held()  # proves every partition by its checksum
     raw = engine.tables(connection, RAW)
     if lost := [name for name in params.tables if name not in raw]:
         raise DataError(f"{RAW}: lacks {', '.join(lost)}, which processing.tables names; found {', '.join(raw)}")
@@ -117,95 +60,132 @@ def read(params: Params, connection: ibis.BaseBackend) -> dict[str, ir.Table]:
 
 
 def convert(raw: dict[str, ir.Table], params: Params) -> dict[str, ir.Table]:
-    """Give every column of the contract its type; a text that does not fit it breaks the rule ``<column>: type``.
+    """Give every column of the contract its type; a text that does not fit it breaks the rule ``<column>: not <type>``.
 
     Raises
     ------
     DataError
         If a table lacks a column of its contract that no function of ``project.processing`` derives.
     """
-    refine = hooks.project("processing", "refine", lambda tables: tables)
-    typed = {name: _convert(raw[name], params.tables[name], params.missing) for name in params.tables}
+    return _refined(_typed(raw, params), raw, params)
+
+
+def _typed(raw: dict[str, ir.Table], params: Params) -> dict[str, ir.Table]:
+    return {name: contracts.convert(raw[name], params.tables[name], params.missing) for name in params.tables}
+
+
+def _refined(typed: dict[str, ir.Table], raw: dict[str, ir.Table], params: Params) -> dict[str, ir.Table]:
+    refine = hooks.project("processing", "refine", as_they_are)
     try:
         refined = refine(typed)
     except (AttributeError, KeyError, ibis.IbisError) as error:
-        found = "; ".join(f"{name}: {', '.join(table.columns)}" for name, table in raw.items())
+        found = "; ".join(f"{name}: {', '.join(_columns(table))}" for name, table in raw.items())
         raise DataError(f"project.processing.refine: {error} not found; the raw tables have {found}") from None
     for name, contract in params.tables.items():
         columns = refined[name].columns if name in refined else ()
         if lost := [column for column in contract.columns if column not in columns]:
             raise DataError(
                 f"{RAW}/{name}: lacks {', '.join(lost)}, which processing.tables.{name} expects; "
-                f"found {', '.join(raw[name].columns)}"
+                f"found {', '.join(_columns(raw[name]))}; mend the names at the source, or the contract"
+            )
+        if lost := [column for column in (RULE, ROW, PERIOD) if column not in columns]:
+            raise DataError(
+                f"project.processing.refine: {name} lost {', '.join(lost)}, by which rows are told apart; return the "
+                "tables with columns added, as `mutate` does, and none taken away"
             )
     return refined
 
 
-def judge(typed: dict[str, ir.Table], params: Params) -> dict[str, ir.Table]:
+def as_they_are(tables: dict[str, ir.Table]) -> dict[str, ir.Table]:
+    """Return the typed tables: the default where ``project.processing.refine`` is absent."""
+    return tables
+
+
+def judge(
+    typed: dict[str, ir.Table], params: Params, earlier: dict[str, ir.Table] | None = None
+) -> dict[str, ir.Table]:
     """Return the tables with the columns of their contract and ``broken_rule``: the first rule a row breaks, or null.
-
-    Of rows with the same key the first sound one is kept; the others break the rule ``unique: <key>``.
-    """
-    judged = {}
-    for name, contract in params.tables.items():
-        table = typed[name]
-        broken = [(table[RULE].notnull(), table[RULE])]
-        broken += [(condition, ibis.literal(rule)) for rule, condition in rules(table, contract)]
-        table = table.mutate(ibis.cases(*broken).name(RULE))
-        # Any order will do that repeats; that of a hash needs no sorting by hundreds of columns.
-        content = ibis.struct({column: table[column] for column in contract.columns}).hash()
-        copies = ibis.row_number().over(group_by=[*contract.unique, RULE], order_by=content)
-        twice = table[RULE].isnull() & (copies > 0), ibis.literal(f"unique: {', '.join(contract.unique)}")
-        judged[name] = table.select(*contract.columns, ibis.cases(twice, else_=table[RULE]).name(RULE))
-    return judged
-
-
-def rules(table: ir.Table, contract: Contract) -> Iterator[tuple[str, ir.BooleanValue]]:
-    """Yield each rule on values as its name and the condition under which a row breaks it."""
-    for name, column in contract.columns.items():
-        value = table[name]
-        if not column.nullable:
-            yield f"{name}: missing", value.isnull()
-        if column.min is not None:
-            yield f"{name}: under {column.min:g}", value < column.min
-        if column.max is not None:
-            yield f"{name}: over {column.max:g}", value > column.max
-        if column.allowed is not None:
-            yield f"{name}: not allowed", value.notnull() & value.notin(column.allowed)
-
-
-def write(judged: dict[str, ir.Table], params: Params, times: dict[str, str | None]) -> pd.DataFrame:
-    """Write lake and quarantine, in a fixed order, so that the same raw data gives the same bytes.
 
     Parameters
     ----------
-    judged : dict of str to Table
+    typed : dict of str to Table
+        What `convert` returned.
     params : Params
-    times : dict of str to str or None
-        Per table, the timestamp column that decides its monthly partition.
+    earlier : dict of str to Table, optional
+        Sound rows that came before, by table: their keys are taken, and references to them hold.
+    """
+    judged, sound, earlier = dict[str, ir.Table](), dict[str, ir.Table](), earlier or {}
+    for name in contracts.in_order(params.tables):
+        contract = params.tables[name]
+        judged[name] = contracts.judge(typed[name], contract, sound, earlier.get(name))
+        sound[name] = judged[name].filter(judged[name][RULE].isnull()).select(*contract.columns)
+        if name in earlier:
+            sound[name] = sound[name].union(earlier[name].select(*contract.columns).cast(sound[name].schema()))
+    return {name: judged[name] for name in params.tables}
+
+
+def update(params: Params, connection: ibis.BaseBackend) -> pd.DataFrame:
+    """Bring lake and quarantine up to the raw partitions: what these made before is kept, only the rest is made.
+
+    Made again are the partitions whose raw text, contract, code or engine changed, and those that a change elsewhere
+    concerns: by a key that they share, or a reference. The result is the same as if all had been made anew.
 
     Returns
     -------
     DataFrame
         ``table``, ``raw``, ``lake``, ``quarantine`` (rows, int64).
+
+    Raises
+    ------
+    DataError
+        If a raw table or column is missing, or a raw file is not as it was collected.
     """
-    lake, quarantine = io.output(LAKE), io.output(QUARANTINE)
-    # Never empty, of which DVC would warn at every run.
-    io.write_text("Rows that broke their contract, each with the first rule it broke.\n", quarantine / "README.txt")
-    rows = []
-    for name, contract in params.tables.items():
-        table = judged[name].cache()
-        good, bad = table.filter(table[RULE].isnull()).drop(RULE), table.filter(table[RULE].notnull())
-        kept = engine.write(good, lake / name, contract.unique, times.get(name))
-        held = int(bad.count().execute())
-        if held:
-            engine.write(bad, quarantine / name, list(dict.fromkeys([RULE, *contract.unique, *contract.columns])))
-        rows.append((name, engine.count(f"{RAW}/{name}"), kept, held))
+    raw = raw_sums(params)
+    made = lake_of(PLACES, raw, params, connection).update()
+    kept = sum(map(len, raw.values())) - made
+    io.note("processing", f"made {made} partition{'' if made == 1 else 's'}, kept {kept}")
+    rows = [
+        (name, engine.count(f"{RAW}/{name}"), engine.count(f"{LAKE}/{name}"), engine.count(f"{QUARANTINE}/{name}"))
+        for name in params.tables
+    ]
     return pd.DataFrame(rows, columns=["table", "raw", "lake", "quarantine"])
 
 
-def partition_columns(params: Params, stated: dict[str, Any]) -> dict[str, str | None]:
-    """Return, per table, the timestamp by which it is partitioned: the problem's time, or one of its key, or None.
+def lake_of(places: Places, raw: dict[str, dict[str, str]], params: Params, connection: ibis.BaseBackend) -> Lake:
+    """Return the lake at some places, made of raw partitions by these params and ``project.processing``."""
+    refine = hooks.project("processing", "refine", as_they_are)
+    return Lake(
+        places,
+        params.tables,
+        raw,
+        give_types=lambda tables: _typed(tables, params),
+        derive=lambda typed, tables: _refined(typed, tables, params),
+        code=[hooks.digest(update, refine), params.missing],
+        connection=connection,
+    )
+
+
+def raw_sums(params: Params) -> dict[str, dict[str, str]]:
+    """Return the SHA-256 of every raw partition, by table and period, each proved to be as it was collected.
+
+    Raises
+    ------
+    DataError
+        If a table of the contract was not collected, or a file of it is not as it was collected.
+    """
+    held = {(part.table, part.period): part.sha256 for part in collection.held().itertuples()}
+    found: dict[str, dict[str, str]] = {}
+    for name in params.tables:
+        files = engine.parts(f"{RAW}/{name}")
+        if not files:
+            there = sorted(place.name for place in io.path(RAW).glob("*") if place.is_dir())
+            raise DataError(f"{RAW}: lacks {name}, which processing.tables names; found {', '.join(there)}")
+        found[name] = {file.stem: held.get((name, file.stem)) or io.sha256(file) for file in files}
+    return found
+
+
+def check_problem(params: Params, stated: dict[str, Any]) -> None:
+    """Demand that the contract has what the problem names.
 
     Raises
     ------
@@ -226,69 +206,57 @@ def partition_columns(params: Params, stated: dict[str, Any]) -> dict[str, str |
     if time and (columns[time].type != "timestamp" or columns[time].nullable):
         raise ParamsError(
             f"processing.tables.{main}.columns.{time}: found {_promise(columns[time])}, expected type timestamp, not "
-            f"nullable, as it is problem.time; where the source counts it, set its format: {', '.join(engine.FORMATS)}"
+            f"nullable, as it is problem.time; where the source counts it, set its format: {', '.join(texts.FORMATS)}"
         )
-    found = {}
-    for name, contract in params.tables.items():
-        stamps = [column for column in contract.unique if contract.columns[column].type == "timestamp"]
-        found[name] = time if name == main and time else next(iter(stamps), None)
-    return found
-
-
-def promises(contract: Contract) -> pd.DataFrame:
-    """Return the contract of one table for reading: ``column``, ``type``, ``may be missing``, ``values``."""
-    rows = []
-    for name, column in contract.columns.items():
-        bounds = {"at least": column.min, "at most": column.max}
-        values = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
-        values += ["one of " + ", ".join(map(str, column.allowed))] if column.allowed else []
-        values += [_written(column)] if column.format or column.decimal or column.thousands else []
-        rows.append((name, column.type, "yes" if column.nullable else "no", ", ".join(values) or "any"))
-    return pd.DataFrame(rows, columns=["column", "type", "may be missing", "values"])
-
-
-def describe_counts(counts: pd.DataFrame) -> str:
-    """Return where the raw rows went, as a sentence."""
-    raw, kept, held = (int(counts[name].sum()) for name in ("raw", "lake", "quarantine"))
-    return (
-        f"Of {raw:,} raw rows, {kept:,} are in the lake and {held:,} in quarantine ({100 * held / max(raw, 1):.2g} %)."
-    )
 
 
 def broken_rules(connection: ibis.BaseBackend, params: Params) -> pd.DataFrame:
-    """Return how many rows broke which rule: ``table``, ``column`` (None for uniqueness), ``rule``, ``rows``, ``examples``.
+    """Return every rule and how many rows broke it: ``table``, ``column`` (None for several), ``rule``, ``rows``, ``examples``.
 
-    The examples are the first three rows, each by what identifies it, with the value that broke the rule; a text that
-    did not fit its type is shown as the source wrote it.
+    The rules that were broken most often come first. The examples are the first three rows, each by its place in the raw
+    partition and what identifies it, with the value that broke the rule; a text that did not fit its type is shown as the
+    source wrote it.
     """
     found = []
-    for name, table in engine.tables(connection, QUARANTINE).items():
-        contract = params.tables[name]
-        columns = {rule: column for column in contract.columns for rule in _rules_of(column, contract.columns[column])}
-        counts = table.group_by(RULE).agg(rows=table.count()).order_by(RULE).to_pandas()
-        for rule, rows in counts.itertuples(index=False):
-            column = columns.get(rule)
-            shown = list(dict.fromkeys([*contract.unique, *([column] if column else [])]))
-            raw = _misfits(connection, name, column, params) if column and rule.startswith(f"{column}: not ") else []
-            held = table.filter(table[RULE] == rule).order_by(shown).limit(EXAMPLES).select(shown)
-            examples = raw or [_shown(row) for row in held.to_pandas().to_dict("records")]
-            found.append((name, column, rule, rows, "; ".join(examples)))
-    return pd.DataFrame(found, columns=["table", "column", "rule", "rows", "examples"])
+    for name, contract in params.tables.items():
+        counts, table = dict[str, int](), None
+        if engine.parts(f"{QUARANTINE}/{name}"):
+            table = engine.read(connection, f"{QUARANTINE}/{name}")
+            counts = dict(table.group_by(RULE).agg(rows=table.count()).to_pandas().itertuples(index=False))
+        for rule, column in contract.rules().items():
+            examples = _examples(table, name, rule, column, params) if table is not None and rule in counts else ""
+            found.append((name, column, rule, int(counts.get(rule, 0)), examples))
+    # Of kind object, in which None stays None.
+    frame = pd.DataFrame(found, columns=["table", "column", "rule", "rows", "examples"], dtype="object")
+    return frame.astype({"rows": "int64"}).sort_values("rows", ascending=False, kind="stable", ignore_index=True)
 
 
-def describe_broken(broken: pd.DataFrame) -> str:
-    """Return what is held back and why, in words."""
-    if broken.empty:
-        return "Every row keeps its contract; the quarantine is empty."
-    worst = broken.loc[broken["rows"].idxmax()]
-    return (
-        f"Rows held back: {broken['rows'].sum():,}. The rule broken most often is {show.code(worst['rule'])}, "
-        f"in table {show.code(worst['table'])} ({worst['rows']:,} of them)."
-    )
+def newest(connection: ibis.BaseBackend, params: Params) -> pd.DataFrame:
+    """Return how new each table is that says how new it has to be.
+
+    Returns
+    -------
+    DataFrame
+        ``table``, ``column``, ``newest`` (timestamp, NaT of no rows), ``end`` of what was collected, ``hours`` from one to
+        the other (float64), ``limit`` (hours).
+
+    Raises
+    ------
+    ParamsError
+        If nothing was collected by time.
+    """
+    rows = []
+    for name, contract in params.tables.items():
+        for column, within in contract.newest.items():
+            end = _collected_until(name)
+            last = pd.Timestamp(engine.read(connection, f"{LAKE}/{name}")[column].max().execute())
+            hours = (end - last) / pd.Timedelta("1h")
+            rows.append((name, column, last, end, hours, pd.Timedelta(within) / pd.Timedelta("1h")))
+    return pd.DataFrame(rows, columns=["table", "column", "newest", "end", "hours", "limit"])
 
 
-def schema(contract: Contract) -> pa.DataFrameSchema:
-    """Return the contract of a table as a pandera schema, for validating the lake independently of `judge`."""
+def schema(contract: Contract, stored: ibis.Schema) -> pa.DataFrameSchema:
+    """Return the contract of a table, stored as a schema says, for pandera: to validate the lake independently of `judge`."""
     columns = {}
     for name, column in contract.columns.items():
         checks = []
@@ -300,7 +268,8 @@ def schema(contract: Contract) -> pa.DataFrameSchema:
             checks.append(pa.Check.le(column.max))
         if column.allowed is not None:
             checks.append(pa.Check.isin(column.allowed))
-        dtype = ibis.dtype("timestamp(6)" if column.type == "timestamp" else column.type)
+        # Engines name the same timestamp by other precisions.
+        dtype = stored[name] if column.type == "timestamp" and stored[name].is_timestamp() else ibis.dtype(column.type)
         columns[name] = pa.Column(dtype, checks=checks, nullable=column.nullable)
     return pa.DataFrameSchema(columns, unique=contract.unique, strict=True)
 
@@ -312,7 +281,7 @@ def validate(connection: ibis.BaseBackend, params: Params) -> pd.DataFrame:
         contract, failures, first = params.tables[name], 0, ""
         try:
             if engine.count(f"{LAKE}/{name}"):  # of no rows pandera finds every check failed
-                schema(contract).validate(table, lazy=True)
+                schema(contract, table.schema()).validate(table, lazy=True)
         except SchemaErrors as error:
             failures = len(error.schema_errors)
             first = str(error.schema_errors[0])
@@ -330,39 +299,6 @@ def missing_shares(connection: ibis.BaseBackend) -> pd.DataFrame:
     return frame.sort_values(["missing", "table", "column"], ascending=[False, True, True], ignore_index=True)
 
 
-def left_out(raw: dict[str, ir.Table], params: Params) -> str:
-    """Return, as a sentence, the raw columns that no contract names and the lake therefore does not hold."""
-    extra = {name: [c for c in raw[name].columns if c not in params.tables[name].columns] for name in raw}
-    parts = [f"{show.code(name)}: {', '.join(map(show.code, columns))}" for name, columns in extra.items() if columns]
-    if not parts:
-        return "Every raw column is part of a contract."
-    return "Raw columns that no contract names stay in `data/raw` only. " + "; ".join(parts) + "."
-
-
-def plot_missing(shares: pd.DataFrame) -> Figure:
-    """Draw the missing share of the columns that miss any."""
-    top = shares.head(20)
-    fig, axes = plots.canvas("Which columns have gaps?", height=max(2.0, 0.28 * len(top) + 1))
-    axes.barh((top["table"] + "." + top["column"]).map(plots.plain), top["missing"], color=plots.BLUE)
-    axes.invert_yaxis()
-    axes.set(xlabel="share of rows without a value")
-    axes.grid(axis="y", visible=False)
-    plots.as_share(axes, "x")
-    return fig
-
-
-def describe_missing(shares: pd.DataFrame) -> str:
-    """Return what the figure of gaps shows, in words."""
-    if shares.empty:
-        return "No column of the lake has a gap."
-    worst = shares.iloc[0]
-    few = (shares["missing"] < 0.05).sum()
-    return (
-        f"{len(shares):,} {'columns have' if len(shares) > 1 else 'column has'} gaps; the widest is {show.code(worst['table'] + '.' + worst['column'])} with "
-        f"{worst['missing']:.1%} missing, and {few} of them miss less than 5 %."
-    )
-
-
 def view(table: ir.Table, stated: dict[str, Any]) -> ir.Table:
     """Return the table that is decided on with the column ``@event``: what its mean says is `decisions.level_name`."""
     known = decisions.outcome(table[stated["target"]], stated)
@@ -372,74 +308,10 @@ def view(table: ir.Table, stated: dict[str, Any]) -> ir.Table:
     return table.mutate(known.name(EVENT))
 
 
-def query(stated: dict[str, Any]) -> str:
-    """Return a question to the lake in SQL: the target by month; without a time by class, or by tenths of a quantity."""
-    table, target = _quoted(stated["table"]), _quoted(stated["target"])
-    if stated["time"]:
-        return (
-            f"SELECT strftime({_quoted(stated['time'])}, '%Y-%m') AS month, count(*) AS rows, "
-            f'avg("{EVENT}") AS level\nFROM {table} GROUP BY 1 ORDER BY 1'
-        )
-    if decisions.is_class(stated):
-        return (
-            f"SELECT CAST({target} AS VARCHAR) AS class, count(*) AS rows, "
-            f"count(*) / sum(count(*)) OVER () AS share\nFROM {table} GROUP BY 1 ORDER BY 2 DESC, 1"
-        )
-    return (
-        "SELECT tenth, count(*) AS rows, min(value) AS lowest, avg(value) AS mean, max(value) AS highest\n"
-        f"FROM (SELECT {target} AS value, ntile(10) OVER (ORDER BY {target}) AS tenth FROM {table} "
-        f"WHERE {target} IS NOT NULL)\nGROUP BY 1 ORDER BY 1"
-    )
-
-
-def query_caption(stated: dict[str, Any]) -> str:
-    """Return the caption of the answer to `query`."""
-    units = stated["units"].capitalize()
-    if stated["time"]:
-        return f"{units} per month; level: {decisions.level_name(stated)}"
-    how = "class" if decisions.is_class(stated) else "tenth"
-    return f"{units} by {how} of {stated['target']}"
-
-
-def describe_answer(answer: pd.DataFrame, stated: dict[str, Any]) -> str:
-    """Return what the answer to `query` says, in words."""
-    known = answer.dropna(subset=[answer.columns[-1]])
-    target = show.code(stated["target"])
-    if known.empty or ("class" in answer and answer["class"].isna().all()):
-        return f"The target {target} is not known of any of the {stated['units']}."
-    if "level" in answer:
-        low, high = known.loc[known["level"].idxmin()], known.loc[known["level"].idxmax()]
-        shown = [decisions.show_level(row["level"], stated) for row in (low, high)]
-        return (
-            f"The {decisions.level_name(stated)} of the {stated['units']} is {shown[0]} in {low['month']}, the lowest "
-            f"month, and {shown[1]} in {high['month']}, the highest."
-        )
-    if "class" in answer:
-        known = answer.dropna(subset=["class"])
-        least, most = known.iloc[-1], known.iloc[0]
-        gap = answer["rows"].sum() - known["rows"].sum()
-        return (
-            f"Of the {stated['units']}, {most['share']:.1%} have {target} = {show.code(most['class'])}, the most frequent class, and "
-            f"{least['share']:.1%} {show.code(least['class'])}, the rarest."
-            + (f" It is not known of {gap:,}." if gap else "")
-        )
-    return (
-        f"The lowest tenth of {target} reaches from {known['lowest'].iloc[0]:,.4g} to "
-        f"{known['highest'].iloc[0]:,.4g}, the highest from {known['lowest'].iloc[-1]:,.4g} to "
-        f"{known['highest'].iloc[-1]:,.4g}, in rows of equal number."
-    )
-
-
-def grouping(contract: Contract, stated: dict[str, Any]) -> str:
-    """Return a column to compare rows by: the first of text that is neither target nor the whole key, else any other."""
-    taken = {"rows", "level", stated["target"], stated["time"], *(stated["key"] if len(stated["key"]) == 1 else [])}
-    other = [name for name in contract.columns if name not in taken]
-    texts = [name for name in other if contract.columns[name].type == "string"]
-    return next(iter([*texts, *other, *stated["key"]]))
-
-
-def checks(counts: pd.DataFrame, validation: pd.DataFrame, broken: pd.DataFrame, params: Params) -> list[gate.Check]:
-    """Return the gate: contract kept, nothing lost, quarantine small, no table empty.
+def checks(
+    counts: pd.DataFrame, validation: pd.DataFrame, broken: pd.DataFrame, fresh: pd.DataFrame, params: Params
+) -> list[gate.Check]:
+    """Return the gate: contract kept, nothing lost, quarantine small, no table empty, none too old.
 
     Where rows are why it fails, it also names the rule that was broken most often, with examples and the remedy.
     """
@@ -451,7 +323,11 @@ def checks(counts: pd.DataFrame, validation: pd.DataFrame, broken: pd.DataFrame,
         gate.at_most("quarantined share", float(share), params.max_quarantined),
         gate.at_least("rows in the smallest table", int(counts["lake"].min()), 1),
     ]
-    if all(check.passed for check in results[2:]) or broken.empty:
+    results += [
+        gate.at_most(f"{row.table}.{row.column}: hours before the end that its newest is", row.hours, row.limit)
+        for row in fresh.itertuples()
+    ]
+    if all(check.passed for check in results[2:4]) or not broken["rows"].any():
         return results
     return [*results, _worst(broken, counts, params)]
 
@@ -479,87 +355,6 @@ def verdict(counts: pd.DataFrame, validation: pd.DataFrame) -> str:
     return f"{kept:,} rows in {tables} are typed, stored once and {state} their contract; held back: {held:,}."
 
 
-def _convert(raw: ir.Table, contract: Contract, missing: list[str]) -> ir.Table:
-    """Cast the columns that the raw table has; keep in ``broken_rule`` the first text that does not fit its type."""
-    typed, broken = [], []
-    for name, column in contract.columns.items():
-        if name not in raw.columns:
-            continue
-        text = _known(raw[name], missing)
-        value = _cast(text, column)
-        typed.append(value.name(name))
-        if column.type != "string":
-            broken.append((text.notnull() & value.isnull(), ibis.literal(f"{name}: not {column.type}")))
-    rule = ibis.cases(*broken) if broken else ibis.null("string")
-    return raw.mutate(*typed, rule.name(RULE))
-
-
-def _known(text: ir.StringValue, missing: list[str]) -> ir.StringValue:
-    return ibis.cases((text.isin(missing), ibis.null("string")), else_=text) if missing else text
-
-
-def _cast(text: ir.StringValue, column: Column) -> ir.Value:
-    """Return the text as a value of its type, null where it is none."""
-    if column.type == "string":
-        return text
-    if column.type == "timestamp":
-        return engine.moment(text, column.format)
-    text = _plain_number(text, column)
-    value = text.try_cast(column.type)
-    if column.type == "int64":  # DuckDB rounds "1.7" to 2
-        return ibis.cases((value.cast("float64") == text.try_cast("float64"), value))
-    return ibis.cases((~(value.isnan() | value.isinf()), value))  # "nan" and "inf" are no numbers
-
-
-def _plain_number(text: ir.StringValue, column: Column) -> ir.StringValue:
-    """Return numbers as the engine reads them, null where a text has not the signs that the contract states."""
-    if not column.decimal and not column.thousands:
-        return text
-    decimal, thousands = column.decimal or ".", column.thousands or ""
-    signs = SPACES if thousands in SPACES else thousands
-    mark = f"[{re.escape(signs)}]" if signs else ""
-    grouped = rf"|\d{{1,3}}({mark}\d{{2,3}})*{mark}\d{{3}}" if mark else ""
-    shape = rf"\s*[+-]?((\d+{grouped})({re.escape(decimal)}\d*)?|{re.escape(decimal)}\d+)([eE][+-]?\d+)?\s*"
-    plain = text
-    for sign in signs:
-        plain = plain.replace(sign, "")
-    return ibis.cases((regexp_full_match(text, shape), plain.replace(decimal, ".")))
-
-
-def _rules_of(name: str, column: Column) -> list[str]:
-    """Return every rule on values that a column can break, as `convert` and `rules` name them."""
-    bounds = {"under": column.min, "over": column.max}
-    named = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
-    return [f"{name}: {what}" for what in (f"not {column.type}", "missing", "not allowed", *named)]
-
-
-def _misfits(connection: ibis.BaseBackend, table: str, name: str, params: Params) -> list[str]:
-    """Return the first raw texts of a column that do not fit its type, each with its place and key as the source has them."""
-    contract, found = params.tables[table], list[str]()
-    place = io.path(RAW) / table
-    for file in sorted(place.rglob("*.parquet")):
-        raw = connection.read_parquet(str(file))
-        if name not in raw.columns:
-            return []
-        text = _known(raw[name], params.missing)
-        key = [column for column in contract.unique if column in raw.columns]
-        wrong = text.notnull() & _cast(text, contract.columns[name]).isnull()
-        numbered = raw.select(*dict.fromkeys([*key, name]), (ibis.row_number() + 1).name("@row"), wrong.name("@wrong"))
-        rows = numbered.filter(numbered["@wrong"]).drop("@wrong").order_by("@row").limit(EXAMPLES - len(found))
-        found += [f"row {row.pop('@row')}{_of(file)}: {_shown(row)}" for row in rows.to_pandas().to_dict("records")]
-        if len(found) == EXAMPLES:
-            break
-    return found
-
-
-def _of(file: Path) -> str:
-    return "" if file.stem == collection.WHOLE else f" of {file.stem}"
-
-
-def _shown(row: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {'missing' if pd.isna(value) else value}" for name, value in row.items())
-
-
 def _worst(broken: pd.DataFrame, counts: pd.DataFrame, params: Params) -> gate.Check:
     """Return a failed check that names the rule broken most often, examples of it, and what to do."""
     worst = broken.loc[broken["rows"].idxmax()]
@@ -570,15 +365,21 @@ def _worst(broken: pd.DataFrame, counts: pd.DataFrame, params: Params) -> gate.C
 
 def _remedy(worst: pd.Series, params: Params) -> str:
     """Return what is expected of the values that broke a rule, and the params key that says otherwise."""
-    path = f"processing.tables.{worst['table']}"
+    contract, path = params.tables[worst["table"]], f"processing.tables.{worst['table']}"
+    for number, reference in enumerate(contract.references):
+        if worst["rule"] == reference.rule():
+            return (
+                f"values that stand in {reference.table}; collect the rows that it lacks, or leave out "
+                f"{path}.references[{number}]"
+            )
     if worst["column"] is None:
         return f"rows that differ in {path}.unique; name more columns there, or drop the copies at the source"
-    column, path = params.tables[worst["table"]].columns[worst["column"]], f"{path}.columns.{worst['column']}"
+    column, path = contract.columns[worst["column"]], f"{path}.columns.{worst['column']}"
     what = worst["rule"].removeprefix(f"{worst['column']}: ")
     if what == f"not {column.type}":
         keys = "format" if column.type == "timestamp" else "decimal and thousands"
         return (
-            f"{_written(column)}; set {path}.{keys} to how the source writes them, or add the texts "
+            f"{contracts.written(column)}; set {path}.{keys} to how the source writes them, or add the texts "
             "that mean not known to processing.missing"
         )
     if what == "missing":
@@ -589,21 +390,51 @@ def _remedy(worst: pd.Series, params: Params) -> str:
     return f"values within {key} {limit}; if these are sound, widen {path}.{key}, else mend the source"
 
 
-def _written(column: Column) -> str:
-    """Return how the source is expected to write the values of a column."""
-    if column.type == "timestamp":
-        form = column.format or "iso"
-        return f"times in the format {form}" + (" (2013-09-30 or 2013-09-30T17:00:00)" if form == "iso" else "")
-    signs = [f"thousands {column.thousands!r}"] if column.thousands else []
-    decimal = f"decimal {column.decimal or '.'!r}"
-    if column.type == "float64":
-        return f"numbers with {' and '.join([decimal, *signs])}"
-    return " with ".join(["whole numbers", *signs])
-
-
 def _promise(column: Column) -> str:
     return f"type {column.type}" + (", nullable" if column.nullable else "")
 
 
-def _quoted(name: str) -> str:
-    return '"{}"'.format(name.replace('"', '""'))
+def _columns(table: ir.Table) -> list[str]:
+    return [name for name in table.columns if name not in (ROW, PERIOD)]
+
+
+def _collected_until(name: str) -> pd.Timestamp:
+    manifest = collection.held()
+    ends = pd.to_datetime(manifest["end"].replace("", None))
+    end = ends[manifest["table"] == name].max()
+    end = ends.max() if pd.isna(end) else end
+    if pd.isna(end):
+        raise ParamsError(
+            f"processing.tables.{name}.newest: nothing was collected by time, so that no end is known; state "
+            "collection.tables.<table>.time, or leave `newest` out"
+        )
+    return end
+
+
+def _examples(table: ir.Table, name: str, rule: str, column: str | None, params: Params) -> str:
+    """Return the first rows that broke a rule, as a text."""
+    contract = params.tables[name]
+    referring = [key for one in contract.references if one.rule() == rule for key in list(one.keys())]
+    shown = list(dict.fromkeys([*contract.unique, *([column] if column else referring)]))
+    broke = table.filter(table[RULE] == rule).order_by(["raw_period", "raw_row"]).limit(EXAMPLES)
+    rows = broke.select("raw_period", "raw_row", *shown).to_pandas()
+    if column and rule == f"{column}: not {contract.columns[column].type}":
+        return "; ".join(_as_written(row, name, shown) for row in rows.itertuples())
+    return "; ".join(
+        f"{_place(row['raw_row'], row['raw_period'])}: {_shown({key: row[key] for key in shown})}"
+        for row in rows.to_dict("records")
+    )
+
+
+def _as_written(row: Any, name: str, shown: list[str]) -> str:
+    """Return a row as the source wrote it."""
+    raw = io.read_table(f"{RAW}/{name}/{row.raw_period}.parquet").iloc[row.raw_row - 1]
+    return f"{_place(row.raw_row, row.raw_period)}: {_shown({key: raw[key] for key in shown if key in raw})}"
+
+
+def _place(row: int, period: str) -> str:
+    return f"row {row:,}" + ("" if period == collection.WHOLE else f" of {period}")
+
+
+def _shown(row: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {'missing' if pd.isna(value) else value}" for name, value in row.items())

@@ -49,7 +49,7 @@ def tables(url: str) -> list[str]:
 def tables_of_file(where: str, place: Path) -> list[str]:
     """Return the names of the tables and views of a SQLite or DuckDB file."""
     if _is_duckdb(place):
-        return _duckdb_tables(place)
+        return _duckdb_tables(where, place)
     with _Database(_sqlite(place, where), where) as database:
         return database.tables()
 
@@ -63,7 +63,9 @@ def masked(source: str) -> str:
 def _sqlite(place: Path, where: str) -> str:
     with place.open("rb") as stream:
         if stream.read(15) != b"SQLite format 3":
-            raise DataError(f"{where}: found neither a SQLite nor a DuckDB file, expected one of them")
+            raise DataError(
+                f"{where}: found neither a SQLite nor a DuckDB file, expected one of them; give the file the suffix of its kind"
+            )
     return f"sqlite:///file:{quote(str(place.absolute()))}?mode=ro&uri=true"
 
 
@@ -72,18 +74,21 @@ def _is_duckdb(place: Path) -> bool:
         return stream.read(12)[8:] == b"DUCK"
 
 
-def _duckdb_tables(place: Path) -> list[str]:
-    with duckdb.connect(str(place), read_only=True) as connection:
-        rows = connection.execute("SELECT table_name FROM information_schema.tables ORDER BY 1").fetchall()
+def _duckdb_tables(where: str, place: Path) -> list[str]:
+    try:
+        with duckdb.connect(str(place), read_only=True) as connection:
+            rows = connection.execute("SELECT table_name FROM information_schema.tables ORDER BY 1").fetchall()
+    except duckdb.Error as error:
+        raise DataError(f"{where}: cannot be read as DuckDB ({line(error)}); fetch or write the file anew") from None
     return [name for (name,) in rows]
 
 
 def _read_duckdb(where: str, place: Path, options: dict[str, Any]) -> pd.DataFrame:
     query = options.get("query")
     if query is None:
-        name = options.get("table") or only(_duckdb_tables(place), "table", where)
-        if name not in _duckdb_tables(place):
-            raise _no_table(where, name, _duckdb_tables(place))
+        name = options.get("table") or only(_duckdb_tables(where, place), "table", where)
+        if name not in _duckdb_tables(where, place):
+            raise _no_table(where, name, _duckdb_tables(where, place))
         query = 'SELECT * FROM "{}"'.format(name.replace('"', '""'))
     try:
         with duckdb.connect(str(place), read_only=True) as connection:

@@ -7,6 +7,7 @@ import csv
 import io as buffers
 import re
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from ninefold.core import tabular
@@ -30,11 +32,17 @@ MARKS = {
 }
 MAGIC = {b"PAR1": "Parquet", b"PK\x03\x04": "zip or Excel", b"\x1f\x8b": "gzip", b"SQLite format 3": "SQLite"}
 LATIN = ["cp1252", "cp1250", "cp1254", "cp1257", "cp850"]
+CUT = ("unexpected end of data", "truncated data", "incomplete multibyte sequence")  # what decoders say of an end
 SAMPLE = 1 << 20
 
 
 def read(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
-    """Return a text as a table; a row that is longer or shorter than the first line is an error."""
+    """Return a text as a table.
+
+    An error is what cannot be a whole table: a row that is longer or shorter than the first line, a quote that takes
+    lines with it, the names once more below, and a last line without a newline (unless ``options`` has ``final_newline:
+    False``): of a file that was cut off, ``12`` may be left of ``125``, and nothing else would tell.
+    """
     encoding = _encoding(where, content, options)
     dialect = _dialect(where, options)
     first = _first_record(where, content, encoding, dialect)
@@ -60,28 +68,29 @@ def read(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFram
         )
     except (pa.ArrowInvalid, UnicodeError) as error:
         raise _explained(where, content, encoding, dialect, width, error) from None
-    last, end = table.column(width - 1)[-1].as_py(), bytes(content[-64:]).replace(b"\0", b"").rstrip()
-    if "\n" in last and not end.endswith(dialect["quotechar"].encode()):
-        raise DataError(
-            f"{where}: found a quote ({dialect['quotechar']}) that is never closed; look for it before {last[:40]!r}"
-        )
+    _demand_closed_quotes(where, content, encoding, dialect, table)
+    if options.get("final_newline", True):
+        _demand_last_newline(where, content, encoding, table)
     if options.get("header", True):
+        _demand_names_once(where, content, encoding, dialect, table.slice(1), first)
         return tabular.table(first, table.slice(1).columns)
     return tabular.table([""] * width, table.columns)
 
 
 def sniff(where: str, content: pa.Buffer, known: dict[str, Any]) -> dict[str, Any]:
-    """Return encoding, delimiter, quote and escape of a text where they are not the default."""
+    """Return encoding, delimiter, quote, escape and whether it ends in a newline, where they are not the default."""
     if not content.size:
-        raise DataError(f"{where}: found an empty file, expected a table")
+        raise DataError(f"{where}: found an empty file, expected a table; fetch it anew, or take it away")
     guess = known.get("encoding") or _guess_encoding(bytes(content))
     encoding = _encoding(where, content, {"encoding": guess})
     sample = bytes(content[: SAMPLE - SAMPLE % 4]).decode(encoding, errors="replace").removeprefix("\ufeff")
     sample = sample if content.size < SAMPLE else sample[: sample.rfind("\n") + 1] or sample
-    default = {"encoding": "utf-8", "delimiter": DELIMITERS[PurePosixPath(where).suffix.lower()], "quote": '"'}
+    default: dict[str, Any] = {"encoding": "utf-8", "quote": '"', "final_newline": True}
+    default |= {"delimiter": DELIMITERS[PurePosixPath(where).suffix.lower()]}
     delimiter = known.get("delimiter") or _sniff_delimiter(sample) or default["delimiter"]
     mark, escape, named = _sniff_quotes(sample, delimiter)
-    found = {"encoding": guess, "delimiter": delimiter, "quote": mark, "escape": escape, **known}
+    found = {"encoding": guess, "delimiter": delimiter, "quote": mark, "escape": escape}
+    found = {**found, "final_newline": ends_in_newline(content, encoding), **known}
     options = {key: value for key, value in found.items() if value is not None and value != default.get(key)}
     if not named and "header" not in known:
         _demand_names(where, content, encoding, _dialect(where, options))
@@ -167,14 +176,24 @@ def _encoding(where: str, content: pa.Buffer, options: dict[str, Any]) -> str:
     marked = next((name for mark, name in MARKS.items() if head.startswith(mark)), None)
     encoding = options.get("encoding", marked or "utf-8")
     try:
+        b"a".decode(encoding, "replace")
         encoding = codecs.lookup(encoding).name
-    except LookupError:
+    except (LookupError, UnicodeError):
         raise DataError(f"{where}: options.encoding: found {encoding!r}, expected a name such as cp1252") from None
-    if b"\0" in head and not encoding.startswith(("utf-16", "utf-32")):
+    if not encoding.startswith(("utf-16", "utf-32")) and _has(content, b"\0"):
         guess = _wide(head)
         if guess is None:
-            raise DataError(f"{where}: found bytes that are no text, expected a table as text; is the suffix right?")
+            before = next(block for block in _blocks(content) if b"\0" in block).partition(b"\0")[0][-20:]
+            raise DataError(
+                f"{where}: found bytes that are no text (a zero after {before.decode(errors='replace')!r}), expected a "
+                "table as text; is the suffix right? If so, fetch the file anew"
+            )
         raise DataError(f"{where}: found text that is not {encoding}; set options: {{encoding: {guess}}}")
+    if _is_one_byte(encoding) and _is_utf8(content):
+        raise DataError(
+            f"{where}: found text that is utf-8, expected {encoding}, as options.encoding says; write the file anew as "
+            f"{encoding}, or, if all of the table is so, set options: {{encoding: utf-8}}"
+        )
     return "utf-8" if encoding == "utf-8-sig" else encoding
 
 
@@ -199,12 +218,48 @@ def _dialect(where: str, options: dict[str, Any]) -> dict[str, Any]:
     return dialect
 
 
-def _records(content: pa.Buffer, encoding: str, dialect: dict[str, Any]) -> Iterator[tuple[int, list[str]]]:
-    """Yield each record with the number of the line on which it begins; blank lines are none."""
+def _blocks(content: pa.Buffer) -> Iterator[bytes]:
+    """Yield the bytes of a file, a part at a time."""
+    for start in range(0, content.size, SAMPLE):
+        yield content[start : start + SAMPLE].to_pybytes()
+
+
+def _has(content: pa.Buffer, byte: bytes) -> bool:
+    return any(byte in block for block in _blocks(content))
+
+
+def _is_one_byte(encoding: str) -> bool:
+    """Return whether an encoding has a byte for each letter, as cp1252 has: text in UTF-8 would pass for it."""
+    return not encoding.startswith("utf") and len(bytes(range(128, 256)).decode(encoding, "replace")) == 128
+
+
+def _is_utf8(content: pa.Buffer) -> bool:
+    """Return whether a text is UTF-8, with letters beyond ASCII; of another encoding such letters are none by chance."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        texts = [decoder.decode(block).isascii() for block in _blocks(content)]
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return not all(texts)
+
+
+def ends_in_newline(content: pa.Buffer, encoding: str) -> bool:
+    """Return whether the last line of a text ends."""
+    unit = {"utf-16": 2, "utf-32": 4}.get(encoding[:6], 1)
+    return bytes(content[-unit:]).strip(b"\0") in (b"\n", b"\r")
+
+
+def _text(content: pa.Buffer, encoding: str) -> buffers.TextIOWrapper:
+    """Return the lines of a text, for the standard library's reader: it is slow, and knows them."""
     csv.field_size_limit(1 << 30)
     coding = "utf-8-sig" if encoding == "utf-8" else encoding
-    text = buffers.TextIOWrapper(pa.BufferReader(content), encoding=coding, errors="replace", newline="")
-    reader = csv.reader(text, **dialect)
+    return buffers.TextIOWrapper(pa.BufferReader(content), encoding=coding, errors="replace", newline="")
+
+
+def _records(content: pa.Buffer, encoding: str, dialect: dict[str, Any]) -> Iterator[tuple[int, list[str]]]:
+    """Yield each record with the number of the line on which it begins; blank lines are none."""
+    reader = csv.reader(_text(content, encoding), **dialect)
     start = 1
     for record in reader:
         if record:
@@ -216,9 +271,11 @@ def _first_record(where: str, content: pa.Buffer, encoding: str, dialect: dict[s
     try:
         _, first = next(_records(content, encoding, dialect))
     except StopIteration:
-        raise DataError(f"{where}: found blank lines only, expected a line of names and rows below it") from None
+        raise DataError(f"{where}: found blank lines only, expected names and rows; fetch it anew") from None
     except (csv.Error, UnicodeError) as error:
-        raise DataError(f"{where}: line 1 cannot be read ({error}), expected the names of the columns") from None
+        raise DataError(
+            f"{where}: line 1 cannot be read ({error}), expected the names of the columns; mend it"
+        ) from None
     return first
 
 
@@ -231,12 +288,105 @@ def _demand_no_other_delimiter(where: str, content: pa.Buffer, options: dict[str
         )
 
 
+def _demand_closed_quotes(
+    where: str, content: pa.Buffer, encoding: str, dialect: dict[str, Any], table: pa.Table
+) -> None:
+    """Refuse a quote too many or too few: it takes fields, or lines, up to the next one or to the end, into one field.
+
+    Where it does, another quote stands in a value, or the last line has an odd number of them; only then it is worth the
+    time to read all with the standard library's reader, which is strict.
+    """
+    quote, last = dialect["quotechar"], table.column(table.num_columns - 1)[-1].as_py()
+    if not _has(content, quote.encode()):
+        return
+    end = re.split(rb"[\r\n]", bytes(content[-SAMPLE:]).replace(b"\0", b"").rstrip(b"\r\n"))[-1]
+    inside = any(pc.any(pc.match_substring(column, quote)).as_py() for column in table.columns)
+    if not end.count(quote.encode()) % 2 and "\n" not in last and not inside:
+        return
+    held = deque([""], maxlen=1)  # the line at which the reader is
+
+    def lines() -> Iterator[str]:
+        for line in _text(content, encoding):
+            held.append(line)
+            yield line
+
+    spaces = re.compile(rf"{re.escape(quote)}[ \t]+({re.escape(dialect['delimiter'])}|[\r\n]|$)")
+    reader, start = csv.reader(lines(), **dialect, strict=True), 1
+    while True:
+        try:
+            next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            row = f"in the row that begins in line {start}"
+            if "end of data" in str(error):
+                raise DataError(
+                    f"{where}: found a quote ({quote}) that is never closed, {row}; mend that row, or, if the file was "
+                    "cut off there, fetch it anew"
+                ) from None
+            if reader.line_num > start or not spaces.search(held[0]):
+                raise DataError(
+                    f"{where}: line {reader.line_num}: found text behind a closing quote ({quote}), {row}; a quote is "
+                    "missing or too many, or those within a field are not doubled; mend the row, or set options.escape "
+                    "or options.quote"
+                ) from None
+        start = reader.line_num + 1
+
+
+def _demand_last_newline(where: str, content: pa.Buffer, encoding: str, table: pa.Table) -> None:
+    """Refuse a text whose last line does not end, as that of a file that was cut off."""
+    if not ends_in_newline(content, encoding):
+        last = ", ".join(column[-1].as_py() for column in table.columns)
+        raise DataError(
+            f"{where}: found no newline after its last line, which ends with {last[-60:]!r}, expected one: without it, a "
+            "file that was cut off looks whole; fetch the file anew, or, if it is whole, end it with a newline or set "
+            "options: {final_newline: false}"
+        )
+
+
+def _demand_names_once(
+    where: str, content: pa.Buffer, encoding: str, dialect: dict[str, Any], rows: pa.Table, first: list[str]
+) -> None:
+    """Refuse the line of names among the rows, where two files were joined; one name alone may be a value."""
+    for column, name in list(zip(rows.column_names, first, strict=True))[:0:-1]:
+        rows = rows.filter(pc.equal(rows.column(column), name))
+        if not rows.num_rows:
+            return
+    if len(first) > 1 and first[0] in (text.lstrip("\ufeff") for text in rows.column(0).to_pylist()):
+        places = (line for line, record in _records(content, encoding, dialect) if record[1:] == first[1:])
+        next(places)
+        raise DataError(
+            f"{where}: line {next(places)}: found the names of the columns again, expected a row; if two files were "
+            "joined there, drop that line"
+        )
+
+
+def undecodable(where: str, content: pa.Buffer, encoding: str) -> DataError:
+    """Return what is wrong with a text that cannot be decoded: the line, whether it was cut off, what to set."""
+    raw, end = bytes(content), ""
+    try:
+        raw.decode(encoding)
+        line, cut, mixed = 1, False, False
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].decode(encoding, "ignore")
+        line, end = before.count("\n") + 1, before[-20:]
+        cut, mixed = error.end == len(raw) and error.reason in CUT, encoding == "utf-8" and not before.isascii()
+    if cut:
+        return DataError(
+            f"{where}: line {line}: ends within a letter, after {end!r}, as a file does that was cut off; fetch it anew"
+        )
+    guess = _guess_encoding(raw)
+    found = f"{where}: line {line}: found text that is not {encoding}"
+    if mixed or guess == encoding:
+        return DataError(f"{found}, as the text before it is; mend that line, after {end!r}, or fetch the file anew")
+    return DataError(f"{found}; set options: {{encoding: {guess}}}, or write the file anew as {encoding}")
+
+
 def _explained(
     where: str, content: pa.Buffer, encoding: str, dialect: dict[str, Any], width: int, error: Exception
 ) -> DataError:
     if isinstance(error, UnicodeError) or "UTF8" in str(error):
-        guess = _guess_encoding(bytes(content))
-        return DataError(f"{where}: found text that is not {encoding}; set options: {{encoding: {guess}}}")
+        return undecodable(where, content, encoding)
     try:
         for line, record in _records(content, encoding, dialect):
             if len(record) != width:

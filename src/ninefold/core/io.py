@@ -72,7 +72,9 @@ def require(table: pd.DataFrame, columns: Iterable[str], where: str) -> None:
     """
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise DataError(f"{where}: lacks {', '.join(missing)}; found {', '.join(map(str, table.columns))}")
+        raise DataError(
+            f"{where}: lacks {', '.join(missing)}; found {', '.join(map(str, table.columns))}; mend the name"
+        )
 
 
 def write_json(value: Any, place: Path) -> None:
@@ -114,8 +116,10 @@ def output(name: str) -> Path:
     so that a failing stage leaves the earlier outputs as they were.
     """
     final = path(name)
-    pending = final.with_name(f".{final.name}.pending")
-    _remove(pending)
+    pending, old = (final.with_name(f".{final.name}.{state}") for state in ("pending", "old"))
+    if not final.exists() and old.exists():  # a run was killed between the two renames of `publish`
+        os.replace(old, final)
+    remove(pending)
     pending.parent.mkdir(parents=True, exist_ok=True)
     _pending[name] = pending
     return pending
@@ -129,23 +133,31 @@ def pending(name: str) -> Path:
     return path(name)
 
 
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name; a copy where the disk has no links. Neither is ever changed, only replaced."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def publish() -> None:
     """Put every pending output in its final place: each is renamed whole, the old one is removed after."""
     for name, source in _pending.items():
         final = path(name)
         old = final.with_name(f".{final.name}.old")
-        _remove(old)
+        remove(old)
         if final.exists():
             os.replace(final, old)
         os.replace(source, final)
-        _remove(old)
+        remove(old)
     _pending.clear()
 
 
 def discard() -> None:
     """Remove every pending output; the earlier ones stay."""
     for source in _pending.values():
-        _remove(source)
+        remove(source)
     _pending.clear()
 
 
@@ -191,7 +203,8 @@ def _write_bytes(place: Path, content: bytes) -> None:
     os.replace(temporary, place)
 
 
-def _remove(place: Path) -> None:
+def remove(place: Path) -> None:
+    """Remove a file, or a folder with all in it; what is not there is no error."""
     if place.is_dir():
         shutil.rmtree(place)
     else:

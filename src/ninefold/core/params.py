@@ -28,7 +28,7 @@ from ninefold.core.errors import ParamsError
 from ninefold.core.stages import STAGES
 
 FILE = "params.yaml"
-
+MODULES = {**{stage: f"ninefold.{stage}" for stage in STAGES}, "engine": "ninefold.core.engine"}  # of each section
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Name = Annotated[str, StringConstraints(min_length=1)]  # of a column or a table, which may hold anything
@@ -106,12 +106,12 @@ def root() -> Path:
 
 
 def load(section: str, overrides: dict[str, Any] | None = None) -> Any:
-    """Load one section of ``params.yaml`` as the typed ``Params`` model of its stage.
+    """Load one section of ``params.yaml`` as its typed ``Params`` model.
 
     Parameters
     ----------
     section : str
-        A stage's slug, such as ``"training"``.
+        A stage's slug, such as ``"training"``, or ``"engine"``.
     overrides : dict, optional
         Nested values laid over the file's: what papermill injects, or what you try out in a notebook.
 
@@ -122,7 +122,7 @@ def load(section: str, overrides: dict[str, Any] | None = None) -> Any:
     """
     file = root() / FILE
     values = _merge(_read(file).get(section) or {}, overrides or {})
-    model = importlib.import_module(f"ninefold.{section}").Params
+    model = importlib.import_module(MODULES[section]).Params
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -158,8 +158,8 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ParamsError(f"{FILE}: found {type(values).__name__}, expected a mapping with a section per stage")
     for key in values:
-        if key not in STAGES:
-            raise ParamsError(f"{FILE}: {key}: unknown section{_closest(str(key), STAGES)}")
+        if key not in MODULES:
+            raise ParamsError(f"{FILE}: {key}: unknown section{_closest(str(key), tuple(MODULES))}")
         if not isinstance(values[key] or {}, dict):
             raise ParamsError(f"{FILE}: {key}: found {_found(values[key])}, expected a mapping of keys to values")
     for path, value in flatten(values):

@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 from ninefold.core import databases, delimited, io, places
 from ninefold.core.databases import masked
 from ninefold.core.errors import DataError
-from ninefold.core.places import PACKED
+from ninefold.core.places import PACKED, local
 from ninefold.core.tabular import from_arrow, line, names, only, plain, table, texts
 
-__all__ = ["PACKED", "fingerprint", "masked", "names", "read", "sniff", "tables"]
+__all__ = ["PACKED", "fingerprint", "local", "masked", "names", "read", "read_part", "sniff", "tables"]
 
 KINDS = {
     **dict.fromkeys(delimited.DELIMITERS, "csv"),
@@ -33,7 +33,7 @@ KINDS = {
     **dict.fromkeys((".sqlite", ".sqlite3", ".db", ".db3", ".duckdb", ".ddb"), "database"),
 }
 ACCEPTED = {
-    "csv": ("delimiter", "encoding", "quote", "escape", "header"),
+    "csv": ("delimiter", "encoding", "quote", "escape", "header", "final_newline"),
     "json": ("encoding",),
     "parquet": (),
     "excel": ("sheet",),
@@ -51,7 +51,8 @@ def read(source: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
         for an environment variable, so that no password is written down.
     options : dict, optional
         How to read it, where that is not the default. Text: ``delimiter``, ``encoding``, ``quote``, ``escape``,
-        ``header`` (False: the first line is a row). JSON: ``encoding``. Excel: ``sheet``. SQL: ``table`` or ``query``.
+        ``header`` (False: the first line is a row), ``final_newline`` (False: files that do not end in a newline are
+        whole, too). JSON: ``encoding``. Excel: ``sheet``. SQL: ``table`` or ``query``.
 
     Returns
     -------
@@ -79,6 +80,19 @@ def read(source: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
     return _filled(whole, source)
 
 
+def read_part(file: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
+    """Return one file of a folder as `read` would return it, were it alone; it may hold no row.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read as a table.
+    """
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    where, content = next(places.files(file))
+    return _read_one(where, content, given)
+
+
 def sniff(source: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the options that `read` needs for a source, those alone that are not the default.
 
@@ -99,15 +113,19 @@ def sniff(source: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
     if _is_url(source):
         return known or {"table": only(tables(source), "table", masked(source))}
     found: dict[str, Any] = {}
+    ends = False
     for where, content in places.files(source):
         kind = _kind(where)
         _accept(where, kind, known)
         if kind == "csv":
             found = {**delimited.sniff(where, content, known), **found}
+            ends = ends or delimited.ends_in_newline(content, found.get("encoding", "utf-8"))
         elif kind == "excel" and "sheet" not in known:
             found = {"sheet": only(_sheets(where, content), "sheet", where)} | found
         elif kind == "database" and not known:
             found = {"table": only(tables(source), "table", where)}
+    if ends:
+        found.pop("final_newline", None)  # where some files end in a newline, one that does not was cut off
     return {**found, **known}
 
 
@@ -145,7 +163,9 @@ def _is_url(source: str) -> bool:
 def _filled(table: pd.DataFrame, source: str) -> pd.DataFrame:
     if table.empty:
         columns = ", ".join(map(str, table.columns[:10]))
-        raise DataError(f"{masked(source)}: found names ({columns}) and no row, expected at least one row below them")
+        raise DataError(
+            f"{masked(source)}: found names ({columns}) and no row, expected rows below them; fetch it anew"
+        )
     return table
 
 
@@ -169,7 +189,7 @@ def _read_one(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.Dat
     kind = _kind(where)
     _accept(where, kind, options)
     if not content.size:
-        raise DataError(f"{where}: found an empty file, expected a table")
+        raise DataError(f"{where}: found an empty file, expected a table; fetch it anew, or take it away")
     if kind == "database":
         return _read_database(where, options)
     return {"csv": delimited.read, "json": _read_json, "parquet": _read_parquet, "excel": _read_excel}[kind](
@@ -186,33 +206,64 @@ def _read_database(where: str, options: dict[str, Any]) -> pd.DataFrame:
 
 def _read_json(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
     raw = bytes(content)
+    encoding = options.get("encoding") or json.detect_encoding(raw)
     try:
-        text = raw.decode(options.get("encoding") or json.detect_encoding(raw)).strip()
-        rows = (
-            json.loads(text)
-            if text.startswith("[")
-            else [json.loads(line) for line in text.split("\n") if line.strip()]
-        )
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{where}: not JSON ({error}), expected an array of objects, or an object a line; mend the file"
-        ) from None
+        rows = _objects(where, raw.decode(encoding))
+    except UnicodeDecodeError:
+        raise delimited.undecodable(where, content, encoding) from None
     except (UnicodeError, LookupError) as error:
         raise DataError(f"{where}: cannot be decoded ({line(error)}); set options.encoding") from None
     if strange := next((place for place, row in enumerate(rows, 1) if not isinstance(row, dict)), None):
         raise DataError(f"{where}: item {strange}: found no object, expected an object for every row; mend the file")
     keys = list(dict.fromkeys(key for row in rows for key in row))
     if not keys:
-        raise DataError(f"{where}: found no row, expected an array of objects, or an object a line")
-    return table(keys, [texts(row.get(key) for row in rows) for key in keys])
+        raise DataError(f"{where}: found no row, expected an array of objects, or an object a line; fetch it anew")
+    return table(keys, [_column(where, key, [row.get(key) for row in rows]) for key in keys])
+
+
+def _column(where: str, name: str, values: list[Any]) -> pa.Array:
+    try:
+        name.encode()
+        return texts(values)
+    except UnicodeEncodeError:  # JSON can write one half of a pair alone
+        raise DataError(f"{where}: {name!r}: found half a letter (such as \\ud800); mend the file") from None
+
+
+def _objects(where: str, text: str) -> list[Any]:
+    """Return the items of a JSON array, or of a text with an object a line."""
+    is_array = text.lstrip().startswith("[")
+    lines = [(1, text)] if is_array else list(enumerate(text.split("\n"), start=1))
+    found: list[Any] = []
+    for number, written in lines:
+        if not written.strip():
+            continue
+        try:
+            found.append(json.loads(written, object_pairs_hook=_once))
+        except (ValueError, RecursionError) as error:
+            place = number + getattr(error, "lineno", 1) - 1
+            said = f"{error.msg}, character {error.colno}" if isinstance(error, json.JSONDecodeError) else line(error)
+            raise DataError(
+                f"{where}: line {place}: not JSON ({said}), expected an array of objects, or an object a line; mend that "
+                "line, or, if the file was cut off there, fetch it anew"
+            ) from None
+    return found[0] if is_array else found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} twice in an object")
+    return found
 
 
 def _read_parquet(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
     try:
-        table = pq.ParquetFile(pa.BufferReader(content)).read()
-    except (OSError, ValueError) as error:
+        found = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
+        found.validate(full=True)  # such as that texts are UTF-8
+        return from_arrow(found)
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: cannot be read as Parquet ({line(error)}); fetch or write the file anew") from None
-    return from_arrow(table)
 
 
 def _sheets(where: str, content: pa.Buffer) -> list[str]:
@@ -225,7 +276,11 @@ def _workbook(where: str, content: pa.Buffer) -> Any:
     try:
         return load_workbook(buffers.BytesIO(content), read_only=True, data_only=True)
     except Exception as error:  # openpyxl lets the errors of zip, XML and its own pass through
-        raise DataError(f"{where}: cannot be read as Excel ({line(error)}); save it anew as .xlsx") from None
+        raise _no_workbook(where, error) from None
+
+
+def _no_workbook(where: str, error: Exception) -> DataError:
+    return DataError(f"{where}: cannot be read as Excel ({line(error)}); save it anew as .xlsx")
 
 
 def _read_excel(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
@@ -234,8 +289,11 @@ def _read_excel(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.D
     sheet = next((sheet for sheet in book.worksheets if sheet.title == title), None)
     if sheet is None:
         raise DataError(f"{where}: found no sheet {title!r}, expected one of {', '.join(_sheets(where, content))}")
-    sheet.reset_dimensions()  # what the file says of its size is often wrong
-    rows = [row for row in sheet.iter_rows(values_only=True) if any(value is not None for value in row)]
+    try:
+        sheet.reset_dimensions()  # what the file says of its size is often wrong
+        rows = [row for row in sheet.iter_rows(values_only=True) if any(value is not None for value in row)]
+    except Exception as error:  # a sheet is unpacked and parsed only now
+        raise _no_workbook(where, error) from None
     if not rows:
         raise DataError(f"{where}: found the sheet {title!r} empty, expected a row of names and rows below it")
     width = max(place + 1 for row in rows for place in range(len(row) - 1, -1, -1)[:1])

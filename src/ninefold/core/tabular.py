@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from ninefold.core.errors import DataError
 
-RESERVED = ("broken_rule",)  # the quarantine's own column
+RESERVED = ("broken_rule", "file_row_number")  # the quarantine's own column, and what DuckDB calls a row's place
 
 
 def names(found: Iterable[Any]) -> list[str]:

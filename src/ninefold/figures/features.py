@@ -8,8 +8,8 @@ import ibis.expr.types as ir
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ninefold.core import decisions, plots, show
-from ninefold.features import MOMENTS, Params, quantiles, short, train, windows
+from ninefold.core import decisions, engine, plots, show
+from ninefold.features import LAKE, MOMENTS, Params, columns, quantiles, short, train, windows
 
 
 def plot_strongest(
@@ -64,9 +64,9 @@ def plot_windows(params: Params, stated: dict[str, Any]) -> Figure:
 
 def describe_events(events: ir.Table, params: Params, stated: dict[str, Any]) -> str:
     """Return how many events there are, and how many columns describe each, as a sentence."""
-    rows, joined = int(events.count().execute()), sum(len(join.columns) for join in params.joins)
-    related = f", {joined} of them from {len(params.joins)} joins that the params declare" if joined else ""
-    return f"**{rows:,}** {stated['units']} went in and came out, each now with {len(events.columns)} columns{related}."
+    rows, joined = engine.count(f"{LAKE}/{stated['table']}"), sum(len(join.columns) for join in params.joins)
+    related = f", {joined} of them from {len(params.joins)} declared joins" if joined else ""
+    return f"**{rows:,}** {stated['units']} go in and come out, each now with {len(columns(events))} columns{related}."
 
 
 def describe_proofs(changed: int, online: float, params: Params, stated: dict[str, Any]) -> str:

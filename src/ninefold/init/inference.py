@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ninefold.core import engine
+from ninefold.core import texts
 
 # Texts that mean "not known": always, and where all else is a number or a time.
 MISSING = {"", "na", "n/a", "#n/a", "#na", "null", "none", "nan", "<na>", "nat", "?", "-"}
@@ -194,7 +194,7 @@ def as_time(column: Column) -> Column:
         form = "epoch_ms"
     else:
         form = "days" if high - low <= 40_000 and abs(high) < 1e5 else "seconds"
-    times = engine.moments(pd.Series(column.texts), form).to_numpy("datetime64[us]").copy()
+    times = texts.moments(pd.Series(column.texts), form).to_numpy("datetime64[us]").copy()
     times[column.gap] = np.datetime64("NaT")
     doubt = f"{column.name} holds numbers; they are read as {form}: processing.tables.*.columns.{column.name}.format"
     column = replace(column, kind="timestamp", type="timestamp", format=form, decimal=None, thousands=None)
@@ -442,7 +442,7 @@ def _candidates(sample: np.ndarray, share: float) -> list[str]:
 
 
 def _moments(column: Column, form: str) -> np.ndarray:
-    parsed = engine.moments(pd.Series(column.texts), form).to_numpy("datetime64[us]").copy()
+    parsed = texts.moments(pd.Series(column.texts), form).to_numpy("datetime64[us]").copy()
     wrong = (parsed < np.datetime64("1000-01-01")) | (parsed > np.datetime64("2999-12-31"))  # "1/2/20" has no year 20
     parsed[wrong | column.gap] = np.datetime64("NaT")
     return parsed

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,17 @@ INTERNAL = ("quantile", "loss")  # of a forecast: what an answer gives as action
 LISTED = 50
 ROWS_A_THREAD = 2000
 
-Store = tuple[list[str], dict[tuple[Any, ...], float]]
+
+class Store(NamedTuple):
+    """The online values of one history feature by the values of its keys, and what stands where a key is not among them."""
+
+    by: list[str]
+    values: dict[tuple[Any, ...], float]
+    prior: float | None
+
+    def of(self, key: tuple[Any, ...]) -> float | None:
+        """Return the value of a key, or the prior."""
+        return self.values.get(key, self.prior)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +56,7 @@ class Bundle:
     moment : str or None
         ISO time (UTC) for which the online history holds; None without history.
     online : dict
-        History feature -> its keys, and its value per tuple of their values.
+        History feature -> its `Store`.
     model : estimator
     """
 
@@ -128,24 +138,26 @@ class Bundle:
     def complete(self, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         """Return rows as the model's columns; history that a row does not hold is looked up by its keys.
 
-        A field that is None, or absent and no history, is missing. So is the history of an unknown key. A history
-        field that is there is taken as it is, None too: the caller knows that there is no value.
+        A field that is None, or absent and no history, is missing. The history of an unknown key is its prior, or missing
+        where none is declared. A history field that is there is taken as it is, None too: the caller knows that there is
+        no value.
         """
         columns = {}
         for field in self.signature:
             name = field["name"]
             if field["kind"] in FEATURE_KINDS:
-                by, values = self.online.get(name, ([], {}))
-                filled = [row[name] if name in row else values.get(tuple(map(row.get, by))) for row in rows]
+                store = self.online.get(name, Store([], {}, None))
+                filled = [row[name] if name in row else store.of(tuple(map(row.get, store.by))) for row in rows]
                 columns[name] = _typed(filled, field["type"])
         return pd.DataFrame(columns)
 
     def look_up(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return a table with the history columns that it lacks, looked up by key: `complete` for a whole table."""
         completed = frame.copy(deep=False)
-        for name, (by, values) in self.online.items():
+        for name, store in self.online.items():
             if name not in frame:
-                completed[name] = np.array([values.get(key, np.nan) for key in _keys(frame, by)], dtype="float64")
+                found = [store.of(key) for key in _keys(frame, store.by)]
+                completed[name] = np.array(found, dtype="float64")
         return completed
 
     def unseen(self, frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -318,7 +330,8 @@ def _keys(frame: pd.DataFrame, by: list[str]) -> Any:
 
 def _store(place: Path, store: dict[str, Any]) -> Store:
     table = pd.read_parquet(place / "online" / store["file"])
-    return store["by"], dict(zip(_keys(table, store["by"]), table["value"].tolist(), strict=True))
+    values = dict(zip(_keys(table, store["by"]), table["value"].tolist(), strict=True))
+    return Store(store["by"], values, store.get("prior"))
 
 
 def _json(file: Path) -> dict[str, Any]:

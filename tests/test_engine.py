@@ -1,0 +1,127 @@
+"""The engine is chosen and set up by the params; what it lacks is one clear message."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from conftest import Project
+
+from ninefold.core import engine, io
+from ninefold.core.errors import ParamsError
+from ninefold.core.params import load
+
+
+def test_duckdb_is_the_default(project: Project) -> None:
+    assert load("engine") == engine.Params()
+    assert engine.connect().name == "duckdb"
+
+
+def test_the_limits_of_the_params_hold(project: Project) -> None:
+    project.write("engine: {memory_limit: 512MB, threads: 1, temp_folder: spill}\n")
+    settings = engine.connect().raw_sql("SELECT name, value FROM duckdb_settings()").df().set_index("name")["value"]
+    assert settings["memory_limit"] == "488.2 MiB"
+    assert settings["threads"] == "1"
+    assert settings["temp_directory"] == str(project.folder / "spill")
+
+
+def test_what_memory_cannot_hold_is_spilled(project: Project) -> None:
+    project.write("engine: {memory_limit: 40MB, threads: 1, temp_folder: spill}\n")
+    connection = engine.connect()
+    connection.raw_sql("CREATE TABLE wide AS SELECT range AS number, md5(range::VARCHAR) AS text FROM range(3000000)")
+    table = engine.keep(connection.table("wide").order_by("text"))
+    assert table.count().execute() == 3_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("engine: {backend: polars}", r"engine.backend: found \"polars\", expected 'duckdb' or 'pyspark'"),
+        ("engine: {memory_limit: much}", r"engine.memory_limit: found \"much\""),
+        ("engine: {memory: 4GB}", r"engine.memory: unknown key"),
+        ("engine: pyspark", r"engine: found \"pyspark\", expected a mapping"),
+        ("engines: {}", r"engines: unknown section; did you mean 'engine'"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_its_path(project: Project, text: str, message: str) -> None:
+    project.write(text)
+    with pytest.raises(ParamsError, match=message):
+        engine.connect()
+
+
+def test_spark_that_is_not_installed_is_one_clear_message(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any, **more: Any) -> Any:
+        if name.startswith("pyspark"):
+            raise ImportError(name)
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    project.write("engine: {backend: pyspark}\n")
+    with pytest.raises(
+        ParamsError, match=r"engine.backend: found pyspark, which is not installed; .*engine.backend: duckdb"
+    ):
+        engine.connect()
+
+
+def test_java_that_is_missing_is_one_clear_message(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyspark")
+    monkeypatch.setenv("JAVA_HOME", str(project.folder / "nowhere"))
+    with pytest.raises(ParamsError, match=r"needs Java 17 or newer; found none on JAVA_HOME .*nowhere.*apt install"):
+        engine.connect(engine.Params(backend="pyspark"))
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("4GB", "4096m"), ("1.5 GiB", "1536m"), ("512MB", "512m")])
+def test_a_limit_is_told_to_java_in_megabytes(limit: str, expected: str) -> None:
+    assert engine._java_size(limit) == expected
+
+
+def test_a_partition_has_the_same_bytes_however_the_rows_came(project: Project) -> None:
+    frame = pd.DataFrame({"id": range(3000), "text": [f"t{number % 7}" for number in range(3000)], "@period": "p"})
+    found = []
+    for rows in (frame, frame.sample(frac=1, random_state=1)):
+        engine.write(engine.table(engine.local(), rows), io.output("data/x"), ["id"], ["p"])
+        found.append((io.pending("data/x") / "period=p/part-0.parquet").read_bytes())
+    assert found[0] == found[1]
+
+
+def test_row_groups_have_the_same_size_however_the_batches_came(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "GROUP", 2048)
+    frame = pd.DataFrame({"id": range(5000), "@period": "p"})
+    engine.write(engine.table(engine.local(), frame), io.output("data/x"), ["id"], ["p"])
+    foot = pq.read_metadata(io.pending("data/x") / "period=p/part-0.parquet")
+    assert [foot.row_group(number).num_rows for number in range(foot.num_row_groups)] == [2048, 2048, 904]
+
+
+def test_of_a_partition_without_rows_the_columns_are_kept(project: Project) -> None:
+    frame = pd.DataFrame({"id": [1], "@period": "p"})
+    engine.write(engine.table(engine.local(), frame), io.output("data/x"), ["id"], ["p", "q"])
+    assert engine.periods("data/x") == ["p", "q"]
+    assert engine.count("data/x", "q") == 0
+    assert engine.read(engine.local(), "data/x").columns == ("id",)
+
+
+def test_an_expression_that_gathers_rows_is_told_from_one_that_does_not() -> None:
+    connection = engine.local()
+    a = connection.create_table("a", pd.DataFrame({"x": [1], "y": [2.0]}))
+    b = connection.create_table("b", pd.DataFrame({"x": [1], "z": [3.0]}))
+    own = engine.reads(a)
+    means = b.group_by("x").agg(m=b.z.mean())
+    by_row = [a.mutate(q=a.y * 2), a.left_join(b, "x"), a.left_join(means, "x"), a.filter(a.y > 0)]
+    gathered = [
+        a.mutate(q=a.y.mean().over()),
+        a.distinct(),
+        a.order_by("x").limit(1),
+        a.union(a),
+        a.left_join(a.view(), "x"),
+        a.left_join(a.group_by("x").agg(m=a.y.mean()), "x"),
+        a.filter(a.y > a.y.mean()),
+    ]
+    assert [engine.row_by_row(one, own) for one in by_row] == [True] * len(by_row)
+    assert [engine.row_by_row(one, own) for one in gathered] == [False] * len(gathered)
