@@ -81,12 +81,16 @@ def test_a_limit_is_told_to_java_in_megabytes(limit: str, expected: str) -> None
 
 
 def test_a_partition_has_the_same_bytes_however_the_rows_came(project: Project) -> None:
-    frame = pd.DataFrame({"id": range(3000), "text": [f"t{number % 7}" for number in range(3000)], "@period": "p"})
+    frame = pd.DataFrame({"id": range(3000), "text": [f"t{number % 7}" for number in range(3000)]})
+    frame["@period"] = ["p" if number % 3 else "q" for number in range(3000)]
     found = []
     for rows in (frame, frame.sample(frac=1, random_state=1)):
-        engine.write(engine.table(engine.local(), rows), io.output("data/x"), ["id"], ["p"])
-        found.append((io.pending("data/x") / "period=p/part-0.parquet").read_bytes())
+        engine.write(engine.table(engine.local(), rows), io.output("data/x"), ["id"], ["p", "q"])
+        place = io.pending("data/x")
+        found.append({str(file.relative_to(place)): file.read_bytes() for file in sorted(place.rglob("*.parquet"))})
+    assert list(found[0]) == ["period=p/part-0.parquet", "period=q/part-0.parquet"]
     assert found[0] == found[1]
+    assert engine.count("data/x", "q") == 1000
 
 
 def test_row_groups_have_the_same_size_however_the_batches_came(

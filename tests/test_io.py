@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -102,24 +101,3 @@ def test_the_same_table_gives_the_same_bytes(project: Project) -> None:
     for name in ("one", "two"):
         io.write_table(TABLE.copy(), project.folder / f"{name}.parquet")
     assert io.sha256(project.folder / "one.parquet") == io.sha256(project.folder / "two.parquet")
-
-
-def test_the_engine_writes_a_partition_per_month_in_a_fixed_order(project: Project) -> None:
-    moments = pd.to_datetime(["2020-02-01", "2020-01-31", None, "2020-01-01"])
-    folders: list[Path] = []
-    for run, rows in enumerate(([0, 1, 2, 3], [3, 2, 1, 0])):
-        table = engine.connect().create_table("t", pd.DataFrame({"id": range(4), "at": moments}).iloc[rows])
-        folders.append(project.folder / str(run))
-        assert engine.write(table, folders[-1], ["id"], "at") == 4
-    names = [f"period={name}/part.parquet" for name in ("2020-01", "2020-02", "unknown")]
-    first, second = ({str(f.relative_to(d)): f.read_bytes() for f in d.rglob("*.parquet")} for d in folders)
-    assert sorted(first) == names
-    assert first == second
-    assert pd.read_parquet(folders[0] / names[0], partitioning=None)["id"].tolist() == [1, 3]
-
-
-def test_a_table_without_rows_is_written_with_its_columns(project: Project) -> None:
-    table = engine.connect().create_table("t", pd.DataFrame({"id": [1], "at": pd.to_datetime(["2020-01-01"])}))
-    engine.write(table.filter(table.id > 1), project.folder / "data/lake/t", ["id"], "at")
-    assert engine.count("data/lake/t") == 0
-    assert engine.read(engine.connect(), "data/lake/t").columns == ("id", "at")

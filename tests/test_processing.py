@@ -16,7 +16,7 @@ from conftest import Project
 
 from ninefold import collection, processing
 from ninefold.core import contract as contracts
-from ninefold.core import engine, gate, io, lake, warehouse
+from ninefold.core import engine, gate, io, lake, texts, warehouse
 from ninefold.core.errors import DataError, GateFailed, ParamsError
 from ninefold.core.params import load
 from ninefold.figures import processing as figures
@@ -1243,6 +1243,15 @@ def test_where_rows_depend_on_each_other_any_change_makes_the_table_anew(
 
 
 WITH_CITY = "orders.left_join(customers.select('customer', 'city'), 'customer').drop('customer_right')"
+
+
+def test_types_are_given_row_by_row_in_whatever_form_values_are_written() -> None:
+    """Among them are functions of the engine that Ibis does not know, and may take for anything."""
+    table = engine.local().create_table("orders", pd.DataFrame({"text": ["1"]}))
+    for form in (*texts.FORMATS, "%d.%m.%Y", "%Y %z"):
+        assert engine.row_by_row(table.mutate(at=texts.moment(table["text"], form)), {"orders"}), form
+    assert engine.row_by_row(table.mutate(n=texts.whole_number(table["text"])), {"orders"})
+    assert not engine.row_by_row(table.mutate(n=ibis.random()), {"orders"})
 
 
 def test_sql_of_the_user_is_taken_to_gather_rows() -> None:

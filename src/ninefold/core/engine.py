@@ -181,7 +181,8 @@ def row_by_row(expression: ibis.Table, of_rows: set[str]) -> bool:
     values = (ops.WindowFunction, ops.Reduction, ops.Analytic, ops.Subquery)
     tables = (ops.Aggregate, ops.Limit, ops.Sort, ops.Distinct, ops.Set, ops.Sample, ops.SQLStringView)
     touched = [node for node in expression.op().find((*values, *tables)) if not _reads(node) or _reads(node) & of_rows]
-    touched += expression.op().find(ops.Impure)  # a random number, for one
+    # A random number, for one. Ibis takes every function of the engine for impure that it does not know itself.
+    touched += [node for node in expression.op().find(ops.Impure) if not isinstance(node, ops.ScalarUDF)]
     sides = [(chain.first, *(link.table for link in chain.rest)) for chain in expression.op().find(ops.JoinChain)]
     return not touched and all(sum(bool(_reads(side) & of_rows) for side in joined) <= 1 for joined in sides)
 
