@@ -1112,6 +1112,19 @@ def test_a_key_passes_from_month_to_month(project: Project, year: pd.DataFrame) 
     assert ids(period="2020-03") == [1, 30]
 
 
+def test_months_corrected_at_once_respect_the_kept_ones_between_them(project: Project, year: pd.DataFrame) -> None:
+    for number in (2, 3, 4):
+        project.raw("orders", f"2020-0{number}", month(number, {"id": "1"}, {"id": f"{number}0"}))
+    advance()
+
+    def correct() -> None:
+        project.raw("orders", "2020-01", month(1, {"id": "8"}))  # frees 1, which February takes, not March
+        project.raw("orders", "2020-03", month(3, {"id": "1"}, {"id": "20"}))  # which is February's, too
+
+    moves(project, correct)
+    assert [ids(period=f"2020-0{number}") for number in (1, 2, 3, 4)] == [[8], [1, 20], [], [40]]
+
+
 def test_a_key_with_a_missing_part_is_a_key_as_well(project: Project, year: pd.DataFrame) -> None:
     project.set("processing.tables.orders.columns.status", {"type": "string", "nullable": True})
     project.set("processing.tables.orders.unique", ["customer", "status"])
