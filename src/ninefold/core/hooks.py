@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +24,7 @@ def project(module: str, function: str, default: Callable[..., Any]) -> Callable
 def digest(*sources: Callable[..., Any] | ModuleType) -> str:
     """Return what tells one state of some code from another: of the files in which modules or functions are written.
 
-    Of a function of the project all its files count, for it may use any of them.
+    Of a function of the project those count, too, that its file imports from there, and these in turn.
     """
     files: dict[Path, None] = {}
     for source in sources:
@@ -31,5 +32,32 @@ def digest(*sources: Callable[..., Any] | ModuleType) -> str:
         name = inspect.getsourcefile(plain if isinstance(plain, ModuleType) else inspect.unwrap(plain))
         if name:
             own = str(getattr(plain, "__module__", "")).startswith("project.")
-            files |= dict.fromkeys(sorted(Path(name).parent.glob("*.py")) if own else [Path(name)])
+            files |= dict.fromkeys(sorted(_with_imports(Path(name))) if own else [Path(name)])
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
+def _with_imports(file: Path) -> set[Path]:
+    """Return a file of the project and those of the project that it imports, directly or not."""
+    found, waiting = set[Path](), [file]
+    top = next((folder.parent for folder in file.parents if folder.name == "project"), None)
+    if top is None:
+        return {file}
+    while waiting:
+        if (one := waiting.pop()) in found:
+            continue
+        found.add(one)
+        for name in _imports(one, one.relative_to(top).parent.parts):
+            if name[0] == "project":
+                place = top.joinpath(*name)
+                waiting += [other for other in (place.with_suffix(".py"), place / "__init__.py") if other.is_file()]
+    return found
+
+
+def _imports(file: Path, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (tuple(alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            base += tuple((node.module or "").split(".")) if node.module else ()
+            yield from ((*base, *extra) for extra in ((), *((alias.name,) for alias in node.names)) if base)

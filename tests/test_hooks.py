@@ -1,0 +1,63 @@
+"""What the user's code does decides on what is made: a change of it is seen, in whatever file of the project it is."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ninefold.core import hooks
+
+FILES = {
+    "__init__.py": "",
+    "processing.py": "from functools import partial\n\nfrom project import rates\nfrom project.deep.er import name\n\n\n"
+    "def refine(tables):\n    return tables\n\n\npart = partial(refine, 1)\n",
+    "rates.py": "from . import tax\n",
+    "tax.py": "VAT = 0.2\n",
+    "deep/__init__.py": "",
+    "deep/er.py": "from ..sums import total\nimport project.rates\n\nname = 'x'\n",
+    "sums.py": "def total():\n    return 0\n",
+    "training.py": "OTHER = 1\n",
+}
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Put a project of several files in the place of ``src/project``; return its folder."""
+    for name, text in FILES.items():
+        (tmp_path / "project" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "project" / name).write_text(text)
+    real = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "project"}
+    for name in real:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    yield tmp_path / "project"
+    for name in [name for name in sys.modules if name.partition(".")[0] == "project"]:
+        del sys.modules[name]
+
+
+def digest() -> tuple[str, str]:
+    def default(*_: Any) -> None: ...
+
+    found: Callable[..., Any] = hooks.project("processing", "refine", default)
+    return hooks.digest(found), hooks.digest(importlib.import_module("project.processing").part)
+
+
+@pytest.mark.parametrize("name", ["processing.py", "rates.py", "tax.py", "deep/er.py", "sums.py"])
+def test_a_change_of_what_a_function_uses_is_seen(code: Path, name: str) -> None:
+    before = digest()
+    (code / name).write_text(FILES[name] + "# changed\n")
+    assert not set(digest()) & set(before)
+
+
+@pytest.mark.parametrize("name", ["training.py", "new.py"])
+def test_a_change_of_what_it_does_not_use_is_none(code: Path, name: str) -> None:
+    """Else a new model would make the lake anew, and a stage depend on files that it does not declare."""
+    before = digest()
+    (code / name).write_text("# changed\n")
+    assert digest() == before
