@@ -353,6 +353,7 @@ def test_a_source_without_a_last_newline_is_read_if_it_is_said_to_be_whole(proje
     [
         ("tables.orders.format", "%Q", "expected a format of strptime"),
         ("tables.orders.format", "never", r"expected one of iso, epoch_s, .*, or a format such as \"%d/%m/%Y\""),
+        ("tables.orders.format", "%H:%M", "expected a format with a year, %Y or %y: a time of day is no moment"),
         ("tables.customers.format", "iso", "expected time to name the column whose format is given"),
         ("tables.orders.options", {"separator": ";"}, "options.separator: unknown key"),
         ("tables", {"a/b": {}}, "expected names that can be those of a folder; a/b cannot"),

@@ -21,6 +21,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 from ninefold.core import deliveries, gate, hooks, io, plots, show, sources, texts
 from ninefold.core.errors import DataError, ParamsError
 from ninefold.core.params import Day, Name, Section, Sparse, Text, load
+from ninefold.core.tabular import demand_columns
 
 RAW = "data/raw"
 WHOLE = "all"
@@ -174,6 +175,11 @@ def describe_plan(wanted: pd.DataFrame, params: Params) -> str:
     )
 
 
+def manifest() -> pd.DataFrame:
+    """Return the partitions that earlier runs kept, as they noted them: see `collect`; no row where there is none."""
+    return pd.DataFrame(_noted().get("partitions", [])).reindex(columns=MANIFEST, fill_value="")
+
+
 def held() -> pd.DataFrame:
     """Return the partitions that earlier runs kept, by the manifest, each proved unchanged by its checksum.
 
@@ -182,10 +188,7 @@ def held() -> pd.DataFrame:
     DataError
         If a partition is missing or differs from what was written: raw data is immutable.
     """
-    listed = _manifest().get("partitions")
-    if not listed:
-        return pd.DataFrame(columns=MANIFEST)
-    parts = pd.DataFrame(listed).reindex(columns=MANIFEST, fill_value="")
+    parts = manifest()
     for part in parts.itertuples():
         file = _file(io.path(RAW), part.table, part.period)
         if not file.exists() or io.sha256(file) != part.sha256:
@@ -287,7 +290,7 @@ def read_file(
     if table not in params.tables:
         raise DataError(f"collection.tables: found no {table!r}, expected one of {', '.join(params.tables)}")
     source = params.tables[table]
-    last = params.as_of is not None and end == pd.Timestamp(params.as_of) + pd.Timedelta(days=1)
+    last = _is_last(end, params)
     if (folder := _folder(table, source)) and start is not None and end is not None:
         files = _folders(table, params)[folder]
         held = deliveries.holding(files, _months(start, end, last)) or files[:1]  # of none the columns
@@ -523,14 +526,14 @@ def _folders(table: str, params: Params) -> dict[str, list[deliveries.File]]:
     """Return the folders of which a table is made file by file -> their files: its source, if it is one, and what landed."""
     source = params.tables[table]
     places = [_folder(table, source), f"{LANDING}/{table}"]
-    found = {place: sources.fingerprint(place) for place in places if place and io.path(place).is_dir()}
-    return {place: _indexed(table, source.model_dump_json(), place, state or "") for place, state in found.items()}
+    found = {place: deliveries.glance(place) for place in places if place and sources.local(place).is_dir()}
+    return {place: _indexed(table, source.model_dump_json(), place, state) for place, state in found.items()}
 
 
 @lru_cache(maxsize=64)
 def _indexed(table: str, described: str, folder: str, state: str) -> list[deliveries.File]:
     """Return the index of a folder; `state` is part of the cache's key."""
-    known = _manifest().get("files", {}).get(f"{table} in {folder}", [])
+    known = _noted().get("files", {}).get(f"{table} in {folder}", [])
     files = deliveries.index(folder, partial(_part, table, described), [deliveries.File(**one) for one in known])
     if folder.startswith(LANDING) or any(set(one.months) - {deliveries.UNDATED} for one in files):
         return files
@@ -567,8 +570,7 @@ def _with_deliveries(read: Callable[..., pd.DataFrame], part: Any, params: Param
     """Return the rows of a partition: its source's, and those that landed; a file called as the period replaces the former."""
     source, folder, span = params.tables[part.table], f"{LANDING}/{part.table}", _span(part)
     landed = _folders(part.table, params).get(folder, [])
-    end = params.as_of and pd.Timestamp(params.as_of) + pd.Timedelta(days=1)
-    last = span[1] == end
+    last = _is_last(span[1], params)
     months = [deliveries.UNDATED] if span[0] is None or span[1] is None else _months(*span, last)
     files = deliveries.holding(landed, months)
     replaced = deliveries.whole(files, part.period)
@@ -578,11 +580,9 @@ def _with_deliveries(read: Callable[..., pd.DataFrame], part: Any, params: Param
     rows, times = deliveries.rows(folder, files, partial(_part, part.table, source.model_dump_json()))
     if span[0] is not None and span[1] is not None:
         rows = rows[_inside(times, span[0], span[1], last)]
-    if base and (differ := sorted(set(rows.columns) ^ set(base[0].columns))):
-        raise DataError(
-            f"{folder}/{files[0].name}: found other columns than the source of {part.table} has: {', '.join(differ)} stand "
-            "in one only; mend the file's first line, or take it away"
-        )
+    if base:
+        where, remedy = f"{folder}/{files[0].name}", "mend the file's first line, or take it away"
+        demand_columns(rows.columns, base[0].columns, where, f"the source of {part.table} has", remedy)
     return pd.concat([*base, rows[base[0].columns] if base else rows], ignore_index=True)
 
 
@@ -592,12 +592,17 @@ def _months(start: pd.Timestamp, end: pd.Timestamp, last: bool) -> list[str]:
     return [*months, *([deliveries.UNDATED] if last else [])]
 
 
+def _is_last(end: pd.Timestamp | None, params: Params) -> bool:
+    """Return whether a span ends with what has arrived."""
+    return params.as_of is not None and end == pd.Timestamp(params.as_of) + pd.Timedelta(days=1)
+
+
 def _inside(times: pd.Series, start: pd.Timestamp, end: pd.Timestamp, last: bool) -> pd.Series:
     return ((times >= start) & (times < end)) | (times.isna() if last else False)
 
 
-def _manifest() -> dict[str, Any]:
-    return io.read_json(f"{RAW}/manifest.json") if (io.path(RAW) / "manifest.json").exists() else {}
+def _noted() -> dict[str, Any]:
+    return io.published(f"{RAW}/manifest.json") or {}
 
 
 def _refuse_untimed(table: str, source: Source, rows: pd.DataFrame, times: pd.Series) -> None:

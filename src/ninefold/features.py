@@ -23,10 +23,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from ninefold import metrics as agreed_metrics
 from ninefold.core import decisions, engine, gate, hooks, io, moments
-from ninefold.core.engine import PERIOD, ROW
+from ninefold.core.engine import PERIOD, ROW, Span
 from ninefold.core.errors import DataError, ParamsError
 from ninefold.core.moments import MICROSECONDS
-from ninefold.core.params import Duration, Name, Section, Sparse, Text, root
+from ninefold.core.params import Duration, Keyed, Name, Section, Sparse, Text, root
 
 LAKE, FEATURES, ONLINE, STATE = "data/lake", "data/features", "data/online", "data/state/features.json"
 MOMENTS = 24
@@ -53,21 +53,14 @@ class History(Sparse):
     prior: float | None = Field(default=None, allow_inf_nan=False)
 
 
-class Join(Sparse):
+class Join(Keyed):
     """Columns of a related table: its row of the same key; with `as_of`, the newest at or before the decision.
 
-    `by` lists the columns that both have, or gives those of the related table by the events' own. `columns` lists what
-    is joined, or gives new names by the old.
+    `columns` lists what is joined, or gives new names by the old.
     """
 
-    table: Name
-    by: list[Name] | dict[Name, Name] = Field(min_length=1)
     columns: list[Name] | dict[Name, Name] = Field(min_length=1)
     as_of: Name | None = None
-
-    def keys(self) -> dict[str, str]:
-        """Return the key: the events' columns -> the related table's."""
-        return self.by if isinstance(self.by, dict) else {name: name for name in self.by}
 
     @model_validator(mode="after")
     def _columns_once(self) -> Join:
@@ -225,18 +218,13 @@ def build(tables: dict[str, ir.Table], params: Params, stated: dict[str, Any]) -
     try:
         events = make({**tables, stated["table"]: joined}, stated)
     except (AttributeError, KeyError, ibis.IbisError) as error:
-        found = "; ".join(f"{name}: {', '.join(columns(table))}" for name, table in tables.items())
+        found = "; ".join(f"{name}: {', '.join(engine.columns(table))}" for name, table in tables.items())
         raise DataError(f"project.features.build: {error}; the lake has {found}") from None
     if PERIOD in joined.columns and PERIOD not in events.columns:
         place = joined.select(PERIOD, **{f"@ {name}": joined[name] for name in stated["key"]})
         same = [events[name].identical_to(place[f"@ {name}"]) for name in stated["key"]]
         events = events.left_join(place, same).drop(*(f"@ {name}" for name in stated["key"]))
     return engine.settle(events)
-
-
-def columns(table: ir.Table) -> list[str]:
-    """Return the columns of a table but those that tell where its rows lie."""
-    return [name for name in table.columns if name not in (ROW, PERIOD)]
 
 
 def own_columns(tables: dict[str, ir.Table], stated: dict[str, Any]) -> ir.Table:
@@ -276,7 +264,7 @@ def join_related(tables: dict[str, ir.Table], params: Params, stated: dict[str, 
             continue
         if not stated["time"]:
             raise DataError(f"{where}.as_of: needs problem.time, the moment of the decision; there is none")
-        known = events.mutate(**{moment: events[stated["time"]] - _interval(pd.Timedelta(stated["horizon"]))})
+        known = events.mutate(**{moment: events[stated["time"]] - engine.interval(pd.Timedelta(stated["horizon"]))})
         _comparable(
             known[moment], narrow[inner[join.as_of]], f"{where}.as_of: the time and {join.table}'s {join.as_of}"
         )
@@ -435,8 +423,8 @@ def snapshots(
         known = past.inner_join(
             due,
             [
-                past[time] >= due[MOMENT] - _interval(window["start"]),
-                past[time] <= due[MOMENT] - _interval(window["end"]),
+                past[time] >= due[MOMENT] - engine.interval(window["start"]),
+                past[time] <= due[MOMENT] - engine.interval(window["end"]),
             ],
         )
         groups = known.group_by([MOMENT, *window["by"]])
@@ -729,9 +717,11 @@ def _needs(tables: dict[str, ir.Table], events: ir.Table, params: Params, stated
         "code": hooks.digest(update, engine, moments, decisions, hooks.project("features", "build", own_columns)),
         "whole": {name: prints[name] for name in sorted(whole)},
     }
+    back = bool(stated["time"] and windows(params, stated["horizon"]))
+    spans = {one: engine.span(f"{LAKE}/{main}", one, stated["time"]) if back else None for one in prints[main]}
     found = {}
     for period in prints[main]:
-        near = _context(period, list(prints[main]), params, stated) if by_row else list(prints[main])
+        near = _context(period, spans, reach(params, stated)) if by_row else list(prints[main])
         others = sorted({(table, other) for one in near for table, other in related[one]})
         inputs = {
             "rows": {one: prints[main][one] for one in near},
@@ -791,15 +781,12 @@ def _begins_before(other: str, period: str, join: Join, stated: dict[str, Any]) 
     return theirs is not None and mine is not None and theirs[0] <= mine[1]
 
 
-def _context(period: str, periods: list[str], params: Params, stated: dict[str, Any]) -> list[str]:
-    """Return the partitions of the events that hold those of a period, or rows to which its windows reach back."""
-    if not stated["time"] or not windows(params, stated["horizon"]):
-        return [period]
-    spans = {one: engine.span(f"{LAKE}/{stated['table']}", one, stated["time"]) for one in periods}
+def _context(period: str, spans: dict[str, Span | None], back: pd.Timedelta) -> list[str]:
+    """Return the partitions, of those with these spans, that hold a period's events, or rows to which its windows reach."""
     own = spans[period]
     if own is None:
         return [period]
-    first = own[0] - reach(params, stated)
+    first = own[0] - back
     return [one for one, span in spans.items() if one == period or (span and span[1] >= first and span[0] <= own[1])]
 
 
@@ -810,11 +797,12 @@ def _prints(name: str) -> dict[str, str]:
 
 def _state() -> dict[str, Any]:
     """Return what the last run noted of each partition that still is as it left it."""
-    if not io.path(STATE).exists():
-        return {}
-    noted = io.read_json(STATE)["periods"]
     folder = io.path(FEATURES)
-    return {one: part for one, part in noted.items() if part["features"] == engine.fingerprint_of(folder, one)}
+    try:
+        noted = (io.published(STATE) or {"periods": {}})["periods"]
+        return {one: part for one, part in noted.items() if part["features"] == engine.fingerprint_of(folder, one)}
+    except (DataError, TypeError, KeyError, AttributeError):  # not what a run writes
+        return {}
 
 
 def _filled(value: ir.FloatingValue, window: dict[str, Any]) -> ir.FloatingValue:
@@ -872,8 +860,7 @@ def _cast(column: ir.Value, kind: str, name: str) -> ir.Value:
         raise DataError(
             f"params.yaml, features.dates: {name} is {column.type()}, expected a timestamp; see its contract"
         )
-    micros = column.cast("timestamp(6)").delta(ibis.timestamp("1970-01-01"), unit="microsecond")
-    return micros.cast("float64") / MICROSECONDS
+    return engine.microseconds(column).cast("float64") / MICROSECONDS
 
 
 def _demand(table: ir.Table, columns: list[str], key: str) -> None:
@@ -882,10 +869,6 @@ def _demand(table: ir.Table, columns: list[str], key: str) -> None:
             f"{key if key.startswith('params.yaml') else f'params.yaml, {key}'}: {', '.join(lost)} is no column of the "
             f"events (with joins, and what project.features.build adds); found {', '.join(table.columns)}"
         )
-
-
-def _interval(span: pd.Timedelta) -> ir.IntervalScalar:
-    return ibis.interval(seconds=int(span.total_seconds()))
 
 
 def _file_name(feature: str) -> str:

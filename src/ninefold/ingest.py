@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ibis
 import pandas as pd
@@ -30,6 +30,7 @@ from ninefold.core import deliveries, engine, io, places, sources
 from ninefold.core.errors import DataError
 from ninefold.core.lake import Places
 from ninefold.core.params import load
+from ninefold.core.tabular import demand_columns
 
 STREAM = "data/stream"
 LANDING, LEDGER = collection.LANDING, f"{STREAM}/ledger.json"
@@ -42,6 +43,13 @@ PATIENCE = 60.0  # seconds that a file without its end is waited for
 FILES = 200  # of a micro-batch
 
 
+class State(NamedTuple):
+    """What tells whether a file has changed: its size in bytes, and when it was written (nanoseconds)."""
+
+    size: int
+    changed: int
+
+
 class Entry(BaseModel):
     """What became of a file: its state when it was looked at, and why it was not taken, if it was not."""
 
@@ -52,9 +60,9 @@ class Entry(BaseModel):
     repeats: str | None = None
     refused: str | None = None
 
-    def is_of(self, state: os.stat_result) -> bool:
+    def is_of(self, state: State) -> bool:
         """Return whether the file has not changed since."""
-        return (self.size, self.changed) == (state.st_size, state.st_mtime_ns)
+        return (self.size, self.changed) == state
 
 
 class Follower:
@@ -65,10 +73,10 @@ class Follower:
             raise DataError(f"{folder}: not found; expected the folder in which files land")
         self.folder, self.connection, self.say = folder.resolve(), connection, say
         self.params = {"collection": load("collection"), "processing": load("processing")}
-        listed = io.read_json(LEDGER) if io.path(LEDGER).exists() else {}
+        listed = io.published(LEDGER) or {}
         self.ledger = {name: Entry.model_validate(entry) for name, entry in listed.items()}
         self.waiting: dict[str, str] = {}
-        self._seen: dict[str, tuple[os.stat_result, float]] = {}
+        self._seen: dict[str, tuple[State, float]] = {}
         self._landed = {table: _landed(table) for table in self.params["processing"].tables}
         io.remove(io.path(NEW))
 
@@ -124,13 +132,13 @@ class Follower:
     def _is_ready(self, name: str, file: Path, table: str) -> bool:
         """Return whether a file is to be looked at: it is new or changed, its size rests, and its end is whole."""
         try:
-            state = file.stat()
+            state = state_of(file)
         except OSError:  # taken away meanwhile
             return False
         if (entry := self.ledger.get(name)) and entry.is_of(state):
             return False
         before, since = self._seen.get(name, (None, 0.0))
-        if before is None or (before.st_size, before.st_mtime_ns) != (state.st_size, state.st_mtime_ns):
+        if before != state:
             self._seen[name] = (state, time.monotonic())
             self.waiting[name] = "still changing"
             return False
@@ -148,14 +156,14 @@ class Follower:
         target, copy = io.path(LANDING) / table / below, io.path(NEW) / table / below
         copy.parent.mkdir(parents=True, exist_ok=True)
         try:
-            state = file.stat()
+            state = state_of(file)
             shutil.copyfile(file, copy)
-            if (file.stat().st_size, file.stat().st_mtime_ns) != (state.st_size, state.st_mtime_ns):
+            if state_of(file) != state:
                 raise OSError("it changed while it was read")
         except OSError as error:
             self.waiting[name] = f"cannot be read yet ({error})"
             return False
-        entry = Entry(size=state.st_size, changed=state.st_mtime_ns, sha256=io.sha256(copy))
+        entry = Entry(size=state.size, changed=state.changed, sha256=io.sha256(copy))
         twin = self._landed[table].get(entry.sha256)
         if twin not in (None, below) and not target.exists():
             self.ledger[name] = entry.model_copy(update={"repeats": twin})
@@ -163,7 +171,7 @@ class Follower:
             copy.unlink()
             return False
         try:
-            entry.rows = self._prove(copy, table)
+            entry.rows = self._prove(copy, entry.sha256, table)
         except DataError as error:
             self._refuse(name, state, entry.sha256, str(error).replace(str(copy), name))
             copy.unlink()
@@ -179,21 +187,19 @@ class Follower:
         self.ledger[name] = entry
         return True
 
-    def _prove(self, copy: Path, table: str) -> int:
+    def _prove(self, copy: Path, sha256: str, table: str) -> int:
         """Return the rows of a file, having shown that it can be read and has the columns of those that landed before."""
         source = self.params["collection"].tables[table]
-        rows, _ = collection.read_landed(table, source, str(copy), io.sha256(copy))
-        if first := next(iter(places.inside(io.path(LANDING) / table)), None):
-            known, _ = collection.read_landed(table, source, str(first), io.sha256(first))
-            if differ := sorted(set(rows.columns) ^ set(known.columns)):
-                raise DataError(
-                    f"{copy}: found other columns than in {first.name}, which landed before: {', '.join(differ)} stand in "
-                    "one only; mend its first line"
-                )
+        rows, _ = collection.read_landed(table, source, str(copy), sha256)
+        if self._landed[table]:
+            name, sha = min((name, sha) for sha, name in self._landed[table].items())
+            known, _ = collection.read_landed(table, source, f"{LANDING}/{table}/{name}", sha)
+            than = f"in {name}, which landed before"
+            demand_columns(rows.columns, known.columns, str(copy), than, "mend its first line")
         return len(rows)
 
-    def _refuse(self, name: str, state: os.stat_result, sha: str, reason: str) -> None:
-        self.ledger[name] = Entry(size=state.st_size, changed=state.st_mtime_ns, sha256=sha, refused=reason)
+    def _refuse(self, name: str, state: State, sha: str, reason: str) -> None:
+        self.ledger[name] = Entry(size=state.size, changed=state.changed, sha256=sha, refused=reason)
         self._write_ledger()
         self.say(f"refused {reason}")
 
@@ -203,8 +209,7 @@ class Follower:
 
     def _collect(self) -> dict[str, dict[str, str]]:
         """Write the raw partitions of which files changed, keep the others; return the SHA-256 of all."""
-        manifest = f"{RAW}/manifest.json"
-        before = io.read_json(manifest) if io.path(manifest).exists() else {}
+        before = io.published(f"{RAW}/manifest.json") or {}
         folder, found = io.output(RAW), dict[str, Any]()
         for table, source in self.params["collection"].tables.items():
             where = f"{LANDING}/{table}"
@@ -236,6 +241,12 @@ class Follower:
             table: {period: part["sha256"] for period, part in one["partitions"].items()}
             for table, one in found.items()
         }
+
+
+def state_of(file: Path) -> State:
+    """Return the state of a file."""
+    found = file.stat()
+    return State(found.st_size, found.st_mtime_ns)
 
 
 def unfinished(file: Path, source: collection.Source) -> str | None:
@@ -276,20 +287,13 @@ def run(folder: Path, follow: bool, every: float = 1.0) -> None:
 
 def _run(follower: Follower, follow: bool, every: float) -> None:
     """Look, take, bring up, report; what an interrupted run left undone comes first."""
-    _report(follower, follower.bring_up(), [])
-    told: dict[str, str] = {}
-    quiet = 0
-    while follow or quiet < 2:  # a file is taken when two looks find it the same
-        landed = follower.poll()
-        quiet = 0 if landed else quiet + 1
+    follower.bring_up()
+
+    def commit(landed: list[str]) -> None:
         if landed:
             _report(follower, follower.bring_up(), landed)
-        for name, why in follower.waiting.items():
-            if why != told.get(name) and why != "still changing":
-                follower.say(f"waiting for {name}: {why}")
-        told = dict(follower.waiting)
-        if follow or quiet < 2:
-            time.sleep(every if not landed else 0)
+
+    _look(follower, follow, every, commit)
 
 
 def _run_on_spark(follower: Follower, follow: bool, every: float) -> None:
@@ -301,29 +305,43 @@ def _run_on_spark(follower: Follower, follow: bool, every: float) -> None:
     log = io.path(LOG)
     log.mkdir(parents=True, exist_ok=True)
 
-    def commit(batch: Any, number: int) -> None:
-        names = [f"{row['name']}" for row in batch.collect()]
-        if names:
+    def take_batch(batch: Any, number: int) -> None:
+        if names := [row["name"] for row in batch.collect()]:
             _report(follower, follower.bring_up(), names)
 
     stream = session.readStream.schema("name string, sha256 string").json(str(log))
-    writer = stream.writeStream.foreachBatch(commit).option("checkpointLocation", str(io.path(CHECKPOINT)))
+    writer = stream.writeStream.foreachBatch(take_batch).option("checkpointLocation", str(io.path(CHECKPOINT)))
     follower.bring_up()
     query = writer.trigger(processingTime=f"{max(every, 0.1)} seconds").start() if follow else None
-    quiet = 0
+
+    def commit(landed: list[str]) -> None:
+        _log_landed(log, follower)
+        if query is not None and query.exception() is not None:
+            raise DataError(f"the stream stopped: {str(query.exception()).splitlines()[0]}")
+
     try:
-        while follow or quiet < 2:
-            landed = follower.poll()
-            quiet = 0 if landed else quiet + 1
-            _log_landed(log, follower)
-            if query is not None and query.exception() is not None:
-                raise DataError(f"the stream stopped: {str(query.exception()).splitlines()[0]}")
-            time.sleep(every if not landed else 0)
+        _look(follower, follow, every, commit)
         if query is None:
             writer.trigger(availableNow=True).start().awaitTermination()
     finally:
         if query is not None:
             query.stop()
+
+
+def _look(follower: Follower, follow: bool, every: float, commit: Callable[[list[str]], None]) -> None:
+    """Look for files again and again, hand over what landed, and say what is waited for, once."""
+    told: dict[str, str] = {}
+    quiet = 0
+    while follow or quiet < 2:  # a file is taken when two looks find it the same
+        landed = follower.poll()
+        quiet = 0 if landed else quiet + 1
+        commit(landed)
+        for name, why in follower.waiting.items():
+            if why != told.get(name) and why != "still changing":
+                follower.say(f"waiting for {name}: {why}")
+        told = dict(follower.waiting)
+        if follow or quiet < 2:
+            time.sleep(every if not landed else 0)
 
 
 def _log_landed(log: Path, follower: Follower) -> None:
@@ -367,13 +385,11 @@ def _sync(place: Path) -> None:
 
 
 def _report(follower: Follower, counts: pd.DataFrame, landed: list[str]) -> None:
-    if landed:
-        rows = sum(follower.ledger[name].rows for name in landed if name in follower.ledger)
-        first = ", ".join(landed[:3]) + (", ..." if len(landed) > 3 else "")
-        follower.say(f"took {len(landed)} file{'' if len(landed) == 1 else 's'}, {rows:,} rows: {first}")
+    rows = sum(follower.ledger[name].rows for name in landed if name in follower.ledger)
+    first = ", ".join(landed[:3]) + (", ..." if len(landed) > 3 else "")
+    follower.say(f"took {len(landed)} file{'' if len(landed) == 1 else 's'}, {rows:,} rows: {first}")
     for row in counts.itertuples():
-        if landed:
-            follower.say(f"  {row.table}: {row.lake:,} rows in the lake, {row.quarantine:,} in quarantine")
+        follower.say(f"  {row.table}: {row.lake:,} rows in the lake, {row.quarantine:,} in quarantine")
 
 
 def _say(line: str) -> None:

@@ -79,14 +79,14 @@ def _refined(typed: dict[str, ir.Table], raw: dict[str, ir.Table], params: Param
     try:
         refined = refine(typed)
     except (AttributeError, KeyError, ibis.IbisError) as error:
-        found = "; ".join(f"{name}: {', '.join(_columns(table))}" for name, table in raw.items())
+        found = "; ".join(f"{name}: {', '.join(engine.columns(table))}" for name, table in raw.items())
         raise DataError(f"project.processing.refine: {error} not found; the raw tables have {found}") from None
     for name, contract in params.tables.items():
         columns = refined[name].columns if name in refined else ()
         if lost := [column for column in contract.columns if column not in columns]:
             raise DataError(
                 f"{RAW}/{name}: lacks {', '.join(lost)}, which processing.tables.{name} expects; "
-                f"found {', '.join(_columns(raw[name]))}; mend the names at the source, or the contract"
+                f"found {', '.join(engine.columns(raw[name]))}; mend the names at the source, or the contract"
             )
         if lost := [column for column in (RULE, ROW, PERIOD) if column not in columns]:
             raise DataError(
@@ -394,12 +394,8 @@ def _promise(column: Column) -> str:
     return f"type {column.type}" + (", nullable" if column.nullable else "")
 
 
-def _columns(table: ir.Table) -> list[str]:
-    return [name for name in table.columns if name not in (ROW, PERIOD)]
-
-
 def _collected_until(name: str) -> pd.Timestamp:
-    manifest = collection.held()
+    manifest = collection.manifest()
     ends = pd.to_datetime(manifest["end"].replace("", None))
     end = ends[manifest["table"] == name].max()
     end = ends.max() if pd.isna(end) else end

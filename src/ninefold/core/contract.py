@@ -15,7 +15,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 from ninefold.core import engine, texts
 from ninefold.core.engine import PERIOD, ROW
 from ninefold.core.errors import ParamsError
-from ninefold.core.params import Duration, Name, Section, Text
+from ninefold.core.params import Duration, Keyed, Name, Section, Text
 
 RULE = "broken_rule"
 TAKEN = (RULE, "raw_row", "raw_period")  # columns of the quarantine
@@ -61,18 +61,11 @@ class Column(Section):
         return self
 
 
-class Reference(Section):
-    """Columns whose values must stand in another table: `by` lists them, or gives those of that table by one's own.
+class Reference(Keyed):
+    """Columns whose values must stand in another table, as its key says.
 
     A row with a missing value among them refers to nothing, and breaks no such rule.
     """
-
-    table: Name
-    by: list[Name] | dict[Name, Name] = Field(min_length=1)
-
-    def keys(self) -> dict[str, str]:
-        """Return the key: the table's own columns -> the other's."""
-        return self.by if isinstance(self.by, dict) else {name: name for name in self.by}
 
     def rule(self) -> str:
         """Return the rule's name."""

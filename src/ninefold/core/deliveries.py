@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from ninefold.core import io, places
-from ninefold.core.errors import DataError
+from ninefold.core.tabular import ONE_TABLE, demand_columns
 
 UNDATED = ""  # the month of rows whose time cannot be read
 Read = Callable[[str, str], tuple[pd.DataFrame, pd.Series]]  # file, SHA-256 -> rows, all text, and their times
@@ -24,6 +24,13 @@ class File(BaseModel):
     columns: list[str] = []
     months: dict[str, int] = {}
     repeats: str | None = None
+
+
+def glance(folder: str) -> str:
+    """Return what tells one state of a folder from another without reading its files: their names, sizes and times."""
+    place = places.local(folder)
+    states = [(path.relative_to(place).as_posix(), path.stat()) for path in places.inside(place)]
+    return "".join(f"{name} {state.st_size} {state.st_mtime_ns}\n" for name, state in states)
 
 
 def index(folder: str, read: Read, known: Iterable[File] = ()) -> list[File]:
@@ -60,11 +67,8 @@ def index(folder: str, read: Read, known: Iterable[File] = ()) -> list[File]:
         found.append(held)
     first = next((one for one in found if not one.repeats), None)
     for one in found:
-        if first and not one.repeats and (differ := sorted(set(one.columns) ^ set(first.columns))):
-            raise DataError(
-                f"{folder}/{one.name}: found other columns than in {first.name}: {', '.join(differ)} stand in one only; the "
-                "files of a folder are one table; mend the names, or move what does not belong there"
-            )
+        if first and not one.repeats:
+            demand_columns(one.columns, first.columns, f"{folder}/{one.name}", f"in {first.name}", ONE_TABLE)
     return found
 
 

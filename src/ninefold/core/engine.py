@@ -32,6 +32,7 @@ DUCKDB, SPARK = "duckdb", "pyspark"
 ROW, PERIOD = "@row", "@period"
 STAMP = dt.Timestamp(scale=6)
 GROUP = 1_048_576  # rows of a row group
+Span = tuple[pd.Timestamp, pd.Timestamp]
 
 
 class Spark(Section):
@@ -167,6 +168,21 @@ def table(connection: ibis.BaseBackend, rows: pd.DataFrame, period: str | None =
     return _view(connection, _session().createDataFrame(pa.Table.from_pandas(rows, preserve_index=False)))
 
 
+def columns(table: ibis.Table) -> list[str]:
+    """Return the columns of a table but those that tell where its rows lie."""
+    return [name for name in table.columns if name not in (ROW, PERIOD)]
+
+
+def microseconds(time: ir.TimestampValue) -> ir.IntegerValue:
+    """Return times as whole microseconds since 1970-01-01 (int64)."""
+    return time.cast(STAMP).delta(ibis.timestamp("1970-01-01"), unit="microsecond")
+
+
+def interval(span: pd.Timedelta) -> ir.IntervalScalar:
+    """Return a span of whole seconds as the engine adds it to times."""
+    return ibis.interval(seconds=int(span.total_seconds()))
+
+
 def reads(expression: ir.Expr) -> set[str]:
     """Return the names of the tables of the engine that an expression reads."""
     return _reads(expression.op())
@@ -246,7 +262,7 @@ def periods(name: str) -> list[str]:
     return sorted(folder.name.removeprefix("period=") for folder in place.glob("period=*")) if place.is_dir() else []
 
 
-def span(name: str, period: str, column: str) -> tuple[pd.Timestamp, pd.Timestamp] | None:
+def span(name: str, period: str, column: str) -> Span | None:
     """Return the first and the last value of a column of times in a partition, from the feet of its files; None of no rows."""
     ends = []
     for file in parts(name, period):
@@ -282,19 +298,17 @@ def write(table: ibis.Table, folder: Path, order_by: list[str], periods: Iterabl
     """
     stored = table.drop(PERIOD).schema().to_pyarrow()
     schema = pa.schema([field.with_nullable(True) for field in stored])
-    if of(table) == SPARK:
+    spark = of(table) == SPARK
+    if spark:
         _write_spark(table, folder, order_by)
     for period in periods:
         place = folder / _partition(period)
-        if of(table) == SPARK:
-            if not place.exists():
-                place.mkdir(parents=True)
-                pq.write_table(schema.empty_table(), place / "part-0.parquet", compression="zstd")
+        if spark and place.exists():
             continue
         place.mkdir(parents=True, exist_ok=True)
         rows = table.filter(table[PERIOD] == period).drop(PERIOD).order_by(order_by)
         with pq.ParquetWriter(place / "part-0.parquet", schema, compression="zstd") as writer:
-            for batch in _grouped(_batches(rows), schema):
+            for batch in () if spark else _grouped(_batches(rows), schema):  # of no rows Spark writes nothing
                 writer.write_table(batch, row_group_size=GROUP)
 
 
@@ -359,15 +373,15 @@ def over_past(
     start, end = window
     if of(values) == SPARK and how in ("mean", "sum", "count") and (values.type().is_integer() or how == "count"):
         return _by_difference(values, how, by, time, window)
-    preceding = tuple(ibis.interval(seconds=int(side.total_seconds())) for side in (start, end))
-    return taken(values, how).over(ibis.range_window(preceding=preceding, group_by=by, order_by=time))
+    span = ibis.range_window(preceding=(interval(start), interval(end)), group_by=by, order_by=time)
+    return taken(values, how).over(span)
 
 
 def _by_difference(
     values: ir.NumericValue, how: str, by: list[str], time: ir.TimestampValue, window: tuple[pd.Timedelta, pd.Timedelta]
 ) -> ir.NumericValue:
     """Return the same for whole numbers, exactly: Spark goes over a window anew for each row, but adds up a past once."""
-    micros = time.cast(STAMP).delta(ibis.timestamp("1970-01-01"), unit="microsecond")
+    micros = microseconds(time)
     start, end = (int(side / pd.Timedelta("1us")) for side in window)
     until = ibis.range_window(preceding=(None, end), group_by=by, order_by=micros)
     older = ibis.range_window(preceding=(None, start + 1), group_by=by, order_by=micros)

@@ -34,10 +34,18 @@ def read_json(name: str) -> Any:
     DataError
         If the file is missing or not JSON.
     """
-    try:
-        return json.loads(_existing(name).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{name}: not valid JSON ({error}); restore it with `dvc checkout`, or run its stage") from None
+    return _json(_existing(name), name)
+
+
+def published(name: str) -> Any | None:
+    """Read a JSON file as the last run published it, whatever this one may have written already; None if there is none.
+
+    Raises
+    ------
+    DataError
+        If it is not JSON.
+    """
+    return _json(path(name), name) if path(name).exists() else None
 
 
 def read_table(name: str, columns: list[str] | None = None) -> pd.DataFrame:
@@ -159,6 +167,13 @@ def discard() -> None:
     for source in _pending.values():
         remove(source)
     _pending.clear()
+
+
+def _json(place: Path, name: str) -> Any:
+    try:
+        return json.loads(place.read_text(encoding="utf-8"))
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise DataError(f"{name}: not valid JSON ({error}); restore it with `dvc checkout`, or run its stage") from None
 
 
 def _existing(name: str) -> Path:

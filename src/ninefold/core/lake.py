@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ninefold.core import contract as contracts
 from ninefold.core import engine, hooks, io, moments, texts
 from ninefold.core.contract import RULE, Contract
 from ninefold.core.engine import PERIOD, ROW
+from ninefold.core.errors import DataError
 
 BATCH = 2_000_000  # raw rows that are judged at once
 
@@ -138,13 +140,17 @@ class Lake:
         where = self.places.lake if name in self.raw or not self.places.beside else self.places.beside.lake
         return engine.read(self.connection, f"{where}/{name}")
 
+    @cached_property
+    def _whole(self) -> tuple[dict[str, set[str]], dict[str, ir.Table]]:
+        """Return what each whole typed table reads, and the tables derived of them: to look into, not to compute."""
+        tables = {name: self._raw(name) for name in self.tables}
+        typed = self.give_types(tables)
+        return {name: engine.reads(table) for name, table in typed.items()}, self.derive(typed, tables)
+
     def _recipe(self, name: str) -> tuple[str, bool]:
         """Return what decides on a table's partitions beside their raw text, and whether each row is made of one alone."""
-        tables = {other: self._raw(other) for other in self.tables}
-        typed = self.give_types(tables)
-        leaves = {other: engine.reads(table) for other, table in typed.items()}
-        derived = self.derive(typed, tables)[name]
-        read = engine.reads(derived)
+        leaves, derived = self._whole
+        read = engine.reads(derived[name])
         others = [other for other in self.tables if other != name and leaves[other] & read]
         stated = {
             "contract": self.tables[name].model_dump(mode="json"),
@@ -158,7 +164,7 @@ class Lake:
             },
         }
         text = json.dumps(stated, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16], engine.row_by_row(derived, leaves[name])
+        return hashlib.sha256(text.encode()).hexdigest()[:16], engine.row_by_row(derived[name], leaves[name])
 
     def _beside(self, kind: str, name: str) -> list[Any]:
         """Return what tells the state of a table that lies beside: of its files, which are replaced and never changed."""
@@ -168,14 +174,13 @@ class Lake:
     def _before(self) -> dict[str, Any]:
         """Return what the last run noted of each table, if lake and quarantine still are as it left them; else nothing."""
         try:
-            # Not what this run may have written already, which is pending, but what the last one published.
-            tables = json.loads(io.path(self.places.state).read_text(encoding="utf-8"))["tables"]
+            tables = (io.published(self.places.state) or {"tables": {}})["tables"]
             intact = all(
                 part == self._note(name, period, part["raw"], io.path)
                 for name, table in tables.items()
                 for period, part in table["periods"].items()
             )
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):  # missing, or not what a run writes
+        except (DataError, TypeError, KeyError, AttributeError):  # not what a run writes
             return {}
         return tables if intact else {}
 

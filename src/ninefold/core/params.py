@@ -17,6 +17,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     SerializerFunctionWrapHandler,
     StringConstraints,
     ValidationError,
@@ -85,6 +86,17 @@ class Sparse(Section):
     @model_serializer(mode="wrap")
     def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {key: value for key, value in handler(self).items() if value is not None}
+
+
+class Keyed(Sparse):
+    """A key to another table: `by` lists the columns that both have, or gives those of that table by one's own."""
+
+    table: Name
+    by: list[Name] | dict[Name, Name] = Field(min_length=1)
+
+    def keys(self) -> dict[str, str]:
+        """Return the key: one's own columns -> the other table's."""
+        return self.by if isinstance(self.by, dict) else {name: name for name in self.by}
 
 
 def parse(text: str) -> Any:

@@ -21,7 +21,7 @@ from ninefold.core import databases, delimited, io, places
 from ninefold.core.databases import masked
 from ninefold.core.errors import DataError
 from ninefold.core.places import PACKED, local
-from ninefold.core.tabular import from_arrow, line, names, only, plain, table, texts
+from ninefold.core.tabular import ONE_TABLE, demand_columns, from_arrow, line, names, only, plain, table, texts
 
 __all__ = ["PACKED", "fingerprint", "local", "masked", "names", "read", "read_part", "sniff", "tables"]
 
@@ -70,11 +70,7 @@ def read(source: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
     parts = [(where, _read_one(where, content, options)) for where, content in places.files(source)]
     first, whole = parts[0]
     for where, part in parts[1:]:
-        if differ := sorted(set(part.columns) ^ set(whole.columns)):
-            raise DataError(
-                f"{where}: found other columns than in {first}: {', '.join(differ)} stand in one only; the files of a "
-                "folder are one table; mend the names, or move what does not belong there"
-            )
+        demand_columns(part.columns, whole.columns, where, f"in {first}", ONE_TABLE)
     if len(parts) > 1:
         whole = pd.concat([part[whole.columns] for _, part in parts], ignore_index=True)
     return _filled(whole, source)

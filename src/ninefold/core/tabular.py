@@ -13,7 +13,20 @@ import pyarrow.compute as pc
 
 from ninefold.core.errors import DataError
 
+ONE_TABLE = "the files of a folder are one table; mend the names, or move what does not belong there"
 RESERVED = ("broken_rule", "file_row_number")  # the quarantine's own column, and what DuckDB calls a row's place
+
+
+def demand_columns(found: Iterable[str], known: Iterable[str], where: str, than: str, remedy: str) -> None:
+    """Demand that two parts of one table have the same columns.
+
+    Raises
+    ------
+    DataError
+        Naming the part, what it was compared with, and the columns that stand in one only.
+    """
+    if differ := sorted(set(found) ^ set(known)):
+        raise DataError(f"{where}: found other columns than {than}: {', '.join(differ)} stand in one only; {remedy}")
 
 
 def names(found: Iterable[Any]) -> list[str]:

@@ -22,7 +22,11 @@ NUMBER = r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*"
 DIGITS = r"\s*[+-]?\d+\s*"
 WHOLE = r"\s*([+-]?\d+)\.0*\s*"
 EXPONENT = r".*[eE].*"
-ISO = r"\d{4}-\d{1,2}-\d{1,2}([T ]([01]?\d|2[0-3]):\d{1,2}(:\d{1,2}(\.\d+)?)?(Z| ?UTC|[+-](0\d|1[0-4])(:?[0-5]\d)?)?)?"  # UTC if none
+ISO = r"\d{4}-\d{1,2}-\d{1,2}([T ]([01]?\d|2[0-3]):\d{1,2}(:\d{1,2}(\.\d+)?)?(Z| UTC|[+-](0\d|1[0-4])(:?[0-5]\d)?)?)?"  # UTC if none
+FOR_SPARK = {
+    r"([+-]\d\d)(\d\d)$": "$1:$2",
+    r"(\d[T ]\d+:\d+)([^\d:])": "$1:00$2",
+}  # it reads a zone as 17:00:00+02:00 alone
 SPACES = " \u00a0\u2009\u202f"  # all that stand between thousands where a space does
 EXACT = 2**53  # below it a float64 holds every whole number
 # Directives of `strptime` -> letters of Spark's patterns, and those where the next directive is a number, too.
@@ -127,10 +131,10 @@ def moment(text: ir.StringValue, form: str | None = None) -> ir.TimestampValue:
     """
     form, spark = form or "iso", engine.of(text) == engine.SPARK
     if form == "iso":
-        text = trim(text)
-        found = ibis.cases((matches(text, ISO), text.try_cast(ZONED))).cast(
-            STAMP
-        )  # a time without a zone drops offsets
+        text = written = trim(text)
+        for pattern, replacement in FOR_SPARK.items() if spark else ():
+            written = written.re_replace(pattern, replacement)
+        found = ibis.cases((matches(text, ISO), written.try_cast(ZONED))).cast(STAMP)  # of no zone it drops offsets
     elif form in UNITS:
         micros = number(text) * UNITS[form]
         counted = ibis.cases((micros.abs() < 3e17, micros.round().cast("int64")))
@@ -139,10 +143,13 @@ def moment(text: ir.StringValue, form: str | None = None) -> ir.TimestampValue:
         year = number(text)
         known = (year >= 1) & (year <= 9999) & (year % 1 == 0)
         found = ibis.date(ibis.cases((known, year.cast("int64"))), 1, 1).cast(STAMP)
-    elif spark:
-        found = try_to_timestamp(text, spark_pattern(form))
     else:
-        found = try_strptime_zoned(text, form).cast(STAMP) if "%z" in form.lower() else try_strptime(text, form)
+        if shape := _shape(form):
+            text = ibis.cases((matches(text, shape), text))
+        if spark:
+            found = try_to_timestamp(text, spark_pattern(form))
+        else:
+            found = try_strptime_zoned(text, form).cast(STAMP) if "%z" in form.lower() else try_strptime(text, form)
     first, last = ibis.timestamp("0001-01-01"), ibis.timestamp("9999-12-31 23:59:59")
     return ibis.cases((found.between(first, last), found))
 
@@ -171,6 +178,8 @@ def known_format(form: str) -> str:
         duckdb.connect().execute("SELECT try_strptime('', ?)", [form])
     except duckdb.Error as error:
         raise ValueError(f"a format of strptime ({str(error).splitlines()[0]})") from None
+    if not re.search("%[YyGcx]", form):
+        raise ValueError("a format with a year, %Y or %y: a time of day is no moment")
     return form
 
 
@@ -182,9 +191,8 @@ def spark_pattern(form: str) -> str:
     DataError
         If Spark has no such directive.
     """
-    parts = re.findall(r"%(.)|([^%]+)", form)
     pattern = ""
-    for place, (directive, literal) in enumerate(parts):
+    for directive, literal, tight in _parts(form):
         if literal:
             pattern += re.sub(r"[^\W\d_]+|[\[\]{}#]", lambda found: f"'{found.group()}'", literal.replace("'", "''"))
         elif directive == "%":
@@ -195,7 +203,24 @@ def spark_pattern(form: str) -> str:
                 "set engine.backend: duckdb, or derive the time in project.processing.refine"
             )
         else:
-            beside = [parts[near][0] for near in (place - 1, place + 1) if 0 <= near < len(parts)]
-            tight = any(one and one in "YmdHIMSj" for one in beside)
             pattern += WIDE.get(directive, SPARK[directive]) if tight else SPARK[directive]
     return pattern
+
+
+def _parts(form: str) -> list[tuple[str, str, bool]]:
+    """Return the directives and literals of a format, and whether a directive is a number beside which another stands."""
+    parts = re.findall(r"%(.)|([^%]+)", form)
+    numbers = [bool(directive) and directive in "YmdHIMSj" for directive, _ in parts]
+    beside = [before or after for before, after in zip([False, *numbers], [*numbers[1:], False], strict=False)]
+    return [(*part, number and near) for part, number, near in zip(parts, numbers, beside, strict=True)]
+
+
+def _shape(form: str) -> str | None:
+    """Return the pattern of the texts of a format in which numbers touch, which must have all their digits."""
+    parts = _parts(form)
+    if not any(tight for _, _, tight in parts):
+        return None
+    digits = {"Y": 4, "j": 3}
+    return "".join(
+        re.escape(text) if text else rf"\d{{{digits.get(key, 2)}}}" if tight else ".*?" for key, text, tight in parts
+    )

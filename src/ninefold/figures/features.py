@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ninefold.core import decisions, engine, plots, show
-from ninefold.features import LAKE, MOMENTS, Params, columns, quantiles, short, train, windows
+from ninefold.features import LAKE, MOMENTS, Params, quantiles, short, train, windows
 
 
 def plot_strongest(
@@ -66,7 +66,7 @@ def describe_events(events: ir.Table, params: Params, stated: dict[str, Any]) ->
     """Return how many events there are, and how many columns describe each, as a sentence."""
     rows, joined = engine.count(f"{LAKE}/{stated['table']}"), sum(len(join.columns) for join in params.joins)
     related = f", {joined} of them from {len(params.joins)} declared joins" if joined else ""
-    return f"**{rows:,}** {stated['units']} go in and come out, each now with {len(columns(events))} columns{related}."
+    return f"**{rows:,}** {stated['units']} go in and come out, each now with {len(engine.columns(events))} columns{related}."
 
 
 def describe_proofs(changed: int, online: float, params: Params, stated: dict[str, Any]) -> str:
