@@ -35,7 +35,7 @@ run: $(READY) ## run the pipeline: nine notebooks, nine reports, an index
 	@ninefold summary
 
 test: $(READY) lint ## lint, check types, run the tests
-	@python -m pytest --numprocesses 2 --dist loadfile
+	@python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	@ruff check .
