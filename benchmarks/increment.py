@@ -105,12 +105,12 @@ def seconds(stage: str, way: str, folder: Path) -> float:
     return taken
 
 
-def compare(work: Path, size: int, repeats: int) -> list[dict[str, Any]]:
+def compare(work: Path, size: int, repeats: int, ways: list[str]) -> list[dict[str, Any]]:
     """Measure all stages of one size; return a row of the results for each stage and way."""
     folder = prepare(work, size)
     stages = [stage for stage in MADE if size == 1 or stage != "collection"]
     rows = []
-    for way in WAYS:
+    for way in ways:
         times, made, sums = defaultdict[tuple[str, bool], list[float]](list), dict[str, str](), {}
         for _ in range(repeats):
             for full in (False, True):
@@ -179,13 +179,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="1,10", help="copies of the flights; 1 comes first (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="of each run; the median counts (%(default)s)")
+    parser.add_argument("--ways", default=",".join(WAYS), help="default: %(default)s")
     parser.add_argument("--work", type=Path, default=WORK, help="where the copies lie (%(default)s)")
     parser.add_argument("--render", action="store_true", help="render the results alone")
     options = parser.parse_args()
     for size in [] if options.render else sorted(map(int, options.sizes.split(","))):
         if size > 1 and not (options.work / "increment-x1-before").exists():
             raise SystemExit("error: --sizes: 1 was never run, whose problem, metrics and exploration the others read")
-        found = compare(options.work, size, options.repeats)
+        found = compare(options.work, size, options.repeats, options.ways.split(","))
         merge_rows(RESULTS, found, ["size", "stage", "way"], order=_order)
     if not (rows := read_rows(RESULTS)):
         raise SystemExit(f"error: {RESULTS}: holds no results; run without --render first")
