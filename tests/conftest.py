@@ -90,7 +90,14 @@ TASKS: dict[str, dict[str, Any]] = {
     },
 }
 
-LONG = ["test_pipeline.py", "test_spark.py", "test_guides.py", "test_template.py", "test_own_tables.py", "test_ingest.py"]
+LONG = [
+    "test_pipeline.py",
+    "test_spark.py",
+    "test_guides.py",
+    "test_template.py",
+    "test_own_tables.py",
+    "test_ingest.py",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
