@@ -717,11 +717,12 @@ def _needs(tables: dict[str, ir.Table], events: ir.Table, params: Params, stated
         "code": hooks.digest(update, engine, moments, decisions, hooks.project("features", "build", own_columns)),
         "whole": {name: prints[name] for name in sorted(whole)},
     }
-    back = bool(stated["time"] and windows(params, stated["horizon"]))
-    spans = {one: engine.span(f"{LAKE}/{main}", one, stated["time"]) if back else None for one in prints[main]}
+    looks_back = bool(stated["time"] and windows(params, stated["horizon"]))
+    spans = {one: engine.span(f"{LAKE}/{main}", one, stated["time"]) if looks_back else None for one in prints[main]}
+    back = reach(params, stated)
     found = {}
     for period in prints[main]:
-        near = _context(period, spans, reach(params, stated)) if by_row else list(prints[main])
+        near = _context(period, spans, back) if by_row else list(prints[main])
         others = sorted({(table, other) for one in near for table, other in related[one]})
         inputs = {
             "rows": {one: prints[main][one] for one in near},

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import ibis
 import pandas as pd
@@ -43,13 +43,6 @@ PATIENCE = 60.0  # seconds that a file without its end is waited for
 FILES = 200  # of a micro-batch
 
 
-class State(NamedTuple):
-    """What tells whether a file has changed: its size in bytes, and when it was written (nanoseconds)."""
-
-    size: int
-    changed: int
-
-
 class Entry(BaseModel):
     """What became of a file: its state when it was looked at, and why it was not taken, if it was not."""
 
@@ -60,7 +53,7 @@ class Entry(BaseModel):
     repeats: str | None = None
     refused: str | None = None
 
-    def is_of(self, state: State) -> bool:
+    def is_of(self, state: places.State) -> bool:
         """Return whether the file has not changed since."""
         return (self.size, self.changed) == state
 
@@ -76,7 +69,7 @@ class Follower:
         listed = io.published(LEDGER) or {}
         self.ledger = {name: Entry.model_validate(entry) for name, entry in listed.items()}
         self.waiting: dict[str, str] = {}
-        self._seen: dict[str, tuple[State, float]] = {}
+        self._seen: dict[str, tuple[places.State, float]] = {}
         self._landed = {table: _landed(table) for table in self.params["processing"].tables}
         io.remove(io.path(NEW))
 
@@ -132,7 +125,7 @@ class Follower:
     def _is_ready(self, name: str, file: Path, table: str) -> bool:
         """Return whether a file is to be looked at: it is new or changed, its size rests, and its end is whole."""
         try:
-            state = state_of(file)
+            state = places.state_of(file)
         except OSError:  # taken away meanwhile
             return False
         if (entry := self.ledger.get(name)) and entry.is_of(state):
@@ -156,9 +149,9 @@ class Follower:
         target, copy = io.path(LANDING) / table / below, io.path(NEW) / table / below
         copy.parent.mkdir(parents=True, exist_ok=True)
         try:
-            state = state_of(file)
+            state = places.state_of(file)
             shutil.copyfile(file, copy)
-            if state_of(file) != state:
+            if places.state_of(file) != state:
                 raise OSError("it changed while it was read")
         except OSError as error:
             self.waiting[name] = f"cannot be read yet ({error})"
@@ -198,7 +191,7 @@ class Follower:
             demand_columns(rows.columns, known.columns, str(copy), than, "mend its first line")
         return len(rows)
 
-    def _refuse(self, name: str, state: State, sha: str, reason: str) -> None:
+    def _refuse(self, name: str, state: places.State, sha: str, reason: str) -> None:
         self.ledger[name] = Entry(size=state.size, changed=state.changed, sha256=sha, refused=reason)
         self._write_ledger()
         self.say(f"refused {reason}")
@@ -241,12 +234,6 @@ class Follower:
             table: {period: part["sha256"] for period, part in one["partitions"].items()}
             for table, one in found.items()
         }
-
-
-def state_of(file: Path) -> State:
-    """Return the state of a file."""
-    found = file.stat()
-    return State(found.st_size, found.st_mtime_ns)
 
 
 def unfinished(file: Path, source: collection.Source) -> str | None:

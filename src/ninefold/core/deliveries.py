@@ -29,8 +29,8 @@ class File(BaseModel):
 def glance(folder: str) -> str:
     """Return what tells one state of a folder from another without reading its files: their names, sizes and times."""
     place = places.local(folder)
-    states = [(path.relative_to(place).as_posix(), path.stat()) for path in places.inside(place)]
-    return "".join(f"{name} {state.st_size} {state.st_mtime_ns}\n" for name, state in states)
+    states = [(path.relative_to(place).as_posix(), places.state_of(path)) for path in places.inside(place)]
+    return "".join(f"{name} {state.size} {state.changed}\n" for name, state in states)
 
 
 def index(folder: str, read: Read, known: Iterable[File] = ()) -> list[File]:

@@ -17,7 +17,7 @@ import ibis
 import ibis.expr.types as ir
 
 from ninefold.core import contract as contracts
-from ninefold.core import engine, hooks, io, moments, texts
+from ninefold.core import engine, hooks, io, moments, places, texts
 from ninefold.core.contract import RULE, Contract
 from ninefold.core.engine import PERIOD, ROW
 from ninefold.core.errors import DataError
@@ -117,8 +117,8 @@ class Lake:
         engine.write(good, io.pending(lake), contract.unique, periods)
         bad = judged.filter(judged[RULE].notnull())
         if broken := sorted(bad[[PERIOD]].distinct().to_pandas()[PERIOD]):
-            places = {"raw_period": bad[PERIOD], "raw_row": bad[ROW].cast("int64") + 1}
-            bad = bad.select(*contract.columns, RULE, PERIOD, **places)
+            origin = {"raw_period": bad[PERIOD], "raw_row": bad[ROW].cast("int64") + 1}
+            bad = bad.select(*contract.columns, RULE, PERIOD, **origin)
             engine.write(bad, io.pending(f"{self.places.quarantine}/{name}"), [RULE, "raw_row"], broken)
 
     def _batch(self, name: str, todo: list[str], kept: list[str]) -> list[str]:
@@ -169,7 +169,7 @@ class Lake:
     def _beside(self, kind: str, name: str) -> list[Any]:
         """Return what tells the state of a table that lies beside: of its files, which are replaced and never changed."""
         files = engine.parts(f"{getattr(self.places.beside, kind)}/{name}") if self.places.beside else []
-        return [[file.name, file.parent.name, (state := file.stat()).st_size, state.st_mtime_ns] for file in files]
+        return [[file.name, file.parent.name, *places.state_of(file)] for file in files]
 
     def _before(self) -> dict[str, Any]:
         """Return what the last run noted of each table, if lake and quarantine still are as it left them; else nothing."""

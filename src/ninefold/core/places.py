@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -20,6 +21,19 @@ from ninefold.core.errors import DataError, ParamsError
 from ninefold.core.tabular import line
 
 PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+
+
+class State(NamedTuple):
+    """What tells whether a file has changed: its size in bytes, and when it was written (nanoseconds)."""
+
+    size: int
+    changed: int
+
+
+def state_of(file: Path) -> State:
+    """Return the state of a file."""
+    found = file.stat()
+    return State(found.st_size, found.st_mtime_ns)
 
 
 def files(source: str) -> Iterator[tuple[str, pa.Buffer]]:

@@ -23,13 +23,11 @@ DIGITS = r"\s*[+-]?\d+\s*"
 WHOLE = r"\s*([+-]?\d+)\.0*\s*"
 EXPONENT = r".*[eE].*"
 ISO = r"\d{4}-\d{1,2}-\d{1,2}([T ]([01]?\d|2[0-3]):\d{1,2}(:\d{1,2}(\.\d+)?)?(Z| UTC|[+-](0\d|1[0-4])(:?[0-5]\d)?)?)?"  # UTC if none
-FOR_SPARK = {
-    r"([+-]\d\d)(\d\d)$": "$1:$2",
-    r"(\d[T ]\d+:\d+)([^\d:])": "$1:00$2",
-}  # it reads a zone as 17:00:00+02:00 alone
+# Spark reads a time with a zone as 17:00:00+02:00 alone.
+FOR_SPARK = {r"([+-]\d\d)(\d\d)$": "$1:$2", r"(\d[T ]\d+:\d+)([^\d:])": "$1:00$2"}
 SPACES = " \u00a0\u2009\u202f"  # all that stand between thousands where a space does
 EXACT = 2**53  # below it a float64 holds every whole number
-# Directives of `strptime` -> letters of Spark's patterns, and those where the next directive is a number, too.
+# Directives of `strptime` -> letters of Spark's patterns; and of those that are numbers, where another one touches them.
 SPARK = {
     "Y": "yyyy",
     "m": "M",
@@ -43,7 +41,7 @@ SPARK = {
     "b": "MMM",
 }
 SPARK |= {"B": "MMMM", "j": "D", "z": "[XXX][XX][X]"}
-WIDE = {"m": "MM", "d": "dd", "H": "HH", "I": "hh", "M": "mm", "S": "ss", "j": "DDD"}
+WIDE = {"Y": "yyyy", "m": "MM", "d": "dd", "H": "HH", "I": "hh", "M": "mm", "S": "ss", "j": "DDD"}
 
 
 @ibis.udf.scalar.builtin
@@ -203,14 +201,14 @@ def spark_pattern(form: str) -> str:
                 "set engine.backend: duckdb, or derive the time in project.processing.refine"
             )
         else:
-            pattern += WIDE.get(directive, SPARK[directive]) if tight else SPARK[directive]
+            pattern += (WIDE if tight else SPARK)[directive]
     return pattern
 
 
 def _parts(form: str) -> list[tuple[str, str, bool]]:
     """Return the directives and literals of a format, and whether a directive is a number beside which another stands."""
     parts = re.findall(r"%(.)|([^%]+)", form)
-    numbers = [bool(directive) and directive in "YmdHIMSj" for directive, _ in parts]
+    numbers = [directive in WIDE for directive, _ in parts]
     beside = [before or after for before, after in zip([False, *numbers], [*numbers[1:], False], strict=False)]
     return [(*part, number and near) for part, number, near in zip(parts, numbers, beside, strict=True)]
 
@@ -220,7 +218,6 @@ def _shape(form: str) -> str | None:
     parts = _parts(form)
     if not any(tight for _, _, tight in parts):
         return None
-    digits = {"Y": 4, "j": 3}
     return "".join(
-        re.escape(text) if text else rf"\d{{{digits.get(key, 2)}}}" if tight else ".*?" for key, text, tight in parts
+        re.escape(text) if text else rf"\d{{{len(WIDE[key])}}}" if tight else ".*?" for key, text, tight in parts
     )
