@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from ninefold import exploration, metrics, problem
 from ninefold.core import gate, levels, one_column
 from ninefold.core.errors import DataError, GateFailed, ParamsError
+from ninefold.core.params import parse
 from ninefold.figures import exploration as figures
 
 LEVEL = 0.95
@@ -89,7 +90,7 @@ def test_a_column_that_gives_the_outcome_away_is_named_and_fails_the_gate(projec
     result = explore(project, params())
     with pytest.raises(
         GateFailed,
-        match=r"refund \(ROC AUC 1\.000.*remove it from features.*exploration\.known_later.*exploration\.leak_score",
+        match=r"(?s)refund \(ROC AUC 1\.000.*exploration\.known_later and take it out of .*features.*exploration\.justified",
     ):
         gate.close("exploration", result["checks"], {}, "")
     assert "refund" in figures.describe_scores(result["scores"], stated(project))
@@ -310,6 +311,7 @@ def test_a_related_table_with_two_rows_for_a_key_is_refused(project: Project) ->
     [
         ({"by": ["colour"]}, r"exploration\.by: lacks colour"),
         ({"known_later": {"refnd": "typo"}}, r"exploration\.known_later: lacks refnd"),
+        ({"justified": {"refnd": "typo"}}, r"exploration\.justified: lacks refnd"),
         ({"related": {"orders": {"key": ["colour"], "columns": ["id"]}}}, r"related\.orders\.key: lacks colour"),
         ({"related": {"shops": {"key": ["id"], "columns": ["size"]}}}, "data/lake/shops: not found"),
     ],
@@ -327,6 +329,8 @@ def test_a_name_that_the_lake_does_not_know_is_refused(project: Project, values:
         {"timezone": ""},
         {"leak_score": 1.2},
         {"leak_gap": 0},
+        {"justified": {"refund": ""}},
+        {"justified": ["refund"]},
         {"byy": []},
         {"bins": 1},
         {"min_rows": 0},
@@ -469,9 +473,51 @@ def test_luck_in_a_small_table_is_no_leak(project: Project) -> None:
     assert failed(go(project, table.assign(**noise, **rare), s)) == []
 
 
-def test_what_is_truly_known_passes_when_the_limit_is_raised(project: Project) -> None:
+def test_what_is_truly_known_passes_when_it_is_justified(project: Project) -> None:
     table, s = cases("binary")
-    assert failed(go(project, table.assign(copy=table["y"]), s, leak_score=1)) == []
+    table = table.assign(copy=table["y"], other=table["y"])
+    assert suspicious(go(project, table, s, justified={"copy": "agreed before the order"})) == ["other"]
+    assert failed(go(project, table, s, justified=dict.fromkeys(["copy", "other"], "agreed before the order"))) == []
+
+
+def test_a_justified_column_is_repeated_with_evidence_and_reason(project: Project) -> None:
+    lake(project, events(refund=lambda frame: 5 + frame["returned"]))
+    p, s = params(justified={"refund": "paid in advance", "amount": "on the bill"}), stated(project)
+    result = explore(project, p)
+    (check, *_) = result["checks"]
+    assert check.passed
+    assert "refund: paid in advance" in str(check.value)
+    told = figures.describe_scores(result["scores"], s)
+    assert "`refund` (`ROC AUC 1.000`): `paid in advance`" in told
+    assert "`amount` (`not suspicious at all`): `on the bill`" in told
+    assert told in result["found"]
+    assert "justified: refund, paid in advance" in figures.verdict(result["whole"], result["scores"], s)
+    assert exploration.strongest(result["scores"])["column"] == "refund"
+    table = exploration.decided(result["scores"])
+    assert table.to_dict("list") == {
+        "column": ["refund", "amount"], "evidence": ["ROC AUC 1.000", "nothing"], "decision": ["keep", "keep"],
+        "reason": ["paid in advance", "on the bill"],
+    }  # fmt: skip
+    assert [bar.get_label() for bar in figures.plot_scores(result["scores"], p, s).axes[0].containers][1] == "justified"
+    exploration.save(result["found"], result["scores"], p)
+    assert exploration.load()["justified"] == {"refund": "paid in advance", "amount": "on the bill"}
+
+
+def test_a_column_cannot_be_dropped_and_kept() -> None:
+    with pytest.raises(ValidationError, match="not both; take refund out of known_later or of justified"):
+        params(known_later={"refund": "paid later"}, justified={"refund": "paid in advance", "amount": "billed"})
+
+
+def test_the_gate_gives_lines_to_paste_whatever_a_column_is_called(project: Project) -> None:
+    table, s = cases("binary")
+    names = ["a.b", "no", "x: y", "12", "refund"]
+    result = go(project, table.assign(**dict.fromkeys(names, table["y"])), s)
+    (check,) = failed(result)
+    pasted = [parse(line.strip()) for line in check.limit.splitlines()[1:]]
+    assert pasted[0] == {"known_later": dict.fromkeys(names, "WHY IT IS KNOWN TOO LATE")}
+    assert pasted[1] == {"justified": dict.fromkeys(names, "WHY IT IS KNOWN WHEN DECIDING")}
+    assert failed(go(project, table.assign(**dict.fromkeys(names, table["y"])), s, **pasted[1])) == []
+    assert exploration.decided(result["scores"])["decision"].tolist() == ["open"] * 5
 
 
 def test_when_only_leaks_are_left_the_gate_still_names_them(project: Project) -> None:
@@ -643,4 +689,4 @@ def test_ranking_by_groups_is_that_of_rows() -> None:
     share = random.integers(0, 12, 30) / 12
     rows = np.concatenate([np.repeat(share, hits), np.repeat(share, misses)])
     target = np.repeat([1, 0], [hits.sum(), misses.sum()])
-    assert one_column._auc(hits, misses, share) == pytest.approx(roc_auc_score(target, rows))
+    assert one_column.roc(hits, misses, share).auc == pytest.approx(roc_auc_score(target, rows))

@@ -1,8 +1,8 @@
 """What happened, and what does it suggest?
 
 Reads: ``data/problem.json``; ``data/metrics.json``; ``data/lake/``. Of the holdout, no outcome and no value.
-Writes: ``data/exploration.json``: the findings, the columns that are known too late, the score of every single column.
-Gate: no target leakage found: no column gives the outcome away, unless it is declared known later.
+Writes: ``data/exploration.json``: the findings, what was decided on suspicious columns, the score of every column.
+Gate: no target leakage found: of every column that gives the outcome away it is decided to drop it, or why it may stay.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from ninefold import metrics as agreed_metrics
-from ninefold.core import decisions, gate, io, one_column, scores
+from ninefold.core import clock as local_time
+from ninefold.core import decisions, gate, io, leaks, one_column, scores
 from ninefold.core.errors import DataError, ParamsError
 from ninefold.core.levels import BLOCK, LABEL, MOST_VALUES, cells, difference, groups, rates
 from ninefold.core.params import Name, Section, Text
@@ -24,14 +25,10 @@ from ninefold.core.params import Name, Section, Text
 # Columns that `read` adds, beside those of `levels`: the outcome as it is learned, the local time, the part of the split.
 OUTCOME, CLOCK, PART = "@outcome", "@clock", "@part"
 OURS = (OUTCOME, LABEL, CLOCK, BLOCK, PART)
-WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
-MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 MOST_COLUMNS = 12  # compared where the params name none
 MOST_CROSSED = 6  # columns among which to look for two that say more together
-MOST_PERIODS = 130  # points that a line over time can show
 PIECES = 20  # of a table without time
-SPAN = {"D": ("day", 1), "W": ("week", 7), "M": ("month", 30.4), "Y": ("year", 365.25)}
-GAPS = {"classes": 0.5, "regression": 1.5}  # of shares, and of standard deviations: hardly seen without a leak
+KNOWN = ("in advance", "justified")  # statuses of columns that may become features
 
 
 class Related(Section):
@@ -49,9 +46,19 @@ class Params(Section):
     related: dict[Name, Related] = Field(default_factory=dict)
     bins: int = Field(default=6, ge=2, le=20)
     min_rows: int | None = Field(default=None, ge=2)
-    leak_score: float = Field(default=0.995, gt=0, le=1)
+    leak_score: float | None = Field(default=None, gt=0, le=1)
     leak_gap: float | None = Field(default=None, gt=0)
     known_later: dict[Name, Text] = Field(default_factory=dict)
+    justified: dict[Name, Text] = Field(default_factory=dict)
+
+    @field_validator("justified")
+    @classmethod
+    def _decided_once(cls, justified: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if both := [name for name in justified if name in info.data.get("known_later", {})]:
+            raise ValueError(
+                f"a column to be dropped or kept, not both; take {', '.join(both)} out of known_later or of justified"
+            )
+        return justified
 
     @field_validator("timezone")
     @classmethod
@@ -82,17 +89,17 @@ def read(params: Params, stated: dict[str, Any], agreed: dict[str, Any]) -> pd.D
     ParamsError
         If ``leak_score`` is one that guessing reaches.
     """
-    if params.leak_score <= one_column.guess(stated):
+    if params.leak_score is not None and params.leak_score <= one_column.guess(stated):
         raise ParamsError(
             f"exploration.leak_score: found {params.leak_score:g}, which a column that knows nothing reaches (a ROC AUC "
-            "of 0.5 is guessing); expected more, such as 0.995"
+            "of 0.5 is guessing); expected more, such as 0.995, or null"
         )
     where = f"data/lake/{stated['table']}"
     frame = agreed_metrics.labelled(stated)
     part = agreed_metrics.part_of(frame, agreed["split"], stated)
     frame = frame[part != "holdout"].reset_index(drop=True)
-    clock, target = _local(frame, stated, params.timezone), frame.pop(stated["target"])
-    calendar = {name: values for name, values in _calendar(frame, clock, stated).items() if name not in frame}
+    clock, target = local_time.local(frame, stated, params.timezone), frame.pop(stated["target"])
+    calendar = {name: values for name, values in local_time.parts(clock).items() if name not in frame}
     own = {
         OUTCOME: target,
         LABEL: decisions.event(target.to_numpy(), stated),
@@ -105,6 +112,7 @@ def read(params: Params, stated: dict[str, Any], agreed: dict[str, Any]) -> pd.D
         frame = _join(frame, name, related)
     io.require(frame, params.by, f"{where}, for exploration.by")
     io.require(frame, params.known_later, f"{where}, for exploration.known_later")
+    io.require(frame, params.justified, f"{where}, for exploration.justified")
     return frame.reset_index(drop=True)
 
 
@@ -118,9 +126,9 @@ def least(frame: pd.DataFrame, params: Params) -> int:
     return params.min_rows or int(np.clip(len(frame) // 100, 10, 500))
 
 
-def most_gap(params: Params, stated: dict[str, Any]) -> float:
-    """Return the limit on the effect of missing values: ``leak_gap``; or 0.5 in shares, 1.5 deviations of a quantity."""
-    return params.leak_gap or GAPS["classes" if decisions.is_class(stated) else "regression"]
+def limits(params: Params) -> leaks.Limits:
+    """Return the limits on what a single column may know; see `leaks.Limits`."""
+    return leaks.Limits(params.leak_score, params.leak_gap)
 
 
 def outcomes(frame: pd.DataFrame, stated: dict[str, Any], level: float) -> pd.DataFrame:
@@ -163,10 +171,10 @@ def course(frame: pd.DataFrame, params: Params, stated: dict[str, Any], level: f
     """
     rows = least(frame, params)
     if stated["time"]:
-        unit = _period(frame[CLOCK], rows)
+        unit = local_time.period(frame[CLOCK], rows)
         table = rates(frame, frame[CLOCK].dt.to_period(unit).dt.start_time, stated, level, rows)
         if len(table) > 1:
-            return table.assign(period=SPAN[unit][0])
+            return table.assign(period=local_time.SPAN[unit][0])
     pieces = int(np.clip(len(frame) // rows, 2, PIECES))
     piece = pd.Series(np.arange(len(frame)) * pieces // max(len(frame), 1), frame.index)
     starts = frame[CLOCK].groupby(piece).transform("first") if stated["time"] else piece + 1
@@ -238,7 +246,7 @@ def cross(frame: pd.DataFrame, ranked: pd.DataFrame, params: Params, stated: dic
     bins = params.bins if len(frame) >= 4 * rows * params.bins**2 else 3
     top = list(ranked["column"].head(MOST_CROSSED))
     pairs = (([top[0], other], [_common(groups(frame[name], bins)) for name in (top[0], other)]) for other in top[1:])
-    for names, scales in chain(_calendars(frame[CLOCK]), pairs):
+    for names, scales in chain(local_time.scales(frame[CLOCK]), pairs):
         cells = frame[LABEL].groupby([pd.Series(scale, frame.index) for scale in scales], observed=True)
         table = cells.agg(["mean", "size"])
         shown = table["size"] >= rows
@@ -251,28 +259,12 @@ def cross(frame: pd.DataFrame, ranked: pd.DataFrame, params: Params, stated: dic
 
 
 def missing_effects(frame: pd.DataFrame, params: Params, stated: dict[str, Any], level: float) -> pd.DataFrame:
-    """Return, per column with gaps, whether the outcome differs where it is missing, the largest difference first.
+    """Return, per column with gaps, whether the outcome differs where it is missing: see `leaks.missing_effects`.
 
-    Returns
-    -------
-    DataFrame
-        ``column``, ``missing`` (share of rows), ``outcome`` (what is compared: the event, or the class that differs most,
-        or the quantity), ``if missing``, ``if present`` (its levels), ``gap``, ``low``, ``high``: missing less present,
-        with its interval by blocks. Columns with too few rows of either are omitted.
+    Columns with too few rows of either are omitted.
     """
-    rows = []
-    for column in candidates(frame):
-        absent = frame[column].isna()
-        if min(absent.sum(), (~absent).sum()) >= max(least(frame, params), one_column.FEWEST):
-            event, name = _differs(frame, absent, stated)
-            sums, sizes = cells(
-                frame[[BLOCK]].assign(**{LABEL: event}), absent.map({True: "missing", False: "present"}), 1
-            )
-            mean, gap = sums.sum() / sizes.sum(), difference(sums, sizes, "missing", "present", stated, level=level)
-            rows.append((column, absent.mean(), name, mean["missing"], mean["present"], *gap))
-    names = ["column", "missing", "outcome", "if missing", "if present", "gap", "low", "high"]
-    table = pd.DataFrame(rows, columns=names)
-    return table.sort_values("gap", key=abs, ascending=False, ignore_index=True, kind="stable")
+    outcome = frame[OUTCOME].to_numpy()
+    return leaks.missing_effects(frame, candidates(frame), outcome, least(frame, params), stated, level)
 
 
 def one_column_scores(
@@ -284,32 +276,36 @@ def one_column_scores(
     -------
     DataFrame
         ``column``; ``learned``, ``direct`` and ``score``, see `one_column.Score`; ``given`` and ``given score``, what
-        it gives away best: a class, of several; whether a quantity is high, by being missing; ``missing gap``: from `missing_effects`, of a quantity
-        in its standard deviations; ``evidence``: what is over a limit, in words; ``status``: ``known later`` if
-        declared, ``identifier`` if it only numbers the rows, ``suspicious`` if over a limit, else ``in advance``.
+        it gives away best: a class, of several; whether a quantity is high, by being missing; ``missing gap``: from
+        `missing_effects`, of a quantity in its standard deviations; ``evidence``: what is over a limit, in words;
+        ``status``: ``known later`` or ``justified`` if declared, ``identifier`` if it only numbers the rows,
+        ``suspicious`` if over a limit, else ``in advance``; ``reason``: that of the declaration, or empty.
     """
-    outcome, part, block = (frame[name].to_numpy() for name in (OUTCOME, PART, BLOCK))
-    masks = one_column.folds(part, outcome, block, stated)
-    spread = 1.0 if decisions.is_class(stated) else float(frame[LABEL].std(ddof=0)) or 1.0
-    gap = missing.set_index("column")["gap"].astype("float64") / spread
-    named = dict(zip(missing["column"], missing["outcome"], strict=True))
-    rows = []
-    for column in candidates(frame):
-        found = one_column.score(frame[column], outcome, masks, stated)
-        effect = float(gap.get(column, np.nan))
-        rows.append(
-            {
-                "column": column, "learned": found.learned, "direct": found.direct, "score": found.score,
-                "given": found.given, "given score": found.given_score, "missing gap": effect,
-                "evidence": _evidence(found, effect, named.get(column, ""), params, stated),
-            }
-        )  # fmt: skip
-    table = pd.DataFrame(rows)
-    own = [_is_key(column, frame, stated) for column in table["column"]]
-    later = table["column"].isin(list(params.known_later))
-    over = (table["evidence"] != "") & (table["column"] != stated["time"])  # when it is due is known by what it is
-    table["status"] = np.select([later, own, over], ["known later", "identifier", "suspicious"], "in advance")
-    return table.sort_values("score", ascending=False, ignore_index=True, kind="stable")
+    names = candidates(frame)
+    own = [name for name in names if _is_key(name, frame, stated)]
+    known, late, added = [stated["time"], *own], list(params.known_later), (PART, OUTCOME)
+    table = leaks.judged(frame, names, known, late, missing, added, limits(params), stated)
+    later, kept = (table["column"].isin(list(names)) for names in (params.known_later, params.justified))
+    over = (table["evidence"] != "") & (table["column"] != stated["time"])
+    statuses = ["known later", "justified", "identifier", "suspicious"]
+    table["status"] = np.select([later, kept, table["column"].isin(own), over], statuses, "in advance")
+    table["reason"] = [{**params.known_later, **params.justified}.get(name, "") for name in table["column"]]
+    return table
+
+
+def decided(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns of `one_column_scores` that were decided on, or are to be, with evidence and reason.
+
+    Returns
+    -------
+    DataFrame
+        ``column``, ``evidence``, ``decision`` (``drop``, ``keep``, or ``open``), ``reason``; those still open first.
+    """
+    named = {"suspicious": "open", "known later": "drop", "justified": "keep"}
+    rows = table[table["status"].isin(list(named))]
+    made = rows.assign(decision=rows["status"].map(named), place=rows["status"].map(list(named).index))
+    made = made.sort_values("place", kind="stable", ignore_index=True)
+    return made[["column", "evidence", "decision", "reason"]].replace({"evidence": {"": "nothing"}})
 
 
 def strongest(table: pd.DataFrame) -> pd.Series | None:
@@ -322,7 +318,7 @@ def strongest(table: pd.DataFrame) -> pd.Series | None:
     DataError
         If every column is declared known later, or numbers the rows.
     """
-    known = table[table["status"] == "in advance"]
+    known = table[table["status"].isin(KNOWN)]
     if known.empty and not (table["status"] == "suspicious").any():
         raise DataError("exploration.known_later: leaves no column that is known in advance; there is nothing to learn")
     return None if known.empty else known.loc[known["learned"].idxmax()]
@@ -336,18 +332,18 @@ def score_name(stated: dict[str, Any]) -> str:
 def checks(
     frame: pd.DataFrame, table: pd.DataFrame, params: Params, stated: dict[str, Any], agreed: dict[str, Any]
 ) -> list[gate.Check]:
-    """Return the gate: every column checked, on open rows alone, and none that gives the outcome away undeclared."""
-    leaks, every = table[table["status"] == "suspicious"], len(candidates(frame))
-    found = [f"{row['column']} ({row['evidence']})" for _, row in leaks.iterrows()]
-    deviations = "" if decisions.is_class(stated) else " standard deviations"
-    limit = (
-        f"none with a {score_name(stated)} above {params.leak_score:g} or an effect of missing values above "
-        f"{most_gap(params, stated):g}{deviations}: remove it from features and declare it under "
-        "exploration.known_later with the reason, or raise exploration.leak_score (for missing values: leak_gap) if it "
-        "is truly known when deciding"
-    )
+    """Return the gate: every column checked, on open rows alone, and none that gives the outcome away undecided."""
+    open_, every = table[table["status"] == "suspicious"], len(candidates(frame))
+    found = [f"{row['column']} ({row['evidence']})" for _, row in open_.iterrows()]
+    kept = [f"{row['column']}: {row['reason']}" for _, row in table[table["status"] == "justified"].iterrows()]
+    value = "; ".join(found) or (f"none but what is justified ({'; '.join(kept)})" if kept else "none")
     return [
-        gate.holds("columns that give the outcome away", leaks.empty, "; ".join(found) or "none", limit),
+        gate.holds(
+            "columns that give the outcome away",
+            open_.empty,
+            value,
+            leaks.expected(list(open_["column"]), limits(params), stated),
+        ),
         gate.holds("columns checked", len(table) == every, len(table), f"all {every}"),
         _stays_closed(frame, stated, agreed),
     ]
@@ -360,14 +356,16 @@ def metrics(whole: dict[str, float], ranked: pd.DataFrame, table: pd.DataFrame) 
         "gaps": ranked.set_index("column")["gap"].to_dict(),
         "one_column_score": table.set_index("column")["score"].to_dict(),
         "suspicious": int((table["status"] == "suspicious").sum()),
+        "justified": int((table["status"] == "justified").sum()),
     }
 
 
 def save(found: list[str], table: pd.DataFrame, params: Params) -> None:
-    """Write ``data/exploration.json``: ``findings``, ``known_later`` (which stage 06 refuses), ``one_column_score``."""
+    """Write ``data/exploration.json``: the findings, the columns dropped (which stage 06 refuses) and kept, the scores."""
     value = {
         "findings": found,
         "known_later": list(params.known_later),
+        "justified": dict(params.justified),
         "one_column_score": gate.tidy(table.set_index("column")["score"].to_dict()),
     }
     io.write_json(value, io.output("data/exploration.json"))
@@ -378,70 +376,11 @@ def load() -> dict[str, Any]:
     return io.read_json("data/exploration.json")
 
 
-def _local(frame: pd.DataFrame, stated: dict[str, Any], timezone: str) -> pd.Series:
-    """Return the local time of each row; dates without hours are dates everywhere, and no table's time is missing."""
-    if not stated["time"]:
-        return pd.Series(pd.NaT, frame.index, dtype="datetime64[us]")
-    times = frame[stated["time"]]
-    if (times == times.dt.normalize()).all():
-        return times
-    return times.dt.tz_localize("UTC").dt.tz_convert(timezone).dt.tz_localize(None)
-
-
-def _unit(clock: pd.Series) -> str:
-    """Return the finest part of the clock that the times tell: ``hour``, ``day``, ``month``, ``year``, or ``none``."""
-    if clock.isna().all():
-        return "none"
-    if (clock - clock.dt.normalize()).nunique() > 2:  # two: one time of the day, in summer and in winter
-        return "hour"
-    if (clock.dt.day == 1).all() or clock.dt.is_month_end.all():
-        return "year" if clock.dt.month.nunique() == 1 else "month"
-    return "day"
-
-
-def _calendar(frame: pd.DataFrame, clock: pd.Series, stated: dict[str, Any]) -> dict[str, Any]:
-    """Return what the local time tells of a row."""
-    unit, found = _unit(clock), {}
-    if unit in ("hour", "day"):
-        found["weekday"] = pd.Categorical.from_codes(clock.dt.weekday, WEEKDAYS, ordered=True)
-    if unit == "hour":
-        found["hour"] = clock.dt.hour
-    if unit in ("day", "month"):
-        found["month"] = clock.dt.month
-    return found
-
-
-def _calendars(clock: pd.Series) -> list[tuple[list[str], list[Any]]]:
-    """Return the pairs of scales that the local time tells, the finest first: their names, their values by row."""
-    unit = _unit(clock)
-    if unit in ("year", "none"):
-        return []
-    day = pd.Categorical.from_codes(clock.dt.weekday, WEEKDAYS, ordered=True)
-    month = pd.Categorical.from_codes(clock.dt.month - 1, MONTHS, ordered=True)
-    found: list[tuple[list[str], list[Any]]] = [(["year", "month"], [clock.dt.year, month])]
-    if unit != "month":
-        found.insert(0, (["weekday", "month"], [day, month]))
-    if unit == "hour":
-        found.insert(0, (["weekday", "hour"], [day, clock.dt.hour]))
-    return found
-
-
 def _blocks(frame: pd.DataFrame, clock: pd.Series, stated: dict[str, Any]) -> np.ndarray:
     """Return the block of each row by the local day, numbered at random, so that remainders are random groups."""
     local = frame.assign(**{stated["time"]: clock}) if stated["time"] else frame
     block = scores.blocks(local, stated)
     return np.random.default_rng(0).permutation(int(block.max(initial=-1)) + 1)[block]
-
-
-def _period(clock: pd.Series, rows: int) -> str:
-    """Return the finest period that gives a readable line: enough rows in most, few holes, not too many points."""
-    days = (clock.max() - clock.min()).days + 1
-    for unit, (_, length) in SPAN.items():
-        counts = clock.dt.to_period(unit).value_counts()
-        holes = len(counts) < 0.5 * days / length
-        if (unit != "D" or days <= 28) and len(counts) <= MOST_PERIODS and counts.median() >= rows and not holes:
-            return unit
-    return "Y" if days > 2 * 365 else "M" if days > 60 else "W" if days > 14 else "D"
 
 
 def _join(frame: pd.DataFrame, name: str, related: Related) -> pd.DataFrame:
@@ -466,31 +405,6 @@ def _usual(frame: pd.DataFrame, params: Params, stated: dict[str, Any], level: f
 def _is_key(column: str, frame: pd.DataFrame, stated: dict[str, Any]) -> bool:
     """Return whether a column identifies rows: it is the key, or it numbers them."""
     return [column] == stated["key"] or one_column.is_identifier(frame[column], frame[OUTCOME].to_numpy(), stated)
-
-
-def _differs(frame: pd.DataFrame, absent: pd.Series, stated: dict[str, Any]) -> tuple[np.ndarray, str]:
-    """Return what to compare where a column is missing: the label, or the class whose share differs most; its name."""
-    if stated["task"] != "multiclass":
-        return frame[LABEL].to_numpy(), stated["focus"] or stated["target"]
-    code, outcome = absent.to_numpy().astype(int), frame[OUTCOME].to_numpy().astype(int)
-    counts = np.bincount(2 * outcome + code, minlength=2 * len(stated["classes"])).reshape(-1, 2)
-    most = int(np.abs(np.diff(counts / counts.sum(axis=0), axis=1)).argmax())
-    return (outcome == most).astype("float64"), stated["classes"][most]
-
-
-def _evidence(found: one_column.Score, gap: float, outcome: str, params: Params, stated: dict[str, Any]) -> str:
-    """Return what a column gives away over a limit, in words; empty if nothing."""
-    name, signs = score_name(stated), []
-    if found.score > params.leak_score:
-        signs.append(f"{name} {found.score:.3f}")
-    elif found.given_score > params.leak_score:
-        what = f"for class {found.given}" if decisions.is_class(stated) else "of its gaps for high values"
-        signs.append(f"{scores.title('roc_auc')} {found.given_score:.3f} {what}")
-    if abs(gap) > most_gap(params, stated):
-        deviations = "" if decisions.is_class(stated) else " standard deviations"
-        level = decisions.level_name({**stated, "focus": outcome})
-        signs.append(f"where it is missing the {level} changes by {gap:+.2f}{deviations}")
-    return ", ".join(signs)
 
 
 def _common(values: pd.Series, most: int = 12) -> pd.Series:

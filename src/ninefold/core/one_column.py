@@ -13,6 +13,7 @@ from ninefold.core import decisions
 BINS = 50  # of a numeric column, whose order need not match the outcome's
 PRIOR_ROWS = 20  # weight of the overall share in the share of a group (Micci-Barreca, SIGKDD Explorations 3, 2001)
 SMALL = 200  # validation rows, under which luck may look like knowledge
+MANY = 5000  # validation rows, from which errors are counted on them alone
 FEWEST = 10  # rows of an outcome, under which a ranking says nothing
 FEW_VALUES = 31  # a column with no more values marks cases, as text does
 FOLDS = 5
@@ -33,46 +34,77 @@ class Score(NamedTuple):
     given_score: float  # how well, as ROC AUC (NaN if there is none to judge by)
 
 
+class Column(NamedTuple):
+    """A column as it is judged: its values, these as float64 if they are numbers, ways to put its rows into groups."""
+
+    values: pd.Series
+    numbers: pd.Series | None
+    codes: list[np.ndarray]
+
+
+class Roc(NamedTuple):
+    """What the ROC curve of groups tells of one class."""
+
+    auc: float
+    right: float  # of either outcome told right at the best cut, the mean of both (Youden, Cancer 3, 1950)
+    inside: float  # ROC AUC among rows on one side of that cut
+    errors: float  # rows on the wrong side
+
+
 def guess(stated: dict[str, Any]) -> float:
     """Return the score of a column that knows nothing."""
     return 0.5 if decisions.is_class(stated) else 0.0
 
 
-def folds(part: np.ndarray, outcome: np.ndarray, block: np.ndarray, stated: dict[str, Any]) -> Folds:
+def folds(
+    part: np.ndarray, outcome: np.ndarray, block: np.ndarray, stated: dict[str, Any], small: int = SMALL
+) -> Folds:
     """Return masks of the rows that learn and of those that are judged: training and validation, or five folds.
 
     Where validation has few rows, or few of an outcome, all open rows are judged, each by what was learned on the other
     folds, so that luck does not look like knowledge. Rows of one block are in one fold.
     """
     train, valid = part == "train", part == "validation"
-    if valid.sum() >= SMALL and _enough(outcome[valid], outcome, stated):
+    if valid.sum() >= small and _enough(outcome[valid], outcome, stated):
         return [(train, valid)]
     fold = block % FOLDS if block.max(initial=0) >= FOLDS - 1 else np.arange(len(block)) % FOLDS
     return [(fold != number, fold == number) for number in range(FOLDS)]
 
 
-def score(values: pd.Series, outcome: np.ndarray, masks: Folds, stated: dict[str, Any]) -> Score:
-    """Return how well a column alone foresees the outcome.
+def judge(part: np.ndarray, outcome: np.ndarray, block: np.ndarray, stated: dict[str, Any]) -> Classes | Quantity:
+    """Return what `score` holds columns against.
 
     Parameters
     ----------
-    values : Series
-        The column; missing is a group of its own.
+    part : ndarray of str, shape (n,)
+        ``train`` or ``validation``.
     outcome : ndarray, shape (n,)
         As `decisions.outcome` has it.
-    masks : list of (ndarray, ndarray)
-        What `folds` returned.
+    block : ndarray of int, shape (n,)
+        Rows that hang together.
     stated : dict
         The problem.
     """
-    judge = _Classes(outcome, masks, stated) if decisions.is_class(stated) else _Quantity(outcome, masks)
+    masks = folds(part, outcome, block, stated)
+    if not decisions.is_class(stated):
+        return Quantity(outcome, masks)
+    finer = masks if len(masks) > 1 else folds(part, outcome, block, stated, MANY)
+    return Classes(outcome, masks, finer, stated)
+
+
+def column(values: pd.Series, by: Classes | Quantity) -> Column:
+    """Return a column as `score` takes it; missing is a group of its own."""
     numbers = as_numbers(values)
-    found = [judge.learn(code) for code in _codes(values, numbers, masks)]
-    learned = max([float(np.mean(all_rows)) for all_rows, _ in found], default=guess(stated))
-    seen = max([float(np.mean(some)) for _, some in found], default=guess(stated))
-    direct = np.nan if numbers is None else float(np.mean(judge.rank(numbers.to_numpy("float64"))))
-    given, given_score = judge.best(values, numbers, found)
-    return Score(learned, direct, float(np.nanmax([learned, seen, direct])), given, given_score)
+    return Column(values, numbers, _codes(values, numbers, by.masks))
+
+
+def score(one: Column, by: Classes | Quantity) -> Score:
+    """Return how well a column alone foresees the outcome."""
+    found = [by.learn(code) for code in one.codes]
+    learned = max([float(np.mean(all_rows)) for all_rows, _ in found], default=by.guess)
+    seen = max([float(np.mean(some)) for _, some in found], default=by.guess)
+    direct = np.nan if one.numbers is None else float(np.mean(by.rank(one.numbers.to_numpy("float64"))))
+    return Score(learned, direct, float(np.nanmax([learned, seen, direct])), *by.best(one, found))
 
 
 def as_numbers(values: pd.Series) -> pd.Series | None:
@@ -128,10 +160,12 @@ def _codes(values: pd.Series, numbers: pd.Series | None, masks: Folds) -> list[n
     return ways
 
 
-class _Classes:
+class Classes:
     """Judges by ROC AUC, each class against the rest (of two, the event alone)."""
 
-    def __init__(self, outcome: np.ndarray, masks: Folds, stated: dict[str, Any]) -> None:
+    guess = 0.5
+
+    def __init__(self, outcome: np.ndarray, masks: Folds, finer: Folds, stated: dict[str, Any]) -> None:
         self.outcome, self.masks, self.names = outcome.astype("int64"), masks, stated["classes"]
         rows = np.bincount(self.outcome, minlength=len(self.names))
         self.wide = rows >= SMALL
@@ -139,22 +173,18 @@ class _Classes:
         self.classes = large if stated["task"] == "multiclass" else np.intersect1d(large, [1])
         learn = np.logical_or.reduce([rows for rows, _ in masks])
         self.prior = np.bincount(self.outcome[learn], minlength=len(self.names)) / max(learn.sum(), 1)
+        self.places = self._places(masks)
+        self.finer = self.places if finer is masks or len(finer) == 1 else self._places(finer)
 
     def learn(self, code: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the ROC AUC per class of the shares learned by group: of judged rows, and of those in groups seen."""
-        size = int(code.max(initial=0)) + 1
-        rows = np.concatenate([np.bincount(code[learn], minlength=size) for learn, _ in self.masks])
-        judged = np.concatenate([np.bincount(code[rest], minlength=size) for _, rest in self.masks])
+        rows, judged, tallies = self._tally(code, self.places)
         seen = rows > 0
         most = judged[seen].sum() >= judged.sum() / 2
         found, among = [], []
-        for number in self.classes:
-            event = self.outcome == number
-            had = np.concatenate([np.bincount(code[learn & event], minlength=size) for learn, _ in self.masks])
-            hits = np.concatenate([np.bincount(code[rest & event], minlength=size) for _, rest in self.masks])
-            share = (had + PRIOR_ROWS * self.prior[number]) / (rows + PRIOR_ROWS)
-            found.append(_auc(hits, judged - hits, share))
-            among.append(_auc(hits[seen], (judged - hits)[seen], share[seen]) if most else 0.5)
+        for hits, share in tallies:
+            found.append(roc(hits, judged - hits, share).auc)
+            among.append(roc(hits[seen], (judged - hits)[seen], share[seen]).auc if most else 0.5)
         return np.array(found or [0.5]), np.array(among or [0.5])
 
     def rank(self, numbers: np.ndarray) -> np.ndarray:
@@ -168,27 +198,74 @@ class _Classes:
         auc = (sums[enough] - rows[enough] * (rows[enough] + 1) / 2) / (rows[enough] * rest[enough])
         return np.maximum(auc, 1 - auc) if len(enough) else np.array([0.5])
 
-    def best(self, values: pd.Series, numbers: pd.Series | None, found: Found) -> tuple[str | None, float]:
+    def best(self, one: Column, found: Found) -> tuple[str | None, float]:
         """Return the class of many rows that text, or a few values, foresee best, and how well.
 
         A range of a measured quantity may well hold all rows of a class and none of another; a mark is different.
         """
-        marks = numbers is None or values.nunique() <= FEW_VALUES
-        wide = self.wide[self.classes]
-        if len(self.names) == 2 or not found or not marks or not wide.any():
+        wide = self.marked(one)
+        if not found or not wide.any():
             return None, np.nan
         known = np.where(wide, np.max([every for every, _ in found], axis=0), -1)
         place = int(known.argmax())
         return self.names[self.classes[place]], float(known[place])
 
+    def marked(self, one: Column) -> np.ndarray:
+        """Return which of several classes have rows enough to be marked by a column; none, if it is measured."""
+        marks = len(self.names) > 2 and (one.numbers is None or one.values.nunique() <= FEW_VALUES)
+        return self.wide[self.classes] & marks
 
-class _Quantity:
+    def curves(self, code: np.ndarray) -> list[Roc]:
+        """Return the ROC curve of each class, on as many judged rows as it takes to count errors."""
+        _, judged, tallies = self._tally(code, self.finer)
+        return [roc(hits, judged - hits, share) for hits, share in tallies]
+
+    def cuts(self, numbers: np.ndarray) -> list[tuple[Roc, Roc]]:
+        """Return the ROC curves of each class by the numbers as they are, rising and falling, on rows that have one."""
+        known = ~np.isnan(numbers)
+        distinct, code = np.unique(numbers[known], return_inverse=True)
+        rows, found = np.bincount(code), []
+        for number in self.classes:
+            hits = np.bincount(code, self.outcome[known] == number, minlength=len(distinct))
+            found.append((roc(hits, rows - hits, distinct), roc(hits, rows - hits, -distinct)))
+        return found
+
+    def _places(self, masks: Folds) -> list[tuple[Any, ...]]:
+        """Return, per fold, the places of rows that learn and that are judged, and of these those of each class."""
+        events = [self.outcome == number for number in self.classes]
+        return [
+            tuple(
+                (np.flatnonzero(rows), [np.flatnonzero(rows & event) for event in events]) for rows in (learn, judged)
+            )
+            for learn, judged in masks
+        ]
+
+    def _tally(
+        self, code: np.ndarray, places: list[tuple[Any, ...]]
+    ) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+        """Return the rows learned from and judged per group and fold; per class its judged rows and its share learned."""
+        size = int(code.max(initial=0)) + 1
+
+        def count(of: list[np.ndarray]) -> np.ndarray:
+            return np.concatenate([np.bincount(code[rows], minlength=size) for rows in of])
+
+        rows, judged = (count([fold[side][0] for fold in places]) for side in (0, 1))
+        tallies = []
+        for place, number in enumerate(self.classes):
+            had, hits = (count([fold[side][1][place] for fold in places]) for side in (0, 1))
+            tallies.append((hits, (had + PRIOR_ROWS * self.prior[number]) / (rows + PRIOR_ROWS)))
+        return rows, judged, tallies
+
+
+class Quantity:
     """Judges by R²."""
+
+    guess = 0.0
 
     def __init__(self, outcome: np.ndarray, masks: Folds) -> None:
         outcome = np.asarray(outcome, dtype="float64")
-        spread = outcome.std()
-        self.outcome, self.masks = (outcome - outcome.mean()) / (spread if spread > 0 else 1), masks
+        self.centre, self.spread = outcome.mean(), outcome.std() or 1.0
+        self.outcome, self.masks = (outcome - self.centre) / self.spread, masks
 
     def learn(self, code: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the R² of the means learned by group: of judged rows, and of those in groups seen."""
@@ -209,9 +286,9 @@ class _Quantity:
             return np.array([0.0])
         return np.array([min(np.corrcoef(one, other)[0, 1] ** 2, 1.0)])
 
-    def best(self, values: pd.Series, numbers: pd.Series | None, found: Found) -> tuple[str | None, float]:
+    def best(self, one: Column, found: Found) -> tuple[str | None, float]:
         """Return how well it tells high quantities from low ones by being missing, in the better direction."""
-        absent = values.isna().to_numpy()
+        absent = one.values.isna().to_numpy()
         if min(absent.sum(), (~absent).sum()) < FEWEST:
             return None, np.nan
         place, rows = stats.rankdata(self.outcome), float(absent.sum())
@@ -241,14 +318,22 @@ def _r2(outcome: np.ndarray, said: np.ndarray) -> float:
     return float(max(1 - ((outcome - said) ** 2).sum() / spread, 0.0)) if spread > 0 else 0.0
 
 
-def _auc(hits: np.ndarray, misses: np.ndarray, share: np.ndarray) -> float:
-    """Return the ROC AUC of scores that whole groups of rows have in common; 0.5 where an outcome has few rows."""
+def roc(hits: np.ndarray, misses: np.ndarray, share: np.ndarray) -> Roc:
+    """Return what scores that whole groups of rows have in common tell; nothing where an outcome has few rows."""
     if min(hits.sum(), misses.sum()) < FEWEST:
-        return 0.5
+        return Roc(0.5, 0.5, 0.5, 0.0)
     _, place = np.unique(share, return_inverse=True)
     above, below = np.bincount(place, hits), np.bincount(place, misses)
-    lower = np.cumsum(below) - below / 2
-    return float(min((above * lower).sum() / (hits.sum() * misses.sum()), 1.0))
+    events, rest = above.sum(), below.sum()
+    lower = np.cumsum(below)
+    auc = min((above * (lower - below / 2)).sum() / (events * rest), 1.0)
+    true, false = 1 - np.cumsum(above) / events, lower / rest  # of events above each cut, of the others below it
+    cut = int((true + false).argmax())
+    true, false = float(true[cut]), float(false[cut])
+    # Of pairs that the cut orders rightly all count, of those on one side of it the share that ranking adds.
+    split = true + false - 2 * true * false
+    inside = (auc - true * false) / split if split > 1e-9 else 0.5
+    return Roc(float(auc), (true + false) / 2, float(inside), float((1 - true) * events + (1 - false) * rest))
 
 
 def _counts(numbers: np.ndarray) -> bool:

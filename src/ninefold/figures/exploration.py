@@ -14,12 +14,18 @@ from scipy import stats
 from ninefold.core import decisions, one_column, plots, show
 from ninefold.core.levels import LABEL
 from ninefold.core.scores import block_name
-from ninefold.exploration import CLOCK, Params, least, score_name, strongest
+from ninefold.exploration import CLOCK, Params, least, limits, score_name, strongest
 
 MOST_NAMED = 6  # columns, or classes, in one sentence
 MOST_PANELS = 12
 LEVELS = ("share", "mean", "if missing", "if present", "gap", "low", "high", "mean of highest", "mean of lowest")
-COLORS = {"in advance": plots.BLUE, "known later": plots.GREY, "identifier": plots.SKY, "suspicious": plots.RED}
+COLORS = {
+    "in advance": plots.BLUE,
+    "known later": plots.GREY,
+    "justified": plots.GREEN,
+    "identifier": plots.SKY,
+    "suspicious": plots.RED,
+}
 
 
 def formats(table: pd.DataFrame, stated: dict[str, Any]) -> dict[str, Callable[[Any], str]]:
@@ -179,12 +185,13 @@ def plot_cross(grid: pd.DataFrame, stated: dict[str, Any], params: Params) -> Fi
 def plot_scores(scores: pd.DataFrame, params: Params, stated: dict[str, Any], most: int = 30) -> Figure:
     """Draw how well each column alone foresees the outcome, coloured by whether it may be used."""
     top, start = scores.head(most).reset_index(drop=True), one_column.guess(stated)
+    limit = limits(params).most_score(stated)
     fig, axes = plots.canvas("Which single column knows the outcome?", height=0.22 * len(top) + 1.1)
     for status, color in COLORS.items():
         rows = top[top["status"] == status]
         if len(rows):
             axes.barh(rows.index, rows["score"] - start, left=start, height=0.7, color=color, label=status)
-    axes.axvline(params.leak_score, color=plots.RED, ls="--", lw=1, label=f"limit {params.leak_score:g}")
+    axes.axvline(limit, color=plots.RED, ls="--", lw=1, label=f"limit {limit:g}")
     axes.set_yticks(range(len(top)), [_label(name) for name in top["column"]], fontsize=8)
     axes.set(xlabel=f"{score_name(stated)} of the column alone ({start:g} is guessing)", xlim=(start, 1))
     axes.set_ylim(len(top) - 0.5, -0.5)
@@ -306,7 +313,7 @@ def describe_missing(missing: pd.DataFrame, stated: dict[str, Any], level: float
 
 
 def describe_scores(scores: pd.DataFrame, stated: dict[str, Any]) -> str:
-    """Return the strongest column known in advance, and those that know too much, in words."""
+    """Return the strongest column known in advance, those that know too much, and those that may, in words."""
     best, leaks = strongest(scores), scores[scores["status"] == "suspicious"]
     late = int((scores["status"] == "known later").sum())
     named = "; ".join(f"{show.code(row['column'])} ({show.code(row['evidence'])})" for _, row in leaks.iterrows())
@@ -316,7 +323,17 @@ def describe_scores(scores: pd.DataFrame, stated: dict[str, Any]) -> str:
             f"Of {len(scores)} columns, {show.code(best['column'])} alone foresees most: {score_name(stated)} "
             f"{best['learned']:.3f} on rows not learned from."
         )
-    return f"{first} {late} are declared known later; {'suspicious: ' + named if named else 'no other knows suspiciously much'}."
+    kept = describe_justified(scores)
+    last = "suspicious: " + named if named else "no other knows suspiciously much"
+    return f"{first} {late} are declared known later; {last}.{f' {kept}' if kept else ''}"
+
+
+def describe_justified(scores: pd.DataFrame) -> str:
+    """Return which columns stay by decision, on what evidence against them, and why, in words; empty if none does."""
+    kept = scores[scores["status"] == "justified"]
+    rows = zip(kept["column"], kept["evidence"].replace("", "not suspicious at all"), kept["reason"], strict=True)
+    parts = [f"{show.code(name)} ({show.code(evidence)}): {show.code(reason)}" for name, evidence, reason in rows]
+    return f"Justified, as known when deciding: {'; '.join(parts)}." if parts else ""
 
 
 def headline(whole: dict[str, float], table: pd.DataFrame, stated: dict[str, Any]) -> dict[str, str]:
@@ -329,7 +346,10 @@ def headline(whole: dict[str, float], table: pd.DataFrame, stated: dict[str, Any
 def verdict(whole: dict[str, float], table: pd.DataFrame, stated: dict[str, Any]) -> str:
     """Return the bottom line."""
     best, suspicious = strongest(table), list(table.loc[table["status"] == "suspicious", "column"])
+    kept = table[table["status"] == "justified"]
     leak = f"{', '.join(suspicious)} may give it away" if suspicious else "no undeclared column gives it away"
+    reasons = [f"{name}, {reason}" for name, reason in zip(kept["column"], kept["reason"], strict=True)]
+    leak += f" (justified: {'; '.join(reasons)})" if reasons else ""
     level = decisions.show_level(whole["mean"], stated)
     first = f"The {decisions.level_name(stated)} is {level}."
     if stated["positive"]:

@@ -71,9 +71,9 @@ def describe_events(events: ir.Table, params: Params, stated: dict[str, Any]) ->
 
 def describe_proofs(changed: int, online: float, params: Params, stated: dict[str, Any]) -> str:
     """Return the outcome of both proofs, as a sentence."""
-    if not windows(params, stated["horizon"]):
-        return "There is nothing to prove: no feature looks at other rows, so none can see the future in them."
     future = "No value changes" if changed == 0 else f"{changed} values change"
+    if not windows(params, stated["horizon"]):
+        return f"{future} when the future is taken away. There is no history that online values would have to equal."
     return (
         f"{future} when the future is taken away. Between the online values and the offline ones, at {MOMENTS} moments, "
         f"the largest difference is {online:.3g}."
