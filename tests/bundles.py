@@ -9,7 +9,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from ninefold import deployment, problem, training
-from ninefold.core import decisions, io, model_file
+from ninefold.core import adjustment, decisions, fitting, io, model_file
 from ninefold.serving import bundle as packing
 from ninefold.serving.signature import EPOCH
 
@@ -152,7 +152,7 @@ def pack(parts: dict[str, pd.DataFrame]) -> packing.Bundle:
 
 def offline(table: pd.DataFrame) -> pd.DataFrame:
     """Return the forecast of the candidate itself."""
-    return training.predict(training.load()[0], table, training.columns(), problem.load())
+    return fitting.predict(training.load()[0], table, training.columns(), problem.load())
 
 
 def expected(table: pd.DataFrame) -> pd.DataFrame:
@@ -167,9 +167,10 @@ def _fit(parts: dict[str, pd.DataFrame], model: str, stated: dict[str, Any]) -> 
     signed = training.columns()
     with threadpool_limits(1):  # threads wait for each other where tests run beside other work
         estimator = training.candidates(options, signed, stated)[model]
-        validated, forecasts = training.validate({model: estimator}, parts, signed, options, stated)
-        fitted = training.finish(estimator, "none", forecasts[model], validated, parts, signed, options, stated)
-    model_file.dump(fitted, io.path("models/candidate/model.skops"))
+        rows, forecasts = training.validate({model: estimator}, parts, signed, options, stated)
+        fitted = training.finish(estimator, parts, signed, stated)
+        ready = adjustment.adjust(fitted, "none", forecasts[model], rows, 0.9, stated)
+    model_file.dump(ready, io.path("models/candidate/model.skops"))
 
 
 def _orders(random: np.random.Generator, count: int) -> dict[str, Any]:

@@ -15,8 +15,8 @@ import pytest
 from conftest import TASKS, Project, statement
 from pydantic import ValidationError
 
-from ninefold import deployment, features, metrics, training
-from ninefold.core import engine, io, models
+from ninefold import deployment, features, metrics
+from ninefold.core import engine, fitting, io, models
 from ninefold.core.errors import DataError, ParamsError
 
 STATED = statement()
@@ -481,11 +481,11 @@ def test_the_time_of_the_events_may_be_a_date_feature() -> None:
     rows = found[found["returned"].notna()].astype({"returned": "int64"})
     hour = rows["placed"].dt.hour
     rows["returned"] = (hour > 12).astype("int64")
-    model = training.fit(models.extra_trees({"n_estimators": 10}, 1, signed, STATED), rows, signed, STATED)
+    model = fitting.fit(models.extra_trees({"n_estimators": 10}, 1, signed, STATED), rows, signed, STATED)
     days = rows.assign(placed=(rows["placed"] - pd.Timestamp(0)) / pd.Timedelta(days=1))
-    said = training.predict(model, rows, signed, STATED)["probability"]
+    said = fitting.predict(model, rows, signed, STATED)["probability"]
     assert (said[hour.to_numpy() > 12] > 0.9).all()
-    assert said.equals(training.predict(model, days, signed, STATED)["probability"])  # as the service sends it
+    assert said.equals(fitting.predict(model, days, signed, STATED)["probability"])  # as the service sends it
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -1265,3 +1265,69 @@ def test_without_time_a_change_makes_the_one_partition(project: Project) -> None
     lay(project, orders=changed(frame, 7, "amount", 1))
     assert made_again(project, plain, stated) == {"all"}
     assert features.load()["amount"][7] == 1
+
+
+# What `project.features.build` makes must be known at the decision, too: it is built again without the future.
+
+
+def by_shop(found: dict[str, Any], value: Callable[[Any], Any], **window: Any) -> Any:
+    """Add ``made``: a value over the orders of the same shop."""
+    events = found["orders"]
+    return events.mutate(made=value(events).over(ibis.window(group_by="shop", **window)).cast("float64"))
+
+
+def proven(project: Project, build: Callable[..., Any], stated: dict[str, Any] = STATED, **kept: Any) -> int:
+    """Return how many values change when the future is taken away from a project with this `build`."""
+    params = features.Params(numeric=["amount", "made"], categorical=["shop"], **kept)
+    start_anew(project)
+    lay(project, orders=orders() if stated["time"] else orders().drop(columns="placed"))
+    project.functions["features", "build"] = build
+    events = run(params, stated)
+    io.publish()
+    table, sample = engine.read(events.get_backend(), features.FEATURES), features.sample()
+    return features.future_difference(events, table, sample, params, stated)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda found, _: by_shop(found, lambda events: events.returned.mean()),
+        lambda found, _: by_shop(found, lambda events: events.returned.sum(), order_by="placed", following=(0, None)),
+        lambda found, _: by_shop(found, lambda events: events.count()),
+        lambda found, _: by_shop(found, lambda events: events.amount.lead(), order_by="placed"),
+        lambda found, _: found["orders"].mutate(made=found["orders"].returned.cast("float64") * 2),
+    ],
+    ids=["mean of all outcomes", "later outcomes", "number of all rows", "next amount", "own outcome"],
+)
+def test_a_built_feature_that_sees_the_future_fails_the_gate(project: Project, build: Callable[..., Any]) -> None:
+    changed = proven(project, build, history=[HISTORY])
+    assert changed > 0
+    failed = [check.name for check in features.checks([], 0, changed, 400, listed(orders())) if not check.passed]
+    assert failed == ["values that change when the future is removed"]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda found, _: found["orders"].mutate(made=found["orders"].amount + 1),
+        lambda found, _: by_shop(found, lambda events: events.amount.mean(), order_by="placed", preceding=(None, 0)),
+        lambda found, _: by_shop(found, lambda events: events.count(), order_by="placed", preceding=(None, 1)),
+    ],
+    ids=["of the row", "mean so far", "orders so far"],
+)
+def test_a_built_feature_of_the_past_passes(project: Project, build: Callable[..., Any]) -> None:
+    assert proven(project, build, history=[HISTORY]) == 0
+
+
+def test_a_built_feature_of_what_is_declared_known_later_fails(project: Project) -> None:
+    def build(found: dict[str, Any], _: Any) -> Any:
+        return found["orders"].mutate(made=found["orders"].amount + 1)
+
+    io.write_json({"known_later": ["amount"]}, project.folder / "data/exploration.json")
+    assert proven(project, build) > 0
+
+
+def test_without_time_a_built_feature_may_know_no_outcome(project: Project) -> None:
+    stated = statement(time=None, horizon="0h")
+    assert proven(project, lambda found, _: by_shop(found, lambda events: events.returned.mean()), stated) > 0
+    assert proven(project, lambda found, _: by_shop(found, lambda events: events.amount.mean()), stated) == 0

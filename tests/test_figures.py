@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from sklearn.dummy import DummyRegressor
 
 from ninefold import features, metrics, training
-from ninefold.core import decisions, engine, evaluation
+from ninefold.core import adjustment, decisions, engine, evaluation, fitting, search, selection
 from ninefold.core.estimators import WithInterval
+from ninefold.core.holdout import Sealed
 from ninefold.figures import features as sixth
 from ninefold.figures import training as seventh
 
@@ -38,6 +39,9 @@ SIGNED = {
     "dates": [],
 }
 PARAMS = training.Params(seed=1, candidates={"a_line": {"model": "linear"}}, importance_rows=100)
+TRIALS = search.table(
+    [search.Trial("a_line", {"C": 0.1}, [0.5], 1.0), search.Trial("a_line", {"C": 3.0}, [0.4], 1.0)], 1, 1
+)
 ALL = [(task, time) for task in TASKS for time in ("ünï.co de", None)]
 
 
@@ -123,15 +127,21 @@ def test_the_model_is_drawn_and_told(project: Project, task: str, time: str | No
     parts = {name: frame[part == name].reset_index(drop=True) for name in metrics.PARTS}
     candidates = training.candidates(PARAMS, SIGNED, stated)
     chosen, forecasts = training.validate(candidates, parts, SIGNED, PARAMS, stated)
-    compared = training.compare(chosen, forecasts, stated)
-    table = training.compare_adjustments(forecasts["a_line"], chosen, PARAMS, stated)
-    method = training.choose_adjustment(table, chosen, PARAMS, stated)
-    model = training.finish(candidates["a_line"], method, forecasts["a_line"], chosen, parts, SIGNED, PARAMS, stated)
-    kept = parts["holdout"]
-    target, predicted = kept[stated["target"]].to_numpy(), training.predict(model, kept, SIGNED, stated)
+    compared = selection.compare(chosen, forecasts, stated, agreed)
+    table = adjustment.compare(forecasts["a_line"], chosen, 0.9, stated)
+    method = adjustment.choose(table, chosen, "auto", stated)
+    fitted = training.finish(candidates["a_line"], parts, SIGNED, stated)
+    model = adjustment.adjust(fitted, method, forecasts["a_line"], chosen, 0.9, stated)
+    learning = training.learning_curve(
+        candidates["a_line"], chosen, forecasts["a_line"], parts, SIGNED, PARAMS, stated, agreed
+    )
+    sealed = Sealed(parts.pop("holdout"), time)
+    kept = sealed.open(model)
+    target, predicted = kept[stated["target"]].to_numpy(), fitting.predict(model, kept, SIGNED, stated)
     results = evaluation.evaluate(target, predicted, kept, stated, agreed)
     policies = evaluation.policies(target, predicted, kept, stated, agreed)
-    curves = evaluation.curves(target, predicted, model, stated, agreed)
+    curves = evaluation.curves(target, predicted, kept, model, stated, agreed)
+    prices = evaluation.price_moves(target, predicted, kept, model, stated, agreed)
     importance = training.importance(model, kept, SIGNED, stated, PARAMS)
     assert all(np.isfinite(curve.to_numpy()).all() for curve in curves.values())
     drawn(seventh.plot_calibration(curves["calibration"], predicted, stated))
@@ -139,14 +149,25 @@ def test_the_model_is_drawn_and_told(project: Project, task: str, time: str | No
     drawn(seventh.plot_policies(policies, stated, most=1))
     drawn(seventh.plot_threshold(curves["payoff"], stated))
     drawn(seventh.plot_importance(importance, stated))
-    for name in ("a_line", training.NAIVE):
+    drawn(seventh.plot_learning(learning, agreed))
+    drawn(seventh.plot_prices(prices, stated))
+    drawn(seventh.plot_errors(curves, target, predicted, stated))
+    for name in ("a_line", selection.NAIVE):
         sound(
-            seventh.describe_choice(compared, chosen, name, stated, agreed),
+            seventh.describe_choice(compared, name, agreed),
             seventh.verdict(name, results, 0.1, stated),
             seventh.verdict(name, results, -0.1, stated),
         )
     sound(
-        seventh.describe_parts(parts, SIGNED, stated),
+        seventh.describe_parts(parts, sealed, SIGNED, stated),
+        seventh.describe_search(search.table([], 1, 1), PARAMS, agreed),
+        seventh.describe_search(TRIALS, PARAMS, agreed),
+        seventh.describe_folds(chosen, stated),
+        seventh.describe_errors(results, target, predicted, PARAMS, stated),
+        seventh.describe_prices(prices, stated),
+        seventh.describe_prices(prices.head(1), stated),
+        seventh.describe_learning(learning, agreed),
+        seventh.describe_learning(learning.head(1), agreed),
         seventh.describe_adjustment(table, method, PARAMS, stated),
         seventh.describe_results(results, stated, agreed),
         seventh.describe_policies(policies, results, stated),
@@ -155,7 +176,7 @@ def test_the_model_is_drawn_and_told(project: Project, task: str, time: str | No
         seventh.describe_curve(curves["calibration"], stated),
         *seventh.headline(results, stated).values(),
     )
-    assert "a line" in seventh.describe_choice(compared, chosen, "a_line", stated, agreed)
+    assert "a line" in seventh.describe_choice(compared, "a_line", agreed)
     assert seventh.results_table(results)["figure"].is_unique
 
 
@@ -164,7 +185,7 @@ def test_a_forecast_that_is_always_the_same_can_be_drawn(task: str) -> None:
     frame, stated, agreed = rows(task, None)
     target, predicted = frame[stated["target"]].to_numpy(), evaluation.naive_forecast(400, stated, agreed)
     model = WithInterval(DummyRegressor()).fit_errors(np.zeros(400), target) if task == "regression" else None
-    curves = evaluation.curves(target, predicted, model, stated, agreed)
+    curves = evaluation.curves(target, predicted, frame, model, stated, agreed)
     drawn(seventh.plot_calibration(curves["calibration"], predicted, stated))
     drawn(seventh.plot_threshold(curves["payoff"], stated))
     sound(seventh.describe_curve(curves["calibration"], stated), seventh.describe_threshold(curves["payoff"], stated))
@@ -179,7 +200,7 @@ def test_the_threshold_in_use_lies_on_the_curve_near_its_best(task: str) -> None
         model = WithInterval(DummyRegressor(), 0.9, **stated["costs"]).fit_errors(
             np.repeat(agreed["naive"], 400), target
         )
-        curve = evaluation.curves(target, predicted, model, stated, agreed)["payoff"]
+        curve = evaluation.curves(target, predicted, frame, model, stated, agreed)["payoff"]
         assert evaluation.threshold(stated) == 0.75
     else:
         random, count = np.random.default_rng(1), len(stated["classes"])
@@ -187,7 +208,8 @@ def test_the_threshold_in_use_lies_on_the_curve_near_its_best(task: str) -> None
         target = (random.random((4000, 1)) > p.cumsum(axis=1)).sum(axis=1)
         names = decisions.forecast_columns(stated)
         predicted = pd.DataFrame(p[:, -len(names) :], columns=names)
-        curve = evaluation.curves(target, predicted, None, stated, agreed)["payoff"]
+        frame = pd.DataFrame(index=range(4000))
+        curve = evaluation.curves(target, predicted, frame, None, stated, agreed)["payoff"]
         assert evaluation.threshold(stated) == (0.25 if task == "binary" else None)
     used = evaluation.threshold(stated) or 0.0
     value = np.interp(used, curve["threshold"], curve["payoff"])

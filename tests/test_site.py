@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,6 +14,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from ninefold import site
+from ninefold.core import lineage
 from ninefold.core.stages import STAGES, label
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
@@ -271,6 +273,85 @@ def test_the_summary_names_own_notebooks(shelf: Path, capsys: pytest.CaptureFixt
     assert "05c 季節" in out
 
 
+CARD = """# Model card: Bread & butter
+
+## Intended use
+
+**How many?** For `a|b`.
+
+## Where it is weaker
+
+| feature | rows |
+| --- | ---: |
+| <code>&#36;x&#36; &#124; y</code> | 12 |
+
+## Lineage
+
+Hashes.
+"""
+
+
+@pytest.fixture
+def packed(finished: Path) -> Path:
+    """The project with a bundle."""
+    write(finished / "models/bundle/checksums.json", {})
+    write(finished / "models/bundle/bundle.json", {"lineage": {"dvc": "0" * 32}})
+    (finished / "models/bundle/MODEL_CARD.md").write_text(CARD, encoding="utf-8")
+    return finished
+
+
+def test_the_model_card_of_the_bundle_is_a_page_that_index_and_stage_08_link_to(packed: Path) -> None:
+    site.render()
+    found = pages(packed)
+    page = found["model_card.html"]
+    assert {name for name, text in found.items() if 'href="model_card.html"' in text} == {
+        "index.html",
+        "08_deployment.html",
+    }
+    assert page.count("<h1>") == 1
+    assert re.findall(r'<h2 id="([^"]+)"', page) == ["intended-use", "where-it-is-weaker", "lineage", "commit"]
+    assert re.findall(r'<li><a href="#([^"]+)">', page) == ["intended-use", "where-it-is-weaker", "lineage", "commit"]
+    assert "<strong>How many?</strong> For <code>a|b</code>." in page
+    assert '<div class="nf-table"><table>' in page
+    assert "¶" not in page
+    assert re.findall(r'href="([^"]+)" aria-current="true"', page) == ["08_deployment.html"]
+    assert 'aria-current="page"' not in page
+    for link in re.findall(r'<a[^>]*href="([^"#]+)"', page):
+        assert (packed / "reports" / link).is_file(), link
+    for tag in TAGS.findall(page):
+        assert not re.search(r"""\b(?:src|href|data)=["'](?!data:)""", tag), tag
+
+
+def test_the_page_of_the_model_card_names_the_commit_and_what_the_folder_holds(packed: Path) -> None:
+    (packed / "src").mkdir()
+    site.render()
+    page = pages(packed)["model_card.html"]
+    assert "<code>not in a git repository</code>" in page
+    assert f"of bundle {lineage.of_folder('models/bundle/checksums.json')}" in page
+    assert f"<td><code>params.yaml</code></td><td><code>{lineage.of_folder('params.yaml')}</code></td>" in page
+    named = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
+    (packed / "dvc.lock").write_text(f"md5: {'0' * 32}.dir\n")
+    for command in (["init", "--quiet"], ["add", "dvc.lock"], ["commit", "--quiet", "--message", "a run"]):
+        subprocess.run(["git", *named, *command], check=True, capture_output=True)
+    site.render()
+    head = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert f"<code>{head}</code>" in pages(packed)["model_card.html"]
+
+
+def test_without_a_bundle_there_is_no_model_card_and_no_link_to_one(packed: Path) -> None:
+    site.render()
+    (packed / "models/bundle/MODEL_CARD.md").unlink()
+    site.render()
+    assert "model_card.html" not in pages(packed)
+    assert not any("model_card" in text for text in pages(packed).values())
+
+
+def test_a_damaged_description_of_the_bundle_does_not_keep_the_site_from_being_rendered(packed: Path) -> None:
+    (packed / "models/bundle/bundle.json").write_text("{")
+    site.render()
+    assert "<code>not in a git repository</code>" in pages(packed)["model_card.html"]
+
+
 def test_stages_that_have_not_run_are_on_the_index_without_a_page(finished: Path) -> None:
     site.render()
     for slug in STAGES[1:]:
@@ -307,6 +388,8 @@ def test_every_picture_has_an_alternative_text(finished: Path) -> None:
 
 def test_equal_inputs_give_equal_bytes_in_any_folder(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     write(finished / "reports/failed/09_monitoring.ipynb", executed("monitoring", "KeyError", "at 0x7f00deadbeef"))
+    write(finished / "models/bundle/checksums.json", {})
+    (finished / "models/bundle/MODEL_CARD.md").write_text(CARD, encoding="utf-8")
     site.render()
     first = pages(finished)
     site.render()
@@ -343,6 +426,9 @@ def test_pages_fit_the_screen_in_a_real_browser(
         assert not os.environ.get("CI"), "chromium and chromedriver have to be installed where CI is set"
         pytest.skip("chromium or chromedriver is not installed")
     write(finished / "reports/failed/09_monitoring.ipynb", executed("monitoring", "KeyError", "x" * 300))
+    wide = f"| {' | '.join(f'a long name of column {number}' for number in range(20))} |\n|{' --- |' * 20}\n"
+    write(finished / "models/bundle/checksums.json", {})
+    (finished / "models/bundle/MODEL_CARD.md").write_text(f"{CARD}\n{wide}", encoding="utf-8")
     site.render()
     options = webdriver.ChromeOptions()
     options.binary_location = browser
@@ -356,7 +442,7 @@ def test_pages_fit_the_screen_in_a_real_browser(
         chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         for name in pages(finished):
             chrome.get((finished / "reports" / name).as_uri())
-            if name != "index.html":
+            if name not in ("index.html", "model_card.html"):
                 chrome.execute_script('document.getElementById("all-code").click()')
                 assert chrome.execute_script('return document.querySelectorAll("details.code:not([open])").length') == 0
             assert chrome.execute_script("return document.documentElement.scrollWidth") <= width, name

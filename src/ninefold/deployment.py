@@ -7,10 +7,8 @@ Gate: answers over HTTP and from files equal offline ones, bad requests are refu
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from pydantic import Field
 from ninefold import features, training
 from ninefold.core import decisions, gate, io
 from ninefold.core.errors import DataError
+from ninefold.core.lineage import dvc_md5, sha256
 from ninefold.core.moments import as_days
 from ninefold.core.params import Section
 from ninefold.serving import bundle as packing
@@ -28,6 +27,7 @@ from ninefold.serving.card import model_card
 from ninefold.serving.client import refused_well
 from ninefold.serving.signature import FEATURE_KINDS, as_rows, iso, signature
 
+ELSEWHERE = ("features", "holdout", "evidence", "lineage")  # of the candidate: at other places of the bundle
 POLICY = ("actions", "payoffs", "costs", "payoff_unit", "break_even")
 TOLERANCE = 1e-9
 EXAMPLES = 200
@@ -77,11 +77,16 @@ def describe(
         "signature": signed,
         "policy": policy,
         "problem": {key: value for key, value in stated.items() if key not in policy},
-        "model": {key: value for key, value in candidate.items() if key not in ("features", "holdout")},
+        "model": {key: value for key, value in candidate.items() if key not in ELSEWHERE},
         "holdout": candidate["holdout"],
+        "evidence": candidate.get("evidence", {}),
         "periods": {name: {"rows": len(rows), **_period(rows, stated)} for name, rows in parts.items()},
         "limits": {"max_rows": params.max_rows, "max_body_mb": params.max_body_mb},
-        "lineage": lineage(),
+        "lineage": {
+            **lineage(),
+            **candidate.get("lineage", {}),
+            "dvc": dvc_md5(training.CANDIDATE).removesuffix(".dir"),
+        },
         "example": example(parts["validation"], signed),
     }
 
@@ -103,7 +108,7 @@ def lineage() -> dict[str, str]:
         features.FEATURES,
         features.ONLINE,
     )
-    return {name: _digest(io.pending(name)) for name in inputs}
+    return {name: sha256(name) for name in inputs}
 
 
 def reference(
@@ -151,7 +156,7 @@ def save(described: dict[str, Any], compared: dict[str, Any]) -> None:
         What `reference` returned.
     """
     title = described["problem"]["title"]
-    packing.save(described, compared, f"# Model card: {title}\n\n{model_card(described)}\n")
+    packing.save(described, compared, f"# Model card: {title}\n\n{model_card(described, level=2)}\n")
 
 
 def contents(bundle: Bundle) -> pd.DataFrame:
@@ -315,10 +320,3 @@ def _period(rows: pd.DataFrame, stated: dict[str, Any]) -> dict[str, str]:
         return {}
     time = as_days(rows[stated["time"]])  # where it is a feature too, it is kept in days
     return {"first": iso(time.min())[:10], "last": iso(time.max())[:10]}
-
-
-def _digest(place: Path) -> str:
-    if place.is_file():
-        return io.sha256(place)
-    listed = "".join(f"{name} {io.sha256(place / name)}\n" for name in sorted(packing.files(place)))
-    return hashlib.sha256(listed.encode()).hexdigest()

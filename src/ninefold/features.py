@@ -30,7 +30,9 @@ from ninefold.core.params import Duration, Keyed, Name, Section, Sparse, Text, r
 
 LAKE, FEATURES, ONLINE, STATE = "data/lake", "data/features", "data/online", "data/state/features.json"
 MOMENTS = 24
+PROOFS = (0.3, 0.6, 0.9)  # where in the sample the future is taken away
 MOMENT = "@moment"
+SOME = 10_000  # rows without time of which features are built again
 SAMPLE = 500_000  # rows that are looked at in figures
 DECIDING = ("table", "key", "time", "horizon", "target", "group", "task", "classes", "focus")  # of the problem
 WIDE = 250  # histogram trees take at most 255 categories
@@ -484,13 +486,23 @@ def sampled_moments(sample: pd.DataFrame, stated: dict[str, Any], count: int = M
 def future_difference(
     events: ir.Table, table: ir.Table, sample: pd.DataFrame, params: Params, stated: dict[str, Any]
 ) -> int:
-    """Return how many history values at a few moments change when the future of each moment is taken away.
+    """Return how many values at a few moments change when the future of each moment is taken away.
 
-    Taken away are all later rows, and of the earlier ones every value that was not known by the decision.
+    Taken away are all later rows, and of the earlier ones every value that was not known by the decision: of history,
+    what its windows draw on; of what ``project.features.build`` makes, the outcomes that were still to come, and what
+    stage 05 declares known later. Without time, no outcome is known to the other rows.
     """
+    return _changed_history(events, table, sample, params, stated) + _changed_build(
+        events, table, sample, params, stated
+    )
+
+
+def _changed_history(
+    events: ir.Table, table: ir.Table, sample: pd.DataFrame, params: Params, stated: dict[str, Any]
+) -> int:
     wanted = windows(params, stated["horizon"])
     time, changed = stated["time"], 0
-    for share in (0.3, 0.6, 0.9) if wanted else ():
+    for share in PROOFS if wanted else ():
         moment = sample[time].iloc[int(len(sample) * share)].to_pydatetime()
         first = moment - max(window["start"] for window in wanted)
         past = engine.settle(events.filter(events[time].between(first, moment)))
@@ -500,11 +512,56 @@ def future_difference(
             hidden = {one["of"]: ibis.cases((known, past[one["of"]]), else_=ibis.null()) for one in alike}
             seen, names = add_history(past.mutate(**hidden), params, stated), [one["name"] for one in alike]
             then = seen.filter(seen[time] == moment).select(*stated["key"], *names).to_pandas()
-            both = now.merge(_same_types(then, now, stated["key"]), on=stated["key"], suffixes=("", " then"))
-            changed += len(now) - len(both)
-            for name in names:
-                same = np.isclose(both[name], both[f"{name} then"], rtol=1e-9, atol=1e-9, equal_nan=True)
-                changed += int((~same).sum())
+            changed += _differing(now, then, names, stated)
+    return changed
+
+
+def _changed_build(
+    events: ir.Table, table: ir.Table, sample: pd.DataFrame, params: Params, stated: dict[str, Any]
+) -> int:
+    """Return how many values that are no history change; 0 where there is no lake to build them from again."""
+    named, time = kinds(params, stated["horizon"]), stated["time"]
+    names = [name for name, kind in named.items() if kind != "history" and name not in (time, *stated["key"])]
+    if not names or sample.empty or not engine.periods(f"{LAKE}/{stated['table']}"):
+        return 0
+    tables, plain, changed = read(events.get_backend(), stated), params.model_copy(update={"history": []}), 0
+    for share in PROOFS if time else PROOFS[:1]:
+        at = sample[time].iloc[int(len(sample) * share)].to_pydatetime() if time else None
+        cut = engine.settle(_without_future(tables[stated["table"]], at, stated))
+        seen = assemble(build({**tables, stated["table"]: cut}, plain, stated), plain, stated)
+        if time:
+            now, seen = table.filter(table[time] == at).to_pandas(), seen.filter(seen[time] == at)
+        else:
+            now = sample.head(SOME)
+            seen = seen.semi_join(engine.table(events.get_backend(), now[stated["key"]]), stated["key"])
+        changed += _differing(now, seen.to_pandas(), names, stated)
+    return changed
+
+
+def _without_future(main: ir.Table, at: datetime | None, stated: dict[str, Any]) -> ir.Table:
+    """Return the rows up to a moment, without outcomes and what is known later of events after the decision for it."""
+    time, file = stated["time"], "data/exploration.json"
+    late = io.read_json(file)["known_later"] if io.path(file).is_file() else []
+    hidden = [name for name in dict.fromkeys([stated["target"], *late]) if name in main.columns]
+    known: Any = ibis.literal(False)
+    if at is not None:
+        main = main.filter(main[time] <= at)
+        known = (main[time] <= at - pd.Timedelta(stated["horizon"])) & (main[time] < at)
+    gone = {name: ibis.cases((known, main[name]), else_=ibis.null()) for name in hidden}
+    return main.mutate(**{name: value for name, value in gone.items() if name not in (time, *stated["key"])})
+
+
+def _differing(now: pd.DataFrame, then: pd.DataFrame, names: list[str], stated: dict[str, Any]) -> int:
+    """Return how many values of the same rows differ, and how many rows are in the first alone."""
+    both = now.merge(_same_types(then, now, stated["key"]), on=stated["key"], suffixes=("", " then"))
+    changed = len(now) - len(both)
+    for name in names:
+        one, other = both[name], both[f"{name} then"]
+        if pd.api.types.is_numeric_dtype(one):
+            same = np.isclose(one, other.astype("float64"), rtol=1e-9, atol=1e-9, equal_nan=True)
+        else:
+            same = ((one == other) | (one.isna() & other.isna())).to_numpy(dtype=bool)
+        changed += int((~same).sum())
     return changed
 
 

@@ -205,6 +205,7 @@ def _papermill(source: Path, target: Path, slug: str, params: dict[str, Any]) ->
             kernel_name="python3",
             cwd=root(),
             progress_bar=bar,
+            stderr_file=sys.stderr if sys.stderr.isatty() else None,  # bars of cells that take long
             config=config,
         )
     except papermill.PapermillExecutionError as error:

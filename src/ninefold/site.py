@@ -2,7 +2,8 @@
 
 Reads: ``reports/notebooks``, ``reports/metrics``, ``reports/failed``, ``data/problem.json``, ``notebooks/own.yaml``.
 Writes: ``reports/index.html``, and a page for every stage that has an executed notebook; those of your own notebooks to
-``reports/own``. Same input, same bytes.
+``reports/own``. Same input, same bytes. Beside them, where there is a bundle, ``reports/model_card.html``: it names the
+commit that recorded the model, and so is no output of the pipeline.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ninefold import notebook as notebooks  # before nbconvert: it keeps a slow import away
-from ninefold.core import io
+from ninefold.core import io, lineage
+from ninefold.core.errors import DataError
 from ninefold.core.params import root
 from ninefold.core.stages import FLOOR, STAGES, is_own, label
 
@@ -29,6 +31,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 PASSED, FAILED, NOT_RUN, NOT_REACHED = "passed", "failed", "not run", "not reached"
 BOTTOM_LINE = ("training", "monitoring")
 BESIDE = ("deployment",)
+BUNDLE, CARD = "models/bundle", "model_card.html"
 OWN = "own"
 ABOUT_OWN = """The pages of your own notebooks, one each. `ninefold notebook "Title"` adds a notebook.\n"""
 
@@ -120,6 +123,7 @@ def render() -> Path:
         page = environment.get_template("page.html.j2")
         told = {"stage": stage, "body": Markup(body), "sections": _sections(body), "up": stage.up}
         io.write_text(page.render(**told, **around), place)
+    _render_card(environment)
     overview = environment.get_template("index.html.j2")
     io.write_text(overview.render(stage=None, rows=stages, up="", state=overall(stages), **_leading(stages)), index)
     return index
@@ -270,8 +274,40 @@ def _environment(stages: list[Stage], project: dict[str, str]) -> Environment:
         keep_trailing_newline=True,
     )
     nine = [stage for stage in stages if not stage.own]
-    environment.globals |= {"stages": nine, "project": project, "floor": FLOOR}
+    card = CARD if all(io.path(f"{BUNDLE}/{name}").exists() for name in ("MODEL_CARD.md", "checksums.json")) else ""
+    environment.globals |= {"stages": nine, "project": project, "floor": FLOOR, "card": card}
     return environment
+
+
+def _render_card(environment: Environment) -> None:
+    """Render the model card of the bundle, with the commit that recorded the model; without a bundle there is no page."""
+    place = io.path(f"reports/{CARD}")
+    if not environment.globals["card"]:
+        place.unlink(missing_ok=True)
+        return
+    source = f"{BUNDLE}/MODEL_CARD.md"
+    text = re.sub(r"\A# .+\n+", "", io.path(source).read_text(encoding="utf-8"))
+    v4 = notebooks.nbformat.v4
+    body = _headed(_exporter()(v4.new_notebook(cells=[v4.new_markdown_cell(text)])))
+    body = body.replace("<table>", '<div class="nf-table"><table>').replace("</table>", "</table></div>")
+    told = {
+        "body": Markup(body),
+        "sections": _sections(body),
+        "source": source,
+        "version": lineage.of_folder(f"{BUNDLE}/checksums.json"),
+        "commit": lineage.commit(lineage.dvc_md5(BUNDLE), _candidate()),
+        "now": lineage.lineage(),
+    }
+    page = environment.get_template("card.html.j2")
+    io.write_text(page.render(stage=None, within="deployment", up="", **told), place)
+
+
+def _candidate() -> str:
+    """Return the hash by which ``dvc.lock`` knows the candidate in the bundle; empty if the bundle does not say."""
+    try:
+        return (io.published(f"{BUNDLE}/bundle.json") or {}).get("lineage", {}).get("dvc", "")
+    except DataError:  # the page tells what the card says; what is damaged is told by who loads it
+        return ""
 
 
 def _body(stage: Stage) -> str:
@@ -279,6 +315,15 @@ def _body(stage: Stage) -> str:
     body = _plain(_exporter()(_prepare(stage.notebook, failed=stage.state == FAILED)))
     body = re.sub(r"<(/?)h1>", r"<\1h2>", body)  # the page has its title already
     body = re.sub(r"<img (?![^>]*\balt=)", '<img alt="A picture without a description." ', body)
+    body = _headed(body)
+    body = re.sub(r'href="(?:\./)?(0\d[a-z]*_[^"/#]+)\.ipynb', lambda found: f'href="{_link(found[1], stage)}', body)
+    body = re.sub(r"<caption>(.*?)</caption>", r"<caption><span>\1</span></caption>", body)
+    body = re.sub(r"<td>pass</td></tr>", '<td class="pass">pass</td></tr>', body)
+    return re.sub(r"<td>FAIL</td></tr>", '<td class="fail">FAIL</td></tr>', body)
+
+
+def _headed(body: str) -> str:
+    """Return HTML whose headings have ids, each its own."""
     seen: dict[str, int] = {}
 
     def name(found: re.Match[str]) -> str:
@@ -286,11 +331,7 @@ def _body(stage: Stage) -> str:
         seen[slug] = seen.get(slug, 0) + 1
         return f'<h2 id="{slug}{"" if seen[slug] == 1 else f"-{seen[slug]}"}">{found[1]}</h2>'
 
-    body = re.sub(r"<h2>(.*?)</h2>", name, body)
-    body = re.sub(r'href="(?:\./)?(0\d[a-z]*_[^"/#]+)\.ipynb', lambda found: f'href="{_link(found[1], stage)}', body)
-    body = re.sub(r"<caption>(.*?)</caption>", r"<caption><span>\1</span></caption>", body)
-    body = re.sub(r"<td>pass</td></tr>", '<td class="pass">pass</td></tr>', body)
-    return re.sub(r"<td>FAIL</td></tr>", '<td class="fail">FAIL</td></tr>', body)
+    return re.sub(r"<h2>(.*?)</h2>", name, body)
 
 
 def _file(slug: str) -> str:

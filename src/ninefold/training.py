@@ -7,38 +7,45 @@ Gate: on the holdout the model beats the naive forecast and every policy without
 
 from __future__ import annotations
 
+import hashlib
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from joblib import parallel_config  # type: ignore[import-untyped]
-from pydantic import Field
-from sklearn.base import BaseEstimator, clone
+import sklearn
+from pydantic import Field, model_validator
+from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.inspection import permutation_importance
-from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from ninefold import features
 from ninefold import metrics as agreed_metrics
-from ninefold.core import decisions, gate, hooks, io, model_file
+from ninefold.core import decisions, explanation, fitting, gate, hooks, io, lineage, model_file, models, search
+from ninefold.core.adjustment import Method
 from ninefold.core.errors import DataError
-from ninefold.core.estimators import Blend, Calibrated, WithInterval
-from ninefold.core.evaluation import PROPER, proper_score
-from ninefold.core.models import Candidate, extra_trees, gradient_boosting, linear
-from ninefold.core.params import Section, Text
-from ninefold.core.scores import GUESSING, MEANING, RANKING, scores, title
+from ninefold.core.fitting import FOLD, Fold
+from ninefold.core.holdout import Sealed
+from ninefold.core.models import SPACES, Candidate
+from ninefold.core.params import Duration, Name, Section, Text
+from ninefold.core.scores import GUESSING, MEANING, PRIMARY, RANKING, one_score, scores, title
+from ninefold.core.search import Range, Search
+from ninefold.core.selection import NAIVE
 
 CANDIDATE = "models/candidate"
-NAIVE = "no_features"  # the candidate that sees none: whoever does not beat it has learned nothing
-BLEND = "blend"  # the mean of the candidates, weighed so that it is best
-STEPS = 25  # of the search for its weights: each is a multiple of 1 / STEPS
-METHODS = ("none", "sigmoid", "isotonic")
-MOST_FOLDED = 20_000  # rows; of more, the validation part alone tells models apart
-MOST_CELLS = 1_000_000  # rows times features that are folded, or fitting takes many minutes
-LEAST_ISOTONIC = 500  # rows of the rarest class, under which no isotonic calibration is learned
-NEGLIGIBLE = 0.002  # of a log loss
-LEAST_STOPPING = 20  # rows of the rarest class, under which boosting does not stop early
-MOST_SHUFFLED = 300_000  # rows times features that permutation importance predicts at most, per repeat
+MEMORY = "models/.search"  # what searches have tried, a file each; no output of the stage: it only saves time
+TRIALS = "dvclive"  # where DVCLive logs them
+MOST_FOLDED = 20_000  # rows without time; of more, the validation part alone tells models apart
+MOST_CELLS = 1_000_000  # rows times features that are folded where there is no time, or fitting takes many minutes
+MOST_SHUFFLED = 150_000  # rows times features that permutation importance predicts at most, per repeat
+RUNGS = (
+    (50_000, (1,)),
+    (200_000, (1 / 3, 1)),
+    (np.inf, (1 / 9, 1 / 3, 1)),
+)  # rows fitted -> shares that a search takes
+SHARES = (0.125, 0.25, 0.5)  # of the rows, for the learning curve, beside all
+EXPLAINED = 3  # decisions
+BACKGROUND = 100  # rows to which they are compared
 
 
 class Params(Section):
@@ -46,11 +53,29 @@ class Params(Section):
 
     seed: int = Field(ge=0)
     folds: int = Field(default=5, ge=1, le=20)
+    gap: Duration = "1d"
     blend: bool = True
     candidates: dict[Text, Candidate] = Field(min_length=1)
-    calibration: Literal["auto", "none", "sigmoid", "isotonic"] = "auto"
+    search: Search = Search()
+    backend: Literal["local", "dask"] = "local"
+    scheduler: Text | None = None
+    calibration: Literal["auto"] | Method = "auto"
     interval: float = Field(default=0.9, gt=0.5, lt=1)
     importance_rows: int = Field(ge=100)
+    protected: list[Name] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _spaces(self) -> Params:
+        for name, options in self.search.space.items():
+            if name not in self.candidates:
+                raise ValueError(f"search.space of candidates, which are {', '.join(self.candidates)}; found {name}")
+            known = SPACES[self.candidates[name].model]
+            for option, (low, high) in options.items():
+                if option not in known:
+                    raise ValueError(f"search.space.{name}: options of {', '.join(known)}; found {option}")
+                if not low < high:
+                    raise ValueError(f"search.space.{name}.{option}: [lower, higher]; found [{low:g}, {high:g}]")
+        return self
 
 
 def read(stated: dict[str, Any], agreed: dict[str, Any]) -> dict[str, pd.DataFrame]:
@@ -75,6 +100,12 @@ def read(stated: dict[str, Any], agreed: dict[str, Any]) -> dict[str, pd.DataFra
     return parts
 
 
+def read_sealed(stated: dict[str, Any], agreed: dict[str, Any]) -> tuple[dict[str, pd.DataFrame], Sealed]:
+    """Return the open rows, ``train`` and ``validation``, and the holdout, which opens for one fitted model alone."""
+    parts = read(stated, agreed)
+    return parts, Sealed(parts.pop("holdout"), stated["time"])
+
+
 def columns() -> dict[str, list[str]]:
     """Return the model's columns as stage 06 signed them: ``all``, and by kind.
 
@@ -87,17 +118,88 @@ def columns() -> dict[str, list[str]]:
     return {"all": [each["name"] for each in signed], **by_kind, "wide": wide}
 
 
+def folded(
+    parts: dict[str, pd.DataFrame], signed: dict[str, list[str]], params: Params, stated: dict[str, Any]
+) -> tuple[pd.DataFrame, list[Fold]]:
+    """Return all open rows, and the folds in which models are compared.
+
+    Where there is time, each fold is forecast by what came before it, and the validation part is the last. Else every row
+    is forecast by models fitted on the other folds; of plenty of rows the validation part by those of training.
+    """
+    rows = pd.concat([parts["train"], parts["validation"]], ignore_index=True)
+    newest = len(parts["validation"])
+    if stated["time"]:
+        folds = fitting.by_time(rows, newest, params.folds, pd.Timedelta(params.gap), stated)
+        if folds:
+            return rows, folds
+    elif params.folds > 1 and len(rows) <= MOST_FOLDED and len(rows) * len(signed["all"]) <= MOST_CELLS:
+        return rows, fitting.at_random(rows, params.folds, params.seed, stated)
+    positions = np.arange(len(rows))
+    return rows, [Fold(positions[:-newest], positions[-newest:])]
+
+
+def tune(
+    parts: dict[str, pd.DataFrame],
+    signed: dict[str, list[str]],
+    params: Params,
+    stated: dict[str, Any],
+    agreed: dict[str, Any],
+) -> tuple[Params, pd.DataFrame]:
+    """Return the params with the options that a search found for their candidates, and what it tried.
+
+    A search that was killed, or has got a larger budget, goes on where it was, by a file in ``models/.search``; DVCLive
+    logs every trial in ``dvclive``. The project's own candidates keep their options.
+
+    Returns
+    -------
+    params : Params
+        The same, if ``training.search.budget`` is 0.
+    trials : DataFrame
+        See `search.table`; empty without a search.
+    """
+    if params.search.budget == 0:
+        return params, search.table([], 1, 1)
+    rows, folds = folded(parts, signed, params, stated)
+    fitted = sum(len(fold.fitted) for fold in folds)
+    shares = next(shares for most, shares in RUNGS if fitted <= most)
+    sign = 1 if agreed["primary"]["better"] == "lower" else -1
+    task = (params, rows, [_rung(folds, share, stated) for share in shares], signed, stated, agreed)
+    spaces = {name: _space(name, params) for name in params.candidates}
+    given = {name: one.options() for name, one in params.candidates.items()}
+    with search.workers(params.backend, params.scheduler), search.logged(TRIALS, sign) as tell:
+        trials = search.search(
+            spaces,
+            given,
+            partial(_score, task),
+            budget=params.search.budget,
+            rungs=len(shares),
+            seed=params.seed,
+            memory=io.path(f"{MEMORY}/{_identity(task)}.json"),
+            tell=tell,
+        )
+    found = search.best(trials, len(shares))
+    better = {name: Candidate(model=one.model, **found[name]) for name, one in params.candidates.items()}
+    return params.model_copy(update={"candidates": better}), search.table(trials, len(shares), sign)
+
+
+def tried(trials: pd.DataFrame, compared: pd.DataFrame, agreed: dict[str, Any]) -> pd.DataFrame:
+    """Return what ``dvc plots`` shows of a search: ``trial``, ``score``, ``best``; without one, of the candidates."""
+    if not trials.empty:
+        return trials[["trial", "score", "best"]].dropna()
+    score = compared[agreed["primary"]["name"]]
+    best = score.cummin() if agreed["primary"]["better"] == "lower" else score.cummax()
+    return pd.DataFrame({"trial": range(len(score)), "score": score, "best": best})
+
+
 def candidates(params: Params, signed: dict[str, list[str]], stated: dict[str, Any]) -> dict[str, BaseEstimator]:
     """Return the unfitted estimators to choose from, by name: the naive one, those of params, the project's own.
 
+    They stand from simple to complex: of those that are about as good, the first is chosen.
     ``project.training.candidates(params, columns, stated)`` may add to them or replace them; each takes a DataFrame of
     the columns ``signed["all"]``, and is a classifier with ``predict_proba`` or a regressor, as the task wants.
     """
     naive = DummyClassifier(strategy="prior") if decisions.is_class(stated) else DummyRegressor()
-    make = {"linear": linear, "gradient_boosting": gradient_boosting, "extra_trees": extra_trees}
-    listed = {
-        name: make[one.model](one.options(), params.seed, signed, stated) for name, one in params.candidates.items()
-    }
+    listed = {name: one.estimator(params.seed, signed, stated) for name, one in params.candidates.items()}
     own = hooks.project("training", "candidates", lambda *_: {})(params, signed, stated)
     return {NAIVE: naive, **listed, **own}
 
@@ -111,25 +213,16 @@ def validate(
 ) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
     """Return rows that choose, and what every candidate, fitted on other rows, forecasts for them.
 
-    Where there is time, or plenty of rows: fitted on training, the validation part chooses. Else every open row chooses,
-    forecast by a model fitted on the other folds, in which neither an entity nor a class is torn apart.
-
     Returns
     -------
     rows : DataFrame
-        In random order (by time where there is time), so that its halves are alike.
+        With ``@fold``. By time where there is time, else in random order, so that their halves are alike.
     forecasts : dict of str to DataFrame
         Name -> forecast of those rows.
     """
-    whole = pd.concat([parts["train"], parts["validation"]], ignore_index=True)
-    large = len(whole) > MOST_FOLDED or len(whole) * len(signed["all"]) > MOST_CELLS
-    if stated["time"] or params.folds == 1 or large:
-        train, rows = parts["train"], parts["validation"]
-        fitted = {name: fit(model, train, signed, stated) for name, model in estimators.items()}
-        forecasts = {name: predict(model, rows, signed, stated) for name, model in fitted.items()}
-    else:
-        rows, folds = whole, list(_folds(whole, params, stated))
-        forecasts = {name: _out_of_fold(model, whole, folds, signed, stated) for name, model in estimators.items()}
+    whole, folds = folded(parts, signed, params, stated)
+    rows = fitting.unseen(whole, folds)
+    forecasts = {name: fitting.forecast(model, whole, folds, signed, stated) for name, model in estimators.items()}
     if stated["time"]:
         return rows, forecasts
     shuffled = np.random.default_rng(params.seed).permutation(len(rows))
@@ -138,168 +231,45 @@ def validate(
     }
 
 
-def fit(
-    model: BaseEstimator, rows: pd.DataFrame, signed: dict[str, list[str]], stated: dict[str, Any]
-) -> BaseEstimator:
-    """Return a copy of the model, fitted on the rows; trees grow side by side on all cores."""
-    fresh, target = clone(model), rows[stated["target"]]
-    for each in getattr(fresh, "models", [fresh]):
-        stopping = [name for name in each.get_params() if name.endswith("classifier__early_stopping")]
-        if stopping and target.value_counts().min() < LEAST_STOPPING:
-            each.set_params(**dict.fromkeys(stopping, False))  # some rows of each class have to be held out for it
-    with parallel_config(backend="threading", n_jobs=-1):
-        return fresh.fit(rows[signed["all"]], target)
-
-
-def predict(
-    model: BaseEstimator, rows: pd.DataFrame, signed: dict[str, list[str]], stated: dict[str, Any]
-) -> pd.DataFrame:
-    """Return the forecast of a fitted model, a row per row.
-
-    A regressor that has no intervals yet is taken at its word: low, high and quantile are its prediction.
-    """
-    X, names = rows[signed["all"]], decisions.forecast_columns(stated)
-    if decisions.is_class(stated):
-        p = np.zeros((len(rows), len(stated["classes"])))
-        p[:, np.asarray(model.classes_, dtype=int)] = model.predict_proba(X)
-        return pd.DataFrame(p[:, 1:] if stated["task"] == "binary" else p, columns=names)
-    if isinstance(model, WithInterval):
-        return model.forecast(X)
-    value = np.asarray(model.predict(X), dtype="float64")
-    return pd.DataFrame({name: 0.0 if name == "loss" else value for name in names})
-
-
-def blend(
-    estimators: dict[str, BaseEstimator],
-    rows: pd.DataFrame,
-    forecasts: dict[str, pd.DataFrame],
-    params: Params,
-    stated: dict[str, Any],
-) -> tuple[dict[str, BaseEstimator], dict[str, pd.DataFrame]]:
-    """Return the candidates, and their forecasts, with their best weighted mean added as one more: ``blend``.
-
-    Forward selection with replacement (Caruana et al., Ensemble Selection from Libraries of Models, 2004) by the proper
-    score on the rows that choose: models are added, the best one first, as long as the mean gets better.
-    """
-    names = [name for name in forecasts if name != NAIVE]
-    if not params.blend or len(names) < 2:
-        return estimators, forecasts
-    target, columns = rows[stated["target"]].to_numpy(), decisions.forecast_columns(stated)
-    values = {name: forecasts[name].to_numpy("float64") for name in names}
-    taken: list[str] = []
-    least = np.inf
-    while len(taken) < STEPS:
-        tried = {
-            name: proper_score(
-                target,
-                pd.DataFrame(sum(values[one] for one in [*taken, name]) / (len(taken) + 1), columns=columns),
-                stated,
-            )
-            for name in names
-        }
-        best = min(tried, key=lambda name: tried[name])
-        if tried[best] >= least:
-            break
-        taken, least = [*taken, best], tried[best]
-    weights = {name: taken.count(name) / len(taken) for name in names if name in taken}
-    if len(weights) < 2:
-        return estimators, forecasts
-    mean = sum(weight * values[name] for name, weight in weights.items())
-    mixed = Blend([estimators[name] for name in weights], list(weights.values()))
-    return {**estimators, BLEND: mixed}, {**forecasts, BLEND: pd.DataFrame(mean, columns=columns)}
-
-
-def compare(rows: pd.DataFrame, forecasts: dict[str, pd.DataFrame], stated: dict[str, Any]) -> pd.DataFrame:
-    """Return the scores of every candidate on rows it had not seen: ``model``, a column per metric, ``payoff`` per row."""
-    target = rows[stated["target"]].to_numpy()
-    table = []
-    for name, predicted in forecasts.items():
-        paid = decisions.payoff(decisions.decide(predicted, stated)["action"], target, stated).mean()
-        table.append({"model": name, **scores(target, predicted, stated), "payoff": paid})
-    return pd.DataFrame(table)
-
-
-def choose(table: pd.DataFrame, agreed: dict[str, Any]) -> str:
-    """Return the name of the model that is best by the agreed metric; the blend only if it is better than by a hair."""
-    ranked, lower = table.set_index("model")[agreed["primary"]["name"]], agreed["primary"]["better"] == "lower"
-    single = ranked.drop(BLEND, errors="ignore")
-    best = str(single.idxmin() if lower else single.idxmax())
-    if BLEND in ranked and abs(ranked[BLEND] - ranked[best]) > NEGLIGIBLE * abs(ranked[best]):
-        return BLEND if (ranked[BLEND] < ranked[best]) == lower else best
-    return best
-
-
-def compare_adjustments(
-    predicted: pd.DataFrame, rows: pd.DataFrame, params: Params, stated: dict[str, Any]
-) -> pd.DataFrame:
-    """Return how well each way to set a forecast right does: learned on the first half of the rows, scored on the second.
-
-    Classes: ``calibration``, ``log_loss``, ``brier``, ``mean`` of the forecast and ``observed``. Regression:
-    ``interval`` (as it stands, and from past errors), the share of outcomes that it ``holds``, its mean ``width``.
-    """
-    half, target = len(rows) // 2, rows[stated["target"]].to_numpy()
-    first, second = predicted.iloc[:half], predicted.iloc[half:]
-    table = []
-    if decisions.is_class(stated):
-        p, later = decisions.probabilities(first, stated), target[half:]
-        for method in METHODS:
-            mapped = _mapped(method, p, target[:half], second, stated)
-            found = scores(later, mapped, stated)
-            mean = decisions.expected(mapped, stated).mean()
-            table.append({"calibration": method, **{key: found[key] for key in ("log_loss", "brier")}, "mean": mean})
-        return pd.DataFrame(table).assign(observed=decisions.event(later, stated).mean())
-    model = _with_interval(None, params, stated).fit_errors(first["prediction"].to_numpy(), target[:half])
-    for name, ends in {"none": second, "conformal": model.around(second["prediction"].to_numpy())}.items():
-        held = ((target[half:] >= ends["low"]) & (target[half:] <= ends["high"])).mean()
-        table.append({"interval": name, "holds": held, "width": (ends["high"] - ends["low"]).mean()})
-    return pd.DataFrame(table)
-
-
-def choose_adjustment(table: pd.DataFrame, rows: pd.DataFrame, params: Params, stated: dict[str, Any]) -> str:
-    """Return the calibration that params ask for, for quantities ``conformal``.
-
-    ``auto``: the simplest of those whose log loss is nearly the least; steps (isotonic) only where each class has enough
-    rows.
-    """
-    if not decisions.is_class(stated):
-        return "conformal"
-    if params.calibration != "auto":
-        return params.calibration
-    rarest = int(rows[stated["target"]].value_counts().min())
-    found = table.set_index("calibration")["log_loss"]
-    # Steps follow chance where events are few, and a map that wins by a hair won by chance: the simpler one is taken.
-    best = found.drop("isotonic" if rarest < LEAST_ISOTONIC else []).min()
-    return next(name for name in METHODS if found[name] <= best * (1 + NEGLIGIBLE))
+def newest(rows: pd.DataFrame, predicted: pd.DataFrame, stated: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what a forecast is set right by: rows and forecast of the last fold where there is time, else all."""
+    if not stated["time"]:
+        return rows, predicted
+    last = (rows[FOLD] == rows[FOLD].max()).to_numpy()
+    return rows[last].reset_index(drop=True), predicted[last].reset_index(drop=True)
 
 
 def finish(
+    estimator: BaseEstimator, parts: dict[str, pd.DataFrame], signed: dict[str, list[str]], stated: dict[str, Any]
+) -> BaseEstimator:
+    """Return the chosen model, fitted on all open rows, training and validation."""
+    return fitting.fit(estimator, pd.concat([parts["train"], parts["validation"]], ignore_index=True), signed, stated)
+
+
+def learning_curve(
     estimator: BaseEstimator,
-    method: str,
+    chosen: pd.DataFrame,
     predicted: pd.DataFrame,
-    rows: pd.DataFrame,
     parts: dict[str, pd.DataFrame],
     signed: dict[str, list[str]],
     params: Params,
     stated: dict[str, Any],
-) -> BaseEstimator:
-    """Return the chosen model, fitted on all open rows, training and validation, and set right by its unseen forecasts.
+    agreed: dict[str, Any],
+) -> pd.DataFrame:
+    """Return the agreed metric on the last fold by how many rows the model is fitted on: ``rows``, ``score``.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Unfitted.
-    method : str
-        What `choose_adjustment` returned.
-    predicted, rows : DataFrame
-        What `validate` returned: forecasts by models that had not seen the rows.
+    Where there is time the newest rows before the fold are taken, else random ones. `chosen` and `predicted` are what
+    `validate` returned: with all rows the fold has been forecast already.
     """
-    model = fit(estimator, pd.concat([parts["train"], parts["validation"]], ignore_index=True), signed, stated)
-    target = rows[stated["target"]].to_numpy()
-    if not decisions.is_class(stated):
-        return _with_interval(model, params, stated).fit_errors(predicted["prediction"].to_numpy(), target)
-    if method == "none":
-        return model
-    return Calibrated(model, method).fit_map(decisions.probabilities(predicted, stated), target)
+    rows, folds = folded(parts, signed, params, stated)
+    metric, target, found = agreed["primary"]["name"], rows[stated["target"]], []
+    for fold in fitting.growing(folds[-1], SHARES, params.seed, stated):
+        if target.iloc[fold.fitted].nunique() > 1:
+            said = fitting.forecast(estimator, rows, [fold], signed, stated)
+            found.append((len(fold.fitted), one_score(metric, target.to_numpy()[fold.unseen], said, stated)))
+    last = (chosen[FOLD] == chosen[FOLD].max()).to_numpy()
+    whole = one_score(metric, chosen.loc[last, stated["target"]].to_numpy(), predicted[last], stated)
+    return pd.DataFrame([*found, (len(folds[-1].fitted), whole)], columns=["rows", "score"])
 
 
 def importance(
@@ -316,7 +286,7 @@ def importance(
     metric = RANKING[stated["task"]]
 
     def ranking(fitted: BaseEstimator, X: pd.DataFrame, y: pd.Series) -> float:
-        return scores(y.to_numpy(), predict(fitted, X, signed, stated), stated)[metric]
+        return one_score(metric, y.to_numpy(), fitting.predict(fitted, X, signed, stated), stated)
 
     found = permutation_importance(
         model, sample[signed["all"]], sample[stated["target"]], scoring=ranking, n_repeats=3, random_state=params.seed
@@ -349,12 +319,45 @@ def by_group(
     return pd.DataFrame(rows, columns=["group", "rows", metric]).sort_values(metric, ignore_index=True)
 
 
+def explained(
+    model: BaseEstimator,
+    holdout: pd.DataFrame,
+    predicted: pd.DataFrame,
+    parts: dict[str, pd.DataFrame],
+    signed: dict[str, list[str]],
+    params: Params,
+    stated: dict[str, Any],
+) -> pd.DataFrame:
+    """Return what each feature adds to the forecast of three rows: the lowest, the median and the highest; see `explanation`."""
+    order = np.argsort(decisions.expected(predicted, stated), kind="stable")
+    rows = holdout.iloc[order[[0, len(order) // 2, -1]]].reset_index(drop=True)
+    background = parts["train"].sample(min(BACKGROUND, len(parts["train"])), random_state=params.seed)
+
+    def said(frame: pd.DataFrame) -> np.ndarray:
+        return decisions.expected(fitting.predict(model, frame, signed, stated), stated)
+
+    return explanation.explain(
+        said, rows[signed["all"]], background[signed["all"]], signed["all"], params.seed, dates=signed["dates"]
+    )
+
+
+def evidence(
+    sliced: pd.DataFrame, unequal: pd.DataFrame, tests: pd.DataFrame, policies: pd.DataFrame, prices: pd.DataFrame
+) -> dict[str, list[dict[str, Any]]]:
+    """Return what the model card says beside the scores: ``slices``, ``fairness``, ``tests``, ``policies``, ``prices``."""
+    flagged = sliced.loc[sliced["flagged"], ["feature", "group", "rows", "bias", "bias_low", "bias_high", "q"]].head(10)
+    tables = {"slices": flagged, "fairness": unequal, "tests": tests, "policies": policies, "prices": prices}
+    return {name: gate.tidy(table.to_dict("records")) for name, table in tables.items()}
+
+
 def save(
     model: BaseEstimator,
     name: str,
     method: str,
     drawn: dict[str, pd.DataFrame],
     results: dict[str, dict[str, float]],
+    found: dict[str, Any],
+    params: Params,
     agreed: dict[str, Any],
 ) -> None:
     """Write ``models/candidate/`` (model and description), and the curves for ``dvc plots``."""
@@ -366,6 +369,11 @@ def save(
         "split": {key: value for key, value in agreed["split"].items() if key != "edges"},
         "features": io.read_json(f"{features.ONLINE}/online.json")["features"],
         "holdout": gate.tidy(results),
+        "evidence": found,
+        "lineage": {
+            "features": lineage.of_folder(features.FEATURES),
+            "params": lineage.of_values(params.model_dump(mode="json")),
+        },
     }
     io.write_json(described, folder / "candidate.json")
     for plot, curve in drawn.items():
@@ -387,7 +395,7 @@ def checks(
 ) -> list[gate.Check]:
     """Return the gate: better than the naive forecast, earns more than every policy without a model, by the margins."""
     success, task = stated["success"], stated["task"]
-    proper, ranking, level = title(PROPER[task]), RANKING[task], agreed["bootstrap"]["level"]
+    proper, ranking, level = title(PRIMARY[task]), RANKING[task], agreed["bootstrap"]["level"]
     criteria = [
         (gate.at_most if MEANING[task][metric][0] == "lower" else gate.at_least)(
             f"holdout {title(metric)}", results[metric]["value"], limit
@@ -412,7 +420,12 @@ def checks(
 
 
 def metrics(
-    name: str, method: str, validation: pd.DataFrame, results: dict[str, dict[str, float]], table: pd.DataFrame
+    name: str,
+    method: str,
+    validation: pd.DataFrame,
+    results: dict[str, dict[str, float]],
+    table: pd.DataFrame,
+    sliced: pd.DataFrame,
 ) -> dict[str, Any]:
     """Return the figures of this stage for ``dvc metrics``."""
     return {
@@ -421,46 +434,47 @@ def metrics(
         "validation": validation.set_index("model").to_dict("index"),
         "holdout": results,
         "policies": table.set_index("policy").to_dict("index"),
+        "slices": {"looked_at": len(sliced), "flagged": int(sliced["flagged"].sum())},
     }
 
 
-def _folds(rows: pd.DataFrame, params: Params, stated: dict[str, Any]) -> Any:
-    """Return the folds: no entity in two of them, every class in each that has enough rows."""
-    group = rows.groupby(stated["group"], dropna=False).ngroup() if stated["group"] else None
-    count = min(params.folds, len(rows) if group is None else group.nunique())
-    if decisions.is_class(stated):
-        count = max(2, min(count, rows[stated["target"]].value_counts().min()))
-    if decisions.is_class(stated):
-        kind = StratifiedKFold if group is None else StratifiedGroupKFold
-        return kind(count, shuffle=True, random_state=params.seed).split(rows, rows[stated["target"]], group)
-    split = KFold(count, shuffle=True, random_state=params.seed) if group is None else GroupKFold(count)
-    return split.split(rows, groups=group)
+def _rung(folds: list[Fold], share: float, stated: dict[str, Any]) -> list[Fold]:
+    """Return the folds of one step of a search: all rows of all, or a share, where there is time of the last fold alone."""
+    if share == 1:
+        return folds
+    return fitting.thinned(folds[-1:] if stated["time"] else folds, share)
 
 
-def _out_of_fold(
-    model: BaseEstimator,
-    rows: pd.DataFrame,
-    folds: list[tuple[np.ndarray, np.ndarray]],
-    signed: dict[str, list[str]],
-    stated: dict[str, Any],
-) -> pd.DataFrame:
-    found = []
-    for others, fold in folds:
-        fitted = fit(model, rows.iloc[others], signed, stated)
-        found.append(predict(fitted, rows.iloc[fold], signed, stated).set_axis(fold))
-    return pd.concat(found).sort_index()
+def _score(task: tuple[Any, ...], name: str, options: dict[str, Any], rung: int) -> float:
+    """Return the agreed metric of a candidate with some options, on the rows of a rung; lower is better."""
+    params, rows, rungs, signed, stated, agreed = task
+    estimator = Candidate(model=params.candidates[name].model, **options).estimator(params.seed, signed, stated)
+    predicted = fitting.forecast(estimator, rows, rungs[rung], signed, stated, cores=1)
+    target = fitting.unseen(rows, rungs[rung])[stated["target"]].to_numpy()
+    value = one_score(agreed["primary"]["name"], target, predicted, stated)
+    return float(f"{value if agreed['primary']['better'] == 'lower' else -value:.8g}")
 
 
-def _mapped(
-    method: str, p: np.ndarray, target: np.ndarray, later: pd.DataFrame, stated: dict[str, Any]
-) -> pd.DataFrame:
-    """Return a forecast set right by a map that was learned from `p` and `target`."""
-    if method == "none" or len(np.unique(target)) < 2:  # of one class there is nothing to learn
-        return later
-    adjusted = Calibrated(None, method).fit_map(p, target).adjust(decisions.probabilities(later, stated))
-    values = adjusted[:, 1:] if stated["task"] == "binary" else adjusted
-    return pd.DataFrame(values, columns=decisions.forecast_columns(stated))
+def _space(name: str, params: Params) -> dict[str, Range]:
+    """Return where the options of a candidate are searched: the usual ranges, or those that params give."""
+    given = params.search.space.get(name, {})
+    found = {}
+    for option, usual in SPACES[params.candidates[name].model].items():
+        low, high = given.get(option, (usual.low, usual.high))
+        whole = isinstance(usual.low, int) and isinstance(usual.high, int)
+        found[option] = Range(int(low), int(high), usual.log) if whole else Range(low, high, usual.log)
+    return found
 
 
-def _with_interval(model: BaseEstimator | None, params: Params, stated: dict[str, Any]) -> WithInterval:
-    return WithInterval(model, level=params.interval, **stated["costs"])
+def _identity(task: tuple[Any, ...]) -> str:
+    """Return what tells one search from any other: of all but its budget, and the machines it runs on."""
+    params, rows, rungs, signed, stated, agreed = task
+    asked = params.model_dump(
+        mode="json", include={"seed": True, "folds": True, "gap": True, "candidates": True, "search": {"space"}}
+    )
+    hashed = pd.util.hash_pandas_object(rows[[*signed["all"], stated["target"]]], index=False)
+    content = hashlib.sha256(hashed.to_numpy().tobytes()).hexdigest()
+    sizes = [[len(part) for fold in folds for part in fold] for folds in rungs]
+    code = hooks.digest(models, fitting, search)
+    facts = [asked, content, sizes, stated["task"], agreed["primary"], code, sklearn.__version__]
+    return lineage.of_values(facts)

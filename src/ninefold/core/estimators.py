@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
 from sklearn.decomposition import TruncatedSVD
+from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
@@ -49,6 +50,34 @@ class DateParts(TransformerMixin, BaseEstimator):
             named = moment.dt
             parts += [days] * self.trend + [named.month, named.day, named.day_of_week, named.hour + named.minute / 60]
         return np.column_stack([np.asarray(part, dtype="float64") for part in parts])
+
+
+class Categories(TransformerMixin, BaseEstimator):
+    """Encoded columns as a table, of which the first ones are categories, as LightGBM wants to be told.
+
+    Parameters
+    ----------
+    count : int
+        Columns that hold codes, the first ones.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def fit(self, X: np.ndarray, y: Any = None) -> Categories:
+        """Remember how many codes each has."""
+        codes = pd.DataFrame(np.asarray(X, dtype="float64")[:, : self.count])
+        self.sizes_ = (codes.max().fillna(-1).to_numpy() + 1).astype("int64")
+        return self
+
+    def transform(self, X: np.ndarray) -> pd.DataFrame:
+        """Return the columns, called ``column_0`` and so on: codes categorical, the others float64."""
+        check_is_fitted(self)
+        frame = pd.DataFrame(np.asarray(X, dtype="float64")).add_prefix("column_")
+        for name, size in zip(frame.columns, self.sizes_, strict=False):
+            codes = frame[name].fillna(-1).astype("int64")
+            frame[name] = pd.Categorical.from_codes(codes.where(codes < size, -1), categories=range(max(size, 1)))
+        return frame
 
 
 class EmptyAsZero(TransformerMixin, BaseEstimator):
@@ -133,6 +162,15 @@ class Blend(BaseEstimator):
         for model in self.models:
             model.fit(X, y)
         return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether all models are fitted."""
+        try:
+            for model in self.models:
+                check_is_fitted(model)
+        except NotFittedError:
+            return False
+        return True
 
     @property
     def classes_(self) -> np.ndarray:

@@ -13,11 +13,16 @@ import skops.io
 
 from ninefold.core.errors import DataError
 
-# Reviewed one by one: each only holds, checks or deals out numbers. A file that asks for any other type is refused.
+# Reviewed one by one: each only holds, checks or deals out numbers, or reads trees from text. A file that asks for any other type is refused.
 TRUSTED = [
+    "collections.OrderedDict",
     "functools.partial",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRegressor",
     "ninefold.core.estimators.Blend",
     "ninefold.core.estimators.Calibrated",
+    "ninefold.core.estimators.Categories",
     "ninefold.core.estimators.DateParts",
     "ninefold.core.estimators.EmptyAsZero",
     "ninefold.core.estimators.WithInterval",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +15,8 @@ from sklearn.ensemble import (
     ExtraTreesRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -21,31 +25,60 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 
 from ninefold.core import decisions
-from ninefold.core.estimators import DateParts, EmptyAsZero, Words
+from ninefold.core.errors import ParamsError
+from ninefold.core.estimators import Categories, DateParts, EmptyAsZero, Words
 from ninefold.core.params import Sparse
+from ninefold.core.search import Range
 
+_BOOSTING: dict[str, Any] = {
+    "learning_rate": 0.1,
+    "max_iter": 100,
+    "max_leaf_nodes": 31,
+    "min_samples_leaf": 20,
+    "l2_regularization": 0.0,
+    "max_features": 1.0,
+}
+_FOREST: dict[str, Any] = {"n_estimators": 200, "min_samples_leaf": 2, "max_features": 0.5}
 OPTIONS: dict[str, dict[str, Any]] = {
     "linear": {"C": 1.0, "rare": 20},
-    "gradient_boosting": {
-        "learning_rate": 0.1,
-        "max_iter": 100,
-        "max_leaf_nodes": 31,
-        "min_samples_leaf": 20,
-        "l2_regularization": 0.0,
-        "early_stopping": False,  # it would hold out random rows, and time is not random
-    },
-    "extra_trees": {"n_estimators": 200, "min_samples_leaf": 2, "max_features": 0.5},
+    # Early stopping would hold out random rows, and time is not random.
+    "gradient_boosting": {**_BOOSTING, "early_stopping": False},
+    "lightgbm": _BOOSTING,
+    "random_forest": _FOREST,
+    "extra_trees": _FOREST,
 }
+_LEARNING: dict[str, Range] = {
+    "learning_rate": Range(0.02, 0.3, log=True),
+    "max_iter": Range(40, 600, log=True),
+    "max_leaf_nodes": Range(4, 128, log=True),
+    "min_samples_leaf": Range(2, 200, log=True),
+    "l2_regularization": Range(0.001, 10.0, log=True),
+    "max_features": Range(0.3, 1.0),
+}
+_GROWING = {
+    "n_estimators": Range(100, 400, log=True),
+    "min_samples_leaf": Range(1, 50, log=True),
+    "max_features": Range(0.1, 1.0),
+}
+SPACES: dict[str, dict[str, Range]] = {
+    "linear": {"C": Range(0.001, 100.0, log=True)},
+    "gradient_boosting": _LEARNING,
+    "lightgbm": _LEARNING,
+    "random_forest": _GROWING,
+    "extra_trees": _GROWING,
+}
+Model = Literal["linear", "random_forest", "extra_trees", "gradient_boosting", "lightgbm"]
+MOST_COLUMNS = 500  # of a linear model whose second derivatives are computed; of more, they are guessed
 
 
 class Candidate(Sparse):
     """One model to choose from; what is not given has scikit-learn's, or a sensible, default.
 
-    ``linear``: logistic or ridge regression. ``gradient_boosting``: on histograms. ``extra_trees``: a random forest with
-    random splits.
+    ``linear``: logistic or ridge regression. ``random_forest``. ``extra_trees``: a forest with random splits.
+    ``gradient_boosting``: on histograms. ``lightgbm``: the same by LightGBM, an extra: ``pip install '.[lightgbm]'``.
     """
 
-    model: Literal["linear", "gradient_boosting", "extra_trees"]
+    model: Model
     C: float | None = Field(default=None, gt=0)
     rare: int | None = Field(default=None, ge=1)
     learning_rate: float | None = Field(default=None, gt=0, le=1)
@@ -69,6 +102,23 @@ class Candidate(Sparse):
         given = {name: getattr(self, name) for name in OPTIONS[self.model]}
         return {**OPTIONS[self.model], **{name: value for name, value in given.items() if value is not None}}
 
+    def estimator(self, seed: int, signed: dict[str, list[str]], stated: dict[str, Any]) -> Pipeline:
+        """Return the unfitted pipeline from the columns ``signed["all"]`` to a classifier or a regressor.
+
+        Raises
+        ------
+        ParamsError
+            If the model is an extra that is not installed.
+        """
+        make: dict[str, Callable[..., Pipeline]] = {
+            "linear": linear,
+            "random_forest": random_forest,
+            "extra_trees": extra_trees,
+            "gradient_boosting": gradient_boosting,
+            "lightgbm": lightgbm,
+        }
+        return make[self.model](self.options(), seed, signed, stated)
+
 
 def linear(options: dict[str, Any], seed: int, signed: dict[str, list[str]], stated: dict[str, Any]) -> Pipeline:
     """Return a linear model: gaps filled by the median and marked, numbers scaled, rare categories pooled, words weighed."""
@@ -82,7 +132,10 @@ def linear(options: dict[str, Any], seed: int, signed: dict[str, list[str]], sta
         *((f"text {number}", Words(), name) for number, name in enumerate(signed["text"])),
     ]
     if decisions.is_class(stated):
-        return make_pipeline(ColumnTransformer(steps), LogisticRegression(C=options["C"], max_iter=500))
+        # Newton's method needs a few steps where the default needs a hundred, but a matrix of all pairs of columns.
+        few = not signed["text"] and not signed["wide"] and len(stated["classes"]) * len(signed["all"]) < MOST_COLUMNS
+        solver = "newton-cholesky" if few else "lbfgs"
+        return make_pipeline(ColumnTransformer(steps), LogisticRegression(C=options["C"], max_iter=500, solver=solver))
     return make_pipeline(ColumnTransformer(steps), Ridge(alpha=1 / options["C"]))
 
 
@@ -90,24 +143,68 @@ def gradient_boosting(
     options: dict[str, Any], seed: int, signed: dict[str, list[str]], stated: dict[str, Any]
 ) -> Pipeline:
     """Return gradient boosting on histograms: categories as codes, or of many values by their mean outcome; gaps stay."""
-    codes = OrdinalEncoder(
-        handle_unknown="use_encoded_value",
-        unknown_value=np.nan,
-        encoded_missing_value=np.nan,
-        max_categories=250,  # the model takes at most 255
-    )
-    narrow = [name for name in signed["categorical"] if name not in signed["wide"]]
-    encode = ColumnTransformer([("categories", codes, narrow), *_for_trees(signed, signed["wide"], seed, stated)])
+    encode, narrow = _with_codes(seed, signed, stated)
     kind = HistGradientBoostingClassifier if decisions.is_class(stated) else HistGradientBoostingRegressor
-    model = kind(**options, categorical_features=list(range(len(narrow))), random_state=seed)
+    model = kind(**options, categorical_features=list(range(narrow)), random_state=seed)
     return make_pipeline(encode, EmptyAsZero(), model)
+
+
+def lightgbm(options: dict[str, Any], seed: int, signed: dict[str, list[str]], stated: dict[str, Any]) -> Pipeline:
+    """Return LightGBM (Ke et al., 2017) with the options of `gradient_boosting`, and its own splits of categories.
+
+    Raises
+    ------
+    ParamsError
+        If it is not installed.
+    """
+    if importlib.util.find_spec("lightgbm") is None:
+        raise ParamsError(
+            "params.yaml: training.candidates: found model lightgbm, which is not installed; "
+            "`pip install '.[lightgbm]'`, or name gradient_boosting"
+        )
+    from lightgbm import LGBMClassifier, LGBMRegressor
+
+    encode, narrow = _with_codes(seed, signed, stated)
+    named = {
+        "learning_rate": options["learning_rate"],
+        "n_estimators": options["max_iter"],
+        "num_leaves": options["max_leaf_nodes"],
+        "min_child_samples": options["min_samples_leaf"],
+        "reg_lambda": options["l2_regularization"],
+        "colsample_bytree": options["max_features"],
+    }
+    repeats: dict[str, Any] = {"random_state": seed, "deterministic": True, "force_row_wise": True, "verbose": -1}
+    kind = LGBMClassifier if decisions.is_class(stated) else LGBMRegressor
+    return make_pipeline(encode, Categories(narrow), kind(**named, **repeats))
+
+
+def random_forest(options: dict[str, Any], seed: int, signed: dict[str, list[str]], stated: dict[str, Any]) -> Pipeline:
+    """Return a random forest (Breiman, 2001): categories by their mean outcome."""
+    kind = RandomForestClassifier if decisions.is_class(stated) else RandomForestRegressor
+    return make_pipeline(_with_means(seed, signed, stated), kind(**options, random_state=seed))
 
 
 def extra_trees(options: dict[str, Any], seed: int, signed: dict[str, list[str]], stated: dict[str, Any]) -> Pipeline:
     """Return extremely randomized trees (Geurts, Ernst and Wehenkel, 2006): categories by their mean outcome."""
-    encode = ColumnTransformer(_for_trees(signed, signed["categorical"], seed, stated))
     kind = ExtraTreesClassifier if decisions.is_class(stated) else ExtraTreesRegressor
-    return make_pipeline(encode, kind(**options, random_state=seed))
+    return make_pipeline(_with_means(seed, signed, stated), kind(**options, random_state=seed))
+
+
+def _with_means(seed: int, signed: dict[str, list[str]], stated: dict[str, Any]) -> ColumnTransformer:
+    return ColumnTransformer(_for_trees(signed, signed["categorical"], seed, stated))
+
+
+def _with_codes(seed: int, signed: dict[str, list[str]], stated: dict[str, Any]) -> tuple[ColumnTransformer, int]:
+    """Return what encodes the columns for boosting, and how many of its columns are codes of categories: the first."""
+    codes = OrdinalEncoder(
+        handle_unknown="use_encoded_value",
+        unknown_value=np.nan,
+        encoded_missing_value=np.nan,
+        max_categories=250,  # scikit-learn's model takes at most 255
+    )
+    narrow = [name for name in signed["categorical"] if name not in signed["wide"]]
+    encode = ColumnTransformer([("categories", codes, narrow), *_for_trees(signed, signed["wide"], seed, stated)])
+    return encode, len(narrow)
 
 
 def _for_trees(

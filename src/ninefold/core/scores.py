@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 from scipy import stats
-from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ninefold.core import decisions
 from ninefold.core.params import Section
@@ -72,8 +72,8 @@ def scores(
         return _quantity(np.asarray(target, dtype="float64"), predicted["prediction"].to_numpy(), weight)
     target, p = np.asarray(target).astype("int64"), decisions.probabilities(predicted, stated)
     found = {
-        "log_loss": float(log_loss(target, p, sample_weight=weight, labels=range(p.shape[1]))),
-        "brier": _brier(target, p, weight),
+        "log_loss": one_score("log_loss", target, predicted, stated, weight),
+        "brier": one_score("brier", target, predicted, stated, weight),
         "roc_auc": _roc_auc(target, p, weight),
     }
     if stated["task"] == "binary":
@@ -85,6 +85,66 @@ def scores(
     size, hits = np.bincount(target, weight, p.shape[1]), np.bincount(target, weight * hit, p.shape[1])
     recall = hits[size > 0] / size[size > 0]
     return {**found, "accuracy": float(np.average(hit, weights=weight)), "balanced_accuracy": float(recall.mean())}
+
+
+def one_score(
+    metric: str, target: np.ndarray, predicted: pd.DataFrame, stated: dict[str, Any], weight: np.ndarray | None = None
+) -> float:
+    """Return one metric of the task, where it is all that is asked for: many times as fast as all of them."""
+    found = row_losses(metric, target, predicted, stated)
+    if found is not None:
+        mean = float(np.average(found, weights=weight))
+        return float(np.sqrt(mean)) if metric == "rmse" else mean
+    if metric == "roc_auc":
+        return _roc_auc(np.asarray(target).astype("int64"), decisions.probabilities(predicted, stated), weight)
+    return scores(target, predicted, stated, weight)[metric]
+
+
+def row_losses(metric: str, target: np.ndarray, predicted: pd.DataFrame, stated: dict[str, Any]) -> np.ndarray | None:
+    """Return what each row adds to a metric that is a mean over rows (of the RMSE, to its square); else None.
+
+    The Brier score of several classes is the sum over them (Brier, 1950).
+    """
+    if not decisions.is_class(stated):
+        error = predicted["prediction"].to_numpy() - np.asarray(target, dtype="float64")
+        return {"rmse": error**2, "mae": np.abs(error)}.get(metric)
+    p, target = decisions.probabilities(predicted, stated), np.asarray(target).astype("int64")
+    if metric == "log_loss":
+        return -np.log(np.clip(p[np.arange(len(p)), target], np.finfo("float64").eps, 1))
+    if metric == "brier":
+        error = p - (np.arange(p.shape[1]) == target[:, None])
+        return error[:, 1] ** 2 if p.shape[1] == 2 else (error**2).sum(axis=1)
+    return None
+
+
+def replicates(
+    metric: str,
+    target: np.ndarray,
+    forecasts: dict[str, pd.DataFrame],
+    block: np.ndarray,
+    stated: dict[str, Any],
+    count: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Return a metric of several forecasts over the same resampled blocks: a row per draw, a column per forecast.
+
+    As in `intervals`; the differences between columns are paired.
+    """
+    size = int(block.max(initial=-1)) + 1
+    random = np.random.default_rng(seed)
+    drawn = np.array([np.bincount(random.integers(0, size, size), minlength=size) for _ in range(count)])
+    rows = np.bincount(block, minlength=size)
+    found: dict[str, Any] = {}
+    for name, predicted in forecasts.items():
+        losses = row_losses(metric, target, predicted, stated)
+        if losses is None:
+            found[name] = [
+                one_score(metric, target, predicted, stated, each[block].astype("float64")) for each in drawn
+            ]
+        else:
+            mean = (drawn @ np.bincount(block, losses, size)) / (drawn @ rows)
+            found[name] = np.sqrt(mean) if metric == "rmse" else mean
+    return pd.DataFrame(found)
 
 
 def blocks(frame: pd.DataFrame, stated: dict[str, Any]) -> np.ndarray:
@@ -167,13 +227,6 @@ def _correlation(one: np.ndarray, other: np.ndarray, weight: np.ndarray) -> floa
     one, other = one - np.average(one, weights=weight), other - np.average(other, weights=weight)
     spread = np.average(one**2, weights=weight) * np.average(other**2, weights=weight)
     return float(np.average(one * other, weights=weight) / np.sqrt(spread)) if spread > 1e-12 else 0.0
-
-
-def _brier(target: np.ndarray, p: np.ndarray, weight: np.ndarray | None) -> float:
-    """Return the mean squared error of the event's probability; of several classes, the sum over them (Brier, 1950)."""
-    error = p - (np.arange(p.shape[1]) == target[:, None])
-    square = error[:, 1] ** 2 if p.shape[1] == 2 else (error**2).sum(axis=1)
-    return float(np.average(square, weights=weight))
 
 
 def _roc_auc(target: np.ndarray, p: np.ndarray, weight: np.ndarray | None) -> float:

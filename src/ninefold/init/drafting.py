@@ -251,14 +251,13 @@ def _models(p: Proposal) -> dict[str, Any]:
         "primary": proposal.PRIMARY[p.task],
         "primaries": " | ".join(MEANING[p.task]),
         "compare_rows": max(5, min(500, p.labelled // 50)),
-        "leak_gap": 2 if p.task == "regression" else 0.95,
         "late_example": {"closed_at": "exists only once it is over"},
         "history": {"of": of, "by": entity[0]} if p.time is not None and entity and of else None,
         "numbers": numbers,
-        "folds": 5,
+        "folds": (3 if fitted <= 200_000 else 2) if p.time is not None else 5,
         "candidates": _candidates(fitted, p),
         "option_notes": OPTION_NOTES,
-        "importance_rows": max(100, min(10_000, p.parts["holdout"])),
+        "importance_rows": max(100, min(5_000, p.parts["holdout"])),
         "parity_rows": min(2000, p.parts["holdout"]),
         "single_rows": min(200, p.parts["holdout"]),
         "alerts": alerts,
@@ -280,7 +279,6 @@ def _candidates(rows: int, p: Proposal) -> dict[str, dict[str, Any]]:
     }
     found: dict[str, dict[str, Any]] = {
         "linear": {"model": "linear", "C": 1.0 if rows >= 500 else 0.1, "rare": max(5, rows // 1000)},
-        "boosting": boosting,
         "shallow_boosting": {**boosting, "max_leaf_nodes": 6, "min_samples_leaf": max(3, leaf // 2)},
     }
     if rows <= 200_000:
@@ -292,7 +290,7 @@ def _candidates(rows: int, p: Proposal) -> dict[str, dict[str, Any]]:
             "min_samples_leaf": max(2, rows // 5000),
             "max_features": 0.5,
         }
-    return found
+    return {**found, "boosting": boosting}
 
 
 def _contract(

@@ -15,7 +15,7 @@ import pandas as pd
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from ninefold import features, training
-from ninefold.core import decisions, io, model_file
+from ninefold.core import decisions, fitting, io, model_file
 from ninefold.core.errors import DataError
 from ninefold.core.moments import as_days
 from ninefold.serving.signature import FEATURE_KINDS, days, names
@@ -127,7 +127,7 @@ class Bundle:
             rows[name] = as_days(rows[name])
         # For few rows a second thread costs more than it does: up to 0.1 s where the machine is busy (measured).
         with _threads().limit(limits=1 if len(frame) < ROWS_A_THREAD else None, user_api="openmp"):
-            predicted = training.predict(self.model, rows, self.columns, self.stated)
+            predicted = fitting.predict(self.model, rows, self.columns, self.stated)
         return predicted.set_axis(frame.index)
 
     def decide(self, frame: pd.DataFrame) -> pd.DataFrame:

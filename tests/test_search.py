@@ -1,0 +1,264 @@
+"""A search finds better options within its budget, goes on where it was killed, and does not depend on who computes it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Project
+from pydantic import ValidationError
+from test_training import FEW, MODELS, ONE, agree, orders, parted
+
+from ninefold import training
+from ninefold.core import search
+from ninefold.core.errors import ParamsError
+from ninefold.core.search import Range, Trial
+
+SPACES = {"hill": {"x": Range(-4.0, 4.0), "steps": Range(1, 100, log=True)}, "flat": {}}
+GIVEN: dict[str, dict[str, Any]] = {"hill": {"x": 3.0, "steps": 50}, "flat": {"any": 1}}
+
+
+def far(name: str, options: dict[str, Any], rung: int) -> float:
+    """Return how far a point is from the best one; the rungs before the last see it blurred."""
+    if name == "flat":
+        return 5.0
+    return abs(options["x"] - 1) + abs(options["steps"] - 10) / 50 + 0.01 * (2 - rung)
+
+
+def slow(seconds: float, place: str, name: str, options: dict[str, Any], rung: int) -> float:
+    """Do the same, leaving a trace of each evaluation."""
+    time.sleep(seconds)
+    with open(place, "a", encoding="utf-8") as stream:
+        stream.write(f"{name} {options} {rung}\n")
+    return far(name, options, rung)
+
+
+def found(
+    memory: Path, budget: int | str = 20, rungs: int = 1, seed: int = 1, score: search.Score = far
+) -> list[Trial]:
+    return search.search(SPACES, GIVEN, score, budget=budget, rungs=rungs, seed=seed, memory=memory)
+
+
+def plain(trials: list[Trial]) -> list[tuple[Any, ...]]:
+    """Return trials without their times."""
+    return [trial[:3] for trial in trials]
+
+
+@pytest.fixture(autouse=True)
+def _project(project: Project) -> Project:
+    return project
+
+
+def test_given_options_come_first_and_better_ones_are_found(tmp_path: Path) -> None:
+    trials = found(tmp_path / "a.json", budget=32)
+    assert [trial.options for trial in trials[:2]] == list(GIVEN.values())
+    assert len(trials) == 34
+    best = search.best(trials, 1)
+    assert far("hill", best["hill"], 2) < 0.5 < far("hill", GIVEN["hill"], 2)
+    assert best["flat"] == GIVEN["flat"]
+    for trial in trials[2:]:
+        assert trial.candidate == "hill"  # what has no options is tried once
+        assert -4 <= trial.options["x"] <= 4
+        assert isinstance(trial.options["steps"], int)
+
+
+def test_the_same_seed_finds_the_same_and_another_something_else(tmp_path: Path) -> None:
+    first, second, third = (plain(found(tmp_path / f"{n}.json", seed=seed)) for n, seed in enumerate((1, 1, 2)))
+    assert first == second
+    assert first != third
+
+
+def test_what_does_poorly_on_few_rows_is_dropped_and_given_options_are_not(tmp_path: Path) -> None:
+    trials = found(tmp_path / "a.json", budget=40, rungs=3)
+    assert all(len(trial.scores) == 3 for trial in trials[:2])
+    dropped = [trial for trial in trials if len(trial.scores) == 1]
+    whole = [trial for trial in trials if len(trial.scores) == 3]
+    assert len(dropped) > len(trials) / 3
+    assert min(trial.scores[0] for trial in whole) < min(trial.scores[0] for trial in dropped)
+    table = search.table(trials, 3, 1)
+    assert table["score"].isna().sum() == len(trials) - len(whole)
+    assert table["best"].dropna().is_monotonic_decreasing
+
+
+def test_a_search_goes_on_where_it_was_and_finds_what_it_would_have_found(tmp_path: Path) -> None:
+    whole, part = tmp_path / "whole.json", tmp_path / "part.json"
+    expected = found(whole, budget=20, rungs=2)
+    for kept in (1, 4, 11):
+        part.write_text(json.dumps([trial._asdict() for trial in expected[: 2 + 4 * (kept // 4)]]))
+        assert plain(found(part, budget=20, rungs=2)) == plain(expected)
+    calls = tmp_path / "calls"
+    score = partial(slow, 0, str(calls))
+    assert plain(found(whole, budget=20, rungs=2, score=score)) == plain(expected)
+    assert not calls.exists()  # all was remembered
+    assert plain(found(whole, budget=24, rungs=2, score=score))[:22] == plain(expected)  # a larger budget goes on
+
+
+@pytest.mark.parametrize("text", ["", "[{", '[{"candidate": "hill"}]', "{}", "[1]"])
+def test_a_damaged_memory_is_begun_anew(tmp_path: Path, text: str) -> None:
+    place = tmp_path / "a.json"
+    place.write_text(text)
+    assert len(found(place, budget=4)) == 6
+    assert len(json.loads(place.read_text())) == 6
+
+
+def test_a_budget_of_time_ends_with_the_batch_that_is_running(tmp_path: Path) -> None:
+    score = partial(slow, 0.05, str(tmp_path / "calls"))
+    began = time.perf_counter()
+    trials = found(tmp_path / "a.json", budget="0.03m", score=score)
+    assert 1.8 <= time.perf_counter() - began < 6
+    assert sum(trial.seconds for trial in trials) >= 1.8
+    before = len(trials)
+    assert len(found(tmp_path / "a.json", budget="0.03m", score=score)) == before  # it is spent
+
+
+SCRIPT = """
+import sys
+sys.path[:0] = [sys.argv[2]]
+from pathlib import Path
+from test_search import found, slow
+from functools import partial
+found(Path(sys.argv[1]) / "memory.json", budget=20, rungs=2, score=partial(slow, 0.1, sys.argv[1] + "/calls"))
+"""
+
+
+def test_a_killed_search_goes_on(tmp_path: Path) -> None:
+    expected = plain(found(tmp_path / "whole.json", budget=20, rungs=2))
+    (tmp_path / "run.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path), str(Path(__file__).parent)]
+    memory = tmp_path / "memory.json"
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    try:
+        while process.poll() is None and len(search._remembered(memory)) < 6:
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    kept = len(search._remembered(memory))
+    assert 6 <= kept < 22
+    assert plain(found(memory, budget=20, rungs=2)) == expected
+
+
+def params(**changes: Any) -> training.Params:
+    values = {"seed": 1, "folds": 2, "candidates": {name: MODELS[name] for name in ("line", "boosting")}}
+    return training.Params.model_validate({**values, "importance_rows": 100, **changes})
+
+
+@pytest.mark.parametrize("backend", ["local", "dask"])
+def test_candidates_get_better_options_whoever_computes_them(project: Project, backend: str) -> None:
+    stated, frame = ONE["binary"], orders("binary", 400)
+    agreed = agree(frame, stated)
+    parts = parted(frame, stated, agreed)
+    asked = params(search={"budget": 6}, backend=backend)
+    tuned, trials = training.tune(parts, FEW, asked, stated, agreed)
+    assert len(trials) == 8
+    given = trials["score"].head(2).min()
+    assert trials["score"].min() <= given
+    assert trials["best"].iloc[-1] == trials["score"].min()
+    found = {name: candidate.options() for name, candidate in tuned.candidates.items()}
+    best = trials.loc[trials["score"].idxmin()]
+    assert set(best["options"].split(", ")) <= set(search.worded(found[best["candidate"]]).split(", "))
+    # The other backend, or another run, finds the same.
+    (memory,) = (project.folder / training.MEMORY).glob("*.json")
+    memory.unlink()
+    other, again = training.tune(parts, FEW, asked.model_copy(update={"backend": "local"}), stated, agreed)
+    assert again.equals(trials)
+    assert other.candidates == tuned.candidates
+
+
+def test_a_dask_cluster_of_two_workers_that_is_running_is_used(project: Project) -> None:
+    distributed = pytest.importorskip("distributed")
+    stated, frame = ONE["regression"], orders("regression", 200)
+    agreed = agree(frame, stated)
+    parts = parted(frame, stated, agreed)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        asked = params(search={"budget": 4}, backend="dask", scheduler=cluster.scheduler_address)
+        _, trials = training.tune(parts, FEW, asked, stated, agreed)
+        with distributed.Client(cluster) as client:
+            ran = client.run(lambda dask_worker: dask_worker.state.task_counter.current_count(by_prefix=False))
+    assert len(trials) == 6
+    assert len(ran) == 2
+
+
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(search, "PATIENCE", 1)
+    with (
+        pytest.raises(ParamsError, match=r"training\.scheduler: tcp://127\.0\.0\.1:9 does not answer"),
+        search.workers("dask", "tcp://127.0.0.1:9"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("missing", ["lightgbm", "distributed"])
+def test_an_extra_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    if missing == "distributed":
+        with pytest.raises(ParamsError, match=r"pip install '\.\[dask\]'"), search.workers("dask"):
+            pass
+        return
+    asked = params(candidates={"light": {"model": "lightgbm"}})
+    with pytest.raises(ParamsError, match=r"pip install '\.\[lightgbm\]'"):
+        training.candidates(asked, FEW, ONE["binary"])
+
+
+def test_without_a_budget_nothing_is_searched(project: Project) -> None:
+    stated, frame = ONE["binary"], orders("binary", 200)
+    agreed = agree(frame, stated)
+    asked = params()
+    tuned, trials = training.tune(parted(frame, stated, agreed), FEW, asked, stated, agreed)
+    assert tuned is asked
+    assert trials.empty
+    assert not (project.folder / "models").exists()
+
+
+def test_dvclive_logs_every_trial(project: Project) -> None:
+    stated, frame = ONE["binary"], orders("binary", 200)
+    agreed = agree(frame, stated)
+    _, trials = training.tune(parted(frame, stated, agreed), FEW, params(search={"budget": 5}), stated, agreed)
+    logged = (project.folder / training.TRIALS / "plots/metrics/score.tsv").read_text().splitlines()
+    assert len(logged) == 1 + len(trials)
+    assert float(logged[1].split("\t")[1]) == pytest.approx(trials["score"].iloc[0])
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"budget": -1}, "greater than or equal to 0"),
+        ({"budget": "ten"}, "pattern"),
+        ({"space": {"lien": {"C": [0.1, 1]}}}, "search.space of candidates, which are line, boosting; found lien"),
+        ({"space": {"line": {"D": [0.1, 1]}}}, r"search.space.line: options of C; found D"),
+        ({"space": {"line": {"C": [1, 0.1]}}}, r"search.space.line.C: \[lower, higher\]; found \[1, 0.1\]"),
+    ],
+)
+def test_a_wrong_search_is_refused(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        params(search=asked)
+
+
+@pytest.mark.parametrize("budget", [0, 40, "10m", "0.5h", "1d"])
+def test_a_budget_is_a_number_of_trials_or_a_time(budget: int | str) -> None:
+    assert params(search={"budget": budget}).search.budget == budget
+    assert (
+        training.Params.model_validate(params(search={"budget": budget}).model_dump(mode="json")).search.budget
+        == budget
+    )
+
+
+def test_a_space_of_ones_own_is_searched(project: Project) -> None:
+    stated, frame = ONE["binary"], orders("binary", 200)
+    agreed = agree(frame, stated)
+    asked = params(search={"budget": 8, "space": {"boosting": {"max_iter": [5, 9]}, "line": {"C": [2.0, 3.0]}}})
+    _, trials = training.tune(parted(frame, stated, agreed), FEW, asked, stated, agreed)
+    for row in trials.iloc[2:].itertuples():
+        options = dict(pair.split(" ") for pair in row.options.split(", "))
+        if row.candidate == "line":
+            assert 2 <= float(options["C"]) <= 3
+        else:
+            assert 5 <= int(options["max_iter"]) <= 9
