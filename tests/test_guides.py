@@ -64,7 +64,7 @@ def steps(guide: str) -> list[Step]:
 
 def shop(folder: Path) -> None:
     """Write the tables of the guides: orders of eight months, and of nine; customers; the prices of each month."""
-    random, count = np.random.default_rng(11), 680
+    random, count = np.random.default_rng(11), 1000
     days = np.sort(random.choice(pd.date_range("2025-01-01", "2025-09-30"), count))
     placed = pd.Series(days) + pd.to_timedelta(random.integers(7 * 60, 22 * 60, count), "min")
     names = np.array([f"C{number:03d}" for number in range(120)])
