@@ -57,6 +57,8 @@ LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --gen
 lock: $(READY) ## pin the newest dependencies with their hashes, without addresses (needs uv)
 	@$(LOCK) --extra dev pyproject.toml -o requirements.lock
 	@python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["spark"], sep="\n")' | $(LOCK) -c requirements.lock - -o requirements-spark.lock
+	@$(LOCK) -c requirements.lock deploy/requirements.in -o requirements-serve.lock
+	@sed -n 's/^dvc==\([^ ]*\) .*/dvc[s3]==\1/p' requirements.lock | $(LOCK) - -o deploy/requirements-release.lock
 
 clean: ## remove what the pipeline wrote; sources, DVC's cache and the environment stay
 	@rm -rf models

@@ -125,7 +125,7 @@ def test_a_bundle_of_another_format_is_refused(bundle: Bundle) -> None:
     place.write_text(json.dumps({**json.loads(place.read_text()), "format": 1}))
     listing = bundle.place / "checksums.json"
     listing.write_text(json.dumps({**json.loads(listing.read_text()), "bundle.json": io.sha256(place)}))
-    with pytest.raises(DataError, match=r"bundle\.json: format 1, expected 2; pack it again"):
+    with pytest.raises(DataError, match=r"bundle\.json: format 1, expected 3; pack it again"):
         packing.load()
 
 

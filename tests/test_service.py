@@ -20,7 +20,7 @@ from fastapi.testclient import TestClient
 
 from ninefold.core.errors import NinefoldError
 from ninefold.serving import client as asking
-from ninefold.serving import messages, service
+from ninefold.serving import messages, operations, service
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.signature import as_rows
 
@@ -143,7 +143,9 @@ def test_too_many_rows_are_refused(client: TestClient) -> None:
 def test_a_hundred_thousand_rows_are_refused_within_the_limit_of_the_body(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(bundle.described, "limits", {"max_rows": 100_000, "max_body_mb": 16})
+    monkeypatch.setitem(
+        bundle.described, "limits", {**bundle.described["limits"], "max_rows": 100_000, "max_body_mb": 16}
+    )
     answer = send(TestClient(service.create_app(bundle)), *[{"customer": "ann"}] * 100_001)
     assert answer.status_code == 422
     assert "at most 100,000" in answer.json()["error"]
@@ -159,14 +161,16 @@ def test_a_body_over_the_limit_is_refused(client: TestClient, chunked: bool) -> 
 
 def test_health_and_readiness_name_the_model(client: TestClient, bundle: Bundle) -> None:
     assert client.get("/health").json() == {"status": "alive"}
-    assert client.get("/ready").json() == {"status": "ready", "model": "returns", "version": bundle.version}
+    ready = {"status": "ready", "model": "returns", "version": bundle.version, "fast_form": "in use"}
+    assert client.get("/ready").json() == ready
 
 
 def test_an_unknown_address_says_which_there_are(client: TestClient) -> None:
     answer = client.get("/nowhere")
     assert answer.status_code == 404
     assert "POST /predict" in answer.json()["error"]
-    assert client.get("/predict").status_code == 405
+    wrong = client.get("/predict")
+    assert (wrong.status_code, wrong.headers["Allow"]) == (405, "POST")
 
 
 def test_the_open_inference_protocol_answers_as_the_plain_route(client: TestClient) -> None:
@@ -228,6 +232,37 @@ def test_openapi_is_typed_and_its_example_works(client: TestClient) -> None:
     assert schemas["Row"]["required"] == ["customer"]
     assert schemas["Row"]["properties"]["amount"]["anyOf"][0]["type"] == "number"
     assert client.post("/predict", json=schemas["Rows"]["examples"][0]).status_code == 200
+
+
+def test_openapi_names_every_status_that_occurs(client: TestClient, bundle: Bundle) -> None:
+    def statuses(document: dict[str, Any]) -> dict[str, set[str]]:
+        return {path: set(next(iter(ways.values()))["responses"]) for path, ways in document["paths"].items()}
+
+    found = statuses(client.get("/openapi.json").json())
+    assert found["/predict"] == {"200", "400", "408", "413", "422", "503"}
+    assert found["/v2/models/{name}/infer"] == {"200", "400", "404", "408", "413", "422", "503"}
+    assert found["/v2/models/{name}/ready"] == {"200", "404", "422", "503"}
+    assert found["/ready"] == found["/v2/health/ready"] == {"200", "503"}
+    assert found["/health"] == found["/metrics"] == {"200"}
+    guarded = TestClient(service.create_app(bundle, token="a"))
+    document = guarded.get("/openapi.json", headers={"Authorization": "Bearer a"}).json()
+    for path, codes in statuses(document).items():
+        open_ = path in operations.OPEN
+        assert codes == found[path] | ({"401"} if not open_ else set())
+        assert all(("security" in way) != open_ for way in document["paths"][path].values())
+    assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_answers_are_as_openapi_describes_them(project: Project, case: str) -> None:
+    import jsonschema  # takes 2 s
+
+    client = TestClient(service.create_app(pack(lay_out(case))))
+    document = client.get("/openapi.json").json()
+    example = document["components"]["schemas"]["Rows"]["examples"][0]
+    schema = document["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    resolved = {**schema, "components": document["components"]}
+    jsonschema.validate(client.post("/predict", json=example).json(), resolved)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -325,7 +360,7 @@ def test_a_taken_port_is_refused_clearly(bundle: Bundle) -> None:
 def test_the_command_serves_on_this_machine_alone_until_it_is_told_to_stop(
     bundle: Bundle, tmp_path: Path, how: signal.Signals
 ) -> None:
-    env = {**os.environ, "PYTHONPATH": str(Path(service.__file__).parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(Path(service.__file__).parents[2])}
     command = [sys.executable, "-m", "ninefold", "serve", "--port", "0"]
     child = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:

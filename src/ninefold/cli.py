@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -173,12 +174,38 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
     bundle: Annotated[Path | None, typer.Option(help="A bundle's folder; default: models/bundle.")] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to log predictions; default: data/predictions/log.sqlite, for a named bundle nowhere."
+        ),
+    ] = None,
+    no_log: Annotated[bool, typer.Option("--no-log", help="Log nothing.")] = False,
+    desk: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Rows to decide on, .csv or .parquet; default: the newest of the project."),
+    ] = None,
 ) -> None:
-    """Serve the bundle over HTTP until stopped."""
+    """Serve the bundle over HTTP until stopped: answers for programs, and a desk at / for people."""
     from ninefold.serving import service
 
     with _clear_errors():
-        service.run(bundle, host, port)
+        service.run(bundle, host, port, log, no_log, desk)
+
+
+@app.command(name="log")
+def export_log(
+    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="Default: data/predictions/lake.")] = None,
+    log: Annotated[Path | None, typer.Option(help="The log; default: data/predictions/log.sqlite.")] = None,
+) -> None:
+    """Export new predictions as Parquet, by day; delete exported ones older than deployment.log.keep."""
+    from ninefold.core import io, params
+    from ninefold.serving import log as logs
+
+    with _clear_errors():
+        place, target = log or io.path(logs.LOG), folder or io.path("data/predictions/lake")
+        rows, old = logs.export(place, target), logs.prune(place, params.load("deployment").log.keep)
+        print(f"exported {rows:,} rows to {target}; deleted {old:,} old requests")
 
 
 @app.command()
@@ -194,6 +221,39 @@ def predict(
     with _clear_errors():
         loaded = bundles.load(bundle)
         print(scoring.describe(scoring.predict(source, target, loaded), target, loaded))
+
+
+@app.command()
+def promote(
+    force: Annotated[
+        str | None,
+        typer.Option("--force", metavar="REASON", help="Why to promote what does not surely beat the champion."),
+    ] = None,
+) -> None:
+    """Make the bundle a version in git, and the champion, if its gates passed and it beats the one in production."""
+    from ninefold import registry
+
+    with _clear_errors():
+        print(registry.promote(force))
+
+
+@app.command()
+def models(as_json: Annotated[bool, typer.Option("--json", help="As JSON, with all figures.")] = False) -> None:
+    """List the versions of the model, how good they are, and which one is in production."""
+    from ninefold import registry
+
+    with _clear_errors():
+        found = registry.models()
+        print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else registry.as_table(found))
+
+
+@app.command()
+def rollback() -> None:
+    """Go back to the version that was in production before, bundle and all."""
+    from ninefold import registry
+
+    with _clear_errors():
+        print(registry.rollback())
 
 
 class _clear_errors:  # noqa: N801 -- reads as a statement: with _clear_errors()

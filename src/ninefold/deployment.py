@@ -17,10 +17,10 @@ from pydantic import Field
 
 from ninefold import features, training
 from ninefold.core import decisions, gate, io
-from ninefold.core.errors import DataError
+from ninefold.core.errors import DataError, ParamsError
 from ninefold.core.lineage import dvc_md5, sha256
 from ninefold.core.moments import as_days
-from ninefold.core.params import Section
+from ninefold.core.params import Duration, Name, Section
 from ninefold.serving import bundle as packing
 from ninefold.serving.bundle import Bundle, answer_columns, distribution
 from ninefold.serving.card import model_card
@@ -29,6 +29,7 @@ from ninefold.serving.signature import FEATURE_KINDS, as_rows, iso, signature
 
 ELSEWHERE = ("features", "holdout", "evidence", "lineage")  # of the candidate: at other places of the bundle
 POLICY = ("actions", "payoffs", "costs", "payoff_unit", "break_even")
+LIMITS = ("max_rows", "max_body_mb", "timeout_s", "max_waiting")  # of the service, in the bundle
 TOLERANCE = 1e-9
 EXAMPLES = 200
 BATCH, ENVELOPE = 500, 100  # rows in a request; bytes around them
@@ -44,15 +45,25 @@ PURPOSE = {
 }
 
 
+class LogParams(Section):
+    """What the prediction log keeps."""
+
+    keep: Duration = "90d"
+    redact: list[Name] = Field(default=[])
+
+
 class Params(Section):
     """Section ``deployment`` of ``params.yaml``."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     max_rows: int = Field(ge=1, le=1_000_000)
     max_body_mb: float = Field(gt=0, le=1024)
+    timeout_s: float = Field(default=10, gt=0, le=3600)
+    max_waiting: int = Field(default=100, ge=0, le=10_000)
     latency_budget_ms: float = Field(gt=0)
     parity_rows: int = Field(ge=1)
     single_rows: int = Field(ge=1)
+    log: LogParams = LogParams()
 
 
 def describe(
@@ -69,6 +80,11 @@ def describe(
     stated : dict
         The problem.
     params : Params
+
+    Raises
+    ------
+    ParamsError
+        If ``log.redact`` names what is no field of a row.
     """
     signed = signature(parts, io.read_json(f"{features.ONLINE}/online.json"), stated)
     policy = {key: stated[key] for key in POLICY if stated.get(key)}
@@ -81,7 +97,8 @@ def describe(
         "holdout": candidate["holdout"],
         "evidence": candidate.get("evidence", {}),
         "periods": {name: {"rows": len(rows), **_period(rows, stated)} for name, rows in parts.items()},
-        "limits": {"max_rows": params.max_rows, "max_body_mb": params.max_body_mb},
+        "limits": {name: getattr(params, name) for name in LIMITS},
+        "log": {"keep": params.log.keep, "redact": redacted(params.log.redact, signed)},
         "lineage": {
             **lineage(),
             **candidate.get("lineage", {}),
@@ -89,6 +106,23 @@ def describe(
         },
         "example": example(parts["validation"], signed),
     }
+
+
+def redacted(columns: list[str], signed: list[dict[str, Any]]) -> list[str]:
+    """Return the fields whose values the prediction log hashes, each once, in the signature's order.
+
+    Raises
+    ------
+    ParamsError
+        If one is no field of a row: a mistyped name would leave the values readable.
+    """
+    fields = [field["name"] for field in signed]
+    if strange := [name for name in columns if name not in fields]:
+        raise ParamsError(
+            f"params.yaml: deployment.log.redact: found {', '.join(strange)}, expected fields of a row, some of "
+            f"{', '.join(fields)}; mend the name"
+        )
+    return [name for name in fields if name in columns]
 
 
 def example(rows: pd.DataFrame, signed: list[dict[str, Any]]) -> dict[str, Any]:

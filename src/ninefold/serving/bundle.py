@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -14,14 +15,14 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-from ninefold import features, training
 from ninefold.core import decisions, fitting, io, model_file
 from ninefold.core.errors import DataError
 from ninefold.core.moments import as_days
+from ninefold.serving import fast
 from ninefold.serving.signature import FEATURE_KINDS, days, names
 
 BUNDLE = "models/bundle"
-FORMAT = 2
+FORMAT = 3
 INTERNAL = ("quantile", "loss")  # of a forecast: what an answer gives as action and expected payoff
 LISTED = 50
 ROWS_A_THREAD = 2000
@@ -37,6 +38,21 @@ class Store(NamedTuple):
     def of(self, key: tuple[Any, ...]) -> float | None:
         """Return the value of a key, or the prior."""
         return self.values.get(key, self.prior)
+
+
+class Answered(NamedTuple):
+    """What a bundle says of rows as a caller sends them.
+
+    Attributes
+    ----------
+    records : list of dict
+        Of each row the columns `Bundle.answers`.
+    unseen : list of dict
+        The categories that training rows did not have, see `Bundle.unseen`.
+    """
+
+    records: list[dict[str, Any]]
+    unseen: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,15 +136,41 @@ class Bundle:
         taken = {field["name"] for field in self.signature}
         return {name: _free(name, taken) for name in self.answers}
 
+    @cached_property
+    def compiled(self) -> fast.Fast:
+        """The model's fast form, if it answers `fast.probes` as the pipeline does; else without a forecast."""
+        rows = fast.probes(self.described.get("example", {}), self.signature, self.reference)
+        filled = self._filled(rows)
+        made = fast.compile_model(self.model, self.features, self.stated)
+        return fast.proved(made, list(filled.values()), lambda: self._by_pipeline(self._table(filled)), self.stated)
+
+    @property
+    def fast_reason(self) -> str:
+        """Why few rows are answered by the pipeline too, instead of the model's fast form; empty if they are not."""
+        return self.compiled.reason
+
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the forecast of each row of features: columns `decisions.forecast_columns`, the index of `frame`."""
         rows = frame[self.features].copy(deep=False)
         for name in self.columns["dates"]:
             rows[name] = as_days(rows[name])
-        # For few rows a second thread costs more than it does: up to 0.1 s where the machine is busy (measured).
-        with _threads().limit(limits=1 if len(frame) < ROWS_A_THREAD else None, user_api="openmp"):
-            predicted = fitting.predict(self.model, rows, self.columns, self.stated)
-        return predicted.set_axis(frame.index)
+        few = len(rows) <= fast.FEW
+        values = self._quickly([rows[name].tolist() for name in self.features], len(rows)) if few else None
+        if values is None:
+            return self._by_pipeline(rows).set_axis(frame.index)
+        return pd.DataFrame(values, columns=decisions.forecast_columns(self.stated), index=frame.index)
+
+    def answer(self, rows: Sequence[Mapping[str, Any]]) -> Answered:
+        """Return what `complete`, `decide` and `unseen` say of rows as a caller sends them; of few rows without a table."""
+        filled = self._filled(rows)
+        values = self._quickly(list(filled.values()), len(rows))
+        if values is None:
+            frame = self._table(filled)
+            return Answered(self.decide(frame)[self.answers].to_dict("records"), self.unseen(frame))
+        columns = dict(zip(decisions.forecast_columns(self.stated), values.T.tolist(), strict=True))
+        columns["action"], columns["expected_payoff"] = fast.decide(values, self.stated)
+        given = zip(*(columns[name] for name in self.answers), strict=True)
+        return Answered([dict(zip(self.answers, each, strict=True)) for each in given], fast.unseen(filled, self.known))
 
     def decide(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return, per row of features, the forecast, and the ``action`` with its ``expected_payoff``."""
@@ -142,14 +184,7 @@ class Bundle:
         where none is declared. A history field that is there is taken as it is, None too: the caller knows that there is
         no value.
         """
-        columns = {}
-        for field in self.signature:
-            name = field["name"]
-            if field["kind"] in FEATURE_KINDS:
-                store = self.online.get(name, Store([], {}, None))
-                filled = [row[name] if name in row else store.of(tuple(map(row.get, store.by))) for row in rows]
-                columns[name] = _typed(filled, field["type"])
-        return pd.DataFrame(columns)
+        return self._table(self._filled(rows))
 
     def look_up(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return a table with the history columns that it lacks, looked up by key: `complete` for a whole table."""
@@ -170,6 +205,35 @@ class Bundle:
                 found.append({"field": name, "value": value, "rows": len(rows), "first_row": int(rows.index[0])})
         return found
 
+    def _filled(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+        """Return the values of each of the model's columns, history looked up, dates in days."""
+        columns = {}
+        for field in self.signature:
+            name = field["name"]
+            if field["kind"] in FEATURE_KINDS:
+                store = self.online.get(name, Store([], {}, None))
+                values: list[Any]
+                values = [row[name] if name in row else store.of(tuple(map(row.get, store.by))) for row in rows]
+                dates = field["type"] == "date"
+                columns[name] = [None if each is None else days(each) for each in values] if dates else values
+        return columns
+
+    def _table(self, filled: Mapping[str, list[Any]]) -> pd.DataFrame:
+        text = {field["name"] for field in self.signature if field["type"] == "string"}
+        return pd.DataFrame({name: _typed(values, name in text) for name, values in filled.items()})
+
+    def _quickly(self, columns: fast.Columns, count: int) -> np.ndarray | None:
+        """Return the forecast of few rows by the fast form; None if there is none, or it leaves them to the pipeline."""
+        if 0 < count <= fast.FEW and self.compiled.forecast is not None:
+            with suppress(fast.Declined, TypeError, ValueError):  # the pipeline answers, or says what is wrong
+                return self.compiled.forecast(columns)
+        return None
+
+    def _by_pipeline(self, rows: pd.DataFrame) -> pd.DataFrame:
+        # For few rows a second thread costs more than it does: up to 0.1 s where the machine is busy (measured).
+        with _threads().limit(limits=1 if len(rows) < ROWS_A_THREAD else None, user_api="openmp"):
+            return fitting.predict(self.model, rows, self.columns, self.stated)
+
 
 def answer_columns(stated: Mapping[str, Any]) -> list[str]:
     """Return the columns of an answer: of the forecast what a caller needs, ``action`` and ``expected_payoff``."""
@@ -189,6 +253,8 @@ def save(described: dict[str, Any], compared: dict[str, Any], card: str) -> None
     card : str
         ``MODEL_CARD.md``.
     """
+    from ninefold import features, training  # with all that draws figures, which no service needs
+
     folder = io.output(BUNDLE)
     shutil.copytree(io.pending(features.ONLINE), folder / "online")
     shutil.copyfile(io.pending(f"{training.CANDIDATE}/model.skops"), folder / "model.skops")
@@ -239,7 +305,7 @@ def load(place: Path | None = None) -> Bundle:
             "pack it again with `dvc repro deployment`"
         )
     online = _json(place / "online/online.json")
-    return Bundle(
+    packed = Bundle(
         place=place,
         version=version,
         described=described,
@@ -248,6 +314,8 @@ def load(place: Path | None = None) -> Bundle:
         online={store["feature"]: _store(place, store) for store in online["stores"]},
         model=model_file.load(place / "model.skops"),
     )
+    _ = packed.compiled  # now, not within the first request
+    return packed
 
 
 def files(place: Path) -> list[str]:
@@ -314,13 +382,9 @@ def _free(name: str, taken: Collection[str]) -> str:
     return _free(f"{name}_predicted", taken) if name in taken else name
 
 
-def _typed(values: list[Any], kind: str) -> Any:
-    """Return values of a JSON row as a column of the model."""
-    if kind == "string":
-        return pd.array(values, dtype="str")
-    if kind == "date":
-        values = [None if text is None else days(text) for text in values]
-    return np.array(values, dtype="float64")
+def _typed(values: list[Any], text: bool) -> Any:
+    """Return values of JSON rows, dates in days, as a column of the model."""
+    return pd.array(values, dtype="str") if text else np.array(values, dtype="float64")
 
 
 def _keys(frame: pd.DataFrame, by: list[str]) -> Any:

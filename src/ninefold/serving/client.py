@@ -42,20 +42,19 @@ def serving(place: Path | None = None, timeout: float = 60) -> Iterator[str]:
     DataError
         If it does not get ready; with what the process said.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "ninefold.serving.service",
-        "--port",
-        "0",
-        "--bundle",
-        str(place or io.pending(BUNDLE)),
-    ]
     source = os.pathsep.join([str(Path(ninefold.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    env = {name: value for name, value in os.environ.items() if not name.startswith("NINEFOLD_TOKEN")}
     with tempfile.TemporaryDirectory() as folder:
+        options = {"--port": "0", "--bundle": str(place or io.pending(BUNDLE)), "--log": f"{folder}/log.sqlite"}
+        command = [
+            sys.executable,
+            "-m",
+            "ninefold.serving.service",
+            *(part for pair in options.items() for part in pair),
+        ]
         said, complained = Path(folder) / "stdout", Path(folder) / "stderr"
         with said.open("wb") as out, complained.open("wb") as err:
-            child = subprocess.Popen(command, stdout=out, stderr=err, env={**os.environ, "PYTHONPATH": source})
+            child = subprocess.Popen(command, stdout=out, stderr=err, env={**env, "PYTHONPATH": source})
         try:
             yield _when_ready(child, said, complained, time.monotonic() + timeout)
         finally:

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any, Literal
 
-import pandas as pd
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
 
 from ninefold.core import decisions
@@ -83,6 +82,7 @@ class Unseen(BaseModel):
 class Answer(BaseModel):
     """The answer to a request, a prediction per row in the same order."""
 
+    request_id: str = Field(description="the caller's X-Request-ID, or one of ours; the prediction log has it")
     model: str
     version: str
     history_as_of: str | None = Field(
@@ -116,6 +116,24 @@ class Inference(BaseModel):
     outputs: list[dict[str, Any]] | None = None
 
 
+class Column(BaseModel):
+    """One column of an answer of the Open Inference Protocol."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[float] | list[str]
+
+
+class InferenceAnswer(BaseModel):
+    """An answer of the Open Inference Protocol: a column per figure."""
+
+    model_name: str
+    model_version: str
+    id: str = Field(description="of the request: the caller's id, or one of ours")
+    outputs: list[Column]
+
+
 def request_model(bundle: Bundle) -> type[BaseModel]:
     """Return the typed model of a request, ``rows`` of the fields of the bundle's signature.
 
@@ -142,13 +160,19 @@ def answer_model(bundle: Bundle) -> type[Answer]:
     return create_model("Predictions", __base__=Answer, predictions=(list[kind], ...))
 
 
-def predicted(decided: pd.DataFrame, bundle: Bundle) -> list[dict[str, Any]]:
-    """Return decisions as the answer names them; the probabilities of several classes stand together, by class."""
+def predicted(records: list[dict[str, Any]], bundle: Bundle) -> list[dict[str, Any]]:
+    """Return the records of `Bundle.answer` as the answer names them; probabilities of classes stand together, by class."""
     if bundle.stated["task"] != "multiclass":
-        return decided[bundle.answers].to_dict("records")
-    probabilities = decided[decisions.forecast_columns(bundle.stated)].set_axis(bundle.stated["classes"], axis=1)
-    rest = decided[["action", "expected_payoff"]].to_dict("records")
-    return [{"probabilities": p, **row} for p, row in zip(probabilities.to_dict("records"), rest, strict=True)]
+        return [dict(record) for record in records]
+    columns = dict(zip(decisions.forecast_columns(bundle.stated), bundle.stated["classes"], strict=True))
+    rest = ("action", "expected_payoff")
+    return [
+        {
+            "probabilities": {shown: record[name] for name, shown in columns.items()},
+            **{name: record[name] for name in rest},
+        }
+        for record in records
+    ]
 
 
 def sent(body: BaseModel) -> list[dict[str, Any]]:

@@ -58,12 +58,12 @@ def predict(source: Path, target: Path, bundle: Bundle, chunk: int = CHUNK) -> d
     DataError
         Naming the file, the column and the row, for whatever cannot be scored.
     """
-    read, write = _reader(source), _writer(target)
+    read, write = reader(source), _writer(target)
     if source.resolve() == target.resolve():
         raise DataError(f"{target}: is the input; give another OUT")
     done: dict[str, Any] = {"rows": 0, "looked_up": [], "unseen": {}}
     with _whole(target) as temporary, write(temporary) as put, _progress(source) as advance:
-        for table, share in _readable(source, read(source, chunk)):
+        for table, share in readable(source, read(source, chunk)):
             done["looked_up"] = check_columns(table.column_names, bundle, source)
             scored, unseen = score(table, bundle, source, done["rows"])
             put(scored)
@@ -192,7 +192,8 @@ def _read_csv(source: Path, chunk: int) -> Chunks:
             yield pa.Table.from_pandas(frame, preserve_index=False), raw.tell() / source.stat().st_size
 
 
-def _readable(source: Path, chunks: Chunks) -> Chunks:
+def readable(source: Path, chunks: Chunks) -> Chunks:
+    """Yield chunks of a file; what goes wrong within it is a `DataError` that names it."""
     try:
         yield from chunks
     except (OSError, ValueError) as error:  # those of pandas and pyarrow derive from these
@@ -234,7 +235,14 @@ def _as_csv(frame: pd.DataFrame, header: bool = True) -> str:
     return text
 
 
-def _reader(source: Path) -> Callable[[Path, int], Chunks]:
+def reader(source: Path) -> Callable[[Path, int], Chunks]:
+    """Return what reads a file of this kind in chunks.
+
+    Raises
+    ------
+    DataError
+        If it is not there, or neither CSV nor Parquet.
+    """
     if not source.is_file():
         raise DataError(f"{source}: not found; IN is a .csv or .parquet file")
     return _by_suffix(source, "IN", _read_csv, _read_parquet)

@@ -1,41 +1,81 @@
 """Answer over HTTP from a bundle: plain rows, the Open Inference Protocol V2, health, and errors that name the field."""
 
+import asyncio
 import difflib
 import json
+import math
 import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
+from contextlib import closing, nullcontext, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import uvicorn
-from fastapi import APIRouter, FastAPI, HTTPException, Request
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.security import HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from ninefold.core import decisions
+from ninefold.core import decisions, io
 from ninefold.core.errors import DataError, NinefoldError
-from ninefold.serving.bundle import BUNDLE, Bundle, load
-from ninefold.serving.messages import LARGEST, Inference, Refusal, Tensor, answer_model, predicted, request_model, sent
+from ninefold.serving import desk, operations
+from ninefold.serving.bundle import BUNDLE, Answered, Bundle, load
+from ninefold.serving.log import LOG, Entry, Log, LogError, filled
+from ninefold.serving.messages import (
+    LARGEST,
+    Inference,
+    InferenceAnswer,
+    Refusal,
+    Tensor,
+    answer_model,
+    predicted,
+    request_model,
+    sent,
+)
+from ninefold.serving.operations import RETRY, AskToken, LimitBody, Meters, Observe, Turns, refuse
 from ninefold.serving.signature import names
 
 # Postponed annotations are not used here: FastAPI has to see the models that are made from a bundle's signature.
 
 HOST, PORT = "127.0.0.1", 8000
 REPORTED = 20
-Scope: TypeAlias = dict[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
-Send: TypeAlias = Callable[..., Awaitable[None]]
+SAID = {
+    400: "The body cannot be read.",
+    401: "No token, or another one.",
+    404: "No such model.",
+    408: "The body did not arrive in time.",
+    413: "The body is too large.",
+    422: "A row or a field is wrong.",
+    503: "Too much is asked at once, an answer takes too long, or the prediction log cannot be written. Try again.",
+}
+Failure: TypeAlias = Callable[[], str | None]
+Rows: TypeAlias = list[dict[str, Any]]
+Answering: TypeAlias = Callable[
+    [Request, Callable[[], Rows], Callable[[Rows, Answered], Response]], Awaitable[Response]
+]
 
 
-def create_app(bundle: Bundle) -> FastAPI:
-    """Return the service that answers from `bundle`: ``/predict``, ``/health``, ``/ready`` and ``/v2``."""
-    stated = bundle.stated
+def create_app(bundle: Bundle, log: Log | None = None, token: str | None = None, rows: Path | None = None) -> FastAPI:
+    """Return the service that answers from `bundle`: the desk, ``/predict``, ``/health``, ``/ready``, ``/metrics``, ``/v2``.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    log : Log, optional
+        Where every answer is on disk before it is given; whoever opened it closes it after the service. None: nowhere.
+    token : str, optional
+        What callers have to bring, see `operations.AskToken`.
+    rows : Path, optional
+        What the desk shows, see `desk.router`.
+    """
+    stated, limits = bundle.stated, bundle.described["limits"]
     app = FastAPI(
         title=stated["title"],
         version=bundle.version,
@@ -43,60 +83,109 @@ def create_app(bundle: Bundle) -> FastAPI:
         docs_url=None,  # these pages would load scripts from other hosts
         redoc_url=None,
     )
-    request = request_model(bundle)
-    app.include_router(plain(bundle, request))
-    app.include_router(open_inference(bundle, request))
-    app.add_middleware(LimitBody, limit=int(bundle.described["limits"]["max_body_mb"] * 1_000_000))
+    request, meters = request_model(bundle), Meters(bundle, log)
+    answering = _answering(bundle, Turns(limits["timeout_s"], limits["max_waiting"]), meters, log)
+
+    def failure() -> str | None:
+        return log.failure(bundle) if log else None
+
+    routers = [
+        probes(bundle, failure),
+        plain(bundle, request, answering, meters, token is not None),
+        open_inference(bundle, request, answering, failure, token is not None),
+        desk.router(bundle, rows, failure),
+    ]
+    for router in routers:
+        app.include_router(router)
+    app.add_middleware(LimitBody, limit=int(limits["max_body_mb"] * 1_000_000), timeout=limits["timeout_s"])
+    if token is not None:
+        app.add_middleware(AskToken, token=token)
+    templates = [getattr(route, "path", "") for router in routers for route in router.routes]
+    app.add_middleware(Observe, meters=meters, templates=[*templates, "/openapi.json"])
     app.add_exception_handler(RequestValidationError, _refuse_fields(bundle))
     app.add_exception_handler(ValidationError, _refuse_fields(bundle))
     app.add_exception_handler(StarletteHTTPException, _refuse)
-    app.add_exception_handler(DataError, lambda _, error: _json(422, str(error)))
+    app.add_exception_handler(DataError, lambda _, error: refuse(422, str(error)))
+    app.add_exception_handler(LogError, lambda _, error: refuse(503, f"not answered: {error}", headers=RETRY))
     return app
 
 
-def plain(bundle: Bundle, request: type[BaseModel]) -> APIRouter:
-    """Return the plain routes: rows in, predictions out."""
+def probes(bundle: Bundle, failure: Failure) -> APIRouter:
+    """Return the routes of whoever watches over the service; they ask for no token."""
     router = APIRouter()
-    refusals: dict[int | str, dict[str, Any]] = {code: {"model": Refusal} for code in (400, 413, 422)}
-    identity, answer = names(bundle.signature, "identity"), answer_model(bundle)
-
-    # What was not set is left out: the identity of a row that was sent without one.
-    @router.post("/predict", response_model_exclude_unset=True, responses=refusals)
-    def predict(body: request) -> answer:  # type: ignore[valid-type]
-        """Return the forecast, the best action and its expected payoff for every row."""
-        rows = sent(body)
-        frame = bundle.complete(rows)
-        predictions = predicted(bundle.decide(frame), bundle)
-        for row, prediction in zip(rows, predictions, strict=True):
-            if named := {name: row[name] for name in identity if name in row}:
-                prediction["identity"] = named
-        return answer(
-            model=bundle.name,
-            version=bundle.version,
-            history_as_of=bundle.moment,
-            predictions=predictions,
-            warnings=[{**each, "message": _warn(each)} for each in bundle.unseen(frame)],
-        )
 
     @router.get("/health")
     def health() -> dict[str, str]:
         """Return that the process is alive."""
         return {"status": "alive"}
 
-    @router.get("/ready")
+    @router.get("/ready", responses=_refusals(503))
     def ready() -> dict[str, str]:
-        """Return which model answers; it was loaded, verified and tried before the service listened."""
-        return {"status": "ready", "model": bundle.name, "version": bundle.version}
+        """Return which model answers; it was loaded, verified and tried before the service listened.
+
+        503 while the prediction log cannot be written, for then nothing is answered.
+        """
+        if reason := failure():
+            raise HTTPException(503, f"not ready: {reason}", RETRY)
+        fast = bundle.fast_reason or "in use"
+        return {"status": "ready", "model": bundle.name, "version": bundle.version, "fast_form": fast}
+
+    @router.get("/v2/health/live")
+    def live() -> dict[str, bool]:
+        return {"live": True}
+
+    @router.get("/v2/health/ready", responses={503: {"model": dict[str, bool]}})
+    def v2_ready() -> Any:
+        return JSONResponse({"ready": False}, 503, RETRY) if failure() else {"ready": True}
 
     return router
 
 
-def open_inference(bundle: Bundle, request: type[BaseModel]) -> APIRouter:
+def plain(
+    bundle: Bundle, request: type[BaseModel], answering: Answering, meters: Meters, guarded: bool = False
+) -> APIRouter:
+    """Return the plain routes: rows in, predictions out; and what Prometheus reads."""
+    router = _router(guarded)
+    identity, answer = names(bundle.signature, "identity"), answer_model(bundle)
+
+    @router.post("/predict", response_model=answer, responses=_refusals(400, 408, 413, 422, 503))
+    async def predict(body: request, call: Request) -> Response:  # type: ignore[valid-type]
+        """Return the forecast, the best action and its expected payoff for every row."""
+
+        def write(rows: Rows, answered: Answered) -> Response:
+            predictions = predicted(answered.records, bundle)
+            for row, prediction in zip(rows, predictions, strict=True):
+                if named := {name: row[name] for name in identity if name in row}:
+                    prediction["identity"] = named
+            given = answer(
+                request_id=call.state.request_id,
+                model=bundle.name,
+                version=bundle.version,
+                history_as_of=bundle.moment,
+                predictions=predictions,
+                warnings=[{**each, "message": _warn(each)} for each in answered.unseen],
+            )
+            # What was not set is left out: the identity of a row that was sent without one.
+            return Response(given.model_dump_json(exclude_unset=True), media_type="application/json")
+
+        return await answering(call, lambda: sent(body), write)
+
+    @router.get("/metrics", response_class=PlainTextResponse)
+    def metrics() -> Response:
+        """Return what Prometheus reads: requests, their time, rows, actions, the bundle, the log."""
+        return Response(generate_latest(meters.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def open_inference(
+    bundle: Bundle, request: type[BaseModel], answering: Answering, failure: Failure, guarded: bool = False
+) -> APIRouter:
     """Return the routes of the Open Inference Protocol V2 (https://github.com/kserve/open-inference-protocol).
 
     Every field is an input of shape [n] or [n, 1]; null in ``data`` means missing.
     """
-    router = APIRouter(prefix="/v2")
+    router = _router(guarded, prefix="/v2")
     outputs = dict.fromkeys(bundle.answers, "FP64")
     if decisions.is_class(bundle.stated):
         outputs["action"] = "BYTES"
@@ -109,41 +198,77 @@ def open_inference(bundle: Bundle, request: type[BaseModel]) -> APIRouter:
     def server() -> dict[str, Any]:
         return {"name": "ninefold", "version": bundle.version, "extensions": []}
 
-    @router.get("/health/live")
-    def live() -> dict[str, bool]:
-        return {"live": True}
-
-    @router.get("/health/ready")
-    def ready() -> dict[str, bool]:
-        return {"ready": True}
-
-    @router.get("/models/{name}/ready")
-    def model_ready(name: str) -> dict[str, Any]:
+    @router.get("/models/{name}/ready", responses={**_refusals(404, 422), 503: {"model": dict[str, Any]}})
+    def model_ready(name: str) -> Any:
         known(name)
-        return {"name": name, "ready": True}
+        return JSONResponse({"name": name, "ready": False}, 503, RETRY) if failure() else {"name": name, "ready": True}
 
-    @router.get("/models/{name}")
+    @router.get("/models/{name}", responses=_refusals(404, 422))
     def metadata(name: str) -> dict[str, Any]:
         known(name)
         inputs = {each["name"]: "FP64" if each["type"] == "number" else "BYTES" for each in bundle.signature}
         described = {"inputs": _tensors(inputs), "outputs": _tensors(outputs)}
         return {"name": name, "versions": [bundle.version], "platform": "sklearn_skops", **described}
 
-    @router.post("/models/{name}/infer")
-    def infer(name: str, body: Inference) -> dict[str, Any]:
+    @router.post(
+        "/models/{name}/infer", response_model=InferenceAnswer, responses=_refusals(400, 404, 408, 413, 422, 503)
+    )
+    async def infer(name: str, body: Inference, call: Request) -> Response:
+        """Return the forecast, the best action and its expected payoff, a tensor each; ``id`` names the request."""
         known(name)
-        decided = bundle.decide(bundle.complete(sent(request.model_validate({"rows": as_rows(body.inputs)}))))
         wanted = [str(each.get("name")) for each in body.outputs or []] or list(outputs)
         if strange := [each for each in wanted if each not in outputs]:
             raise HTTPException(422, f"outputs: no {strange[0]!r}; expected {', '.join(outputs)}")
-        tensors = [
-            {"name": each, "shape": [len(decided)], "datatype": outputs[each], "data": decided[each].tolist()}
-            for each in wanted
-        ]
-        named = {} if body.id is None else {"id": body.id}
-        return {"model_name": name, "model_version": bundle.version, **named, "outputs": tensors}
+        if body.id is not None and operations.SANE.fullmatch(body.id):
+            call.state.request_id = body.id
+
+        def read() -> Rows:
+            return sent(request.model_validate({"rows": as_rows(body.inputs)}))
+
+        def write(rows: Rows, answered: Answered) -> Response:
+            data = {each: [record[each] for record in answered.records] for each in wanted}
+            tensors = [
+                {"name": each, "shape": [len(rows)], "datatype": outputs[each], "data": data[each]} for each in wanted
+            ]
+            number = call.state.request_id if body.id is None else body.id
+            return JSONResponse({"model_name": name, "model_version": bundle.version, "id": number, "outputs": tensors})
+
+        return await answering(call, read, write)
 
     return router
+
+
+def _answering(bundle: Bundle, turns: Turns, meters: Meters, log: Log | None) -> Answering:
+    """Return what both routes share: in its turn, compute in a thread, write to the log, and only then answer."""
+
+    async def answer(call: Request, read: Callable[[], Rows], write: Callable[[Rows, Answered], Response]) -> Response:
+        moment, number = datetime.now(UTC), call.state.request_id
+
+        def work() -> tuple[Response, Answered, Entry | None]:
+            rows = read()
+            answered = bundle.answer(rows)
+            entry = log.entry(number, moment, bundle, filled(rows, bundle), answered.records) if log else None
+            return write(rows, answered), answered, entry
+
+        async with turns.turn():
+            response, answered, entry = await turns.compute(work)
+            if log and entry:
+                await asyncio.wrap_future(log.submit(entry))
+        meters.answered(answered.records)
+        return response
+
+    return answer
+
+
+def _router(guarded: bool, prefix: str = "") -> APIRouter:
+    """Return a router that says, where a token is asked for, so in the OpenAPI document; `AskToken` asks for it."""
+    if not guarded:
+        return APIRouter(prefix=prefix)
+    return APIRouter(prefix=prefix, dependencies=[Depends(HTTPBearer(auto_error=False))], responses=_refusals(401))
+
+
+def _refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
+    return {code: {"model": Refusal, "description": SAID[code]} for code in codes}
 
 
 def as_rows(inputs: list[Tensor]) -> list[dict[str, Any]]:
@@ -169,41 +294,17 @@ def as_rows(inputs: list[Tensor]) -> list[dict[str, Any]]:
     return [dict(zip(columns, values, strict=True)) for values in zip(*(each.data for each in inputs), strict=True)]
 
 
-class LimitBody:
-    """Refuse bodies above a limit with 413; hold no more than the limit in memory.
-
-    What comes beyond the limit is read and forgotten (up to a few times as much), or the sender, still sending, would
-    see a broken connection instead of the answer.
-    """
-
-    def __init__(self, app: Callable[..., Awaitable[None]], limit: int) -> None:
-        self.app, self.limit = app, limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the body, then pass it on or refuse it."""
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        chunks, size, more = [], 0, True
-        while more and size <= 4 * self.limit:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            size, more = size + len(message.get("body", b"")), message.get("more_body", False)
-            if size <= self.limit:
-                chunks.append(message.get("body", b""))
-        if size > self.limit:
-            refusal = _json(413, f"body: more than {self.limit / 1e6:g} MB; send fewer rows, or use `ninefold predict`")
-            return await refusal(scope, receive, send)
-        whole = [{"type": "http.request", "body": b"".join(chunks), "more_body": False}]
-
-        async def replay() -> dict[str, Any]:
-            return whole.pop() if whole else await receive()
-
-        return await self.app(scope, replay, send)
-
-
-def run(bundle: Path | None = None, host: str = HOST, port: int = PORT) -> None:
+def run(
+    bundle: Path | None = None,
+    host: str = HOST,
+    port: int = PORT,
+    log: Path | None = None,
+    no_log: bool = False,
+    rows: Path | None = None,
+) -> None:
     """Serve a bundle until SIGTERM or SIGINT; print its address, on one line, once it accepts requests.
+
+    At the end it takes no more requests, answers those in hand, and closes the log.
 
     Parameters
     ----------
@@ -213,22 +314,41 @@ def run(bundle: Path | None = None, host: str = HOST, port: int = PORT) -> None:
         The address to listen at.
     port : int
         0 takes a free one.
+    log : Path, optional
+        Where to write the prediction log. If absent, the project's bundle is logged in the project's
+        ``data/predictions/log.sqlite``, and a bundle that is named not at all.
+    no_log : bool
+        Log nothing.
+    rows : Path, optional
+        A table of rows to decide on, for the desk; the newest ones of the project if absent.
 
     Raises
     ------
     NinefoldError
-        If the bundle is not as it was packed, or the port is taken.
+        If the bundle is not as it was packed, the port is taken, or the token is none.
     """
-    packed = load(bundle)
+    packed, token = load(bundle), operations.token()
     packed.decide(packed.complete([packed.described["example"]]))  # the first one also pays for threads and caches
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(packed), log_level="warning", access_log=False, timeout_graceful_shutdown=10)
-    )
+    if said := operations.warning(host, token):
+        print(said, file=sys.stderr, flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn ends its requests first, then hands the signal on
-    with _listen(host, port) as listener, suppress(KeyboardInterrupt):
+    with _logging(bundle, log, no_log) as kept, _listen(host, port) as listener, suppress(KeyboardInterrupt):
+        if kept and (reason := kept.failure(packed)):
+            print(f"warning: not ready: {reason}", file=sys.stderr, flush=True)
+        longest = math.ceil(packed.described["limits"]["timeout_s"]) + 1
+        settings = {"log_level": "warning", "access_log": False, "timeout_graceful_shutdown": longest}
+        server = uvicorn.Server(uvicorn.Config(create_app(packed, kept, token, rows), **settings))
         shown = f"[{host}]" if ":" in host else host
         print(f"serving {bundle or BUNDLE} at http://{shown}:{listener.getsockname()[1]}", flush=True)
         server.run(sockets=[listener])
+
+
+def _logging(bundle: Path | None, log: Path | None, no_log: bool) -> Any:
+    """Return the log as a context, which closes it, or one of None."""
+    if log and no_log:
+        raise NinefoldError(f"--log {log} and --no-log: expected one of them")
+    place = log or (io.path(LOG) if bundle is None else None)
+    return nullcontext() if place is None or no_log else closing(Log(place))
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -250,21 +370,21 @@ def _listen(host: str, port: int) -> socket.socket:
 def _refuse_fields(bundle: Bundle) -> Callable[[Request, Any], Response]:
     fields = [field["name"] for field in bundle.signature]
 
-    def refuse(_: Request, error: Any) -> Response:
+    def explain(_: Request, error: Any) -> Response:
         found = error.errors()
         problems = [_explain(detail, fields) for detail in found[:REPORTED]]
         more = f"; and {len(found) - REPORTED:,} more" if len(found) > REPORTED else ""
-        return _json(422, "; ".join(each["message"] for each in problems[:3]) + more, problems)
+        return refuse(422, "; ".join(each["message"] for each in problems[:3]) + more, problems)
 
-    return refuse
+    return explain
 
 
 def _refuse(_: Request, error: Any) -> Response:
     clearer = {
-        "Not Found": "no such address; expected POST /predict, or GET /health, /ready, /openapi.json, /v2",
+        "Not Found": "no such address; expected POST /predict, or GET /, /health, /ready, /metrics, /openapi.json, /v2",
         "There was an error parsing the body": "body: not JSON: not UTF-8, nested too deeply, or with too long a number",
     }
-    return _json(error.status_code, clearer.get(error.detail, str(error.detail)))
+    return refuse(error.status_code, clearer.get(error.detail, str(error.detail)), headers=error.headers)
 
 
 def _explain(detail: dict[str, Any], fields: list[str]) -> dict[str, Any]:
@@ -326,12 +446,6 @@ def _promise(stated: dict[str, Any]) -> str:
 
 def _tensors(types: dict[str, str]) -> list[dict[str, Any]]:
     return [{"name": name, "datatype": kind, "shape": [-1]} for name, kind in types.items()]
-
-
-def _json(status: int, error: str, problems: Iterable[dict[str, Any]] = ()) -> Response:
-    # Names and values come from outside, and may hold half a character, which no UTF-8 can carry.
-    content = json.dumps({"error": error, "problems": list(problems)})
-    return Response(content, status_code=status, media_type="application/json")
 
 
 if __name__ == "__main__":

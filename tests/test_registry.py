@@ -1,0 +1,475 @@
+"""The registry in git: who gets into production, who does not, and the way back, in a small repository of git and DVC."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bundles
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import Project
+from typer.testing import CliRunner
+
+from ninefold import features, metrics, problem, registry, training
+from ninefold.cli import app
+from ninefold.core import io, scores
+from ninefold.core.errors import DataError
+from ninefold.serving import bundle as packing
+
+pytest.importorskip("gto")
+
+NAME = bundles.PARAMS.name
+COUNT = 800  # rows: the holdout, from 2020-02-10 on, has then some 480
+BOOTSTRAP = {"replicates": 200, "level": 0.95, "seed": 1}
+FIGURE = {"value": 0.75, "low": 0.7, "high": 0.8}
+PIPELINE: dict[str, Any] = {
+    "stages": {
+        "deployment": {
+            "cmd": "true",
+            "outs": ["models/bundle", "models/candidate", "data/metrics.json"],
+            "metrics": [{place: {"cache": False}} for place in registry.RECORDS.values()],
+        }
+    }
+}
+
+
+class Shop:
+    """The tiny project as a repository, and what its data scientist does in it."""
+
+    def __init__(self, project: Project) -> None:
+        self.project, self.folder = project, project.folder
+        project.params["deployment"] = bundles.PARAMS.model_dump()
+        project.write(yaml.safe_dump(project.params, sort_keys=False))
+        self.git("init", "-q")
+        dvc(self.folder, "init")
+        (self.folder / "dvc.yaml").write_text(yaml.safe_dump(PIPELINE))
+        (self.folder / ".gitignore").write_text("/data/\n/models/\n")
+
+    def git(self, *arguments: str) -> str:
+        """Run git as a person with a name; return what it said."""
+        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+        done = subprocess.run(
+            ["git", *identity, *arguments], cwd=self.folder, check=True, capture_output=True, text=True
+        )
+        return done.stdout
+
+    def build(self, good: bool = True, case: str = "binary", count: int = COUNT, seed: int = 0) -> packing.Bundle:
+        """Pack a model, good or fitted to outcomes in random order, with gates that passed; nothing is committed yet."""
+        stated = bundles.stated_of(case)
+        parts = bundles.lay_out(case, count=count)
+        agreed = {**metrics.load(), "bootstrap": BOOTSTRAP}
+        io.write_json(agreed, io.path("data/metrics.json"))
+        if not good:
+            target, random = stated["target"], np.random.default_rng(seed)
+            mixed = {part: rows.assign(**{target: random.permutation(rows[target])}) for part, rows in parts.items()}
+            bundles._fit(mixed, "boosting", stated)
+        bundle = bundles.pack(parts)
+        holdout = {"roc_auc": FIGURE, "log_loss": FIGURE, "gain": {"value": 0.125, "low": 0.05, "high": 0.2}}
+        self.gate("training", {"model": "boosting", "holdout": holdout})
+        self.gate("deployment", {"version": bundle.version})
+        return bundle
+
+    def gate(self, slug: str, figures: dict[str, Any], passed: bool = True) -> None:
+        """Write the gate of a stage with one check."""
+        check = {"name": "gain exceeded", "value": 0.1 if passed else -0.1, "limit": "> 0", "passed": passed}
+        record = {"gate": {"passed": passed, "checks": [check]}, "metrics": figures}
+        io.write_json(record, io.path(registry.RECORDS[slug]))
+
+    def commit(self, message: str = "A model") -> None:
+        """Record in DVC and git what is there."""
+        dvc(self.folder, "commit")
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", message)
+
+    def tags(self) -> list[str]:
+        """Return the tags, in the order in which they were made."""
+        return self.git("tag", "--sort=creatordate").split()
+
+    def bundle(self) -> str:
+        """Return the version of the bundle in the working tree."""
+        return packing.verify(self.folder / "models/bundle")
+
+
+def dvc(folder: Path, act: str, **options: Any) -> Any:
+    """Do what DVC does, without a process of its own for each, which would take two seconds."""
+    from dvc.repo import Repo
+
+    if act == "init":
+        return Repo.init(str(folder)).close()
+    with Repo(str(folder)) as repo:
+        return repo.commit("deployment", force=True) if act == "commit" else getattr(repo, act)(**options)
+
+
+@pytest.fixture
+def shop(project: Project, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """A repository without any model; GTO finds a name for its tags."""
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "test")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "test@localhost")
+    return Shop(project)
+
+
+@pytest.fixture
+def weak(shop: Shop) -> packing.Bundle:
+    """A first version in production, whose model learned nothing."""
+    bundle = shop.build(good=False)
+    shop.commit()
+    registry.promote()
+    return bundle
+
+
+def test_the_first_version_needs_no_champion_and_gto_knows_it(shop: Shop) -> None:
+    from gto import api
+
+    bundle = shop.build()
+    shop.commit()
+    told = registry.promote()
+    assert f"{NAME} v0.0.1, bundle {bundle.version}, is in production: first version" in told
+    assert "git push --tags" in told
+    assert "dvc push" in told
+    assert shop.tags() == [f"{NAME}#production#1", f"{NAME}@v0.0.1"]
+    assert [one["version"] for one in api.show(str(shop.folder), f"{NAME}#production")] == ["v0.0.1"]
+
+
+def test_a_better_challenger_is_promoted_with_what_it_gains_and_the_same_one_not_twice(
+    shop: Shop, weak: packing.Bundle
+) -> None:
+    shop.build()
+    shop.commit()
+    told = registry.promote()
+    assert "v0.0.2" in told
+    assert "after v0.0.1: beats champion v0.0.1: gain" in told
+    assert told.splitlines()[0].split("Promoted: ")[-1][-20:] in shop.git("tag", "-n9", f"{NAME}@v0.0.2")
+    before = shop.tags()
+    shop.git("commit", "-q", "--allow-empty", "-m", "The same model")
+    assert "in production already: nothing to promote" in registry.promote()
+    assert shop.tags() == before
+
+
+def test_a_worse_challenger_is_refused_or_forced_with_a_reason_that_the_tag_keeps(shop: Shop) -> None:
+    shop.build()
+    shop.commit()
+    registry.promote()
+    shop.build(good=False)
+    shop.commit()
+    before = shop.tags()
+    with pytest.raises(DataError, match=r"does not surely beat champion v0.0.1: gain -.*--force"):
+        registry.promote()
+    with pytest.raises(DataError, match="--force: found no reason"):
+        registry.promote(" ")
+    assert shop.tags() == before
+    assert "v0.0.2" in registry.promote("the old one leaks")
+    for tag in (f"{NAME}@v0.0.2", f"{NAME}#production#2"):
+        assert "forced, the old one leaks" in shop.git("tag", "-n9", tag)
+
+
+def test_models_are_compared_by_what_their_actions_pay_on_the_same_rows(shop: Shop) -> None:
+    both = [shop.build(good=False), shop.build()]
+    rows, agreed = training.read(problem.load(), metrics.load())["holdout"], metrics.load()
+    found, swapped = registry.compare(*both, rows, agreed), registry.compare(*both[::-1], rows, agreed)
+    actions, back = [one.decide(rows)["action"] for one in both], rows["returned"] == 1
+    paid = [np.where(action == "act", -1, np.where(back, -4, 0)) for action in actions]
+    loss = [scores.one_score("log_loss", rows["returned"].to_numpy(), one.predict(rows), one.stated) for one in both]
+    one_sided = scores.Bootstrap(
+        **{**BOOTSTRAP, "level": 0.8}
+    )  # its lower end is exceeded with the 90 % of the problem
+    expected = scores.intervals(
+        lambda weight: {"gain": np.average(paid[1] - paid[0], weights=weight)},
+        scores.blocks(rows, both[1].stated),
+        one_sided,
+    )
+    assert found["gain"] == pytest.approx(expected["gain"])
+    assert 0 < found["gain"]["low"] < found["gain"]["value"] < found["gain"]["high"]
+    assert swapped["gain"]["low"] == pytest.approx(-found["gain"]["high"])
+    assert found["improvement"]["value"] == pytest.approx(loss[0] - loss[1])
+
+
+def test_rows_that_the_champion_learned_from_do_not_count(shop: Shop, weak: packing.Bundle) -> None:
+    rows = training.read(problem.load(), metrics.load())["holdout"]
+    later = weak.described["periods"]
+    later["validation"]["last"] = "2020-03-01"  # as if it had been trained again since
+    assert registry.unseen(rows, weak, "HEAD")["placed"].min() == pd.Timestamp("2020-03-02")
+    later["validation"]["last"] = "2020-04-07"
+    shop.build()
+    few = registry.unseen(rows, weak, "HEAD")
+    with pytest.raises(
+        DataError, match=r"of \d+ holdout rows \d+, of 2 days, are none that it was fitted on; expected 50"
+    ):
+        registry._demand_enough(few, len(rows), problem.load())
+
+
+def test_without_time_the_split_of_the_champions_commit_tells_what_it_learned_from(shop: Shop) -> None:
+    champion = shop.build(case="regression")
+    shop.commit()
+    rows = training.read(problem.load(), metrics.load())["holdout"]
+    assert len(registry.unseen(rows, champion, "HEAD")) == len(rows)
+    agreed = metrics.load()
+    agreed["split"]["edges"] = {"all": [0.5, 0.6]}  # the holdout of today has taken rows of the champion's training
+    io.write_json(agreed, io.path("data/metrics.json"))
+    larger = training.read(problem.load(), agreed)["holdout"]
+    left = registry.unseen(larger, champion, "HEAD")
+    assert len(larger) > len(left)
+    assert set(left["id"]) == set(rows["id"])
+
+
+def test_a_champion_of_another_question_is_not_compared(shop: Shop, weak: packing.Bundle) -> None:
+    shop.build(case="text")
+    shop.commit()
+    with pytest.raises(
+        DataError, match=r"cannot be compared with champion v0.0.1: it answers another question: time was"
+    ):
+        registry.promote()
+    told = registry.promote("another decision")
+    assert "forced, another decision; cannot be compared" in told
+
+
+def test_a_champion_of_other_features_or_data_is_not_compared(shop: Shop, weak: packing.Bundle) -> None:
+    challenger = shop.build()
+    challenger.signature.pop(0)
+    with pytest.raises(DataError, match="its features amount are not"):
+        registry._demand_same(weak, challenger)
+    table = shop.folder / "data/features/period=all/part-0.parquet"
+    io.write_table(pd.read_parquet(table).head(700), table)
+    with pytest.raises(DataError, match=f"{features.FEATURES}: not what the challenger was made from"):
+        registry._demand_same(weak, packing.load())
+
+
+@pytest.mark.parametrize("slug", registry.RECORDS)
+def test_a_gate_that_failed_or_is_not_there_keeps_a_model_out_whatever_the_reason(slug: str, shop: Shop) -> None:
+    bundle = shop.build()
+    shop.gate(slug, {"version": bundle.version}, passed=False)
+    shop.commit()
+    with pytest.raises(DataError, match=rf"{registry.RECORDS[slug]}: the gate did not pass: gain exceeded: -0.1"):
+        registry.promote("now")
+    io.path(registry.RECORDS[slug]).unlink()
+    with pytest.raises(DataError, match=rf"{registry.RECORDS[slug]}: not found, .* run `dvc repro deployment`"):
+        registry.promote("now")
+    assert shop.tags() == []
+
+
+def test_the_gate_of_another_bundle_is_not_taken(shop: Shop) -> None:
+    shop.build()
+    shop.gate("deployment", {"version": "0123456789ab"})
+    shop.commit()
+    with pytest.raises(DataError, match=r"the gate of stage 08 passed for 0123456789ab"):
+        registry.promote()
+
+
+def test_the_gate_of_another_candidate_is_not_taken(shop: Shop) -> None:
+    shop.build()
+    candidate = shop.folder / "models/candidate/candidate.json"
+    candidate.write_text(candidate.read_text().replace("0.5", "0.9"))  # trained again, and not packed
+    shop.commit()
+    with pytest.raises(DataError, match=r"models/candidate: not what the committed dvc.lock .* `dvc repro deployment`"):
+        registry.promote()
+
+
+def test_a_version_that_git_and_dvc_could_not_restore_is_refused(shop: Shop) -> None:
+    shop.build()
+    with pytest.raises(DataError, match=r"(?s)dvc.yaml.*not committed, .*`git add` and `git commit` first"):
+        registry.promote()
+    shop.commit()
+    shop.build(good=False)  # another bundle than the one that was committed
+    shop.gate("deployment", {"version": shop.bundle()})
+    shop.git("commit", "-q", "-a", "-m", "Without dvc.lock")
+    with pytest.raises(DataError, match=r"models/bundle: not what the committed dvc.lock records .* `dvc checkout`"):
+        registry.promote("now")
+    shop.commit()
+    shutil.rmtree(shop.folder / ".dvc/cache")
+    with pytest.raises(DataError, match=r"models/bundle of HEAD: neither in DVC's cache nor in its remote"):
+        registry.promote()
+    assert shop.tags() == []
+
+
+def test_a_bundle_that_was_tampered_with_is_refused(shop: Shop) -> None:
+    shop.build()
+    shop.commit()
+    card = shop.folder / "models/bundle/MODEL_CARD.md"
+    card.chmod(0o644)
+    card.write_text("perfect")
+    with pytest.raises(DataError, match=r"not as it was packed; changed: MODEL_CARD.md"):
+        registry.promote("now")
+
+
+def test_rollback_goes_back_one_version_at_a_time_with_tag_and_bundle(shop: Shop, weak: packing.Bundle) -> None:
+    from gto import api
+
+    found = [weak.version]
+    for seed in (1, 2):
+        found.append(shop.build(good=False, seed=seed).version)
+        shop.commit()
+        registry.promote("a try")
+    head, lock = shop.git("rev-parse", "HEAD"), (shop.folder / "dvc.lock").read_bytes()
+    told = registry.rollback()
+    assert f"{NAME} v0.0.2, bundle {found[1]}, is in production again, after v0.0.3" in told
+    assert "`dvc checkout --force models/bundle` brings that one back" in told
+    assert shop.bundle() == found[1]
+    assert [one["version"] for one in api.show(str(shop.folder), f"{NAME}#production")] == ["v0.0.2"]
+    registry.rollback()  # not to v0.0.3, which held production before, but was taken back
+    assert shop.bundle() == found[0]
+    with pytest.raises(DataError, match=r"only v0.0.1 has been in production, so there is nothing to go back to"):
+        registry.rollback()
+    assert shop.bundle() == found[0]
+    assert (shop.git("rev-parse", "HEAD"), (shop.folder / "dvc.lock").read_bytes()) == (head, lock)
+    assert shop.git("status", "--porcelain") == ""
+    assert [one["version"] for one in registry.models() if one["champion"]] == ["v0.0.1"]
+
+    dvc(
+        shop.folder, "checkout", targets=["models/bundle"], force=True
+    )  # mended: the third may come again, as what it was
+    assert shop.bundle() == found[2]
+    assert f"{NAME} v0.0.3" in registry.promote("mended")
+    registry.rollback()
+    assert shop.bundle() == found[0]
+
+
+def test_a_rollback_that_cannot_restore_changes_nothing(shop: Shop, weak: packing.Bundle) -> None:
+    newer = shop.build()
+    shop.commit()
+    registry.promote()
+    before = shop.tags()
+    shutil.rmtree(shop.folder / ".dvc/cache")
+    with pytest.raises(DataError, match=r"neither in DVC's cache nor in its remote .* `dvc push`"):
+        registry.rollback()
+    assert (shop.tags(), shop.bundle()) == (before, newer.version)
+    assert sorted(place.name for place in (shop.folder / "models").iterdir()) == ["bundle", "candidate"]
+
+
+def test_models_are_listed_with_their_figures_and_who_is_where(shop: Shop, weak: packing.Bundle) -> None:
+    from gto import api
+
+    newer = shop.build()
+    shop.commit()
+    registry.promote()
+    api.assign(str(shop.folder), NAME, "staging", version="v0.0.1")
+    new, old = registry.models()
+    assert (new["version"], new["champion"], new["stages"], new["bundle"]) == (
+        "v0.0.2", True, ["production"], newer.version,
+    )  # fmt: skip
+    assert (old["version"], old["champion"], old["stages"], old["bundle"]) == (
+        "v0.0.1", False, ["staging"], weak.version,
+    )  # fmt: skip
+    assert new["commit"] == shop.git("rev-parse", "HEAD").strip()
+    assert new["holdout"]["gain"]["value"] == 0.125
+    shown = CliRunner().invoke(app, ["models"]).output.splitlines()
+    assert shown[0].split() == [
+        "version",
+        "commit",
+        "date",
+        "stage",
+        "bundle",
+        "model",
+        "ROC",
+        "AUC",
+        "log",
+        "loss",
+        "gain",
+    ]
+    assert shown[1].startswith("*  v0.0.2")
+    assert "0.750 (0.700 to 0.800)" in shown[1]
+    assert "0.125 (0.050 to 0.200)" in shown[1]
+    assert not shown[2].startswith("*")
+    assert json.loads(CliRunner().invoke(app, ["models", "--json"]).output) == registry.models()
+
+
+def test_the_commands_say_what_is_wrong_and_fail(shop: Shop) -> None:
+    assert "no version is registered yet" in CliRunner().invoke(app, ["models"]).output
+    for command in (["promote"], ["promote", "--force", "now"], ["rollback"]):
+        done = CliRunner().invoke(app, command)
+        assert (done.exit_code, "error: " in done.output) == (1, True), command
+
+
+def test_outside_of_git_the_registry_says_so(project: Project) -> None:
+    project.params["deployment"] = bundles.PARAMS.model_dump()
+    project.write(yaml.safe_dump(project.params))
+    for act in (registry.promote, registry.rollback, registry.models):
+        with pytest.raises(DataError, match=r"not a git repository.*; the registry needs a repository with a commit"):
+            act()
+
+
+def test_two_promotions_at_once_make_one_version(shop: Shop) -> None:
+    shop.build()
+    shop.commit()
+    with (shop.folder / ".git/ninefold-registry.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for act in (registry.promote, registry.rollback):
+            with pytest.raises(DataError, match=r"another `ninefold promote` or `rollback` is at it"):
+                act()
+        assert shop.tags() == []
+    registry.promote()
+    assert len(shop.tags()) == 2
+
+
+def test_a_promotion_that_fails_half_way_leaves_no_tag(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gto import api
+    from gto.exceptions import TagExists
+
+    shop.build()
+    shop.commit()
+
+    def taken(*_: Any, **__: Any) -> None:
+        raise TagExists(name=f"{NAME}#production#1")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(api, "assign", taken)
+        with pytest.raises(DataError, match=r"tag 'returns#production#1' already exists"):
+            registry.promote()
+    assert shop.tags() == []
+    registry.promote()
+    assert len(shop.tags()) == 2
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder as a remote."""
+    return str(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket as a remote, served by this process."""
+    pytest.importorskip("dvc_s3", reason="a remote in S3 takes dvc[s3]")
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    values = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
+    for name, value in {**values, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
+        monkeypatch.setenv(name, value)
+    boto3.client("s3", region_name="us-east-1", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket="models")
+    yield "s3://models/store"
+    server.stop()
+
+
+@pytest.mark.parametrize("remote", ["folder", "bucket"])
+def test_any_version_comes_back_from_the_remote_after_the_cache_is_gone(
+    remote: str, shop: Shop, request: pytest.FixtureRequest
+) -> None:
+    url = request.getfixturevalue(remote)
+    (shop.folder / ".dvc/config").write_text(f"[core]\n    remote = store\n['remote \"store\"']\n    url = {url}\n")
+    versions = []
+    for good in (False, True):
+        versions.append(shop.build(good=good).version)
+        shop.commit()
+        dvc(shop.folder, "push")
+        registry.promote()
+    shutil.rmtree(shop.folder / ".dvc/cache")
+    for number, version in enumerate(versions, 1):
+        fetched = shop.folder / f"fetched-{number}"
+        registry._restore("models/bundle", f"{NAME}@v0.0.{number}", fetched)
+        assert packing.verify(fetched) == version
+    registry.rollback()
+    assert shop.bundle() == versions[0]
+    shutil.rmtree(shop.folder / "models/bundle")
+    dvc(shop.folder, "pull", targets=["models/bundle"])
+    assert shop.bundle() == versions[1]
