@@ -178,9 +178,8 @@ class AskToken:
         if scope["type"] != "http" or scope["path"] in OPEN:
             return await self.app(scope, receive, send)
         kind, _, sent = (_header(scope, b"authorization") or b"").partition(b" ")
-        if kind.lower() == b"bearer" and hmac.compare_digest(
-            sent.strip(), self.token
-        ):  # takes equally long, however wrong
+        right = hmac.compare_digest(sent.strip(), self.token)  # takes equally long, however wrong
+        if kind.lower() == b"bearer" and right:
             return await self.app(scope, receive, send)
         wrong = ', error="invalid_token"' if sent else ""
         headers = {"WWW-Authenticate": f'Bearer realm="ninefold"{wrong}'}
