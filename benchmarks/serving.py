@@ -24,11 +24,12 @@ from typing import Any
 
 from common import HERE, ROOT, machine, merge_rows, read_rows, write_section
 
-from ninefold.serving import fast
-from ninefold.serving.bundle import Bundle, load
+from ninefold.core import io
+from ninefold.serving.bundle import Bundle, load, sample
+from ninefold.serving.signature import as_rows
 
 RESULTS = HERE / "serving.csv"
-CLIENTS, PATIENCE = (1, 16), 120
+CLIENTS, ROWS, PATIENCE = (1, 16), 500, 120
 SERVERS = {"ninefold": "`ninefold serve`", "mlflow": "`mlflow models serve`"}
 SAVE = """
 import sys, mlflow
@@ -40,8 +41,9 @@ mlflow.sklearn.save_model(model, sys.argv[2], serialization_format="cloudpickle"
 
 
 def rows_of(bundle: Bundle) -> list[dict[str, Any]]:
-    """Return rows as a caller would send them, one a request: without history."""
-    return fast.probes(bundle.described["example"], bundle.signature, bundle.reference)
+    """Return rows of the feature table as a caller would send them, one a request: without history."""
+    table = io.read_table("data/features").dropna(subset=[bundle.stated["target"]])
+    return as_rows(sample(table, ROWS), bundle.signature, without="history")
 
 
 @contextmanager
@@ -173,6 +175,7 @@ def main() -> None:
     parser.add_argument("--mlflow", metavar="PYTHON", help="of an environment with MLflow and the project's packages")
     parser.add_argument("--seconds", type=float, default=15.0, help="of each measurement")
     options = parser.parse_args()
+    os.chdir(ROOT)
     bundle = load(ROOT / "models/bundle")
     measure("ninefold", ninefold(bundle), options.seconds)
     if options.mlflow:
