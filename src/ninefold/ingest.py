@@ -169,10 +169,10 @@ class Follower:
             self._refuse(name, state, entry.sha256, str(error).replace(str(copy), name))
             copy.unlink()
             return False
-        _sync(copy)
+        io.sync(copy)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(copy, target)
-        _sync(target.parent)
+        io.sync(target.parent)
         self._landed[table] = {
             **{sha: one for sha, one in self._landed[table].items() if one != below},
             entry.sha256: below,
@@ -361,14 +361,6 @@ def _landed(table: str) -> dict[str, str]:
     folder = io.path(LANDING) / table
     files = places.inside(folder) if folder.is_dir() else []
     return {io.sha256(file): file.relative_to(folder).as_posix() for file in files}
-
-
-def _sync(place: Path) -> None:
-    handle = os.open(place, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _report(follower: Follower, counts: pd.DataFrame, landed: list[str]) -> None:

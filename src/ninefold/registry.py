@@ -7,7 +7,6 @@ is another one (``returns#production#3``). `gto show` reads both. The files them
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import subprocess
 import tempfile
@@ -304,9 +303,7 @@ def _demand_committed(challenger: Bundle) -> None:
         )
     packed_from = f"{challenger.described['lineage']['dvc']}.dir"  # of another candidate the figures of stage 07 may be
     recorded, found = _recorded("HEAD"), {BUNDLE: lineage.dvc_md5(BUNDLE), training.CANDIDATE: packed_from}
-    found |= {
-        place: hashlib.md5(io.path(place).read_bytes(), usedforsecurity=False).hexdigest() for place in RECORDS.values()
-    }
+    found |= {place: lineage.dvc_md5(place) for place in RECORDS.values()}
     for name, md5 in found.items():
         if recorded.get(name) != md5:
             raise DataError(

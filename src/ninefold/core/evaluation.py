@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ninefold.core import decisions
-from ninefold.core.scores import PRIMARY, Bootstrap, blocks, intervals, one_score, scores
+from ninefold.core.scores import PRIMARY, Bootstrap, blocks, draws, intervals, one_score, scores
 
 FOLLOW = "follow the model"
 FACTORS = (0.5, 1.5)  # by which prices are moved
@@ -209,8 +209,7 @@ def _calibration(happened: np.ndarray, said: np.ndarray, block: np.ndarray, boot
     sums, rows = (
         np.bincount(cell, weights, size * count).reshape(size, count) for weights in (happened, np.ones(len(said)))
     )
-    random = np.random.default_rng(bootstrap.seed)
-    drawn = np.array([np.bincount(random.integers(0, size, size), minlength=size) for _ in range(bootstrap.replicates)])
+    drawn = np.array(list(draws(size, bootstrap.replicates, bootstrap.seed)))
     with np.errstate(invalid="ignore"):  # a draw may hold no row of a tenth
         observed = (drawn @ sums) / (drawn @ rows)
     tail = (1 - bootstrap.level) / 2

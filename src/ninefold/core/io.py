@@ -111,6 +111,15 @@ def write_table(table: pd.DataFrame, place: Path) -> None:
     os.replace(temporary, place)
 
 
+def sync(place: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk."""
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def sha256(place: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with place.open("rb") as stream:

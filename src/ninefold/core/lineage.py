@@ -56,11 +56,13 @@ def of_values(values: Any) -> str:
 
 
 def dvc_md5(name: str | Path) -> str:
-    """Return the hash by which ``dvc.lock`` knows a folder: the MD5 of the list of its files (dvc-data, ``Tree.as_bytes``).
+    """Return the hash by which ``dvc.lock`` knows a file, its MD5; or a folder, that of its listing (dvc-data, ``Tree``).
 
     DVC itself takes a second to import.
     """
     place = io.pending(str(name))
+    if place.is_file():
+        return _md5(place.read_bytes())
     files = sorted(file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file())
     listed = [{"md5": _md5((place / file).read_bytes()), "relpath": file} for file in files]
     return f"{_md5(json.dumps(listed, sort_keys=True).encode())}.dir"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -131,9 +131,7 @@ def replicates(
     As in `intervals`; the differences between columns are paired.
     """
     size = int(block.max(initial=-1)) + 1
-    random = np.random.default_rng(seed)
-    drawn = np.array([np.bincount(random.integers(0, size, size), minlength=size) for _ in range(count)])
-    rows = np.bincount(block, minlength=size)
+    drawn, rows = np.array(list(draws(size, count, seed))), np.bincount(block, minlength=size)
     found: dict[str, Any] = {}
     for name, predicted in forecasts.items():
         losses = row_losses(metric, target, predicted, stated)
@@ -145,6 +143,13 @@ def replicates(
             mean = (drawn @ np.bincount(block, losses, size)) / (drawn @ rows)
             found[name] = np.sqrt(mean) if metric == "rmse" else mean
     return pd.DataFrame(found)
+
+
+def draws(blocks: int, replicates: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield how often each of so many blocks is drawn, with replacement: int64, shape (blocks,), a draw at a time."""
+    random = np.random.default_rng(seed)
+    for _ in range(replicates):
+        yield np.bincount(random.integers(0, blocks, blocks), minlength=blocks)
 
 
 def blocks(frame: pd.DataFrame, stated: dict[str, Any]) -> np.ndarray:
@@ -182,11 +187,9 @@ def intervals(
     bootstrap : Bootstrap
     """
     count = int(block.max(initial=-1)) + 1
-    random = np.random.default_rng(bootstrap.seed)
-    samples = []
-    for _ in range(bootstrap.replicates):
-        drawn = np.bincount(random.integers(0, count, count), minlength=count)
-        samples.append(statistic(drawn[block].astype("float64")))
+    samples = [
+        statistic(drawn[block].astype("float64")) for drawn in draws(count, bootstrap.replicates, bootstrap.seed)
+    ]
     table, tail = pd.DataFrame(samples), (1 - bootstrap.level) / 2
     value, low, high = statistic(np.ones(len(block))), table.quantile(tail), table.quantile(1 - tail)
     return {name: {"value": value[name], "low": low[name], "high": high[name]} for name in value}

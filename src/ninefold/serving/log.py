@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from ninefold.core import decisions
+from ninefold.core import decisions, io
 from ninefold.core.errors import DataError, NinefoldError
 from ninefold.core.moments import MICROSECONDS
 from ninefold.serving.bundle import Bundle
@@ -441,7 +441,7 @@ def _open(place: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA fullfsync = ON")  # on macOS, too
         if found != OURS:
             connection.executescript(SCHEMA)
-            _sync(place.parent)
+            io.sync(place.parent)
         elif (version := connection.execute("PRAGMA user_version").fetchone()[0]) != FORMAT:
             raise LogError(f"format {version}, expected {FORMAT}; move it away, and a new one is made")
     except BaseException:
@@ -545,7 +545,7 @@ def _write_parquet(table: pa.Table, place: Path) -> None:
         os.fsync(stream.fileno())
     os.replace(temporary, place)
     for folder in (place.parent, place.parent.parent):
-        _sync(folder)
+        io.sync(folder)
 
 
 def _make_key(file: Path) -> None:
@@ -558,16 +558,7 @@ def _make_key(file: Path) -> None:
     with suppress(FileExistsError):  # another process was first: its key counts
         os.link(temporary, file)
     temporary.unlink()
-    _sync(file.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Put the names in a folder on disk, too."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    io.sync(file.parent)
 
 
 def _microseconds(moment: datetime) -> int:
