@@ -38,7 +38,9 @@ from ninefold.core.scores import (
 )
 from ninefold.core.stages import label
 from ninefold.serving import bundle as packing
+from ninefold.serving import rollout
 from ninefold.serving.bundle import BUNDLE, Bundle
+from ninefold.serving.rollout import PRODUCTION
 
 STAGE = "production"
 BACK = "Rolled back"  # begins the message of a tag that takes a promotion back
@@ -48,8 +50,8 @@ RECORDS = {slug: f"reports/metrics/{label(slug)}.json" for slug in ("training", 
 SAME = ("table", "key", "time", "group", "task", "target", "classes", "actions")
 LEAST_ROWS = 50  # that neither model was fitted on
 NEXT = (
-    "The tags are on this machine alone until `git push --tags`, the files until `dvc push`. A service that is running "
-    f"answers with the bundle that it loaded: start it again on {BUNDLE}."
+    f"A `ninefold serve` that runs here answers with it from now on ({PRODUCTION}). The tags are on this machine alone "
+    "until `git push --tags`, the files until `dvc push`."
 )
 
 
@@ -77,6 +79,7 @@ def promote(reason: str | None = None) -> str:
         name, challenger = _name(), packing.load()
         md5, versions, held = lineage.dvc_md5(BUNDLE), _versions(name), _held(name)
         if held and _recorded(versions[held[-1]]["commit_hexsha"]).get(BUNDLE) == md5:
+            rollout.install(io.path(BUNDLE))  # who was stopped before it was there runs this again
             return f"{name} {held[-1]}, bundle {challenger.version}, is in {STAGE} already: nothing to promote"
         _demand_gates(name, challenger)
         _demand_committed(challenger)
@@ -90,6 +93,7 @@ def promote(reason: str | None = None) -> str:
             )
         told = told if fit else f"forced, {reason}; {told}"
         version = _registered(name, versions, md5, f"Promoted: {told}")
+        rollout.install(io.path(BUNDLE))
     after = f", after {held[-1]}" if held else ""
     return f"{name} {version}, bundle {challenger.version}, is in {STAGE}{after}: {told}\n{NEXT}"
 
@@ -152,10 +156,11 @@ def unseen(rows: pd.DataFrame, champion: Bundle, commit: str) -> pd.DataFrame:
 
 
 def rollback() -> str:
-    """Assign production to the version that held it before, and bring its bundle back; return what was done, as text.
+    """Assign production to the version that held it before, and serve its bundle again; return what was done, as text.
 
     A second rollback goes one further back: what was rolled back is not gone to again, until it is promoted. The bundle
-    is restored and read before the one in place goes, and the tag comes last: who is stopped in between runs it again.
+    is restored and read before the one in production goes, and the tag comes last: who is stopped in between runs it
+    again. ``models/bundle``, which the pipeline owns, stays as it is.
 
     Raises
     ------
@@ -170,18 +175,15 @@ def rollback() -> str:
             raise DataError(f"{name}: {found}, so there is nothing to go back to; see `ninefold models`")
         now, before = held[-1], held[-2]
         commit = versions[before]["commit_hexsha"]
-        try:
-            place = io.output(BUNDLE)
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / "bundle"
             _restore(BUNDLE, commit, place)
             version = packing.load(place).version  # read whole: what this code cannot serve is not gone back to
-            io.publish()
-        finally:
-            io.discard()
+            rollout.install(place)
         _assign(name, before, f"{BACK} from {now} to {before}")
     return (
         f"{name} {before}, bundle {version}, is in {STAGE} again, after {now}\n"
-        f"{BUNDLE} is that of {name}@{before} now; git is as it was, and {lineage.LOCK} still records the bundle of the "
-        f"commit that is checked out: `dvc checkout --force {BUNDLE}` brings that one back, and so may `dvc repro`. "
+        f"{BUNDLE} and git are as they were: the newest model of this commit, which is not in {STAGE}. "
         f"To stay with the older one, `git revert` what made the newer.\n{NEXT}"
     )
 

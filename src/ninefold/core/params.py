@@ -29,7 +29,11 @@ from ninefold.core.errors import ParamsError
 from ninefold.core.stages import STAGES
 
 FILE = "params.yaml"
-MODULES = {**{stage: f"ninefold.{stage}" for stage in STAGES}, "engine": "ninefold.core.engine"}  # of each section
+MODULES = {  # of each section
+    **{stage: f"ninefold.{stage}" for stage in STAGES},
+    "engine": "ninefold.core.engine",
+    "serving": "ninefold.serving.rollout",
+}
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Name = Annotated[str, StringConstraints(min_length=1)]  # of a column or a table, which may hold anything
@@ -123,7 +127,7 @@ def load(section: str, overrides: dict[str, Any] | None = None) -> Any:
     Parameters
     ----------
     section : str
-        A stage's slug, such as ``"training"``, or ``"engine"``.
+        A stage's slug, such as ``"training"``, or ``"engine"``, ``"serving"``.
     overrides : dict, optional
         Nested values laid over the file's: what papermill injects, or what you try out in a notebook.
 

@@ -9,6 +9,7 @@ import os
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
@@ -31,26 +32,50 @@ from ninefold.serving.signature import EPOCH, days
 LOG = "data/predictions/log.sqlite"
 BUSY = 5.0  # seconds to wait for another process that writes to the same log
 ROWS_A_FILE = 200_000
-OURS, FORMAT = 0x4E696E65, 1  # as SQLite's application_id and user_version
-META = {"request_id": pa.string(), "row": pa.int64(), "moment": pa.timestamp("us"), "version": pa.string()}
+TICK = 2.0  # seconds between two writes of the traffic
+OURS, FORMAT = 0x4E696E65, 2  # as SQLite's application_id and user_version
+CHAMPION, CANARY, SHADOW = "champion", "canary", "shadow"  # what the bundle that answered was; a shadow's is not given
+META = {
+    "request_id": pa.string(),
+    "row": pa.int64(),
+    "moment": pa.timestamp("us"),
+    "version": pa.string(),
+    "role": pa.string(),
+}
+TRAFFIC = """
+CREATE TABLE IF NOT EXISTS traffic (minute INTEGER NOT NULL, route TEXT NOT NULL, status INTEGER NOT NULL,
+    requests INTEGER NOT NULL, seconds REAL NOT NULL, slow INTEGER NOT NULL, PRIMARY KEY (minute, route, status));
+"""
 SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS bundles (version TEXT PRIMARY KEY, described TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS requests (number INTEGER PRIMARY KEY AUTOINCREMENT, request_id TEXT NOT NULL,
-    moment INTEGER NOT NULL, version TEXT NOT NULL, rows INTEGER NOT NULL);
+    moment INTEGER NOT NULL, version TEXT NOT NULL, rows INTEGER NOT NULL, role TEXT NOT NULL DEFAULT 'champion');
 CREATE INDEX IF NOT EXISTS requests_by_id ON requests (request_id);
 CREATE INDEX IF NOT EXISTS requests_by_moment ON requests (moment);
 CREATE TABLE IF NOT EXISTS predictions (request INTEGER NOT NULL, row INTEGER NOT NULL, inputs TEXT NOT NULL,
     outputs TEXT NOT NULL, PRIMARY KEY (request, row));
 CREATE TABLE IF NOT EXISTS exports (first INTEGER PRIMARY KEY, last INTEGER NOT NULL, done INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS trials (number INTEGER PRIMARY KEY, moment INTEGER NOT NULL);
+{TRAFFIC}
 PRAGMA application_id = {OURS};
 PRAGMA user_version = {FORMAT};
 COMMIT;
 """
+UPGRADE = f"""
+BEGIN IMMEDIATE;
+ALTER TABLE requests ADD COLUMN role TEXT NOT NULL DEFAULT 'champion';
+{TRAFFIC}
+PRAGMA user_version = {FORMAT};
+COMMIT;
+"""
 SELECT = """
-SELECT r.request_id, p.row, r.moment, r.version, p.inputs, p.outputs
+SELECT r.request_id, p.row, r.moment, r.version, r.role, p.inputs, p.outputs
 FROM requests r JOIN predictions p ON p.request = r.number
+"""
+COUNTED = """
+INSERT INTO traffic VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (minute, route, status) DO UPDATE SET
+requests = requests + excluded.requests, seconds = seconds + excluded.seconds, slow = slow + excluded.slow
 """
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
@@ -66,6 +91,7 @@ class Entry(NamedTuple):
     moment: int
     version: str
     described: str
+    role: str
     rows: list[tuple[str, str]]
 
 
@@ -77,6 +103,9 @@ class Log:
 
     After a failed write (disk full, no right to write, a damaged file) the next one opens the log anew: it recovers by
     itself. A log that was moved or removed meanwhile is made again, and what was written to the lost one is repeated.
+
+    How many requests there were, by minute, route and status, is written every `TICK` s, without anybody waiting for it:
+    who is killed loses the last counts, and no answer.
 
     Attributes
     ----------
@@ -93,6 +122,8 @@ class Log:
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] = (0, 0)
         self._layouts: dict[str, _Layout] = {}
+        self._counts: dict[tuple[int, str, int], list[float]] = {}
+        self._counted = time.monotonic()
         self._open = True
         self._failure: str | None = f"the prediction log {place} was not opened yet"
         self._thread = threading.Thread(target=self._write, name="prediction log", daemon=True)
@@ -106,6 +137,7 @@ class Log:
         bundle: Bundle,
         rows: Sequence[Mapping[str, Any]],
         answers: Sequence[Mapping[str, Any]],
+        role: str = CHAMPION,
     ) -> Entry:
         """Return what is to be written of a request.
 
@@ -121,6 +153,8 @@ class Log:
             (type ``any``) becomes text, see `as_text`.
         answers : sequence of mapping
             As `Bundle.answer` has them: of each row the columns ``bundle.answers``.
+        role : str
+            `CHAMPION`, `CANARY` or `SHADOW`.
 
         Raises
         ------
@@ -129,11 +163,17 @@ class Log:
         """
         layout = self._layout(bundle)
         texts = [(layout.inputs(row), _encode(answer)) for row, answer in zip(rows, answers, strict=True)]
-        return Entry(request_id, _microseconds(moment), bundle.version, layout.described, texts)
+        return Entry(request_id, _microseconds(moment), bundle.version, layout.described, role, texts)
 
     def submit(self, entry: Entry) -> Future[None]:
         """Put an entry in line; the future is done when it is on disk, or holds the `LogError`."""
         return self._submit(entry)
+
+    def count(self, route: str, status: int, seconds: float, slow: bool) -> None:
+        """Count a request that was answered or refused; `slow`: over its latency budget."""
+        with self._changed:
+            counts = self._counts.setdefault((int(time.time() // 60), route, status), [0, 0.0, 0])
+            counts[:] = counts[0] + 1, counts[1] + seconds, counts[2] + slow
 
     def append(
         self,
@@ -191,14 +231,17 @@ class Log:
         return done
 
     def _write(self) -> None:
-        while batch := self._next():
-            self._write_batch(batch)
+        while (batch := self._next()) is not None:
+            if batch or self._counts:
+                self._write_batch(batch)
         self._disconnect()
 
-    def _next(self) -> list[tuple[Entry | None, Future[None]]]:
-        """Return all that waits, as soon as there is something; nothing once the log is closed and all is written."""
+    def _next(self) -> list[tuple[Entry | None, Future[None]]] | None:
+        """Return all that waits, as soon as there is something, or nothing after `TICK` s; None once all of a closed log is written."""
         with self._changed:
-            self._changed.wait_for(lambda: self._line or not self._open)
+            self._changed.wait_for(lambda: self._line or not self._open, TICK)
+            if not self._line and not self._open and not self._counts:
+                return None
             batch, self._line = self._line, []
         return batch
 
@@ -220,17 +263,27 @@ class Log:
                 done.set_result(None)
 
     def _commit(self, entries: list[Entry | None]) -> None:
+        counts = self._due()
         for _ in range(2):
             connection = self._connect()
             connection.execute("BEGIN IMMEDIATE")
             for entry in entries:
                 _insert(connection, entry)
+            connection.executemany(COUNTED, ((*key, *values) for key, values in counts.items()))
             connection.execute("COMMIT")
             self.commits += 1
             if self._in_place():
                 return
             self._disconnect()  # the file was taken away: once more, to a new one
         raise LogError("taken away while it was written")
+
+    def _due(self) -> dict[tuple[int, str, int], list[float]]:
+        """Return the counts that are to be written now; a write that fails loses them."""
+        with self._changed:
+            if self._open and time.monotonic() < self._counted + TICK:
+                return {}
+            counts, self._counts, self._counted = self._counts, {}, time.monotonic()
+        return counts
 
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None or not self._in_place():
@@ -384,6 +437,7 @@ def prune(place: Path, keep: str, now: datetime | None = None) -> int:
             connection.executemany("DELETE FROM predictions WHERE request = ?", some)
             connection.executemany("DELETE FROM requests WHERE number = ?", some)
             connection.execute("COMMIT")
+        connection.execute("DELETE FROM traffic WHERE minute < ?", (before // 60_000_000,))
         connection.execute("PRAGMA incremental_vacuum").fetchall()
     return len(found)
 
@@ -418,8 +472,8 @@ def _insert(connection: sqlite3.Connection, entry: Entry | None) -> None:
         return
     connection.execute("INSERT OR IGNORE INTO bundles VALUES (?, ?)", (entry.version, entry.described))
     number = connection.execute(
-        "INSERT INTO requests (request_id, moment, version, rows) VALUES (?, ?, ?, ?)",
-        (entry.request_id, entry.moment, entry.version, len(entry.rows)),
+        "INSERT INTO requests (request_id, moment, version, rows, role) VALUES (?, ?, ?, ?, ?)",
+        (entry.request_id, entry.moment, entry.version, len(entry.rows), entry.role),
     ).lastrowid
     rows = ((number, at, *texts) for at, texts in enumerate(entry.rows))
     connection.executemany("INSERT INTO predictions VALUES (?, ?, ?, ?)", rows)
@@ -442,7 +496,9 @@ def _open(place: Path) -> sqlite3.Connection:
         if found != OURS:
             connection.executescript(SCHEMA)
             io.sync(place.parent)
-        elif (version := connection.execute("PRAGMA user_version").fetchone()[0]) != FORMAT:
+        elif (version := connection.execute("PRAGMA user_version").fetchone()[0]) == 1:
+            connection.executescript(UPGRADE)
+        elif version != FORMAT:
             raise LogError(f"format {version}, expected {FORMAT}; move it away, and a new one is made")
     except BaseException:
         connection.close()

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import ipaddress
 import json
+import math
 import os
 import re
 import threading
@@ -83,10 +84,14 @@ class Turns:
 
 
 class Meters:
-    """What Prometheus reads at ``/metrics``, in a registry of its own: two services in one process do not mix."""
+    """What Prometheus reads at ``/metrics``, in a registry of its own: two services in one process do not mix.
+
+    The counts go on when another bundle takes over (`serves`). By the minute, the log keeps them too.
+    """
 
     def __init__(self, bundle: Bundle, log: Log | None = None) -> None:
-        self.registry = own = CollectorRegistry()
+        self.registry, self.log = CollectorRegistry(), log
+        own = self.registry
         labels = ["route", "method", "status"]
         self.requests = Counter("ninefold_requests", "Requests answered or refused.", labels, registry=own)
         self.seconds = Histogram(
@@ -97,18 +102,40 @@ class Meters:
             registry=own,
         )
         self.rows = Counter("ninefold_rows", "Rows predicted.", registry=own)
-        info = {"model": bundle.name, "version": bundle.version, "history_as_of": bundle.moment or ""}
-        Info("ninefold_bundle", "The bundle that answers.", registry=own).info(info)
+        self.bundle = Info("ninefold_bundle", "The bundle that answers.", registry=own)
         self.actions: Counter | None = None
-        if decisions.is_class(bundle.stated):  # an action that is a quantity has no end of values
-            self.actions = Counter("ninefold_actions", "Actions chosen.", ["action"], registry=own)
-            for action in bundle.stated["actions"]:
-                self.actions.labels(action)
+        self.swaps = Counter("ninefold_swaps", "Bundles that took over while the service ran.", registry=own)
+        self.stale = Gauge("ninefold_swap_failing", "1 while a newer bundle cannot take over.", registry=own)
+        asked = "Answers of a challenger: of a canary given, of a shadow only logged."
+        self.tried = Counter("ninefold_challenger_answers", asked, ["role"], registry=own)
+        self.failed = Counter(
+            "ninefold_challenger_failures", "Requests that a challenger could not answer.", registry=own
+        )
+        self.dropped = Counter("ninefold_shadow_dropped", "Requests that a shadow had no time for.", registry=own)
+        self.serves(bundle)
         if log:
             queue = Gauge("ninefold_log_queue", "Requests that wait to be written to the prediction log.", registry=own)
             queue.set_function(log.waiting)
             commits = Gauge("ninefold_log_commits", "Commits to the prediction log since the start.", registry=own)
             commits.set_function(lambda: log.commits)
+
+    def serves(self, bundle: Bundle) -> None:
+        """Note which bundle answers from now on."""
+        self.budget = bundle.described["limits"].get("latency_budget_ms", math.inf) / 1000
+        self.bundle.info({"model": bundle.name, "version": bundle.version, "history_as_of": bundle.moment or ""})
+        if decisions.is_class(bundle.stated):  # an action that is a quantity has no end of values
+            self.actions = self.actions or Counter(
+                "ninefold_actions", "Actions chosen.", ["action"], registry=self.registry
+            )
+            for action in bundle.stated["actions"]:
+                self.actions.labels(action)
+
+    def observed(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count a request, and its time."""
+        self.requests.labels(route, method, status).inc()
+        self.seconds.labels(route, method).observe(seconds)
+        if self.log:
+            self.log.count(route, status, seconds, seconds > self.budget)
 
     def answered(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Count the rows of an answer, and their actions."""
@@ -159,8 +186,7 @@ class Observe:
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         route = next((name for form, name in self.templates if form.match(scope["path"])), "unmatched")
         method = scope["method"] if scope["method"] in METHODS else "other"
-        self.meters.requests.labels(route, method, status).inc()
-        self.meters.seconds.labels(route, method).observe(seconds)
+        self.meters.observed(route, method, status, seconds)
 
 
 class AskToken:

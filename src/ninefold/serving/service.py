@@ -23,10 +23,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from ninefold.core import decisions, io
+from ninefold.core import decisions, io, params
 from ninefold.core.errors import DataError, NinefoldError
-from ninefold.serving import desk, operations
-from ninefold.serving.bundle import BUNDLE, Answered, Bundle, load
+from ninefold.serving import desk, operations, rollout
+from ninefold.serving.bundle import Bundle
 from ninefold.serving.log import LOG, Entry, Log, LogError, filled
 from ninefold.serving.messages import (
     LARGEST,
@@ -40,6 +40,7 @@ from ninefold.serving.messages import (
     sent,
 )
 from ninefold.serving.operations import RETRY, AskToken, LimitBody, Meters, Observe, Turns, refuse
+from ninefold.serving.rollout import Live, Place, Reply, Trial
 from ninefold.serving.signature import names
 
 # Postponed annotations are not used here: FastAPI has to see the models that are made from a bundle's signature.
@@ -57,12 +58,17 @@ SAID = {
 }
 Failure: TypeAlias = Callable[[], str | None]
 Rows: TypeAlias = list[dict[str, Any]]
-Answering: TypeAlias = Callable[
-    [Request, Callable[[], Rows], Callable[[Rows, Answered], Response]], Awaitable[Response]
-]
+Answering: TypeAlias = Callable[[Request, Callable[[], Rows], Callable[[Rows, Reply], Response]], Awaitable[Response]]
 
 
-def create_app(bundle: Bundle, log: Log | None = None, token: str | None = None, rows: Path | None = None) -> FastAPI:
+def create_app(
+    bundle: Bundle,
+    log: Log | None = None,
+    token: str | None = None,
+    rows: Path | None = None,
+    meters: Meters | None = None,
+    trial: Trial | None = None,
+) -> FastAPI:
     """Return the service that answers from `bundle`: the desk, ``/predict``, ``/health``, ``/ready``, ``/metrics``, ``/v2``.
 
     Parameters
@@ -74,6 +80,10 @@ def create_app(bundle: Bundle, log: Log | None = None, token: str | None = None,
         What callers have to bring, see `operations.AskToken`.
     rows : Path, optional
         What the desk shows, see `desk.router`.
+    meters : Meters, optional
+        What is counted on; new ones if absent.
+    trial : Trial, optional
+        The challenger that is tried beside the bundle.
     """
     stated, limits = bundle.stated, bundle.described["limits"]
     app = FastAPI(
@@ -83,14 +93,15 @@ def create_app(bundle: Bundle, log: Log | None = None, token: str | None = None,
         docs_url=None,  # these pages would load scripts from other hosts
         redoc_url=None,
     )
-    request, meters = request_model(bundle), Meters(bundle, log)
-    answering = _answering(bundle, Turns(limits["timeout_s"], limits["max_waiting"]), meters, log)
+    request, meters = request_model(bundle), meters or Meters(bundle, log)
+    trial = trial or Trial(meters, log)
+    answering = _answering(bundle, Turns(limits["timeout_s"], limits["max_waiting"]), meters, log, trial)
 
     def failure() -> str | None:
         return log.failure(bundle) if log else None
 
     routers = [
-        probes(bundle, failure),
+        probes(bundle, failure, trial),
         plain(bundle, request, answering, meters, token is not None),
         open_inference(bundle, request, answering, failure, token is not None),
         desk.router(bundle, rows, failure),
@@ -110,7 +121,7 @@ def create_app(bundle: Bundle, log: Log | None = None, token: str | None = None,
     return app
 
 
-def probes(bundle: Bundle, failure: Failure) -> APIRouter:
+def probes(bundle: Bundle, failure: Failure, trial: Trial) -> APIRouter:
     """Return the routes of whoever watches over the service; they ask for no token."""
     router = APIRouter()
 
@@ -121,14 +132,17 @@ def probes(bundle: Bundle, failure: Failure) -> APIRouter:
 
     @router.get("/ready", responses=_refusals(503))
     def ready() -> dict[str, str]:
-        """Return which model answers; it was loaded, verified and tried before the service listened.
+        """Return which model answers, and which one is tried beside it; both were loaded, verified and tried before.
 
         503 while the prediction log cannot be written, for then nothing is answered.
         """
         if reason := failure():
             raise HTTPException(503, f"not ready: {reason}", RETRY)
         fast = bundle.fast_reason or "in use"
-        return {"status": "ready", "model": bundle.name, "version": bundle.version, "fast_form": fast}
+        tried = {"challenger": f"{trial.now.bundle.version} ({trial.now.mode})"} if trial.now else {}
+        refused = {"no_challenger": trial.reason} if trial.reason else {}
+        told = {"status": "ready", "model": bundle.name, "version": bundle.version, "fast_form": fast}
+        return {**told, **tried, **refused}
 
     @router.get("/v2/health/live")
     def live() -> dict[str, bool]:
@@ -152,18 +166,18 @@ def plain(
     async def predict(body: request, call: Request) -> Response:  # type: ignore[valid-type]
         """Return the forecast, the best action and its expected payoff for every row."""
 
-        def write(rows: Rows, answered: Answered) -> Response:
-            predictions = predicted(answered.records, bundle)
+        def write(rows: Rows, reply: Reply) -> Response:
+            predictions = predicted(reply.answered.records, reply.bundle)
             for row, prediction in zip(rows, predictions, strict=True):
                 if named := {name: row[name] for name in identity if name in row}:
                     prediction["identity"] = named
             given = answer(
                 request_id=call.state.request_id,
-                model=bundle.name,
-                version=bundle.version,
-                history_as_of=bundle.moment,
+                model=reply.bundle.name,
+                version=reply.bundle.version,
+                history_as_of=reply.bundle.moment,
                 predictions=predictions,
-                warnings=[{**each, "message": _warn(each)} for each in answered.unseen],
+                warnings=[{**each, "message": _warn(each)} for each in reply.answered.unseen],
             )
             # What was not set is left out: the identity of a row that was sent without one.
             return Response(given.model_dump_json(exclude_unset=True), media_type="application/json")
@@ -225,36 +239,39 @@ def open_inference(
         def read() -> Rows:
             return sent(request.model_validate({"rows": as_rows(body.inputs)}))
 
-        def write(rows: Rows, answered: Answered) -> Response:
-            data = {each: [record[each] for record in answered.records] for each in wanted}
+        def write(rows: Rows, reply: Reply) -> Response:
+            data = {each: [record[each] for record in reply.answered.records] for each in wanted}
             tensors = [
                 {"name": each, "shape": [len(rows)], "datatype": outputs[each], "data": data[each]} for each in wanted
             ]
             number = call.state.request_id if body.id is None else body.id
-            return JSONResponse({"model_name": name, "model_version": bundle.version, "id": number, "outputs": tensors})
+            told = {"model_name": name, "model_version": reply.bundle.version, "id": number, "outputs": tensors}
+            return JSONResponse(told)
 
         return await answering(call, read, write)
 
     return router
 
 
-def _answering(bundle: Bundle, turns: Turns, meters: Meters, log: Log | None) -> Answering:
+def _answering(bundle: Bundle, turns: Turns, meters: Meters, log: Log | None, trial: Trial) -> Answering:
     """Return what both routes share: in its turn, compute in a thread, write to the log, and only then answer."""
 
-    async def answer(call: Request, read: Callable[[], Rows], write: Callable[[Rows, Answered], Response]) -> Response:
+    async def answer(call: Request, read: Callable[[], Rows], write: Callable[[Rows, Reply], Response]) -> Response:
         moment, number = datetime.now(UTC), call.state.request_id
 
-        def work() -> tuple[Response, Answered, Entry | None]:
+        def work() -> tuple[Rows, Reply, Response, Entry | None]:
             rows = read()
-            answered = bundle.answer(rows)
-            entry = log.entry(number, moment, bundle, filled(rows, bundle), answered.records) if log else None
-            return write(rows, answered), answered, entry
+            reply = trial.answer(rows, bundle, number)
+            one, records, role = reply.bundle, reply.answered.records, reply.role
+            entry = log.entry(number, moment, one, filled(rows, one), records, role) if log else None
+            return rows, reply, write(rows, reply), entry
 
         async with turns.turn():
-            response, answered, entry = await turns.compute(work)
+            rows, reply, response, entry = await turns.compute(work)
             if log and entry:
                 await asyncio.wrap_future(log.submit(entry))
-        meters.answered(answered.records)
+        meters.answered(reply.answered.records)
+        trial.shadow(number, moment, rows)
         return response
 
     return answer
@@ -304,12 +321,14 @@ def run(
 ) -> None:
     """Serve a bundle until SIGTERM or SIGINT; print its address, on one line, once it accepts requests.
 
-    At the end it takes no more requests, answers those in hand, and closes the log.
+    When another bundle takes the place of the one that it serves (`ninefold promote`, `rollback`), it answers with that
+    one from the next request on; none is dropped. At the end it takes no more requests, answers those in hand, and closes
+    the log.
 
     Parameters
     ----------
     bundle : Path, optional
-        A bundle; that of the project if absent.
+        A bundle; if absent, the one that the project has in production, or its newest for want of it.
     host : str
         The address to listen at.
     port : int
@@ -327,20 +346,30 @@ def run(
     NinefoldError
         If the bundle is not as it was packed, the port is taken, or the token is none.
     """
-    packed, token = load(bundle), operations.token()
-    packed.decide(packed.complete([packed.described["example"]]))  # the first one also pays for threads and caches
+    project = None if bundle else params.root()
+    champion = Place(lambda: bundle or io.path(rollout.in_production()))
+    packed, token = champion.load(), operations.token()
     if said := operations.warning(host, token):
         print(said, file=sys.stderr, flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn ends its requests first, then hands the signal on
     with _logging(bundle, log, no_log) as kept, _listen(host, port) as listener, suppress(KeyboardInterrupt):
         if kept and (reason := kept.failure(packed)):
             print(f"warning: not ready: {reason}", file=sys.stderr, flush=True)
+        meters = Meters(packed, kept)
+        trial = Trial(meters, kept)
+        live = Live(packed, lambda one: create_app(one, kept, token, rows, meters, trial))
         longest = math.ceil(packed.described["limits"]["timeout_s"]) + 1
-        settings = {"log_level": "warning", "access_log": False, "timeout_graceful_shutdown": longest}
-        server = uvicorn.Server(uvicorn.Config(create_app(packed, kept, token, rows), **settings))
-        shown = f"[{host}]" if ":" in host else host
-        print(f"serving {bundle or BUNDLE} at http://{shown}:{listener.getsockname()[1]}", flush=True)
-        server.run(sockets=[listener])
+        settings = {
+            "log_level": "warning",
+            "access_log": False,
+            "timeout_graceful_shutdown": longest,
+            "lifespan": "off",
+        }
+        server = uvicorn.Server(uvicorn.Config(live, **settings))
+        with rollout.watched(live, champion, trial, meters, project):
+            shown, served = f"[{host}]" if ":" in host else host, bundle or rollout.in_production()
+            print(f"serving {served} at http://{shown}:{listener.getsockname()[1]}", flush=True)
+            server.run(sockets=[listener])
 
 
 def _logging(bundle: Path | None, log: Path | None, no_log: bool) -> Any:
