@@ -223,6 +223,32 @@ def predict(
         print(scoring.describe(scoring.predict(source, target, loaded), target, loaded))
 
 
+@app.command(name="labels")
+def deliver_labels(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...", help="The target, by request_id (and row) or key and time; known_at if known."
+        ),
+    ],
+    bundle: Annotated[Path | None, typer.Option(help="A bundle's folder; default: models/bundle.")] = None,
+    log: Annotated[Path | None, typer.Option(help="The log; default: data/predictions/log.sqlite.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="How to read the files, such as delimiter=;. May repeat."),
+    ] = None,
+) -> None:
+    """Deliver outcomes: late, in any order, repeated or corrected; each is joined to its prediction once."""
+    from ninefold import labels
+    from ninefold.serving import bundle as bundles
+
+    with _clear_errors():
+        options = _overrides(option or [], "--option", "delimiter=;")
+        found = [str(Path(file).resolve()) if Path(file).exists() else file for file in files]
+        for line in labels.run(found, bundles.load(bundle), log, options):
+            print(line)
+
+
 @app.command()
 def promote(
     force: Annotated[
