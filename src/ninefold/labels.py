@@ -187,9 +187,10 @@ def load(folder: Path | None = None) -> pd.DataFrame:
         return pd.DataFrame({OUTCOME: pd.Series(dtype="str"), KNOWN_AT: pd.Series(dtype="datetime64[us]")})
     with duckdb.connect() as connection:
         try:
-            return connection.read_parquet(files, union_by_name=True).to_arrow_table().to_pandas()
+            found = connection.read_parquet(files, union_by_name=True).to_arrow_table().to_pandas()
         except duckdb.Error as error:
             raise DataError(f"{folder}: a delivery is damaged ({error}); deliver its outcomes again") from None
+    return found.astype({ROW: "Int64"}) if ROW in found else found
 
 
 def join(

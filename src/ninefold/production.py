@@ -319,7 +319,7 @@ def _read(
         if until is not None:
             kept &= ds.field(moment) < pa.scalar(until.to_pydatetime(), pa.timestamp("us"))
         found = data.to_table({name: ds.field(column) for name, column in called.items()}, filter=kept)
-    except (OSError, ValueError) as error:  # pyarrow's errors derive from these
+    except (OSError, pa.ArrowException) as error:
         raise DataError(f"{files[0].parent.parent}: an exported file is damaged ({error}); put back a copy") from None
     frame = found.to_pandas()
     frame[ROLE] = (frame[ROLE] if ROLE in frame else pd.Series(None, frame.index, dtype="str")).fillna(CHAMPION)

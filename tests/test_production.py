@@ -1,0 +1,216 @@
+"""What production left behind: read as the feature table has it, its traffic counted, its skew found."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from bundles import lay_out, pack
+from conftest import Project
+
+from ninefold import monitoring, production
+from ninefold.core.errors import DataError
+from ninefold.production import MOMENT, REQUEST_ID, ROLE, ROW, VERSION
+from ninefold.serving import log as logging
+from ninefold.serving.bundle import Bundle
+from ninefold.serving.log import Log
+from ninefold.serving.signature import as_rows
+
+NOW = datetime(2020, 2, 1, 9, tzinfo=UTC)
+ROUTE = "/predict"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "data/predictions/log.sqlite"
+
+
+@pytest.fixture
+def log(place: Path) -> Iterator[Log]:
+    opened = Log(place)
+    yield opened
+    opened.close()
+
+
+def append(log: Log, bundle: Bundle, *rows: dict[str, Any], name: str = "a", moment: datetime = NOW) -> None:
+    log.append(name, moment, bundle, logging.filled(rows, bundle), bundle.answer(rows).records)
+
+
+@pytest.mark.parametrize("case", ["binary", "multiclass", "regression", "dated"])
+def test_what_was_served_is_what_monitoring_itself_would_predict(project: Project, log: Log, case: str) -> None:
+    parts = lay_out(case)
+    bundle = pack(parts)
+    rows = parts["holdout"]
+    for at, row in enumerate(as_rows(rows, bundle.signature)):
+        append(log, bundle, row, name=str(at), moment=NOW + timedelta(hours=6 * at))
+    own, target = production.identity(bundle.stated), bundle.stated["target"]
+    found = production.served(bundle, like=rows.iloc[:0])
+    expected = monitoring.predict(rows[[name for name in rows if name != target]], bundle).reset_index(drop=True)
+    assert set(found) == {*bundle.fields, *own, *production.META, *(f"@{name}" for name in bundle.answers)} | {
+        name for name in expected if name.startswith("@")
+    }
+    common = [name for name in expected if name in found and name not in bundle.fields]
+    pd.testing.assert_frame_equal(found[common], expected[common])
+    kinds = {field["name"]: field for field in bundle.signature}
+    skew = production.skew(found, rows, bundle.stated, [name for name in bundle.features if name in kinds])
+    assert skew["rows"].tolist() == [len(rows)] * len(bundle.features)
+    assert skew["differ"].sum() == 0
+    again = production.recompute(found, bundle)
+    assert (again["rows"].min(), again["differ"].sum()) == (len(rows), 0)
+
+
+def test_only_the_time_and_the_fields_asked_for_are_read(bundle: Bundle, log: Log) -> None:
+    for day in range(4):
+        append(log, bundle, {"customer": "ann", "id": day}, name=str(day), moment=NOW + timedelta(days=day))
+    found = production.served(bundle, since=NOW + timedelta(days=1), until=datetime(2020, 2, 3, 9, 0, 1), columns=[])
+    assert found[REQUEST_ID].tolist() == ["1", "2"]
+    assert [name for name in found if not name.startswith("@")] == ["id", "placed"]
+    assert (found[ROLE].tolist(), found[ROW].tolist()) == (["champion"] * 2, [0, 0])
+    assert found[MOMENT].tolist() == [pd.Timestamp("2020-02-02T09:00:00"), pd.Timestamp("2020-02-03T09:00:00")]
+
+
+def test_a_key_that_cannot_be_one_is_missing(bundle: Bundle, log: Log) -> None:
+    append(log, bundle, *({"customer": "ann", "id": value} for value in (7.0, "8", "x7", None)))
+    like = pd.DataFrame({"id": pd.Series(dtype="int64"), "placed": pd.Series(dtype="datetime64[us]")})
+    assert production.served(bundle, like=like)["id"].fillna(-1).tolist() == [7, 8, -1, -1]
+
+
+def test_versions_with_other_fields_are_one_table(project: Project, log: Log) -> None:
+    old = pack(lay_out("text"))
+    append(log, old, {"comment": "buy pills", "id": 1}, name="old")
+    bundle = pack(lay_out("binary"))
+    append(log, bundle, {"customer": "ann", "id": 2, "placed": "2020-02-01T13:00:00+01:00"}, name="new")
+    found = production.served(bundle)
+    assert found["comment"].isna().tolist() == [False, True]
+    assert found[VERSION].tolist() == [old.version, bundle.version]
+    assert found["id"].tolist() == ["1", "2"]
+    assert found["placed"].tolist()[1] == pd.Timestamp("2020-02-01T12:00:00")
+    assert found["@action"].notna().all()
+
+
+def test_a_role_that_the_log_tells_is_kept_and_earlier_rows_are_of_the_champion(
+    bundle: Bundle, log: Log, place: Path
+) -> None:
+    append(log, bundle, {"customer": "ann", "id": 1})
+    old = production.served(bundle)
+    file = next((place.parent / "lake").rglob("*.parquet"))
+    later = pq.read_table(file, partitioning=None).append_column("role", pa.array(["shadow"]))
+    pq.write_table(later, file.with_name(f"{2:012}-{2:012}-{bundle.version}.parquet"))
+    found = production.served(bundle)
+    assert (old[ROLE].tolist(), found[ROLE].tolist()) == (["champion"], ["champion", "shadow"])
+
+
+def test_names_that_are_ours_too_stay_the_users(bundle: Bundle, log: Log) -> None:
+    bundle.described["signature"] += [{"name": "row", "kind": "identity", "type": "any", "required": False}]
+    append(log, bundle, {"row": "mine", "customer": "ann"})
+    found = production.served(bundle)
+    assert (found["row"].tolist(), found[ROW].tolist()) == (["mine"], [0])
+
+
+def test_redacted_fields_stay_text(bundle: Bundle, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(bundle.described, "log", {"keep": "90d", "redact": ["id", "customer"]})
+    append(log, bundle, {"customer": "ann", "id": 7, "amount": 2.5})
+    found = production.served(bundle, like=pd.DataFrame({"id": [1], "placed": pd.Timestamp("2020-01-01")}))
+    assert found["id"].tolist() == [logging.pseudonym(7, logging.key(log.place))]
+    assert production.recompute(found, bundle)["rows"].tolist() == [0] * len(bundle.answers)
+
+
+def test_exports_alone_are_enough(bundle: Bundle, log: Log, place: Path) -> None:
+    append(log, bundle, {"customer": "ann", "id": 7})
+    expected = production.served(bundle)
+    log.close()
+    place.unlink()
+    pd.testing.assert_frame_equal(production.served(bundle), expected)
+
+
+def test_before_anything_was_served_the_table_is_empty_and_typed(bundle: Bundle, place: Path) -> None:
+    found = production.served(bundle)
+    assert len(found) == 0
+    assert {str(found[name].dtype) for name in ("placed", MOMENT)} == {"datetime64[us]"}
+    assert production.traffic().empty
+    assert production.recompute(found, bundle)["rows"].sum() == 0
+    (place.parent / "lake/day=2020-02-01").mkdir(parents=True)
+    (place.parent / f"lake/day=2020-02-01/{1:012}-{1:012}-abc.parquet").write_text("no table")
+    with pytest.raises(DataError, match="an exported file is damaged"):
+        production.served(bundle)
+
+
+@pytest.mark.parametrize("case", ["binary", "regression", "text"])
+def test_a_batch_run_is_logged_as_a_caller_would_have_been(project: Project, log: Log, case: str) -> None:
+    parts = lay_out(case)
+    bundle = pack(parts)
+    rows = parts["holdout"].drop(columns=bundle.stated["target"])
+    for first in (0, 20):
+        chunk = rows.iloc[first : first + 20]
+        number = production.record(chunk, bundle.decide(chunk)[bundle.answers], bundle, log, "run", first, NOW)
+        assert number == f"run-{first:09}"
+    found = production.served(bundle, like=parts["holdout"])
+    taken = min(len(rows), 40)
+    assert found[REQUEST_ID].tolist() == ["run-000000000"] * 20 + ["run-000000020"] * (taken - 20)
+    assert production.skew(found, parts["holdout"], bundle.stated, bundle.features)["share"].tolist() == [0.0] * len(
+        bundle.features
+    )
+    assert production.recompute(found, bundle)["differ"].sum() == 0
+
+
+def test_skew_is_named_with_its_size_and_the_row_where_it_is_largest(
+    parts: dict[str, pd.DataFrame], bundle: Bundle
+) -> None:
+    offline = parts["holdout"].reset_index(drop=True)
+    table = monitoring.predict(offline.copy(), bundle).assign(**{VERSION: bundle.version, REQUEST_ID: "a", ROW: 0})
+    known = offline.index[offline["amount"].notna()]
+    table.loc[known[:3], "amount"] = offline["amount"][known[:3]] + [1.0, 5.0, 1e-12]
+    table.loc[4, "channel"] = "app"
+    table.loc[offline.index[offline["rate_by_customer_7d"].notna()][:2], "rate_by_customer_7d"] = np.nan
+    strange = table.iloc[:1].assign(id=-1)
+    found = production.skew(pd.concat([table, strange]), offline, bundle.stated, bundle.features).set_index("feature")
+    assert found["rows"].tolist() == [len(offline)] * 5
+    assert found["differ"].to_dict() == {"amount": 2, "items": 0, "rate_by_customer_7d": 2, "customer": 0, "channel": 1}
+    assert found["largest"]["amount"] == pytest.approx(5)
+    assert f'"id":{offline["id"][known[1]]}' in found["whom"]["amount"]
+    assert float(found["served"]["amount"]) == pytest.approx(float(found["offline"]["amount"]) + 5)
+    assert found["served"]["channel"] == "app"
+    assert found["whom"].isna().tolist() == [False, True, False, True, False]
+    again = production.recompute(table.assign(**{"@probability": table["@probability"] + 0.01}), bundle)
+    assert again["differ"][0] == len(table)
+
+
+def test_traffic_is_summed_by_period_and_route(place: Path) -> None:
+    assert production.traffic(place).empty
+    place.parent.mkdir(parents=True)
+    minute = int(datetime(2020, 2, 3, tzinfo=UTC).timestamp() // 60)  # a Monday
+    with sqlite3.connect(place) as log:
+        log.execute("CREATE TABLE other (a)")
+        assert production.traffic(place).empty
+        log.execute(
+            "CREATE TABLE traffic (minute INTEGER, route TEXT, status INTEGER, requests INTEGER, seconds REAL, slow INTEGER)"
+        )
+        rows = [
+            (minute, ROUTE, 200, 8, 1.0, 2),
+            (minute, ROUTE, 200, 2, 1.0, 0),  # another process
+            (minute + 1, ROUTE, 503, 4, 0.8, 4),
+            (minute + 60 * 24, ROUTE, 422, 5, 0.5, 0),
+            (minute - 1, "/health", 200, 100, 0.1, 0),
+        ]
+        log.executemany("INSERT INTO traffic VALUES (?, ?, ?, ?, ?, ?)", rows)
+    log.close()
+    found = production.traffic(place, "day", routes=[ROUTE])
+    assert found["period"].tolist() == [pd.Timestamp("2020-02-03"), pd.Timestamp("2020-02-04")]
+    assert found[["requests", "refused", "errors", "slow"]].to_numpy().tolist() == [[14, 0, 4, 6], [5, 5, 0, 0]]
+    assert found["mean_s"].tolist() == pytest.approx([0.2, 0.1])
+    assert found["error_rate"].tolist() == pytest.approx([4 / 14, 0])
+    assert production.traffic(place, "week")["requests"].tolist() == [100, 19]
+    assert production.traffic(place, "month")["requests"].tolist() == [119]
+    late = production.traffic(place, "minute", since=datetime(2020, 2, 3, 0, 1, tzinfo=UTC), until=datetime(2020, 2, 4))
+    assert late["requests"].tolist() == [4]
+    place.write_text("no database")
+    with pytest.raises(DataError, match="the prediction log cannot be read"):
+        production.traffic(place)
