@@ -343,7 +343,7 @@ def test_the_command_says_what_came_of_it(bundle: Bundle, tmp_path: Path, monkey
     file = write(tmp_path, f"id,placed,returned\n7,{DUE},1\n8,{DUE},\n")
     first = CliRunner().invoke(cli.app, ["labels", "outcomes.csv"])
     assert first.output.splitlines() == [
-        f"{file}: 2 different outcomes by id, placed, 1 of them never known",
+        f"{file}: 2 outcomes by id, placed, 1 of them never known",
         "no prediction is logged yet; the outcomes wait for them",
     ]
     log = Log(tmp_path / "data/predictions/log.sqlite")
@@ -356,8 +356,8 @@ def test_the_command_says_what_came_of_it(bundle: Bundle, tmp_path: Path, monkey
     write(tmp_path, "request_id,returned,known_at\na,0,2020-03-01\n", "late.csv")
     again = CliRunner().invoke(cli.app, ["labels", "outcomes.csv", "late.csv"])
     assert again.output.splitlines() == [
-        f"{file}: 2 different outcomes by id, placed, 1 of them never known; the same was delivered before, and counts once",
-        f"{tmp_path / 'late.csv'}: 1 different outcomes by request_id, 0 of them never known",
+        f"{file}: 2 outcomes by id, placed, 1 of them never known; the same was delivered before, and counts once",
+        f"{tmp_path / 'late.csv'}: 1 outcome by request_id, 0 of them never known",
         "of 1 predictions: 1 known, 0 never, 0 open, 0 contradicted, 0 superseded",
         "of 3 outcomes, 1 match no prediction (kept for later), 0 have a request id that stands for several cases "
         "(deliver them by key)",

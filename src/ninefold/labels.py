@@ -421,8 +421,7 @@ def _demand(column: pd.Series, wrong: pd.Series, where: str, expected: str) -> N
 
 def _said(kept: Kept, stated: Mapping[str, Any]) -> str:
     rows, by = kept.rows, "request_id" if REQUEST_ID in kept.rows else ", ".join(identity(stated))
-    never = int(rows[OUTCOME].isna().sum())
-    again = "" if kept.is_new else "; the same was delivered before, and counts once"
-    return (
-        f"{sources.masked(kept.source)}: {len(rows):,} different outcomes by {by}, {never:,} of them never known{again}"
-    )
+    count, never = len(rows), int(rows[OUTCOME].isna().sum())
+    again = "; the same was delivered before, and counts once" if not kept.is_new else ""
+    what = f"{count:,} outcome{'s' if count != 1 else ''} by {by}, {never:,} of them never known"
+    return f"{sources.masked(kept.source)}: {what}{again}"
