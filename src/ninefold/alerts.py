@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ninefold.core import decisions, gate
-from ninefold.core.params import Section
+from ninefold.core.params import Duration, Section
 from ninefold.core.scores import ERROR, RANKING, title, with_interval
 
 CHANCE = 3.0  # standard deviations of a count of independent rows, beyond which it is no chance
@@ -40,6 +40,7 @@ class Decide(Section):
     roll_back: float
     retrain_high: int = Field(ge=1)
     retrain_drifted: float = Field(gt=0, le=1)
+    rest: Duration = "28d"
 
 
 def raised(

@@ -35,7 +35,8 @@ MONITORING, HOLDOUT = "data/monitoring", "holdout"
 PERIOD, STATUS = "@period", "@status"  # beside the user's columns, of which none may be called so
 SAMPLE = 10_000
 LABELS = ("at close", "later", "never", "open")
-MOST_PERIODS = 120
+MOST_PERIODS = 400
+NAMED = {"day": ("D", "%Y-%m-%d"), "week": ("W", "%G-W%V"), "month": ("M", "%Y-%m")}  # weeks from Monday on (ISO 8601)
 FAR = pd.Timestamp("2262-01-01")
 NOTHING = "Nothing has arrived since the model was built, so there is nothing to judge yet."
 
@@ -45,6 +46,7 @@ class Params(Section):
 
     source: Literal["replay"] = "replay"
     replay_until: Day | None = None
+    period: Literal["day", "week", "month"] = "month"
     label_delay: Duration = "0h"
     alpha: float = Field(gt=0, lt=1)
     alerts: Rules
@@ -52,14 +54,14 @@ class Params(Section):
 
 
 def periods(params: Params, collected: collection.Params, stated: dict[str, Any]) -> pd.DataFrame:
-    """Return the months to replay: ``period`` ("2013-10"), ``start`` and ``end`` (UTC); none if nothing can follow.
+    """Return the periods to replay: ``period`` ("2013-10", "2013-W40", "2013-10-01"), ``start`` and ``end`` (UTC).
 
-    They begin after `collected.as_of` and end with `params.replay_until`, or with the source.
+    There are none if nothing can follow. They begin after `collected.as_of` and end with `params.replay_until`, or with the source.
 
     Raises
     ------
     DataError
-        If the source ends more than `MOST_PERIODS` months later.
+        If the source ends more than `MOST_PERIODS` periods later.
     """
     if not stated["time"] or collected.tables[stated["table"]].time is None or collected.as_of is None:
         return collection.periods(collected).iloc[:0]
@@ -67,19 +69,28 @@ def periods(params: Params, collected: collection.Params, stated: dict[str, Any]
     last = params.replay_until or _last_day(collected, stated, start)
     if last is None or last < start:
         return collection.periods(collected).iloc[:0]
-    calendar = collection.periods(collected.model_copy(update={"start": start, "as_of": last}))
+    calendar = cut(start, last, params.period)
     if len(calendar) > MOST_PERIODS:
         raise DataError(
             f"params.yaml, monitoring.replay_until: from collection.as_of ({collected.as_of}) to {last} there are "
-            f"{len(calendar)} months, expected at most {MOST_PERIODS}; set replay_until to the last day to replay"
+            f"{len(calendar)} {params.period}s, expected at most {MOST_PERIODS}; set replay_until to the last day to replay"
         )
     return calendar
+
+
+def cut(first: date, last: date, unit: str) -> pd.DataFrame:
+    """Return the days from `first` to `last` by day, week or month: ``period``, ``start`` and ``end`` (UTC)."""
+    frequency, name = NAMED[unit]
+    spans, end = pd.period_range(first, last, freq=frequency), pd.Timestamp(last) + pd.Timedelta(days=1)
+    starts = [max(span.start_time, pd.Timestamp(first)) for span in spans]
+    ends = [min(span.end_time.ceil("D"), end) for span in spans]
+    return pd.DataFrame({"period": [f"{span.start_time:{name}}" for span in spans], "start": starts, "end": ends})
 
 
 def replay(
     calendar: pd.DataFrame, earlier: dict[str, Any], stated: dict[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Put the months of `calendar` through stages 02, 03 and 06 as those define them.
+    """Put the periods of `calendar` through stages 02, 03 and 06 as those define them.
 
     Parameters
     ----------
@@ -113,7 +124,7 @@ def replay(
 
 
 def arrive(calendar: pd.DataFrame, earlier: dict[str, Any], connection: ibis.BaseBackend) -> dict[str, ir.Table]:
-    """Return the tables that arrived in the months of `calendar`, typed and judged; those without time come whole.
+    """Return the tables that arrived in the periods of `calendar`, typed and judged; those without time come whole.
 
     A row whose key the lake holds already breaks the rule ``unique``, as it would if both had arrived together.
     """
@@ -161,6 +172,11 @@ def predict(frame: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
     return frame.assign(**{f"@{name}": column.to_numpy() for name, column in bundle.decide(frame).items()})
 
 
+def predict_by(bundle: Bundle, frame: pd.DataFrame) -> pd.DataFrame:
+    """Add what `bundle` says of each row: `predict`, for those who are handed a way to answer."""
+    return predict(frame, bundle)
+
+
 def hold(rows: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
     """Return the rows of the holdout as a period of their own, answered by the deployed model, all outcomes known."""
     return predict(rows.assign(**{PERIOD: HOLDOUT, STATUS: LABELS[0]}), bundle)
@@ -175,6 +191,11 @@ def forecast(frame: pd.DataFrame, stated: dict[str, Any]) -> pd.DataFrame:
     """Return the forecast that `predict` added, under its own names."""
     names = decisions.forecast_columns(stated)
     return frame[[f"@{name}" for name in names]].set_axis(names, axis=1).reset_index(drop=True)
+
+
+def target_of(rows: pd.DataFrame, stated: dict[str, Any]) -> np.ndarray:
+    """Return the outcomes of rows whose label is known, as scores take them: int64 for classes, else float64."""
+    return rows[stated["target"]].to_numpy(dtype="int64" if decisions.is_class(stated) else "float64")
 
 
 def wait(frame: pd.DataFrame, volume: pd.DataFrame, params: Params, stated: dict[str, Any]) -> pd.DataFrame:
@@ -201,7 +222,7 @@ def arrivals(frame: pd.DataFrame, volume: pd.DataFrame, stated: dict[str, Any]) 
     table = table.join(counts, on="period")
     for name, known in {"level at close": LABELS[:1], "level in the end": LABELS[:2]}.items():
         rows = frame[frame[STATUS].isin(known)]
-        event = pd.Series(decisions.event(_target(rows, stated), stated), rows.index)
+        event = pd.Series(decisions.event(target_of(rows, stated), stated), rows.index)
         table[name] = table["period"].map(event.groupby(rows[PERIOD]).mean()).astype("float64")
     return table
 
@@ -266,7 +287,7 @@ def standing(
     knows the shares, or the mean, of these very rows: the Brier skill score, or R2. Unlike an error it does not rise
     only because outcomes are more mixed. What cannot be told (too few rows) is absent.
     """
-    target, predicted = _target(rows, stated), forecast(rows, stated)
+    target, predicted = target_of(rows, stated), forecast(rows, stated)
     columns = {"gap": decisions.expected(predicted, stated) - decisions.event(target, stated)}
     if stated["task"] == "multiclass":
         columns |= {f'share of "{name}"': target == number for number, name in enumerate(stated["classes"])}
@@ -289,7 +310,7 @@ def skill(results: dict[str, dict[str, float]], target: np.ndarray, stated: dict
 def closed(frame: pd.DataFrame, stated: dict[str, Any]) -> Iterator[tuple[str, pd.DataFrame, np.ndarray, pd.DataFrame]]:
     """Yield each period with its rows whose label was there at its close: ``period, rows, target, predicted``."""
     for period, rows in frame[frame[STATUS] == LABELS[0]].groupby(PERIOD, sort=False):
-        yield str(period), rows.reset_index(drop=True), _target(rows, stated), forecast(rows, stated)
+        yield str(period), rows.reset_index(drop=True), target_of(rows, stated), forecast(rows, stated)
 
 
 def calibration(frame: pd.DataFrame, stated: dict[str, Any], agreed: dict[str, Any], bins: int = 10) -> pd.DataFrame:
@@ -333,7 +354,7 @@ def weekly(frame: pd.DataFrame, stated: dict[str, Any]) -> pd.DataFrame:
         return pd.DataFrame(columns=["week", "predicted", "observed", "rows"])
     week = known[stated["time"]].dt.to_period("W").dt.start_time.to_numpy()
     said = decisions.expected(forecast(known, stated), stated)
-    told = pd.DataFrame({"predicted": said, "observed": decisions.event(_target(known, stated), stated), "rows": 1})
+    told = pd.DataFrame({"predicted": said, "observed": decisions.event(target_of(known, stated), stated), "rows": 1})
     return (
         told.groupby(week)
         .agg({"predicted": "mean", "observed": "mean", "rows": "sum"})
@@ -415,6 +436,37 @@ def judge(
         alerted = {**record, "alerts": alerts.raised(record, promise, params.alerts, stated)}
         judged.append({**alerted, **alerts.decide(alerted, params.decide)})
     return judged
+
+
+def examine(
+    frame: pd.DataFrame,
+    volume: pd.DataFrame,
+    bundle: Bundle,
+    parts: dict[str, pd.DataFrame],
+    params: Params,
+    stated: dict[str, Any],
+    agreed: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the record of one period as `judge` has it, by all the steps of this stage at once.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The rows of the period with their answers, and what `wait` added.
+    volume : DataFrame
+        Its line of what `replay` returned.
+    bundle : Bundle
+        That answered.
+    parts : dict of DataFrame
+        What it was made from.
+    params, stated, agreed
+    """
+    holdout = hold(parts["holdout"], bundle)
+    drifts = compare_inputs(frame, parts, bundle, params)
+    shifted = compare_predictions(frame, holdout, params, stated)
+    results = performance(frame, stated, agreed)
+    found = records(volume, arrivals(frame, volume, stated), drifts, shifted, results)
+    return judge(found, promised(bundle, holdout, parts, stated, agreed), params, stated)[0]
 
 
 def conclude(judged: list[dict[str, Any]], agreed: dict[str, Any], version: str) -> dict[str, Any]:
@@ -523,10 +575,6 @@ def _last_day(collected: collection.Params, stated: dict[str, Any], start: date)
     rows = _reader(collected)(stated["table"], pd.Timestamp(start), FAR)
     newest = texts.moments(rows[source.time], source.format).max()
     return None if pd.isna(newest) else newest.date()
-
-
-def _target(rows: pd.DataFrame, stated: dict[str, Any]) -> np.ndarray:
-    return rows[stated["target"]].to_numpy(dtype="int64" if decisions.is_class(stated) else "float64")
 
 
 def _unusable(predicted: pd.DataFrame, stated: dict[str, Any]) -> int:

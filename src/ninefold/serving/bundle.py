@@ -258,6 +258,11 @@ def save(described: dict[str, Any], compared: dict[str, Any], card: str) -> None
     folder = io.output(BUNDLE)
     shutil.copytree(io.pending(features.ONLINE), folder / "online")
     shutil.copyfile(io.pending(f"{training.CANDIDATE}/model.skops"), folder / "model.skops")
+    describe(described, compared, card, folder)
+
+
+def describe(described: dict[str, Any], compared: dict[str, Any], card: str, folder: Path) -> None:
+    """Write what of a bundle is no model and no history, see `save`, and the checksums of everything in its folder."""
     io.write_json({"format": FORMAT, **described}, folder / "bundle.json")
     io.write_json(compared, folder / "reference.json")
     io.write_text(card, folder / "MODEL_CARD.md")

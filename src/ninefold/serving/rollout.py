@@ -61,10 +61,11 @@ class Reply(NamedTuple):
     role: str
 
 
-def install(place: Path) -> Path:
+def install(place: Path, root: Path | None = None) -> Path:
     """Put a copy of the bundle at `place` into production, and return it: ``models/versions/<version>``.
 
     ``models/production`` is a link to it, exchanged at once: who follows it finds the old bundle or the new one, whole.
+    `root` is another folder than that of the project.
 
     Raises
     ------
@@ -72,14 +73,13 @@ def install(place: Path) -> Path:
         If the bundle is not as it was packed.
     """
     version = verify(place)
-    kept = io.path(VERSIONS) / version
+    kept, link = (root / each if root else io.path(each) for each in (f"{VERSIONS}/{version}", PRODUCTION))
     if not _whole(kept, version):
         temporary = kept.with_name(f".{version}.{os.getpid()}")
         shutil.copytree(place, temporary)
         verify(temporary)
         shutil.rmtree(kept, ignore_errors=True)
         temporary.rename(kept)
-    link = io.path(PRODUCTION)
     fresh = link.with_name(f".production.{os.getpid()}")
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(os.path.relpath(kept, link.parent))

@@ -1,0 +1,247 @@
+"""What would retraining have been worth? Never, at every close of a month, or when the monitor says so, on the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ninefold import deployment, monitoring, training
+from ninefold import metrics as agreed_metrics
+from ninefold.core import adjustment, decisions, evaluation, fitting
+from ninefold.core.errors import DataError
+from ninefold.core.fitting import FOLD
+from ninefold.core.scores import ERROR, Bootstrap, blocks, intervals, one_score
+from ninefold.monitoring import PERIOD, STATUS
+from ninefold.serving.bundle import Bundle
+
+NEVER, CALENDAR, TRIGGERED = "never", "every month", "when the monitor says so"
+KNOWN = ("at close", "later")  # labels that count in the end
+Answer = Callable[[Bundle, pd.DataFrame], pd.DataFrame]
+
+
+class Followed(NamedTuple):
+    """What came of a strategy.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        The rows with the answers of whichever model was in place, ``@version`` among them.
+    retrained : list of dict
+        ``close`` of the period, ``version`` and ``rows`` that the new model was fitted on, ``reasons``.
+    """
+
+    frame: pd.DataFrame
+    retrained: list[dict[str, Any]]
+
+
+class Setting(NamedTuple):
+    """What all strategies share: the problem, what was agreed, the params of stages 04, 07 and 09."""
+
+    stated: dict[str, Any]
+    agreed: dict[str, Any]
+    metrics: agreed_metrics.Params
+    training: training.Params
+    monitoring: monitoring.Params
+
+
+def refit(bundle: Bundle, rows: pd.DataFrame, setting: Setting) -> tuple[Bundle, dict[str, pd.DataFrame]]:
+    """Return the bundle with its model fitted anew on newer rows, and the parts that they were split into.
+
+    As `ninefold retrain` does it, but for the choice of the candidate: the rows are split anew by the agreed shares, the
+    same model and options are fitted on training and validation, set right by forecasts of the validation part, and
+    judged on the new holdout, which is the newest part and stays unseen.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    rows : DataFrame
+        Labelled feature rows, as far as they are known.
+    setting : Setting
+
+    Raises
+    ------
+    DataError
+        If a part has not two different outcomes.
+    """
+    stated, params = setting.stated, setting.training.model_copy(update={"folds": 1})
+    points = agreed_metrics.split(rows, setting.metrics, stated)
+    part = agreed_metrics.part_of(rows, points, stated)
+    parts = {name: rows[part == name].reset_index(drop=True) for name in agreed_metrics.PARTS}
+    if poor := [name for name, each in parts.items() if each[stated["target"]].nunique() < 2]:
+        raise DataError(f"{', '.join(poor)}: not two different outcomes, so that no model can be fitted")
+    signed = {**bundle.columns, "wide": [field["name"] for field in bundle.signature if field.get("wide")]}
+    estimator, method = _estimator(bundle), bundle.described["model"]["calibration"]
+    open_parts = {name: parts[name] for name in ("train", "validation")}
+    unseen, forecasts = training.validate({"it": estimator}, open_parts, signed, params, stated)
+    recent, said = training.newest(unseen, forecasts["it"], stated)
+    fitted = training.finish(estimator, open_parts, signed, stated)
+    model = adjustment.adjust(fitted, method, said, recent.drop(columns=FOLD), params.interval, stated)
+    holdout = parts["holdout"]
+    predicted = fitting.predict(model, holdout, signed, stated)
+    target = monitoring.target_of(holdout, stated)
+    found = evaluation.evaluate(target, predicted, holdout, stated, setting.agreed)
+    described = {**bundle.described, "holdout": found}
+    compared = deployment.reference(parts, predicted, bundle.signature, stated)
+    return replace(bundle, model=model, described=described, reference=compared, version=""), parts
+
+
+def follow(
+    strategy: str,
+    bundle: Bundle,
+    parts: dict[str, pd.DataFrame],
+    frame: pd.DataFrame,
+    volume: pd.DataFrame,
+    setting: Setting,
+    answer: Answer = monitoring.predict_by,
+    retrain: Callable[[Bundle, pd.DataFrame, Setting], tuple[Bundle, dict[str, pd.DataFrame]]] = refit,
+    refresh: Callable[[pd.DataFrame], pd.DataFrame] = lambda answered: answered,
+) -> Followed:
+    """Return what a strategy would have answered, period by period, and when it would have retrained.
+
+    At each close the labels that are known by then count, and no later ones. A new model answers from the next period
+    on, whether or not it is better: what it is worth is the question. `CALENDAR` retrains at the last close of each month,
+    `TRIGGERED` where the rules of stage 09 say so, by the figures of the model in place, and not within
+    ``decide.rest`` of the last time.
+
+    Parameters
+    ----------
+    strategy : str
+        `NEVER`, `CALENDAR` or `TRIGGERED`.
+    bundle : Bundle
+        In place at the beginning.
+    parts : dict of DataFrame
+        What it was made from: ``train``, ``validation``, ``holdout``.
+    frame, volume : DataFrame
+        What `monitoring.replay` returned.
+    setting : Setting
+    answer : callable
+        How rows are answered: by the model itself, or over a running service.
+    retrain : callable
+        How a model is made from the rows that are known.
+    refresh : callable
+        Answered rows -> the same, with the outcomes that have come since.
+    """
+    stated, params = setting.stated, setting.monitoring
+    known, answered, retrained = pd.concat(parts.values(), ignore_index=True), [], []
+    last: pd.Timestamp | None = None
+    frame = monitoring.wait(frame, volume, params, stated)
+    for number, span in enumerate(volume.itertuples()):
+        rows = frame[frame[PERIOD] == span.period].reset_index(drop=True)
+        answered.append(answer(bundle, rows).assign(**{"@version": bundle.version}))
+        if number == len(volume) - 1:
+            break  # what would be retrained now answers nothing
+        reasons = _reasons(strategy, span, answered[-1], volume[number : number + 1], bundle, parts, setting)
+        if not reasons or (
+            strategy == TRIGGERED and last is not None and span.end - last < pd.Timedelta(params.decide.rest)
+        ):
+            continue
+        arrived = pd.concat([known, _labelled(refresh(pd.concat(answered)), span.end, params, stated)[known.columns]])
+        try:
+            bundle, parts = retrain(bundle, arrived.reset_index(drop=True), setting)
+        except DataError:
+            continue  # too little is known yet
+        last, bundle = span.end, bundle if bundle.version else replace(bundle, version=f"fitted after {span.period}")
+        told = {"close": span.period, "version": bundle.version, "rows": len(parts["train"]) + len(parts["validation"])}
+        retrained.append({**told, "reasons": reasons})
+    whole = pd.concat(answered, ignore_index=True) if answered else frame
+    return Followed(whole, retrained)
+
+
+def compare(followed: dict[str, Followed], setting: Setting) -> pd.DataFrame:
+    """Return what each strategy was worth on the same rows, all whose label became known.
+
+    Returns
+    -------
+    DataFrame
+        ``strategy``, ``retrainings``, ``payoff`` per row, the proper error (`scores.ERROR`: Brier score, or RMSE), each with
+        ``_low`` and ``_high``; ``gain``: payoff per row above `NEVER`, paired, with its interval too. Intervals are over
+        resampled blocks.
+    """
+    stated, names = setting.stated, list(followed)
+    frames = {name: _in_the_end(one.frame) for name, one in followed.items()}
+    first = frames[NEVER]
+    target, metric = monitoring.target_of(first, stated), ERROR[stated["task"]]
+    paid = {name: decisions.payoff(rows["@action"].to_numpy(), target, stated) for name, rows in frames.items()}
+    said = {name: monitoring.forecast(rows, stated) for name, rows in frames.items()}
+
+    def statistic(weight: np.ndarray) -> dict[str, float]:
+        means = {name: float(np.average(values, weights=weight)) for name, values in paid.items()}
+        found = {f"payoff {name}": value for name, value in means.items()}
+        found |= {f"gain {name}": value - means[NEVER] for name, value in means.items()}
+        errors = {f"{metric} {name}": one_score(metric, target, each, stated, weight) for name, each in said.items()}
+        return found | errors
+
+    found = intervals(statistic, blocks(first, stated), Bootstrap(**setting.agreed["bootstrap"]))
+    rows = []
+    for name in names:
+        row: dict[str, Any] = {"strategy": name, "retrainings": len(followed[name].retrained)}
+        for figure in ("payoff", "gain", metric):
+            ends = found[f"{figure} {name}"]
+            row |= {figure: ends["value"], f"{figure}_low": ends["low"], f"{figure}_high": ends["high"]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def by_period(followed: dict[str, Followed], stated: dict[str, Any]) -> pd.DataFrame:
+    """Return, per period and strategy, the mean payoff and error of rows whose label became known.
+
+    Returns
+    -------
+    DataFrame
+        ``period``, ``strategy``, ``payoff``, ``error``, ``rows``.
+    """
+    metric, found = ERROR[stated["task"]], []
+    for name, one in followed.items():
+        for period, rows in _in_the_end(one.frame).groupby(PERIOD, sort=False):
+            target = monitoring.target_of(rows, stated)
+            paid = decisions.payoff(rows["@action"].to_numpy(), target, stated)
+            error = one_score(metric, target, monitoring.forecast(rows, stated), stated)
+            found.append((period, name, float(paid.mean()), error, len(rows)))
+    return pd.DataFrame(found, columns=["period", "strategy", "payoff", "error", "rows"])
+
+
+def captured(table: pd.DataFrame) -> float | None:
+    """Return which share of the gain of retraining every month the triggered one brings; None where there is no gain."""
+    gain = table.set_index("strategy")["gain"]
+    return float(gain[TRIGGERED] / gain[CALENDAR]) if gain[CALENDAR] > 0 else None
+
+
+def _reasons(
+    strategy: str,
+    span: Any,
+    rows: pd.DataFrame,
+    volume: pd.DataFrame,
+    bundle: Bundle,
+    parts: dict[str, pd.DataFrame],
+    setting: Setting,
+) -> list[str]:
+    """Return why a strategy retrains at this close; nothing if it does not."""
+    if strategy == CALENDAR:
+        following = span.end.to_period("M")
+        return ["the month is over"] if (span.end - pd.Timedelta(days=1)).to_period("M") != following else []
+    if strategy == NEVER or rows.empty:
+        return []
+    judged = monitoring.examine(rows, volume, bundle, parts, setting.monitoring, setting.stated, setting.agreed)
+    return list(judged["reasons"]) if judged["decision"] in ("retrain", "roll back") else []
+
+
+def _labelled(
+    frame: pd.DataFrame, close: pd.Timestamp, params: monitoring.Params, stated: dict[str, Any]
+) -> pd.DataFrame:
+    """Return the rows whose label is known at a close."""
+    known = frame[stated["target"]].notna() & (frame[stated["time"]] + pd.Timedelta(params.label_delay) <= close)
+    rows = frame[known]
+    return rows.astype({stated["target"]: "int64"}) if decisions.is_class(stated) else rows
+
+
+def _in_the_end(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[frame[STATUS].isin(KNOWN)].reset_index(drop=True)
+
+
+def _estimator(bundle: Bundle) -> Any:
+    """Return the bundle's model before it was set right; fitting takes a copy of it."""
+    return getattr(bundle.model, "model", bundle.model)
