@@ -29,7 +29,7 @@ from ninefold.serving.bundle import Bundle
 
 OUTCOME, KNOWN_AT, LABEL = "@outcome", "@known_at", "@label"
 STATES = ("known", "never", "open", "contradicted", "superseded")
-DECISIONS = ("champion", "canary")  # the roles whose answers were acted on
+DECISIONS = (logs.CHAMPION, logs.CANARY)  # the roles whose answers were acted on
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NaT", "null", "NULL", "None")
 TRUTH = {"true": "1", "false": "0"}
 WHOLE = r"^([+-]?\d+)\.0+$"
@@ -220,7 +220,7 @@ def join(
     Joined
         The target is float64: the number of the class, or the quantity; missing where the label is not ``known``.
     """
-    role = predictions[ROLE] if ROLE in predictions else pd.Series(production.CHAMPION, predictions.index)
+    role = predictions[ROLE] if ROLE in predictions else pd.Series(logs.CHAMPION, predictions.index)
     table = predictions[role.isin(list(roles))].reset_index(drop=True)
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")

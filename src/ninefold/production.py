@@ -30,7 +30,6 @@ from ninefold.serving.signature import as_rows
 
 REQUEST_ID, ROW, MOMENT, VERSION, ROLE = "@request_id", "@row", "@moment", "@version", "@role"
 META = (REQUEST_ID, ROW, MOMENT, VERSION, ROLE)  # beside the user's columns, of which none may be called so
-CHAMPION = "champion"
 TOLERANCE = 1e-9
 PERIODS = {"minute": "min", "hour": "h", "day": "D", "week": "W", "month": "M"}
 COUNTS = ("requests", "refused", "errors", "slow")
@@ -113,6 +112,7 @@ def record(
     name: str,
     first: int = 0,
     moment: datetime | None = None,
+    role: str = logs.CHAMPION,
 ) -> str:
     """Write a chunk of a batch run to the prediction log, and return the id of the request that it is there.
 
@@ -131,6 +131,8 @@ def record(
         The number of rows before this chunk.
     moment : datetime, optional
         With a zone; default: now.
+    role : str
+        `log.CHAMPION`, `log.CANARY` or `log.SHADOW`: of a shadow's answers nothing is decided.
 
     Raises
     ------
@@ -141,7 +143,7 @@ def record(
     rows = as_rows(frame.assign(**dict.fromkeys(absent, None)), bundle.signature)
     given = answers[bundle.answers].astype(object).where(answers[bundle.answers].notna(), None)
     number = f"{name}-{first:09}"
-    log.append(number, moment or datetime.now(UTC), bundle, rows, given.to_dict("records"))
+    log.submit(log.entry(number, moment or datetime.now(UTC), bundle, rows, given.to_dict("records"), role)).result()
     return number
 
 
@@ -322,7 +324,7 @@ def _read(
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{files[0].parent.parent}: an exported file is damaged ({error}); put back a copy") from None
     frame = found.to_pandas()
-    frame[ROLE] = (frame[ROLE] if ROLE in frame else pd.Series(None, frame.index, dtype="str")).fillna(CHAMPION)
+    frame[ROLE] = (frame[ROLE] if ROLE in frame else pd.Series(None, frame.index, dtype="str")).fillna(logs.CHAMPION)
     return frame
 
 
