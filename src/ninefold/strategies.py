@@ -103,7 +103,7 @@ def follow(
     """Return what a strategy would have answered, period by period, and when it would have retrained.
 
     At each close the labels that are known by then count, and no later ones. A new model answers from the next period
-    on, whether or not it is better: what it is worth is the question. `CALENDAR` retrains at the last close of each month,
+    on, whether or not it is better: what it is worth is the question. `CALENDAR` retrains at the first close after the end of a month,
     `TRIGGERED` where the rules of stage 09 say so, by the figures of the model in place, and not within
     ``decide.rest`` of the last time.
 
@@ -221,8 +221,7 @@ def _reasons(
 ) -> list[str]:
     """Return why a strategy retrains at this close; nothing if it does not."""
     if strategy == CALENDAR:
-        following = span.end.to_period("M")
-        return ["the month is over"] if (span.end - pd.Timedelta(days=1)).to_period("M") != following else []
+        return ["a month is over"] if span.start.to_period("M") != span.end.to_period("M") else []
     if strategy == NEVER or rows.empty:
         return []
     judged = monitoring.examine(rows, volume, bundle, parts, setting.monitoring, setting.stated, setting.agreed)
