@@ -1,0 +1,382 @@
+"""How alerts reach people: each event is told once when it begins, again when it grows worse, and once when it ends.
+
+Reads what stage 09 found; a stage itself sends nothing, so that it can run again and give the same.
+Writes, by params, lines of a file, the log, and a webhook; beside the file, in ``alerts.state.json``, what was told.
+
+What is to be told is noted first, and struck off when it was sent: whoever is stopped in between tells it the next time.
+So nothing is lost, and nothing told twice, but one thing: what a webhook or the log took just before the process was
+killed, before that was noted, goes there again, with the same ``id``. The file has each message exactly once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+
+from ninefold.core import events, io
+from ninefold.core.errors import DataError
+from ninefold.core.events import Event
+from ninefold.core.params import Name, Section, Sparse, Text
+from ninefold.core.stages import label
+
+ALERTS = "data/predictions/alerts.jsonl"
+REPORTS, ANCHOR = "reports", "raise-the-alerts"  # of the heading in notebook 09 below which the alerts stand
+PAUSE = 1.0  # seconds before the second try to reach a webhook; twice as long before each further one
+AT_ONCE = 50  # messages in one request
+AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})  # answers after which to try again at once
+WORDS = {"begun": "alert", "risen": "worse", "resolved": "resolved"}
+What: TypeAlias = Literal["begun", "risen", "resolved"]
+logger = logging.getLogger("ninefold.alerts")
+
+
+class Webhook(Sparse):
+    """Where to POST messages: a URL in an environment variable, so that it is not in git, or one that is no secret."""
+
+    env: Name | None = None
+    url: SecretStr | None = None
+    timeout_s: float = Field(default=10, gt=0, le=60)
+    tries: int = Field(default=3, ge=1, le=10)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Webhook:
+        if (self.env is None) == (self.url is None):
+            raise ValueError("one of the keys env and url: where the address stands, or the address itself")
+        return self
+
+
+class Deliver(Section):
+    """Where alerts go, and from which severity on."""
+
+    file: Name | None = ALERTS
+    log: bool = True
+    webhook: Webhook | None = None
+    min_severity: Literal["low", "medium", "high"] = "low"
+    base_url: Text = REPORTS
+
+
+class Message(BaseModel):
+    """What is told of an event: a line of the file, and one of ``messages`` in what a webhook is sent.
+
+    Attributes
+    ----------
+    id : str
+        Of this message: who gets it twice sees it here.
+    moment : str
+        When it was made, UTC.
+    state : str
+        ``begun``, ``risen`` (more severe than it was told to be) or ``resolved``.
+    severity : str
+        The highest of the event so far.
+    since, until : str
+        The period in which it began, and that in which it was gone.
+    decision : str or None
+        What stage 09 decided at the close of the last period.
+    link : str
+        The alerts in the report.
+    """
+
+    id: str
+    moment: str
+    state: What
+    alert: str
+    subject: str | None
+    owner: str | None
+    severity: str
+    since: str
+    until: str | None
+    value: float | None
+    limit: float | None
+    sentence: str
+    decision: str | None
+    link: str
+
+    def text(self) -> str:
+        """Return the message as a line for people."""
+        of, end = f" of {self.subject}" if self.subject else "", f", until {self.until}" if self.until else ""
+        owner = f"; owner: {self.owner}" if self.owner else ""
+        what = f"{self.severity}: {self.alert}{of}, since {self.since}{end}{owner}"
+        return f"{WORDS[self.state]}, {what}. {self.sentence} {self.link}".replace("\n", " ")
+
+
+class Told(BaseModel):
+    """An event that was told: over which periods it was seen, the highest severity told, and whether its end was not yet."""
+
+    alert: str
+    subject: str | None
+    since: str
+    last: str
+    severity: str
+    open: bool = True
+
+    def is_of(self, event: Event) -> bool:
+        """Return whether an event is this one: of the same name and subject, in periods of which both have one."""
+        # Late labels may add periods to an event, or take some away; names of periods are in the order of time.
+        same = (self.alert, self.subject) == (event.alert, event.subject)
+        return same and self.since <= event.last and event.since <= self.last
+
+
+class State(BaseModel):
+    """What was told, and what waits to be sent, by channel."""
+
+    told: list[Told] = []
+    waiting: dict[str, list[Message]] = {}
+
+
+def deliver(
+    judged: Sequence[dict[str, Any]], params: Deliver, place: Path, now: datetime | None = None
+) -> list[Message]:
+    """Send what is new in the periods, and what could not be sent before; return what was sent, each message once.
+
+    Two at once: the second waits. A channel that fails is told of in the log, and keeps its messages for the next time.
+
+    Parameters
+    ----------
+    judged : sequence of dict
+        What ``periods.json`` holds.
+    params : Deliver
+    place : Path
+        The file of messages (JSON lines); ``.state.json`` and ``.lock`` of the same name belong to it, also where
+        `params` has no file.
+    now : datetime, optional
+        With a zone.
+
+    Raises
+    ------
+    DataError
+        If what was told cannot be read, or written.
+    """
+    with _alone(place):
+        state = read(place)
+        new = _news(state, judged, params, now or datetime.now(UTC))
+        channels = _channels(params, place)
+        state.waiting = {name: [*state.waiting.get(name, []), *new] for name in channels}
+        _write(state, place)
+        sent: dict[str, Message] = {}
+        for name, send in channels.items():
+            while batch := state.waiting[name][:AT_ONCE]:
+                if failure := send(batch):
+                    logger.warning("alerts: %s; kept for the next time: %d", failure, len(state.waiting[name]))
+                    break
+                del state.waiting[name][: len(batch)]
+                _write(state, place)
+                sent |= {message.id: message for message in batch}
+    return list(sent.values())
+
+
+def read(place: Path) -> State:
+    """Return what was told so far, and what waits.
+
+    Raises
+    ------
+    DataError
+        If it is damaged.
+    """
+    file = _state(place)
+    try:
+        return State.model_validate_json(file.read_bytes()) if file.exists() else State()
+    except (OSError, ValidationError) as error:
+        first = str(error).partition("\n")[0]
+        advice = "mend it, or remove it: then every event is told once more"
+        raise DataError(f"{file}: cannot be read ({first}); {advice}") from None
+
+
+def payload(messages: Sequence[Message]) -> dict[str, Any]:
+    """Return what a webhook is sent: ``version`` 1, ``text`` (a line per message) and the ``messages`` themselves."""
+    lines = "\n".join(message.text() for message in messages)
+    return {"version": 1, "text": lines, "messages": [message.model_dump() for message in messages]}
+
+
+def as_text(found: Sequence[Event], sent: Sequence[Message], waiting: dict[str, int]) -> str:
+    """Return what the command says: the open events, the worst first, the last that ended, and what was sent."""
+    opened = events.worst_first(event for event in found if event.until is None)
+    ended = [event for event in found if event.until is not None][-5:]
+    lines = [f"{len(opened)} open"] + [f"  {_line(event)}" for event in opened]
+    lines += [f"ended, the last {len(ended)}"] * bool(ended) + [f"  {_line(event)}" for event in ended]
+    lines += [f"sent {len(sent)} message{'s' * (len(sent) != 1)}"]
+    lines += [f"kept for the next time, {name}: {number}" for name, number in waiting.items() if number]
+    return "\n".join(lines)
+
+
+def _line(event: Event) -> str:
+    of, end = f" of {event.subject}" if event.subject else "", f" until {event.until}" if event.until else ""
+    return f"{event.severity:<6}  {event.alert}{of}, since {event.since}{end}: {event.sentence}"
+
+
+def _news(state: State, judged: Sequence[dict[str, Any]], params: Deliver, now: datetime) -> list[Message]:
+    """Return what is to be told, in the order in which it happened; note it in `state`."""
+    news, seen = list[tuple[str, What, Event]](), dict[int, list[Event]]()
+    for event in events.find(judged):
+        told = next((told for told in reversed(state.told) if told.is_of(event)), None)
+        if told is None and events.rank(event.peak) < events.rank(params.min_severity):
+            continue
+        if told is None:
+            told = Told(**event.model_dump(include={"alert", "subject", "since", "last"}), severity=event.peak)
+            state.told.append(told)
+            news.append((event.since, "begun", event))
+        elif not told.open and event.until is None:  # later labels say that it goes on
+            told.open = True
+            news.append((event.since, "begun", event))
+        elif told.open and events.rank(event.peak) > events.rank(told.severity):
+            news.append((event.last, "risen", event))
+        told.severity = max(told.severity, event.peak, key=events.rank)
+        seen.setdefault(id(told), []).append(event)
+    for told in state.told:
+        mine = seen.get(id(told), [])
+        if mine:
+            told.since, told.last = mine[0].since, mine[-1].last
+        if told.open and not any(event.until is None for event in mine):
+            told.open, end = False, mine[-1] if mine else _gone(told, judged, now)
+            news.append((end.until or "", "resolved", end))
+    first = str(judged[0].get("period", "")) if judged else ""
+    state.told = [told for told in state.told if told.open or told.last >= first]  # others can never be met again
+    decision = str(judged[-1].get("decision") or "") if judged else ""
+    return [_message(what, event, decision, params, now) for _, what, event in sorted(news, key=lambda each: each[0])]
+
+
+def _message(what: What, event: Event, decision: str, params: Deliver, now: datetime) -> Message:
+    return Message(
+        **event.model_dump(exclude={"severity", "peak", "last"}),
+        severity=event.peak,
+        id=secrets.token_hex(8),
+        moment=now.astimezone(UTC).isoformat(timespec="seconds"),
+        state=what,
+        decision=decision or None,
+        link=f"{params.base_url.rstrip('/')}/{label('monitoring')}.html#{ANCHOR}",
+    )
+
+
+def _gone(told: Told, judged: Sequence[dict[str, Any]], now: datetime) -> Event:
+    """Return the end of an event that is in none of the periods any more: another model, or other labels."""
+    until = str(judged[-1].get("period", "")) if judged else f"{now:%Y-%m-%d}"
+    kept = told.model_dump(include={"alert", "subject", "severity", "since", "last"})
+    return Event(**kept, peak=told.severity, until=until, sentence="It is found in none of the periods any more.")
+
+
+def _channels(params: Deliver, place: Path) -> dict[str, Callable[[Sequence[Message]], str]]:
+    """Return the channels that are on: each sends messages, and returns why it could not, or nothing."""
+    found: dict[str, Callable[[Sequence[Message]], str]] = {}
+    if params.file is not None:
+        found["file"] = lambda messages: _append(messages, place)
+    if params.log:
+        found["log"] = _log
+    webhook = params.webhook
+    if webhook is not None:
+        found["webhook"] = lambda messages: _post(messages, webhook)
+    return found
+
+
+def _append(messages: Sequence[Message], place: Path) -> str:
+    """Append lines to a file, those that it does not have yet; what a killed process left of a line goes first."""
+    try:
+        with place.open("ab+") as file:
+            file.seek(0)
+            whole, _, torn = file.read().rpartition(b"\n")
+            if torn:
+                file.truncate(len(whole) + 1 if whole else 0)
+            last = b"".join(whole.splitlines()[-len(messages) :])
+            lines = [message.model_dump_json() + "\n" for message in messages if message.id.encode() not in last]
+            file.write("".join(lines).encode())  # one write: the file is buffered
+            file.flush()
+            os.fsync(file.fileno())
+        io.sync(place.parent)
+    except OSError as error:
+        return f"{place}: cannot be written ({error}); make room, or mend its rights"
+    return ""
+
+
+def _log(messages: Sequence[Message]) -> str:
+    for message in messages:
+        bad = message.state != "resolved" and message.severity == "high"
+        logger.log(logging.ERROR if bad else logging.WARNING, "%s", message.text())
+    return ""
+
+
+def _post(messages: Sequence[Message], webhook: Webhook) -> str:
+    """Send messages in one request; try again, later and later, where that may help."""
+    given = os.environ.get(webhook.env, "") if webhook.env else webhook.url and webhook.url.get_secret_value()
+    where = f"the webhook in {webhook.env}" if webhook.env else "the webhook"
+    if not given:
+        return f"{where} is not set; set it to the address, or take deliver.webhook out of params.yaml"
+    try:
+        host = urlsplit(given).hostname if given.startswith(("http://", "https://")) else None
+    except ValueError:
+        host = None
+    if not host:
+        return f"{where}: no address that begins with http:// or https://"
+    failure = ""
+    for number in range(webhook.tries):
+        if number:
+            time.sleep(PAUSE * 2 ** (number - 1))
+        failure, again = _try(messages, given, webhook.timeout_s)
+        if not failure or not again:
+            break
+    return failure and f"{where}, at {host}, {failure}"
+
+
+def _try(messages: Sequence[Message], url: str, timeout: float) -> tuple[str, bool]:
+    """Return why one request failed, or nothing, and whether it is worth another try; the address is never told."""
+    import httpx
+
+    with _quiet():
+        try:
+            status = httpx.post(url, json=payload(messages), timeout=timeout).status_code
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            return f"was not reached ({type(error).__name__})", isinstance(error, httpx.HTTPError | OSError)
+    return ("", False) if 200 <= status < 300 else (f"answered {status}", status in AGAIN)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep httpx from logging addresses, which it does where a program logs all there is."""
+    loggers = [logging.getLogger(name) for name in ("httpx", "httpcore")]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Hold the lock of telling, which dies with the process; wait for it."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = place.with_suffix(".lock").open("w")
+    except OSError as error:
+        raise DataError(f"{place}: nothing can be written beside it ({error}); mend its rights") from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _state(place: Path) -> Path:
+    return place.with_suffix(".state.json")
+
+
+def _write(state: State, place: Path) -> None:
+    """Write what was told, whole and on disk, or not at all."""
+    file = _state(place)
+    temporary = file.with_name(f".{file.name}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(state.model_dump_json(indent=1) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+        io.sync(file.parent)
+    except OSError as error:
+        raise DataError(f"{file}: cannot be written ({error}); make room, or mend its rights") from None

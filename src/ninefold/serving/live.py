@@ -1,0 +1,183 @@
+"""What goes through the service now: answers of the last hour and day from the prediction log, requests from the meters."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import closing
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import BaseModel, Field
+
+from ninefold.core import decisions
+from ninefold.serving.log import Log
+from ninefold.serving.operations import Meters
+from ninefold.serving.signature import EPOCH
+
+MINUTE, HOUR, DAY = 60_000_000, 60, 24 * 60  # microseconds; minutes
+ROUTES = frozenset({"/predict", "/v2/models/{name}/infer"})  # that ask for answers
+REQUESTS = "SELECT moment / ?, count(*) FROM requests WHERE number > ? AND moment >= ? GROUP BY 1"
+ROWS = """
+SELECT r.moment / ?, r.version, {action}, count(*), count({level}), total({level})
+FROM requests r JOIN predictions p ON p.request = r.number WHERE r.number > ? AND r.moment >= ? GROUP BY 1, 2, 3
+"""
+
+
+class Share(BaseModel):
+    """Rows that one version answered with one action."""
+
+    version: str
+    action: str | None = Field(description="null where actions are quantities")
+    rows: int
+    mean_forecast: float | None = Field(
+        description="the mean probability of the event (of several classes: the one in focus), or the mean prediction"
+    )
+
+
+class Traffic(BaseModel):
+    """What was answered in a span of time, by the prediction log."""
+
+    requests: int
+    rows: int
+    mean_forecast: float | None
+    by: list[Share]
+
+
+class Measured(BaseModel):
+    """The requests for answers since this process started."""
+
+    requests: int
+    refused: int = Field(description="answered with 4xx")
+    errors: int = Field(description="answered with 5xx")
+    p95_ms: float | None = Field(description="time within which 95 % of the requests were answered, interpolated")
+
+
+class Live:
+    """A prediction log, counted by minute: each look reads what is new since the last."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self._counting = threading.Lock()
+        self._forget()
+
+    def now(self, moment: datetime, stated: dict[str, Any]) -> tuple[Traffic, Traffic]:
+        """Return what was answered in the last hour, and in the last day, to the minute.
+
+        Raises
+        ------
+        OSError, sqlite3.Error
+            If the log cannot be read.
+        """
+        last = int((moment.replace(tzinfo=None) - EPOCH) / timedelta(minutes=1))
+        with self._counting:
+            self._count(last - DAY, stated)
+            return self._sum(last - HOUR), self._sum(last - DAY)
+
+    def _forget(self) -> None:
+        self._file, self._number = (0, 0), 0
+        self._requests: dict[int, int] = defaultdict(int)
+        self._rows: dict[tuple[int, str, str | None], list[float]] = defaultdict(lambda: [0, 0, 0.0])
+
+    def _count(self, before: int, stated: dict[str, Any]) -> None:
+        """Add what was written since the last time, and drop what is older than `before`."""
+        found = self.log.place.stat()
+        address = f"file:{quote(str(self.log.place))}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True, timeout=1, isolation_level=None)) as connection:
+            name = decisions.forecast_columns(stated)[0]
+            if stated["task"] == "multiclass":
+                name = f"probability_{stated['focus']}"
+            level, action = _level(connection, name), "NULL"
+            if decisions.is_class(stated):
+                action = "json_extract(p.outputs, '$.action')"
+            connection.execute("BEGIN")  # what follows sees one state of the log
+            newest = connection.execute("SELECT coalesce(max(number), 0) FROM requests").fetchone()[0]
+            if (found.st_dev, found.st_ino) != self._file or newest < self._number:
+                self._forget()  # another log stands there
+                self._file = (found.st_dev, found.st_ino)
+            span = (MINUTE, self._number, before * MINUTE)
+            for minute, count in connection.execute(REQUESTS, span):
+                self._requests[minute] += count
+            for minute, version, taken, *numbers in connection.execute(ROWS.format(action=action, level=level), span):
+                sums = self._rows[minute, version, taken]
+                sums[:] = [have + more for have, more in zip(sums, numbers, strict=True)]
+            self._number = newest
+        self._requests = defaultdict(int, {at: count for at, count in self._requests.items() if at > before})
+        for key in [key for key in self._rows if key[0] <= before]:
+            del self._rows[key]
+
+    def _sum(self, since: int) -> Traffic:
+        shares: dict[tuple[str, str | None], list[float]] = defaultdict(lambda: [0, 0, 0.0])
+        for (minute, version, action), numbers in self._rows.items():
+            if minute > since:
+                sums = shares[version, action]
+                sums[:] = [have + more for have, more in zip(sums, numbers, strict=True)]
+        ordered = sorted(shares.items(), key=lambda each: (each[0][0], -each[1][0], each[0][1] or ""))
+        by = [
+            Share(version=version, action=action, rows=int(sums[0]), mean_forecast=_mean(*sums[1:]))
+            for (version, action), sums in ordered
+        ]
+        rows, known, total = (sum(sums[place] for sums in shares.values()) for place in range(3))
+        requests = sum(count for minute, count in self._requests.items() if minute > since)
+        return Traffic(requests=requests, rows=int(rows), mean_forecast=_mean(known, total), by=by)
+
+
+def measured(meters: Meters) -> Measured:
+    """Return what the meters of this process say of the requests for answers."""
+    counts: dict[str, int] = defaultdict(int)
+    for sample in _samples(meters.requests, "_total"):
+        counts[sample.labels["status"][:1]] += int(sample.value)
+    bounds: dict[float, float] = defaultdict(float)
+    for sample in _samples(meters.seconds, "_bucket"):
+        bounds[float(sample.labels["le"])] += sample.value
+    p95 = quantile(0.95, sorted(bounds.items()))
+    return Measured(
+        requests=sum(counts.values()),
+        refused=counts["4"],
+        errors=counts["5"],
+        p95_ms=None if p95 is None else 1000 * p95,
+    )
+
+
+def quantile(share: float, bounds: list[tuple[float, float]]) -> float | None:
+    """Return a quantile of a histogram as Prometheus estimates it, linear within a bucket; None of nothing.
+
+    Parameters
+    ----------
+    share : float
+        0-1.
+    bounds : list of (float, float)
+        The upper bound of each bucket, the last infinite, and how many are at most that.
+    """
+    if not bounds or not bounds[-1][1]:
+        return None
+    wanted, low, below = share * bounds[-1][1], 0.0, 0.0
+    for bound, count in bounds:
+        if count >= wanted:
+            within = (wanted - below) / (count - below) if count > below else 1.0
+            return low if bound == float("inf") else low + (bound - low) * within
+        low, below = bound, count
+    return low
+
+
+def _samples(metric: Any, ending: str) -> Iterable[Any]:
+    for family in metric.collect():
+        for sample in family.samples:
+            if sample.name.endswith(ending) and sample.labels.get("route") in ROUTES:
+                yield sample
+
+
+def _level(connection: sqlite3.Connection, name: str) -> str:
+    """Return the SQL of the forecast in an answer; names that SQLite's paths cannot quote are found by Python."""
+    if not {'"', "\\", "'"} & set(name):
+        return f"""json_extract(p.outputs, '$."{name}"')"""
+    connection.create_function("level", 1, lambda outputs: json.loads(outputs).get(name), deterministic=True)
+    return "level(p.outputs)"
+
+
+def _mean(known: float, total: float) -> float | None:
+    return total / known if known else None
