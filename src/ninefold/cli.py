@@ -212,19 +212,19 @@ def export_log(
 def alerts(as_json: Annotated[bool, typer.Option("--json", help="As JSON, with all fields.")] = False) -> None:
     """Tell of the alerts that stage 09 found and of those that ended, each once; list the open ones."""
     from ninefold import monitoring, notify
-    from ninefold.core import events, io
+    from ninefold.core import incidents, io
 
     with _clear_errors():
         judged = io.read_json(f"{monitoring.MONITORING}/periods.json")
         deliver = _deliver()
-        place, found = io.path(deliver.file or notify.ALERTS), events.find(judged)
+        place, found = io.path(deliver.file or notify.ALERTS), incidents.find(judged)
         sent = notify.deliver(judged, deliver, place)
         waiting = {name: len(kept) for name, kept in notify.read(place).waiting.items()}
         if not as_json:
             print(notify.as_text(found, sent, waiting))
             return
-        opened = [event.model_dump() for event in events.worst_first(found) if event.until is None]
-        ended = [event.model_dump() for event in found if event.until is not None]
+        opened = [incident.model_dump() for incident in incidents.worst_first(found) if incident.until is None]
+        ended = [incident.model_dump() for incident in found if incident.until is not None]
         told = {"open": opened, "ended": ended, "sent": [one.model_dump() for one in sent], "waiting": waiting}
         print(json.dumps(told, indent=1, ensure_ascii=False))
 

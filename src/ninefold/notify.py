@@ -1,4 +1,4 @@
-"""How alerts reach people: each event is told once when it begins, again when it grows worse, and once when it ends.
+"""How alerts reach people: each incident is told once when it begins, again when it grows worse, and once when it ends.
 
 Reads what stage 09 found; a stage itself sends nothing, so that it can run again and give the same.
 Writes, by params, lines of a file, the log, and a webhook; beside the file, in ``alerts.state.json``, what was told.
@@ -24,9 +24,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 
-from ninefold.core import events, io
+from ninefold.core import incidents, io
 from ninefold.core.errors import DataError
-from ninefold.core.events import Event
+from ninefold.core.incidents import Incident
 from ninefold.core.params import Name, Section, Sparse, Text
 from ninefold.core.stages import label
 
@@ -66,7 +66,7 @@ class Deliver(Section):
 
 
 class Message(BaseModel):
-    """What is told of an event: a line of the file, and one of ``messages`` in what a webhook is sent.
+    """What is told of an incident: a line of the file, and one of ``messages`` in what a webhook is sent.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class Message(BaseModel):
     state : str
         ``begun``, ``risen`` (more severe than it was told to be) or ``resolved``.
     severity : str
-        The highest of the event so far.
+        The highest of the incident so far.
     since, until : str
         The period in which it began, and that in which it was gone.
     decision : str or None
@@ -110,7 +110,7 @@ class Message(BaseModel):
 
 
 class Told(BaseModel):
-    """An event that was told: over which periods it was seen, the highest severity told, and whether its end was not yet."""
+    """An incident that was told: over which periods it was seen, the highest severity told, and whether its end was not yet."""
 
     alert: str
     subject: str | None
@@ -119,11 +119,11 @@ class Told(BaseModel):
     severity: str
     open: bool = True
 
-    def is_of(self, event: Event) -> bool:
-        """Return whether an event is this one: of the same name and subject, in periods of which both have one."""
-        # Late labels may add periods to an event, or take some away; names of periods are in the order of time.
-        same = (self.alert, self.subject) == (event.alert, event.subject)
-        return same and self.since <= event.last and event.since <= self.last
+    def is_of(self, incident: Incident) -> bool:
+        """Return whether an incident is this one: of the same name and subject, in periods of which both have one."""
+        # Late labels may add periods to an incident, or take some away; names of periods are in the order of time.
+        same = (self.alert, self.subject) == (incident.alert, incident.subject)
+        return same and self.since <= incident.last and incident.since <= self.last
 
 
 class State(BaseModel):
@@ -187,7 +187,7 @@ def read(place: Path) -> State:
         return State.model_validate_json(file.read_bytes()) if file.exists() else State()
     except (OSError, ValidationError) as error:
         first = str(error).partition("\n")[0]
-        advice = "mend it, or remove it: then every event is told once more"
+        advice = "mend it, or remove it: then every incident is told once more"
         raise DataError(f"{file}: cannot be read ({first}); {advice}") from None
 
 
@@ -197,57 +197,60 @@ def payload(messages: Sequence[Message]) -> dict[str, Any]:
     return {"version": 1, "text": lines, "messages": [message.model_dump() for message in messages]}
 
 
-def as_text(found: Sequence[Event], sent: Sequence[Message], waiting: dict[str, int]) -> str:
-    """Return what the command says: the open events, the worst first, the last that ended, and what was sent."""
-    opened = events.worst_first(event for event in found if event.until is None)
-    ended = [event for event in found if event.until is not None][-5:]
-    lines = [f"{len(opened)} open"] + [f"  {_line(event)}" for event in opened]
-    lines += [f"ended, the last {len(ended)}"] * bool(ended) + [f"  {_line(event)}" for event in ended]
+def as_text(found: Sequence[Incident], sent: Sequence[Message], waiting: dict[str, int]) -> str:
+    """Return what the command says: the open incidents, the worst first, the last that ended, and what was sent."""
+    opened = incidents.worst_first(incident for incident in found if incident.until is None)
+    ended = [incident for incident in found if incident.until is not None][-5:]
+    lines = [f"{len(opened)} open"] + [f"  {_line(incident)}" for incident in opened]
+    lines += [f"ended, the last {len(ended)}"] * bool(ended) + [f"  {_line(incident)}" for incident in ended]
     lines += [f"sent {len(sent)} message{'s' * (len(sent) != 1)}"]
     lines += [f"kept for the next time, {name}: {number}" for name, number in waiting.items() if number]
     return "\n".join(lines)
 
 
-def _line(event: Event) -> str:
-    of, end = f" of {event.subject}" if event.subject else "", f" until {event.until}" if event.until else ""
-    return f"{event.severity:<6}  {event.alert}{of}, since {event.since}{end}: {event.sentence}"
+def _line(incident: Incident) -> str:
+    of = f" of {incident.subject}" if incident.subject else ""
+    end = f" until {incident.until}" if incident.until else ""
+    return f"{incident.severity:<6}  {incident.alert}{of}, since {incident.since}{end}: {incident.sentence}"
 
 
 def _news(state: State, judged: Sequence[dict[str, Any]], params: Deliver, now: datetime) -> list[Message]:
     """Return what is to be told, in the order in which it happened; note it in `state`."""
-    news, seen = list[tuple[str, What, Event]](), dict[int, list[Event]]()
-    for event in events.find(judged):
-        told = next((told for told in reversed(state.told) if told.is_of(event)), None)
-        if told is None and events.rank(event.peak) < events.rank(params.min_severity):
+    news, seen = list[tuple[str, What, Incident]](), dict[int, list[Incident]]()
+    for incident in incidents.find(judged):
+        told = next((told for told in reversed(state.told) if told.is_of(incident)), None)
+        if told is None and incidents.rank(incident.peak) < incidents.rank(params.min_severity):
             continue
         if told is None:
-            told = Told(**event.model_dump(include={"alert", "subject", "since", "last"}), severity=event.peak)
+            told = Told(**incident.model_dump(include={"alert", "subject", "since", "last"}), severity=incident.peak)
             state.told.append(told)
-            news.append((event.since, "begun", event))
-        elif not told.open and event.until is None:  # later labels say that it goes on
+            news.append((incident.since, "begun", incident))
+        elif not told.open and incident.until is None:  # later labels say that it goes on
             told.open = True
-            news.append((event.since, "begun", event))
-        elif told.open and events.rank(event.peak) > events.rank(told.severity):
-            news.append((event.last, "risen", event))
-        told.severity = max(told.severity, event.peak, key=events.rank)
-        seen.setdefault(id(told), []).append(event)
+            news.append((incident.since, "begun", incident))
+        elif told.open and incidents.rank(incident.peak) > incidents.rank(told.severity):
+            news.append((incident.last, "risen", incident))
+        told.severity = max(told.severity, incident.peak, key=incidents.rank)
+        seen.setdefault(id(told), []).append(incident)
     for told in state.told:
         mine = seen.get(id(told), [])
         if mine:
             told.since, told.last = mine[0].since, mine[-1].last
-        if told.open and not any(event.until is None for event in mine):
+        if told.open and not any(incident.until is None for incident in mine):
             told.open, end = False, mine[-1] if mine else _gone(told, judged, now)
             news.append((end.until or "", "resolved", end))
     first = str(judged[0].get("period", "")) if judged else ""
     state.told = [told for told in state.told if told.open or told.last >= first]  # others can never be met again
     decision = str(judged[-1].get("decision") or "") if judged else ""
-    return [_message(what, event, decision, params, now) for _, what, event in sorted(news, key=lambda each: each[0])]
+    return [
+        _message(what, incident, decision, params, now) for _, what, incident in sorted(news, key=lambda each: each[0])
+    ]
 
 
-def _message(what: What, event: Event, decision: str, params: Deliver, now: datetime) -> Message:
+def _message(what: What, incident: Incident, decision: str, params: Deliver, now: datetime) -> Message:
     return Message(
-        **event.model_dump(exclude={"severity", "peak", "last"}),
-        severity=event.peak,
+        **incident.model_dump(exclude={"severity", "peak", "last"}),
+        severity=incident.peak,
         id=secrets.token_hex(8),
         moment=now.astimezone(UTC).isoformat(timespec="seconds"),
         state=what,
@@ -256,11 +259,11 @@ def _message(what: What, event: Event, decision: str, params: Deliver, now: date
     )
 
 
-def _gone(told: Told, judged: Sequence[dict[str, Any]], now: datetime) -> Event:
-    """Return the end of an event that is in none of the periods any more: another model, or other labels."""
+def _gone(told: Told, judged: Sequence[dict[str, Any]], now: datetime) -> Incident:
+    """Return the end of an incident that is in none of the periods any more: another model, or other labels."""
     until = str(judged[-1].get("period", "")) if judged else f"{now:%Y-%m-%d}"
     kept = told.model_dump(include={"alert", "subject", "severity", "since", "last"})
-    return Event(**kept, peak=told.severity, until=until, sentence="It is found in none of the periods any more.")
+    return Incident(**kept, peak=told.severity, until=until, sentence="It is found in none of the periods any more.")
 
 
 def _channels(params: Deliver, place: Path) -> dict[str, Callable[[Sequence[Message]], str]]:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from ninefold.core import events
+from ninefold.core import incidents
 from ninefold.core.errors import ParamsError
-from ninefold.core.events import Event
+from ninefold.core.incidents import Incident
 from ninefold.core.params import root
 
 MONITORING = "data/monitoring"
@@ -25,17 +25,17 @@ TRIES = 3  # while a run puts a new folder in the place of the old
 
 
 class Findings(NamedTuple):
-    """The records of the periods, the decision, the events among the alerts; and why the files cannot be read, if so."""
+    """The records of the periods, the decision, the incidents among the alerts; and why the files cannot be read, if so."""
 
     periods: list[dict[str, Any]]
     decision: dict[str, Any]
-    events: list[Event]
+    incidents: list[Incident]
     failure: str = ""
 
     @property
-    def open(self) -> list[Event]:
-        """The events that have not ended, the worst first."""
-        return events.worst_first(event for event in self.events if event.until is None)
+    def open(self) -> list[Incident]:
+        """The incidents that have not ended, the worst first."""
+        return incidents.worst_first(incident for incident in self.incidents if incident.until is None)
 
 
 class Folder:
@@ -75,7 +75,7 @@ class Folder:
             stamp = tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in found)
             if self._found is None or stamp != self._stamp:
                 periods, decision = (_json(name, folder) for name in (PERIODS, DECISION))
-                self._found = Findings(list(map(dict, periods)), dict(decision), events.find(periods))
+                self._found = Findings(list(map(dict, periods)), dict(decision), incidents.find(periods))
                 self._stamp = stamp
             return self._found
         finally:
@@ -85,7 +85,7 @@ class Folder:
 class Alerts(Collector):
     """What Prometheus reads of the findings: ``ninefold_alert``, ``ninefold_decision`` and ``ninefold_monitoring_readable``.
 
-    ``ninefold_alert{alert, subject, severity}`` is 1 while the event is open, and gone after. ``ninefold_decision{decision}``
+    ``ninefold_alert{alert, subject, severity}`` is 1 while the incident is open, and gone after. ``ninefold_decision{decision}``
     is 1 for the one at the close of the last period, 0 for the others. Register it: ``registry.register(Alerts(folder))``.
     """
 
@@ -100,8 +100,8 @@ class Alerts(Collector):
         """Yield the samples, as the folder stands now; none of alerts and decisions where nothing was monitored."""
         found = self.folder.now()
         alert, decision, readable = _families()
-        for event in found.open if found else []:
-            alert.add_metric([event.alert, event.subject or "", event.severity], 1)
+        for incident in found.open if found else []:
+            alert.add_metric([incident.alert, incident.subject or "", incident.severity], 1)
         decided = str(found.decision.get("decision") or "") if found else ""
         for name in dict.fromkeys([*DECISIONS, decided]) if decided else ():
             decision.add_metric([name], float(name == decided))

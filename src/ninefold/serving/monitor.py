@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 
 from ninefold.core import decisions
-from ninefold.core.events import Event, finite
+from ninefold.core.incidents import Incident, finite
 from ninefold.core.scores import title, with_interval
 from ninefold.serving import pages
 from ninefold.serving.bundle import Bundle
@@ -24,7 +24,7 @@ from ninefold.serving.operations import Meters
 from ninefold.serving.versions import Registry, Versions
 
 TRACED = 60  # periods that are told, and drawn
-COLUMNS, LINES, ENDED = 3, 12, 8  # periods with their figures; lines of periods; ended events
+COLUMNS, LINES, ENDED = 3, 12, 8  # periods with their figures; lines of periods; ended incidents
 WIDTH, HEIGHT, EDGE = 160.0, 40.0, 4.0  # of a drawing
 NOTHING = "Nothing was monitored yet: there is no data/monitoring."
 RUN = "`dvc repro` runs the nine stages, the last of which monitors; this page then shows what it found, without a restart."
@@ -67,8 +67,8 @@ class Board(BaseModel):
     model: str
     notice: str = Field(description="what is not there, or cannot be read, and what to do; empty if nothing")
     decision: Decision | None
-    open: list[Event] = Field(description="the alerts that have not ended, the worst first")
-    ended: list[Event] = Field(description="the last that ended, the newest first")
+    open: list[Incident] = Field(description="the alerts that have not ended, the worst first")
+    ended: list[Incident] = Field(description="the last that ended, the newest first")
     periods: list[Period] = Field(description="the last ones, the oldest first")
     promise: dict[str, Figure] = Field(description="the figures on the holdout; empty if another model was monitored")
     versions: Versions
@@ -142,7 +142,9 @@ def board_of(bundle: Bundle, found: Findings | None, live: Live | None, registry
         notice=" ".join(filter(None, notices)),
         decision=_decision(decided, records),
         open=found.open if found else [],
-        ended=[event for event in reversed(found.events) if event.until is not None][:ENDED] if found else [],
+        ended=[incident for incident in reversed(found.incidents) if incident.until is not None][:ENDED]
+        if found
+        else [],
         periods=[_period(record) for record in records],
         promise=_figures(held),
         versions=registry.now(bundle),

@@ -1,4 +1,4 @@
-"""What alerts in period after period as events: each begins once, lasts as long as it alerts, and ends."""
+"""What alerts in period after period as incidents: each begins once, lasts as long as it alerts, and ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 SEVERITIES = ("low", "medium", "high")
 
 
-class Event(BaseModel):
+class Incident(BaseModel):
     """An alert of one name and subject in periods without a gap between them."""
 
     alert: str = Field(description="the rule that alerts")
@@ -27,28 +27,32 @@ class Event(BaseModel):
     sentence: str = Field("", description="what was found, in words")
 
 
-def find(judged: Iterable[Mapping[str, Any]]) -> list[Event]:
-    """Return the events of periods as ``periods.json`` has them, in order: the earliest first; those still open have no end.
+def find(judged: Iterable[Mapping[str, Any]]) -> list[Incident]:
+    """Return the incidents of periods as ``periods.json`` has them, in order: the earliest first; those still open have no end.
 
     Keys that are absent are not known, others are ignored. Of alerts of one name and subject in one period the most
     severe counts.
     """
-    done: list[Event] = []
-    going: dict[tuple[str, str], Event] = {}
+    done: list[Incident] = []
+    going: dict[tuple[str, str], Incident] = {}
     for record in judged:
         period, before, going = str(record.get("period", "")), going, {}
         for alert in record.get("alerts") or []:
-            now = _event(alert, period)
+            now = _incident(alert, period)
             key, twin = (now.alert, now.subject or ""), going.get((now.alert, now.subject or ""))
             if twin is None or rank(now.severity) > rank(twin.severity):
                 going[key] = _continued(before[key], now) if key in before else now
-        done += [event.model_copy(update={"until": period}) for key, event in before.items() if key not in going]
-    return sorted([*done, *going.values()], key=lambda event: (event.since, event.alert, event.subject or ""))
+        done += [incident.model_copy(update={"until": period}) for key, incident in before.items() if key not in going]
+    return sorted(
+        [*done, *going.values()], key=lambda incident: (incident.since, incident.alert, incident.subject or "")
+    )
 
 
-def worst_first(found: Iterable[Event]) -> list[Event]:
-    """Return events by severity, the highest first, then by their beginning."""
-    return sorted(found, key=lambda event: (-rank(event.severity), event.since, event.alert, event.subject or ""))
+def worst_first(found: Iterable[Incident]) -> list[Incident]:
+    """Return incidents by severity, the highest first, then by their beginning."""
+    return sorted(
+        found, key=lambda incident: (-rank(incident.severity), incident.since, incident.alert, incident.subject or "")
+    )
 
 
 def rank(severity: str) -> int:
@@ -63,9 +67,9 @@ def finite(value: Any) -> float | None:
     return float(value)
 
 
-def _event(alert: Mapping[str, Any], period: str) -> Event:
+def _incident(alert: Mapping[str, Any], period: str) -> Incident:
     severity = str(alert.get("severity") or "medium")
-    return Event(
+    return Incident(
         alert=str(alert.get("alert") or "alert"),
         subject=_text(alert.get("subject")),
         owner=_text(alert.get("owner")),
@@ -79,7 +83,7 @@ def _event(alert: Mapping[str, Any], period: str) -> Event:
     )
 
 
-def _continued(before: Event, now: Event) -> Event:
+def _continued(before: Incident, now: Incident) -> Incident:
     peak = max(before.peak, now.severity, key=rank)
     return now.model_copy(update={"since": before.since, "peak": peak})
 
