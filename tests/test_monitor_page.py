@@ -206,7 +206,7 @@ def test_the_model_that_answers_now_is_shown_when_it_changes(project: Project) -
     assert board(client)["versions"]["answers"]["bundle"] == second.version != first.version
 
 
-@pytest.mark.parametrize("case", ("binary", "multiclass", "regression"))
+@pytest.mark.parametrize("case", ["binary", "multiclass", "regression"])
 def test_live_numbers_are_those_of_the_log_whatever_the_task(project: Project, log: Log, case: str) -> None:
     parts = lay_out(case)
     bundle = pack(parts)

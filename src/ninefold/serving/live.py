@@ -21,6 +21,7 @@ from ninefold.serving.signature import EPOCH
 
 MINUTE, HOUR, DAY = 60_000_000, 60, 24 * 60  # microseconds; minutes
 ROUTES = frozenset({"/predict", "/v2/models/{name}/infer"})  # that ask for answers
+LAST = "SELECT number, request_id, moment FROM requests"
 REQUESTS = "SELECT moment / ?, count(*) FROM requests WHERE number > ? AND moment >= ? GROUP BY 1"
 ROWS = """
 SELECT r.moment / ?, r.version, {action}, count(*), count({level}), total({level})
@@ -70,7 +71,7 @@ class Live:
 
         Raises
         ------
-        OSError, sqlite3.Error
+        sqlite3.Error
             If the log cannot be read.
         """
         last = int((moment.replace(tzinfo=None) - EPOCH) / timedelta(minutes=1))
@@ -79,13 +80,12 @@ class Live:
             return self._sum(last - HOUR), self._sum(last - DAY)
 
     def _forget(self) -> None:
-        self._file, self._number = (0, 0), 0
+        self._last: tuple[int, str, int] | None = None  # the last request counted
         self._requests: dict[int, int] = defaultdict(int)
         self._rows: dict[tuple[int, str, str | None], list[float]] = defaultdict(lambda: [0, 0, 0.0])
 
     def _count(self, before: int, stated: dict[str, Any]) -> None:
         """Add what was written since the last time, and drop what is older than `before`."""
-        found = self.log.place.stat()
         address = f"file:{quote(str(self.log.place))}?mode=ro"
         with closing(sqlite3.connect(address, uri=True, timeout=1, isolation_level=None)) as connection:
             name = decisions.forecast_columns(stated)[0]
@@ -95,17 +95,16 @@ class Live:
             if decisions.is_class(stated):
                 action = "json_extract(p.outputs, '$.action')"
             connection.execute("BEGIN")  # what follows sees one state of the log
-            newest = connection.execute("SELECT coalesce(max(number), 0) FROM requests").fetchone()[0]
-            if (found.st_dev, found.st_ino) != self._file or newest < self._number:
+            newest = connection.execute(f"{LAST} ORDER BY number DESC LIMIT 1").fetchone()
+            if self._last and connection.execute(f"{LAST} WHERE number = ?", self._last[:1]).fetchone() != self._last:
                 self._forget()  # another log stands there
-                self._file = (found.st_dev, found.st_ino)
-            span = (MINUTE, self._number, before * MINUTE)
+            span = (MINUTE, self._last[0] if self._last else 0, before * MINUTE)
             for minute, count in connection.execute(REQUESTS, span):
                 self._requests[minute] += count
             for minute, version, taken, *numbers in connection.execute(ROWS.format(action=action, level=level), span):
                 sums = self._rows[minute, version, taken]
                 sums[:] = [have + more for have, more in zip(sums, numbers, strict=True)]
-            self._number = newest
+            self._last = newest
         self._requests = defaultdict(int, {at: count for at, count in self._requests.items() if at > before})
         for key in [key for key in self._rows if key[0] <= before]:
             del self._rows[key]

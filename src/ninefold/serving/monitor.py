@@ -27,7 +27,7 @@ TRACED = 60  # periods that are told, and drawn
 COLUMNS, LINES, ENDED = 3, 12, 8  # periods with their figures; lines of periods; ended incidents
 WIDTH, HEIGHT, EDGE = 160.0, 40.0, 4.0  # of a drawing
 NOTHING = "Nothing was monitored yet: there is no data/monitoring."
-RUN = "`dvc repro` runs the nine stages, the last of which monitors; this page then shows what it found, without a restart."
+RUN = "`dvc repro` in the project monitors, as its last stage; this page then shows what was found, without a restart."
 
 
 class Figure(BaseModel):
@@ -130,7 +130,7 @@ def board_of(bundle: Bundle, found: Findings | None, live: Live | None, registry
     if live:
         try:
             traffic = live.now(now, bundle.stated)
-        except (OSError, sqlite3.Error) as error:
+        except sqlite3.Error as error:
             notices.append(f"{live.log.place}: the prediction log cannot be read ({error}).")
     model = _text(decided.get("model"))
     if model and model != bundle.version:
@@ -184,7 +184,9 @@ def trace(values: Sequence[Figure | None], promise: Figure | None) -> dict[str, 
             for run in known
             if len(run) > 1
         ],
-        "dots": [(x, y(each.value)) for run in runs for x, each in (run if len(run) == 1 else run[-1:])],
+        "dots": [
+            (x, y(each.value)) for run in runs for x, each in (run if len(run) == 1 or run is runs[-1] else [])[-1:]
+        ],
         "band": None
         if promise is None or promise.low is None or promise.high is None
         else (y(promise.high), max(y(promise.low) - y(promise.high), 1)),
