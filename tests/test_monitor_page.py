@@ -27,9 +27,9 @@ from ninefold import monitoring
 from ninefold.core import io
 from ninefold.core.decisions import show_level
 from ninefold.core.scores import with_interval
-from ninefold.serving import findings, live, monitor, service, versions
+from ninefold.serving import findings, monitor, rollout, service, traffic, versions
 from ninefold.serving.bundle import Bundle
-from ninefold.serving.log import Log
+from ninefold.serving.log import CHAMPION, SHADOW, Log
 from ninefold.serving.operations import Meters
 
 HOSTILE = "<script>alert(1)</script>"
@@ -197,13 +197,20 @@ def test_the_promise_of_another_model_is_not_held_against_this_one(bundle: Bundl
 def test_the_model_that_answers_now_is_shown_when_it_changes(project: Project) -> None:
     first = pack(lay_out())
     second = pack(lay_out(model="linear"))
-    answering = [first]
-    own, app = monitor.router(lambda: answering[0], None, None, Meters(first)), FastAPI()
+    answering, trial = [first], rollout.Trial(Meters(first))
+    own, app = monitor.router(lambda: answering[0], None, None, Meters(first), trial), FastAPI()
     app.include_router(own)
     client = TestClient(app)
-    assert board(client)["versions"]["answers"]["bundle"] == first.version
-    answering[:] = [second]
-    assert board(client)["versions"]["answers"]["bundle"] == second.version != first.version
+    shown = board(client)["versions"]
+    assert shown["answers"]["bundle"] == first.version
+    assert (shown["challenger"]["bundle"], shown["challenger"]["mode"]) == (second.version, None)  # packed, not in use
+    trial.now = rollout.Tried(second, "canary", 0.1)
+    assert board(client)["versions"]["challenger"]["mode"] == "canary"
+    trial.now, trial.reason, answering[:] = None, "it answers another question", [second]
+    shown = board(client)
+    assert shown["versions"]["answers"]["bundle"] == second.version != first.version
+    assert shown["versions"]["challenger"] is None
+    assert "No challenger is tried: it answers another question." in shown["notice"]
 
 
 @pytest.mark.parametrize("case", ["binary", "multiclass", "regression"])
@@ -213,14 +220,16 @@ def test_live_numbers_are_those_of_the_log_whatever_the_task(project: Project, l
     frame = parts["holdout"].head(12)
     answers = bundle.decide(frame)[bundle.answers]
     rows = [{} for _ in range(12)]
-    counting = live.Live(log)
+    counting = traffic.Tally(log)
     for number, (start, ago) in enumerate(((0, 2), (4, 30), (8, 300))):
         some = answers.iloc[start : start + 4].to_dict("records")
         log.append(f"r{number}", NOW - timedelta(minutes=ago), bundle, rows[start : start + 4], some)
         counting.now(NOW, bundle.stated)  # what was counted is not counted again
     log.append("old", NOW - timedelta(days=2), bundle, rows[:4], answers.head(4).to_dict("records"))
+    shadow = log.entry("r0", NOW, bundle, rows[:4], answers.head(4).to_dict("records"), SHADOW)
+    log.submit(shadow).result()  # given to nobody
     hour, day = counting.now(NOW, bundle.stated)
-    again = live.Live(log).now(NOW, bundle.stated)
+    again = traffic.Tally(log).now(NOW, bundle.stated)
     assert (hour.requests, hour.rows, day.requests, day.rows) == (2, 8, 3, 12)
     level = {"binary": "probability", "regression": "prediction"}
     column = answers[level.get(case, 'probability_the "l"')]
@@ -228,14 +237,15 @@ def test_live_numbers_are_those_of_the_log_whatever_the_task(project: Project, l
     assert day.mean_forecast == pytest.approx(column.mean())
     assert again[1].mean_forecast == pytest.approx(day.mean_forecast)
     wanted = {None: 12} if case == "regression" else answers["action"].value_counts().to_dict()
-    assert {share.action: share.rows for share in day.by} == wanted
+    assert {share.action: share.rows for share in day.by if share.role == CHAMPION} == wanted
+    assert sum(share.rows for share in day.by if share.role == SHADOW) == 4
     assert {share.version for share in day.by} == {bundle.version}
     assert show_level(float(column.mean()), bundle.stated) in text(client_of(bundle, log))
 
 
 def test_a_log_that_is_made_anew_is_counted_anew(bundle: Bundle, log: Log) -> None:
     answer = {"probability": 0.5, "action": "act", "expected_payoff": -1.0}
-    counting = live.Live(log)
+    counting = traffic.Tally(log)
     log.append("a", NOW, bundle, [{}, {}], [answer, answer])
     assert counting.now(NOW, bundle.stated)[0].rows == 2
     for file in log.place.parent.glob("log.sqlite*"):

@@ -18,9 +18,10 @@ from ninefold.core.scores import title, with_interval
 from ninefold.serving import pages
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.findings import Findings, Folder
-from ninefold.serving.live import Live, Measured, Traffic, measured
 from ninefold.serving.log import Log
 from ninefold.serving.operations import Meters
+from ninefold.serving.rollout import Trial
+from ninefold.serving.traffic import Measured, Tally, Traffic, measured
 from ninefold.serving.versions import Registry, Versions
 
 TRACED = 60  # periods that are told, and drawn
@@ -82,6 +83,7 @@ def router(
     place: Path | None,
     log: Log | None,
     meters: Meters,
+    trial: Trial | None = None,
     report: str = "reports/09_monitoring.html",
 ) -> APIRouter:
     """Return ``/monitor``, the page, and ``/monitor.json``, the same for programs.
@@ -96,13 +98,15 @@ def router(
         The prediction log, for what was answered lately.
     meters : Meters
         Of this process.
+    trial : Trial, optional
+        The challenger that is tried beside that bundle.
     report : str
         Where the report is: an address, which the page links to, or a path, which it names.
     """
-    folder, live, registry, made = Folder(place), Live(log) if log else None, Registry(), APIRouter()
+    folder, tally, registry, made = Folder(place), Tally(log) if log else None, Registry(), APIRouter()
 
     def board() -> Board:
-        return board_of(bundle_now(), folder.now(), live, registry, meters)
+        return board_of(bundle_now(), folder.now(), tally, registry, meters, trial)
 
     @made.get("/monitor.json", response_model=Board)
     def numbers() -> Board:
@@ -118,7 +122,14 @@ def router(
     return made
 
 
-def board_of(bundle: Bundle, found: Findings | None, live: Live | None, registry: Registry, meters: Meters) -> Board:
+def board_of(
+    bundle: Bundle,
+    found: Findings | None,
+    tally: Tally | None,
+    registry: Registry,
+    meters: Meters,
+    trial: Trial | None = None,
+) -> Board:
     """Return what the page shows, from what stage 09 found (None: nothing), the log, the registry and the meters."""
     now = datetime.now(UTC)
     records = found.periods[-TRACED:] if found else []
@@ -127,14 +138,16 @@ def board_of(bundle: Bundle, found: Findings | None, live: Live | None, registry
     if found and not found.failure and not records:
         notices.append("Nothing has arrived since the model was built, so there is nothing to judge yet.")
     traffic: tuple[Traffic | None, Traffic | None] = (None, None)
-    if live:
+    if tally:
         try:
-            traffic = live.now(now, bundle.stated)
+            traffic = tally.now(now, bundle.stated)
         except sqlite3.Error as error:
-            notices.append(f"{live.log.place}: the prediction log cannot be read ({error}).")
+            notices.append(f"{tally.log.place}: the prediction log cannot be read ({error}).")
     model = _text(decided.get("model"))
     if model and model != bundle.version:
         notices.append(f"What monitoring found is of model {model}; now {bundle.version} answers.")
+    if trial and trial.reason:
+        notices.append(f"No challenger is tried: {trial.reason}.")
     held = bundle.described.get("holdout", {}) if model in (None, bundle.version) else {}
     return Board(
         moment=now.isoformat(timespec="seconds"),
@@ -147,7 +160,7 @@ def board_of(bundle: Bundle, found: Findings | None, live: Live | None, registry
         else [],
         periods=[_period(record) for record in records],
         promise=_figures(held),
-        versions=registry.now(bundle),
+        versions=registry.now(bundle, trial),
         hour=traffic[0],
         day=traffic[1],
         service=measured(meters),

@@ -15,9 +15,11 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from ninefold.core import io
 from ninefold.core.errors import ParamsError
 from ninefold.core.params import root
-from ninefold.serving.bundle import Bundle
+from ninefold.serving.bundle import BUNDLE, Bundle
+from ninefold.serving.rollout import Trial
 
 AGAIN = 60.0  # seconds between two looks at the tags, and only while somebody asks
 WAIT = 0.5  # seconds that the first one who asks waits
@@ -31,10 +33,15 @@ class Version(BaseModel):
     bundle: str = Field(description="the version of its bundle")
     registered: str | None = Field(None, description="such as v0.0.2; null where the registry does not know it")
     since: str | None = Field(None, description="since when it is what it is, UTC")
+    mode: str | None = Field(None, description="how a challenger is tried: shadow or canary; null where it is not")
 
 
 class Versions(BaseModel):
-    """Which version answers, which is in production by the registry, and which was registered or packed after that."""
+    """Which version answers, which is in production by the registry, and which one may follow it.
+
+    The challenger is the one that is tried beside the champion; else the newest that was packed, if it is not the one that
+    answers; else the newest that was registered after the one in production.
+    """
 
     answers: Version
     production: Version | None = None
@@ -55,8 +62,22 @@ class Registry:
         self._notice = ""
         self._answering: dict[str, str] = {}
 
-    def now(self, bundle: Bundle) -> Versions:
+    def now(self, bundle: Bundle, trial: Trial | None = None) -> Versions:
         """Return the versions, as the last look found them."""
+        found = self._now(bundle)
+        tried, packed = trial.now if trial else None, _packed()
+        if tried:
+            return found.model_copy(update={"challenger": self._named(tried.bundle.version, tried.mode)})
+        known = [each.bundle for each in (found.answers, found.production, found.challenger) if each]
+        if packed and packed not in known:
+            return found.model_copy(update={"challenger": self._named(packed)})
+        return found
+
+    def _named(self, version: str, mode: str | None = None) -> Version:
+        one = next((one for one in self._found if one.get("bundle") == version), {})
+        return _version({**one, "bundle": version}, one.get("date")).model_copy(update={"mode": mode})
+
+    def _now(self, bundle: Bundle) -> Versions:
         with self._asking:
             since = self._answering.setdefault(bundle.version, _utc(datetime.now(UTC)))
             self._answering = {bundle.version: since}  # one that comes back later answers since then
@@ -109,8 +130,8 @@ class Registry:
 
 
 def _version(one: dict[str, Any], since: str | None) -> Version:
-    with suppress(ValueError, TypeError):
-        since = _utc(datetime.fromisoformat(str(since)))
+    with suppress(ValueError):
+        since = _utc(datetime.fromisoformat(since)) if since else None
     return Version(bundle=str(one.get("bundle") or "–"), registered=one.get("version"), since=since)
 
 
@@ -122,6 +143,13 @@ def _assigned(tags: str, name: str) -> str | None:
         if (match := ASSIGNED.fullmatch(tag)) and match["name"] == name:
             found[int(match["number"])] = moment
     return found[max(found)] if found else None
+
+
+def _packed() -> str | None:
+    """Return the version of the bundle that the pipeline of the project packed last."""
+    with suppress(ParamsError, OSError):
+        return io.sha256(root() / BUNDLE / "checksums.json")[:12]  # as `bundle.verify` names it
+    return None
 
 
 def _run(command: list[str], place: Path) -> str:

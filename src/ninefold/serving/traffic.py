@@ -15,24 +15,29 @@ from urllib.parse import quote
 from pydantic import BaseModel, Field
 
 from ninefold.core import decisions
-from ninefold.serving.log import Log
+from ninefold.serving.log import SHADOW, Log
 from ninefold.serving.operations import Meters
 from ninefold.serving.signature import EPOCH
 
 MINUTE, HOUR, DAY = 60_000_000, 60, 24 * 60  # microseconds; minutes
 ROUTES = frozenset({"/predict", "/v2/models/{name}/infer"})  # that ask for answers
 LAST = "SELECT number, request_id, moment FROM requests"
-REQUESTS = "SELECT moment / ?, count(*) FROM requests WHERE number > ? AND moment >= ? GROUP BY 1"
+REQUESTS = """
+SELECT moment / ?, count(*) FROM requests WHERE number > ? AND moment >= ? AND role != 'shadow' GROUP BY 1
+"""
 ROWS = """
-SELECT r.moment / ?, r.version, {action}, count(*), count({level}), total({level})
-FROM requests r JOIN predictions p ON p.request = r.number WHERE r.number > ? AND r.moment >= ? GROUP BY 1, 2, 3
+SELECT r.moment / ?, r.version, r.role, {action}, count(*), count({level}), total({level})
+FROM requests r JOIN predictions p ON p.request = r.number WHERE r.number > ? AND r.moment >= ? GROUP BY 1, 2, 3, 4
 """
 
 
 class Share(BaseModel):
-    """Rows that one version answered with one action."""
+    """Rows that one version answered with one action, in one role."""
 
     version: str
+    role: str = Field(
+        description="champion, canary or shadow; a shadow's answers are not given, and no part of the sums"
+    )
     action: str | None = Field(description="null where actions are quantities")
     rows: int
     mean_forecast: float | None = Field(
@@ -58,7 +63,7 @@ class Measured(BaseModel):
     p95_ms: float | None = Field(description="time within which 95 % of the requests were answered, interpolated")
 
 
-class Live:
+class Tally:
     """A prediction log, counted by minute: each look reads what is new since the last."""
 
     def __init__(self, log: Log) -> None:
@@ -82,7 +87,7 @@ class Live:
     def _forget(self) -> None:
         self._last: tuple[int, str, int] | None = None  # the last request counted
         self._requests: dict[int, int] = defaultdict(int)
-        self._rows: dict[tuple[int, str, str | None], list[float]] = defaultdict(lambda: [0, 0, 0.0])
+        self._rows: dict[tuple[int, str, str, str | None], list[float]] = defaultdict(lambda: [0, 0, 0.0])
 
     def _count(self, before: int, stated: dict[str, Any]) -> None:
         """Add what was written since the last time, and drop what is older than `before`."""
@@ -101,8 +106,10 @@ class Live:
             span = (MINUTE, self._last[0] if self._last else 0, before * MINUTE)
             for minute, count in connection.execute(REQUESTS, span):
                 self._requests[minute] += count
-            for minute, version, taken, *numbers in connection.execute(ROWS.format(action=action, level=level), span):
-                sums = self._rows[minute, version, taken]
+            for minute, version, role, taken, *numbers in connection.execute(
+                ROWS.format(action=action, level=level), span
+            ):
+                sums = self._rows[minute, version, role, taken]
                 sums[:] = [have + more for have, more in zip(sums, numbers, strict=True)]
             self._last = newest
         self._requests = defaultdict(int, {at: count for at, count in self._requests.items() if at > before})
@@ -110,17 +117,18 @@ class Live:
             del self._rows[key]
 
     def _sum(self, since: int) -> Traffic:
-        shares: dict[tuple[str, str | None], list[float]] = defaultdict(lambda: [0, 0, 0.0])
-        for (minute, version, action), numbers in self._rows.items():
+        shares: dict[tuple[str, str, str | None], list[float]] = defaultdict(lambda: [0, 0, 0.0])
+        for (minute, *key, action), numbers in self._rows.items():
             if minute > since:
-                sums = shares[version, action]
+                sums = shares[key[0], key[1], action]
                 sums[:] = [have + more for have, more in zip(sums, numbers, strict=True)]
-        ordered = sorted(shares.items(), key=lambda each: (each[0][0], -each[1][0], each[0][1] or ""))
+        ordered = sorted(shares.items(), key=lambda each: (*each[0][1::-1], -each[1][0], each[0][2] or ""))
         by = [
-            Share(version=version, action=action, rows=int(sums[0]), mean_forecast=_mean(*sums[1:]))
-            for (version, action), sums in ordered
+            Share(version=version, role=role, action=action, rows=int(sums[0]), mean_forecast=_mean(*sums[1:]))
+            for (version, role, action), sums in ordered
         ]
-        rows, known, total = (sum(sums[place] for sums in shares.values()) for place in range(3))
+        given = [sums for (_, role, _), sums in shares.items() if role != SHADOW]
+        rows, known, total = (sum(sums[place] for sums in given) for place in range(3))
         requests = sum(count for minute, count in self._requests.items() if minute > since)
         return Traffic(requests=requests, rows=int(rows), mean_forecast=_mean(known, total), by=by)
 
