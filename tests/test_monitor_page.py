@@ -220,7 +220,7 @@ def test_live_numbers_are_those_of_the_log_whatever_the_task(project: Project, l
     frame = parts["holdout"].head(12)
     answers = bundle.decide(frame)[bundle.answers]
     rows = [{} for _ in range(12)]
-    counting = traffic.Tally(log)
+    counting = traffic.Tally(log.place)
     for number, (start, ago) in enumerate(((0, 2), (4, 30), (8, 300))):
         some = answers.iloc[start : start + 4].to_dict("records")
         log.append(f"r{number}", NOW - timedelta(minutes=ago), bundle, rows[start : start + 4], some)
@@ -228,14 +228,14 @@ def test_live_numbers_are_those_of_the_log_whatever_the_task(project: Project, l
     log.append("old", NOW - timedelta(days=2), bundle, rows[:4], answers.head(4).to_dict("records"))
     shadow = log.entry("r0", NOW, bundle, rows[:4], answers.head(4).to_dict("records"), SHADOW)
     log.submit(shadow).result()  # given to nobody
-    hour, day = counting.now(NOW, bundle.stated)
-    again = traffic.Tally(log).now(NOW, bundle.stated)
+    hour, day = counting.now(NOW, bundle.stated) or pytest.fail("not counted")
+    _, again = traffic.Tally(log.place).now(NOW, bundle.stated) or pytest.fail("not counted")
     assert (hour.requests, hour.rows, day.requests, day.rows) == (2, 8, 3, 12)
     level = {"binary": "probability", "regression": "prediction"}
     column = answers[level.get(case, 'probability_the "l"')]
     assert hour.mean_forecast == pytest.approx(column.head(8).mean())
     assert day.mean_forecast == pytest.approx(column.mean())
-    assert again[1].mean_forecast == pytest.approx(day.mean_forecast)
+    assert again.mean_forecast == pytest.approx(day.mean_forecast)
     wanted = {None: 12} if case == "regression" else answers["action"].value_counts().to_dict()
     assert {share.action: share.rows for share in day.by if share.role == CHAMPION} == wanted
     assert sum(share.rows for share in day.by if share.role == SHADOW) == 4
@@ -245,16 +245,29 @@ def test_live_numbers_are_those_of_the_log_whatever_the_task(project: Project, l
 
 def test_a_log_that_is_made_anew_is_counted_anew(bundle: Bundle, log: Log) -> None:
     answer = {"probability": 0.5, "action": "act", "expected_payoff": -1.0}
-    counting = traffic.Tally(log)
+    counting = traffic.Tally(log.place)
     log.append("a", NOW, bundle, [{}, {}], [answer, answer])
-    assert counting.now(NOW, bundle.stated)[0].rows == 2
+    assert [span.rows for span in counting.now(NOW, bundle.stated) or ()] == [2, 2]
     for file in log.place.parent.glob("log.sqlite*"):
         file.unlink()
     log.append("b", NOW, bundle, [{}], [answer])
-    assert counting.now(NOW, bundle.stated)[0].rows == 1
+    assert [span.rows for span in counting.now(NOW, bundle.stated) or ()] == [1, 1]
     with closing(sqlite3.connect(log.place)) as connection:
         connection.execute("DROP TABLE predictions")
     assert "the prediction log cannot be read" in board(client_of(bundle, log))["notice"]
+
+
+def test_nobody_waits_until_a_long_log_is_counted(bundle: Bundle, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    log.append("a", NOW, bundle, [{}], [{"probability": 0.5, "action": "act", "expected_payoff": -1.0}])
+    go, real, client = threading.Event(), traffic.Tally._count, client_of(bundle, log)
+    monkeypatch.setattr(traffic, "WAIT", 0.0)
+    monkeypatch.setattr(traffic.Tally, "_count", lambda self, *given: go.wait(20) and real(self, *given))
+    shown = board(client)
+    assert (shown["counting"], shown["hour"]) == (True, None)
+    assert "The prediction log is being counted." in text(client)
+    go.set()
+    traffic.tally_of(log)._counting.result()  # type: ignore[union-attr]
+    assert board(client)["hour"]["rows"] == 1
 
 
 def test_requests_are_counted_by_how_they_ended(bundle: Bundle) -> None:

@@ -14,45 +14,27 @@ import fcntl
 import logging
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
-from ninefold.core import incidents, io
+from ninefold.core import incidents, io, webhooks
 from ninefold.core.errors import DataError
 from ninefold.core.incidents import Incident
-from ninefold.core.params import Name, Section, Sparse, Text
+from ninefold.core.params import Name, Section, Text
 from ninefold.core.stages import label
+from ninefold.core.webhooks import Webhook
 
 ALERTS = "data/predictions/alerts.jsonl"
 REPORTS, ANCHOR = "reports", "raise-the-alerts"  # of the heading in notebook 09 below which the alerts stand
-PAUSE = 1.0  # seconds before the second try to reach a webhook; twice as long before each further one
 AT_ONCE = 50  # messages in one request
-AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})  # answers after which to try again at once
 WORDS = {"begun": "alert", "risen": "worse", "resolved": "resolved"}
 What: TypeAlias = Literal["begun", "risen", "resolved"]
 logger = logging.getLogger("ninefold.alerts")
-
-
-class Webhook(Sparse):
-    """Where to POST messages: a URL in an environment variable, so that it is not in git, or one that is no secret."""
-
-    env: Name | None = None
-    url: SecretStr | None = None
-    timeout_s: float = Field(default=10, gt=0, le=60)
-    tries: int = Field(default=3, ge=1, le=10)
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Webhook:
-        if (self.env is None) == (self.url is None):
-            raise ValueError("one of the keys env and url: where the address stands, or the address itself")
-        return self
 
 
 class Deliver(Section):
@@ -275,7 +257,7 @@ def _channels(params: Deliver, place: Path) -> dict[str, Callable[[Sequence[Mess
         found["log"] = _log
     webhook = params.webhook
     if webhook is not None:
-        found["webhook"] = lambda messages: _post(messages, webhook)
+        found["webhook"] = lambda messages: webhooks.post(payload(messages), webhook)
     return found
 
 
@@ -303,54 +285,6 @@ def _log(messages: Sequence[Message]) -> str:
         bad = message.state != "resolved" and message.severity == "high"
         logger.log(logging.ERROR if bad else logging.WARNING, "%s", message.text())
     return ""
-
-
-def _post(messages: Sequence[Message], webhook: Webhook) -> str:
-    """Send messages in one request; try again, later and later, where that may help."""
-    given = os.environ.get(webhook.env, "") if webhook.env else webhook.url and webhook.url.get_secret_value()
-    where = f"the webhook in {webhook.env}" if webhook.env else "the webhook"
-    if not given:
-        return f"{where} is not set; set it to the address, or take deliver.webhook out of params.yaml"
-    try:
-        host = urlsplit(given).hostname if given.startswith(("http://", "https://")) else None
-    except ValueError:
-        host = None
-    if not host:
-        return f"{where}: no address that begins with http:// or https://"
-    failure = ""
-    for number in range(webhook.tries):
-        if number:
-            time.sleep(PAUSE * 2 ** (number - 1))
-        failure, again = _try(messages, given, webhook.timeout_s)
-        if not failure or not again:
-            break
-    return failure and f"{where}, at {host}, {failure}"
-
-
-def _try(messages: Sequence[Message], url: str, timeout: float) -> tuple[str, bool]:
-    """Return why one request failed, or nothing, and whether it is worth another try; the address is never told."""
-    import httpx
-
-    with _quiet():
-        try:
-            status = httpx.post(url, json=payload(messages), timeout=timeout).status_code
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            return f"was not reached ({type(error).__name__})", isinstance(error, httpx.HTTPError | OSError)
-    return ("", False) if 200 <= status < 300 else (f"answered {status}", status in AGAIN)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep httpx from logging addresses, which it does where a program logs all there is."""
-    loggers = [logging.getLogger(name) for name in ("httpx", "httpcore")]
-    levels = [each.level for each in loggers]
-    for each in loggers:
-        each.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)
 
 
 @contextmanager

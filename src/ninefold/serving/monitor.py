@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,13 @@ from ninefold.serving.findings import Findings, Folder
 from ninefold.serving.log import Log
 from ninefold.serving.operations import Meters
 from ninefold.serving.rollout import Trial
-from ninefold.serving.traffic import Measured, Tally, Traffic, measured
+from ninefold.serving.traffic import Measured, Tally, Traffic, measured, tally_of
 from ninefold.serving.versions import Registry, Versions
 
 TRACED = 60  # periods that are told, and drawn
 COLUMNS, LINES, ENDED = 3, 12, 8  # periods with their figures; lines of periods; ended incidents
 WIDTH, HEIGHT, EDGE = 160.0, 40.0, 4.0  # of a drawing
+_HIGH, _LOW = attrgetter("high"), attrgetter("low")
 NOTHING = "Nothing was monitored yet: there is no data/monitoring."
 RUN = "`dvc repro` in the project monitors, as its last stage; this page then shows what was found, without a restart."
 
@@ -73,8 +75,9 @@ class Board(BaseModel):
     periods: list[Period] = Field(description="the last ones, the oldest first")
     promise: dict[str, Figure] = Field(description="the figures on the holdout; empty if another model was monitored")
     versions: Versions
-    hour: Traffic | None = Field(description="the last hour; null without a prediction log")
-    day: Traffic | None = Field(description="the last 24 hours; null without a prediction log")
+    counting: bool = Field(description="the prediction log is being counted for the first time")
+    hour: Traffic | None = Field(description="the last hour; null without a count")
+    day: Traffic | None = Field(description="the last 24 hours; null without a count")
     service: Measured
 
 
@@ -103,7 +106,7 @@ def router(
     report : str
         Where the report is: an address, which the page links to, or a path, which it names.
     """
-    folder, tally, registry, made = Folder(place), Tally(log) if log else None, Registry(), APIRouter()
+    folder, tally, registry, made = Folder(place), tally_of(log) if log else None, Registry(), APIRouter()
 
     def board() -> Board:
         return board_of(bundle_now(), folder.now(), tally, registry, meters, trial)
@@ -137,12 +140,13 @@ def board_of(
     notices = [NOTHING + " " + RUN if found is None else found.failure]
     if found and not found.failure and not records:
         notices.append("Nothing has arrived since the model was built, so there is nothing to judge yet.")
-    traffic: tuple[Traffic | None, Traffic | None] = (None, None)
+    traffic, counting = None, False
     if tally:
         try:
             traffic = tally.now(now, bundle.stated)
+            counting = traffic is None
         except sqlite3.Error as error:
-            notices.append(f"{tally.log.place}: the prediction log cannot be read ({error}).")
+            notices.append(f"{tally.place}: the prediction log cannot be read ({error}).")
     model = _text(decided.get("model"))
     if model and model != bundle.version:
         notices.append(f"What monitoring found is of model {model}; now {bundle.version} answers.")
@@ -161,50 +165,54 @@ def board_of(
         periods=[_period(record) for record in records],
         promise=_figures(held),
         versions=registry.now(bundle, trial),
-        hour=traffic[0],
-        day=traffic[1],
+        counting=counting,
+        hour=traffic[0] if traffic else None,
+        day=traffic[1] if traffic else None,
         service=measured(meters),
     )
 
 
 def trace(values: Sequence[Figure | None], promise: Figure | None) -> dict[str, Any]:
-    """Return a small drawing of a figure over the periods, as coordinates: ``lines``, ``area``, ``dots``, ``band``, ``level``.
+    """Return a small drawing of a figure over the periods, as coordinates: ``lines``, ``areas``, ``dots``, ``band``, ``level``.
 
     Lines and areas break where a figure is not known. The band is the interval of the promise, the level its value.
     """
-    every = [*values, promise]
-    ends = [end for each in every if each for end in (each.value, each.low, each.high) if end is not None]
-    low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
-    step = (WIDTH - 2 * EDGE) / max(len(values) - 1, 1)
-    start = EDGE if len(values) > 1 else WIDTH / 2
-
-    def y(value: Any) -> float:
-        part = (value - low) / (high - low) if high > low else 0.5
-        return round(EDGE + (HEIGHT - 2 * EDGE) * (1 - part), 1)
-
+    y, step = _scale([*values, promise]), (WIDTH - 2 * EDGE) / max(len(values) - 1, 1)
+    first = EDGE if len(values) > 1 else WIDTH / 2
     runs: list[list[tuple[float, Figure]]] = [[]]
     for number, each in enumerate(values):
         if each is None or each.value is None:
             runs.append([])
         else:
-            runs[-1].append((round(start + number * step, 1), each))
+            runs[-1].append((round(first + number * step, 1), each))
     runs = [run for run in runs if run]
-    known = [[(x, each) for x, each in run if each.low is not None and each.high is not None] for run in runs]
+    areas = []
+    for run in runs:
+        known = [(x, each) for x, each in run if each.low is not None and each.high is not None]
+        if len(known) > 1:
+            highs, lows = ([f"{x},{y(end(each))}" for x, each in known] for end in (_HIGH, _LOW))
+            areas.append(" ".join([*highs, *reversed(lows)]))
+    ends = [run[-1] for run in runs if len(run) == 1 or run is runs[-1]]  # a single point is no line
+    band = promise is not None and promise.low is not None and promise.high is not None
     return {
         "lines": [" ".join(f"{x},{y(each.value)}" for x, each in run) for run in runs],
-        "areas": [
-            " ".join([f"{x},{y(each.high)}" for x, each in run] + [f"{x},{y(each.low)}" for x, each in reversed(run)])
-            for run in known
-            if len(run) > 1
-        ],
-        "dots": [
-            (x, y(each.value)) for run in runs for x, each in (run if len(run) == 1 or run is runs[-1] else [])[-1:]
-        ],
-        "band": None
-        if promise is None or promise.low is None or promise.high is None
-        else (y(promise.high), max(y(promise.low) - y(promise.high), 1)),
-        "level": None if promise is None or promise.value is None else y(promise.value),
+        "areas": areas,
+        "dots": [(x, y(each.value)) for x, each in ends],
+        "band": (y(promise.high), max(y(promise.low) - y(promise.high), 1)) if promise and band else None,
+        "level": y(promise.value) if promise and promise.value is not None else None,
     }
+
+
+def _scale(figures: Sequence[Figure | None]) -> Callable[[Any], float]:
+    """Return what leads from a value to its height in a drawing that shows all ends of all figures."""
+    found = [end for each in figures if each for end in (each.value, each.low, each.high) if end is not None]
+    low, high = (min(found), max(found)) if found else (0.0, 1.0)
+
+    def y(value: Any) -> float:
+        part = (value - low) / (high - low) if high > low else 0.5
+        return round(EDGE + (HEIGHT - 2 * EDGE) * (1 - part), 1)
+
+    return y
 
 
 def _drawn(board: Board, stated: dict[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,13 @@ import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
-from contextlib import closing
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, Field
 
@@ -20,6 +23,7 @@ from ninefold.serving.operations import Meters
 from ninefold.serving.signature import EPOCH
 
 MINUTE, HOUR, DAY = 60_000_000, 60, 24 * 60  # microseconds; minutes
+WAIT = 2.0  # seconds that a look waits for what is new to be counted
 ROUTES = frozenset({"/predict", "/v2/models/{name}/infer"})  # that ask for answers
 LAST = "SELECT number, request_id, moment FROM requests"
 REQUESTS = """
@@ -64,15 +68,16 @@ class Measured(BaseModel):
 
 
 class Tally:
-    """A prediction log, counted by minute: each look reads what is new since the last."""
+    """A prediction log, counted by minute in a thread of its own: each look reads what is new since the last."""
 
-    def __init__(self, log: Log) -> None:
-        self.log = log
-        self._counting = threading.Lock()
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self._thread, self._adding = ThreadPoolExecutor(1, "tally"), threading.Lock()
+        self._counting: Future[None] | None = None
         self._forget()
 
-    def now(self, moment: datetime, stated: dict[str, Any]) -> tuple[Traffic, Traffic]:
-        """Return what was answered in the last hour, and in the last day, to the minute.
+    def now(self, moment: datetime, stated: dict[str, Any]) -> tuple[Traffic, Traffic] | None:
+        """Return what was answered in the last hour, and in the last day, to the minute; None while the first look takes long.
 
         Raises
         ------
@@ -80,39 +85,45 @@ class Tally:
             If the log cannot be read.
         """
         last = int((moment.replace(tzinfo=None) - EPOCH) / timedelta(minutes=1))
-        with self._counting:
-            self._count(last - DAY, stated)
-            return self._sum(last - HOUR), self._sum(last - DAY)
+        if self._counting is None or self._counting.done():
+            self._counting = self._thread.submit(self._count, last - DAY, stated)
+        with suppress(TimeoutError):
+            self._counting.result(WAIT)
+        with self._adding:
+            return (self._sum(last - HOUR), self._sum(last - DAY)) if self._counted else None
 
     def _forget(self) -> None:
+        self._counted = False
         self._last: tuple[int, str, int] | None = None  # the last request counted
         self._requests: dict[int, int] = defaultdict(int)
         self._rows: dict[tuple[int, str, str, str | None], list[float]] = defaultdict(lambda: [0, 0, 0.0])
 
     def _count(self, before: int, stated: dict[str, Any]) -> None:
         """Add what was written since the last time, and drop what is older than `before`."""
-        address = f"file:{quote(str(self.log.place))}?mode=ro"
+        address = f"file:{quote(str(self.place))}?mode=ro"
         with closing(sqlite3.connect(address, uri=True, timeout=1, isolation_level=None)) as connection:
-            name = decisions.forecast_columns(stated)[0]
-            if stated["task"] == "multiclass":
-                name = f"probability_{stated['focus']}"
-            level, action = _level(connection, name), "NULL"
-            if decisions.is_class(stated):
-                action = "json_extract(p.outputs, '$.action')"
             connection.execute("BEGIN")  # what follows sees one state of the log
             newest = connection.execute(f"{LAST} ORDER BY number DESC LIMIT 1").fetchone()
-            if self._last and connection.execute(f"{LAST} WHERE number = ?", self._last[:1]).fetchone() != self._last:
-                self._forget()  # another log stands there
-            span = (MINUTE, self._last[0] if self._last else 0, before * MINUTE)
-            for minute, count in connection.execute(REQUESTS, span):
-                self._requests[minute] += count
-            for minute, version, role, taken, *numbers in connection.execute(
-                ROWS.format(action=action, level=level), span
-            ):
-                sums = self._rows[minute, version, role, taken]
-                sums[:] = [have + more for have, more in zip(sums, numbers, strict=True)]
-            self._last = newest
-        self._requests = defaultdict(int, {at: count for at, count in self._requests.items() if at > before})
+            last = self._last
+            if last and connection.execute(f"{LAST} WHERE number = ?", last[:1]).fetchone() != last:
+                last = None  # another log stands there
+            span = (MINUTE, last[0] if last else 0, before * MINUTE)
+            requests = connection.execute(REQUESTS, span).fetchall()
+            rows = connection.execute(ROWS.format(**_columns(connection, stated)), span).fetchall()
+        with self._adding:
+            if last is None:
+                self._forget()
+            self._add(requests, rows, before)
+            self._last, self._counted = newest, True
+
+    def _add(self, requests: list[Any], rows: list[Any], before: int) -> None:
+        for minute, count in requests:
+            self._requests[minute] += count
+        for minute, version, role, action, *numbers in rows:
+            sums = self._rows[minute, version, role, action]
+            sums[:] = [have + more for have, more in zip(sums, numbers, strict=True)]
+        for minute in [minute for minute in self._requests if minute <= before]:
+            del self._requests[minute]
         for key in [key for key in self._rows if key[0] <= before]:
             del self._rows[key]
 
@@ -131,6 +142,14 @@ class Tally:
         rows, known, total = (sum(sums[place] for sums in given) for place in range(3))
         requests = sum(count for minute, count in self._requests.items() if minute > since)
         return Traffic(requests=requests, rows=int(rows), mean_forecast=_mean(known, total), by=by)
+
+
+_tallies: WeakKeyDictionary[Log, Tally] = WeakKeyDictionary()
+
+
+def tally_of(log: Log) -> Tally:
+    """Return the tally of a log, the same one also when another bundle takes over."""
+    return _tallies.setdefault(log, Tally(log.place))
 
 
 def measured(meters: Meters) -> Measured:
@@ -178,12 +197,16 @@ def _samples(metric: Any, ending: str) -> Iterable[Any]:
                 yield sample
 
 
-def _level(connection: sqlite3.Connection, name: str) -> str:
-    """Return the SQL of the forecast in an answer; names that SQLite's paths cannot quote are found by Python."""
+def _columns(connection: sqlite3.Connection, stated: dict[str, Any]) -> dict[str, str]:
+    """Return the SQL of what is counted of an answer; names that SQLite's paths cannot quote are found by Python."""
+    action = "json_extract(p.outputs, '$.action')" if decisions.is_class(stated) else "NULL"
+    name = decisions.forecast_columns(stated)[0]
+    if stated["task"] == "multiclass":
+        name = f"probability_{stated['focus']}"
     if not {'"', "\\", "'"} & set(name):
-        return f"""json_extract(p.outputs, '$."{name}"')"""
+        return {"action": action, "level": f"""json_extract(p.outputs, '$."{name}"')"""}
     connection.create_function("level", 1, lambda outputs: json.loads(outputs).get(name), deterministic=True)
-    return "level(p.outputs)"
+    return {"action": action, "level": "level(p.outputs)"}
 
 
 def _mean(known: float, total: float) -> float | None:
