@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import threading
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -15,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import uvicorn
+from browser import CONTRAST, asked, chromium, press, screen, served, tab_to, until
 from bundles import CASES, lay_out, pack
 from conftest import Project
 from fastapi import FastAPI
@@ -348,64 +345,14 @@ def address(bundle: Bundle, today: Path) -> Iterator[str]:
     rows = pd.read_parquet(today).astype({"id": "str"})
     rows.loc[rows.index[1], ["id", "channel"]] = "x" * 300
     app = app_of(bundle, write(rows, "wide.parquet"))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    with service._listen("127.0.0.1", 0) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(20)
+    with served(app) as found:
+        yield found
 
 
 @pytest.fixture
 def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A real browser, which tells its console and every address that it asks for."""
-    from selenium import webdriver
-
-    if not (browser := shutil.which("chromium")) or not (driver := shutil.which("chromedriver")):
-        assert not os.environ.get("CI"), "chromium and chromedriver have to be installed where CI is set"
-        pytest.skip("chromium or chromedriver is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    profile = f"--user-data-dir={tmp_path_factory.mktemp('profile')}"
-    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", profile):
-        options.add_argument(flag)
-    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield started
-    started.quit()
-
-
-def screen(chrome: Any, width: int, scheme: str = "light") -> None:
-    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
-    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-
-
-def press(chrome: Any, *keys: str) -> None:
-    from selenium.webdriver.common.action_chains import ActionChains
-
-    ActionChains(chrome).send_keys(*keys).perform()
-
-
-def tab_to(chrome: Any, selector: str, most: int = 80) -> None:
-    """Press Tab until the focus, which has to be visible, is on what the selector means."""
-    from selenium.webdriver.common.keys import Keys
-
-    for _ in range(most):
-        press(chrome, Keys.TAB)
-        style = "const style = getComputedStyle(document.activeElement); return style.outlineStyle + style.outlineWidth"
-        assert chrome.execute_script(style) == "solid2px"
-        if chrome.execute_script("return document.activeElement.matches(arguments[0])", selector):
-            return
-    raise AssertionError(f"{most} times Tab does not reach {selector}")
-
-
-def until(chrome: Any, script: str) -> Any:
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    return WebDriverWait(chrome, 20).until(lambda driver: driver.execute_script(f"return {script}"))
+    with chromium(tmp_path_factory.mktemp("profile")) as started:
+        yield started
 
 
 def test_the_desk_is_used_by_keyboard_in_a_real_browser_and_asks_nobody_else(chrome: Any, address: str) -> None:
@@ -427,31 +374,13 @@ def test_the_desk_is_used_by_keyboard_in_a_real_browser_and_asks_nobody_else(chr
     assert chrome.execute_script('return document.activeElement.matches(".result")')
     assert chrome.execute_script('return document.querySelector("#field_0").value') == "99.5"
     assert chrome.get_log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")]
-    asked = [each["params"]["request"]["url"] for each in events if each["method"] == "Network.requestWillBeSent"]
-    outside = [url for url in asked if not url.startswith(("chrome:", "data:"))]  # the browser's own pages are its own
+    outside = asked(chrome)
     assert len(outside) >= 5
     assert [url for url in outside if not url.startswith(f"{address}/")] == []
     tab_to(chrome, "#field_0")
     press(chrome, "many", Keys.ENTER)
     assert until(chrome, 'document.querySelector("#field_0_wrong")?.textContent').startswith('found "many"')
     assert chrome.execute_script("return document.activeElement.id") == "field_0"
-
-
-CONTRAST = """
-const parts = (color) => color.match(/[\\d.]+/g).map(Number);
-const light = (color) => parts(color).slice(0, 3).map((c) => c / 255)
-  .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-  .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-const ground = (node) => { for (; node; node = node.parentElement) {
-  const color = getComputedStyle(node).backgroundColor;
-  if (parts(color)[3] !== 0) return color; } return "rgb(255, 255, 255)"; };
-return [...document.body.querySelectorAll("*")].filter((node) => node.checkVisibility() &&
-    [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim())).map((node) => {
-  const [low, high] = [light(getComputedStyle(node).color), light(ground(node))].sort((a, b) => a - b);
-  return [(high + 0.05) / (low + 0.05), node.tagName + ": " + node.textContent.trim().slice(0, 30)];
-}).sort((a, b) => a[0] - b[0])[0];
-"""
 
 
 def test_pages_fit_a_phone_and_can_be_read_by_day_and_night(chrome: Any, address: str) -> None:

@@ -209,6 +209,27 @@ def export_log(
 
 
 @app.command()
+def alerts(as_json: Annotated[bool, typer.Option("--json", help="As JSON, with all fields.")] = False) -> None:
+    """Tell of the alerts that stage 09 found and of those that ended, each once; list the open ones."""
+    from ninefold import monitoring, notify
+    from ninefold.core import incidents, io
+
+    with _clear_errors():
+        judged = io.read_json(f"{monitoring.MONITORING}/periods.json")
+        deliver = _deliver()
+        place, found = io.path(deliver.file or notify.ALERTS), incidents.find(judged)
+        sent = notify.deliver(judged, deliver, place)
+        waiting = {name: len(kept) for name, kept in notify.read(place).waiting.items()}
+        if not as_json:
+            print(notify.as_text(found, sent, waiting))
+            return
+        opened = [incident.model_dump() for incident in incidents.worst_first(found) if incident.until is None]
+        ended = [incident.model_dump() for incident in found if incident.until is not None]
+        told = {"open": opened, "ended": ended, "sent": [one.model_dump() for one in sent], "waiting": waiting}
+        print(json.dumps(told, indent=1, ensure_ascii=False))
+
+
+@app.command()
 def predict(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A .csv or .parquet file with the features.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Where to, .csv or .parquet; replaced whole.")],
@@ -280,6 +301,14 @@ def rollback() -> None:
 
     with _clear_errors():
         print(registry.rollback())
+
+
+def _deliver() -> Any:
+    """Return `monitoring.deliver` of ``params.yaml``."""
+    from ninefold import notify
+    from ninefold.core import params
+
+    return getattr(params.load("monitoring"), "deliver", None) or notify.Deliver()
 
 
 class _clear_errors:  # noqa: N801 -- reads as a statement: with _clear_errors()

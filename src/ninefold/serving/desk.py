@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import secrets
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode
@@ -17,19 +16,17 @@ import pandas as pd
 import pyarrow as pa
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import ValidationError
 
 from ninefold.core import decisions, explanation, io
 from ninefold.core.errors import DataError, ParamsError
 from ninefold.core.moments import as_days
 from ninefold.core.params import root
-from ninefold.serving import scoring
+from ninefold.serving import pages, scoring
 from ninefold.serving.bundle import Bundle, sample
 from ninefold.serving.messages import request_model, sent
 from ninefold.serving.signature import iso
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
 SHOWN = 500  # rows on a page
 MOST_ROWS = 200_000  # of a table, which is held in memory
 FEW = 30  # values of a feature among which one chooses to filter
@@ -47,11 +44,6 @@ HELP = {  # by kind, or else by type
     "string": "text",
     "date": "date or time, UTC",
 }
-HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "same-origin", "X-Content-Type-Options": "nosniff"}
-SECURITY = (  # connect-src: the script fetches "why" from here
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; img-src data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -498,26 +490,12 @@ async def _from_here(request: Request) -> str:
     return (await request.body()).decode("utf-8", "replace")
 
 
-@cache
-def _templates() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
 def _page(page: str, desk: Desk, status: int = 200, **shown: Any) -> HTMLResponse:
-    """Return a page of the desk; no browser runs or loads there what does not come from the template."""
-    nonce = secrets.token_urlsafe(16)
     scored, bundle, stated = shown["scored"], desk.bundle, desk.bundle.stated
     always = _named(scored.always) if scored else ""
-    whole = {"page": page, "bundle": bundle, "stated": stated, "nonce": nonce, "most": SHOWN, "always": always}
+    whole = {"page": page, "bundle": bundle, "stated": stated, "most": SHOWN, "always": always}
     whole |= {"subject": _subject(stated), "answer": None, "failure": desk.failure()}
-    html = _templates().get_template("desk.html.j2").render({**whole, **shown})
-    return HTMLResponse(html, status, {**HEADERS, "Content-Security-Policy": SECURITY.format(nonce=nonce)})
+    return pages.render("desk.html.j2", {**whole, **shown}, status)
 
 
 def _subject(stated: dict[str, Any]) -> str:
