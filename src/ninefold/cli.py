@@ -305,10 +305,9 @@ def rollback() -> None:
 
 def _deliver() -> Any:
     """Return `monitoring.deliver` of ``params.yaml``."""
-    from ninefold import notify
     from ninefold.core import params
 
-    return getattr(params.load("monitoring"), "deliver", None) or notify.Deliver()
+    return params.load("monitoring").deliver
 
 
 class _clear_errors:  # noqa: N801 -- reads as a statement: with _clear_errors()

@@ -26,6 +26,7 @@ from ninefold.core import decisions, drift, engine, evaluation, gate, hooks, io,
 from ninefold.core.errors import DataError
 from ninefold.core.params import Day, Duration, Section
 from ninefold.core.scores import Bootstrap, blocks, intervals, with_interval
+from ninefold.notify import Deliver
 from ninefold.problem import listed
 from ninefold.serving import bundle as packing
 from ninefold.serving.bundle import Bundle
@@ -51,6 +52,7 @@ class Params(Section):
     alpha: float = Field(gt=0, lt=1)
     alerts: Rules
     decide: Decide
+    deliver: Deliver = Deliver()
 
 
 def periods(params: Params, collected: collection.Params, stated: dict[str, Any]) -> pd.DataFrame:
