@@ -78,7 +78,7 @@ def report(rows: list[dict[str, Any]]) -> list[str]:
 def main() -> None:
     """Send what is asked for, and write the section of the report; fail if something broke the contract."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fuzzed", type=int, default=400, help="cases at random for each operation of each bundle")
+    parser.add_argument("--fuzzed", type=int, default=440, help="cases at random for each operation of each bundle")
     options = parser.parse_args()
     rows = [measured(case, token, options.fuzzed) for case, token in CASES.items()]
     with RESULTS.open("w", newline="", encoding="utf-8") as stream:
