@@ -20,6 +20,7 @@ PARAMS = deployment.Params(
 MODELS = {
     "linear": {"model": "linear", "C": 1.0, "rare": 2},
     "boosting": {"model": "gradient_boosting", "max_iter": 10, "max_leaf_nodes": 4, "min_samples_leaf": 5},
+    "large": {"model": "gradient_boosting", "max_iter": 40, "max_leaf_nodes": 15, "min_samples_leaf": 2},
 }
 STATED: dict[str, Any] = {
     "title": "Returned orders",
