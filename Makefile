@@ -8,10 +8,10 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup spark run test lint lab serve bench lock clean
+.PHONY: help setup spark s3 run test lint lab serve bench lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
 
 setup: $(READY) ## build the environment in .venv (the others do it first)
 
@@ -29,6 +29,10 @@ $(READY): requirements.lock pyproject.toml
 
 spark: $(READY) ## add Spark to the environment (400 MB; needs Java 17)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-spark.lock
+
+s3: ## build an environment of its own in .venv-s3 for DVC with S3, which pins other versions
+	@test -x $(VENV)-s3/bin/python || $(PYTHON) -m venv $(VENV)-s3
+	@$(VENV)-s3/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r deploy/requirements-release.lock
 
 run: $(READY) ## run the pipeline: nine notebooks, nine reports, an index
 	@dvc repro

@@ -21,6 +21,7 @@ MODELS = {
     "linear": {"model": "linear", "C": 1.0, "rare": 2},
     "boosting": {"model": "gradient_boosting", "max_iter": 10, "max_leaf_nodes": 4, "min_samples_leaf": 5},
 }
+LARGE = {"large": {"model": "gradient_boosting", "max_iter": 40, "max_leaf_nodes": 15, "min_samples_leaf": 2}}
 STATED: dict[str, Any] = {
     "title": "Returned orders",
     "question": "Which orders will come back?",
@@ -163,7 +164,7 @@ def expected(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _fit(parts: dict[str, pd.DataFrame], model: str, stated: dict[str, Any]) -> None:
-    options = training.Params(seed=1, candidates=MODELS, calibration="none", importance_rows=100)
+    options = training.Params(seed=1, candidates={**MODELS, **LARGE}, calibration="none", importance_rows=100)
     signed = training.columns()
     with threadpool_limits(1):  # threads wait for each other where tests run beside other work
         estimator = training.candidates(options, signed, stated)[model]

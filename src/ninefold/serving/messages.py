@@ -27,9 +27,26 @@ def _date(value: Any) -> Any:
 
 
 Text = Annotated[str, AfterValidator(_characters)]
-Date = Annotated[str, BeforeValidator(_date), WithJsonSchema({"type": "string", "description": DATE})]
+# Of a name of its own: `date-time` asks for a zone, and `date` allows no time.
+Date = Annotated[
+    str, BeforeValidator(_date), WithJsonSchema({"type": "string", "format": "iso-8601", "description": DATE})
+]
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 TYPES: dict[str, Any] = {"number": Number, "string": Text, "date": Date, "any": Text | int | float}
+
+# Described here, and checked where an error can name the input (`service.as_rows`) or its row.
+SHAPE: dict[str, Any] = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 0},
+    "minItems": 1,
+    "maxItems": 2,
+    "description": "[n] or [n, 1], n the number of values, the same for every input",
+}
+DATA: dict[str, Any] = {
+    "type": "array",
+    "items": {"type": ["number", "string", "boolean", "null"]},
+    "description": "a value per row, of the field's type in the model's metadata; null is missing",
+}
 
 
 class Prediction(BaseModel):
@@ -103,9 +120,15 @@ class Tensor(BaseModel):
     """One column of the Open Inference Protocol."""
 
     name: Text
-    shape: list[int]
+    shape: Annotated[list[int], WithJsonSchema(SHAPE)]
     datatype: Literal[V2_TYPES]  # type: ignore[valid-type]
-    data: list[Any]
+    data: Annotated[list[Any], WithJsonSchema(DATA)]
+
+
+class Wanted(BaseModel):
+    """A figure that is asked for."""
+
+    name: Text
 
 
 class Inference(BaseModel):
@@ -113,7 +136,7 @@ class Inference(BaseModel):
 
     id: Text | None = None
     inputs: Annotated[list[Tensor], Field(min_length=1)]
-    outputs: list[dict[str, Any]] | None = None
+    outputs: list[Wanted] | None = None
 
 
 class Column(BaseModel):
@@ -152,6 +175,18 @@ def request_model(bundle: Bundle) -> type[BaseModel]:
     example = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"rows": [bundle.described["example"]]}]})
     rows: Any = Annotated[list[row], Field(min_length=1, max_length=most)]
     return create_model("Rows", __config__=example, rows=(rows, ...))
+
+
+def input_types(bundle: Bundle) -> dict[str, str]:
+    """Return the datatype of every field in the Open Inference Protocol."""
+    return {field["name"]: "FP64" if field["type"] == "number" else "BYTES" for field in bundle.signature}
+
+
+def inference_example(bundle: Bundle) -> dict[str, Any]:
+    """Return the bundle's example as a request of the Open Inference Protocol."""
+    types, row = input_types(bundle), bundle.described["example"]
+    inputs = [{"name": name, "shape": [1], "datatype": types[name], "data": [row[name]]} for name in row]
+    return {"inputs": inputs}
 
 
 def answer_model(bundle: Bundle) -> type[Answer]:

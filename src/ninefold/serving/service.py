@@ -12,12 +12,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import uvicorn
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException, Request
+from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ValidationError
@@ -35,6 +36,8 @@ from ninefold.serving.messages import (
     Refusal,
     Tensor,
     answer_model,
+    inference_example,
+    input_types,
     predicted,
     request_model,
     sent,
@@ -187,7 +190,10 @@ def plain(
 
         return await answering(call, lambda: sent(body), write)
 
-    @router.get("/metrics", response_class=PlainTextResponse)
+    # A class with a media type would lend it to the refusals too, which are JSON.
+    text = {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus's text format."}
+
+    @router.get("/metrics", response_class=Response, responses={200: text})
     def metrics() -> Response:
         """Return what Prometheus reads: requests, their time, rows, actions, the bundle, the log."""
         return Response(generate_latest(meters.registry), media_type=CONTENT_TYPE_LATEST)
@@ -203,6 +209,8 @@ def open_inference(
     Every field is an input of shape [n] or [n, 1]; null in ``data`` means missing.
     """
     router = _router(guarded, prefix="/v2")
+    name_here: TypeAlias = Annotated[str, InPath(json_schema_extra={"enum": [bundle.name]})]
+    example: TypeAlias = Annotated[Inference, Body(examples=[inference_example(bundle)])]
     outputs = dict.fromkeys(bundle.answers, "FP64")
     if decisions.is_class(bundle.stated):
         outputs["action"] = "BYTES"
@@ -216,24 +224,23 @@ def open_inference(
         return {"name": "ninefold", "version": bundle.version, "extensions": []}
 
     @router.get("/models/{name}/ready", responses={**_refusals(404, 422), 503: {"model": dict[str, Any]}})
-    def model_ready(name: str) -> Any:
+    def model_ready(name: name_here) -> Any:
         known(name)
         return JSONResponse({"name": name, "ready": False}, 503, RETRY) if failure() else {"name": name, "ready": True}
 
     @router.get("/models/{name}", responses=_refusals(404, 422))
-    def metadata(name: str) -> dict[str, Any]:
+    def metadata(name: name_here) -> dict[str, Any]:
         known(name)
-        inputs = {each["name"]: "FP64" if each["type"] == "number" else "BYTES" for each in bundle.signature}
-        described = {"inputs": _tensors(inputs), "outputs": _tensors(outputs)}
+        described = {"inputs": _tensors(input_types(bundle)), "outputs": _tensors(outputs)}
         return {"name": name, "versions": [bundle.version], "platform": "sklearn_skops", **described}
 
     @router.post(
         "/models/{name}/infer", response_model=InferenceAnswer, responses=_refusals(400, 404, 408, 413, 422, 503)
     )
-    async def infer(name: str, body: Inference, call: Request) -> Response:
+    async def infer(name: name_here, body: example, call: Request) -> Response:
         """Return the forecast, the best action and its expected payoff, a tensor each; ``id`` names the request."""
         known(name)
-        wanted = [str(each.get("name")) for each in body.outputs or []] or list(outputs)
+        wanted = [each.name for each in body.outputs or []] or list(outputs)
         if strange := [each for each in wanted if each not in outputs]:
             raise HTTPException(422, f"outputs: no {strange[0]!r}; expected {', '.join(outputs)}")
         if body.id is not None and operations.SANE.fullmatch(body.id):
