@@ -22,6 +22,7 @@ from httpx import Response
 from ninefold.core import decisions, io
 from ninefold.core.errors import DataError
 from ninefold.serving import desk, service
+from ninefold.serving import log as logging
 from ninefold.serving.bundle import Bundle
 
 HERE = {"Origin": "http://testserver"}
@@ -397,3 +398,24 @@ def test_pages_fit_a_phone_and_can_be_read_by_day_and_night(chrome: Any, address
                 == 0
             )
     assert chrome.get_log("browser") == []
+
+
+def test_what_the_desk_answers_is_in_the_log_and_a_table_that_is_shown_again_only_once(
+    bundle: Bundle, today: Path, tmp_path: Path
+) -> None:
+    place, rows, log = today, pd.read_parquet(today), logging.Log(tmp_path / "log.sqlite")
+    client = TestClient(service.create_app(bundle, log, rows=place))
+    for _ in range(2):
+        assert client.get("/").status_code == 200
+    TestClient(service.create_app(bundle, log, rows=place)).get("/")  # as after the bundle was swapped, and back
+    table = logging.read(log.place)
+    assert table["id"].tolist() == [str(value) for value in rows["id"]]
+    answers = bundle.decide(bundle.look_up(rows))
+    assert table["action"].tolist() == answers["action"].tolist()
+    page = client.post("/desk/record", data=filled(bundle, amount="12.5"), headers={**HERE, "X-Request-ID": "mine"})
+    assert page.status_code == 200
+    last = logging.read(log.place).iloc[-1]
+    assert (last["request_id"], last["amount"]) == ("mine", 12.5)
+    log.close()
+    assert client.post("/desk/record", data=filled(bundle), headers=HERE).status_code == 503
+    assert len(logging.read(log.place)) == len(rows) + 1

@@ -158,7 +158,7 @@ def test_a_batch_run_is_logged_as_a_caller_would_have_been(project: Project, log
     rows = parts["holdout"].drop(columns=bundle.stated["target"])
     for first in (0, 20):
         chunk = rows.iloc[first : first + 20]
-        number = production.record(chunk, bundle.decide(chunk)[bundle.answers], bundle, log, "run", first, NOW)
+        number = logging.record(chunk, bundle.decide(chunk)[bundle.answers], bundle, log, "run", first, NOW)
         assert number == f"run-{first:09}"
     found = production.served(bundle, like=parts["holdout"])
     taken = min(len(rows), 40)

@@ -223,7 +223,7 @@ def arrivals(frame: pd.DataFrame, volume: pd.DataFrame, stated: dict[str, Any]) 
     table = volume[["period", "raw", "quarantined"]].assign(predictions=counts.sum(axis=1).to_numpy())
     table = table.join(counts, on="period")
     for name, known in {"level at close": LABELS[:1], "level in the end": LABELS[:2]}.items():
-        rows = frame[frame[STATUS].isin(known)]
+        rows = frame[frame[STATUS].isin(known) & frame[stated["target"]].notna()]  # in production some are to come
         event = pd.Series(decisions.event(target_of(rows, stated), stated), rows.index)
         table[name] = table["period"].map(event.groupby(rows[PERIOD]).mean()).astype("float64")
     return table

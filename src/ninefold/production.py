@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +25,6 @@ from ninefold.core.errors import DataError
 from ninefold.core.moments import as_days, utc
 from ninefold.serving import log as logs
 from ninefold.serving.bundle import Bundle
-from ninefold.serving.log import Log
-from ninefold.serving.signature import as_rows
 
 REQUEST_ID, ROW, MOMENT, VERSION, ROLE = "@request_id", "@row", "@moment", "@version", "@role"
 META = (REQUEST_ID, ROW, MOMENT, VERSION, ROLE)  # beside the user's columns, of which none may be called so
@@ -102,49 +100,6 @@ def served(
     if bundle.stated["task"] == "regression":
         table = table.assign(**{"@quantile": table["@action"], "@loss": -table["@expected_payoff"]})
     return table
-
-
-def record(
-    frame: pd.DataFrame,
-    answers: pd.DataFrame,
-    bundle: Bundle,
-    log: Log,
-    name: str,
-    first: int = 0,
-    moment: datetime | None = None,
-    role: str = logs.CHAMPION,
-) -> str:
-    """Write a chunk of a batch run to the prediction log, and return the id of the request that it is there.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        The features as the model saw them, history looked up; beside them, what identifies a row, where it is known.
-    answers : DataFrame
-        The columns ``bundle.answers`` of the same rows.
-    bundle : Bundle
-    log : Log
-    name : str
-        Of the run. The id is ``<name>-<first>``, so that a run that was ended and repeated gives the same ids; its rows
-        count from 0 in each chunk.
-    first : int
-        The number of rows before this chunk.
-    moment : datetime, optional
-        With a zone; default: now.
-    role : str
-        `log.CHAMPION`, `log.CANARY` or `log.SHADOW`: of a shadow's answers nothing is decided.
-
-    Raises
-    ------
-    LogError
-        If it is not on disk.
-    """
-    absent = [field["name"] for field in bundle.signature if field["name"] not in frame]
-    rows = as_rows(frame.assign(**dict.fromkeys(absent, None)), bundle.signature)
-    given = answers[bundle.answers].astype(object).where(answers[bundle.answers].notna(), None)
-    number = f"{name}-{first:09}"
-    log.submit(log.entry(number, moment or datetime.now(UTC), bundle, rows, given.to_dict("records"), role)).result()
-    return number
 
 
 def traffic(

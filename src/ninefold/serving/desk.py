@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +26,7 @@ from ninefold.core.moments import as_days
 from ninefold.core.params import root
 from ninefold.serving import pages, scoring
 from ninefold.serving.bundle import Bundle, sample
+from ninefold.serving.log import Log, LogError, filled, record
 from ninefold.serving.messages import request_model, sent
 from ninefold.serving.signature import iso
 
@@ -35,6 +38,7 @@ TOP = 5  # contributions named
 BACKGROUND, LEAST_BACKGROUND = 100, 10  # rows that a row is compared with; where there are hundreds of features
 SEED = 0  # of the orders in which features become known
 EXPLAINED = 1000  # explanations kept
+LOGGED = 1000  # rows of a file in one entry of the log
 OTHER = "other"  # a category that is none of the known ones, which are sent by their place
 GROUPS = {"identity": "What identifies it", "history": "History"}
 HELP = {  # by kind, or else by type
@@ -58,6 +62,8 @@ class Scored:
         The model's columns, history filled in.
     keys : DataFrame of text
         What identifies a row.
+    identity : DataFrame
+        The same, as the rows have it.
     answers : DataFrame
         The decisions, and of each row ``level`` (its forecast as one number), ``told`` (as text) and ``gain``.
     always : str or float
@@ -67,15 +73,23 @@ class Scored:
     name: str
     frame: pd.DataFrame
     keys: pd.DataFrame
+    identity: pd.DataFrame
     answers: pd.DataFrame
     always: str | float
 
 
 class Desk:
-    """A bundle and the rows that it decides on: of a file, or else of the project that the service runs in."""
+    """A bundle and the rows that it decides on: of a file, or else of the project that the service runs in.
 
-    def __init__(self, bundle: Bundle, place: Path | None, failure: Callable[[], str | None]) -> None:
+    What it answers is in the prediction log before: a form under the id of its request, the rows of a file under one that
+    is drawn from them, once for each bundle. Rows of the project's own feature table were asked for by nobody.
+    """
+
+    def __init__(
+        self, bundle: Bundle, place: Path | None, failure: Callable[[], str | None], log: Log | None = None
+    ) -> None:
         self.bundle, self.place, self.failure, self.request = bundle, place, failure, request_model(bundle)
+        self.log = log
         self._one_at_a_time = threading.Lock()  # to explain takes both cores; answers come first
         self.why = lru_cache(maxsize=EXPLAINED)(self._why)
         self._read = lru_cache(maxsize=1)(self._anew)
@@ -126,10 +140,19 @@ class Desk:
             "compared": compared,
         }
 
-    def answer(self, row: Mapping[str, Any], scored: Scored | None) -> dict[str, Any]:
-        """Return what there is to say of one record: forecast, action, payoff, strange categories, why."""
+    def answer(self, row: Mapping[str, Any], scored: Scored | None, number: str) -> dict[str, Any]:
+        """Return what there is to say of one record: forecast, action, payoff, strange categories, why.
+
+        Raises
+        ------
+        LogError
+            If it could not be logged under the number of its request.
+        """
         frame, stated = self.bundle.complete([row]), self.bundle.stated
         decided = self.bundle.decide(frame)
+        if self.log:
+            records = decided[self.bundle.answers].to_dict("records")
+            self.log.append(number, datetime.now(UTC), self.bundle, filled([row], self.bundle), records)
         gain = float(advantage(decided, scored.always, stated)[0]) if scored else 0.0
         return {
             "forecast": forecasts(decided, stated)[0],
@@ -147,10 +170,32 @@ class Desk:
         self.why.cache_clear()  # it holds on to the rows that were
         if self.place is None:
             return score(*_newest_rows(files, self.bundle), self.bundle)
-        return score(_of_file(self.place), str(self.place), self.bundle)
+        found = score(_of_file(self.place), str(self.place), self.bundle)
+        if self.log:
+            try:
+                self._keep(found, self.log)
+            except LogError as error:
+                raise DataError(f"{self.place}: not shown: {error}") from None
+        return found
+
+    def _keep(self, found: Scored, log: Log) -> None:
+        """Log the rows, a request for each thousand, if they were not shown before by this bundle."""
+        rows = found.frame.join(found.identity[[name for name in found.identity if name not in found.frame]])
+        digest = hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()).hexdigest()[:16]
+        if (mark := (self.bundle.version, digest)) in log.shown:
+            return
+        for first in range(0, len(rows), LOGGED):
+            part = slice(first, first + LOGGED)
+            record(rows.iloc[part], found.answers.iloc[part], self.bundle, log, f"desk-{digest}", first)
+        log.shown.add(mark)
 
 
-def router(bundle: Bundle, rows: Path | None = None, failure: Callable[[], str | None] = lambda: None) -> APIRouter:
+def router(
+    bundle: Bundle,
+    rows: Path | None = None,
+    failure: Callable[[], str | None] = lambda: None,
+    log: Log | None = None,
+) -> APIRouter:
     """Return the desk: ``/``, ``/desk/why`` and ``/desk/record``.
 
     Parameters
@@ -161,13 +206,15 @@ def router(bundle: Bundle, rows: Path | None = None, failure: Callable[[], str |
         Absent: the newest day of the project that the service runs in (without time: the rows without outcome).
     failure : callable
         Returns why the service is not ready, or None if it is.
+    log : Log, optional
+        Where what is shown was written before.
 
     Raises
     ------
     DataError
         If the file cannot be read or scored.
     """
-    desk, made = Desk(bundle, rows, failure), APIRouter(include_in_schema=False)
+    desk, made = Desk(bundle, rows, failure, log), APIRouter(include_in_schema=False)
     if rows is not None:
         desk.scored()
 
@@ -199,7 +246,8 @@ def router(bundle: Bundle, rows: Path | None = None, failure: Callable[[], str |
             refusal = request.app.exception_handlers[ValidationError](request, error)  # what /predict says, to the word
             problems = json.loads(refusal.body)["problems"]
             return _page("record", desk, 422, scored=scored, **form(bundle, row, problems))
-        return _page("record", desk, scored=scored, answer=desk.answer(checked, scored), **form(bundle, row))
+        answer = desk.answer(checked, scored, request.state.request_id)
+        return _page("record", desk, scored=scored, answer=answer, **form(bundle, row))
 
     return made
 
@@ -231,7 +279,8 @@ def score(table: pa.Table, name: str, bundle: Bundle) -> Scored:
         each: [explanation.as_text(value, each in bundle.columns["dates"]) for value in table[each].to_pandas()]
         for each in key
     }
-    return Scored(name, frame, pd.DataFrame(texts, index=frame.index, dtype="str"), answers, always)
+    keys = pd.DataFrame(texts, index=frame.index, dtype="str")
+    return Scored(name, frame, keys, table.select(key).to_pandas().set_axis(frame.index), answers, always)
 
 
 def advantage(answers: pd.DataFrame, always: str | float, stated: dict[str, Any]) -> np.ndarray:

@@ -27,7 +27,7 @@ from ninefold.core import decisions, io
 from ninefold.core.errors import DataError, NinefoldError
 from ninefold.core.moments import MICROSECONDS
 from ninefold.serving.bundle import Bundle
-from ninefold.serving.signature import EPOCH, days
+from ninefold.serving.signature import EPOCH, as_rows, days
 
 LOG = "data/predictions/log.sqlite"
 BUSY = 5.0  # seconds to wait for another process that writes to the same log
@@ -113,6 +113,8 @@ class Log:
         Made if absent, for this user alone (mode 0600). ``-wal`` and ``-shm`` beside it belong to it.
     commits : int
         How many commits there were.
+    shown : set
+        Versions of bundles, with the digest of tables whose answers were written whole: not to be written again.
     """
 
     def __init__(self, place: Path) -> None:
@@ -122,6 +124,7 @@ class Log:
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] = (0, 0)
         self._layouts: dict[str, _Layout] = {}
+        self.shown: set[tuple[str, str]] = set()
         self._counts: dict[tuple[int, str, int], list[float]] = {}
         self._counted = time.monotonic()
         self._open = True
@@ -336,6 +339,49 @@ class _Layout(NamedTuple):
                 value = as_text(value)
             kept[name] = value
         return _encode(kept)
+
+
+def record(
+    frame: pd.DataFrame,
+    answers: pd.DataFrame,
+    bundle: Bundle,
+    log: Log,
+    name: str,
+    first: int = 0,
+    moment: datetime | None = None,
+    role: str = CHAMPION,
+) -> str:
+    """Write a chunk of a table that was answered at once to the prediction log, and return the id of the request that it is there.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The features as the model saw them, history looked up; beside them, what identifies a row, where it is known.
+    answers : DataFrame
+        The columns ``bundle.answers`` of the same rows.
+    bundle : Bundle
+    log : Log
+    name : str
+        Of the run. The id is ``<name>-<first>``, so that a run that was ended and repeated gives the same ids; its rows
+        count from 0 in each chunk.
+    first : int
+        The number of rows before this chunk.
+    moment : datetime, optional
+        With a zone; default: now.
+    role : str
+        `CHAMPION`, `CANARY` or `SHADOW`: of a shadow's answers nothing is decided.
+
+    Raises
+    ------
+    LogError
+        If it is not on disk.
+    """
+    absent = [field["name"] for field in bundle.signature if field["name"] not in frame]
+    rows = as_rows(frame.assign(**dict.fromkeys(absent, None)), bundle.signature)
+    given = answers[bundle.answers].astype(object).where(answers[bundle.answers].notna(), None)
+    number = f"{name}-{first:09}"
+    log.submit(log.entry(number, moment or datetime.now(UTC), bundle, rows, given.to_dict("records"), role)).result()
+    return number
 
 
 def filled(rows: Sequence[Mapping[str, Any]], bundle: Bundle) -> list[dict[str, Any]]:

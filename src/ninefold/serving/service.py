@@ -109,7 +109,7 @@ def create_app(
         probes(bundle, failure, trial),
         plain(bundle, request, answering, meters, token is not None),
         open_inference(bundle, request, answering, failure, token is not None),
-        desk.router(bundle, rows, failure),
+        desk.router(bundle, rows, failure, log),
         watching,
     ]
     for router in routers:
