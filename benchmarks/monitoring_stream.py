@@ -17,13 +17,26 @@ from ninefold.core.examination import Reference
 from ninefold.core.period import Rows
 
 NUMBERS = ["age", "speed", "load", "amount"]
-KINDS = {**dict.fromkeys(NUMBERS, "numeric"), "shop": "categorical", "channel": "categorical", "note": "text", "joined": "date"}
+KINDS = {
+    **dict.fromkeys(NUMBERS, "numeric"),
+    "shop": "categorical",
+    "channel": "categorical",
+    "note": "text",
+    "joined": "date",
+}
 SHOPS, CHANNELS = ["north", "south", "east", "west", "centre", "port"], ["web", "phone", "desk"]
 WORDS = ["late", "fine", "gift", "again", "new", "none"]
 FIRST = pd.Timestamp("2024-01-01")
 TRAIN, HOLDOUT, DAILY, WEEK = 120, 84, 714, 7
 WEIGHTS = {"age": 0.9, "speed": -0.7, "load": 0.5, "amount": 0.6, "north": 0.6, "web": -0.4}
-BASE: dict[str, Any] = {"time": "moment", "group": None, "target": "outcome", "unit": "row", "units": "rows", "key": ["id"]}
+BASE: dict[str, Any] = {
+    "time": "moment",
+    "group": None,
+    "target": "outcome",
+    "unit": "row",
+    "units": "rows",
+    "key": ["id"],
+}
 STATED: dict[str, dict[str, Any]] = {
     "binary": {
         **BASE, "task": "binary", "classes": ["no", "yes"], "positive": "happens", "actions": ["act", "wait"], "break_even": 0.25,
@@ -58,7 +71,9 @@ def draw(
     both = (0.1 * effect + 0.06 * slow)[day]
     frame = pd.DataFrame({name: random.normal(size=size) + both[:, place] for place, name in enumerate(NUMBERS)})
     frame["age"] += planted.get("inputs", 0.0)
-    signal = sum(WEIGHTS[name] * frame[name] for name in NUMBERS) - 2 * planted.get("relations", 0.0) * 0.45 * frame["age"]
+    signal = (
+        sum(WEIGHTS[name] * frame[name] for name in NUMBERS) - 2 * planted.get("relations", 0.0) * 0.45 * frame["age"]
+    )
     frame["amount"] = np.exp(3 + 0.5 * frame["amount"])
     shares = np.array([0.3, 0.2, 0.2, 0.1, 0.1, 0.1])
     frame["shop"] = random.choice(SHOPS, size, p=shares)
@@ -73,7 +88,9 @@ def draw(
     return pd.concat([frame, noise], axis=1).assign(outcome=_outcome(signal.to_numpy(), random, task))
 
 
-def fit(seed: int, task: str = "binary", extra: int = 0, days: tuple[int, int] = (TRAIN, HOLDOUT), length: float = WEEK) -> Stream:
+def fit(
+    seed: int, task: str = "binary", extra: int = 0, days: tuple[int, int] = (TRAIN, HOLDOUT), length: float = WEEK
+) -> Stream:
     """Return a model fitted on the first days, and what its periods are held against."""
     whole = draw(sum(days), seed, 0, task, extra=extra)
     first = whole["moment"] < FIRST + pd.Timedelta(days=days[0])
@@ -83,7 +100,9 @@ def fit(seed: int, task: str = "binary", extra: int = 0, days: tuple[int, int] =
         ("passthrough", numbers), (OneHotEncoder(handle_unknown="ignore", sparse_output=False), ["shop", "channel"])
     )
     learner = HistGradientBoostingRegressor if task == "regression" else HistGradientBoostingClassifier
-    model = make_pipeline(encode, learner(max_iter=80, learning_rate=0.06, max_leaf_nodes=12, early_stopping=False, random_state=0))
+    model = make_pipeline(
+        encode, learner(max_iter=80, learning_rate=0.06, max_leaf_nodes=12, early_stopping=False, random_state=0)
+    )
     model.fit(train, train["outcome"])
     stated, kinds = STATED[task], {**KINDS, **dict.fromkeys(numbers, "numeric")}
     agreed = {"policies": decisions.policies(train["outcome"].to_numpy(), stated)}
@@ -98,7 +117,9 @@ def rows(stream: Stream, frame: pd.DataFrame, kinds: dict[str, str] | None = Non
     stated = STATED[stream.task]
     if stream.task == "regression":
         said = stream.model.predict(frame) if len(frame) else np.array([])
-        predicted = pd.DataFrame({"prediction": said, "low": said - 2, "high": said + 2, "quantile": said + 0.7, "loss": 1.3})
+        predicted = pd.DataFrame(
+            {"prediction": said, "low": said - 2, "high": said + 2, "quantile": said + 0.7, "loss": 1.3}
+        )
     else:
         p = stream.model.predict_proba(frame) if len(frame) else np.empty((0, len(stated["classes"])))
         names = decisions.forecast_columns(stated)
@@ -135,8 +156,8 @@ def _other_outcomes(stream: Stream, frame: pd.DataFrame, seed: int, start: int, 
     more = draw(days, 20_000 + seed, start, stream.task, 4 * DAILY, stream.extra)
     rank = more["outcome"].rank(pct=True) if stream.task == "regression" else more["outcome"]
     random = np.random.default_rng(seed)
-    chance = np.exp(size * np.asarray(rank, dtype="float64"))
-    kept = random.random(len(more)) < chance / chance.mean() / 4
+    chance = np.exp((3 if stream.task == "regression" else 1) * size * np.asarray(rank, dtype="float64"))
+    kept = random.random(len(more)) < chance / chance.mean() / 4  # a quarter is kept
     return more[kept].reset_index(drop=True)
 
 

@@ -137,7 +137,9 @@ def _draws(
     """Return the plain and the weighted mean, as they are and then over resampled blocks: shape (1 + replicates,)."""
     code = pd.factorize(block)[0]
     count = int(code.max()) + 1
-    sums = np.column_stack([np.bincount(code, each) for each in (values, np.ones_like(values), weight * values, weight)])
+    sums = np.column_stack(
+        [np.bincount(code, each) for each in (values, np.ones_like(values), weight * values, weight)]
+    )
     found = np.array([np.ones(count), *draws(count, replicates, seed)]) @ sums
     return found[:, 0] / found[:, 1], found[:, 2] / found[:, 3]
 

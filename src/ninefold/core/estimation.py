@@ -148,9 +148,7 @@ def _classes(rows: Rows, learned: Learned, tenth: np.ndarray, stated: dict[str, 
     return worth
 
 
-def _quantities(
-    rows: Rows, learned: Learned, tenth: np.ndarray, stated: dict[str, Any], agreed: dict[str, Any]
-) -> Any:
+def _quantities(rows: Rows, learned: Learned, tenth: np.ndarray, stated: dict[str, Any], agreed: dict[str, Any]) -> Any:
     """Return the function that draws outcomes around predictions, with errors of blocks of the holdout, and tells figures."""
     said = rows.predicted["prediction"].to_numpy("float64")
     action = decisions.decide(rows.predicted, stated)["action"].to_numpy("float64")

@@ -16,8 +16,8 @@ from ninefold.core.scores import RANKING, one_score
 from ninefold.core.slices import losses
 
 MOST_ROWS = 200_000  # of a side: a share of so many is known to a tenth of a per cent
-JOINT_ROWS = 2_500  # of a side, for the AUC that is held against that of earlier windows
 MOST_WINDOWS = 24
+INPUTS = ("missing", "unseen", "psi", "joint auc")
 RARE = 0.01  # of the rows; rarer categories are one
 SHAPES = {
     "missing": Shape("high", "plain", 0.01),
@@ -90,13 +90,17 @@ def reference(
     places = {name: _places(known, name, kind, bins[name]) for name, kind in kinds.items()}
     counts = {name: np.bincount(found, minlength=bins[name].size + 1) for name, found in places.items()}
     bins[shifts.FORECAST] = period.learn_bins(_expected(held, stated), "numeric")
-    counts[shifts.FORECAST] = np.bincount(_forecast_places(held, stated, bins), minlength=bins[shifts.FORECAST].size + 1)
+    counts[shifts.FORECAST] = np.bincount(
+        _forecast_places(held, stated, bins), minlength=bins[shifts.FORECAST].size + 1
+    )
     whole = Reference(
         known, held, dict(kinds), stated, agreed, bins, counts, pd.DataFrame(), estimation.learn(held, stated), per_day, seed
     )  # fmt: skip
     inputs = limits.measure(
         period.windows(known.block, length, timed, most=MOST_WINDOWS, seed=seed),
-        lambda window: _input_figures(whole, period.take(known, window), {k: v[window] for k, v in places.items()}, window),
+        lambda window: _input_figures(
+            whole, period.take(known, window), {k: v[window] for k, v in places.items()}, window
+        ),
     )
     later = period.windows(held.block, length, timed, most=MOST_WINDOWS, seed=seed)
     forecasts = limits.measure(later, lambda window: _later_figures(whole, period.take(held, window), window))
@@ -157,7 +161,12 @@ def examine(against: Reference, rows: Rows, days: float | None = None, alpha: fl
     """
     whole = len(rows.block)
     silent = faults.silence(whole, against.per_day, days, len(np.unique(rows.block)))
-    told: dict[str, Any] = {"rows": whole, "labelled": int(np.isfinite(rows.target).sum()), "figures": {}, "estimated": {}}
+    told: dict[str, Any] = {
+        "rows": whole,
+        "labelled": int(np.isfinite(rows.target).sum()),
+        "figures": {},
+        "estimated": {},
+    }
     nothing = {"decomposition": None, "auc": None}
     if whole < faults.FEWEST:
         low = ["rows per day"] if silent else []
@@ -171,8 +180,11 @@ def examine(against: Reference, rows: Rows, days: float | None = None, alpha: fl
     told["estimated"] = estimation.estimate(rows, against.learned, against.stated, against.agreed, seed=against.seed)
     if not outside:
         return {**told, "findings": [], **nothing}
+    natural = float(against.bounds["high"].get("joint auc", 1.0))
+    held = period.known(against.holdout)
+    moved = any(name.split(":")[0] in INPUTS and not name.endswith(shifts.FORECAST) for name in outside)
     why = root_cause.causes(
-        against.known, period.known(against.holdout), rows, against.kinds, against.stated, alpha, against.seed
+        against.known, held, rows, against.kinds, against.stated, natural, moved, alpha, against.seed
     )
     return {**told, **why, "findings": [*silent, *why["findings"]]}
 
@@ -191,10 +203,10 @@ def _input_figures(
             found[f"unseen: {name}"] = float(mine[1:][other[1:] == 0].sum() / size)
         found[f"psi: {name}"] = _psi(other, mine)
     rest = np.arange(len(against.known.block)) if window is None else np.flatnonzero(~window)
-    before = period.take(against.known, rest[two_sample.thin(len(rest), JOINT_ROWS)])
+    before = period.take(against.known, rest[two_sample.thin(len(rest), root_cause.JOINT_ROWS)])
     parts = before.features, rows.features
     blocks = before.block, rows.block
-    compared = two_sample.compare(*parts, against.kinds, blocks, against.seed, JOINT_ROWS, explain=False)
+    compared = two_sample.compare(*parts, against.kinds, blocks, against.seed, root_cause.JOINT_ROWS, explain=False)
     return {**found, "joint auc": compared.auc}
 
 
@@ -206,7 +218,10 @@ def _forecast_figures(against: Reference, rows: Rows, window: np.ndarray | None 
     found = {f"psi: {shifts.FORECAST}": _psi(total - mine if window is not None else total, mine)}
     said = shifts.said(rows, against.stated).mean(axis=0)
     found |= _by_class("mean forecast", said, against.stated)
-    return {**found, "expected payoff": float(decisions.decide(rows.predicted, against.stated)["expected_payoff"].mean())}
+    return {
+        **found,
+        "expected payoff": float(decisions.decide(rows.predicted, against.stated)["expected_payoff"].mean()),
+    }
 
 
 def _later_figures(against: Reference, rows: Rows, window: np.ndarray) -> dict[str, float]:

@@ -89,7 +89,9 @@ def new_categories(known: Rows, now: Rows, kinds: Mapping[str, str]) -> list[Fin
             first, share = names.index[0], float(names.iloc[0] / len(unseen))
             evidence = {"categories": names.index[:10].tolist(), "share": float(unseen.mean()), "largest share": share}
             also = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-            sentence = f'{name} has the category "{first}"{also}, which was not known, on {unseen.mean():.1%} of the rows.'
+            sentence = (
+                f'{name} has the category "{first}"{also}, which was not known, on {unseen.mean():.1%} of the rows.'
+            )
             found.append(finding("new category", name, evidence, sentence, float(unseen.mean())))
     return found
 
@@ -127,7 +129,9 @@ def _constant(name: str, before: pd.Series, after: pd.Series) -> list[Finding]:
     if share < SAME or 1 - usual < 5 * (1 - SAME):
         return []
     evidence = {"how": "constant", "value": most.index[0], "share": share, "usual": usual}
-    sentence = f"{name} has one value, {most.index[0]}, on {share:.0%} of the rows; before, no value had over {usual:.0%}."
+    sentence = (
+        f"{name} has one value, {most.index[0]}, on {share:.0%} of the rows; before, no value had over {usual:.0%}."
+    )
     return [finding("broken column", name, evidence, sentence, share)]
 
 
@@ -147,7 +151,11 @@ def _unit(name: str, before: np.ndarray, after: np.ndarray) -> list[Finding]:
     slope, offset = (float(each) for each in np.polyfit(was, now, 1)) if np.ptp(was) > 0 else (1.0, 0.0)
     spread = np.ptp(was)
     one_sign = was.min() >= 0 or was.max() <= 0
-    for how, factor, moved in (("factor", scale, 0.0), ("offset", 1.0, float(np.median(now - was))), ("line", slope, offset)):
+    for how, factor, moved in (
+        ("factor", scale, 0.0),
+        ("offset", 1.0, float(np.median(now - was))),
+        ("line", slope, offset),
+    ):
         if abs(factor) < 1e-12 or stats.ks_2samp(before, (after - moved) / factor, method="asymp").statistic > NEAR:
             continue
         large = max(abs(factor), 1 / abs(factor))
@@ -163,7 +171,11 @@ def _unit(name: str, before: np.ndarray, after: np.ndarray) -> list[Finding]:
 
 
 def _in_another_unit(name: str, how: str, factor: float, moved: float) -> Finding:
-    told = {"factor": f"{factor:.4g} times", "offset": f"{moved:+.4g} beside", "line": f"{factor:.4g} times, {moved:+.4g},"}
+    told = {
+        "factor": f"{factor:.4g} times",
+        "offset": f"{moved:+.4g} beside",
+        "line": f"{factor:.4g} times, {moved:+.4g},",
+    }
     evidence = {"how": "unit", "factor": factor, "offset": moved}
     sentence = f"The values of {name} are {told[how]} what they were: as if its unit had changed."
     return finding("broken column", name, evidence, sentence, 1.0)

@@ -72,8 +72,8 @@ def take(whole: Rows, where: np.ndarray) -> Rows:
     """Return some of the rows, by mask or positions."""
     where = np.flatnonzero(where) if where.dtype == bool else where
     predicted = whole.predicted.iloc[where] if len(whole.predicted.columns) else whole.predicted
-    parts = (part.reset_index(drop=True) for part in (whole.features.iloc[where], predicted))
-    return Rows(*parts, whole.target[where], whole.block[where])
+    features = whole.features.iloc[where].reset_index(drop=True)
+    return Rows(features, predicted.reset_index(drop=True), whole.target[where], whole.block[where])
 
 
 def sample(whole: Rows, most: int) -> Rows:

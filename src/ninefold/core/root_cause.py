@@ -15,6 +15,7 @@ from ninefold.core.slices import losses
 CAUSES = (
     "silence", "broken column", "new category", "label shift", "covariate shift", "concept shift",
 )  # fmt: skip
+JOINT_ROWS = 2_500  # of a side, for an AUC that can be held against that of earlier windows
 FEWEST = 100  # rows of a period, and outcomes, with which a shift is looked for
 MOST_NAMED = 10  # features that a shift of the inputs is told by
 MINOR = 0.1  # of the importance of the first; less important features are not named
@@ -26,6 +27,8 @@ def causes(
     now: Rows,
     kinds: Mapping[str, str],
     stated: dict[str, Any],
+    natural: float = 1.0,
+    unusual: bool = True,
     alpha: float = 0.01,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -49,6 +52,11 @@ def causes(
         Feature -> its kind.
     stated : dict
         The problem.
+    natural : float
+        The AUC by which a stable period of at most `JOINT_ROWS` rows may be told from what was before: weeks resemble
+        themselves, which p-values of days do not know. With 1, p-values decide.
+    unusual : bool
+        Whether any figure of the inputs is beyond its bounds; without, covariate shift is not named.
     alpha : float
         Of the corrected p-values.
     seed : int
@@ -68,9 +76,10 @@ def causes(
     for each in new:
         unseen |= faults.is_unseen(known, now, each["subject"])
     rest = period.take(now, ~unseen)
-    found, result = [*broken, *new], {"decomposition": None, "auc": None}
+    found = [*broken, *new]
+    result: dict[str, Any] = {"decomposition": None, "auc": None}
     if len(rest.block) >= FEWEST and sound:
-        moved, told = _shifts(holdout, rest, sound, not broken, stated, alpha, seed)
+        moved, told = _shifts(holdout, rest, sound, not broken, stated, natural, unusual, alpha, seed)
         found, result = [*found, *moved], {**result, **told}
     _weigh(new, holdout, now, unseen, stated)
     order = sorted(found, key=lambda each: (-each["evidence"]["explains"], CAUSES.index(each["cause"])))
@@ -83,6 +92,8 @@ def _shifts(
     kinds: Mapping[str, str],
     sound: bool,
     stated: dict[str, Any],
+    natural: float,
+    unusual: bool,
     alpha: float,
     seed: int,
 ) -> tuple[list[Finding], dict[str, Any]]:
@@ -95,9 +106,12 @@ def _shifts(
     labelled = np.isfinite(theirs.target)
     if labelled.sum() < FEWEST:
         named = _covariate(compared, None, [], p["inputs"], 2 * compared.auc - 1)
-        return (named if p["inputs"] < alpha else []), told
+        return (named if unusual and p["inputs"] < alpha else []), told
     split = decomposition.decompose(
-        (losses(mine.target, mine.predicted, stated), losses(theirs.target[labelled], theirs.predicted[labelled], stated)),
+        (
+            losses(mine.target, mine.predicted, stated),
+            losses(theirs.target[labelled], theirs.predicted[labelled], stated),
+        ),
         compared._replace(after_probability=compared.after_probability[labelled]),
         (mine.block, theirs.block[labelled]),
         seed=seed,
@@ -105,15 +119,19 @@ def _shifts(
     told["decomposition"] = split
     if sound:
         after = period.sample(period.known(now), 20 * two_sample.MOST_ROWS)
-        table = shifts.relations(mine, after, kinds, two_sample.ratios(compared), stated)
-        labels = shifts.outcomes(mine, after, kinds, stated, seed)
+        if p["inputs"] < 0.05:
+            table = shifts.relations(mine, after, kinds, two_sample.ratios(compared), stated)
+        else:  # the same inputs need no weights, and all of the holdout tells more than a sample
+            table = shifts.relations(holdout, after, kinds, None, stated)
+        labels = shifts.outcomes(holdout, after, kinds, stated, seed, JOINT_ROWS)
         p |= {"relations": float(table["q"].min()), "outcomes": labels["outcomes"]}
     corrected = dict(zip(p, shifts.holm(np.array(list(p.values()))), strict=True))
-    if sound and _is_label_shift(labels, table, corrected, alpha):
+    corrected = {name: float(value) for name, value in corrected.items()}
+    if sound and _is_label_shift(labels, table, corrected, natural, alpha):
         return [_label(labels, corrected["outcomes"], stated)], told
     covariate, concept = abs(split["covariate"]["value"]), abs(split["concept"]["value"])
     whole, found = max(covariate + concept, 1e-12), []
-    if corrected["inputs"] < alpha:
+    if unusual and corrected["inputs"] < alpha:
         names = _named(compared)
         parts = decomposition.shares(
             losses(mine.target, mine.predicted, stated), mine, now, kinds, names, split["covariate"]["value"], seed=seed
@@ -125,11 +143,14 @@ def _shifts(
     return found, told
 
 
-def _is_label_shift(labels: dict[str, Any], table: Any, corrected: dict[str, float], alpha: float) -> bool:
+def _is_label_shift(
+    labels: dict[str, Any], table: Any, corrected: dict[str, float], natural: float, alpha: float
+) -> bool:
     """Return whether the shares of outcomes explain all that moved, and better than the inputs do."""
     if corrected["outcomes"] >= alpha or labels["forecasts"] >= alpha:
         return False
-    consistent = min(labels["forecasts of a class"], np.nan_to_num(labels["inputs of a class"], nan=1.0))
+    alike = 1.0 if labels["auc of a class"] <= natural < 1 else np.nan_to_num(labels["inputs of a class"], nan=1.0)
+    consistent = 2 * min(labels["forecasts of a class"], alike)
     same_relations = float(table.loc[table["where"] == shifts.EVERYTHING, "p"].iloc[0])
     return consistent >= alpha and (corrected["relations"] < alpha or labels["forecasts of a class"] > same_relations)
 
@@ -170,9 +191,7 @@ def _covariate(
     return [finding("covariate shift", first, evidence, sentence, explains)]
 
 
-def _concept(
-    table: Any, split: dict[str, Any], p: float, explains: float, stated: dict[str, Any]
-) -> Finding:
+def _concept(table: Any, split: dict[str, Any], p: float, explains: float, stated: dict[str, Any]) -> Finding:
     everywhere = float(table.loc[table["where"] == shifts.EVERYTHING, "strength"].iloc[0])
     features = table[~table["where"].isin([shifts.EVERYTHING, shifts.FORECAST])]
     strongest = features.sort_values("strength", ascending=False, kind="stable").iloc[0]

@@ -13,7 +13,7 @@ from ninefold.core import decisions, period, two_sample
 from ninefold.core.period import Rows
 
 FEWEST = 30  # rows of a place on either side, with which it is judged
-OUTCOME_BINS = 10  # of a quantity
+OUTCOME_BINS, FINE_BINS = 10, 50  # of a quantity: to tell its shares, and to compare rows of the same outcome
 EVERYTHING, FORECAST = "all rows", "the forecast"
 
 
@@ -96,13 +96,13 @@ def said(rows: Rows, stated: dict[str, Any]) -> np.ndarray:
 
 
 def relations(
-    holdout: Rows, now: Rows, kinds: Mapping[str, str], weight: np.ndarray, stated: dict[str, Any]
+    holdout: Rows, now: Rows, kinds: Mapping[str, str], weight: np.ndarray | None, stated: dict[str, Any]
 ) -> pd.DataFrame:
     """Return where outcomes are no longer what they were beside the forecast, the smallest p-value first.
 
     The test of a recalibration of the outcome on the forecast that differs between the two tables, by its score
-    (outcome less forecast): on all rows, by tenth of the forecast, and by tenth or category of each feature, the holdout
-    weighted to the inputs of the period.
+    (outcome less forecast): on all rows; by tenth of the forecast, and along it; by tenth or category of each feature, and
+    along it. The holdout is weighted to the inputs of the period.
 
     Parameters
     ----------
@@ -110,8 +110,8 @@ def relations(
         With outcomes.
     kinds : mapping
         The features to look at.
-    weight : ndarray of float
-        Of the rows of the holdout.
+    weight : ndarray of float, optional
+        Of the rows of the holdout; needed where inputs moved.
     stated : dict
         The problem.
 
@@ -126,7 +126,14 @@ def relations(
     blocks, table = (holdout.block, now.block), []
     for where in (EVERYTHING, FORECAST, *kinds):
         places = None if where == EVERYTHING else _places(where, holdout, now, kinds, stated)
-        found = [moved(pair, blocks, places, weight) for pair in zip(*(each.T for each in both), strict=True)]
+        pairs = list(zip(*(each.T for each in both), strict=True))
+        found = [moved(pair, blocks, places, weight) for pair in pairs]
+        p = smallest(found)
+        if places is not None and kinds.get(where) != "categorical":
+            middle = float(np.median(places[0]))
+            along = [np.where(each > 0, each - middle, 0.0) for each in places]
+            slopes = [moved((one * along[0], two * along[1]), blocks, None, weight) for one, two in pairs]
+            p = min(1.0, 2 * min(p, smallest(slopes)))
         told = [np.isfinite(each.p) for each in found]
         far = [np.where(ok, np.abs(each.difference), 0) for each, ok in zip(found, told, strict=True)]
         first = int(np.argmax([each.max() for each in far]))
@@ -134,13 +141,15 @@ def relations(
             float((each.share * (each.difference**2 - each.error**2))[ok].sum())
             for each, ok in zip(found, told, strict=True)
         )
-        table.append((where, smallest(found), float(found[first].difference[far[first].argmax()]), max(strength, 0.0)))
+        table.append((where, p, float(found[first].difference[far[first].argmax()]), max(strength, 0.0)))
     result = pd.DataFrame(table, columns=["where", "p", "difference", "strength"])
     result["q"] = holm(result["p"].to_numpy())
     return result.sort_values(["p", "strength"], ascending=[True, False], ignore_index=True, kind="stable")
 
 
-def outcomes(holdout: Rows, now: Rows, kinds: Mapping[str, str], stated: dict[str, Any], seed: int) -> dict[str, Any]:
+def outcomes(
+    holdout: Rows, now: Rows, kinds: Mapping[str, str], stated: dict[str, Any], seed: int, most: int
+) -> dict[str, Any]:
     """Return how far outcomes and forecasts moved, and whether inputs of the same outcome stayed what they were.
 
     Under label shift the forecasts of a class are what they were, and their mean moves as the shares of the classes say
@@ -152,29 +161,38 @@ def outcomes(holdout: Rows, now: Rows, kinds: Mapping[str, str], stated: dict[st
     -------
     dict
         P-values: ``outcomes`` and ``forecasts`` (of having moved), ``forecasts of a class`` and ``inputs of a class`` (of
-        being other than label shift leaves them); and ``shares``, before and after, by class or tenth.
+        being other than label shift leaves them), with the ``auc of a class`` of at most `most` rows a side, missing
+        where either had not moved; and ``shares``, before and after, by class or tenth.
     """
-    label, size = _classes(holdout.target, now.target, stated)
+    label, size = _classes(holdout.target, now.target, stated, OUTCOME_BINS)
+    same, fine = _classes(holdout.target, now.target, stated, FINE_BINS)
     blocks, both = (holdout.block, now.block), (said(holdout, stated), said(now, stated))
     shares = [np.bincount(each, minlength=size) / max(len(each), 1) for each in label]
     hits = [moved((label[0] == number, label[1] == number), blocks) for number in range(size)]
     forecasts, inside = [], []
     for mine, theirs in zip(both[0].T, both[1].T, strict=True):
-        usual = np.bincount(label[0], mine, size) / np.maximum(np.bincount(label[0], minlength=size), 1)
+        usual = np.bincount(same[0], mine, fine) / np.maximum(np.bincount(same[0], minlength=fine), 1)
         forecasts.append(moved((mine, theirs), blocks))
-        inside.append(moved((mine - usual[label[0]], theirs - usual[label[1]]), blocks))
+        inside.append(moved((mine - usual[same[0]], theirs - usual[same[1]]), blocks))
     p = {
         "outcomes": smallest(hits),
         "forecasts": smallest(forecasts),
         "forecasts of a class": smallest(inside),
         "inputs of a class": float("nan"),
+        "auc of a class": float("nan"),
     }
     if p["outcomes"] < 0.05 and p["forecasts"] < 0.05:
-        same = matched(*label, seed)
+        alike = matched(label[0], label[1], seed)
         compared = two_sample.compare(
-            holdout.features.iloc[same], now.features, kinds, (holdout.block[same], now.block), seed, explain=False
+            holdout.features.iloc[alike],
+            now.features,
+            kinds,
+            (holdout.block[alike], now.block),
+            seed,
+            most,
+            explain=False,
         )
-        p["inputs of a class"] = compared.p
+        p |= {"inputs of a class": compared.p, "auc of a class": compared.auc}
     return {**p, "shares": [each.tolist() for each in shares]}
 
 
@@ -212,8 +230,8 @@ def _places(
     return before, after
 
 
-def _classes(before: np.ndarray, after: np.ndarray, stated: dict[str, Any]) -> tuple[list[np.ndarray], int]:
+def _classes(before: np.ndarray, after: np.ndarray, stated: dict[str, Any], bins: int) -> tuple[list[np.ndarray], int]:
     if decisions.is_class(stated):
         return [before.astype("int64"), after.astype("int64")], len(stated["classes"])
-    edges = np.unique(np.quantile(before, np.linspace(0, 1, OUTCOME_BINS + 1)[1:-1]))
+    edges = np.unique(np.quantile(before, np.linspace(0, 1, bins + 1)[1:-1]))
     return [np.searchsorted(edges, each, side="right") for each in (before, after)], len(edges) + 1

@@ -160,10 +160,8 @@ def _folds(side: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
     fewest = min(len(names) for names, _ in members)
     number = min(FOLDS, fewest) if fewest > 1 else FOLDS
     for which, (names, code) in enumerate(members):
-        if len(names) < 2:
-            names, code = np.arange(len(code)), np.arange(len(code))
-        dealt = random.permutation(len(names)) % number
-        fold[side == which] = dealt[code]
+        unit = code if len(names) > 1 else np.arange(len(code))
+        fold[side == which] = (random.permutation(int(unit.max(initial=-1)) + 1) % number)[unit]
     return fold
 
 
