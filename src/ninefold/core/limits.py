@@ -57,14 +57,12 @@ def bounds(table: pd.DataFrame, shapes: Mapping[str, Shape], alpha: float) -> pd
 
 def outside(figures: Mapping[str, float], bounded: pd.DataFrame) -> list[str]:
     """Return the figures beyond their bounds, farthest first, in widths of the way from the usual to the bound."""
-    far = {}
-    for name, value in figures.items():
-        if name not in bounded.index or not np.isfinite(value):
-            continue
-        low, high, usual = bounded.loc[name, BOUNDS[:3]]
-        if value > high or value < low:
-            width = (high - usual) if value > high else (usual - low)
-            far[name] = abs(value - usual) / max(width, 1e-12)
+    low, high, usual = (bounded[name].to_numpy("float64") for name in BOUNDS[:3])
+    value = np.array([figures.get(name, np.nan) for name in bounded.index], dtype="float64")
+    with np.errstate(invalid="ignore"):
+        width = np.where(value > high, high - usual, usual - low)
+        beyond = np.flatnonzero((value > high) | (value < low))
+        far = {bounded.index[place]: abs(value - usual)[place] / max(width[place], 1e-12) for place in beyond}
     return sorted(far, key=lambda name: (-far[name], name))
 
 

@@ -101,7 +101,7 @@ def _shifts(
     blocks = holdout.block, now.block
     compared = two_sample.compare(holdout.features, now.features, kinds, blocks, seed)
     p = {"inputs": 1.0 if np.isnan(compared.p) else compared.p}
-    told = {"auc": {"value": compared.auc, "low": compared.low, "high": compared.high, "p": compared.p}}
+    told: dict[str, Any] = {"auc": {"value": compared.auc, "low": compared.low, "high": compared.high, "p": compared.p}}
     mine, theirs = period.take(holdout, compared.before), period.take(now, compared.after)
     labelled = np.isfinite(theirs.target)
     if labelled.sum() < FEWEST:
