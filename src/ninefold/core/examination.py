@@ -17,6 +17,7 @@ from ninefold.core.slices import losses
 
 MOST_ROWS = 200_000  # of a side: a share of so many is known to a tenth of a per cent
 MOST_WINDOWS = 24
+LEAST_VOLUME = 0.05  # of the usual rows a day; a smaller change does not matter
 INPUTS = ("missing", "unseen", "psi", "joint auc")
 RARE = 0.01  # of the rows; rarer categories are one
 SHAPES = {
@@ -27,7 +28,6 @@ SHAPES = {
     "loss": Shape("high", "log"),
     "ranking": Shape("low"),
     "payoff": Shape("low"),
-    "rows per day": Shape("both", "log"),
 }
 
 
@@ -106,6 +106,7 @@ def reference(
     forecasts = limits.measure(later, lambda window: _later_figures(whole, period.take(held, window), window))
     table = pd.concat([pd.DataFrame(arrived), inputs, forecasts], axis=1)
     shapes = {name: SHAPES.get(name.split(":")[0], Shape()) for name in table}
+    shapes["rows per day"] = Shape("both", "log", LEAST_VOLUME * (per_day or 0.0))
     return whole._replace(bounds=limits.bounds(table, shapes, alpha))
 
 

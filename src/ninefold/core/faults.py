@@ -147,9 +147,12 @@ def _unit(name: str, before: np.ndarray, after: np.ndarray) -> list[Finding]:
     if stats.ks_2samp(before, after, method="asymp").statistic < FAR:
         return []
     was, now = np.quantile(before, STEPS), np.quantile(after, STEPS)
-    scale = float((was * now).sum() / max((was**2).sum(), 1e-300))
-    slope, offset = (float(each) for each in np.polyfit(was, now, 1)) if np.ptp(was) > 0 else (1.0, 0.0)
-    spread = np.ptp(was)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = float(np.nan_to_num(np.median(now / was), posinf=0.0, neginf=0.0))
+    slope, offset = (float(each) for each in stats.theilslopes(now, was)[:2])
+    spread, middle = np.ptp(was), max(abs(float(np.median(was))), 1e-300)
+    # A factor is known to a few per cent: how far depends on the rows, and on how far values are from each other.
+    unsure = np.clip(spread / middle * np.sqrt(1 / len(before) + 1 / len(after)), 0.03, 0.06)
     one_sign = was.min() >= 0 or was.max() <= 0
     for how, factor, moved in (
         ("factor", scale, 0.0),
@@ -159,11 +162,11 @@ def _unit(name: str, before: np.ndarray, after: np.ndarray) -> list[Finding]:
         if abs(factor) < 1e-12 or stats.ks_2samp(before, (after - moved) / factor, method="asymp").statistic > NEAR:
             continue
         large = max(abs(factor), 1 / abs(factor))
-        unit = np.min(np.abs(np.array(UNITS) / large - 1)) < 0.03
+        unit = np.min(np.abs(np.array(UNITS) / large - 1)) < unsure
         sure = {
             "factor": large >= PLAIN or factor < 0 or (unit and one_sign and large > 1.5),
             "offset": abs(moved) > 3 * spread,
-            "line": large >= PLAIN or (unit and abs(moved) > spread),
+            "line": large >= PLAIN or abs(np.median(now - was)) > 3 * max(spread, np.ptp(now)),
         }[how]
         if sure:
             return [_in_another_unit(name, how, factor, moved)]

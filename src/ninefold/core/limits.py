@@ -84,8 +84,9 @@ def _bounds(values: pd.Series, shape: Shape, alpha: float) -> tuple[float, float
     tail = alpha / 2 if shape.side == "both" else alpha
     reach = stats.t.ppf(1 - tail, len(found) - 1) * found.std(ddof=1) * np.sqrt(1 + 1 / len(found))
     usual = float(back(found.mean()))
-    low = min(float(back(found.mean() - reach)), usual - shape.least)
-    high = max(float(back(found.mean() + reach)), usual + shape.least)
+    least = max(shape.least, 1e-9 * abs(usual))  # what never varied may differ in its last digits
+    low = min(float(back(found.mean() - reach)), usual - least)
+    high = max(float(back(found.mean() + reach)), usual + least)
     return (
         low if shape.side in ("low", "both") else -np.inf,
         high if shape.side in ("high", "both") else np.inf,
