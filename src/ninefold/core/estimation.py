@@ -1,0 +1,201 @@
+"""What is a forecast worth before its outcomes are known? Estimated from the forecasts and what the holdout taught."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ninefold.core import decisions, period, two_sample
+from ninefold.core.period import Rows
+
+TENTHS = 10
+MOST_ROWS = 20_000  # of a period, and of the errors remembered
+FLOOR = 1e-4  # no outcome is taken for surer
+
+
+class Learned(NamedTuple):
+    """How far the holdout's outcomes were from its forecasts, by block and tenth of the forecast."""
+
+    edges: list[np.ndarray]  # of the tenths, a list entry per class (of two: the event), or one of predictions
+    sums: np.ndarray  # of outcome less forecast; float64, shape (blocks, classes, tenths)
+    size: np.ndarray  # rows, the same shape
+    errors: np.ndarray  # of quantities, row by row, float64, with their tenth and block; empty of classes
+    tenth: np.ndarray
+    block: np.ndarray
+
+
+def learn(holdout: Rows, stated: dict[str, Any]) -> Learned:
+    """Return what `estimate` needs of a holdout whose outcomes are known and whose forecasts were made before."""
+    held = period.known(holdout)
+    block, count = pd.factorize(held.block)[0], len(np.unique(held.block))
+    said, happened = _said(held.predicted, stated), _happened(held.target, stated)
+    edges = [np.unique(np.quantile(each, np.linspace(0, 1, TENTHS + 1)[1:-1])) for each in said.T]
+    tenth = _tenths(said, edges)
+    shape = (count, said.shape[1], TENTHS)
+    sums, size = np.zeros(shape), np.zeros(shape)
+    for number, error in enumerate((happened - said).T):
+        cell = block * TENTHS + tenth[:, number]
+        sums[:, number] = np.bincount(cell, error, count * TENTHS).reshape(count, TENTHS)
+        size[:, number] = np.bincount(cell, minlength=count * TENTHS).reshape(count, TENTHS)
+    if decisions.is_class(stated):
+        return Learned(edges, sums, size, np.array([]), np.array([]), np.array([]))
+    kept = two_sample.thin(len(block), MOST_ROWS)
+    return Learned(edges, sums, size, (happened - said)[kept, 0], tenth[kept, 0], block[kept])
+
+
+def estimate(
+    rows: Rows,
+    learned: Learned,
+    stated: dict[str, Any],
+    agreed: dict[str, Any],
+    replicates: int = 200,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, dict[str, float]]:
+    """Return what the forecast of a period is probably worth, each as ``{"value", "low", "high"}``, without outcomes.
+
+    Classes: expectations over outcomes drawn from the probabilities themselves (confidence-based performance estimation;
+    Białek et al., Estimating model performance under covariate shift without labels, 2024), set right by the mean error
+    of their tenth on the holdout. Quantities: outcomes are the prediction and an error from the same tenth of predictions
+    on the holdout. An interval is that of what the labels will show: each replicate draws the period's blocks anew, and
+    takes the errors of as many blocks of the holdout as the period has, whose mean outcomes vary for the same reasons.
+
+    What it assumes: outcomes given the forecast are as they were on the holdout. It sees inputs that became harder or
+    easier. It cannot see relations that changed (concept shift), nor fewer outcomes than the forecasts say.
+
+    Parameters
+    ----------
+    rows : Rows
+        Of the period; outcomes are not looked at. Of more than `MOST_ROWS` so many are taken, spread evenly.
+    learned : Learned
+    stated, agreed : dict
+        The problem, and what stage 04 agreed.
+    replicates, seed, level
+
+    Returns
+    -------
+    dict
+        Classes: ``log_loss``, ``brier``, ``roc_auc``; quantities: ``rmse``, ``mae``. Both: ``payoff`` per row of the
+        actions that follow the model, ``gain`` over the policy without a model that is best on these rows, and
+        ``outcome``, the mean of `decisions.event`. Empty without rows.
+
+    Notes
+    -----
+    NannyML's CBPE estimates the same quantities of classes to the same accuracy. It has no payoff of several actions, its
+    bands are the spread of chunks of its reference and know no days, and it needs a second model for quantities.
+    """
+    rows = period.sample(rows, MOST_ROWS)
+    if not len(rows.block):
+        return {}
+    tenth = _tenths(_said(rows.predicted, stated), learned.edges)
+    block, count = pd.factorize(rows.block)[0], len(np.unique(rows.block))
+    random, held = np.random.default_rng(seed), learned.sums.shape[0]
+    worth = (_classes if decisions.is_class(stated) else _quantities)(rows, learned, tenth, stated, agreed)
+    drawn = [worth(np.ones(held), np.ones(len(block)), random)]
+    for _ in range(replicates):
+        days = np.bincount(random.integers(0, held, count), minlength=held)
+        weight = np.bincount(random.integers(0, count, count), minlength=count)[block]
+        drawn.append(worth(days.astype("float64"), weight.astype("float64"), random))
+    table, tail = pd.DataFrame(drawn[1:]), (1 - level) / 2
+    value = drawn[0] if decisions.is_class(stated) else dict(table.mean())
+    low, high = table.quantile(tail), table.quantile(1 - tail)
+    return {
+        name: {"value": float(value[name]), "low": float(low[name]), "high": float(high[name])}
+        for name in table
+        if np.isfinite(value[name])
+    }
+
+
+def corrections(learned: Learned, days: np.ndarray) -> np.ndarray:
+    """Return the mean of outcome less forecast by class and tenth over blocks drawn so often; zero where there are none."""
+    size = np.tensordot(days, learned.size, 1)
+    return np.tensordot(days, learned.sums, 1) / np.maximum(size, 1)
+
+
+def _classes(rows: Rows, learned: Learned, tenth: np.ndarray, stated: dict[str, Any], agreed: dict[str, Any]) -> Any:
+    """Return the function that tells the figures of classes for blocks of the holdout and weights of the rows."""
+    p, two = decisions.probabilities(rows.predicted, stated), tenth.shape[1] == 1
+    surprise = -np.log(np.clip(p, np.finfo("float64").eps, 1))
+    square = (p**2).sum(axis=1)[:, None] + 1 - 2 * p  # of the Brier score, by the class that comes
+    matrix = decisions.payoff_matrix(stated)
+    paid = matrix.to_numpy()[matrix.index.get_indexer(decisions.decide(rows.predicted, stated)["action"])]
+    bars = matrix.loc[list(agreed["policies"].values())].to_numpy()
+    ranked = [np.unique(each, return_inverse=True)[1] for each in (p.T[1:] if two else p.T)]
+    focus = 1 if two else stated["classes"].index(stated["focus"])
+    best: list[int] = []
+
+    def worth(days: np.ndarray, weight: np.ndarray, random: np.random.Generator) -> dict[str, float]:
+        moved = corrections(learned, days)
+        true = np.clip(p[:, 1:] if two else p, FLOOR, 1 - FLOOR)
+        true = np.clip(true + moved[np.arange(tenth.shape[1]), tenth], FLOOR, 1 - FLOOR)
+        true = np.column_stack([1 - true[:, 0], true[:, 0]]) if two else true / true.sum(axis=1, keepdims=True)
+        total = weight @ true / weight.sum()
+        best[:] = best or [int((bars @ total).argmax())]  # the best on the rows as they are
+        payoff = float(weight @ (true * paid).sum(axis=1) / weight.sum())
+        events = true.T[1:] if two else true.T
+        aucs = [_auc(rank, weight * each, weight * (1 - each)) for rank, each in zip(ranked, events, strict=True)]
+        return {
+            "log_loss": float(weight @ (true * surprise).sum(axis=1) / weight.sum()),
+            "brier": float(weight @ (true * square).sum(axis=1) / weight.sum()) / (2 if two else 1),
+            "roc_auc": float(np.mean(aucs)),
+            "payoff": payoff,
+            "gain": payoff - float(bars[best[0]] @ total),
+            "outcome": float(total[focus]),
+        }
+
+    return worth
+
+
+def _quantities(rows: Rows, learned: Learned, tenth: np.ndarray, stated: dict[str, Any], agreed: dict[str, Any]) -> Any:
+    """Return the function that draws outcomes around predictions, with errors of blocks of the holdout, and tells figures."""
+    said = rows.predicted["prediction"].to_numpy("float64")
+    action = decisions.decide(rows.predicted, stated)["action"].to_numpy("float64")
+    bar = float(next(iter(agreed["policies"].values())))
+    mine = tenth[:, 0]
+
+    def worth(days: np.ndarray, weight: np.ndarray, random: np.random.Generator) -> dict[str, float]:
+        chance, error = days[learned.block.astype("int64")], np.empty(len(said))
+        for number in range(TENTHS):
+            here, there = mine == number, learned.tenth == number
+            usable = chance * there if (chance * there).sum() > 0 else there.astype("float64")
+            if here.any():
+                error[here] = random.choice(learned.errors, here.sum(), p=usable / usable.sum())
+        target = said + error
+        payoff = decisions.payoff(action, target, stated)
+        rival = decisions.payoff(np.full(len(said), bar), target, stated)
+        return {
+            "rmse": float(np.sqrt(np.average(error**2, weights=weight))),
+            "mae": float(np.average(np.abs(error), weights=weight)),
+            "payoff": float(np.average(payoff, weights=weight)),
+            "gain": float(np.average(payoff - rival, weights=weight)),
+            "outcome": float(np.average(target, weights=weight)),
+        }
+
+    return worth
+
+
+def _auc(rank: np.ndarray, event: np.ndarray, rest: np.ndarray) -> float:
+    """Return the ROC AUC of rows that are events and non-events in part, by the rank of their score; ties count half."""
+    events, others = np.bincount(rank, event), np.bincount(rank, rest)
+    total = events.sum() * others.sum()
+    return float((events * (np.cumsum(others) - others / 2)).sum() / total) if total > 0 else float("nan")
+
+
+def _said(predicted: pd.DataFrame, stated: dict[str, Any]) -> np.ndarray:
+    """Return what is set right: the event's probability, those of several classes, or the prediction; shape (n, k)."""
+    if stated["task"] == "multiclass":
+        return decisions.probabilities(predicted, stated)
+    return decisions.expected(predicted, stated)[:, None]
+
+
+def _happened(target: np.ndarray, stated: dict[str, Any]) -> np.ndarray:
+    if stated["task"] == "multiclass":
+        return (target[:, None] == np.arange(len(stated["classes"]))).astype("float64")
+    return target[:, None]
+
+
+def _tenths(said: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
+    """Return the tenth of each forecast among those of the holdout: int64, shape (n, k)."""
+    return np.column_stack([np.searchsorted(cut, each, side="right") for cut, each in zip(edges, said.T, strict=True)])
