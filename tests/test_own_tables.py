@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +162,56 @@ def test_a_table_whose_rows_all_break_the_contract_says_which_rule(tmp_path: Pat
     assert done.returncode == 1
     assert "%Y.%m.%d" in done.stderr
     assert "created at" in done.stderr
+
+
+def orders(rows: int) -> pd.DataFrame:
+    """Return orders of nine months, of which one product comes back."""
+    random = np.random.default_rng(11)
+    placed = np.sort(random.choice(pd.date_range("2025-01-01", "2025-09-30 23:00", freq="h"), rows))
+    product, amount = random.choice(["shoes", "shirt", "lamp"], rows), random.gamma(3, 25, rows).round(2)
+    outcome = np.where(random.random(rows) < 0.15 + 0.7 * (product == "shoes"), "returned", "kept")
+    return pd.DataFrame({"placed": placed, "product": product, "amount": amount, "outcome": outcome})
+
+
+def test_retraining_lets_a_month_in_and_the_champion_stays_unless_the_challenger_is_better(tmp_path: Path) -> None:
+    project = begun(tmp_path, orders(1000), "--target", "outcome", "--time", "placed")
+    for setting in (
+        ["config", "user.name", "test"],
+        ["config", "user.email", "test@localhost"],
+        ["branch", "-M", "main"],
+    ):
+        project.run("git", *setting)
+    shorten(project)
+    project.edit_params('as_of: "2025-09-30"', 'as_of: "2025-07-31"')
+    project.commit("the first half year")
+    done = project.run("dvc", "repro")
+    assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
+    project.commit("a first model")
+    assert project.run("ninefold", "promote").returncode == 0
+    before, bundle = project.run("git", "rev-parse", "main").stdout, project.json("models/bundle/bundle.json")
+
+    done = project.run("ninefold", "retrain")
+    assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
+    assert re.search(r"champion v0.0.1: gain .* holdout rows of \d+ days, \d{4}-\d\d-\d\d to 2025-08-31", done.stdout)
+    kept = "does not surely beat" in done.stdout
+    branch = "retrain/2025-08-31" if kept else "main"
+    assert (project.run("git", "rev-parse", "main").stdout == before) == kept
+    assert project.run("git", "rev-parse", f"{branch}^").stdout == before
+    collected = project.run("git", "show", f"{branch}:reports/metrics/02_collection.json").stdout
+    assert json.loads(collected)["metrics"]["as_of"] == "2025-08-31"
+    assert project.run("git", "branch", "--show-current").stdout == "main\n"
+    assert project.run("git", "status", "--porcelain").stdout == ""
+    assert "up to date" in project.run("dvc", "status").stdout
+    assert (project.json("models/bundle/bundle.json") == bundle) == kept
+    fetched = project.run("dvc", "get", "-q", ".", "models/bundle", "--rev", branch, "-o", "../challenger")
+    assert fetched.returncode == 0, fetched.stderr
+    assert project.json("../challenger/bundle.json") != bundle
+
+
+def shorten(project: Clone) -> None:
+    """Leave one candidate, no stage after the bundle is packed, and a remote beside the project."""
+    params, pipeline = (project.folder / name for name in ("params.yaml", "dvc.yaml"))
+    text = params.read_text()
+    params.write_text(text[: text.index("    shallow_boosting:")] + text[text.index("  search:\n    budget") :])
+    pipeline.write_text(pipeline.read_text().partition("\n  monitoring:\n")[0] + "\n")
+    project.run("dvc", "remote", "add", "-q", "-d", "-f", "store", str(project.folder.parent / "store"))

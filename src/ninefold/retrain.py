@@ -432,12 +432,14 @@ def _outputs(revision: str) -> list[str]:
 
 def _changed() -> dict[str, Any]:
     """Return what DVC finds changed: by stage, and by file that it tracks."""
-    done = subprocess.run(
-        [*_command(), "status", "--json"], cwd=params.root(), capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise DataError(f"dvc status: {done.stderr.strip()}; mend it, and run this again")
-    return dict(json.loads(done.stdout or "{}"))
+    from dvc.exceptions import DvcException  # type: ignore[import-untyped]
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(params.root())) as repo:
+            return dict(repo.status())
+    except DvcException as error:
+        raise DataError(f"dvc status: {error}; mend it, and run this again") from None
 
 
 def _failure() -> str:
