@@ -389,39 +389,29 @@ def _champion() -> dict[str, Any] | None:
 
 def _compared(champion: dict[str, Any], run: Run) -> str:
     """Return which rows the comparison would take, in words."""
-    split = (
-        json.loads(_show(champion["commit"], "reports/metrics/04_metrics.json") or "{}")
-        .get("metrics", {})
-        .get("split", {})
-    )
-    if not run.as_of or "holdout" not in split:
-        return "rows of the new holdout that the champion was not fitted on"
-    return f"labelled rows of the new holdout from {split['holdout']}, the first day that the champion was not fitted on, to {run.as_of}"
+    recorded = json.loads(_show(champion["commit"], "reports/metrics/04_metrics.json") or "{}")
+    first = recorded.get("metrics", {}).get("split", {}).get("holdout")  # the day with which its holdout began
+    span = f", {first} or later and until {run.as_of}" if run.as_of and first else ""
+    return f"labelled rows of the new holdout that the champion was not fitted on{span}"
 
 
 def _stages() -> list[str]:
     """Return the stages that would run, in order: those that are out of date, or read `as_of`, and what depends on them."""
     from dvc.repo import Repo  # type: ignore[import-untyped]
+    from networkx import ancestors  # type: ignore[import-untyped] # in DVC's graph, of a stage: what depends on it
 
+    changed = _changed()
     with Repo(str(params.root())) as repo:
         graph = repo.index.graph
         stages = {stage.addressing: stage for stage in graph if not stage.path_in_repo.endswith(".dvc")}
-        order = list(stages)
-        first = set(_changed()) & set(stages)
-        first |= {
-            name
-            for name, stage in stages.items()
-            if any(str(key).split(".")[0] == "collection" for dep in stage.deps for key in getattr(dep, "params", []))
-        }
-        reached, added = set(first), True
-        while added:
-            more = {
-                name
-                for name, stage in stages.items()
-                if name not in reached and any(after.addressing in reached for after in graph.successors(stage))
-            }
-            reached, added = reached | more, bool(more)
-    return [name for name in order if name in reached]
+        first = [stage for name, stage in stages.items() if name in changed or _reads_collection(stage)]
+        reached = {*first, *(after for stage in first for after in ancestors(graph, stage))}
+    return [name for name, stage in stages.items() if stage in reached]
+
+
+def _reads_collection(stage: Any) -> bool:
+    """Return whether a stage of DVC's reads the section of params in which `as_of` stands."""
+    return any(str(key).split(".")[0] == "collection" for dep in stage.deps for key in getattr(dep, "params", []))
 
 
 def _outputs(revision: str) -> list[str]:
