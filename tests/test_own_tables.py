@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -64,25 +66,54 @@ def reports(project: Clone) -> str:
     return "".join(page.read_text() for page in (project.folder / "reports").glob("*.html"))
 
 
-def test_text_dates_gaps_and_odd_names_go_through_all_nine_stages(tmp_path: Path) -> None:
+def test_text_dates_gaps_and_odd_names_go_through_all_nine_stages_and_a_month_is_let_in_later(tmp_path: Path) -> None:
     project = begun(tmp_path, customers(2500), "--target", "returned")
     assert {line[3:] for line in project.changed} <= {
         "params.yaml", *(f"src/project/{name}.py" for name in ("__init__", "collection", "processing", "features", "training")),
         "data/source/orders.csv.dvc", "data/source/.gitignore",
     }  # fmt: skip
-    run(project)
-    found = project.json("reports/metrics/07_training.json")["metrics"]["holdout"]
-    assert found["roc_auc"]["low"] > 0.6
-    assert "flight" not in reports(project).lower()
-    again = project.run("dvc", "repro")
-    assert "Running stage" not in again.stdout
     # What comes after an earlier last day is replayed as if it arrived now.
     params = (project.folder / "params.yaml").read_text()
     last = next(line for line in params.splitlines() if line.strip().startswith("as_of:"))
     project.edit_params(last, '  as_of: "2023-12-31"')
     run(project)
+    found = project.json("reports/metrics/07_training.json")["metrics"]["holdout"]
+    assert found["roc_auc"]["low"] > 0.6
+    assert "flight" not in reports(project).lower()
     periods = project.json("reports/metrics/09_monitoring.json")["metrics"]["periods"]
     assert [period["period"] for period in periods] == ["2024-01", "2024-02"]
+    again = project.run("dvc", "repro")
+    assert "Running stage" not in again.stdout
+    retrain(project)
+
+
+def retrain(project: Clone) -> None:
+    """Put the model into production, and let a month in; the challenger is promoted, or all is as it was."""
+    for setting in (
+        ["config", "user.name", "test"],
+        ["config", "user.email", "test@localhost"],
+        ["branch", "-M", "main"],
+    ):
+        project.run("git", *setting)
+    project.commit("a first model")
+    assert project.run("ninefold", "promote").returncode == 0
+    before, bundle = project.run("git", "rev-parse", "main").stdout, project.json("models/bundle/bundle.json")
+    done = project.run("ninefold", "retrain")
+    assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
+    assert re.search(r"champion v0.0.1: gain .* holdout rows of \d+ days, 2023-\d\d-\d\d to 2024-01-31", done.stdout)
+    kept = "does not surely beat" in done.stdout
+    branch = "retrain/2024-01-31" if kept else "main"
+    assert (project.run("git", "rev-parse", "main").stdout == before) == kept
+    assert project.run("git", "rev-parse", f"{branch}^").stdout == before
+    collected = project.run("git", "show", f"{branch}:reports/metrics/02_collection.json").stdout
+    assert json.loads(collected)["metrics"]["as_of"] == "2024-01-31"
+    assert project.run("git", "branch", "--show-current").stdout == "main\n"
+    assert project.run("git", "status", "--porcelain").stdout == ""
+    assert "up to date" in project.run("dvc", "status").stdout
+    assert (project.json("models/bundle/bundle.json") == bundle) == kept
+    fetched = project.run("dvc", "get", "-q", ".", "models/bundle", "--rev", branch, "-o", "../challenger")
+    assert fetched.returncode == 0, fetched.stderr
+    assert project.json("../challenger/bundle.json") != bundle
 
 
 def test_a_quantity_is_foreseen_with_intervals(tmp_path: Path) -> None:

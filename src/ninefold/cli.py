@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -310,6 +311,37 @@ def _deliver() -> Any:
     return params.load("monitoring").deliver
 
 
+@app.command(name="retrain")
+def retrain_model(
+    as_of: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="The last day to let in; default: the last whole one with labels."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")] = False,
+    if_needed: Annotated[
+        bool, typer.Option("--if-needed", help="Begin only if stage 09 has decided to retrain: for cron and CI.")
+    ] = False,
+    force: Annotated[
+        str | None,
+        typer.Option("--force", metavar="REASON", help="Why to promote what does not surely beat the champion."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for another run to end, instead of refusing.")] = False,
+    abandon: Annotated[bool, typer.Option("--abandon", help="Put back what an interrupted run has changed.")] = False,
+) -> None:
+    """Let new data in, build a challenger, promote it if it surely beats the champion; go on where a run was killed.
+
+    Exit code 0: done, or nothing to do, or the champion is kept; 1: refused, or a step failed and all was put back.
+    """
+    from ninefold import retrain
+
+    with _clear_errors():
+        day = _day(as_of, "--as-of")
+        if abandon:
+            print(retrain.abandon())
+        else:
+            print(retrain.preview(day) if dry_run else retrain.run(day, force, wait, if_needed))
+
+
 class _clear_errors:  # noqa: N801 -- reads as a statement: with _clear_errors()
     """Print an error that the user can mend as one message, without a stack, and exit with 1."""
 
@@ -320,6 +352,13 @@ class _clear_errors:  # noqa: N801 -- reads as a statement: with _clear_errors()
         if isinstance(error, NinefoldError):
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(1) from None
+
+
+def _day(text: str | None, flag: str) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise ParamsError(f"{flag} {text}: expected a day, such as 2013-10-31") from None
 
 
 def _overrides(

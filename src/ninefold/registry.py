@@ -85,7 +85,7 @@ def promote(reason: str | None = None) -> str:
         _demand_committed(challenger)
         fit, told = True, "first version: no champion yet"
         if held:
-            fit, told = _judge(held[-1], versions[held[-1]]["commit_hexsha"], challenger)
+            fit, told = judge(held[-1], versions[held[-1]]["commit_hexsha"], challenger)
         if not fit and reason is None:
             raise DataError(
                 f"{BUNDLE}: challenger {challenger.version}: {told}; keep the champion, or say why it has to go: "
@@ -153,6 +153,40 @@ def unseen(rows: pd.DataFrame, champion: Bundle, commit: str) -> pd.DataFrame:
         _restore(AGREED, commit, Path(folder) / "metrics.json")
         split = json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))["split"]
     return rows[metrics.part_of(rows, split, champion.stated) == "holdout"].reset_index(drop=True)
+
+
+def judge(version: str, commit: str, challenger: Bundle) -> tuple[bool, str]:
+    """Return whether the challenger surely beats the champion on the same rows, and what was found, in words.
+
+    The rows are those that `unseen` leaves of the holdout: the newest ones with a label, where there is time.
+
+    Parameters
+    ----------
+    version, commit : str
+        Of the champion.
+    challenger : Bundle
+        Made from the data at hand.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            _restore(BUNDLE, commit, Path(folder) / "bundle")
+            champion = packing.load(Path(folder) / "bundle")
+        _demand_same(champion, challenger)
+        stated, agreed = challenger.stated, metrics.load()
+        holdout = training.read(stated, agreed)["holdout"]
+        rows = unseen(holdout, champion, commit)
+        _demand_enough(rows, len(holdout), stated)
+        found = compare(champion, challenger, rows, agreed)
+    except DataError as error:
+        return False, f"cannot be compared with champion {version}: {error}"
+    gain, better = found["gain"], found["improvement"]
+    fit, confidence = bool(gain["low"] > 0), stated["success"]["confidence"]
+    return fit, (
+        f"{'beats' if fit else 'does not surely beat'} champion {version}: gain {gain['value']:.4g} {stated['payoff_unit']} "
+        f"per {stated['unit']}, with {confidence:.0%} confidence above {gain['low']:.4g} (expected: above 0), "
+        f"{title(PRIMARY[stated['task']])} lower by {better['value']:.4g} (above {better['low']:.4g}), on {len(rows):,} of "
+        f"{len(holdout):,} holdout rows{_of_days(rows, stated)}, which neither was fitted on"
+    )
 
 
 def rollback() -> str:
@@ -226,28 +260,12 @@ def as_table(found: list[dict[str, Any]]) -> str:
     return "\n".join(row.rstrip() for row in rows)
 
 
-def _judge(version: str, commit: str, challenger: Bundle) -> tuple[bool, str]:
-    """Return whether the challenger surely beats the champion, and what was found, in words."""
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            _restore(BUNDLE, commit, Path(folder) / "bundle")
-            champion = packing.load(Path(folder) / "bundle")
-        _demand_same(champion, challenger)
-        stated, agreed = challenger.stated, metrics.load()
-        holdout = training.read(stated, agreed)["holdout"]
-        rows = unseen(holdout, champion, commit)
-        _demand_enough(rows, len(holdout), stated)
-        found = compare(champion, challenger, rows, agreed)
-    except DataError as error:
-        return False, f"cannot be compared with champion {version}: {error}"
-    gain, better = found["gain"], found["improvement"]
-    fit, confidence = bool(gain["low"] > 0), stated["success"]["confidence"]
-    return fit, (
-        f"{'beats' if fit else 'does not surely beat'} champion {version}: gain {gain['value']:.4g} {stated['payoff_unit']} "
-        f"per {stated['unit']}, with {confidence:.0%} confidence above {gain['low']:.4g} (expected: above 0), "
-        f"{title(PRIMARY[stated['task']])} lower by {better['value']:.4g} (above {better['low']:.4g}), on {len(rows):,} of "
-        f"{len(holdout):,} holdout rows, which neither was fitted on"
-    )
+def _of_days(rows: pd.DataFrame, stated: dict[str, Any]) -> str:
+    """Return, in words, of which days some rows are; nothing without time."""
+    if not stated["time"]:
+        return ""
+    days = rows[stated["time"]].dt.normalize()
+    return f" of {days.nunique()} days, {days.min().date()} to {days.max().date()}"
 
 
 def _demand_same(champion: Bundle, challenger: Bundle) -> None:
