@@ -43,7 +43,7 @@ def test_every_kind_of_file_gives_the_answers_of_the_service(
     bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path, out_of: str, into: str
 ) -> None:
     target = tmp_path / f"out{into}"
-    done = scoring.predict(write(holdout, tmp_path / f"in{out_of}"), target, bundle, chunk=10)
+    done = scoring.predict(write(holdout, tmp_path / f"in{out_of}"), target, bundle, rows=10)
     rows = as_rows(holdout, bundle.signature, without="identity")
     served = TestClient(service.create_app(bundle)).post("/predict", json={"rows": rows}).json()["predictions"]
     scored = read(target)
@@ -139,7 +139,7 @@ def test_a_wrong_value_is_named_and_earlier_results_stay(
     target.write_text("of yesterday")
     holdout.loc[25, column] = value
     with pytest.raises(DataError, match=says):
-        scoring.predict(write(holdout, tmp_path / f"in{suffix}"), target, bundle, chunk=10)
+        scoring.predict(write(holdout, tmp_path / f"in{suffix}"), target, bundle, rows=10)
     assert target.read_text() == "of yesterday"
     assert not list(tmp_path.glob(".*tmp"))
 
@@ -164,9 +164,9 @@ def test_categories_and_whole_numbers_may_come_in_other_types(
 
 def test_unseen_categories_are_counted(bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
     holdout.loc[[3, 30], "customer"] = "zed"
-    done = scoring.predict(write(holdout, tmp_path / "in.csv"), tmp_path / "out.csv", bundle, chunk=10)
+    done = scoring.predict(write(holdout, tmp_path / "in.csv"), tmp_path / "out.csv", bundle, rows=10)
     assert done["unseen"] == {"customer": 2}
-    assert "2 rows with a customer not seen in training" in scoring.describe(done, tmp_path / "out.csv", bundle)
+    assert "2 rows with a customer not seen in training" in scoring.describe(done, bundle)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_an_answer_named_like_a_feature_is_written_beside_it(project: Project, t
     done = scoring.predict(write(parts["holdout"], source), target, bundle)
     assert read(target)["action"].tolist() == parts["holdout"]["action"].tolist()
     assert read(target)["action_predicted"].tolist() == expected(parts["holdout"])["action"].tolist()
-    assert "action is in action_predicted, for action is a field of the model" in scoring.describe(done, target, bundle)
+    assert "action is in action_predicted, for action is a field of the model" in scoring.describe(done, bundle)
     with pytest.raises(DataError, match=r"already has probability_s/m, .*action_predicted, .*drop or rename"):
         scoring.predict(target, tmp_path / "again.csv", bundle)
 
