@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date, datetime, time
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -43,11 +44,11 @@ def read_sql(where: str, url: str, options: dict[str, Any], rows: int) -> Chunks
             query = database.select(name)
             declared, total = _declared(database, name)
         with database.errors(), database.result(query) as result:
-            names, first = list(result.keys()), 0
+            names, described, first = list(result.keys()), result.cursor.description, 0
             types = [declared.get(name) for name in names]
             for part in result.partitions(rows):
                 columns = [list(values) for values in zip(*part, strict=True)]
-                types = [kind or _inferred(values) for kind, values in zip(types, columns, strict=True)]
+                types = [kind or _inferred(*each) for kind, *each in zip(types, columns, described, strict=True)]
                 arrays = [_array(*each, where, first) for each in zip(names, columns, types, strict=True)]
                 first += len(part)
                 yield pa.table(arrays, names), min(first / total, 1.0) if total else None
@@ -187,20 +188,25 @@ def _arrow_type(kind: Any, dialect: str) -> pa.DataType | None:
     else:
         zoned = ZONED if getattr(kind, "timezone", False) else pa.timestamp("us")
         known = {sa.Integer: pa.int64(), sa.Boolean: pa.bool_(), sa.Float: pa.float64(), sa.LargeBinary: pa.binary()}
-        known |= {sa.Numeric: _decimal(kind), sa.DateTime: zoned, sa.Date: pa.date32()}
+        known |= {
+            sa.Numeric: _decimal(getattr(kind, "precision", None), getattr(kind, "scale", None)),
+            sa.DateTime: zoned,
+            sa.Date: pa.date32(),
+        }
     return next((arrow for each, arrow in known.items() if isinstance(kind, each)), pa.string())
 
 
-def _decimal(kind: Any) -> pa.DataType:
-    precision = getattr(kind, "precision", None)
-    return pa.decimal128(precision, kind.scale or 0) if precision and precision <= 38 else pa.string()
+def _decimal(precision: int | None, scale: int | None) -> pa.DataType:
+    return pa.decimal128(precision, scale or 0) if precision and precision <= 38 else pa.string()
 
 
-def _inferred(values: list[Any]) -> pa.DataType:
+def _inferred(values: list[Any], described: tuple[Any, ...]) -> pa.DataType:
     """Return the type of values of a column that declares none: text, unless all are of one other kind."""
     kinds = frozenset(type(value) for value in values if value is not None)
     if kinds == {datetime}:
         return ZONED if any(value is not None and value.tzinfo for value in values) else pa.timestamp("us")
+    if kinds == {Decimal}:
+        return _decimal(*described[4:6])
     return INFERRED.get(kinds, pa.string())
 
 
