@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,16 @@ from ninefold.core.errors import DataError
 from ninefold.serving import scoring, service
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.signature import as_rows
+
+KILLED = """
+import os, sys
+import pyarrow as pa
+from ninefold.serving import batch_databases
+writing = [batch_databases.target(f"{file}::out", [], "in.csv").write() for file in sys.argv[1:]]
+for each in writing:
+    each.__enter__()(pa.table({"id": range(200_000)}))
+os._exit(9)
+"""
 
 
 @pytest.fixture
@@ -286,6 +298,15 @@ def test_a_table_is_written_whole_or_not_at_all(
     pd.testing.assert_frame_equal(fetch(f"{file}::out"), before)
     assert listed(file) == {"orders", "out"}
     assert not (tmp_path / f"new_{file}").exists()
+
+
+def test_a_killed_run_leaves_nothing_in_a_database(project: Project, holdout: pd.DataFrame) -> None:
+    files = ["a.duckdb", "b.sqlite"]
+    for file in files:
+        fill(f"{file}::orders", holdout)
+    killed = subprocess.run([sys.executable, "-c", KILLED, *files], check=False)
+    assert killed.returncode == 9
+    assert [listed(file) for file in files] == [{"orders"}, {"orders"}]
 
 
 @pytest.mark.parametrize("file", ["a.duckdb", "b.sqlite"])

@@ -48,7 +48,7 @@ def ends(given: str, wanted: str, query: str | None = None, answers: Collection[
     given, wanted : str
         A ``.csv`` or ``.parquet`` file, a table of a DuckDB or SQLite file (``shop.duckdb::orders``), or of a database by
         its URL (``postgresql://ann:${PASSWORD}@host/shop::orders``). `given` may be a folder of Parquet files, too, and
-        needs no ``::TABLE`` where a database has but one.
+        needs no ``::TABLE`` where a database has but one. Of CSV every column that passes through is text, in a table too.
     query : str, optional
         What to read of the database `given`, instead of a table.
     answers : collection of str
@@ -68,7 +68,10 @@ def ends(given: str, wanted: str, query: str | None = None, answers: Collection[
     try:
         from ninefold.serving import batch_databases as tables  # with DuckDB, which a packed service does without
     except ImportError as error:
-        raise DataError(f"{wanted}: needs the Python package {error.name}; run `pip install {error.name}`") from None
+        package = error.name
+        raise DataError(
+            f"{databases.masked(wanted)}: needs the Python package {package}; run `pip install {package}`"
+        ) from None
     source = tables.source(given, query, wanted) if is_database(given) else _source(given)
     target = tables.target(wanted, answers, given) if is_database(wanted) else _target(wanted)
     return source, target

@@ -67,7 +67,7 @@ def predict(
     DataError
         Naming the source, the column and the row, for whatever cannot be scored.
     """
-    if _on_spark(str(source), str(target)):
+    if query is None and _on_spark(str(source), str(target)):
         from ninefold.serving import batch_spark
 
         return batch_spark.predict(Path(source), Path(target), bundle)
