@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from queue import Full, Queue
 from typing import Any
 from urllib.parse import quote
 
@@ -116,23 +118,49 @@ def write_duckdb(where: str, place: Path, name: str, answers: Collection[str]) -
         if old:
             found = [row[0] for row in connection.execute(f"DESCRIBE {_quoted(name)}").fetchall()]
             demand_result(where, kinds[name.lower()] != "VIEW", found, answers)
-        interim, made = _quoted(temporary(name)), False
-
-        def put(table: pa.Table) -> None:
-            nonlocal made
-            connection.register("@chunk", decoded(table))
-            if not made:
-                connection.execute(f'CREATE TABLE {interim} AS SELECT * FROM "@chunk" LIMIT 0')
-                made = True
-            connection.execute(f'INSERT INTO {interim} SELECT * FROM "@chunk"')
-            connection.unregister("@chunk")
-
+        interim = _quoted(temporary(name))
         connection.execute("BEGIN")  # closed before its end, the connection takes all back
-        yield put
+        with _filling(connection, interim) as put:
+            yield put
         if old:
             connection.execute(f"DROP TABLE {_quoted(name)}")
         connection.execute(f"ALTER TABLE {interim} RENAME TO {_quoted(name)}")
         connection.execute("COMMIT")
+
+
+@contextmanager
+def _filling(connection: duckdb.DuckDBPyConnection, table: str) -> Iterator[Put]:
+    """Give what adds rows to a new table, by one statement that awaits them in a thread of its own.
+
+    Of many statements DuckDB 2 keeps some 230 bytes a row in memory until their transaction ends (measured).
+    """
+    waiting: Queue[pa.Table | None] = Queue(maxsize=1)
+    statement: Future[Any] | None = None
+
+    def send(rows: pa.Table | None) -> None:
+        while statement is not None and not statement.done():
+            with suppress(Full):
+                waiting.put(rows, timeout=1)
+                return
+        if statement is not None:
+            statement.result()  # says why it ended before its rows
+
+    def put(rows: pa.Table) -> None:
+        nonlocal statement
+        rows = decoded(rows)
+        if statement is None:
+            batches = (batch for part in iter(waiting.get, None) for batch in part.to_batches())
+            connection.register("@rows", pa.RecordBatchReader.from_batches(rows.schema, batches))
+            statement = thread.submit(connection.execute, f'CREATE TABLE {table} AS SELECT * FROM "@rows"')
+        send(rows)
+
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            yield put
+        finally:
+            send(None)
+    if statement:
+        statement.result()
 
 
 @contextmanager
