@@ -173,14 +173,13 @@ def _new_file(where: str, file: Path, name: str, answers: Collection[str]) -> It
 
 @contextmanager
 def _later(write: Callable[[], AbstractContextManager[Put]]) -> Iterator[Put]:
-    """Give what keeps rows in a file and writes them at the end: SQLite lets nobody write while somebody reads."""
-    with tempfile.TemporaryDirectory() as folder:
+    """Give what keeps rows in a file and writes them at the end: SQLite ends no transaction while somebody reads."""
+    with write() as add, tempfile.TemporaryDirectory() as folder:
         kept = Path(folder) / "kept.parquet"
         with batch_io.write_parquet(kept) as put:
             yield put
-        with write() as put:
-            for part, _ in batch_io.read_parquet(kept, batch_io.CHUNK):
-                put(part)
+        for part, _ in batch_io.read_parquet(kept, batch_io.CHUNK):
+            add(part)
 
 
 def _writable(file: Path) -> str:
