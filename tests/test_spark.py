@@ -252,7 +252,12 @@ def test_a_batch_has_the_same_answers_and_errors_on_both(project: Project, tmp_p
     for number, part in enumerate((rows[:30], rows[30:], rows[:0])):
         io.write_table(part.drop(columns="rate_by_customer_7d"), source / f"period={number}/part-0.parquet")
     on_one = scoring.predict(source, mine, bundle, rows=7)
-    project.set("engine", {"backend": "pyspark", "spark": {"master": "local[2]"}, "memory_limit": "3GB"})
+    together = {
+        "spark.sql.files.minPartitionNum": 1,
+        "spark.sql.files.openCostInBytes": 1,
+    }  # so that one process suffices
+    session = {"master": "local[2]", "conf": together}
+    project.set("engine", {"backend": "pyspark", "spark": session, "memory_limit": "3GB"})
     other.write_text("of yesterday")
     assert scoring.predict(source, other, bundle) == {**on_one, "wrote": str(other)}
     assert on_one["unseen"] == {"customer": 2}
