@@ -87,19 +87,24 @@ class Tally:
         return one
 
 
-def answered(batches: Iterable[pa.RecordBatch], place: str, seen: Any) -> Iterator[pa.RecordBatch]:
+def answered(batches: Iterable[pa.RecordBatch], place: str, version: str, seen: Any) -> Iterator[pa.RecordBatch]:
     """Yield rows with their answers: the work of one process of Spark.
 
     Parameters
     ----------
     batches : iterable of RecordBatch
         With the columns ``@file`` and ``@row``, where each row comes from.
-    place : str
-        The folder of the bundle.
+    place, version : str
+        The folder of the bundle, and its version.
     seen : accumulator
         Takes the rows of every field whose category was not in training.
+
+    Raises
+    ------
+    DataError
+        As `scoring.score`; or if another version of the bundle lies on this machine.
     """
-    bundle = _loaded(place)
+    bundle = _loaded(place, version)
     for batch in batches:
         for table, file, first in _runs(pa.Table.from_batches([batch])):
             scored, unseen = scoring.score(table, bundle, file, first)
@@ -109,8 +114,13 @@ def answered(batches: Iterable[pa.RecordBatch], place: str, seen: Any) -> Iterat
 
 
 @cache
-def _loaded(place: str) -> Bundle:
-    return bundles.load(Path(place))
+def _loaded(place: str, version: str) -> Bundle:
+    found = bundles.load(Path(place))
+    if found.version != version:
+        raise DataError(
+            f"{place}: found version {found.version} on a machine of Spark, expected {version}; copy it there"
+        )
+    return found
 
 
 def _run(files: list[Path], folder: Path, bundle: Bundle) -> Counter[str]:
@@ -120,7 +130,7 @@ def _run(files: list[Path], folder: Path, bundle: Bundle) -> Counter[str]:
 
     session = SparkSession.getActiveSession()
     assert session is not None, "connect() starts the session"
-    place = str(bundle.place.resolve())
+    place, version = str(bundle.place.resolve()), bundle.version
     seen = session.sparkContext.accumulator(Counter[str](), Tally())
     with _settings(session):
         try:
@@ -133,7 +143,7 @@ def _run(files: list[Path], folder: Path, bundle: Bundle) -> Counter[str]:
                 functions.url_decode("_metadata.file_path").alias(FILE),
                 functions.col("_metadata.row_index").alias(ROW),
             )
-            scored = traced.mapInArrow(lambda batches: answered(batches, place, seen), schema)
+            scored = traced.mapInArrow(lambda batches: answered(batches, place, version, seen), schema)
             scored.write.option("compression", "zstd").parquet(str(folder.resolve()))
         except PySparkException as error:
             raise _clear(error) from None
