@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -14,6 +19,7 @@ import pytest
 from bundles import CASES, expected, lay_out, pack
 from conftest import Project
 from fastapi.testclient import TestClient
+from test_sources import postgres  # noqa: F401 -- a server of our own
 from typer.testing import CliRunner
 
 from ninefold import cli
@@ -21,6 +27,16 @@ from ninefold.core.errors import DataError
 from ninefold.serving import scoring, service
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.signature import as_rows
+
+KILLED = """
+import os, sys
+import pyarrow as pa
+from ninefold.serving import batch_databases
+writing = [batch_databases.target(f"{file}::out", [], "in.csv").write() for file in sys.argv[1:]]
+for each in writing:
+    each.__enter__()(pa.table({"id": range(200_000)}))
+os._exit(9)
+"""
 
 
 @pytest.fixture
@@ -43,7 +59,7 @@ def test_every_kind_of_file_gives_the_answers_of_the_service(
     bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path, out_of: str, into: str
 ) -> None:
     target = tmp_path / f"out{into}"
-    done = scoring.predict(write(holdout, tmp_path / f"in{out_of}"), target, bundle, chunk=10)
+    done = scoring.predict(write(holdout, tmp_path / f"in{out_of}"), target, bundle, rows=10)
     rows = as_rows(holdout, bundle.signature, without="identity")
     served = TestClient(service.create_app(bundle)).post("/predict", json={"rows": rows}).json()["predictions"]
     scored = read(target)
@@ -139,7 +155,7 @@ def test_a_wrong_value_is_named_and_earlier_results_stay(
     target.write_text("of yesterday")
     holdout.loc[25, column] = value
     with pytest.raises(DataError, match=says):
-        scoring.predict(write(holdout, tmp_path / f"in{suffix}"), target, bundle, chunk=10)
+        scoring.predict(write(holdout, tmp_path / f"in{suffix}"), target, bundle, rows=10)
     assert target.read_text() == "of yesterday"
     assert not list(tmp_path.glob(".*tmp"))
 
@@ -164,9 +180,9 @@ def test_categories_and_whole_numbers_may_come_in_other_types(
 
 def test_unseen_categories_are_counted(bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
     holdout.loc[[3, 30], "customer"] = "zed"
-    done = scoring.predict(write(holdout, tmp_path / "in.csv"), tmp_path / "out.csv", bundle, chunk=10)
+    done = scoring.predict(write(holdout, tmp_path / "in.csv"), tmp_path / "out.csv", bundle, rows=10)
     assert done["unseen"] == {"customer": 2}
-    assert "2 rows with a customer not seen in training" in scoring.describe(done, tmp_path / "out.csv", bundle)
+    assert "2 rows with a customer not seen in training" in scoring.describe(done, bundle)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +193,7 @@ def test_unseen_categories_are_counted(bundle: Bundle, holdout: pd.DataFrame, tm
         ("in.csv", b"a,b\n1,2,3\n", "more values than the header"),
         ("in.csv", b"a,a\n1,2\n", "not readable as .csv: Duplicate names"),
         ("in.parquet", b"hello", "not readable as .parquet"),
-        ("in.xlsx", b"", "IN ends in '.xlsx', expected .csv or .parquet"),
+        ("in.xlsx", b"", r"IN ends in '\.xlsx', expected \.csv, \.parquet, FILE\.duckdb::TABLE"),
     ],
 )
 def test_an_unreadable_file_is_refused(bundle: Bundle, tmp_path: Path, name: str, content: bytes, says: str) -> None:
@@ -201,6 +217,214 @@ def test_what_would_be_overwritten_is_refused(bundle: Bundle, holdout: pd.DataFr
     with pytest.raises(DataError, match="not found"):
         scoring.predict(tmp_path / "none.csv", tmp_path / "out.csv", bundle)
     assert source.read_bytes() == before
+
+
+def fill(place: str, rows: pd.DataFrame) -> str:
+    """Make a table of a database file; return how it is named."""
+    file, name = place.split("::")
+    if file.endswith(".duckdb"):
+        with duckdb.connect(file) as connection:
+            connection.register("rows", rows)
+            connection.execute(f'CREATE TABLE "{name}" AS SELECT * FROM rows')
+    else:
+        with closing(sqlite3.connect(file)) as connection, connection:
+            rows.assign(placed=rows["placed"].astype("str")).to_sql(name, connection, index=False)
+    return place
+
+
+def fetch(place: str) -> pd.DataFrame:
+    """Return a table of a database file, by the order of its ids."""
+    file, name = place.split("::")
+    if file.endswith(".duckdb"):
+        with duckdb.connect(file, read_only=True) as connection:
+            return connection.sql(f'SELECT * FROM "{name}" ORDER BY id').df()
+    with closing(sqlite3.connect(file)) as connection:
+        return pd.read_sql(f'SELECT * FROM "{name}" ORDER BY id', connection)
+
+
+def listed(file: str) -> set[str]:
+    """Return the tables of a database file, hidden ones too."""
+    if file.endswith(".duckdb"):
+        with duckdb.connect(file, read_only=True) as connection:
+            return {name for (name,) in connection.sql("SELECT table_name FROM duckdb_tables()").fetchall()}
+    with closing(sqlite3.connect(file)) as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+@pytest.mark.parametrize(
+    ("out_of", "into"),
+    [
+        ("a.duckdb::the orders", "a.duckdb::out"),
+        ("a.duckdb::the orders", "new.db::out"),
+        ("a.duckdb::the orders", "out.csv"),
+        ("b.sqlite::the orders", "b.sqlite::out"),
+        ("b.sqlite::the orders", "new.duckdb::out"),
+        ("in.parquet", "a.duckdb::out"),
+        ("in.parquet", "b.sqlite::out"),
+    ],
+)
+def test_tables_of_databases_have_the_answers_of_files(
+    bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path, out_of: str, into: str
+) -> None:
+    fill("a.duckdb::the orders", holdout)
+    fill("b.sqlite::the orders", holdout)
+    write(holdout, tmp_path / "in.parquet")
+    for _ in range(2):  # the second run replaces what the first wrote
+        done = scoring.predict(out_of, into, bundle, rows=30)
+        assert (done["rows"], done["wrote"]) == (80, into)
+    found = read(tmp_path / into) if into == "out.csv" else fetch(into)
+    answered = expected(holdout)
+    for name in bundle.answers:
+        assert found[name].tolist() == answered[name].tolist()
+    for name in ("id", "note", "amount", "channel", "count"):
+        pd.testing.assert_series_equal(found[name].fillna(-1), holdout[name].fillna(-1), check_dtype=False)
+    assert listed("a.duckdb") == {"the orders"} | ({"out"} if into.startswith("a.") else set())
+    assert listed("b.sqlite") == {"the orders"} | ({"out"} if into.startswith("b.") else set())
+    assert not list(tmp_path.glob(".*tmp*"))
+
+
+@pytest.mark.parametrize("file", ["a.duckdb", "b.sqlite"])
+def test_a_table_is_written_whole_or_not_at_all(
+    bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path, file: str
+) -> None:
+    fill(f"{file}::orders", holdout)
+    scoring.predict(f"{file}::orders", f"{file}::out", bundle)
+    before = fetch(f"{file}::out")
+    holdout.loc[25, "amount"] = np.inf
+    write(holdout, tmp_path / "in.parquet")
+    for target in (f"{file}::out", f"new_{file}::out"):
+        with pytest.raises(DataError, match=r"in\.parquet: row 25 .*, column 'amount'"):
+            scoring.predict(tmp_path / "in.parquet", target, bundle, rows=10)
+    pd.testing.assert_frame_equal(fetch(f"{file}::out"), before)
+    assert listed(file) == {"orders", "out"}
+    assert not (tmp_path / f"new_{file}").exists()
+
+
+def test_a_killed_run_leaves_nothing_in_a_database(project: Project, holdout: pd.DataFrame) -> None:
+    files = ["a.duckdb", "b.sqlite"]
+    for file in files:
+        fill(f"{file}::orders", holdout)
+    killed = subprocess.run([sys.executable, "-c", KILLED, *files], check=False)
+    assert killed.returncode == 9
+    assert [listed(file) for file in files] == [{"orders"}, {"orders"}]
+
+
+@pytest.mark.parametrize("file", ["a.duckdb", "b.sqlite"])
+def test_a_table_that_is_no_earlier_result_is_never_replaced(
+    bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path, file: str
+) -> None:
+    fill(f"{file}::orders", holdout)
+    fill(f"{file}::customers", holdout)
+    source = write(holdout, tmp_path / "in.csv")
+    refused = [
+        (
+            "customers",
+            r"customers: is there already and no earlier result, as it lacks probability, action, expected_pay",
+        ),
+        ("orders", "orders: is the input; give another OUT"),
+    ]
+    for name, says in refused:
+        with pytest.raises(DataError, match=says):
+            scoring.predict(f"{file}::orders", f"{file}::{name}", bundle)
+    with pytest.raises(DataError, match="names no table; OUT is"):
+        scoring.predict(source, file, bundle)
+    with pytest.raises(DataError, match=r"names no table, .*::TABLE, or --query; found the tables customers, orders"):
+        scoring.predict(file, "out.csv", bundle)
+    with pytest.raises(DataError, match="::no: found no table 'no', expected one of customers, orders"):
+        scoring.predict(f"{file}::no", "out.csv", bundle)
+    pd.testing.assert_frame_equal(fetch(f"{file}::customers"), fetch(f"{file}::orders"))
+
+
+@pytest.mark.parametrize("file", ["a.duckdb", "b.sqlite"])
+def test_a_query_is_scored_too(bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path, file: str) -> None:
+    fill(f"{file}::orders", holdout)
+    query = "SELECT *, '50 %' AS note2 FROM orders WHERE id % 2 = 0 ORDER BY id"
+    asked = ["predict", file, "out.parquet", "--query", query]
+    done = CliRunner().invoke(cli.app, asked)
+    assert done.exit_code == 0, done.output
+    half = holdout[holdout["id"] % 2 == 0]
+    assert read(tmp_path / "out.parquet")["probability"].tolist() == expected(half)["probability"].tolist()
+    for wrong in ("SELECT * FROM nothing", "SELECT"):
+        failed = CliRunner().invoke(cli.app, [*asked[:-1], wrong])
+        assert failed.exit_code == 1
+        assert f"error: {file}: cannot be read (" in failed.output
+    with pytest.raises(DataError, match="is no database, expected one beside a query"):
+        scoring.predict(write(holdout, tmp_path / "in.csv"), "out.csv", bundle, query=query)
+
+
+def test_text_in_a_column_of_numbers_of_sqlite_is_named(bundle: Bundle, holdout: pd.DataFrame) -> None:
+    fill("b.sqlite::orders", holdout)
+    with closing(sqlite3.connect("b.sqlite")) as connection, connection:
+        connection.execute("UPDATE orders SET amount = 'dear' WHERE id = (SELECT min(id) + 3 FROM orders)")
+    with pytest.raises(DataError, match=r"b\.sqlite::orders: row 3 .*, column 'amount': found 'dear', expected double"):
+        scoring.predict("b.sqlite::orders", "out.csv", bundle)
+
+
+@pytest.mark.parametrize("file", ["a.duckdb", "b.sqlite"])
+def test_no_rows_of_a_table_make_an_empty_table(bundle: Bundle, holdout: pd.DataFrame, file: str) -> None:
+    fill(f"{file}::orders", holdout.head(0))
+    assert scoring.predict(f"{file}::orders", f"{file}::out", bundle)["rows"] == 0
+    assert list(fetch(f"{file}::out")) == [*holdout, *bundle.answers]
+
+
+def test_the_password_of_a_database_is_never_shown(bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
+    write(holdout, tmp_path / "in.csv")
+    place = "postgresql://ann:topsecret@127.0.0.1:1/shop::orders"
+    for ends in ((place, "out.csv"), ("in.csv", place)):
+        failed = CliRunner().invoke(cli.app, ["predict", *ends])
+        assert failed.exit_code == 1
+        assert "error: postgresql://ann:***@127.0.0.1:1/shop::orders: cannot be " in failed.output
+        assert "topsecret" not in failed.output
+
+
+def test_postgresql_is_read_and_written_in_one_transaction_each(
+    bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    import psycopg
+
+    url = request.getfixturevalue("postgres")
+    with psycopg.connect(url.replace("${SHOP_PASSWORD}", "p%40ss%3Aw%2Frd%25"), autocommit=True) as connection:
+        connection.execute(
+            'CREATE TABLE "Orders" (id bigint PRIMARY KEY, placed timestamptz, amount numeric(9, 2), items smallint, '
+            'customer text, channel text, "50 % off" boolean, day date, raw bytea, price numeric, extra jsonb)'
+        )
+        rows = holdout[["id", "placed", "amount", "items", "customer", "channel"]].astype("object")
+        for row in rows.where(rows.notna(), None).itertuples(index=False):
+            more = """, true, '2020-01-05', '\\xff00', 1.10, '{"a": "ü"}'"""
+            connection.execute(f'INSERT INTO "Orders" VALUES (%s, %s, %s, %s, %s, %s{more})', tuple(row))
+        connection.execute("""UPDATE "Orders" SET channel = '', "50 % off" = NULL WHERE id % 2 = 0""")
+        scoring.predict(f"{url}::Orders", f"{url}::out", bundle, rows=30)
+        scoring.predict(f"{url}::Orders", tmp_path / "out.parquet", bundle)
+        query = 'SELECT "Orders".* FROM "Orders" JOIN out USING (id)'  # reads what is replaced
+        assert scoring.predict(url, f"{url}::public.out", bundle, rows=30, query=query)["rows"] == 80
+        plain = "to_jsonb(a) - '{price,extra}'::text[] || jsonb_build_object('price', a.price::text, 'extra', a.extra::text)"
+        same = f'SELECT count(*) FROM "Orders" AS a JOIN out AS b ON ({plain}) <@ to_jsonb(b)'
+        assert connection.execute(same).fetchone() == (80,)
+        scored = connection.execute("SELECT probability FROM out ORDER BY id").fetchall()
+        assert [value for (value,) in scored] == read(tmp_path / "out.parquet")["probability"].tolist()
+        assert pq.read_schema(tmp_path / "out.parquet").field("amount").type == pa.decimal128(9, 2)
+        connection.execute('CREATE VIEW seen AS SELECT * FROM "Orders"')
+        with pytest.raises(DataError, match="::seen: is a view, expected a table"):
+            scoring.predict(f"{url}::Orders", f"{url}::seen", bundle)
+        connection.execute("""UPDATE "Orders" SET customer = NULL WHERE id = (SELECT max(id) FROM "Orders")""")
+        with pytest.raises(DataError, match=r"SHOP_PASSWORD.*::Orders: row 79 .*, column 'customer': found None"):
+            scoring.predict(f"{url}::Orders", f"{url}::new", bundle, rows=30)
+        names = connection.execute(
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        )
+        assert {name for (name,) in names} == {"Orders", "out"}
+
+
+def test_a_folder_of_parquet_files_is_one_table(bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    for number, part in enumerate((holdout[:30], holdout[:0], holdout[30:])):
+        (folder / f"period={number}").mkdir(parents=True)
+        write(part[part.columns[::-1]] if number else part, folder / f"period={number}/part-0.parquet")
+    assert scoring.predict(folder, "out.parquet", bundle, rows=7)["rows"] == 80
+    pd.testing.assert_frame_equal(read(tmp_path / "out.parquet")[list(holdout)], holdout.reset_index(drop=True))
+    write(holdout[["id"]], folder / "z.parquet")
+    with pytest.raises(DataError, match=r"z\.parquet: has other columns than .*: amount, channel"):
+        scoring.predict(folder, "out.parquet", bundle)
 
 
 @pytest.mark.parametrize("suffix", scoring.SUFFIXES)
@@ -248,7 +472,7 @@ def test_an_answer_named_like_a_feature_is_written_beside_it(project: Project, t
     done = scoring.predict(write(parts["holdout"], source), target, bundle)
     assert read(target)["action"].tolist() == parts["holdout"]["action"].tolist()
     assert read(target)["action_predicted"].tolist() == expected(parts["holdout"])["action"].tolist()
-    assert "action is in action_predicted, for action is a field of the model" in scoring.describe(done, target, bundle)
+    assert "action is in action_predicted, for action is a field of the model" in scoring.describe(done, bundle)
     with pytest.raises(DataError, match=r"already has probability_s/m, .*action_predicted, .*drop or rename"):
         scoring.predict(target, tmp_path / "again.csv", bundle)
 

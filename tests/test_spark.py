@@ -12,14 +12,17 @@ from typing import Any
 import ibis
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from bundles import lay_out, pack
 from conftest import Project
 
 from ninefold import collection, features, ingest, problem, processing
 from ninefold.core import engine, io, texts
 from ninefold.core.errors import DataError
 from ninefold.core.params import load
+from ninefold.serving import scoring
 
 ROOT = Path(__file__).parent.parent
 READY = importlib.util.find_spec("pyspark") is not None and (shutil.which("java") or os.environ.get("JAVA_HOME"))
@@ -239,3 +242,33 @@ def test_files_are_taken_by_structured_streaming_with_a_checkpoint(
     ingest.run(project.folder / "in", follow=False, every=0.1)
     pd.testing.assert_frame_equal(on_spark, io.read_table("data/stream/lake/orders"))
     assert sorted(on_spark["id"]) == list(range(1, 13))
+
+
+def test_a_batch_has_the_same_answers_and_errors_on_both(project: Project, tmp_path: Path) -> None:
+    parts = lay_out()
+    bundle, rows = pack(parts), parts["holdout"].assign(note='007, x"y', count=range(80))
+    rows.loc[[3, 50], "customer"] = "zed"
+    source, mine, other = tmp_path / "in", tmp_path / "mine.parquet", tmp_path / "other.parquet"
+    for number, part in enumerate((rows[:30], rows[30:], rows[:0])):
+        io.write_table(part.drop(columns="rate_by_customer_7d"), source / f"period={number}/part-0.parquet")
+    on_one = scoring.predict(source, mine, bundle, rows=7)
+    together = {
+        "spark.sql.files.minPartitionNum": 1,
+        "spark.sql.files.openCostInBytes": 1,
+    }  # so that one process suffices
+    session = {"master": "local[2]", "conf": together}
+    project.set("engine", {"backend": "pyspark", "spark": session, "memory_limit": "3GB"})
+    other.write_text("of yesterday")
+    assert scoring.predict(source, other, bundle) == {**on_one, "wrote": str(other)}
+    assert on_one["unseen"] == {"customer": 2}
+    found, wanted = (pq.read_table(place).sort_by("id") for place in (other, mine))
+    pd.testing.assert_frame_equal(found.to_pandas(), wanted.to_pandas(), rtol=0, atol=1e-9)
+    wrong = rows.assign(amount=rows["amount"].where(rows["id"] != rows["id"][55], np.inf))
+    io.write_table(wrong, tmp_path / "wrong.parquet")
+    with pytest.raises(DataError, match=r"wrong\.parquet: row 55 .*, column 'amount': found inf, expected a finite"):
+        scoring.predict(tmp_path / "wrong.parquet", other, bundle)
+    assert pq.read_table(other).num_rows == len(rows)
+    assert not list(tmp_path.glob(".other*"))
+    (other / "notes.txt").write_text("mine")
+    with pytest.raises(DataError, match=r"is a folder that holds notes\.txt, expected Parquet files alone"):
+        scoring.predict(source, other, bundle)

@@ -232,9 +232,24 @@ def alerts(as_json: Annotated[bool, typer.Option("--json", help="As JSON, with a
 
 @app.command()
 def predict(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A .csv or .parquet file with the features.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Where to, .csv or .parquet; replaced whole.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN",
+            help="The features: .csv, .parquet, a folder of .parquet files, FILE.db::TABLE (DuckDB or SQLite), or URL::TABLE.",
+        ),
+    ],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT",
+            help="Where to, of the same kinds. A file is replaced whole; of tables only one that an earlier run wrote.",
+        ),
+    ],
     bundle: Annotated[Path | None, typer.Option(help="A bundle's folder; default: models/bundle.")] = None,
+    query: Annotated[
+        str | None, typer.Option(metavar="SQL", help="What to score of the database IN, instead of a table.")
+    ] = None,
 ) -> None:
     """Score a table: the rows of IN with forecast, action and expected payoff."""
     from ninefold.serving import bundle as bundles
@@ -242,7 +257,7 @@ def predict(
 
     with _clear_errors():
         loaded = bundles.load(bundle)
-        print(scoring.describe(scoring.predict(source, target, loaded), target, loaded))
+        print(scoring.describe(scoring.predict(source, target, loaded, query=query), loaded))
 
 
 @app.command(name="labels")

@@ -1,14 +1,15 @@
-"""Read a table from a database: a SQLite or DuckDB file, or the URL of a SQL server; no error shows a password."""
+"""Databases: a SQLite or DuckDB file, or the URL of a SQL server, read as text; no error shows a password."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import duckdb
 import pandas as pd
 import pyarrow as pa
 
@@ -16,6 +17,7 @@ from ninefold.core.errors import DataError
 from ninefold.core.tabular import from_arrow, line, only, table, texts
 
 OPTIONS = ("table", "query")
+SQLITE, DUCKDB = (".sqlite", ".sqlite3", ".db", ".db3"), (".duckdb", ".ddb")  # suffixes of their files
 CHUNK = 50_000  # rows at a time
 
 
@@ -26,7 +28,7 @@ def read_url(url: str, options: dict[str, Any], where: str | None = None) -> pd.
         raise DataError(f"{where}: options: found {', '.join(unknown)}, expected for a database: {', '.join(OPTIONS)}")
     if {"table", "query"} <= options.keys():
         raise DataError(f"{where}: options: found table and query, expected one of them; drop the other")
-    with _Database(url, where) as database:
+    with Database(url, where) as database:
         query = options.get("query") or database.select(options.get("table"))
         found, chunks = database.rows(query)
     columns = [pa.chunked_array([chunk[place] for chunk in chunks], pa.string()) for place in range(len(found))]
@@ -35,22 +37,30 @@ def read_url(url: str, options: dict[str, Any], where: str | None = None) -> pd.
 
 def read_file(where: str, place: Path, options: dict[str, Any]) -> pd.DataFrame:
     """Return a table or a query of a SQLite or DuckDB file as text."""
-    if _is_duckdb(place):
+    if is_duckdb(place):
         return _read_duckdb(where, place, options)
-    return read_url(_sqlite(place, where), options, where)
+    return read_url(sqlite_url(place, where), options, where)
+
+
+def split(given: str) -> tuple[str, str | None]:
+    """Return the database and the table of ``FILE.db::TABLE`` or ``dialect://host/database::TABLE``, None where none is named."""
+    place, mark, name = given.rpartition("::")
+    if not mark or "]" in name:  # the address [::1]
+        return given, None
+    return place, name or None
 
 
 def tables(url: str) -> list[str]:
     """Return the names of the tables and views of a SQL server's default schema."""
-    with _Database(url) as database:
+    with Database(url) as database:
         return database.tables()
 
 
 def tables_of_file(where: str, place: Path) -> list[str]:
     """Return the names of the tables and views of a SQLite or DuckDB file."""
-    if _is_duckdb(place):
+    if is_duckdb(place):
         return _duckdb_tables(where, place)
-    with _Database(_sqlite(place, where), where) as database:
+    with Database(sqlite_url(place, where), where) as database:
         return database.tables()
 
 
@@ -60,7 +70,8 @@ def masked(source: str) -> str:
     return re.sub(r"(?i)((?:password|passwd|pwd|secret|token)=)(?!\$\{)[^&]*", r"\1***", hidden)
 
 
-def _sqlite(place: Path, where: str) -> str:
+def sqlite_url(place: Path, where: str) -> str:
+    """Return the URL by which a SQLite file is read."""
     with place.open("rb") as stream:
         if stream.read(15) != b"SQLite format 3":
             raise DataError(
@@ -69,12 +80,15 @@ def _sqlite(place: Path, where: str) -> str:
     return f"sqlite:///file:{quote(str(place.absolute()))}?mode=ro&uri=true"
 
 
-def _is_duckdb(place: Path) -> bool:
+def is_duckdb(place: Path) -> bool:
+    """Return whether a file is DuckDB's, by its first bytes."""
     with place.open("rb") as stream:
         return stream.read(12)[8:] == b"DUCK"
 
 
 def _duckdb_tables(where: str, place: Path) -> list[str]:
+    import duckdb
+
     try:
         with duckdb.connect(str(place), read_only=True) as connection:
             rows = connection.execute("SELECT table_name FROM information_schema.tables ORDER BY 1").fetchall()
@@ -84,11 +98,13 @@ def _duckdb_tables(where: str, place: Path) -> list[str]:
 
 
 def _read_duckdb(where: str, place: Path, options: dict[str, Any]) -> pd.DataFrame:
+    import duckdb
+
     query = options.get("query")
     if query is None:
         name = options.get("table") or only(_duckdb_tables(where, place), "table", where)
         if name not in _duckdb_tables(where, place):
-            raise _no_table(where, name, _duckdb_tables(where, place))
+            raise no_table(where, name, _duckdb_tables(where, place))
         query = 'SELECT * FROM "{}"'.format(name.replace('"', '""'))
     try:
         with duckdb.connect(str(place), read_only=True) as connection:
@@ -98,18 +114,19 @@ def _read_duckdb(where: str, place: Path, options: dict[str, Any]) -> pd.DataFra
         raise DataError(f"{where}: cannot be read ({line(error)}); see to options.query, or to the file") from None
 
 
-def _no_table(where: str, name: str, found: list[str]) -> DataError:
-    return DataError(f"{where}: options.table: found no table {name!r}, expected one of {', '.join(found) or '(none)'}")
+def no_table(where: str, name: str, found: list[str], key: str = "options.table: ") -> DataError:
+    """Return the error of a table that is not there; `key` is where it was asked for."""
+    return DataError(f"{where}: {key}found no table {name!r}, expected one of {', '.join(found) or '(none)'}")
 
 
-class _Database:
-    """A SQL database, opened for reading; its errors are `DataError` and hold no password."""
+class Database:
+    """A SQL database behind SQLAlchemy; its errors are `DataError` and hold no password."""
 
-    def __init__(self, source: str, where: str | None = None) -> None:
-        self.where = where or masked(source)
+    def __init__(self, source: str, where: str | None = None, key: str = "options.table: ") -> None:
+        self.where, self.key = where or masked(source), key
         self.url = _resolved(source, self.where)
 
-    def __enter__(self) -> _Database:
+    def __enter__(self) -> Database:
         import sqlalchemy as sa
 
         try:
@@ -133,48 +150,69 @@ class _Database:
         """Return the names of the tables and views of the default schema."""
         import sqlalchemy as sa
 
-        with self._errors():
+        with self.errors():
             looked = sa.inspect(self.engine)
             return sorted([*looked.get_table_names(), *looked.get_view_names()])
 
-    def select(self, name: str | None) -> str:
-        """Return the query for a whole table, by its primary key if it has one, so that the order repeats."""
+    def find(self, name: str) -> tuple[str | None, str]:
+        """Return the schema (None: the default one) and the name of a table or view.
+
+        Raises
+        ------
+        DataError
+            If there is none; lists those there are.
+        """
         import sqlalchemy as sa
 
-        name = name or only(self.tables(), "table", self.where)
-        with self._errors():
+        with self.errors():
             looked = sa.inspect(self.engine)
             schema, table = None, name
             if not looked.has_table(table) and "." in name:
                 schema, _, table = name.partition(".")
             if not looked.has_table(table, schema=schema):
-                raise _no_table(self.where, name, self.tables())
+                raise no_table(self.where, name, self.tables(), self.key)
+        return schema, table
+
+    def select(self, name: str | None) -> str:
+        """Return the query for a whole table, by its primary key if it has one, so that the order repeats."""
+        import sqlalchemy as sa
+
+        schema, table = self.find(name or only(self.tables(), "table", self.where))
+        with self.errors():
+            looked = sa.inspect(self.engine)
             has_key = table in looked.get_table_names(schema=schema)
             key = looked.get_pk_constraint(table, schema=schema)["constrained_columns"] if has_key else []
-            mark = self.engine.dialect.identifier_preparer.quote_identifier
+        mark = self.engine.dialect.identifier_preparer.quote_identifier
         order = f" ORDER BY {', '.join(map(mark, key))}" if key else ""
         return f"SELECT * FROM {'.'.join(mark(part) for part in (schema, table) if part)}{order}"
 
-    def rows(self, query: str) -> tuple[list[str], list[list[pa.Array]]]:
-        """Return the names of a query's columns, and its rows as text, chunk by chunk."""
-        with self._errors(), self.engine.connect() as connection:
+    @contextmanager
+    def result(self, query: str) -> Iterator[Any]:
+        """Give the rows of a query as they come, through a cursor on the server where the database has one."""
+        with self.engine.connect() as connection:
             # no_parameters: a per cent sign in the query is one
             ready = connection.execution_options(stream_results=True, no_parameters=True)
-            result = ready.exec_driver_sql(query)
+            yield ready.exec_driver_sql(query)
+
+    def rows(self, query: str) -> tuple[list[str], list[list[pa.Array]]]:
+        """Return the names of a query's columns, and its rows as text, chunk by chunk."""
+        with self.errors(), self.result(query) as result:
             chunks = [[texts(column) for column in zip(*rows, strict=True)] for rows in result.partitions(CHUNK)]
             return list(result.keys()), chunks
 
-    def _errors(self) -> _Scrubbed:
-        return _Scrubbed(self.where, self.url)
+    def errors(self, done: str = "read") -> Scrubbed:
+        """Return a context in which what goes wrong is a `DataError` that says what could not be done."""
+        return Scrubbed(self.where, self.url, done, self.engine.dialect)
 
 
-class _Scrubbed:
+class Scrubbed:
     """Turn what SQLAlchemy and its drivers raise into a `DataError` without secrets."""
 
-    def __init__(self, where: str, url: Any) -> None:
+    def __init__(self, where: str, url: Any, done: str, dialect: Any) -> None:
         secret = re.compile("password|passwd|pwd|secret|token", re.IGNORECASE)
         values = [url.password, *(value for key, value in url.query.items() if secret.search(key))]
         self.where, self.secrets = where, [str(value) for value in values if value]
+        self.done, self.driver = done, getattr(dialect.dbapi, "Error", ValueError)
 
     def __enter__(self) -> None:
         return None
@@ -182,13 +220,14 @@ class _Scrubbed:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         import sqlalchemy as sa
 
-        if not isinstance(error, sa.exc.SQLAlchemyError | ValueError | OSError) or isinstance(error, DataError):
+        expected = (sa.exc.SQLAlchemyError, self.driver, ValueError, OSError)
+        if not isinstance(error, expected) or isinstance(error, DataError):
             return
         text = line(getattr(error, "orig", None) or error)
         for secret in sorted(self.secrets, key=len, reverse=True):
             text = text.replace(secret, "***").replace(quote(secret, safe=""), "***")
         raise DataError(
-            f"{self.where}: cannot be read ({text}); see to the address, the rights and the query"
+            f"{self.where}: cannot be {self.done} ({text}); see to the address, the rights and the query"
         ) from None
 
 

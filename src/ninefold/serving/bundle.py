@@ -188,11 +188,13 @@ class Bundle:
 
     def look_up(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return a table with the history columns that it lacks, looked up by key: `complete` for a whole table."""
-        completed = frame.copy(deep=False)
+        completed, taken = frame.copy(deep=False), dict[tuple[str, ...], tuple[list[Any], np.ndarray]]()
         for name, store in self.online.items():
             if name not in frame:
-                found = [store.of(key) for key in _keys(frame, store.by)]
-                completed[name] = np.array(found, dtype="float64")
+                by = tuple(store.by)
+                taken[by] = taken.get(by) or _distinct(frame, store.by)  # each key once, of many rows
+                keys, places = taken[by]
+                completed[name] = np.array([store.of(key) for key in keys], dtype="float64")[places]
         return completed
 
     def unseen(self, frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -395,6 +397,13 @@ def _typed(values: list[Any], text: bool) -> Any:
 def _keys(frame: pd.DataFrame, by: list[str]) -> Any:
     """Return the tuple of the keys of each row; a missing one is None, as in JSON."""
     return zip(*(frame[key].astype(object).where(frame[key].notna(), None).tolist() for key in by), strict=True)
+
+
+def _distinct(frame: pd.DataFrame, by: list[str]) -> tuple[list[Any], np.ndarray]:
+    """Return the tuples of keys that rows have, as `_keys` does but each once, and the place of each row's among them."""
+    places = frame.groupby(by, dropna=False, sort=False).ngroup().to_numpy()
+    first = np.unique(places, return_index=True)[1]
+    return list(_keys(frame.iloc[first], by)), places
 
 
 def _store(place: Path, store: dict[str, Any]) -> Store:

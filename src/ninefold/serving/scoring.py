@@ -1,39 +1,45 @@
-"""Score a table of any size with a bundle: CSV or Parquet in, the same rows with forecast, action and payoff out."""
+"""Score a table of any size with a bundle: its rows, chunk by chunk, with forecast, action and payoff beside them."""
 
 from __future__ import annotations
 
-import csv
-import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
-from rich.console import Console
-from rich.progress import Progress
 
-from ninefold.core import decisions
-from ninefold.core.errors import DataError
+from ninefold.core import decisions, params
+from ninefold.core.errors import DataError, ParamsError
 from ninefold.core.moments import MICROSECONDS
+from ninefold.serving.batch_io import CHUNK, SUFFIXES, as_csv, ends, progress, readable, reader
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.signature import DATE, FIRST_DAY, LAST_DAY, days
 
-CHUNK = 50_000
-SUFFIXES = (".csv", ".parquet")
+__all__ = [
+    "CHUNK",
+    "SUFFIXES",
+    "check_columns",
+    "describe",
+    "predict",
+    "readable",
+    "reader",
+    "score",
+    "through_file",
+    "typed",
+]
+
 NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", "NaT", "null", "NULL", "None")  # texts of a CSV file that mean: not known
 LARGEST = 1e30
 EXPECTED = {"number": "a finite number", "string": "text", "date": f"{DATE}, or days since 1970-01-01"}
 
-Chunks = Iterator[tuple[pa.Table, float]]
 Converted = tuple[pd.Series, pd.Series]
 
 
-def predict(source: Path, target: Path, bundle: Bundle, chunk: int = CHUNK) -> dict[str, Any]:
+def predict(
+    source: str | Path, target: str | Path, bundle: Bundle, rows: int = CHUNK, query: str | None = None
+) -> dict[str, Any]:
     """Write the rows of `source`, each with the answer of `bundle`, to `target`; whole or not at all.
 
     Columns that are no features pass through untouched. A feature that is missing in a row stays missing; a history
@@ -41,40 +47,45 @@ def predict(source: Path, target: Path, bundle: Bundle, chunk: int = CHUNK) -> d
 
     Parameters
     ----------
-    source, target : Path
-        Each ``.csv`` or ``.parquet``.
+    source, target : str or Path
+        Files or tables of databases, see `ninefold.serving.batch_io.ends`. In a project whose engine is Spark, Parquet to
+        Parquet is scored there, see `ninefold.serving.batch_spark.predict`.
     bundle : Bundle
-    chunk : int
-        Rows held in memory at once.
+    rows : int
+        Held in memory at once.
+    query : str, optional
+        What to read of the database `source`, instead of a table.
 
     Returns
     -------
     dict
         ``rows``; ``looked_up``, the history columns that were absent; ``unseen``, rows per field whose category was
-        not in training.
+        not in training; ``wrote``, where to.
 
     Raises
     ------
     DataError
-        Naming the file, the column and the row, for whatever cannot be scored.
+        Naming the source, the column and the row, for whatever cannot be scored.
     """
-    read, write = reader(source), _writer(target)
-    if source.resolve() == target.resolve():
-        raise DataError(f"{target}: is the input; give another OUT")
-    done: dict[str, Any] = {"rows": 0, "looked_up": [], "unseen": {}}
-    with _whole(target) as temporary, write(temporary) as put, _progress(source) as advance:
-        for table, share in readable(source, read(source, chunk)):
-            done["looked_up"] = check_columns(table.column_names, bundle, source)
-            scored, unseen = score(table, bundle, source, done["rows"])
+    if query is None and _on_spark(str(source), str(target)):
+        from ninefold.serving import batch_spark
+
+        return batch_spark.predict(Path(source), Path(target), bundle)
+    given, wanted = ends(str(source), str(target), query, list(bundle.added.values()))
+    done: dict[str, Any] = {"rows": 0, "looked_up": [], "unseen": {}, "wrote": wanted.where}
+    with wanted.write() as put, progress(given.where) as advance:
+        for table, share in given.read(rows):
+            done["looked_up"] = check_columns(table.column_names, bundle, given.where)
+            scored, unseen = score(table, bundle, given.where, done["rows"])
             put(scored)
             done["rows"] += table.num_rows
             for each in unseen:
                 done["unseen"][each["field"]] = done["unseen"].get(each["field"], 0) + each["rows"]
-            advance(share)
+            advance(done["rows"], share)
     return done
 
 
-def score(table: pa.Table, bundle: Bundle, source: Path, first: int = 0) -> tuple[pa.Table, list[dict[str, Any]]]:
+def score(table: pa.Table, bundle: Bundle, source: str | Path, first: int = 0) -> tuple[pa.Table, list[dict[str, Any]]]:
     """Return a chunk with the columns `Bundle.added`, and the categories not seen in training.
 
     Raises
@@ -90,13 +101,18 @@ def score(table: pa.Table, bundle: Bundle, source: Path, first: int = 0) -> tupl
         # Without any field of the model in the table, its rows still count.
         frame = bundle.look_up(frame if fields else pd.DataFrame(index=range(table.num_rows)))
         answers, unseen = bundle.decide(frame), bundle.unseen(frame)
-    for name, column in bundle.added.items():
-        text = name == "action" and decisions.is_class(bundle.stated)
-        table = table.append_column(column, pa.array(answers[name], pa.string() if text else pa.float64()))
+    for name, (column, kind) in zip(bundle.answers, added_types(bundle).items(), strict=True):
+        table = table.append_column(column, pa.array(answers[name], kind))
     return table, unseen
 
 
-def check_columns(found: list[str], bundle: Bundle, source: Path) -> list[str]:
+def added_types(bundle: Bundle) -> dict[str, pa.DataType]:
+    """Return the columns that `score` adds, and their types."""
+    text = "action" if decisions.is_class(bundle.stated) else None
+    return {column: pa.string() if name == text else pa.float64() for name, column in bundle.added.items()}
+
+
+def check_columns(found: list[str], bundle: Bundle, source: str | Path) -> list[str]:
     """Return the history columns that are absent, which will be looked up.
 
     Raises
@@ -114,7 +130,7 @@ def check_columns(found: list[str], bundle: Bundle, source: Path) -> list[str]:
     return [name for name in bundle.online if name not in found]
 
 
-def typed(column: pa.ChunkedArray, field: dict[str, Any], source: Path, first: int) -> pd.Series:
+def typed(column: pa.ChunkedArray, field: dict[str, Any], source: str | Path, first: int) -> pd.Series:
     """Return a column as its feature's type: float64 (a date: days since 1970-01-01) or string, missing where it is.
 
     Raises
@@ -144,7 +160,7 @@ def through_file(rows: pd.DataFrame, suffix: str, bundle: Bundle) -> pd.DataFram
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / f"rows{suffix}", Path(folder) / f"scored{suffix}"
         rows = rows.drop(columns=[name for name in bundle.added.values() if name in rows])
-        source.write_bytes(_as_csv(rows).encode()) if suffix == ".csv" else rows.to_parquet(source, index=False)
+        source.write_bytes(as_csv(rows).encode()) if suffix == ".csv" else rows.to_parquet(source, index=False)
         predict(source, target, bundle)
         wanted = list(bundle.added.values())
         if suffix == ".csv":
@@ -156,7 +172,7 @@ def through_file(rows: pd.DataFrame, suffix: str, bundle: Bundle) -> pd.DataFram
     return scored[wanted].set_axis(bundle.answers, axis=1)
 
 
-def describe(done: dict[str, Any], target: Path, bundle: Bundle) -> str:
+def describe(done: dict[str, Any], bundle: Bundle) -> str:
     """Return what `predict` did, for the command line."""
     looked = f"; {len(done['looked_up'])} history columns looked up as of {bundle.moment}" if done["looked_up"] else ""
     unseen = "".join(f"; {rows:,} rows with a {field} not seen in training" for field, rows in done["unseen"].items())
@@ -165,119 +181,18 @@ def describe(done: dict[str, Any], target: Path, bundle: Bundle) -> str:
         for name, column in bundle.added.items()
         if name != column
     )
-    return f"scored {done['rows']:,} rows with {bundle.name} {bundle.version}{looked}{unseen}{renamed}; wrote {target}"
+    return f"scored {done['rows']:,} rows with {bundle.name} {bundle.version}{looked}{unseen}{renamed}; wrote {done['wrote']}"
 
 
-def _read_parquet(source: Path, chunk: int) -> Chunks:
-    file = pq.ParquetFile(source)
-    total, done = file.metadata.num_rows, 0
-    if not total:
-        yield file.schema_arrow.empty_table(), 1.0
-    for batch in file.iter_batches(batch_size=chunk):
-        done += batch.num_rows
-        yield pa.Table.from_batches([batch]), done / total
-
-
-def _read_csv(source: Path, chunk: int) -> Chunks:
-    # All text, so that what is no feature is written as it was read.
-    with source.open(encoding="utf-8-sig", newline="") as stream:
-        header = next(csv.reader(stream), None)
-    if not header:
-        raise DataError(f"{source}: is empty, expected a header with the names of the columns")
-    options: dict[str, Any] = {"dtype": "str", "keep_default_na": False, "chunksize": chunk, "encoding": "utf-8-sig"}
-    with source.open("rb") as raw, pd.read_csv(raw, header=0, names=header, **options) as reader:
-        for frame in reader:
-            if not isinstance(frame.index, pd.RangeIndex):
-                raise DataError(f"{source}: rows have more values than the header has names ({len(header)})")
-            yield pa.Table.from_pandas(frame, preserve_index=False), raw.tell() / source.stat().st_size
-
-
-def readable(source: Path, chunks: Chunks) -> Chunks:
-    """Yield chunks of a file; what goes wrong within it is a `DataError` that names it."""
+def _on_spark(source: str, target: str) -> bool:
+    """Return whether the engine of the project that stands here is Spark, and both ends are Parquet."""
+    if Path(target).suffix.lower() != ".parquet" or not (Path(source).is_dir() or source.lower().endswith(".parquet")):
+        return False
     try:
-        yield from chunks
-    except (OSError, ValueError) as error:  # those of pandas and pyarrow derive from these
-        raise DataError(f"{source}: not readable as {source.suffix}: {str(error).strip()}") from None
-
-
-@contextmanager
-def _write_parquet(target: Path) -> Iterator[Callable[[pa.Table], None]]:
-    writer: pq.ParquetWriter | None = None
-
-    def put(table: pa.Table) -> None:
-        nonlocal writer
-        writer = writer or pq.ParquetWriter(target, table.schema, compression="zstd")
-        writer.write_table(table)
-
-    try:
-        yield put
-    finally:
-        if writer:
-            writer.close()
-
-
-@contextmanager
-def _write_csv(target: Path) -> Iterator[Callable[[pa.Table], None]]:
-    with target.open("w", encoding="utf-8", newline="") as stream:
-
-        def put(table: pa.Table) -> None:
-            # Arrow's types keep whole numbers whole where some are missing.
-            frame = table.to_pandas(types_mapper=pd.ArrowDtype)
-            stream.write(_as_csv(frame, header=not stream.tell()))
-
-        yield put
-
-
-def _as_csv(frame: pd.DataFrame, header: bool = True) -> str:
-    text = frame.to_csv(index=False, header=header, lineterminator="\n")
-    if "\r" in text:  # a carriage return ends a line too, but alone it is not a reason to quote for Python 3.11's csv
-        text = frame.to_csv(index=False, header=header, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    return text
-
-
-def reader(source: Path) -> Callable[[Path, int], Chunks]:
-    """Return what reads a file of this kind in chunks.
-
-    Raises
-    ------
-    DataError
-        If it is not there, or neither CSV nor Parquet.
-    """
-    if not source.is_file():
-        raise DataError(f"{source}: not found; IN is a .csv or .parquet file")
-    return _by_suffix(source, "IN", _read_csv, _read_parquet)
-
-
-def _writer(target: Path) -> Any:
-    if target.is_dir():
-        raise DataError(f"{target}: is a folder; OUT is a .csv or .parquet file")
-    return _by_suffix(target, "OUT", _write_csv, _write_parquet)
-
-
-def _by_suffix(place: Path, which: str, text: Any, parquet: Any) -> Any:
-    if place.suffix.lower() not in SUFFIXES:
-        raise DataError(f"{place}: {which} ends in {place.suffix or 'nothing'!r}, expected {' or '.join(SUFFIXES)}")
-    return text if place.suffix.lower() == ".csv" else parquet
-
-
-@contextmanager
-def _whole(target: Path) -> Iterator[Path]:
-    """Give a temporary path beside `target`, which takes its place at the end; on failure nothing is left."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _progress(source: Path) -> Iterator[Callable[[float], None]]:
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(f"scoring {source.name}", total=1.0)
-        yield lambda share: bar.update(task, completed=share)
+        params.root()
+    except ParamsError:  # a bundle needs no project
+        return False
+    return params.load("engine").backend == "pyspark"
 
 
 def _converted(column: pa.ChunkedArray, field: dict[str, Any]) -> Converted | None:
