@@ -102,11 +102,11 @@ def spark(project: Project) -> ibis.BaseBackend:
 
 @pytest.fixture
 def flights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Stand in a copy of the project with the raw text of the whole year; return the problem."""
+    """Stand in a copy of the project with the raw text of three months; return the problem."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(io, "_pending", {})
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["collection"]["as_of"] = "2013-12-31"
+    params["collection"]["as_of"] = "2013-03-31"
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     collected = load("collection")
     collection.collect(collected, collection.plan(collected), collection.held())
@@ -148,7 +148,7 @@ def test_both_engines_make_the_same_tables_of_the_same_params(flights: dict[str,
         shutil.rmtree(io.path("data") / folder)
     others = run(engine.connect(SPARK), flights)
     assert mine.keys() == others.keys()
-    assert len(mine["features"]) == 336_688  # by UTC: the last evening of the year belongs to the next
+    assert len(mine["features"]) == 80_687  # by UTC: the last evening of March belongs to April
     for table, rows in mine.items():
         for column, far in differences(rows, others[table]).items():
             kind = rows[column].dtype.kind
@@ -199,9 +199,8 @@ def test_the_newest_row_is_joined_the_same_on_both(spark: ibis.BaseBackend) -> N
     np.testing.assert_array_equal(found[0]["v"], wanted.sort_values("n")["v"])
 
 
-@pytest.mark.parametrize("how", ["mean", "sum", "count", "min", "max", "std"])
 @pytest.mark.parametrize("kind", ["int64", "float64"])
-def test_windows_take_the_same_on_both(spark: ibis.BaseBackend, how: str, kind: str) -> None:
+def test_windows_take_the_same_on_both(spark: ibis.BaseBackend, kind: str) -> None:
     chance = np.random.default_rng(2)
     frame = pd.DataFrame({"k": chance.choice(["a", "b"], 300), "n": range(300), "v": chance.integers(-9, 9, 300)})
     frame["t"] = (pd.Timestamp("2020-01-01") + pd.to_timedelta(chance.integers(0, 9000, 300), "m")).astype(
@@ -209,13 +208,13 @@ def test_windows_take_the_same_on_both(spark: ibis.BaseBackend, how: str, kind: 
     )
     values = frame["v"] * (1 if kind == "int64" else 0.37)
     frame["v"] = values.astype("Int64" if kind == "int64" else "float64").mask(chance.random(300) < 0.1)
-    found = []
+    found, ways = [], ("mean", "sum", "count", "min", "max", "std")
     for connection in (engine.local(), spark):
         table = engine.table(connection, frame)
         window = (pd.Timedelta("30h"), pd.Timedelta("2h"))
-        taken = engine.over_past(table["v"], how, ["k"], table["t"], window).cast("float64")
-        found.append(table.select("n", taken=taken).order_by("n").to_pandas())
-    assert found[0]["taken"].notna().sum() > 100
+        taken = {how: engine.over_past(table["v"], how, ["k"], table["t"], window).cast("float64") for how in ways}
+        found.append(table.select("n", **taken).order_by("n").to_pandas())
+    assert (found[0][[*ways]].notna().sum() > 100).all()
     pd.testing.assert_frame_equal(*found, rtol=0, atol=1e-12)
 
 
