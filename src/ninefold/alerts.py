@@ -7,21 +7,40 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ninefold.core import decisions, gate
-from ninefold.core.params import Duration, Section
+from ninefold.core.params import Duration, Section, Text
 from ninefold.core.scores import ERROR, RANKING, title, with_interval
 
 CHANCE = 3.0  # standard deviations of a count of independent rows, beyond which it is no chance
+OUTSIDE = {  # rule -> the figures of `core.examination` of which one has to be beyond its natural variation
+    "volume": ("rows per day",),
+    "predictions": ("psi: the forecast", "mean forecast", "expected payoff"),
+    "outcomes": ("outcome",),
+    "ranking": ("ranking",),
+    "error": ("loss",),
+    "calibration": ("gap",),
+    "gain": ("payoff",),
+}
 
 
 class Rule(Section):
-    """The limit from which on a figure alerts, and how much that matters."""
+    """The limit from which on a figure alerts, how much that matters, and to whom."""
 
     limit: float = Field(ge=0)
     severity: Literal["low", "medium", "high"]
+    owner: Text | None = None
 
 
 class Rules(Section):
     """One rule for every figure that can alert; of quantities, some limits are in the target's own unit."""
+
+    missing: Rule = Rule(limit=0.05, severity="high")
+    categories: Rule = Rule(limit=0.05, severity="medium")
+    joint: Rule = Rule(limit=0.6, severity="low")
+    expected: Rule = Rule(limit=0.02, severity="medium")
+    slices: Rule = Rule(limit=0.05, severity="medium")
+    skew: Rule = Rule(limit=0.001, severity="high")
+    failures: Rule = Rule(limit=0.01, severity="high")
+    latency: Rule = Rule(limit=0.05, severity="medium")
 
     quarantined: Rule
     volume: Rule
@@ -38,6 +57,7 @@ class Decide(Section):
     """What the alerts of a period lead to."""
 
     roll_back: float
+    stop_broken: int = Field(default=1, ge=1)
     retrain_high: int = Field(ge=1)
     retrain_drifted: float = Field(gt=0, le=1)
     rest: Duration = "28d"
@@ -46,22 +66,29 @@ class Decide(Section):
 def raised(
     record: dict[str, Any], promise: dict[str, Any], rules: Rules, stated: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Return what alerts in one period: ``alert``, ``severity``, ``value``, ``limit``, ``sentence``.
+    """Return what alerts in one period: ``alert``, ``subject``, ``severity``, ``owner``, ``value``, ``limit``, ``sentence``.
 
     Performance is held against the holdout, where it was promised. It alerts only if its whole interval is beyond the
-    limit: what a few unlucky days could do is no alert.
+    limit: what a few unlucky days could do is no alert. And where the record tells which figures left their natural
+    variation (``outside``, see `core.examination`), only those alert: a stable stream has weeks that differ.
     """
-    found = [*_arrival_alerts(record, promise, rules), *_input_alerts(record, rules)]
-    return gate.tidy([*found, *_outcome_alerts(record, promise, rules, stated)])
+    found = [*_arrival_alerts(record, promise, rules), *_service_alerts(record, rules), *_column_alerts(record, rules)]
+    found += [*_input_alerts(record, rules), *_expected_alerts(record, promise, rules, stated)]
+    found += [*_outcome_alerts(record, promise, rules, stated), *_slice_alerts(record, rules, stated)]
+    return gate.tidy([each for each in found if _is_outside(each["alert"], record)])
 
 
 def decide(record: dict[str, Any], rules: Decide) -> dict[str, Any]:
-    """Return the ``decision`` at the close of a period, ``keep``, ``retrain`` or ``roll back``, and its ``reasons``.
+    """Return the ``decision`` at the close of a period, and its ``reasons``.
 
-    Roll back if the whole interval of the gain over the best policy without a model is below
-    `rules.roll_back`: then the model does harm, and no retraining is quick enough. Retrain if enough alerts
-    are high, or enough features drifted. Otherwise keep.
+    Stop acting, and fall back to the best policy without a model, if so many columns came in broken: what is decided on
+    them is worth nothing, and a model that is fitted to them no more. Roll back if the whole interval of the gain over the
+    best policy without a model is below `rules.roll_back`: then the model does harm, and no retraining is quick enough.
+    Retrain if enough alerts are high, or enough features drifted. Otherwise keep.
     """
+    broken = [each["sentence"] for each in record.get("findings", []) if each["cause"] == "broken column"]
+    if len(broken) >= rules.stop_broken:
+        return {"decision": "stop acting", "reasons": broken}
     gain = record["figures"].get("gain")
     high = [alert["sentence"] for alert in record["alerts"] if alert["severity"] == "high"]
     drifted = len(record["drifted"]) / max(record["features"], 1)
@@ -91,8 +118,58 @@ def _arrival_alerts(record: dict[str, Any], promise: dict[str, Any], rules: Rule
     return found
 
 
+def _is_outside(alert: str, record: dict[str, Any]) -> bool:
+    """Return whether a figure of an alert is beyond its natural variation, as far as that is known."""
+    if record.get("outside") is None or alert not in OUTSIDE:
+        return True
+    return any(name.split(": ")[0] in OUTSIDE[alert] or name in OUTSIDE[alert] for name in record["outside"])
+
+
+def _service_alerts(record: dict[str, Any], rules: Rules) -> list[dict[str, Any]]:
+    """Return the alerts of what the service did and saw, where it was there."""
+    found, seen = [], record.get("service") or {}
+    if seen.get("requests"):
+        failed, slow = seen["errors"] / seen["requests"], seen["slow"] / seen["requests"]
+        if failed > rules.failures.limit:
+            sentence = f"{failed:.1%} of {seen['requests']:,} requests failed (status 500 or more)."
+            found.append(_alert("failures", rules.failures, failed, sentence))
+        if slow > rules.latency.limit:
+            sentence = f"{slow:.1%} of {seen['requests']:,} requests took longer than the latency budget."
+            found.append(_alert("latency", rules.latency, slow, sentence))
+    for each in record.get("skew") or []:
+        if each["share"] > rules.skew.limit:
+            sentence = f"{each['feature']} was served unlike the pipeline builds it in {each['share']:.1%} of the rows."
+            found.append(_alert("skew", rules.skew, each["share"], sentence, each["feature"]))
+    return found
+
+
+def _column_alerts(record: dict[str, Any], rules: Rules) -> list[dict[str, Any]]:
+    """Return the alerts of columns with more missing values, or unseen categories, than ever before."""
+    found = []
+    for kind, rule, what in (
+        ("missing", rules.missing, "is missing in"),
+        ("unseen", rules.categories, "has a category that training did not have in"),
+    ):
+        for name in record.get("outside") or []:
+            if name.startswith(f"{kind}: "):
+                figure, subject = record["natural"][name], name.removeprefix(f"{kind}: ")
+                if figure["value"] - figure["usual"] > rule.limit:
+                    sentence = f"{subject} {what} {figure['value']:.1%} of the rows; usual are {figure['usual']:.1%}."
+                    alert = "categories" if kind == "unseen" else kind
+                    found.append(_alert(alert, rule, figure["value"], sentence, subject))
+    return found
+
+
 def _input_alerts(record: dict[str, Any], rules: Rules) -> list[dict[str, Any]]:
-    found, drifted, psi = [], record["drifted"], record["prediction_psi"]
+    found, drifted, psi = [], dict(record["drifted"]), record["prediction_psi"]
+    if record.get("outside") is not None:
+        drifted = {name: value for name, value in drifted.items() if f"psi: {name}" in record["outside"]}
+        joint = record["natural"].get("joint auc", {"value": 0.5})["value"]
+        if "joint auc" in record["outside"] and joint > rules.joint.limit:
+            sentence = (
+                f"A classifier tells the rows from those learned from with a ROC AUC of {joint:.2f}; 0.5 is by chance."
+            )
+            found.append(_alert("joint", rules.joint, joint, sentence))
     if drifted:
         first = ", ".join(f"{name} ({value:.2f})" for name, value in list(drifted.items())[:3])
         sentence = f"{len(drifted)} of {record['features']} features drifted; farthest, by PSI: {first}."
@@ -100,6 +177,32 @@ def _input_alerts(record: dict[str, Any], rules: Rules) -> list[dict[str, Any]]:
     if record["predictions_drifted"]:
         sentence = f"The forecasts are distributed unlike those for the holdout: PSI {psi:.2f}."
         found.append(_alert("predictions", rules.predictions, psi, sentence))
+    return found
+
+
+def _expected_alerts(
+    record: dict[str, Any], promise: dict[str, Any], rules: Rules, stated: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Return the alert of an error that is expected before outcomes are known, while too few are."""
+    name = ERROR[stated["task"]]
+    foreseen, held = (record.get("estimated") or {}).get(name), promise["figures"].get(name)
+    if not foreseen or not held or record["figures"] or foreseen["low"] - held["value"] <= rules.expected.limit:
+        return []
+    was = with_interval({"value": held["value"]})
+    sentence = f"Outcomes are not known yet; the {title(name)} to expect is {with_interval(foreseen)}, on the holdout it was {was}."
+    return [_alert("expected", rules.expected, foreseen["value"], sentence)]
+
+
+def _slice_alerts(record: dict[str, Any], rules: Rules, stated: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the alerts of parts in which forecasts went further off than on the holdout."""
+    found = []
+    for each in record.get("slices") or []:
+        if each["worse"] > rules.slices.limit:
+            sentence = (
+                f"Where {each['subject']}, predicted less observed is {each['gap']:+.3f}, and was {each['held']:+.3f} on the "
+                f"holdout ({each['rows']:,} rows)."
+            )
+            found.append(_alert("slices", rules.slices, each["worse"], sentence, each["subject"]))
     return found
 
 
@@ -154,8 +257,9 @@ def _loss(
     return [_alert(alert, rule, now["value"], sentence)]
 
 
-def _alert(name: str, rule: Rule, value: float, sentence: str) -> dict[str, Any]:
-    return {"alert": name, "severity": rule.severity, "value": value, "limit": rule.limit, "sentence": sentence}
+def _alert(name: str, rule: Rule, value: float, sentence: str, subject: str | None = None) -> dict[str, Any]:
+    told = {"alert": name, "severity": rule.severity, "value": value, "limit": rule.limit, "sentence": sentence}
+    return told | ({"subject": subject} if subject else {}) | ({"owner": rule.owner} if rule.owner else {})
 
 
 def _rate(per_day: float) -> str:

@@ -22,8 +22,10 @@ from pydantic import Field
 
 from ninefold import alerts, collection, features, processing
 from ninefold.alerts import Decide, Rules
-from ninefold.core import decisions, drift, engine, evaluation, gate, hooks, io, texts
+from ninefold.core import decisions, drift, engine, evaluation, examination, gate, hooks, io, slices, texts
+from ninefold.core import period as spans
 from ninefold.core.errors import DataError
+from ninefold.core.examination import Reference
 from ninefold.core.params import Day, Duration, Section
 from ninefold.core.scores import Bootstrap, blocks, intervals, with_interval
 from ninefold.notify import Deliver
@@ -50,6 +52,7 @@ class Params(Section):
     period: Literal["day", "week", "month"] = "month"
     label_delay: Duration = "0h"
     alpha: float = Field(gt=0, lt=1)
+    false_alarms: float = Field(default=0.05, gt=0, lt=1)
     alerts: Rules
     decide: Decide
     deliver: Deliver = Deliver()
@@ -242,8 +245,7 @@ def compare_inputs(frame: pd.DataFrame, parts: dict[str, pd.DataFrame], bundle: 
         limit *and* q under `params.alpha`. With many rows q alone would call almost every difference a change, and
         with few rows psi alone would.
     """
-    kinds = {field["name"]: field["kind"] for field in bundle.signature if field["kind"] in FEATURE_KINDS}
-    kinds.pop(bundle.stated["time"], None)
+    kinds = _kinds(bundle)
     before = packing.sample(pd.concat([parts["train"], parts["validation"]], ignore_index=True), SAMPLE)
     spans = [(HOLDOUT, parts[HOLDOUT]), *frame.groupby(PERIOD)]
     return _moved(spans, before, bundle.reference["features"], kinds, params.alerts.inputs.limit, params.alpha)
@@ -365,19 +367,108 @@ def weekly(frame: pd.DataFrame, stated: dict[str, Any]) -> pd.DataFrame:
     )
 
 
+def reference(
+    bundle: Bundle, parts: dict[str, pd.DataFrame], params: Params, stated: dict[str, Any], agreed: dict[str, Any]
+) -> Reference:
+    """Return what every period is held against: distributions, and how much each figure varies in a stable stream.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    parts : dict of DataFrame
+        What it was made from: ``train``, ``validation``, ``holdout``.
+    params, stated, agreed
+    """
+    kinds = _kinds(bundle)
+    fitted = pd.concat([parts["train"], parts["validation"]], ignore_index=True)
+    days = {"day": 1, "week": 7, "month": 30}[params.period]
+    held = spans.rows(parts["holdout"], bundle.predict(parts["holdout"]), kinds, stated)
+    return examination.reference(
+        spans.rows(fitted, pd.DataFrame(), kinds, stated), held, kinds, stated, agreed, days, params.false_alarms
+    )
+
+
+def unusual(
+    frame: pd.DataFrame,
+    volume: pd.DataFrame,
+    against: Reference,
+    params: Params,
+    stated: dict[str, Any],
+    explain: bool = True,
+) -> dict[str, dict[str, Any]]:
+    """Return what is unusual in each period by the labels that were there at its close, and why.
+
+    Returns
+    -------
+    dict
+        Period -> ``natural``: figure -> ``value``, and the ``low``, ``high`` and ``usual`` that a stable stream keeps to;
+        ``outside``: those beyond, farthest first; ``estimated``: what the forecasts are probably worth, without labels;
+        ``findings``: causes by name, largest first; ``decomposition`` of a loss that rose. See `core.examination`. Without
+        `explain` no cause is looked for, which is quicker.
+    """
+    found = {}
+    for span in volume.itertuples():
+        rows = frame[frame[PERIOD] == span.period]
+        known = rows.assign(**{stated["target"]: rows[stated["target"]].where(rows[STATUS] == LABELS[0])})
+        taken = spans.rows(known, forecast(rows, stated), against.kinds, stated)
+        days = (span.end - span.start) / pd.Timedelta(days=1)
+        look = examination.examine if explain else examination.glance
+        told = look(against, taken, days, params.alpha)
+        found[span.period] = {"natural": told.pop("figures"), **told}
+    return found
+
+
+def worsened(
+    frame: pd.DataFrame, holdout: pd.DataFrame, bundle: Bundle, stated: dict[str, Any], agreed: dict[str, Any]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return, per period, the values of categories at which forecasts are surely off, and more so than on the holdout.
+
+    Returns
+    -------
+    dict
+        Period -> ``subject`` ("origin is JFK"), ``rows``, ``gap`` (mean of predicted less observed), ``held``, the same on the
+        holdout (0 where it had too few such rows), and ``worse``, by how much the gap is larger.
+    """
+    columns = {**bundle.columns, "wide": [], "numeric": []}
+
+    def parts(rows: pd.DataFrame) -> pd.DataFrame:
+        return slices.slices(target_of(rows, stated), forecast(rows, stated), rows, columns, stated, agreed)
+
+    if not columns["categorical"]:
+        return {}
+    before = parts(holdout).set_index(["feature", "group"])["bias"]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for period, rows, target, _ in closed(frame, stated):
+        found[period] = []
+        if len(np.unique(target)) > 1:
+            for each in parts(rows).query("flagged").itertuples():
+                held = float(before.get((each.feature, each.group), 0.0))
+                told = {
+                    "subject": f"{each.feature} is {each.group}",
+                    "rows": int(each.rows),
+                    "gap": each.bias,
+                    "held": held,
+                }
+                if (worse := abs(each.bias) - abs(held)) > 0:
+                    found[period].append({**told, "worse": worse})
+    return found
+
+
 def records(
     volume: pd.DataFrame,
     table: pd.DataFrame,
     drifts: pd.DataFrame,
     predictions: pd.DataFrame,
     results: dict[str, dict[str, Any]],
+    strange: dict[str, dict[str, Any]] | None = None,
+    worse: dict[str, list[dict[str, Any]]] | None = None,
 ) -> list[dict[str, Any]]:
     """Return all that is known of each period as plain values: what the rules judge, and ``periods.json`` keeps.
 
     Parameters
     ----------
-    volume, table, drifts, predictions, results
-        What `replay`, `arrivals`, `compare_inputs`, `compare_predictions` and `performance` returned.
+    volume, table, drifts, predictions, results, strange, worse
+        What `replay`, `arrivals`, `compare_inputs`, `compare_predictions`, `performance`, `unusual` and `worsened` returned.
     """
     found = []
     for row, span in zip(table.to_dict("records"), volume.itertuples(), strict=True):
@@ -388,12 +479,15 @@ def records(
         found.append(
             {
                 **row,
+                "start": f"{span.start:%Y-%m-%d}",
                 "days": (span.end - span.start) / pd.Timedelta(days=1),
                 "features": len(inputs),
                 "drifted": dict(zip(drifted["feature"], drifted["psi"], strict=True)),
                 "prediction_psi": outputs["psi"].max(),
                 "predictions_drifted": bool(outputs["drifted"].any()),
                 **results.get(row["period"], {"figures": {}, "levels": {}}),
+                **(strange or {}).get(row["period"], {}),
+                "slices": (worse or {}).get(row["period"], []),
             }
         )
     return gate.tidy(found)
@@ -448,8 +542,9 @@ def examine(
     params: Params,
     stated: dict[str, Any],
     agreed: dict[str, Any],
+    against: Reference,
 ) -> dict[str, Any]:
-    """Return the record of one period as `judge` has it, by all the steps of this stage at once.
+    """Return the record of one period as `judge` has it, by all the steps of this stage at once; causes are not looked for.
 
     Parameters
     ----------
@@ -462,12 +557,15 @@ def examine(
     parts : dict of DataFrame
         What it was made from.
     params, stated, agreed
+    against : Reference
+        What `reference` returned.
     """
     holdout = hold(parts["holdout"], bundle)
     drifts = compare_inputs(frame, parts, bundle, params)
     shifted = compare_predictions(frame, holdout, params, stated)
     results = performance(frame, stated, agreed)
-    found = records(volume, arrivals(frame, volume, stated), drifts, shifted, results)
+    strange = unusual(frame, volume, against, params, stated, explain=False)
+    found = records(volume, arrivals(frame, volume, stated), drifts, shifted, results, strange)
     return judge(found, promised(bundle, holdout, parts, stated, agreed), params, stated)[0]
 
 
@@ -577,6 +675,13 @@ def _last_day(collected: collection.Params, stated: dict[str, Any], start: date)
     rows = _reader(collected)(stated["table"], pd.Timestamp(start), FAR)
     newest = texts.moments(rows[source.time], source.format).max()
     return None if pd.isna(newest) else newest.date()
+
+
+def _kinds(bundle: Bundle) -> dict[str, str]:
+    """Return the features by kind, without the time of the event: it moves by itself."""
+    kinds = {field["name"]: field["kind"] for field in bundle.signature if field["kind"] in FEATURE_KINDS}
+    kinds.pop(bundle.stated["time"], None)
+    return kinds
 
 
 def _unusable(predicted: pd.DataFrame, stated: dict[str, Any]) -> int:

@@ -13,6 +13,7 @@ from ninefold import deployment, monitoring, training
 from ninefold import metrics as agreed_metrics
 from ninefold.core import adjustment, decisions, evaluation, fitting
 from ninefold.core.errors import DataError
+from ninefold.core.examination import Reference
 from ninefold.core.fitting import FOLD
 from ninefold.core.scores import ERROR, Bootstrap, blocks, intervals, one_score
 from ninefold.monitoring import PERIOD, STATUS
@@ -129,12 +130,13 @@ def follow(
     known, answered, retrained = pd.concat(parts.values(), ignore_index=True), [], []
     last: pd.Timestamp | None = None
     frame = monitoring.wait(frame, volume, params, stated)
+    against = _reference(strategy, bundle, parts, setting)
     for number, span in enumerate(volume.itertuples()):
         rows = frame[frame[PERIOD] == span.period].reset_index(drop=True)
         answered.append(answer(bundle, rows).assign(**{"@version": bundle.version}))
         if number == len(volume) - 1:
             break  # what would be retrained now answers nothing
-        reasons = _reasons(strategy, span, answered[-1], volume[number : number + 1], bundle, parts, setting)
+        reasons = _reasons(strategy, span, answered[-1], volume[number : number + 1], bundle, parts, setting, against)
         if not reasons or (
             strategy == TRIGGERED and last is not None and span.end - last < pd.Timedelta(params.decide.rest)
         ):
@@ -144,6 +146,7 @@ def follow(
             bundle, parts = retrain(bundle, arrived.reset_index(drop=True), setting)
         except DataError:
             continue  # too little is known yet
+        against = _reference(strategy, bundle, parts, setting)
         last, bundle = span.end, bundle if bundle.version else replace(bundle, version=f"fitted after {span.period}")
         told = {"close": span.period, "version": bundle.version, "rows": len(parts["train"]) + len(parts["validation"])}
         retrained.append({**told, "reasons": reasons})
@@ -210,6 +213,12 @@ def captured(table: pd.DataFrame) -> float | None:
     return float(gain[TRIGGERED] / gain[CALENDAR]) if gain[CALENDAR] > 0 else None
 
 
+def _reference(strategy: str, bundle: Bundle, parts: dict[str, pd.DataFrame], setting: Setting) -> Reference | None:
+    """Return what periods are held against, where the strategy asks the monitor."""
+    shared = (setting.monitoring, setting.stated, setting.agreed)
+    return monitoring.reference(bundle, parts, *shared) if strategy == TRIGGERED else None
+
+
 def _reasons(
     strategy: str,
     span: Any,
@@ -218,13 +227,15 @@ def _reasons(
     bundle: Bundle,
     parts: dict[str, pd.DataFrame],
     setting: Setting,
+    against: Reference | None,
 ) -> list[str]:
     """Return why a strategy retrains at this close; nothing if it does not."""
     if strategy == CALENDAR:
         return ["a month is over"] if span.start.to_period("M") != span.end.to_period("M") else []
-    if strategy == NEVER or rows.empty:
+    if against is None or rows.empty:
         return []
-    judged = monitoring.examine(rows, volume, bundle, parts, setting.monitoring, setting.stated, setting.agreed)
+    shared = (setting.monitoring, setting.stated, setting.agreed)
+    judged = monitoring.examine(rows, volume, bundle, parts, *shared, against)
     return list(judged["reasons"]) if judged["decision"] in ("retrain", "roll back") else []
 
 

@@ -160,6 +160,21 @@ def examine(against: Reference, rows: Rows, days: float | None = None, alpha: fl
         see `estimation.estimate`; ``findings``, ``decomposition`` and ``auc``: see `root_cause.causes`, of a period in
         which anything is outside (else none: a stable period needs no cause).
     """
+    told = glance(against, rows, days)
+    if not told["outside"] or len(rows.block) < faults.FEWEST:
+        return told
+    rows, outside, silent = period.sample(rows, MOST_ROWS), told["outside"], told["findings"]
+    natural = float(against.bounds["high"].get("joint auc", 1.0))
+    held = period.known(against.holdout)
+    moved = any(name.split(":")[0] in INPUTS and not name.endswith(shifts.FORECAST) for name in outside)
+    why = root_cause.causes(
+        against.known, held, rows, against.kinds, against.stated, natural, moved, alpha, against.seed
+    )
+    return {**told, **why, "findings": [*silent, *why["findings"]]}
+
+
+def glance(against: Reference, rows: Rows, days: float | None = None, alpha: float = 0.01) -> dict[str, Any]:
+    """Return what `examine` returns, without looking for causes: those alone that need no comparison are among the findings."""
     whole = len(rows.block)
     silent = faults.silence(whole, against.per_day, days, len(np.unique(rows.block)))
     told: dict[str, Any] = {
@@ -168,26 +183,17 @@ def examine(against: Reference, rows: Rows, days: float | None = None, alpha: fl
         "figures": {},
         "estimated": {},
     }
-    nothing = {"decomposition": None, "auc": None}
+    told |= {"findings": silent, "decomposition": None, "auc": None}
     if whole < faults.FEWEST:
-        low = ["rows per day"] if silent else []
-        return {**told, "outside": low, "findings": silent, **nothing}
+        return {**told, "outside": ["rows per day"] if silent else []}
     rows = period.sample(rows, MOST_ROWS)
     values = figures(against, rows, days, whole)
     outside = limits.outside(values, against.bounds)
     if silent:
         outside = ["rows per day", *(name for name in outside if name != "rows per day")]
     told |= {"figures": _bounded(values, against.bounds), "outside": outside}
-    told["estimated"] = estimation.estimate(rows, against.learned, against.stated, against.agreed, seed=against.seed)
-    if not outside:
-        return {**told, "findings": [], **nothing}
-    natural = float(against.bounds["high"].get("joint auc", 1.0))
-    held = period.known(against.holdout)
-    moved = any(name.split(":")[0] in INPUTS and not name.endswith(shifts.FORECAST) for name in outside)
-    why = root_cause.causes(
-        against.known, held, rows, against.kinds, against.stated, natural, moved, alpha, against.seed
-    )
-    return {**told, **why, "findings": [*silent, *why["findings"]]}
+    estimated = estimation.estimate(rows, against.learned, against.stated, against.agreed, seed=against.seed)
+    return {**told, "estimated": estimated}
 
 
 def _input_figures(
