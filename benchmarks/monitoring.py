@@ -49,9 +49,9 @@ def stable(made: Stream, count: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def planted(made: Stream, count: int) -> Iterator[dict[str, Any]]:
+def planted(made: Stream, count: int, only: list[str] | None = None) -> Iterator[dict[str, Any]]:
     """Yield, of each fault, how many of the seeds alerted, and in how many it was named first."""
-    for kind, cause in KINDS.items():
+    for kind, cause in ((kind, cause) for kind, cause in KINDS.items() if kind in (only or KINDS)):
         alerted = named = first = 0
         seeds = (
             range(0, count, 2) if kind == "all null" else range(1, count, 2) if kind == "unit changed" else range(count)
@@ -184,6 +184,7 @@ def main() -> None:
     parser.add_argument("--parts", default=",".join(PARTS), help="of " + ", ".join(PARTS))
     parser.add_argument("--replays", type=int, default=REPLAYS)
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--faults", default=",".join(KINDS), help="of the planted ones, " + ", ".join(KINDS))
     options = parser.parse_args()
     parts = options.parts.split(",")
     made = stream.fit(1) if set(parts) - {"cost"} else None
@@ -193,9 +194,12 @@ def main() -> None:
         if part == "cost":
             found = list(cost(MANY))
         else:
-            measure = {"stable": stable, "planted": planted, "delay": delay}[part]
             assert made is not None
-            found = list(measure(made, options.replays if part == "stable" else options.seeds))
+            found = {
+                "stable": lambda: list(stable(made, options.replays)),
+                "planted": lambda: list(planted(made, options.seeds, options.faults.split(","))),
+                "delay": lambda: list(delay(made, options.seeds // 2)),
+            }[part]()
         merge_rows(RESULTS, found, ["part", "what", "size"] if part == "delay" else ["part", "what"], _order)
         REPORT.write_text(report(read_rows(RESULTS)), encoding="utf-8")
     print(REPORT.read_text(encoding="utf-8"))

@@ -111,7 +111,7 @@ def test_before_labels_only_what_needs_none_is_named() -> None:
         ("unit", lambda values: values * 2.20462),
         ("unit", lambda values: values / 1000),
         ("unit", lambda values: values + 5000),
-        ("unit", lambda values: values * 1.8 + 320),
+        ("unit", lambda values: values * 1.8 + 32),
     ],
 )
 def test_a_broken_column_is_named_and_nothing_else(how: str, spoil: Any) -> None:

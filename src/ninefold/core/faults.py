@@ -16,8 +16,9 @@ GONE = 0.1  # of all rows that miss a value and usually would not; from this on 
 SAME = 0.99  # of the values that are one and the same
 FAR, NEAR = 0.25, 0.1  # Kolmogorov's distance of values in another unit before and after they are put right
 FEWEST = 30  # values without which nothing is said of a column
-UNITS = (1.8, 1.609344, 2.20462, 2.54, 3.28084, 3.785412, 7, 10, 12, 24, 60, 100, 1000, 1440, 3600, 86_400, 1_000_000)
-PLAIN = 5.0  # a factor of this size needs no known unit to explain it
+FAHRENHEIT = ((1.8, 32.0), (1 / 1.8, -32 / 1.8))  # from Celsius, and back; nothing else has both factor and offset
+SMALLEST = 1.5  # factor; a kilometre is 0.62 miles
+PLAIN = 5.0  # a factor that no shift of the inputs has; a smaller one needs values of one sign, put right more exactly
 STEPS = np.linspace(0.05, 0.95, 19)
 UNSEEN = 0.01  # of the rows; a rarer new category is no cause
 
@@ -74,7 +75,7 @@ def broken_columns(known: Rows, now: Rows, kinds: Mapping[str, str]) -> list[Fin
         before, after = known.features[name], now.features[name]
         broken = _empty(name, before, after, now.block) or _constant(name, before, after)
         if not broken and kind not in ("categorical", "text"):
-            broken = _unit(name, measured(before, kind), measured(after, kind))
+            broken = _unit(name, measured(before, kind), measured(after, kind), known.block)
         found += broken
     return found
 
@@ -135,42 +136,50 @@ def _constant(name: str, before: pd.Series, after: pd.Series) -> list[Finding]:
     return [finding("broken column", name, evidence, sentence, share)]
 
 
-def _unit(name: str, before: np.ndarray, after: np.ndarray) -> list[Finding]:
+def _unit(name: str, before: np.ndarray, after: np.ndarray, block: np.ndarray) -> list[Finding]:
     """Return the finding that all values are a multiple of what they were, or moved by a constant, or both.
 
-    The quantiles of the two lie on a line. A shift of the inputs may look alike: so the line has to be that of a unit,
-    or far from the diagonal, and the values, put back along it, must be distributed as they were.
+    The quantiles of the two lie on a line. A shift of the inputs may look alike: so the line has to be far from the
+    diagonal, farther than single days were, and the values, put back along it, must be distributed as they were.
     """
-    before, after = before[np.isfinite(before)], after[np.isfinite(after)]
+    known = np.isfinite(before)
+    before, block, after = before[known], block[known], after[np.isfinite(after)]
     if min(len(before), len(after)) < FEWEST or len(np.unique(before)) < 10:
         return []
-    if stats.ks_2samp(before, after, method="asymp").statistic < FAR:
+    if _distance(before, after) < FAR:
         return []
     was, now = np.quantile(before, STEPS), np.quantile(after, STEPS)
     with np.errstate(divide="ignore", invalid="ignore"):
-        scale = float(np.nan_to_num(np.median(now / was), posinf=0.0, neginf=0.0))
-    slope, offset = (float(each) for each in stats.theilslopes(now, was)[:2])
-    spread, middle = np.ptp(was), max(abs(float(np.median(was))), 1e-300)
-    # A factor is known to a few per cent: how far depends on the rows, and on how far values are from each other.
-    unsure = np.clip(spread / middle * np.sqrt(1 / len(before) + 1 / len(after)), 0.03, 0.06)
+        factor = float(np.nan_to_num(np.median(now / was), posinf=0.0, neginf=0.0))
+    offset, far = float(np.median(now - was)), 3 * max(np.ptp(was), np.ptp(now))
+    large = max(abs(factor), 1 / abs(factor)) if factor else 0.0
     one_sign = was.min() >= 0 or was.max() <= 0
-    for how, factor, moved in (
-        ("factor", scale, 0.0),
-        ("offset", 1.0, float(np.median(now - was))),
-        ("line", slope, offset),
+    if large and (
+        (large >= PLAIN and _distance(before, after / factor) < NEAR)
+        or (one_sign and large > _usual(before, block) and _distance(before, after / factor) < NEAR / 2)
     ):
-        if abs(factor) < 1e-12 or stats.ks_2samp(before, (after - moved) / factor, method="asymp").statistic > NEAR:
-            continue
-        large = max(abs(factor), 1 / abs(factor))
-        unit = np.min(np.abs(np.array(UNITS) / large - 1)) < unsure
-        sure = {
-            "factor": large >= PLAIN or factor < 0 or (unit and one_sign and large > 1.5),
-            "offset": abs(moved) > 3 * spread,
-            "line": large >= PLAIN or abs(np.median(now - was)) > 3 * max(spread, np.ptp(now)),
-        }[how]
-        if sure:
-            return [_in_another_unit(name, how, factor, moved)]
+        return [_in_another_unit(name, "factor", factor, 0.0)]
+    slope, start = (float(each) for each in stats.theilslopes(now, was)[:2])
+    lines = [(1.0, offset), (slope, start)] if abs(offset) > far and slope > 0 else []
+    for by, moved in [*lines, *FAHRENHEIT]:
+        if _distance(before, (after - moved) / by) < NEAR:
+            return [_in_another_unit(name, "offset" if by == 1 else "line", by, moved)]
     return []
+
+
+def _usual(values: np.ndarray, block: np.ndarray) -> float:
+    """Return the factor that is no longer usual: what the medians of all but few days keep to, squared; or `SMALLEST`."""
+    days = pd.Series(values).groupby(block).agg(["median", "size"])
+    medians = days.loc[days["size"] >= FEWEST, "median"].to_numpy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        away = np.abs(np.log(medians / np.median(values)))
+    away = away[np.isfinite(away)]
+    return max(SMALLEST, float(np.exp(2 * np.quantile(away, 0.95)))) if len(away) else SMALLEST
+
+
+def _distance(before: np.ndarray, after: np.ndarray) -> float:
+    """Return Kolmogorov's distance of two samples, 0-1."""
+    return float(stats.ks_2samp(before, after, method="asymp").statistic)
 
 
 def _in_another_unit(name: str, how: str, factor: float, moved: float) -> Finding:
