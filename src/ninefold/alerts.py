@@ -86,7 +86,12 @@ def decide(record: dict[str, Any], rules: Decide) -> dict[str, Any]:
     best policy without a model is below `rules.roll_back`: then the model does harm, and no retraining is quick enough.
     Retrain if enough alerts are high, or enough features drifted. Otherwise keep.
     """
-    broken = [each["sentence"] for each in record.get("findings", []) if each["cause"] == "broken column"]
+    moved = set(record.get("outside") or [])
+    broken = [
+        each["sentence"]
+        for each in record.get("findings", [])
+        if each["cause"] == "broken column" and moved & {f"{kind}: {each['subject']}" for kind in ("missing", "psi")}
+    ]
     if len(broken) >= rules.stop_broken:
         return {"decision": "stop acting", "reasons": broken}
     gain = record["figures"].get("gain")

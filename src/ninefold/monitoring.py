@@ -39,7 +39,7 @@ PERIOD, STATUS = "@period", "@status"  # beside the user's columns, of which non
 SAMPLE = 10_000
 LABELS = ("at close", "later", "never", "open")
 MOST_PERIODS = 400
-NAMED = {"day": ("D", "%Y-%m-%d"), "week": ("W", "%G-W%V"), "month": ("M", "%Y-%m")}  # weeks from Monday on (ISO 8601)
+LENGTHS = {"day": 1, "week": 7, "month": 30}  # of a period, days
 FAR = pd.Timestamp("2262-01-01")
 NOTHING = "Nothing has arrived since the model was built, so there is nothing to judge yet."
 
@@ -59,7 +59,7 @@ class Params(Section):
 
 
 def periods(params: Params, collected: collection.Params, stated: dict[str, Any]) -> pd.DataFrame:
-    """Return the periods to replay: ``period`` ("2013-10", "2013-W40", "2013-10-01"), ``start`` and ``end`` (UTC).
+    """Return the periods to replay: ``period`` ("2013-10", or the first day), ``start`` and ``end`` (UTC).
 
     There are none if nothing can follow. They begin after `collected.as_of` and end with `params.replay_until`, or with the source.
 
@@ -84,12 +84,22 @@ def periods(params: Params, collected: collection.Params, stated: dict[str, Any]
 
 
 def cut(first: date, last: date, unit: str) -> pd.DataFrame:
-    """Return the days from `first` to `last` by day, week or month: ``period``, ``start`` and ``end`` (UTC)."""
-    frequency, name = NAMED[unit]
-    spans, end = pd.period_range(first, last, freq=frequency), pd.Timestamp(last) + pd.Timedelta(days=1)
-    starts = [max(span.start_time, pd.Timestamp(first)) for span in spans]
-    ends = [min(span.end_time.ceil("D"), end) for span in spans]
-    return pd.DataFrame({"period": [f"{span.start_time:{name}}" for span in spans], "start": starts, "end": ends})
+    """Return the days from `first` to `last` by day, week or month: ``period``, ``start`` and ``end`` (UTC).
+
+    Weeks are seven days each, from `first` on, so that each has all weekdays; a rest of less than half a week belongs to
+    the last one. They are named by their first day.
+    """
+    end = pd.Timestamp(last) + pd.Timedelta(days=1)
+    if unit == "month":
+        months = pd.period_range(first, last, freq="M")
+        starts = [max(month.start_time, pd.Timestamp(first)) for month in months]
+        names = months.astype(str).tolist()
+    else:
+        starts = list(pd.date_range(first, last, freq=f"{LENGTHS[unit]}D"))
+        if len(starts) > 1 and 2 * (end - starts[-1]).days < LENGTHS[unit]:
+            starts.pop()
+        names = [f"{start:%Y-%m-%d}" for start in starts]
+    return pd.DataFrame({"period": names, "start": starts, "end": [*starts[1:], end]})
 
 
 def replay(
@@ -381,7 +391,7 @@ def reference(
     """
     kinds = _kinds(bundle)
     fitted = pd.concat([parts["train"], parts["validation"]], ignore_index=True)
-    days = {"day": 1, "week": 7, "month": 30}[params.period]
+    days = LENGTHS[params.period]
     held = spans.rows(parts["holdout"], bundle.predict(parts["holdout"]), kinds, stated)
     return examination.reference(
         spans.rows(fitted, pd.DataFrame(), kinds, stated), held, kinds, stated, agreed, days, params.false_alarms

@@ -17,6 +17,7 @@ from ninefold.core.slices import losses
 
 MOST_ROWS = 200_000  # of a side: a share of so many is known to a tenth of a per cent
 MOST_WINDOWS = 24
+ENOUGH, DRAWN = 20, 60  # windows of the holdout that tell how figures vary; periods drawn from it for want of these
 LEAST_VOLUME = 0.05  # of the usual rows a day; a smaller change does not matter
 INPUTS = ("missing", "unseen", "psi", "joint auc")
 RARE = 0.01  # of the rows; rarer categories are one
@@ -60,7 +61,9 @@ def reference(
     """Return what periods are held against: distributions, natural variation of every figure, errors on the holdout.
 
     Figures of inputs vary as in windows of all known rows, each held against the other windows; those of forecasts and
-    outcomes as in windows of the holdout alone, on which forecasts were honest. Of a side at most `MOST_ROWS` rows count.
+    outcomes as in the holdout alone, on which forecasts were honest: in its windows, or where these are fewer than
+    `ENOUGH`, in periods drawn from its days with replacement. Those vary less than weeks that resemble themselves: what is
+    called unusual then differs from the holdout, be it a season. Of a side at most `MOST_ROWS` rows count.
 
     Parameters
     ----------
@@ -102,8 +105,7 @@ def reference(
             whole, period.take(known, window), {k: v[window] for k, v in places.items()}, window
         ),
     )
-    later = period.windows(held.block, length, timed, most=MOST_WINDOWS, seed=seed)
-    forecasts = limits.measure(later, lambda window: _later_figures(whole, period.take(held, window), window))
+    forecasts = _natural(whole, held, length, timed, seed)
     table = pd.concat([pd.DataFrame(arrived), inputs, forecasts], axis=1)
     shapes = {name: SHAPES.get(name.split(":")[0], Shape()) for name in table}
     shapes["rows per day"] = Shape("both", "log", LEAST_VOLUME * (per_day or 0.0))
@@ -231,7 +233,19 @@ def _forecast_figures(against: Reference, rows: Rows, window: np.ndarray | None 
     }
 
 
-def _later_figures(against: Reference, rows: Rows, window: np.ndarray) -> dict[str, float]:
+def _natural(whole: Reference, held: Rows, length: float, timed: bool, seed: int) -> pd.DataFrame:
+    """Return the figures of forecasts and outcomes in stable periods: of windows of the holdout, or drawn from its days."""
+    parts = period.windows(held.block, length, timed, most=MOST_WINDOWS, seed=seed)
+    if len(parts) >= ENOUGH:
+        return limits.measure(parts, lambda window: _later_figures(whole, period.take(held, window), window))
+    drawn = [
+        _later_figures(whole, period.take(held, rows)._replace(block=block))
+        for rows, block in period.replays(held.block, length, timed, DRAWN, seed)
+    ]
+    return pd.DataFrame(drawn, dtype="float64")
+
+
+def _later_figures(against: Reference, rows: Rows, window: np.ndarray | None = None) -> dict[str, float]:
     return {**_forecast_figures(against, rows, window), **_outcome_figures(against, rows)}
 
 

@@ -11,6 +11,7 @@ from scipy import stats
 
 from ninefold.core.period import Rows, measured
 
+MIXED = 0.5  # of the values; of a column of which no value had a larger share, one alone is a fault
 SILENT = 0.1  # of the usual rows; fewer are silence
 GONE = 0.1  # of all rows that miss a value and usually would not; from this on the column is broken
 SAME = 0.99  # of the values that are one and the same
@@ -127,7 +128,7 @@ def _constant(name: str, before: pd.Series, after: pd.Series) -> list[Finding]:
         return []
     most = values.value_counts()
     share, usual = float(most.iloc[0] / len(values)), float(earlier.value_counts().iloc[0] / len(earlier))
-    if share < SAME or 1 - usual < 5 * (1 - SAME):
+    if share < SAME or usual > MIXED:  # what is nearly always the same may be so for a week
         return []
     evidence = {"how": "constant", "value": most.index[0], "share": share, "usual": usual}
     sentence = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -32,8 +33,9 @@ def bounds(table: pd.DataFrame, shapes: Mapping[str, Shape], alpha: float) -> pd
     """Return the bounds of every figure that all figures of a new period keep to together, but for a share `alpha`.
 
     Student's prediction interval of one more window (Hahn and Meeker, Statistical Intervals, 1991), from the spread
-    *between* windows, as days of one week resemble each other more than days of a year; two-sided or not, `alpha` is
-    divided by the number of figures (Bonferroni). It takes windows as independent and a figure as normal on its scale.
+    *between* windows, as days of one week resemble each other more than days of a year. `alpha` is divided by the number of
+    kinds of figures (before the colon of their names), and among those of a kind (Bonferroni): a model of many features
+    shall not be blind to its loss. It takes windows as independent and a figure as normal on its scale.
 
     Parameters
     ----------
@@ -50,8 +52,9 @@ def bounds(table: pd.DataFrame, shapes: Mapping[str, Shape], alpha: float) -> pd
         By figure: ``low``, ``high`` (infinite where that side is not unusual, or where there are fewer than `FEWEST`
         windows), ``usual``, the mean on its scale, and ``windows``.
     """
-    told = [name for name in table if table[name].notna().sum() >= FEWEST]
-    found = {name: _bounds(table[name], shapes.get(name, Shape()), alpha / max(len(told), 1)) for name in table}
+    kinds = Counter(_kind(name) for name in table if table[name].notna().sum() >= FEWEST)
+    each = {name: alpha / max(len(kinds), 1) / max(kinds[_kind(name)], 1) for name in table}
+    found = {name: _bounds(table[name], shapes.get(name, Shape()), each[name]) for name in table}
     return pd.DataFrame.from_dict(found, orient="index", columns=BOUNDS).astype({"windows": "int64"})
 
 
@@ -74,6 +77,10 @@ def measure(windows: Sequence[np.ndarray], figures: Callable[[np.ndarray], Mappi
 def false_alarms(periods: Sequence[Mapping[str, float]], bounded: pd.DataFrame) -> float:
     """Return the share of stable periods in which any figure is outside its bounds, 0-1."""
     return float(np.mean([bool(outside(figures, bounded)) for figures in periods])) if len(periods) else float("nan")
+
+
+def _kind(name: str) -> str:
+    return name.split(":", maxsplit=1)[0]
 
 
 def _bounds(values: pd.Series, shape: Shape, alpha: float) -> tuple[float, float, float, int]:
