@@ -11,6 +11,7 @@ from ninefold.core.params import Duration, Section, Text
 from ninefold.core.scores import ERROR, RANKING, title, with_interval
 
 CHANCE = 3.0  # standard deviations of a count of independent rows, beyond which it is no chance
+MOSTLY = 0.5  # of the rows that a broken column spoils, from which on nothing is decided by them
 OUTSIDE = {  # rule -> the figures of `core.examination` of which one has to be beyond its natural variation
     "volume": ("rows per day",),
     "predictions": ("psi: the forecast", "mean forecast", "expected payoff"),
@@ -18,7 +19,8 @@ OUTSIDE = {  # rule -> the figures of `core.examination` of which one has to be 
     "ranking": ("ranking",),
     "error": ("loss",),
     "calibration": ("gap",),
-    "gain": ("payoff",),
+    "gain": ("gain",),
+    "slices": ("slices",),
 }
 
 
@@ -74,7 +76,7 @@ def raised(
     """
     found = [*_arrival_alerts(record, promise, rules), *_service_alerts(record, rules), *_column_alerts(record, rules)]
     found += [*_input_alerts(record, rules), *_expected_alerts(record, promise, rules, stated)]
-    found += [*_outcome_alerts(record, promise, rules, stated), *_slice_alerts(record, rules, stated)]
+    found += [*_outcome_alerts(record, promise, rules, stated), *_slice_alerts(record, rules)]
     return gate.tidy([each for each in found if _is_outside(each["alert"], record)])
 
 
@@ -86,20 +88,22 @@ def decide(record: dict[str, Any], rules: Decide) -> dict[str, Any]:
     best policy without a model is below `rules.roll_back`: then the model does harm, and no retraining is quick enough.
     Retrain if enough alerts are high, or enough features drifted. Otherwise keep.
     """
-    moved = set(record.get("outside") or [])
-    broken = [
+    strange = set(record.get("outside") or [])
+    broken: list[str] = [
         each["sentence"]
         for each in record.get("findings", [])
-        if each["cause"] == "broken column" and moved & {f"{kind}: {each['subject']}" for kind in ("missing", "psi")}
+        if each["cause"] == "broken column"
+        and each["evidence"]["explains"] >= MOSTLY
+        and strange & {f"{kind}: {each['subject']}" for kind in ("missing", "psi")}
     ]
     if len(broken) >= rules.stop_broken:
         return {"decision": "stop acting", "reasons": broken}
     gain = record["figures"].get("gain")
     high = [alert["sentence"] for alert in record["alerts"] if alert["severity"] == "high"]
-    drifted = len(record["drifted"]) / max(record["features"], 1)
-    moved = f"{len(record['drifted'])} of {record['features']} features drifted"
+    count = len(_drifted(record))
+    drifted, moved = count / max(record["features"], 1), f"{count} of {record['features']} features drifted"
     worth = f"the gain over the best policy without a model is {with_interval(gain)}"
-    if gain and gain["high"] < rules.roll_back:
+    if gain and gain["high"] < rules.roll_back and _is_outside("gain", record):
         return {"decision": "roll back", "reasons": [f"{worth[:1].upper() + worth[1:]}."]}
     reasons = high if len(high) >= rules.retrain_high else []
     if drifted >= rules.retrain_drifted:
@@ -128,6 +132,13 @@ def _is_outside(alert: str, record: dict[str, Any]) -> bool:
     if record.get("outside") is None or alert not in OUTSIDE:
         return True
     return any(name.split(": ")[0] in OUTSIDE[alert] or name in OUTSIDE[alert] for name in record["outside"])
+
+
+def _drifted(record: dict[str, Any]) -> dict[str, float]:
+    """Return the features that drifted, and their PSI; where natural variation is known, those beyond it."""
+    if record.get("outside") is None:
+        return dict(record["drifted"])
+    return {name: value for name, value in record["drifted"].items() if f"psi: {name}" in record["outside"]}
 
 
 def _service_alerts(record: dict[str, Any], rules: Rules) -> list[dict[str, Any]]:
@@ -166,9 +177,8 @@ def _column_alerts(record: dict[str, Any], rules: Rules) -> list[dict[str, Any]]
 
 
 def _input_alerts(record: dict[str, Any], rules: Rules) -> list[dict[str, Any]]:
-    found, drifted, psi = [], dict(record["drifted"]), record["prediction_psi"]
+    found, drifted, psi = [], _drifted(record), record["prediction_psi"]
     if record.get("outside") is not None:
-        drifted = {name: value for name, value in drifted.items() if f"psi: {name}" in record["outside"]}
         joint = record["natural"].get("joint auc", {"value": 0.5})["value"]
         if "joint auc" in record["outside"] and joint > rules.joint.limit:
             sentence = (
@@ -198,17 +208,14 @@ def _expected_alerts(
     return [_alert("expected", rules.expected, foreseen["value"], sentence)]
 
 
-def _slice_alerts(record: dict[str, Any], rules: Rules, stated: dict[str, Any]) -> list[dict[str, Any]]:
+def _slice_alerts(record: dict[str, Any], rules: Rules) -> list[dict[str, Any]]:
     """Return the alerts of parts in which forecasts went further off than on the holdout."""
-    found = []
-    for each in record.get("slices") or []:
-        if each["worse"] > rules.slices.limit:
-            sentence = (
-                f"Where {each['subject']}, predicted less observed is {each['gap']:+.3f}, and was {each['held']:+.3f} on the "
-                f"holdout ({each['rows']:,} rows)."
-            )
-            found.append(_alert("slices", rules.slices, each["worse"], sentence, each["subject"]))
-    return found
+    found = [each for each in record.get("slices") or [] if each["worse"] > rules.slices.limit]
+    if not found:
+        return []
+    told = [f"{each['subject']} ({each['gap']:+.2f}, was {each['held']:+.2f})" for each in found[:3]]
+    sentence = f"In {len(found)} parts forecasts are farther off than on the holdout, by predicted less observed: {', '.join(told)}."
+    return [_alert("slices", rules.slices, found[0]["worse"], sentence)]
 
 
 def _outcome_alerts(

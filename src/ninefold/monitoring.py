@@ -437,7 +437,8 @@ def worsened(
     -------
     dict
         Period -> ``subject`` ("origin is JFK"), ``rows``, ``gap`` (mean of predicted less observed), ``held``, the same on the
-        holdout (0 where it had too few such rows), and ``worse``, by how much the gap is larger.
+        holdout (0 where it had too few such rows); ``worse``: by how much more than that the gap is away from that of all rows
+        of the period. The worst first.
     """
     columns = {**bundle.columns, "wide": [], "numeric": []}
 

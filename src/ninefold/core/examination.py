@@ -8,7 +8,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ninefold.core import decisions, drift, estimation, faults, limits, period, root_cause, shifts, two_sample
+from ninefold.core import (
+    decisions,
+    drift,
+    estimation,
+    evaluation,
+    faults,
+    limits,
+    period,
+    root_cause,
+    shifts,
+    two_sample,
+)
 from ninefold.core.estimation import Learned
 from ninefold.core.limits import Shape
 from ninefold.core.period import Bins, Rows
@@ -20,6 +31,7 @@ MOST_WINDOWS = 24
 ENOUGH, DRAWN = 20, 60  # windows of the holdout that tell how figures vary; periods drawn from it for want of these
 LEAST_VOLUME = 0.05  # of the usual rows a day; a smaller change does not matter
 INPUTS = ("missing", "unseen", "psi", "joint auc")
+LEAST_PART = 100  # rows of a value of a category that is judged by itself
 RARE = 0.01  # of the rows; rarer categories are one
 SHAPES = {
     "missing": Shape("high", "plain", 0.01),
@@ -29,6 +41,8 @@ SHAPES = {
     "loss": Shape("high", "log"),
     "ranking": Shape("low"),
     "payoff": Shape("low"),
+    "gain": Shape("low"),
+    "slices": Shape("high", "log"),
 }
 
 
@@ -118,7 +132,7 @@ def figures(against: Reference, rows: Rows, days: float | None = None, seen: int
     ``rows per day``; of each feature ``missing`` and ``unseen`` (categories), shares 0-1, and ``psi``; ``joint auc`` of all
     features; ``psi: the forecast``, ``mean forecast`` (of several classes, each), ``expected payoff``; where the outcomes of
     at least half of the rows are known ``outcome`` (mean, or share of each class), ``gap`` (mean forecast less outcome),
-    ``loss``, ``ranking`` and ``payoff`` per row.
+    ``loss``, ``ranking``, ``payoff`` and ``gain`` per row, and ``slices``, how far the worst part is off beyond the others.
 
     Parameters
     ----------
@@ -254,14 +268,37 @@ def _outcome_figures(against: Reference, rows: Rows) -> dict[str, float]:
     if not len(rows.block):
         return {}
     gap, said = shifts.residuals(rows, stated).mean(axis=0), shifts.said(rows, stated).mean(axis=0)
-    action = decisions.decide(rows.predicted, stated)["action"]
+    paid, best, _ = evaluation.against_baseline(rows.target, rows.predicted, stated, against.agreed)
+    parted = _worst_part(against, rows)
     return {
         **_by_class("outcome", said + gap, stated),
         **_by_class("gap", -gap, stated),
         "loss": float(losses(rows.target, rows.predicted, stated).mean()),
         "ranking": one_score(RANKING[stated["task"]], rows.target, rows.predicted, stated),
-        "payoff": float(decisions.payoff(action, rows.target, stated).mean()),
+        "payoff": float(paid.mean()),
+        "gain": float((paid - best).mean()),
+        **({"slices": parted} if parted else {}),
     }
+
+
+def _worst_part(against: Reference, rows: Rows) -> float:
+    """Return how far the forecasts of the worst part are off beyond those of all rows, in standard errors of rows.
+
+    Parts are the values of categories; of how much days do to it, the natural variation of this very figure tells.
+    """
+    error = shifts.residuals(rows, against.stated)
+    error = error - error.mean(axis=0)
+    spread, worst = error.std(axis=0), 0.0
+    for name, kind in against.kinds.items():
+        if kind == "categorical":
+            place = _places(rows, name, kind, against.bins[name])
+            count = np.bincount(place)
+            often = count >= LEAST_PART
+            for column in np.flatnonzero(spread > 0):
+                total = np.abs(np.bincount(place, error[:, column]))[often]
+                found = total / np.sqrt(count[often]) / spread[column]
+                worst = max(worst, float(found.max(initial=0.0)))
+    return worst
 
 
 def _by_class(name: str, values: np.ndarray, stated: dict[str, Any]) -> dict[str, float]:
