@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from clones import ROOT, copy_files
+from clones import ROOT, copy_files, lighten
 
 GUIDES = re.findall(r"\]\((\S+\.md)\)", (ROOT / "docs/README.md").read_text(encoding="utf-8"))
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
@@ -119,6 +119,8 @@ class Project:
         for step in steps(guide):
             if step.kind == "console":
                 said = self.serve() if step.text == "ninefold serve" else self.run(step.text, fails(step))
+                if step.text.startswith("ninefold init"):
+                    lighten(self.folder)
                 expected = "\n".join(step.shown) + "\n"
                 assert not step.shown or doctest.OutputChecker().check_output(expected, said, LIKE), (
                     f"{guide}: $ {step.text}\nexpected:\n{expected}\nfound:\n{said}"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from clones import Clone, copy_of_the_repository
+import yaml
+from clones import Clone, copy_of_the_repository, lighten
 from sklearn.datasets import load_wine
 
 from ninefold.core.stages import STAGES, label
@@ -24,6 +25,7 @@ def begun(folder: Path, table: pd.DataFrame, *options: str, name: str = "orders.
     done = project.run("ninefold", "init", str(folder / name), *options)
     assert done.returncode == 0, done.stderr
     project.changed = project.run("git", "status", "--porcelain", "-uall").stdout.splitlines()
+    lighten(project.folder)
     project.commit("begin")
     return project
 
@@ -66,24 +68,36 @@ def reports(project: Clone) -> str:
     return "".join(page.read_text() for page in (project.folder / "reports").glob("*.html"))
 
 
-def test_text_dates_gaps_and_odd_names_go_through_all_nine_stages_and_a_month_is_let_in_later(tmp_path: Path) -> None:
-    project = begun(tmp_path, customers(2500), "--target", "returned")
+def test_text_dates_gaps_and_odd_names_go_through_all_nine_stages_once_a_leak_is_named_and_a_month_is_let_in(
+    tmp_path: Path,
+) -> None:
+    table = customers(2500)
+    table["refund.code"] = np.where(table["returned"] == "yes", "R1", "-0")
+    project = begun(tmp_path, table, "--target", "returned")
     assert {line[3:] for line in project.changed} <= {
         "params.yaml", *(f"src/project/{name}.py" for name in ("__init__", "collection", "processing", "features", "training")),
         "data/source/orders.csv.dvc", "data/source/.gitignore",
     }  # fmt: skip
-    # What comes after an earlier last day is replayed as if it arrived now.
-    params = (project.folder / "params.yaml").read_text()
-    last = next(line for line in params.splitlines() if line.strip().startswith("as_of:"))
-    project.edit_params(last, '  as_of: "2023-12-31"')
+    place = project.folder / "params.yaml"
+    params = yaml.safe_load(place.read_text())
+    params["collection"]["as_of"] = "2023-12-31"  # what comes after is replayed as if it arrived now
+    place.write_text(yaml.safe_dump(params, sort_keys=False))
+    done = project.run("dvc", "repro")
+    assert done.returncode != 0
+    assert "Running stage 'features'" not in done.stdout
+    assert "columns that give the outcome away: found refund.code" in done.stderr
+    assert "exploration.known_later" in done.stderr
+    assert "refund.code" in (project.folder / "reports/index.html").read_text()
+    params["exploration"]["known_later"] = {"refund.code": "written once it came back"}
+    params["features"]["categorical"].remove("refund.code")
+    place.write_text(yaml.safe_dump(params, sort_keys=False))
     run(project)
     found = project.json("reports/metrics/07_training.json")["metrics"]["holdout"]
     assert found["roc_auc"]["low"] > 0.6
     assert "flight" not in reports(project).lower()
     periods = project.json("reports/metrics/09_monitoring.json")["metrics"]["periods"]
     assert [period["period"] for period in periods] == ["2024-01", "2024-02"]
-    again = project.run("dvc", "repro")
-    assert "Running stage" not in again.stdout
+    assert "Running stage" not in project.run("dvc", "repro").stdout
     retrain(project)
 
 
@@ -139,31 +153,19 @@ def numbers(folder: Path, table: pd.DataFrame) -> Path:
     return file
 
 
-def test_several_classes_without_time_and_few_rows(tmp_path: Path) -> None:
+def test_several_classes_without_time_and_few_rows_and_then_a_model_that_learns_nothing(tmp_path: Path) -> None:
     wine = load_wine(as_frame=True)
     table = wine.data.assign(kind=wine.target.map({0: "barolo", 1: "grignolino", 2: "barbera"}))
     project = begun(tmp_path, table, "--target", "kind")
     run(project)
     assert project.json("reports/metrics/07_training.json")["metrics"]["holdout"]["accuracy"]["value"] > 0.9
-
-
-def test_a_leak_stops_stage_05_which_names_it(tmp_path: Path) -> None:
-    table = customers(1500)
-    table["refund.code"] = np.where(table["returned"] == "yes", "R1", "-0")
-    project = begun(tmp_path, table, "--target", "returned")
+    place = project.folder / "params.yaml"
+    params = yaml.safe_load(place.read_text())
+    params["training"]["candidates"] = {"linear": {"model": "linear", "C": 1e-9}}
+    place.write_text(yaml.safe_dump(params, sort_keys=False))
     done = project.run("dvc", "repro")
     assert done.returncode != 0
-    assert "Running stage 'features'" not in done.stdout
-    assert "columns that give the outcome away: found refund.code" in done.stderr
-    assert "exploration.known_later" in done.stderr
-    assert "refund.code" in (project.folder / "reports/index.html").read_text()
-
-
-def test_noise_stops_stage_07_which_says_that_nothing_beats_the_baseline(tmp_path: Path) -> None:
-    table = customers(800).drop(columns=["comment", "user"]).assign(returned=RANDOM.normal(100, 9, 800).round(2))
-    project = begun(tmp_path, table, "--target", "returned")
-    done = project.run("dvc", "repro")
-    assert done.returncode != 0
+    assert "Running stage 'training'" in done.stdout
     assert "Running stage 'deployment'" not in done.stdout
     assert "Nothing surely beats the baseline" in done.stderr
     for page in ("07_training", "index"):
