@@ -43,7 +43,7 @@ def learn(holdout: Rows, stated: dict[str, Any]) -> Learned:
         sums[:, number] = np.bincount(cell, error, count * TENTHS).reshape(count, TENTHS)
         size[:, number] = np.bincount(cell, minlength=count * TENTHS).reshape(count, TENTHS)
     if decisions.is_class(stated):
-        return Learned(edges, sums, size, np.array([]), np.array([]), np.array([]))
+        return Learned(edges, sums, size, np.array([]), np.array([]), np.array([], dtype="int64"))
     kept = two_sample.thin(len(block), MOST_ROWS)
     return Learned(edges, sums, size, (happened - said)[kept, 0], tenth[kept, 0], block[kept])
 
@@ -158,15 +158,17 @@ def _quantities(rows: Rows, learned: Learned, tenth: np.ndarray, stated: dict[st
     said = rows.predicted["prediction"].to_numpy("float64")
     action = decisions.decide(rows.predicted, stated)["action"].to_numpy("float64")
     bar = float(next(iter(agreed["policies"].values())))
-    mine = tenth[:, 0]
+    places = [np.flatnonzero(tenth[:, 0] == number) for number in range(TENTHS)]
+    held = [np.flatnonzero(learned.tenth == number) for number in range(TENTHS)]
 
     def worth(days: np.ndarray, weight: np.ndarray, random: np.random.Generator) -> dict[str, float]:
-        chance, error = days[learned.block.astype("int64")], np.empty(len(said))
-        for number in range(TENTHS):
-            here, there = mine == number, learned.tenth == number
-            usable = chance * there if (chance * there).sum() > 0 else there.astype("float64")
-            if here.any():
-                error[here] = random.choice(learned.errors, here.sum(), p=usable / usable.sum())
+        error = np.empty(len(said))
+        for here, there in zip(places, held, strict=True):
+            drawn = days[learned.block[there]].cumsum()
+            if not len(there) or drawn[-1] == 0:  # no such prediction on these days: all days stand in
+                drawn = np.arange(1.0, len(there) + 1)
+            picked = np.searchsorted(drawn, random.random(len(here)) * (drawn[-1] if len(drawn) else 0.0), side="right")
+            error[here] = learned.errors[there[picked]] if len(there) else random.choice(learned.errors, len(here))
         target = said + error
         payoff = decisions.payoff(action, target, stated)
         rival = decisions.payoff(np.full(len(said), bar), target, stated)
