@@ -17,6 +17,11 @@ KINDS = {"size": "numeric", "weight": "numeric", "shop": "categorical", "note": 
 HOLDOUT_DAYS, DAILY = 40, 120
 
 
+@pytest.fixture(autouse=True)
+def _few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(two_sample, "LEARNER", {**two_sample.LEARNER, "max_iter": 20, "learning_rate": 0.2})
+
+
 def table(task: str, days: int, seed: int, daily: int = DAILY, **planted: float) -> pd.DataFrame:
     """Return rows with their outcome and `@signal`, what a right forecast knows of it."""
     random, stated = np.random.default_rng(seed), statement(task)
@@ -210,21 +215,21 @@ def test_corrected_p_values_are_those_of_holm() -> None:
 def test_a_period_is_examined_as_plain_values() -> None:
     task = "regression"
     stated = statement(task)
-    past = table(task, 72, 1)
+    past = table(task, 64, 1)
     cut = past["placed"] < pd.Timestamp("2020-01-06") + pd.Timedelta(days=24)
     fitted, holdout = rows(past[cut], task), rows(past[~cut], task)
     settled = {"policies": decisions.policies(holdout.target, stated)}
-    against = examination.reference(fitted, holdout, KINDS, stated, settled, 6)
-    calm = examination.examine(against, rows(table(task, 6, 9), task), 6.0)
+    against = examination.reference(fitted, holdout, KINDS, stated, settled, 8)
+    calm = examination.examine(against, rows(table(task, 8, 9), task), 8.0)
     assert calm["outside"] == calm["findings"] == []
-    assert calm["rows"] == calm["labelled"] == 6 * DAILY
+    assert calm["rows"] == calm["labelled"] == 8 * DAILY
     assert {"joint auc", "loss", "missing: shop", "unseen: shop", "psi: size", "rows per day"} <= set(calm["figures"])
-    moved = examination.examine(against, rows(table(task, 6, 9, inputs=1.5), task), 6.0)
+    moved = examination.examine(against, rows(table(task, 8, 9, inputs=1.5), task), 8.0)
     assert "psi: size" in moved["outside"]
     assert moved["findings"][0]["cause"] == "covariate shift"
     assert moved["figures"]["psi: size"]["value"] > moved["figures"]["psi: size"]["high"]
     assert set(moved["estimated"]) >= {"payoff", "gain"}
-    silent = examination.examine(against, rows(table(task, 6, 9)[:0], task), 6.0)
+    silent = examination.examine(against, rows(table(task, 8, 9)[:0], task), 8.0)
     assert silent["outside"] == ["rows per day"]
     assert [each["cause"] for each in silent["findings"]] == ["silence"]
     json.dumps(gate.tidy([calm, moved, silent]))

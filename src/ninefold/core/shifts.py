@@ -10,8 +10,10 @@ import pandas as pd
 from scipy import stats
 
 from ninefold.core import decisions, period, two_sample
+from ninefold.core.levels import MOST_BLOCKS
 from ninefold.core.period import Rows
 
+MOST_PLACES = 20  # of categories, the most frequent ones; the others are one
 FEWEST = 30  # rows of a place on either side, with which it is judged
 OUTCOME_BINS, FINE_BINS = 10, 50  # of a quantity: to tell its shares, and to compare rows of the same outcome
 EVERYTHING, FORECAST = "all rows", "the forecast"
@@ -52,6 +54,9 @@ def moved(
     size = int(max(places[0].max(initial=0), places[1].max(initial=0))) + 1
     code, one = pd.factorize(blocks[0])[0], np.ones(len(values[0]))
     count = int(code.max(initial=0)) + 1
+    fuller = max(len(values[1]) / max(len(np.unique(blocks[1])), 1) / (len(values[0]) / count), 1.0)
+    if count > MOST_BLOCKS:
+        code, count = code % MOST_BLOCKS, MOST_BLOCKS
     weight = one if weight is None else weight
 
     def cells(each: np.ndarray) -> np.ndarray:
@@ -64,7 +69,6 @@ def moved(
         spread = (sums - mean * total).var(axis=0, ddof=min(count - 1, 1)) * count / total.sum(axis=0) ** 2
         plain, number = cells(values[0]), cells(one)
         a_row = ((plain - plain.sum(axis=0) / number.sum(axis=0) * number) ** 2).sum(axis=0) / number.sum(axis=0)
-        fuller = max(len(values[1]) / max(len(np.unique(blocks[1])), 1) / (len(values[0]) / count), 1.0)
         level = np.bincount(places[1], values[1], size) / rows
         own = np.bincount(places[1], (values[1] - level[places[1]]) ** 2, size) / rows**2
         error = np.sqrt(spread + np.maximum(a_row * fuller / rows, own))
@@ -227,7 +231,12 @@ def _places(
         return np.searchsorted(edges, before, side="right"), np.searchsorted(edges, after, side="right")
     bins = period.learn_bins(holdout.features[where], kinds[where])
     before, after = (period.places(rows.features[where], kinds[where], bins) + 1 for rows in (holdout, now))
-    return before, after
+    often = np.argsort(-np.bincount(before, minlength=bins.size + 1), kind="stable")[:MOST_PLACES]
+    if bins.size <= MOST_PLACES:
+        return before, after
+    place = np.full(bins.size + 1, len(often))
+    place[often] = np.arange(len(often))
+    return place[before], place[after]
 
 
 def _classes(before: np.ndarray, after: np.ndarray, stated: dict[str, Any], bins: int) -> tuple[list[np.ndarray], int]:
