@@ -287,6 +287,43 @@ def deliver_labels(
 
 
 @app.command()
+def monitor() -> None:
+    """Judge what the service answered so far, and tell the alerts: stage 09 on the prediction log, then `ninefold alerts`."""
+    from ninefold import notebook, site
+    from ninefold.core import params
+
+    with _clear_errors():
+        if params.load("monitoring").source != "log":
+            raise ParamsError(
+                "params.yaml, monitoring.source: found replay, expected log: `ninefold monitor` judges what the service "
+                "answered; of a replay `dvc repro` is all there is to run"
+            )
+        notebook.execute("monitoring", {})
+        site.render()
+    alerts()
+
+
+@app.command()
+def replay(
+    first: Annotated[
+        str | None, typer.Option("--from", metavar="MONTH", help="Such as 2013-10; default: the first.")
+    ] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="MONTH", help="Default: the last that there is.")] = None,
+    strategy: Annotated[
+        list[str] | None, typer.Option(help="never, monthly or triggered; may repeat; default: all three.")
+    ] = None,
+) -> None:
+    """Send later rows through a running service, deliver labels late, monitor, retrain: what would each strategy have won?"""
+    from ninefold import replay as replaying
+
+    with _clear_errors():
+        if wrong := [name for name in strategy or [] if name not in replaying.STRATEGIES]:
+            raise ParamsError(f"--strategy {wrong[0]}: expected {', '.join(replaying.STRATEGIES)}")
+        for line in replaying.run(first, last, strategy):
+            print(line, flush=True)
+
+
+@app.command()
 def promote(
     force: Annotated[
         str | None,

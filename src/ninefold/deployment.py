@@ -29,7 +29,7 @@ from ninefold.serving.signature import FEATURE_KINDS, as_rows, iso, signature
 
 ELSEWHERE = ("features", "holdout", "evidence", "lineage")  # of the candidate: at other places of the bundle
 POLICY = ("actions", "payoffs", "costs", "payoff_unit", "break_even")
-LIMITS = ("max_rows", "max_body_mb", "timeout_s", "max_waiting")  # of the service, in the bundle
+LIMITS = ("max_rows", "max_body_mb", "timeout_s", "max_waiting", "latency_budget_ms")  # of the service, in the bundle
 TOLERANCE = 1e-9
 EXAMPLES = 200
 BATCH, ENVELOPE = 500, 100  # rows in a request; bytes around them

@@ -1,8 +1,9 @@
 """Is it still right in production, and should we retrain?
 
 Reads: the source after ``collection.as_of``, as stage 02 reads it; ``data/lake/`` and ``data/features/``;
-``data/problem.json``, ``data/metrics.json``; ``models/bundle/``.
-Writes: ``data/monitoring/``: ``periods.json``, ``drift.parquet``, ``answers.parquet``, ``decision.json``.
+``data/problem.json``, ``data/metrics.json``; ``models/bundle/``. With ``source: log``, instead of the source, the prediction
+log and the labels that were delivered, ``data/predictions/``.
+Writes: ``data/monitoring/``: ``periods.json``, ``drift.parquet``, ``answers.parquet``, ``decision.json``, ``strategies.json``.
 Gate: every period was monitored, no prediction or label was lost, and the decision has reasons. What it decides is a
 result: alerts, and a decision to retrain, do not fail the gate. Where nothing has arrived yet, the holdout stands alone.
 """
@@ -20,7 +21,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from ninefold import alerts, collection, features, processing
+from ninefold import alerts, collection, features, labels, processing, production
 from ninefold.alerts import Decide, Rules
 from ninefold.core import decisions, drift, engine, evaluation, examination, gate, hooks, io, slices, texts
 from ninefold.core import period as spans
@@ -39,6 +40,7 @@ PERIOD, STATUS = "@period", "@status"  # beside the user's columns, of which non
 SAMPLE = 10_000
 LABELS = ("at close", "later", "never", "open")
 MOST_PERIODS = 400
+ASKED = ("/predict", "/v2/models/{name}/infer", "/desk/record")  # the routes that decide
 LENGTHS = {"day": 1, "week": 7, "month": 30}  # of a period, days
 FAR = pd.Timestamp("2262-01-01")
 NOTHING = "Nothing has arrived since the model was built, so there is nothing to judge yet."
@@ -47,7 +49,7 @@ NOTHING = "Nothing has arrived since the model was built, so there is nothing to
 class Params(Section):
     """Section ``monitoring`` of ``params.yaml``."""
 
-    source: Literal["replay"] = "replay"
+    source: Literal["replay", "log"] = "replay"
     replay_until: Day | None = None
     period: Literal["day", "week", "month"] = "month"
     label_delay: Duration = "0h"
@@ -138,6 +140,73 @@ def replay(
     return frame, volume[: int(volume["raw"].to_numpy().nonzero()[0].max(initial=-1)) + 1]
 
 
+def arrived(
+    params: Params, earlier: dict[str, Any], bundle: Bundle, stated: dict[str, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what came after the model was built, with its answers, and its volume: of the log, or replayed (`replay`)."""
+    if params.source == "log":
+        return observe(params, bundle, stated)
+    frame, volume = replay(periods(params, earlier["collection"], stated), earlier, stated)
+    return predict(frame, bundle), volume
+
+
+def observe(params: Params, bundle: Bundle, stated: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what the service and batch runs answered, with the outcomes that were delivered: decisions, each once.
+
+    A row belongs to the period of its time, or, where it has none, of its answer. Periods reach to today, so that silence
+    shows. What was answered several times counts once, see `labels.join`; a label counts at the close of its period if it
+    was known by then: by its ``known_at``, or else `params.label_delay` after the event.
+
+    Returns
+    -------
+    frame : DataFrame
+        What `production.served` and `labels.join` return, ``@period`` and ``@status``.
+    volume : DataFrame
+        As `replay` has it; nothing is quarantined: what breaks the contract of a request is refused.
+    """
+    like = features.load().iloc[:0]
+    table = labels.join(production.served(bundle, like=like), labels.load(), stated).table
+    table = table[table[labels.LABEL] != "superseded"].reset_index(drop=True)
+    if table.empty:
+        return table.assign(**{PERIOD: "", STATUS: ""}), cut(date.today(), date.today(), params.period).iloc[:0].assign(
+            raw=0, quarantined=0, ready=0
+        )
+    when = table[stated["time"]].fillna(table[production.MOMENT]) if stated["time"] else table[production.MOMENT]
+    calendar = cut(when.min().date(), max(when.max().date(), date.today()), params.period)
+    place = _period(when, calendar)
+    counts = calendar["period"].map(place.value_counts()).fillna(0).astype("int64")
+    close = calendar.set_index("period")["end"].reindex(place).to_numpy()
+    known = table[labels.KNOWN_AT].fillna(when + pd.Timedelta(params.label_delay)).to_numpy()
+    label = table[labels.LABEL]
+    status = np.select([label == "never", label != "known", known > close], ["never", "open", "later"], LABELS[0])
+    return table.assign(**{PERIOD: place, STATUS: status}), calendar.assign(raw=counts, quarantined=0, ready=counts)
+
+
+def watched(
+    frame: pd.DataFrame, volume: pd.DataFrame, params: Params, bundle: Bundle, stated: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Return what the service itself tells of each period; nothing of a replay, which asks none.
+
+    Returns
+    -------
+    dict
+        Period -> ``service``: ``requests``, ``errors`` (status 500 and more), ``slow`` ones, ``refused`` ones; ``skew``: the
+        features that were served unlike the feature table has them for the same rows, with the ``share`` of these rows.
+    """
+    if params.source != "log" or volume.empty:
+        return {}
+    days, offline = production.traffic(routes=ASKED), features.load()
+    plain = [name for name in bundle.features if name not in bundle.described["log"]["redact"]]
+    found = {}
+    for span in volume.itertuples():
+        part = days[(days["period"] >= span.start) & (days["period"] < span.end)]
+        skewed = production.skew(frame[frame[PERIOD] == span.period], offline, stated, plain)
+        skewed = skewed[skewed["differ"] > 0].sort_values("share", ascending=False)
+        counts = {name: int(part[name].sum()) for name in ("requests", "errors", "slow", "refused")}
+        found[span.period] = {"service": counts, "skew": skewed[["feature", "rows", "share"]].to_dict("records")}
+    return found
+
+
 def arrive(calendar: pd.DataFrame, earlier: dict[str, Any], connection: ibis.BaseBackend) -> dict[str, ir.Table]:
     """Return the tables that arrived in the periods of `calendar`, typed and judged; those without time come whole.
 
@@ -218,6 +287,8 @@ def wait(frame: pd.DataFrame, volume: pd.DataFrame, params: Params, stated: dict
 
     ``at close`` of its own period, ``later``, ``never`` (the target is missing), or still ``open`` at the last close.
     """
+    if STATUS in frame:  # the log tells when each label came
+        return frame
     if frame.empty:
         return frame.assign(**{STATUS: ""})
     known = frame[stated["time"]] + pd.Timedelta(params.label_delay)
@@ -473,13 +544,15 @@ def records(
     results: dict[str, dict[str, Any]],
     strange: dict[str, dict[str, Any]] | None = None,
     worse: dict[str, list[dict[str, Any]]] | None = None,
+    served: dict[str, dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """Return all that is known of each period as plain values: what the rules judge, and ``periods.json`` keeps.
 
     Parameters
     ----------
-    volume, table, drifts, predictions, results, strange, worse
-        What `replay`, `arrivals`, `compare_inputs`, `compare_predictions`, `performance`, `unusual` and `worsened` returned.
+    volume, table, drifts, predictions, results, strange, worse, served
+        What `replay`, `arrivals`, `compare_inputs`, `compare_predictions`, `performance`, `unusual`, `worsened` and `watched`
+        returned.
     """
     found = []
     for row, span in zip(table.to_dict("records"), volume.itertuples(), strict=True):
@@ -498,6 +571,7 @@ def records(
                 "predictions_drifted": bool(outputs["drifted"].any()),
                 **results.get(row["period"], {"figures": {}, "levels": {}}),
                 **(strange or {}).get(row["period"], {}),
+                **(served or {}).get(row["period"], {}),
                 "slices": (worse or {}).get(row["period"], []),
             }
         )
@@ -583,13 +657,13 @@ def examine(
 def conclude(judged: list[dict[str, Any]], agreed: dict[str, Any], version: str) -> dict[str, Any]:
     """Return the decision of the last period, what stands behind it, and what to go back to: ``decision.json``."""
     last = judged[-1] if judged else {"decision": "keep", "reasons": [NOTHING]}
-    evidence = ("period", "decision", "reasons", "alerts")
+    evidence = ("period", "decision", "reasons", "alerts", "findings")
     return {
         "decision": last["decision"],
         "reasons": last["reasons"],
         "model": version,
         "fallback": f"the version before, or the policy '{agreed['best_baseline']}'",
-        "periods": [{key: record[key] for key in evidence} for record in judged],
+        "periods": [{key: record[key] for key in evidence if key in record} for record in judged],
     }
 
 
@@ -612,13 +686,23 @@ def answers(frame: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
     return table.assign(**{name: _six_digits(table[name].to_numpy()) for name in floats})
 
 
-def save(judged: list[dict[str, Any]], drifts: pd.DataFrame, decision: dict[str, Any], answered: pd.DataFrame) -> None:
-    """Write ``data/monitoring/``: what was found in each period, drift of each feature, every answer, the decision."""
+def save(
+    judged: list[dict[str, Any]],
+    drifts: pd.DataFrame,
+    decision: dict[str, Any],
+    answered: pd.DataFrame,
+    strategies: dict[str, Any],
+) -> None:
+    """Write ``data/monitoring/``: what was found in each period, drift of each feature, every answer, the decision.
+
+    `strategies` is what retraining would have been worth, see `ninefold.strategies.told`.
+    """
     folder = io.output(MONITORING)
     io.write_json(judged, folder / "periods.json")
     io.write_table(drifts, folder / "drift.parquet")
     io.write_table(answered, folder / "answers.parquet")
     io.write_json(decision, folder / "decision.json")
+    io.write_json(strategies, folder / "strategies.json")
 
 
 def checks(

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ninefold import labels, metrics, monitoring, problem, production, strategies, training
-from ninefold.core import decisions, gate, io, model_file
+from ninefold.core import decisions, io, model_file
 from ninefold.core.errors import DataError, ParamsError
 from ninefold.core.params import load
 from ninefold.serving import bundle as packing
@@ -207,8 +207,7 @@ def run(first: str | None = None, last: str | None = None, chosen: list[str] | N
         yield f"retrained {STRATEGIES[name]}: at the close of {closes}; answers apart from offline by {made.apart:.2g} at most"
     if NEVER in followed:
         table = strategies.compare(followed, setting)
-        times = {name: one.retrained for name, one in followed.items()}
-        io.write_json(gate.tidy({"strategies": table.to_dict("records"), "retrained": times}), root / "strategies.json")
+        io.write_json(strategies.told(table, followed), root / "strategies.json")
         from ninefold.figures import strategies as figures
 
         yield figures.strategy_table(table, stated).to_string(index=False)

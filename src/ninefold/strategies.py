@@ -11,7 +11,7 @@ import pandas as pd
 
 from ninefold import deployment, monitoring, training
 from ninefold import metrics as agreed_metrics
-from ninefold.core import adjustment, decisions, evaluation, fitting
+from ninefold.core import adjustment, decisions, evaluation, fitting, gate
 from ninefold.core.errors import DataError
 from ninefold.core.examination import Reference
 from ninefold.core.fitting import FOLD
@@ -154,6 +154,18 @@ def follow(
     return Followed(whole, retrained)
 
 
+def compared(
+    bundle: Bundle, parts: dict[str, pd.DataFrame], frame: pd.DataFrame, volume: pd.DataFrame, setting: Setting
+) -> dict[str, Followed]:
+    """Return what came of every strategy; none where nothing arrived, or where it was read from the log.
+
+    The rows of a log were decided on by whichever model was there, and a redacted field cannot be learned from.
+    """
+    if frame.empty or setting.monitoring.source == "log":
+        return {}
+    return {name: follow(name, bundle, parts, frame, volume, setting) for name in (NEVER, CALENDAR, TRIGGERED)}
+
+
 def compare(followed: dict[str, Followed], setting: Setting) -> pd.DataFrame:
     """Return what each strategy was worth on the same rows, all whose label became known.
 
@@ -165,6 +177,8 @@ def compare(followed: dict[str, Followed], setting: Setting) -> pd.DataFrame:
         resampled blocks.
     """
     stated, names = setting.stated, list(followed)
+    if not followed:
+        return pd.DataFrame(columns=["strategy", "retrainings"])
     frames = {name: _in_the_end(one.frame) for name, one in followed.items()}
     first = frames[NEVER]
     target, metric = monitoring.target_of(first, stated), ERROR[stated["task"]]
@@ -205,6 +219,13 @@ def by_period(followed: dict[str, Followed], stated: dict[str, Any]) -> pd.DataF
             error = one_score(metric, target, monitoring.forecast(rows, stated), stated)
             found.append((period, name, float(paid.mean()), error, len(rows)))
     return pd.DataFrame(found, columns=["period", "strategy", "payoff", "error", "rows"])
+
+
+def told(table: pd.DataFrame, followed: dict[str, Followed]) -> dict[str, Any]:
+    """Return what `compare` found, and every retraining, as plain values."""
+    return gate.tidy(
+        {"strategies": table.to_dict("records"), "retrained": {name: one.retrained for name, one in followed.items()}}
+    )
 
 
 def captured(table: pd.DataFrame) -> float | None:

@@ -25,6 +25,8 @@ MOST = 12  # periods in a figure, the last ones
 TOLD = 6  # periods in a sentence, the last ones
 POLICIES = 5  # in a figure, the best ones
 LONGEST = 32  # characters of a label
+UNUSUAL = 5  # figures named, per period
+MOST_ALERTS = 12  # shown, per period
 
 
 def arrival_table(arrivals: pd.DataFrame, holdout: pd.DataFrame, stated: dict[str, Any]) -> pd.DataFrame:
@@ -78,7 +80,9 @@ def alert_table(judged: list[dict[str, Any]]) -> pd.DataFrame:
     """Return every alert of every period for reading; a period without any has a line that says so."""
     rows = []
     for record in judged:
-        found = [(alert["alert"], alert["severity"], alert["sentence"]) for alert in record["alerts"]]
+        found = [(alert["alert"], alert["severity"], alert["sentence"]) for alert in record["alerts"][:MOST_ALERTS]]
+        if len(record["alerts"]) > MOST_ALERTS:
+            found.append(("and", None, f"{len(record['alerts']) - MOST_ALERTS} more; see periods.json"))
         rows += [(record["period"], *each) for each in found or [("none", None, "No figure is beyond its limit.")]]
     rows = rows or [(NONE_YET, "none", None, NOTHING)]
     return pd.DataFrame(rows, columns=["period", "alert", "severity", "what was found"])
@@ -223,9 +227,47 @@ def plot_policies(table: pd.DataFrame, stated: dict[str, Any]) -> Figure:
     return fig
 
 
-def describe_replay(volume: pd.DataFrame, calendar: pd.DataFrame, stated: dict[str, Any], version: str) -> str:
-    """Return how much was replayed, as a sentence; where nothing was, why, and what can be read here all the same."""
+def cause_table(strange: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """Return, per period, the figures beyond their natural variation, and every cause, largest first."""
+    rows: list[tuple[str, str | None, str | None, str]] = []
+    for period, found in strange.items():
+        names = [name for name in found["outside"][:UNUSUAL]]
+        more = f" and {len(found['outside']) - UNUSUAL} more" if len(found["outside"]) > UNUSUAL else ""
+        figures = ", ".join(names) + more
+        causes = [(each["cause"], each["sentence"]) for each in found["findings"]]
+        for cause, sentence in causes or [("none found" if names else "nothing unusual", "")]:
+            rows.append((period, figures or None, cause, sentence))
+            figures = ""
+    rows = rows or [(NONE_YET, None, None, NOTHING)]
+    return pd.DataFrame(rows, columns=["period", "beyond its variation", "cause", "evidence"])
+
+
+def describe_unusual(strange: dict[str, dict[str, Any]], params: Params) -> str:
+    """Return in how many periods anything was unusual, and what caused it, as a sentence."""
+    if not strange:
+        return NOTHING
+    unusual = [period for period, found in strange.items() if found["outside"]]
+    if not unusual:
+        return f"In none of {_count(len(strange), 'period')} any figure left its natural variation."
+    causes: dict[str, int] = {}
+    for found in strange.values():
+        for name in dict.fromkeys(each["cause"] for each in found["findings"]):
+            causes[name] = causes.get(name, 0) + 1
+    named = listed([f"{name} in {count}" for name, count in sorted(causes.items(), key=lambda each: -each[1])])
+    return (
+        f"In **{len(unusual)}** of {_count(len(strange), 'period')} some figure left its natural variation, first in "
+        f"{unusual[0]}; in a stable stream {params.false_alarms:.0%} of the periods would. Causes named: {named or 'none'}."
+    )
+
+
+def describe_arrival(volume: pd.DataFrame, params: Params, stated: dict[str, Any], version: str) -> str:
+    """Return how much came, as a sentence; where nothing did, why, and what can be read here all the same."""
     units = stated["units"]
+    if volume.empty and params.source == "log":
+        return (
+            "**Nothing was answered yet**, or the log is elsewhere: `ninefold serve` writes it. What follows shows the "
+            "holdout, and the rules that will judge what comes."
+        )
     if volume.empty and not stated["time"]:
         return (
             f"**Nothing has arrived yet.** The {units} have no time, so none is known to have come later than those that "
@@ -236,13 +278,17 @@ def describe_replay(volume: pd.DataFrame, calendar: pd.DataFrame, stated: dict[s
         return (
             f"**Nothing has arrived yet** after the last day of the {units} that model `{version}` was built on. What "
             "follows shows the holdout, and the rules that will judge what comes. Move `collection.as_of` back to a "
-            "day before the last ones, and the months after it are replayed as if they arrived now."
+            "day before the last ones, and what came after it is replayed as if it arrived now."
         )
-    silent = len(calendar) - len(volume)
-    more = f" The source holds nothing for {silent} later periods." if silent else ""
+    if params.source == "log":
+        silent = int((volume["ready"] == 0).sum())
+        return (
+            f"**{volume['ready'].sum():,}** {units} were decided on in {_count(len(volume), 'period')}, as the prediction log "
+            f"and the labels tell; {silent} of these are silent."
+        )
     return (
         f"**{volume['ready'].sum():,}** {units} arrived in {_count(len(volume), 'period')} and were answered by model "
-        f"`{version}`; {volume['quarantined'].sum():,} rows broke the contract.{more}"
+        f"`{version}`; {volume['quarantined'].sum():,} rows broke the contract."
     )
 
 
@@ -377,6 +423,14 @@ def _watched(name: str, stated: dict[str, Any]) -> str:
     task, level = stated["task"], decisions.level_name(stated)
     outcome = "of any class" if task == "multiclass" else f"of the {level}"
     return {
+        "missing": "rise of the share of missing values of a feature",
+        "categories": "share of rows with a category that training did not have",
+        "joint": "ROC AUC of a classifier that tells the rows from those learned from; 0.5 is by chance",
+        "expected": f"rise of the {title(ERROR[task])} that is expected before outcomes are known, above the holdout's",
+        "slices": "how much farther off forecasts are at a value of a category than on the holdout",
+        "skew": "share of rows with a feature that was served unlike the pipeline builds it",
+        "failures": "share of requests that failed (status 500 and more)",
+        "latency": "share of requests over the latency budget",
         "quarantined": "share of rows that break the contract",
         "volume": "change of rows a day against training, either way",
         "inputs": "PSI of a feature against the rows learned from, where a test agrees",

@@ -52,6 +52,11 @@ def retraining_table(followed: dict[str, Followed]) -> pd.DataFrame:
 
 def plot_strategies(table: pd.DataFrame, followed: dict[str, Followed], stated: dict[str, Any]) -> Figure:
     """Draw, per period, what each strategy paid above `NEVER`, and its error; marks are where it had just retrained."""
+    if not followed:
+        fig, axes = plots.canvas("What would retraining have won?", height=1.4)
+        axes.text(0.5, 0.5, "nothing has arrived to retrain on", ha="center")
+        axes.set_axis_off()
+        return fig
     periods = list(dict.fromkeys(table["period"]))[-MOST:]
     fig, panels = plots.canvas("What would retraining have won?", height=3.2, ncols=2)
     payoff = table.pivot(index="period", columns="strategy", values="payoff").reindex(periods)
