@@ -162,3 +162,104 @@ def test_a_model_that_does_harm_is_rolled_back_whatever_else_alerts() -> None:
     found = decided(record(drifted=4, brier=figure(0.19), gain=figure(-0.05)))
     assert found["decision"] == "roll back"
     assert decided(record(gain=figure(-0.005)))["decision"] == "keep", "harm is not certain"
+
+
+def natural(outside: list[str], **figures: tuple[float, float]) -> dict[str, Any]:
+    """Return what a record holds of natural variation: names outside, and of some figures value and usual value."""
+    told = {
+        name: {"value": value, "usual": usual, "low": None, "high": None} for name, (value, usual) in figures.items()
+    }
+    return {"outside": outside, "natural": told, "findings": []}
+
+
+@pytest.mark.parametrize(
+    ("changed", "alert", "figure_outside"),
+    [
+        ({"roc_auc": figure(0.6)}, "ranking", "ranking"),
+        ({"brier": figure(0.19)}, "error", "loss"),
+        ({"gap": figure(-0.08)}, "calibration", "gap"),
+        ({"share of events": figure(0.3)}, "outcomes", "outcome"),
+        ({"gain": figure(0.01, 0.02)}, "gain", "gain"),
+    ],
+)
+def test_a_figure_that_stays_within_its_natural_variation_does_not_alert(
+    changed: dict[str, Any], alert: str, figure_outside: str
+) -> None:
+    assert names(record(**changed)) == [alert]
+    assert names({**record(**changed), **natural([])}) == []
+    assert names({**record(**changed), **natural([figure_outside])}) == [alert]
+
+
+def test_of_the_features_that_drifted_those_beyond_their_variation_alert() -> None:
+    moved = record(drifted=2)
+    name = next(iter(moved["drifted"]))
+    assert names({**moved, **natural([])}) == []
+    (alert,) = raised({**moved, **natural([f"psi: {name}"])})
+    assert alert["sentence"].startswith("1 of 4 features drifted")
+    assert decided({**moved, **natural([f"psi: {name}"])})["decision"] == "keep", "one of four is not half"
+
+
+def test_a_column_that_is_missing_more_than_ever_and_a_new_category_alert_by_name() -> None:
+    strange = natural(
+        ["missing: temp", "unseen: origin", "missing: seats"],
+        **{"missing: temp": (0.4, 0.01), "unseen: origin": (0.2, 0.0), "missing: seats": (0.03, 0.01)},
+    )
+    found = raised({**record(), **strange})
+    assert [(each["alert"], each["subject"]) for each in found] == [("missing", "temp"), ("categories", "origin")]
+    assert "temp is missing in 40.0% of the rows; usual are 1.0%." in found[0]["sentence"]
+
+
+def test_a_classifier_that_tells_the_rows_apart_alerts() -> None:
+    assert names({**record(), **natural(["joint auc"], **{"joint auc": (0.8, 0.5)})}) == ["joint"]
+    assert names({**record(), **natural(["joint auc"], **{"joint auc": (0.55, 0.5)})}) == []
+
+
+def test_an_error_to_be_expected_alerts_as_long_as_outcomes_are_unknown() -> None:
+    waiting = {**record(), "figures": {}, "levels": {}, "estimated": {"brier": figure(0.19)}}
+    assert names(waiting) == ["expected"]
+    assert names({**waiting, "estimated": {"brier": figure(0.19, 0.05)}}) == [], "it may be by chance"
+    assert names({**record(), "estimated": {"brier": figure(0.19)}}) == [], "what came is known by now"
+
+
+def test_what_the_service_did_alerts() -> None:
+    def served(**counts: int) -> list[str]:
+        return names({**record(), "service": {"requests": 1000, "errors": 0, "slow": 0, "refused": 0, **counts}})
+
+    assert served() == []
+    assert served(errors=20) == ["failures"]
+    assert served(slow=60) == ["latency"]
+    skewed = {**record(), "skew": [{"feature": "temp", "rows": 10, "share": 0.2}]}
+    assert [(each["alert"], each["subject"]) for each in raised(skewed)] == [("skew", "temp")]
+
+
+def test_parts_that_worsened_are_one_alert_that_names_the_worst() -> None:
+    parts = [{"subject": f"origin is {name}", "rows": 500, "gap": 0.2, "held": 0.01, "worse": 0.15} for name in "abcd"]
+    (found,) = raised({**record(), "slices": parts})
+    assert found["alert"] == "slices"
+    assert found["sentence"].startswith("In 4 parts forecasts are farther off")
+    assert "origin is a (+0.20, was +0.01)" in found["sentence"]
+    assert names({**record(), "slices": [{**parts[0], "worse": 0.01}]}) == []
+
+
+def test_who_owns_a_rule_is_told() -> None:
+    rules = RULES.model_copy(update={"error": RULES.error.model_copy(update={"owner": "the modellers"})})
+    (found,) = alerts.raised(record(brier=figure(0.19)), promise(), rules, STATED["binary"])
+    assert found["owner"] == "the modellers"
+
+
+def test_on_broken_columns_nothing_is_decided_and_nothing_learned() -> None:
+    evidence = {"explains": 0.9}
+    broken = {"cause": "broken column", "subject": "temp", "evidence": evidence, "sentence": "temp is missing."}
+    strange = {**natural(["missing: temp"], **{"missing: temp": (0.9, 0.0)}), "findings": [broken]}
+    found = decided({**record(brier=figure(0.19)), **strange})
+    assert found == {"decision": "stop acting", "reasons": ["temp is missing."]}
+    few = {**strange, "findings": [{**broken, "evidence": {"explains": 0.1}}]}
+    assert decided({**record(), **few})["decision"] == "retrain", "the alert is high, the column still there"
+    usual = {**strange, "outside": []}
+    assert decided({**record(), **usual})["decision"] == "keep", "columns that look alike were so before"
+
+
+def test_harm_within_natural_variation_rolls_nothing_back() -> None:
+    harm = record(gain=figure(-0.05))
+    assert decided({**harm, **natural([])})["decision"] == "keep"
+    assert decided({**harm, **natural(["gain"])})["decision"] == "roll back"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,13 @@ from matplotlib.figure import Figure
 from pydantic import ValidationError
 from test_alerts import LIMITS, STATED, figure, promise, record
 
-from ninefold import collection, features, monitoring, processing
+from ninefold import collection, features, labels, monitoring, processing
 from ninefold.core import decisions, engine, evaluation, gate, io, show
 from ninefold.core.errors import DataError
 from ninefold.figures import monitoring as figures
 from ninefold.serving import bundle as packing
+from ninefold.serving.log import Log
+from ninefold.serving.log import record as record_rows
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks/09_monitoring.ipynb"
 DAYS = ("2020-03-01", "2020-04-01", "2020-05-01")
@@ -509,7 +513,7 @@ def whole(task: str, frame: pd.DataFrame, volume: pd.DataFrame) -> tuple[list[di
         figures.decision_table(decision),
     ]
     told = [
-        figures.describe_replay(volume, volume, stated, "abc"),
+        figures.describe_arrival(volume, PARAMS, stated, "abc"),
         figures.describe_arrivals(table, PARAMS, stated),
         figures.describe_drift(drifts, frame, parts, stated),
         figures.describe_performance(found, promise, stated),
@@ -662,6 +666,9 @@ def test_the_notebook_runs_for_every_task_where_nothing_has_arrived(
     project.set("collection", {"tables": {"orders": {}}, "datasheet": {"a": "b"}})
     project.set("monitoring", {key: value for key, value in VALUES.items() if key != "replay_until"})
     project.set("features", {"numeric": ["x"]})
+    split = {"validation": 0.2, "holdout": 0.2}
+    project.set("metrics", {"primary": "log_loss", "split": split, "bootstrap": bootstrap})
+    project.set("training", {"seed": 1, "candidates": {"a": {"model": "linear"}}, "importance_rows": 100})
     for name in ("inputs", "outputs"):
         monkeypatch.setattr(show, name, lambda _: None)
     names: dict[str, Any] = {}
@@ -682,3 +689,83 @@ def test_the_notebook_runs_for_every_task_where_nothing_has_arrived(
     assert {"binary": 1, "multiclass": 3, "regression": 3}[stated["task"]] == forecast.shape[1]
     np.testing.assert_allclose(forecast, bundles.offline(held)[forecast.columns], rtol=1e-5)
     assert {"status", "action", "expected_payoff"} <= set(answers)
+
+
+def test_weeks_have_all_weekdays_and_a_rest_belongs_to_the_last() -> None:
+    weekly = PARAMS.model_copy(update={"period": "week"})
+    found = monitoring.periods(weekly, collected(), problem_of())
+    assert found["period"].tolist()[:2] == ["2020-03-01", "2020-03-08"]
+    lengths = (found["end"] - found["start"]).dt.days.tolist()
+    assert (sum(lengths), set(lengths[:-1])) == (61, {7})
+    assert 4 <= lengths[-1] <= 10
+    assert found["start"].tolist()[1:] == found["end"].tolist()[:-1]
+    daily = monitoring.cut(pd.Timestamp("2020-03-01").date(), pd.Timestamp("2020-03-03").date(), "day")
+    assert daily["period"].tolist() == ["2020-03-01", "2020-03-02", "2020-03-03"]
+
+
+@pytest.fixture
+def production_log(project: Project, bundle: packing.Bundle) -> Iterator[Log]:
+    """Return the log of a service that answered in the first days after the model was built."""
+    log = Log(io.path("data/predictions/log.sqlite"))
+    later = bundles.rows("binary", 40)
+    later["placed"] = pd.date_range("2020-02-20", periods=40, freq="6h")
+    later["id"] += 1000
+    answers = bundle.decide(later)
+    moment = datetime(2020, 2, 20, tzinfo=UTC)
+    record_rows(later, answers[bundle.answers], bundle, log, "batch", moment=moment)
+    record_rows(
+        later.head(5), answers[bundle.answers].head(5), bundle, log, "again", moment=moment + timedelta(hours=1)
+    )
+    outcomes = later[["id", "placed", "returned"]].head(30).assign(known_at=later["placed"] + pd.Timedelta("1d"))
+    outcomes.loc[29, "known_at"] = pd.Timestamp("2020-06-01")
+    outcomes.to_parquet("outcomes.parquet", index=False)
+    list(labels.run([str(Path("outcomes.parquet").resolve())], bundle))
+    yield log
+    log.close()
+
+
+def test_the_log_and_late_labels_are_judged_as_a_replay_is(
+    production_log: Log, bundle: packing.Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Today(date):
+        @classmethod
+        def today(cls) -> date:
+            return date(2020, 3, 20)
+
+    monkeypatch.setattr(monitoring, "date", Today)
+    stated = bundle.stated
+    params = PARAMS.model_copy(update={"source": "log", "period": "week"})
+    frame, volume = monitoring.observe(params, bundle, stated)
+    assert len(frame) == 40, "what was asked twice was decided once"
+    assert volume["raw"].tolist()[:2] == [28, 12]
+    assert volume["raw"].iloc[-1] == 0, "silence shows"
+    table = monitoring.arrivals(frame, volume, stated).set_index("period")
+    assert table.loc["2020-02-20", ["at close", "later", "never", "open"]].tolist() == [25, 3, 0, 0]
+    assert table.loc["2020-02-27", ["at close", "later", "never", "open"]].tolist() == [1, 1, 0, 10]
+    assert monitoring.wait(frame, volume, params, stated) is frame
+    known = frame[frame["@status"] != "open"]
+    answers = bundle.decide(known)
+    assert np.allclose(known["@probability"], answers["probability"])
+
+
+def test_requests_and_skew_are_told_by_period(
+    production_log: Log, bundle: packing.Bundle, parts: dict[str, pd.DataFrame]
+) -> None:
+    stated, params = bundle.stated, PARAMS.model_copy(update={"source": "log", "period": "week"})
+    sent = parts["holdout"].dropna(subset=["amount"]).head(20).copy()
+    sent["amount"] = sent["amount"] + (np.arange(20) < 4)
+    record_rows(sent, bundle.decide(sent)[bundle.answers], bundle, production_log, "skewed")
+    frame, volume = monitoring.observe(params, bundle, stated)
+    production_log.count("/predict", 500, 0.5, True)
+    told = monitoring.watched(frame, volume, params, bundle, stated)
+    skewed = told[volume["period"].iloc[0]]["skew"]
+    assert [(each["feature"], each["rows"], each["share"]) for each in skewed] == [("amount", 20, pytest.approx(0.2))]
+    assert monitoring.watched(frame, volume, PARAMS, bundle, stated) == {}, "a replay asks no service"
+
+
+def test_what_was_never_answered_is_no_period(project: Project, bundle: packing.Bundle) -> None:
+    params = PARAMS.model_copy(update={"source": "log"})
+    frame, volume = monitoring.observe(params, bundle, bundle.stated)
+    assert frame.empty
+    assert volume.empty
+    assert "Nothing was answered yet" in figures.describe_arrival(volume, params, bundle.stated, "abc")
