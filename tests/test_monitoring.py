@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -769,3 +770,29 @@ def test_what_was_never_answered_is_no_period(project: Project, bundle: packing.
     assert frame.empty
     assert volume.empty
     assert "Nothing was answered yet" in figures.describe_arrival(volume, params, bundle.stated, "abc")
+
+
+def test_what_is_unusual_is_found_and_is_plain_json(bundle: packing.Bundle, parts: dict[str, pd.DataFrame]) -> None:
+    stated, params = bundle.stated, PARAMS.model_copy(update={"period": "week"})
+    agreed = {**agreed_of(), "policies": decisions.policies(np.array([0, 1]), stated)}
+    later = bundles.rows("binary", 112)
+    later["placed"] = pd.date_range("2020-02-20", periods=112, freq="3h")
+    volume = monitoring.cut(date(2020, 2, 20), date(2020, 3, 4), "week").assign(raw=56, quarantined=0, ready=56)
+    later[monitoring.PERIOD] = np.repeat(volume["period"].to_numpy(), 56)
+    later.loc[56:, "amount"] = np.nan  # in the second week a column is lost
+    frame = monitoring.wait(monitoring.predict(later, bundle), volume, params, stated)
+    against = monitoring.reference(bundle, parts, params, stated, agreed)
+    first, second = monitoring.unusual(frame, volume, against, params, stated).values()
+    assert first["findings"] == []
+    assert second["outside"][0] in ("missing: amount", "psi: amount")
+    named = [(each["cause"], each["subject"]) for each in second["findings"]]
+    assert named[0] == ("broken column", "amount")
+    assert {"brier", "gain"} <= set(second["estimated"])
+    json.dumps(gate.tidy([first, second]), allow_nan=False)
+    table = figures.cause_table({"first": first, "second": second})
+    assert "broken column" in table["cause"].tolist()
+    assert "**1** of 2 periods" in figures.describe_unusual(
+        {"first": {**first, "outside": []}, "second": second}, params
+    )
+    quick = monitoring.unusual(frame, volume, against, params, stated, explain=False)
+    assert list(quick.values())[1]["outside"] == second["outside"]

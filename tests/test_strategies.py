@@ -52,7 +52,7 @@ def setting(project: Project) -> Setting:
         agreed,
         metrics.Params(primary="log_loss", split=split, bootstrap=agreed["bootstrap"]),
         training.Params(seed=1, candidates=bundles.MODELS, calibration="none", importance_rows=100, gap="0h"),
-        MONITORING,
+        MONITORING.model_copy(update={"period": "week"}),
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import ibis
 import ibis.expr.types as ir
@@ -313,8 +313,10 @@ def arrivals(frame: pd.DataFrame, volume: pd.DataFrame, stated: dict[str, Any]) 
     return table
 
 
-def compare_inputs(frame: pd.DataFrame, parts: dict[str, pd.DataFrame], bundle: Bundle, params: Params) -> pd.DataFrame:
-    """Return how far each feature moved from the rows that the model was fitted on, per period; on the holdout too.
+def compare_inputs(
+    frame: pd.DataFrame, parts: dict[str, pd.DataFrame], bundle: Bundle, params: Params, holdout: bool = True
+) -> pd.DataFrame:
+    """Return how far each feature moved from the rows that the model was fitted on, per period; if asked on the holdout too.
 
     Of free text the length is compared. The time of the event is left out: it moves by itself.
 
@@ -328,8 +330,8 @@ def compare_inputs(frame: pd.DataFrame, parts: dict[str, pd.DataFrame], bundle: 
     """
     kinds = _kinds(bundle)
     before = packing.sample(pd.concat([parts["train"], parts["validation"]], ignore_index=True), SAMPLE)
-    spans = [(HOLDOUT, parts[HOLDOUT]), *frame.groupby(PERIOD)]
-    return _moved(spans, before, bundle.reference["features"], kinds, params.alerts.inputs.limit, params.alpha)
+    compared = [*([(HOLDOUT, parts[HOLDOUT])] if holdout else []), *frame.groupby(PERIOD)]
+    return _moved(compared, before, bundle.reference["features"], kinds, params.alerts.inputs.limit, params.alpha)
 
 
 def compare_predictions(
@@ -482,7 +484,7 @@ def unusual(
     Returns
     -------
     dict
-        Period -> ``natural``: figure -> ``value``, and the ``low``, ``high`` and ``usual`` that a stable stream keeps to;
+        Period -> ``natural``: figure -> ``value``, and the ``low``, ``high`` and ``usual`` that a stable stream keeps to (None: unbounded);
         ``outside``: those beyond, farthest first; ``estimated``: what the forecasts are probably worth, without labels;
         ``findings``: causes by name, largest first; ``decomposition`` of a loss that rose. See `core.examination`. Without
         `explain` no cause is looked for, which is quicker.
@@ -495,7 +497,11 @@ def unusual(
         days = (span.end - span.start) / pd.Timedelta(days=1)
         look = examination.examine if explain else examination.glance
         told = look(against, taken, days, params.alpha)
-        found[span.period] = {"natural": told.pop("figures"), **told}
+        bounded = {
+            name: {end: value if np.isfinite(value) else None for end, value in figure.items()}
+            for name, figure in told.pop("figures").items()
+        }
+        found[span.period] = {"natural": bounded, **told}
     return found
 
 
@@ -619,15 +625,43 @@ def judge(
     return judged
 
 
+class Standard(NamedTuple):
+    """What the periods of a model are held against; made once for it.
+
+    Attributes
+    ----------
+    bundle : Bundle
+    parts, holdout : dict of DataFrame, DataFrame
+        What it was made from, and the answered holdout (`hold`).
+    promise : dict
+        See `promised`.
+    against : Reference
+        See `reference`.
+    """
+
+    bundle: Bundle
+    parts: dict[str, pd.DataFrame]
+    holdout: pd.DataFrame
+    promise: dict[str, Any]
+    against: Reference
+
+
+def standard(
+    bundle: Bundle, parts: dict[str, pd.DataFrame], params: Params, stated: dict[str, Any], agreed: dict[str, Any]
+) -> Standard:
+    """Return what the periods of a model are held against."""
+    holdout = hold(parts["holdout"], bundle)
+    promise = promised(bundle, holdout, parts, stated, agreed)
+    return Standard(bundle, parts, holdout, promise, reference(bundle, parts, params, stated, agreed))
+
+
 def examine(
     frame: pd.DataFrame,
     volume: pd.DataFrame,
-    bundle: Bundle,
-    parts: dict[str, pd.DataFrame],
+    held: Standard,
     params: Params,
     stated: dict[str, Any],
     agreed: dict[str, Any],
-    against: Reference,
 ) -> dict[str, Any]:
     """Return the record of one period as `judge` has it, by all the steps of this stage at once; causes are not looked for.
 
@@ -637,21 +671,16 @@ def examine(
         The rows of the period with their answers, and what `wait` added.
     volume : DataFrame
         Its line of what `replay` returned.
-    bundle : Bundle
-        That answered.
-    parts : dict of DataFrame
-        What it was made from.
+    held : Standard
+        Of the model that answered.
     params, stated, agreed
-    against : Reference
-        What `reference` returned.
     """
-    holdout = hold(parts["holdout"], bundle)
-    drifts = compare_inputs(frame, parts, bundle, params)
-    shifted = compare_predictions(frame, holdout, params, stated)
+    drifts = compare_inputs(frame, held.parts, held.bundle, params, holdout=False)
+    shifted = compare_predictions(frame, held.holdout, params, stated)
     results = performance(frame, stated, agreed)
-    strange = unusual(frame, volume, against, params, stated, explain=False)
+    strange = unusual(frame, volume, held.against, params, stated, explain=False)
     found = records(volume, arrivals(frame, volume, stated), drifts, shifted, results, strange)
-    return judge(found, promised(bundle, holdout, parts, stated, agreed), params, stated)[0]
+    return judge(found, held.promise, params, stated)[0]
 
 
 def conclude(judged: list[dict[str, Any]], agreed: dict[str, Any], version: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,10 +13,9 @@ from ninefold import deployment, monitoring, training
 from ninefold import metrics as agreed_metrics
 from ninefold.core import adjustment, decisions, evaluation, fitting, gate
 from ninefold.core.errors import DataError
-from ninefold.core.examination import Reference
 from ninefold.core.fitting import FOLD
 from ninefold.core.scores import ERROR, Bootstrap, blocks, intervals, one_score
-from ninefold.monitoring import PERIOD, STATUS
+from ninefold.monitoring import PERIOD, STATUS, Standard
 from ninefold.serving.bundle import Bundle
 
 NEVER, CALENDAR, TRIGGERED = "never", "every month", "when the monitor says so"
@@ -100,6 +99,7 @@ def follow(
     answer: Answer = monitoring.predict_by,
     retrain: Callable[[Bundle, pd.DataFrame, Setting], tuple[Bundle, dict[str, pd.DataFrame]]] = refit,
     refresh: Callable[[pd.DataFrame], pd.DataFrame] = lambda answered: answered,
+    judged: Sequence[dict[str, Any]] = (),
 ) -> Followed:
     """Return what a strategy would have answered, period by period, and when it would have retrained.
 
@@ -125,45 +125,54 @@ def follow(
         How a model is made from the rows that are known.
     refresh : callable
         Answered rows -> the same, with the outcomes that have come since.
+    judged : sequence of dict, optional
+        What `monitoring.judge` said of the first model; absent: it is judged here.
     """
     stated, params = setting.stated, setting.monitoring
     known, answered, retrained = pd.concat(parts.values(), ignore_index=True), [], []
     last: pd.Timestamp | None = None
     frame = monitoring.wait(frame, volume, params, stated)
-    against = _reference(strategy, bundle, parts, setting)
+    told = {record["period"]: record for record in judged}
+    held = None if told else _standard(strategy, bundle, parts, setting)
     for number, span in enumerate(volume.itertuples()):
         rows = frame[frame[PERIOD] == span.period].reset_index(drop=True)
         answered.append(answer(bundle, rows).assign(**{"@version": bundle.version}))
         if number == len(volume) - 1:
             break  # what would be retrained now answers nothing
-        reasons = _reasons(strategy, span, answered[-1], volume[number : number + 1], bundle, parts, setting, against)
-        if not reasons or (
-            strategy == TRIGGERED and last is not None and span.end - last < pd.Timedelta(params.decide.rest)
-        ):
+        if strategy == TRIGGERED and last is not None and span.end - last < pd.Timedelta(params.decide.rest):
+            continue
+        reasons = _reasons(strategy, span, answered[-1], volume[number : number + 1], held, told, setting)
+        if not reasons:
             continue
         arrived = pd.concat([known, _labelled(refresh(pd.concat(answered)), span.end, params, stated)[known.columns]])
         try:
             bundle, parts = retrain(bundle, arrived.reset_index(drop=True), setting)
         except DataError:
             continue  # too little is known yet
-        against = _reference(strategy, bundle, parts, setting)
         last, bundle = span.end, bundle if bundle.version else replace(bundle, version=f"fitted after {span.period}")
-        told = {"close": span.period, "version": bundle.version, "rows": len(parts["train"]) + len(parts["validation"])}
-        retrained.append({**told, "reasons": reasons})
+        rows_fitted = len(parts["train"]) + len(parts["validation"])
+        retrained.append({"close": span.period, "version": bundle.version, "rows": rows_fitted, "reasons": reasons})
+        told, held = {}, _standard(strategy, bundle, parts, setting)
     whole = pd.concat(answered, ignore_index=True) if answered else frame
     return Followed(whole, retrained)
 
 
 def compared(
-    bundle: Bundle, parts: dict[str, pd.DataFrame], frame: pd.DataFrame, volume: pd.DataFrame, setting: Setting
+    bundle: Bundle,
+    parts: dict[str, pd.DataFrame],
+    frame: pd.DataFrame,
+    volume: pd.DataFrame,
+    judged: Sequence[dict[str, Any]],
+    setting: Setting,
 ) -> dict[str, Followed]:
-    """Return what came of every strategy; none where nothing arrived, or where it was read from the log.
+    """Return what came of every strategy, see `follow`; none where nothing arrived, or where it was read from the log.
 
     The rows of a log were decided on by whichever model was there, and a redacted field cannot be learned from.
     """
     if frame.empty or setting.monitoring.source == "log":
         return {}
-    return {name: follow(name, bundle, parts, frame, volume, setting) for name in (NEVER, CALENDAR, TRIGGERED)}
+    names = (NEVER, CALENDAR, TRIGGERED)
+    return {name: follow(name, bundle, parts, frame, volume, setting, judged=judged) for name in names}
 
 
 def compare(followed: dict[str, Followed], setting: Setting) -> pd.DataFrame:
@@ -234,10 +243,10 @@ def captured(table: pd.DataFrame) -> float | None:
     return float(gain[TRIGGERED] / gain[CALENDAR]) if gain[CALENDAR] > 0 else None
 
 
-def _reference(strategy: str, bundle: Bundle, parts: dict[str, pd.DataFrame], setting: Setting) -> Reference | None:
+def _standard(strategy: str, bundle: Bundle, parts: dict[str, pd.DataFrame], setting: Setting) -> Standard | None:
     """Return what periods are held against, where the strategy asks the monitor."""
     shared = (setting.monitoring, setting.stated, setting.agreed)
-    return monitoring.reference(bundle, parts, *shared) if strategy == TRIGGERED else None
+    return monitoring.standard(bundle, parts, *shared) if strategy == TRIGGERED else None
 
 
 def _reasons(
@@ -245,18 +254,20 @@ def _reasons(
     span: Any,
     rows: pd.DataFrame,
     volume: pd.DataFrame,
-    bundle: Bundle,
-    parts: dict[str, pd.DataFrame],
+    held: Standard | None,
+    told: Mapping[str, dict[str, Any]],
     setting: Setting,
-    against: Reference | None,
 ) -> list[str]:
     """Return why a strategy retrains at this close; nothing if it does not."""
     if strategy == CALENDAR:
         return ["a month is over"] if span.start.to_period("M") != span.end.to_period("M") else []
-    if against is None or rows.empty:
+    if strategy == NEVER or rows.empty:
         return []
-    shared = (setting.monitoring, setting.stated, setting.agreed)
-    judged = monitoring.examine(rows, volume, bundle, parts, *shared, against)
+    judged = told.get(span.period)
+    if judged is None and held is not None:
+        judged = monitoring.examine(rows, volume, held, setting.monitoring, setting.stated, setting.agreed)
+    if judged is None:
+        return []
     return list(judged["reasons"]) if judged["decision"] in ("retrain", "roll back") else []
 
 
