@@ -32,7 +32,21 @@ def test_a_stage_imports_only_lower_stages(slug: str) -> None:
     modules = imports(SOURCE / f"ninefold/{slug}.py")
     too_high = {other for other in stages_in(modules) if STAGES.index(other) >= STAGES.index(slug)}
     assert not too_high
-    above = {f"ninefold.{name}" for name in ("cli", "figures", "init", "notebook", "own_notebook", "registry", "site")}
+    above = {
+        f"ninefold.{name}"
+        for name in (
+            "cli",
+            "figures",
+            "init",
+            "notebook",
+            "own_notebook",
+            "registry",
+            "replay",
+            "retrain",
+            "site",
+            "strategies",
+        )
+    }
     assert not modules & above
     if STAGES.index(slug) < STAGES.index("deployment"):
         assert not any(name.startswith("ninefold.serving") for name in modules)

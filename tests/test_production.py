@@ -91,11 +91,14 @@ def test_a_key_that_cannot_be_one_is_missing(bundle: Bundle, log: Log) -> None:
     assert production.served(bundle, like=like)["id"].fillna(-1).tolist() == [7, 8, -1, -1]
 
 
+LATER = NOW + timedelta(hours=1)
+
+
 def test_versions_with_other_fields_are_one_table(project: Project, log: Log) -> None:
     old = pack(lay_out("text"))
     append(log, old, {"comment": "buy pills", "id": 1}, name="old")
     bundle = pack(lay_out("binary"))
-    append(log, bundle, {"customer": "ann", "id": 2, "placed": "2020-02-01T13:00:00+01:00"}, name="new")
+    append(log, bundle, {"customer": "ann", "id": 2, "placed": "2020-02-01T13:00:00+01:00"}, name="new", moment=LATER)
     found = production.served(bundle)
     assert found["comment"].isna().tolist() == [False, True]
     assert found[VERSION].tolist() == [old.version, bundle.version]

@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 
 from ninefold import cli
 from ninefold.core.errors import DataError
+from ninefold.serving import log as logging
 from ninefold.serving import scoring, service
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.signature import as_rows
@@ -522,3 +523,21 @@ def test_the_command_says_what_it_did_and_what_it_refused(
     changed = CliRunner().invoke(cli.app, ["predict", "in.csv", "out.csv"])
     assert changed.exit_code == 1
     assert "changed: bundle.json" in changed.output
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_batch_that_is_decided_by_is_in_the_log(
+    suffix: str, bundle: Bundle, parts: dict[str, pd.DataFrame], tmp_path: Path
+) -> None:
+    rows = parts["holdout"].drop(columns=["returned", "rate_by_customer_7d"])
+    place, log = tmp_path / f"in{suffix}", logging.Log(tmp_path / "log.sqlite")
+    rows.to_csv(place, index=False) if suffix == ".csv" else rows.to_parquet(place, index=False)
+    scoring.predict(place, tmp_path / "out.parquet", bundle, rows=30, log=log)
+    log.close()
+    found, scored = logging.read(log.place), pd.read_parquet(tmp_path / "out.parquet")
+    assert found["id"].tolist() == [str(value) for value in rows["id"]]
+    assert found["action"].tolist() == scored["action"].tolist()
+    assert np.allclose(found["probability"], scored["probability"], atol=1e-12)
+    looked_up = bundle.look_up(rows)["rate_by_customer_7d"]
+    assert np.allclose(found["rate_by_customer_7d"], looked_up, equal_nan=True)
+    assert pd.to_datetime(found["placed"]).tolist() == rows["placed"].tolist()

@@ -250,14 +250,23 @@ def predict(
     query: Annotated[
         str | None, typer.Option(metavar="SQL", help="What to score of the database IN, instead of a table.")
     ] = None,
+    log: Annotated[
+        bool,
+        typer.Option("--log", help="It is decided by: write the answers to the prediction log, which stage 09 judges."),
+    ] = False,
 ) -> None:
     """Score a table: the rows of IN with forecast, action and expected payoff."""
+    from contextlib import closing, nullcontext
+
+    from ninefold.core import io
     from ninefold.serving import bundle as bundles
+    from ninefold.serving import log as logs
     from ninefold.serving import scoring
 
     with _clear_errors():
         loaded = bundles.load(bundle)
-        print(scoring.describe(scoring.predict(source, target, loaded, query=query), loaded))
+        with closing(logs.Log(io.path(logs.LOG))) if log else nullcontext() as kept:
+            print(scoring.describe(scoring.predict(source, target, loaded, query=query, log=kept), loaded))
 
 
 @app.command(name="labels")

@@ -134,7 +134,7 @@ class Production:
             If the service does not take it over.
         """
         fitted, parts = strategies.refit(bundle, rows, setting)
-        packed = pack(fitted, self.folder / "packed")
+        packed = pack(strategies.with_figures(fitted, parts["holdout"], setting), self.folder / "packed")
         rollout.install(packed.place, self.folder)
         until = time.monotonic() + PATIENCE
         while client.version(self.url) != packed.version:

@@ -52,8 +52,8 @@ def refit(bundle: Bundle, rows: pd.DataFrame, setting: Setting) -> tuple[Bundle,
     """Return the bundle with its model fitted anew on newer rows, and the parts that they were split into.
 
     As `ninefold retrain` does it, but for the choice of the candidate: the rows are split anew by the agreed shares, the
-    same model and options are fitted on training and validation, set right by forecasts of the validation part, and
-    judged on the new holdout, which is the newest part and stays unseen.
+    same model and options are fitted on training and validation, and set right by forecasts of the validation part. The
+    new holdout, the newest part, stays unseen; `with_figures` judges on it.
 
     Parameters
     ----------
@@ -80,13 +80,19 @@ def refit(bundle: Bundle, rows: pd.DataFrame, setting: Setting) -> tuple[Bundle,
     recent, said = training.newest(unseen, forecasts["it"], stated)
     fitted = training.finish(estimator, open_parts, signed, stated)
     model = adjustment.adjust(fitted, method, said, recent.drop(columns=FOLD), params.interval, stated)
-    holdout = parts["holdout"]
-    predicted = fitting.predict(model, holdout, signed, stated)
-    target = monitoring.target_of(holdout, stated)
-    found = evaluation.evaluate(target, predicted, holdout, stated, setting.agreed)
-    described = {**bundle.described, "holdout": found}
+    predicted = fitting.predict(model, parts["holdout"], signed, stated)
     compared = deployment.reference(parts, predicted, bundle.signature, stated)
+    described = {**bundle.described, "holdout": {}}
     return replace(bundle, model=model, described=described, reference=compared, version=""), parts
+
+
+def with_figures(bundle: Bundle, holdout: pd.DataFrame, setting: Setting) -> Bundle:
+    """Return a refitted bundle with the figures of its holdout; one that has them as it is."""
+    if bundle.described["holdout"]:
+        return bundle
+    target, predicted = monitoring.target_of(holdout, setting.stated), bundle.predict(holdout)
+    found = evaluation.evaluate(target, predicted, holdout, setting.stated, setting.agreed)
+    return replace(bundle, described={**bundle.described, "holdout": found})
 
 
 def follow(
@@ -133,7 +139,7 @@ def follow(
     last: pd.Timestamp | None = None
     frame = monitoring.wait(frame, volume, params, stated)
     told = {record["period"]: record for record in judged}
-    held = None if told else _standard(strategy, bundle, parts, setting)
+    held: Standard | None = None
     for number, span in enumerate(volume.itertuples()):
         rows = frame[frame[PERIOD] == span.period].reset_index(drop=True)
         answered.append(answer(bundle, rows).assign(**{"@version": bundle.version}))
@@ -141,7 +147,11 @@ def follow(
             break  # what would be retrained now answers nothing
         if strategy == TRIGGERED and last is not None and span.end - last < pd.Timedelta(params.decide.rest):
             continue
-        reasons = _reasons(strategy, span, answered[-1], volume[number : number + 1], held, told, setting)
+        if strategy == TRIGGERED and len(rows) and span.period not in told:
+            held = held or _standard(bundle, parts, setting)
+            line = volume[number : number + 1]
+            told[span.period] = monitoring.examine(answered[-1], line, held, params, stated, setting.agreed)
+        reasons = _reasons(strategy, span, told.get(span.period))
         if not reasons:
             continue
         arrived = pd.concat([known, _labelled(refresh(pd.concat(answered)), span.end, params, stated)[known.columns]])
@@ -150,9 +160,9 @@ def follow(
         except DataError:
             continue  # too little is known yet
         last, bundle = span.end, bundle if bundle.version else replace(bundle, version=f"fitted after {span.period}")
-        rows_fitted = len(parts["train"]) + len(parts["validation"])
-        retrained.append({"close": span.period, "version": bundle.version, "rows": rows_fitted, "reasons": reasons})
-        told, held = {}, _standard(strategy, bundle, parts, setting)
+        fitted_on = len(parts["train"]) + len(parts["validation"])
+        retrained.append({"close": span.period, "version": bundle.version, "rows": fitted_on, "reasons": reasons})
+        told, held = {}, None
     whole = pd.concat(answered, ignore_index=True) if answered else frame
     return Followed(whole, retrained)
 
@@ -243,32 +253,18 @@ def captured(table: pd.DataFrame) -> float | None:
     return float(gain[TRIGGERED] / gain[CALENDAR]) if gain[CALENDAR] > 0 else None
 
 
-def _standard(strategy: str, bundle: Bundle, parts: dict[str, pd.DataFrame], setting: Setting) -> Standard | None:
-    """Return what periods are held against, where the strategy asks the monitor."""
-    shared = (setting.monitoring, setting.stated, setting.agreed)
-    return monitoring.standard(bundle, parts, *shared) if strategy == TRIGGERED else None
+def _standard(bundle: Bundle, parts: dict[str, pd.DataFrame], setting: Setting) -> Standard:
+    judged = with_figures(bundle, parts["holdout"], setting)
+    return monitoring.standard(judged, parts, setting.monitoring, setting.stated, setting.agreed)
 
 
-def _reasons(
-    strategy: str,
-    span: Any,
-    rows: pd.DataFrame,
-    volume: pd.DataFrame,
-    held: Standard | None,
-    told: Mapping[str, dict[str, Any]],
-    setting: Setting,
-) -> list[str]:
+def _reasons(strategy: str, span: Any, record: Mapping[str, Any] | None) -> list[str]:
     """Return why a strategy retrains at this close; nothing if it does not."""
     if strategy == CALENDAR:
         return ["a month is over"] if span.start.to_period("M") != span.end.to_period("M") else []
-    if strategy == NEVER or rows.empty:
+    if strategy == NEVER or record is None or record["decision"] not in ("retrain", "roll back"):
         return []
-    judged = told.get(span.period)
-    if judged is None and held is not None:
-        judged = monitoring.examine(rows, volume, held, setting.monitoring, setting.stated, setting.agreed)
-    if judged is None:
-        return []
-    return list(judged["reasons"]) if judged["decision"] in ("retrain", "roll back") else []
+    return list(record["reasons"])
 
 
 def _labelled(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from ninefold.core.errors import DataError, ParamsError
 from ninefold.core.moments import MICROSECONDS
 from ninefold.serving.batch_io import CHUNK, SUFFIXES, as_csv, ends, progress, readable, reader
 from ninefold.serving.bundle import Bundle
-from ninefold.serving.signature import DATE, FIRST_DAY, LAST_DAY, days
+from ninefold.serving.log import Log, record
+from ninefold.serving.signature import DATE, FIRST_DAY, LAST_DAY, days, names
 
 __all__ = [
     "CHUNK",
@@ -32,13 +34,19 @@ __all__ = [
 
 NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", "NaT", "null", "NULL", "None")  # texts of a CSV file that mean: not known
 LARGEST = 1e30
+LOGGED = 1000  # rows in one entry of the log
 EXPECTED = {"number": "a finite number", "string": "text", "date": f"{DATE}, or days since 1970-01-01"}
 
 Converted = tuple[pd.Series, pd.Series]
 
 
 def predict(
-    source: str | Path, target: str | Path, bundle: Bundle, rows: int = CHUNK, query: str | None = None
+    source: str | Path,
+    target: str | Path,
+    bundle: Bundle,
+    rows: int = CHUNK,
+    query: str | None = None,
+    log: Log | None = None,
 ) -> dict[str, Any]:
     """Write the rows of `source`, each with the answer of `bundle`, to `target`; whole or not at all.
 
@@ -55,6 +63,8 @@ def predict(
         Held in memory at once.
     query : str, optional
         What to read of the database `source`, instead of a table.
+    log : Log, optional
+        Where every answer is on disk before the table appears: it is decided by, and stage 09 judges it. Not on Spark.
 
     Returns
     -------
@@ -66,18 +76,23 @@ def predict(
     ------
     DataError
         Naming the source, the column and the row, for whatever cannot be scored.
+    LogError
+        If an answer could not be logged.
     """
-    if query is None and _on_spark(str(source), str(target)):
+    if query is None and log is None and _on_spark(str(source), str(target)):
         from ninefold.serving import batch_spark
 
         return batch_spark.predict(Path(source), Path(target), bundle)
     given, wanted = ends(str(source), str(target), query, list(bundle.added.values()))
     done: dict[str, Any] = {"rows": 0, "looked_up": [], "unseen": {}, "wrote": wanted.where}
+    number = f"batch-{uuid.uuid4()}"
     with wanted.write() as put, progress(given.where) as advance:
         for table, share in given.read(rows):
             done["looked_up"] = check_columns(table.column_names, bundle, given.where)
             scored, unseen = score(table, bundle, given.where, done["rows"])
             put(scored)
+            if log:
+                _keep(scored, bundle, log, number, done["rows"])
             done["rows"] += table.num_rows
             for each in unseen:
                 done["unseen"][each["field"]] = done["unseen"].get(each["field"], 0) + each["rows"]
@@ -104,6 +119,20 @@ def score(table: pa.Table, bundle: Bundle, source: str | Path, first: int = 0) -
     for name, (column, kind) in zip(bundle.answers, added_types(bundle).items(), strict=True):
         table = table.append_column(column, pa.array(answers[name], kind))
     return table, unseen
+
+
+def _keep(scored: pa.Table, bundle: Bundle, log: Log, number: str, first: int) -> None:
+    """Log a chunk that was scored, history looked up, with what identifies its rows."""
+    own = [name for name in names(bundle.signature, "identity") if name in scored.column_names]
+    fields = [
+        field for field in bundle.signature if field["kind"] != "identity" and field["name"] in scored.column_names
+    ]
+    frame = pd.DataFrame({field["name"]: typed(scored[field["name"]], field, number, first) for field in fields})
+    frame = bundle.look_up(frame).join(scored.select(own).to_pandas())
+    answers = scored.select(list(bundle.added.values())).to_pandas().set_axis(bundle.answers, axis=1)
+    for start in range(0, len(frame), LOGGED):
+        part = slice(start, start + LOGGED)
+        record(frame.iloc[part], answers.iloc[part], bundle, log, number, first + start)
 
 
 def added_types(bundle: Bundle) -> dict[str, pa.DataType]:
