@@ -38,6 +38,7 @@ from ninefold.serving.signature import FEATURE_KINDS
 MONITORING, HOLDOUT = "data/monitoring", "holdout"
 PERIOD, STATUS = "@period", "@status"  # beside the user's columns, of which none may be called so
 SAMPLE = 10_000
+MOST_ROWS = 50_000  # of a period, whose scores are resampled
 LABELS = ("at close", "later", "never", "open")
 MOST_PERIODS = 400
 ASKED = ("/predict", "/v2/models/{name}/infer", "/desk/record")  # the routes that decide
@@ -395,9 +396,13 @@ def skill(results: dict[str, dict[str, float]], target: np.ndarray, stated: dict
 
 
 def closed(frame: pd.DataFrame, stated: dict[str, Any]) -> Iterator[tuple[str, pd.DataFrame, np.ndarray, pd.DataFrame]]:
-    """Yield each period with its rows whose label was there at its close: ``period, rows, target, predicted``."""
-    for period, rows in frame[frame[STATUS] == LABELS[0]].groupby(PERIOD, sort=False):
-        yield str(period), rows.reset_index(drop=True), target_of(rows, stated), forecast(rows, stated)
+    """Yield each period with its rows whose label was there at its close: ``period, rows, target, predicted``.
+
+    Of more than `MOST_ROWS` so many are taken, spread evenly: their days tell how sure a figure is, and more rows do not.
+    """
+    for period, whole in frame[frame[STATUS] == LABELS[0]].groupby(PERIOD, sort=False):
+        rows = packing.sample(whole, MOST_ROWS) if len(whole) > MOST_ROWS else whole.reset_index(drop=True)
+        yield str(period), rows, target_of(rows, stated), forecast(rows, stated)
 
 
 def calibration(frame: pd.DataFrame, stated: dict[str, Any], agreed: dict[str, Any], bins: int = 10) -> pd.DataFrame:
