@@ -462,7 +462,13 @@ def _points(axes: Axes, x: Any, y: pd.Series, ends: pd.DataFrame, color: str, la
 
 
 def _period_axis(axes: Axes, names: list[str], room: int = 5) -> None:
-    axes.set_xticks(range(len(names)), names, rotation=0 if len(names) <= room else 45)
+    """Name the periods below, as many as there is room for: the holdout, and the later ones counted from the last."""
+    step = max(1, -(-(len(names) - 1) // (3 * room)))
+    places = [0, *range(len(names) - 1, 0, -step)] if len(names) > 1 else [0]
+    turned = len(names) > room
+    axes.set_xticks(
+        places, [names[place] for place in places], rotation=45 if turned else 0, ha="right" if turned else "center"
+    )
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.grid(axis="x", visible=False)
 
