@@ -40,7 +40,7 @@ run: $(READY) ## run the pipeline: nine notebooks, nine reports, an index
 
 # Threads that wait for others do not spin: beside other processes that halves the time of a fit (measured).
 test: $(READY) lint ## lint, check types, run the tests
-	@OMP_WAIT_POLICY=PASSIVE python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@OMP_WAIT_POLICY=PASSIVE python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	@ruff check .

@@ -323,7 +323,8 @@ def test_the_params_decide_what_is_kept_and_redacted(project: Project, monkeypat
     monkeypatch.setattr("bundles.PARAMS", deployment.Params.model_validate(wanted))
     described = pack(parts).described
     assert described["log"] == {"keep": "7d", "redact": ["customer", "id"]}
-    assert described["limits"] == {"max_rows": 100, "max_body_mb": 0.05, "timeout_s": 3, "max_waiting": 100}
+    limits = {"max_rows": 100, "max_body_mb": 0.05, "timeout_s": 3, "max_waiting": 100, "latency_budget_ms": 250}
+    assert described["limits"] == limits
     wanted["log"] = {"redact": ["custmer"]}
     monkeypatch.setattr("bundles.PARAMS", deployment.Params.model_validate(wanted))
     with pytest.raises(ParamsError, match=r"deployment\.log\.redact: found custmer, expected fields of a row"):

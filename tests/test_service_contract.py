@@ -38,8 +38,10 @@ def test_no_request_breaks_the_contract_and_every_documented_refusal_is_met(
     assert found.cases > 400
     for operation, statuses in OPERATIONS.items():
         met = {status for label, status in found.statuses if label == operation}
-        assert met - {401} == statuses, operation
+        # What is no JSON is drawn by chance, and not for every operation: once is seen below.
+        assert statuses - {400} <= met - {401} <= statuses, operation
         assert (401 in met) == (token is not None and operation not in PROBES), operation
+    assert 400 in {status for _, status in found.statuses}
 
 
 def test_what_breaks_a_contract_is_found() -> None:

@@ -174,7 +174,10 @@ def sql(
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
-    bundle: Annotated[Path | None, typer.Option(help="A bundle's folder; default: models/bundle.")] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="A bundle's folder; default: models/production, or models/bundle before a promotion."),
+    ] = None,
     log: Annotated[
         Path | None,
         typer.Option(

@@ -76,10 +76,11 @@ def refit(bundle: Bundle, rows: pd.DataFrame, setting: Setting) -> tuple[Bundle,
     signed = {**bundle.columns, "wide": [field["name"] for field in bundle.signature if field.get("wide")]}
     estimator, method = _estimator(bundle), bundle.described["model"]["calibration"]
     open_parts = {name: parts[name] for name in ("train", "validation")}
-    unseen, forecasts = training.validate({"it": estimator}, open_parts, signed, params, stated)
-    recent, said = training.newest(unseen, forecasts["it"], stated)
-    fitted = training.finish(estimator, open_parts, signed, stated)
-    model = adjustment.adjust(fitted, method, said, recent.drop(columns=FOLD), params.interval, stated)
+    model = training.finish(estimator, open_parts, signed, stated)
+    if method != "none":  # else what a fit without the validation part foresees there is not needed
+        unseen, forecasts = training.validate({"it": estimator}, open_parts, signed, params, stated)
+        recent, said = training.newest(unseen, forecasts["it"], stated)
+        model = adjustment.adjust(model, method, said, recent.drop(columns=FOLD), params.interval, stated)
     predicted = fitting.predict(model, parts["holdout"], signed, stated)
     compared = deployment.reference(parts, predicted, bundle.signature, stated)
     described = {**bundle.described, "holdout": {}}
