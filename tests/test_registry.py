@@ -460,6 +460,16 @@ def test_any_version_comes_back_from_the_remote_after_the_cache_is_gone(shop: Sh
 
 
 @pytest.fixture
+def dvc_s3() -> Path:
+    """The packages of DVC with S3, in the environment of `make s3`; where there are none no server has to start."""
+    found = next((ROOT / ".venv-s3").glob("lib/python3*/site-packages/dvc_s3"), None)
+    if found is None:
+        assert not os.environ.get("CI"), "DVC with S3 has to be installed where CI is set: `make s3`"
+        pytest.skip("a remote in S3 takes dvc[s3]: make s3")
+    return found.parent
+
+
+@pytest.fixture
 def bucket() -> Iterator[tuple[str, str]]:
     """The address of a server of S3 in this process, and of a bucket there."""
     import boto3
@@ -477,16 +487,12 @@ def bucket() -> Iterator[tuple[str, str]]:
     assert found > 10  # it was this server that kept them
 
 
-def test_any_version_comes_back_from_s3_too(bucket: tuple[str, str]) -> None:
+def test_any_version_comes_back_from_s3_too(dvc_s3: Path, bucket: tuple[str, str]) -> None:
     """The test of the remote again, in a process that finds DVC's S3 in the environment of `make s3`, which moto excludes."""
-    packages = next((ROOT / ".venv-s3").glob("lib/python3*/site-packages/dvc_s3"), None)
-    if packages is None:
-        assert not os.environ.get("CI"), "DVC with S3 has to be installed where CI is set: `make s3`"
-        pytest.skip("a remote in S3 takes dvc[s3]: make s3")
     address, url = bucket
     test = test_any_version_comes_back_from_the_remote_after_the_cache_is_gone
     keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
-    path = os.pathsep.join([str(packages.parent), str(ROOT / "src")])
+    path = os.pathsep.join([str(dvc_s3), str(ROOT / "src")])
     env = {**os.environ, **keys, "AWS_ENDPOINT_URL": address, "PYTHONPATH": path, REMOTE: url}
     command = [sys.executable, "-m", "pytest", f"{__file__}::{test.__name__}"]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
