@@ -263,3 +263,8 @@ def test_harm_within_natural_variation_rolls_nothing_back() -> None:
     harm = record(gain=figure(-0.05))
     assert decided({**harm, **natural([])})["decision"] == "keep"
     assert decided({**harm, **natural(["gain"])})["decision"] == "roll back"
+
+
+def test_without_time_nothing_is_usual_in_a_day_and_the_volume_raises_no_alert() -> None:
+    timeless = {**promise(), "per_day": None}
+    assert alerts.raised({**record(), "predictions": 5}, timeless, RULES, STATED["binary"]) == []

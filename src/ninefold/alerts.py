@@ -43,7 +43,6 @@ class Rules(Section):
     skew: Rule = Rule(limit=0.001, severity="high")
     failures: Rule = Rule(limit=0.01, severity="high")
     latency: Rule = Rule(limit=0.05, severity="medium")
-
     quarantined: Rule
     volume: Rule
     inputs: Rule
@@ -118,6 +117,8 @@ def _arrival_alerts(record: dict[str, Any], promise: dict[str, Any], rules: Rule
     broken, found = record["quarantined"] / max(record["raw"], 1), []
     if broken > rules.quarantined.limit:
         found.append(_alert("quarantined", rules.quarantined, broken, f"{broken:.2%} of the rows broke the contract."))
+    if promise["per_day"] is None:  # without time nothing is usual in a day
+        return found
     usual = promise["per_day"] * record["days"]
     change = record["predictions"] / usual - 1
     if abs(change) > rules.volume.limit and abs(record["predictions"] - usual) > CHANCE * usual**0.5:
