@@ -119,6 +119,28 @@ def test_a_place_loads_what_changed_and_keeps_what_it_had_while_that_cannot_be_r
     assert (place.bundle.version, place.reason) == (pair[1].version, None)
 
 
+def test_a_bundle_that_is_refused_does_not_take_the_place_of_the_one_before(
+    pair: tuple[packing.Bundle, packing.Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one whose desk cannot decide on the rows of its file."""
+    monkeypatch.setattr(rollout, "AGAIN", 0.0)
+    rollout.install(pair[0].place)
+    place, able = Place(lambda: io.path(rollout.PRODUCTION)), False
+
+    def take(_: packing.Bundle) -> None:
+        if not able:
+            raise DataError("rows.csv: lacks amount")
+
+    place.load()
+    rollout.install(pair[1].place)
+    assert not place.look(take)
+    assert place.bundle is not None
+    assert (place.bundle.version, place.reason) == (pair[0].version, "rows.csv: lacks amount")
+    able = True
+    assert place.look(take)
+    assert (place.bundle.version, place.reason) == (pair[1].version, None)
+
+
 def test_a_request_is_finished_by_the_bundle_that_began_it(pair: tuple[packing.Bundle, packing.Bundle]) -> None:
     began, go_on = threading.Event(), threading.Event()
     quick = pair[0].answer

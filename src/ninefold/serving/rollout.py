@@ -20,7 +20,7 @@ from pydantic import Field
 
 from ninefold.core import io
 from ninefold.core.errors import DataError, NinefoldError, ParamsError
-from ninefold.core.params import Section, Text
+from ninefold.core.params import FILE, Section, Text
 from ninefold.core.params import load as load_params
 from ninefold.serving.bundle import BUNDLE, Answered, Bundle, load, verify
 from ninefold.serving.log import CANARY, CHAMPION, SHADOW, Log, filled
@@ -124,23 +124,31 @@ class Place:
         DataError
             If it is not as it was packed.
         """
-        folder = self.folder()
-        found = stamp(folder)  # first: what changes meanwhile is seen at the next look
-        loaded = load(folder.resolve() if folder.is_symlink() else folder)
-        loaded.answer([loaded.described["example"]])  # the first one also pays for threads and caches
-        self.bundle, self.reason, self._stamp = loaded, None, found
-        return loaded
+        return self._take(lambda _: None)
 
-    def look(self) -> bool:
-        """Load what stands there, if it is another bundle than the last one; return whether it is."""
+    def look(self, take: Callable[[Bundle], None] = lambda _: None) -> bool:
+        """Load what stands there, if it is another bundle than the last one, and have it taken; return whether it was.
+
+        If it cannot be loaded, or `take` refuses it, what was there before stays; it is tried again after `AGAIN` s.
+        """
         if stamp(self.folder()) == self._stamp or (self.reason and time.monotonic() < self._failed + AGAIN):
             return False
         before = self.bundle
         try:
-            return self.load().version != (before and before.version)
+            return self._take(take).version != (before and before.version)
         except (NinefoldError, OSError, KeyError, ValueError) as error:
             self.reason, self._failed = str(error), time.monotonic()
             return False
+
+    def _take(self, take: Callable[[Bundle], None]) -> Bundle:
+        folder = self.folder()
+        found = stamp(folder)  # first: what changes meanwhile is seen at the next look
+        loaded = load(folder.resolve() if folder.is_symlink() else folder)
+        loaded.answer([loaded.described["example"]])  # the first one also pays for threads and caches
+        if self.bundle is None or loaded.version != self.bundle.version:
+            take(loaded)
+        self.bundle, self.reason, self._stamp = loaded, None, found
+        return loaded
 
 
 class Live:
@@ -238,14 +246,19 @@ class Trial:
 
 def unlike(challenger: Bundle, champion: Bundle) -> str | None:
     """Return why a challenger cannot answer what the champion is asked; None if it can."""
-    old, new = champion.stated, challenger.stated
-    if other := [name for name in SAME if (old.get(name) or None) != (new.get(name) or None)]:
+    if other := differing(champion, challenger, SAME):
         return f"challenger {challenger.version} answers another question: {other[0]} differs"
     sent = {field["name"]: field["type"] for field in champion.signature}
     asked = [field for field in challenger.signature if field["kind"] not in ("identity", "history")]
     if lost := [field["name"] for field in asked if sent.get(field["name"]) != field["type"]]:
         return f"challenger {challenger.version} needs {', '.join(lost)}, which the champion's callers do not send so"
     return None
+
+
+def differing(champion: Bundle, challenger: Bundle, names: Sequence[str]) -> list[str]:
+    """Return in which of the named parts of the problem two bundles differ; what is empty is not there."""
+    old, new = champion.stated, challenger.stated
+    return [name for name in names if (old.get(name) or None) != (new.get(name) or None)]
 
 
 def stamp(folder: Path) -> tuple[Any, ...] | None:
@@ -277,11 +290,10 @@ def watched(live: Live, champion: Place, trial: Trial, meters: Meters, project: 
     def work() -> None:
         while not stop.wait(POLL):
             told = champion.reason
-            if champion.look() and champion.bundle:
-                live.swap(champion.bundle)
-                meters.serves(champion.bundle)
+            if champion.look(live.swap):
+                meters.serves(live.bundle)
                 meters.swaps.inc()
-                print(f"bundle {champion.bundle.version} answers now", file=sys.stderr, flush=True)
+                print(f"bundle {live.bundle.version} answers now", file=sys.stderr, flush=True)
             meters.stale.set(champion.reason is not None)
             if champion.reason and champion.reason != told:
                 print(f"warning: {live.bundle.version} goes on: {champion.reason}", file=sys.stderr, flush=True)
@@ -307,18 +319,23 @@ def _whole(kept: Path, version: str) -> bool:
 def _challenge(trial: Trial, project: Path | None) -> Callable[[Bundle], None]:
     """Return what reads the params, loads the challenger where it has changed, and sets the trial anew."""
     place: Place | None = None
+    params: Params | None = None
+    read: Any = None
     last: Any = None
 
     def look(champion: Bundle) -> None:
-        nonlocal place, last
+        nonlocal place, params, read, last
         if project is None:
             return
-        try:
-            params = load_params("serving")
-        except ParamsError as error:
-            if trial.reason != (reason := f"{error}; what was tried before goes on"):
-                trial.reason = reason
-                print(f"warning: {reason}", file=sys.stderr, flush=True)
+        if (written := _written(project / FILE)) != read:  # parsing it takes many times as long as looking
+            read = written
+            try:
+                params = load_params("serving")
+            except ParamsError as error:
+                params, last = None, None
+                trial.reason = f"{error}; what was tried before goes on"
+                print(f"warning: {trial.reason}", file=sys.stderr, flush=True)
+        if params is None:
             return
         folder = project / params.challenger
         if place is None or place.folder() != folder:
@@ -333,6 +350,15 @@ def _challenge(trial: Trial, project: Path | None) -> Callable[[Bundle], None]:
                 print(f"warning: nothing is tried: {trial.reason}", file=sys.stderr, flush=True)
 
     return look
+
+
+def _written(file: Path) -> tuple[int, int] | None:
+    """Return what tells whether a file was written since; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size)
 
 
 def _lot(rows: Rows, number: str, challenger: Bundle) -> float:
