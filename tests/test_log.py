@@ -471,3 +471,14 @@ def test_the_projects_bundle_is_logged_in_the_project_and_others_only_if_told(bu
         assert kept.place == tmp_path / "here.sqlite"
     with pytest.raises(NinefoldError, match="expected one of them"):
         service._logging(None, tmp_path / "here.sqlite", True)
+
+
+def test_a_table_that_was_answered_at_once_is_a_request_for_each_thousand_rows(
+    bundle: Bundle, log: Log, parts: dict[str, pd.DataFrame]
+) -> None:
+    rows = pd.concat([parts["train"]] * 8, ignore_index=True).head(1500)
+    assert logging.record(rows, bundle.decide(rows), bundle, log, "run", 500) == "run-000000500"
+    found = logging.read(log.place)
+    assert found["request_id"].value_counts().to_dict() == {"run-000000500": 1000, "run-000001500": 500}
+    assert found["row"].tolist() == [*range(1000), *range(500)]
+    assert found["id"].tolist() == rows["id"].astype(str).tolist()

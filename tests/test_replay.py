@@ -80,7 +80,7 @@ def test_a_service_that_answers_unlike_its_bundle_is_found_out(
         quick = bundle.decide
         object.__setattr__(bundle, "decide", lambda table: quick(table).assign(probability=0.5))
         with pytest.raises(DataError, match="answers unlike its bundle"):
-            made.answer(bundle, rows)
+            made.answer(rows, bundle)
 
 
 @pytest.mark.parametrize(("first", "last"), [("2013", None), (None, "2013-13"), ("Oct 2013", None)])

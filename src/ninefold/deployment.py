@@ -189,8 +189,12 @@ def save(described: dict[str, Any], compared: dict[str, Any]) -> None:
     compared : dict
         What `reference` returned.
     """
-    title = described["problem"]["title"]
-    packing.save(described, compared, f"# Model card: {title}\n\n{model_card(described, level=2)}\n")
+    packing.save(described, compared, card(described))
+
+
+def card(described: dict[str, Any]) -> str:
+    """Return ``MODEL_CARD.md`` of what `describe` returned."""
+    return f"# Model card: {described['problem']['title']}\n\n{model_card(described, level=2)}\n"
 
 
 def contents(bundle: Bundle) -> pd.DataFrame:

@@ -86,6 +86,13 @@ def periods(params: Params, collected: collection.Params, stated: dict[str, Any]
     return calendar
 
 
+def newest(collected: collection.Params, stated: dict[str, Any], start: pd.Timestamp) -> pd.Timestamp:
+    """Return the time of the last row that the source holds from `start` on; NaT if it holds none."""
+    source = collected.tables[stated["table"]]
+    rows = _reader(collected)(stated["table"], start, FAR)
+    return texts.moments(rows[source.time], source.format).max()
+
+
 def cut(first: date, last: date, unit: str) -> pd.DataFrame:
     """Return the days from `first` to `last` by day, week or month: ``period``, ``start`` and ``end`` (UTC).
 
@@ -257,11 +264,6 @@ def predict(frame: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
     return frame.assign(**{f"@{name}": column.to_numpy() for name, column in bundle.decide(frame).items()})
 
 
-def predict_by(bundle: Bundle, frame: pd.DataFrame) -> pd.DataFrame:
-    """Add what `bundle` says of each row: `predict`, for those who are handed a way to answer."""
-    return predict(frame, bundle)
-
-
 def hold(rows: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
     """Return the rows of the holdout as a period of their own, answered by the deployed model, all outcomes known."""
     return predict(rows.assign(**{PERIOD: HOLDOUT, STATUS: LABELS[0]}), bundle)
@@ -401,7 +403,7 @@ def closed(frame: pd.DataFrame, stated: dict[str, Any]) -> Iterator[tuple[str, p
     Of more than `MOST_ROWS` so many are taken, spread evenly: their days tell how sure a figure is, and more rows do not.
     """
     for period, whole in frame[frame[STATUS] == LABELS[0]].groupby(PERIOD, sort=False):
-        rows = packing.sample(whole, MOST_ROWS) if len(whole) > MOST_ROWS else whole.reset_index(drop=True)
+        rows = packing.sample(whole, MOST_ROWS)
         yield str(period), rows, target_of(rows, stated), forecast(rows, stated)
 
 
@@ -519,8 +521,7 @@ def worsened(
     -------
     dict
         Period -> ``subject`` ("origin is JFK"), ``rows``, ``gap`` (mean of predicted less observed), ``held``, the same on the
-        holdout (0 where it had too few such rows); ``worse``: by how much more than that the gap is away from that of all rows
-        of the period. The worst first.
+        holdout (0 where it had too few such rows); ``worse``: by how much the gap is larger. The surest first.
     """
     columns = {**bundle.columns, "wide": [], "numeric": []}
 
@@ -712,8 +713,7 @@ def answers(frame: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
         the rest is not reproducible.
     """
     stated = bundle.stated
-    own = [*stated["key"], *([stated["time"]] if stated["time"] else []), stated["target"]]
-    own = list(dict.fromkeys(own))
+    own = list(dict.fromkeys([*production.identity(stated), stated["target"]]))
     added = {name: name[1:] for name in (PERIOD, STATUS, *(f"@{column}" for column in bundle.answers))}
     table = frame[[*own, *added]].rename(columns={name: plain for name, plain in added.items() if plain not in own})
     floats = [name for name in table.columns[len(own) :] if pd.api.types.is_float_dtype(table[name])]
@@ -800,10 +800,8 @@ def _reader(collected: collection.Params) -> Callable[..., pd.DataFrame]:
 
 def _last_day(collected: collection.Params, stated: dict[str, Any], start: date) -> date | None:
     """Return the day of the last row that the source holds from `start` on; None if it holds none."""
-    source = collected.tables[stated["table"]]
-    rows = _reader(collected)(stated["table"], pd.Timestamp(start), FAR)
-    newest = texts.moments(rows[source.time], source.format).max()
-    return None if pd.isna(newest) else newest.date()
+    found = newest(collected, stated, pd.Timestamp(start))
+    return None if pd.isna(found) else found.date()
 
 
 def _kinds(bundle: Bundle) -> dict[str, str]:

@@ -6,9 +6,7 @@ is another one (``returns#production#3``). `gto show` reads both. The files them
 
 from __future__ import annotations
 
-import fcntl
 import json
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,7 +18,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from ninefold import features, metrics, training
+from ninefold import features, metrics, repository, training
 from ninefold.core import decisions, io, lineage, params
 from ninefold.core.errors import DataError
 from ninefold.core.moments import as_days
@@ -48,6 +46,7 @@ AGREED, STATED = "data/metrics.json", "data/problem.json"
 RECORDS = {slug: f"reports/metrics/{label(slug)}.json" for slug in ("training", "deployment")}
 # What two models must have in common, of the problem, or no comparison is fair.
 SAME = ("table", "key", "time", "group", "task", "target", "classes", "actions")
+GIT = {"purpose": "the registry lives in git", "remedy": "the registry needs a repository with a commit"}
 LEAST_ROWS = 50  # that neither model was fitted on
 NEXT = (
     f"A `ninefold serve` that runs here answers with it from now on ({PRODUCTION}). The tags are on this machine alone "
@@ -271,7 +270,7 @@ def _of_days(rows: pd.DataFrame, stated: dict[str, Any]) -> str:
 def _demand_same(champion: Bundle, challenger: Bundle) -> None:
     """Demand that both answer the same question from the same fields, and that the data at hand are the challenger's."""
     old, new = champion.stated, challenger.stated
-    if other := [name for name in SAME if (old.get(name) or None) != (new.get(name) or None)]:
+    if other := rollout.differing(champion, challenger, SAME):
         told = "; ".join(f"{name} was {old.get(name)}, is {new.get(name)}" for name in other)
         raise DataError(f"it answers another question: {told}")
     kinds = {field["name"]: (field["kind"], field["type"]) for field in challenger.signature}
@@ -417,7 +416,9 @@ def _assign(name: str, version: str, message: str) -> None:
 
 def _listed(name: str, one: dict[str, Any], champion: bool) -> dict[str, Any]:
     """Return a line of `models`."""
-    records = {slug: json.loads(_at(one["commit_hexsha"], place) or "{}") for slug, place in RECORDS.items()}
+    records = {
+        slug: json.loads(repository.file_of(one["commit_hexsha"], place) or "{}") for slug, place in RECORDS.items()
+    }
     figures = records["training"].get("metrics", {})
     return {
         "version": one["version"],
@@ -440,7 +441,7 @@ def _shown(holdout: dict[str, Any]) -> list[str]:
 
 def _recorded(revision: str) -> dict[str, str]:
     """Return what ``dvc.lock`` of a revision records of the outputs: path -> MD5."""
-    stages = (yaml.safe_load(_at(revision, lineage.LOCK) or "") or {}).get("stages", {})
+    stages = (yaml.safe_load(repository.file_of(revision, lineage.LOCK) or "") or {}).get("stages", {})
     return {out["path"]: out.get("md5", "") for stage in stages.values() for out in stage.get("outs", [])}
 
 
@@ -460,37 +461,15 @@ def _repository() -> str:
     return str(params.root())
 
 
-def _at(revision: str, name: str) -> str | None:
-    """Return a file of the project as a revision has it; None if it has none."""
-    try:
-        return _git("show", f"{revision}:./{name}")
-    except DataError:
-        return None
-
-
 def _git(*arguments: str) -> str:
-    command = ["git", "-C", _repository(), *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, check=True, text=True).stdout
-    except FileNotFoundError:
-        raise DataError("git: not found; the registry lives in git, install it") from None
-    except subprocess.CalledProcessError as error:
-        raise DataError(
-            f"git {arguments[0]}: {error.stderr.strip()}; the registry needs a repository with a commit"
-        ) from None
+    return repository.git(*arguments, **GIT)
 
 
 @contextmanager
 def _alone() -> Iterator[None]:
     """Hold the lock of the registry, which dies with the process."""
-    place = Path(_git("rev-parse", "--path-format=absolute", "--git-common-dir").strip()) / "ninefold-registry.lock"
-    with place.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DataError(
-                "the registry: another `ninefold promote` or `rollback` is at it; run this again after"
-            ) from None
+    busy = "the registry: another `ninefold promote` or `rollback` is at it; run this again after"
+    with repository.alone(repository.folder(**GIT) / "ninefold-registry.lock", busy):
         yield
 
 

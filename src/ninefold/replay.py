@@ -14,24 +14,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from ninefold import labels, metrics, monitoring, problem, production, strategies, training
+from ninefold import deployment, labels, metrics, monitoring, problem, production, strategies, training
 from ninefold.core import decisions, io, model_file
 from ninefold.core.errors import DataError, ParamsError
 from ninefold.core.params import load
 from ninefold.serving import bundle as packing
 from ninefold.serving import client, rollout, signature
 from ninefold.serving.bundle import Bundle
-from ninefold.serving.card import model_card
 from ninefold.strategies import CALENDAR, NEVER, TRIGGERED, Followed, Setting
 
 REPLAY = "data/replay"
 STRATEGIES = {"never": NEVER, "monthly": CALENDAR, "triggered": TRIGGERED}
 BATCH = 100  # rows in a request: as many as the fast form answers
 PATIENCE = 60.0  # seconds that the service may take to answer with a new bundle
-TOLERANCE = 1e-9
 
 
 class Production:
@@ -45,7 +42,7 @@ class Production:
 
     def __init__(self, folder: Path, url: str, volume: pd.DataFrame, setting: Setting) -> None:
         self.folder, self.url, self.setting = folder, url, setting
-        self.own = list(dict.fromkeys([*setting.stated["key"], setting.stated["time"]]))
+        self.own = production.identity(setting.stated)
         self.closes = volume.set_index("period")["end"]
         self.apart = 0.0
         self._waiting: list[pd.DataFrame] = []
@@ -59,7 +56,7 @@ class Production:
         self.deliver(volume["end"].max())
         return one._replace(frame=self.refresh(one.frame))
 
-    def answer(self, bundle: Bundle, rows: pd.DataFrame) -> pd.DataFrame:
+    def answer(self, rows: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
         """Send the rows of a period to the service, wait for its close, and return what the log and the labels hold.
 
         Raises
@@ -72,7 +69,7 @@ class Production:
         stated, began = bundle.stated, datetime.now(UTC)
         sent = signature.as_rows(rows, bundle.signature)
         answers, _ = client.ask(self.url, sent, min(BATCH, bundle.described["limits"]["max_rows"]))
-        self._compare(answers, bundle.decide(rows)[bundle.answers], stated)
+        self._compare(answers, bundle.decide(rows)[decisions.forecast_columns(stated)], stated)
         self._waiting.append(rows)
         self.deliver(self.closes[rows[monitoring.PERIOD].iloc[0]])
         served = production.served(bundle, self.folder / "log.sqlite", since=began, like=rows)
@@ -152,14 +149,12 @@ class Production:
         plain = rows.drop(columns=self.setting.stated["target"])
         return plain.merge(found, on=self.own, how="left", validate="one_to_one")[[*rows, *(set(found) - set(rows))]]
 
-    def _compare(self, answers: pd.DataFrame, offline: pd.DataFrame, stated: dict[str, Any]) -> None:
-        text = [name for name in offline if name == "action" and decisions.is_class(stated)]
-        numbers = [name for name in offline if name not in text]
-        one, other = answers[numbers].to_numpy("float64"), offline[numbers].to_numpy("float64")
-        apart = float(np.max(np.abs(one - other) / np.maximum(np.abs(other), 1)))
-        if apart > TOLERANCE or any((answers[name].to_numpy() != offline[name].to_numpy()).any() for name in text):
-            raise DataError(f"{self.url}: answers unlike its bundle, by {apart:.3g}; run `dvc repro deployment`")
-        self.apart = max(self.apart, apart)
+    def _compare(self, answers: pd.DataFrame, predicted: pd.DataFrame, stated: dict[str, Any]) -> None:
+        found = deployment.compare({self.url: answers}, {self.url: predicted}, stated).iloc[0]
+        if found["difference"] > deployment.TOLERANCE or found["actions"]:
+            apart = f"{found['difference']:.3g}, and in {found['actions']} actions"
+            raise DataError(f"{self.url}: answers unlike its bundle, by {apart}; run `dvc repro deployment`")
+        self.apart = max(self.apart, float(found["difference"]))
 
 
 def run(first: str | None = None, last: str | None = None, chosen: list[str] | None = None) -> Iterator[str]:
@@ -221,7 +216,7 @@ def pack(bundle: Bundle, place: Path) -> Bundle:
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(bundle.place, place)
     model_file.dump(bundle.model, place / "model.skops")
-    packing.describe(bundle.described, bundle.reference, f"{model_card(bundle.described)}\n", place)
+    packing.describe(bundle.described, bundle.reference, deployment.card(bundle.described), place)
     return packing.load(place)
 
 

@@ -18,7 +18,6 @@ A step that fails puts ``params.yaml``, ``dvc.lock`` and all outputs back, `dvc 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -37,12 +36,13 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from ninefold import collection, monitoring, problem, registry
-from ninefold.core import hooks, io, lineage, params, places, texts
+from ninefold import collection, monitoring, problem, registry, repository
+from ninefold.core import io, lineage, params, places
 from ninefold.core.errors import DataError, NinefoldError
 from ninefold.serving import bundle as packing
 
 JOURNAL, LOCK = "ninefold-retrain.json", "ninefold-retrain.lock"  # in git's directory
+GIT = {"purpose": "retraining is recorded in git", "remedy": "mend it, and run this again"}
 BRANCHES = "retrain"
 RESULTS = (params.FILE, lineage.LOCK, "reports/metrics", "reports/plots")  # what a run changes of what git has
 READ = (*RESULTS, "dvc.yaml", "notebooks", "src", "data")  # what has to be committed, or no commit says what was built
@@ -340,8 +340,7 @@ def _newest(collected: collection.Params, stated: dict[str, Any]) -> pd.Timestam
     """Return the time of the newest row after `as_of`, of the source or of what landed; else the start of that day."""
     name, source = stated["table"], collected.tables[stated["table"]]
     start = pd.Timestamp(collected.as_of)
-    read = hooks.project("collection", "read", partial(collection.read_file, params=collected))
-    found = [texts.moments(read(name, start, monitoring.FAR)[source.time], source.format).max()]
+    found = [monitoring.newest(collected, stated, start)]
     landing = f"{collection.LANDING}/{name}"
     for file in places.inside(io.path(landing)) if io.path(landing).is_dir() else []:
         inside = file.relative_to(io.path(landing)).as_posix()
@@ -353,7 +352,7 @@ def _demand_clean(changed: dict[str, Any]) -> str:
     """Demand that git records what the pipeline reads, and that a commit is possible; return the checked-out branch."""
     if not (onto := _git("branch", "--show-current").strip()):
         raise DataError("git: no branch is checked out, so a commit would belong to none; `git switch` to one")
-    if _show("HEAD", lineage.LOCK) is None:
+    if repository.file_of("HEAD", lineage.LOCK) is None:
         raise DataError(f"{lineage.LOCK}: not committed, so there is no model to begin from; `dvc repro`, and commit")
     if found := _git("status", "--porcelain", "--", *READ).splitlines():
         named = ", ".join(line[3:] for line in found[:5]) + (" ..." if len(found) > 5 else "")
@@ -389,7 +388,7 @@ def _champion() -> dict[str, Any] | None:
 
 def _compared(champion: dict[str, Any], run: Run) -> str:
     """Return which rows the comparison would take, in words."""
-    recorded = json.loads(_show(champion["commit"], "reports/metrics/04_metrics.json") or "{}")
+    recorded = json.loads(repository.file_of(champion["commit"], "reports/metrics/04_metrics.json") or "{}")
     first = recorded.get("metrics", {}).get("split", {}).get("holdout")  # the day with which its holdout began
     span = f", {first} or later and until {run.as_of}" if run.as_of and first else ""
     return f"labelled rows of the new holdout that the champion was not fitted on{span}"
@@ -416,7 +415,7 @@ def _reads_collection(stage: Any) -> bool:
 
 def _outputs(revision: str) -> list[str]:
     """Return the outputs that DVC keeps of a revision: not the sources, which are the user's, nor what is in git."""
-    stages = (yaml.safe_load(_show(revision, lineage.LOCK) or "") or {}).get("stages", {}).values()
+    stages = (yaml.safe_load(repository.file_of(revision, lineage.LOCK) or "") or {}).get("stages", {}).values()
     return [out["path"] for stage in stages for out in stage.get("outs", []) if not out["path"].startswith(RESULTS)]
 
 
@@ -516,30 +515,12 @@ def _command() -> list[str]:
     return [sys.executable, "-m", "dvc"]
 
 
-def _show(revision: str, name: str) -> str | None:
-    try:
-        return _git("show", f"{revision}:./{name}")
-    except DataError:
-        return None
-
-
 def _git(*arguments: str) -> str:
-    command = ["git", "--no-optional-locks", "-C", str(params.root()), *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, check=True, text=True).stdout
-    except FileNotFoundError:
-        raise DataError("git: not found; retraining is recorded in git, install it") from None
-    except subprocess.CalledProcessError as error:
-        told = (error.stderr or error.stdout).strip()
-        raise DataError(f"git {arguments[0]}: {told}; mend it, and run this again") from None
+    return repository.git(*arguments, **GIT)
 
 
 def _journal() -> Path:
-    return _common() / JOURNAL
-
-
-def _common() -> Path:
-    return Path(_git("rev-parse", "--path-format=absolute", "--git-common-dir").strip())
+    return repository.folder(**GIT) / JOURNAL
 
 
 def _note(run: Run) -> None:
@@ -561,11 +542,6 @@ def _read_journal() -> Run | None:
 @contextmanager
 def _alone(wait: bool) -> Iterator[int]:
     """Hold the lock of retraining; return its descriptor."""
-    with (_common() / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError:
-            raise DataError(
-                "another `ninefold retrain` is at it, or the `dvc repro` that it left; `--wait` waits for its end"
-            ) from None
-        yield lock.fileno()
+    busy = "another `ninefold retrain` is at it, or the `dvc repro` that it left; `--wait` waits for its end"
+    with repository.alone(repository.folder(**GIT) / LOCK, busy, wait) as lock:
+        yield lock

@@ -15,12 +15,11 @@ from ninefold.core import adjustment, decisions, evaluation, fitting, gate
 from ninefold.core.errors import DataError
 from ninefold.core.fitting import FOLD
 from ninefold.core.scores import ERROR, Bootstrap, blocks, intervals, one_score
-from ninefold.monitoring import PERIOD, STATUS, Standard
+from ninefold.monitoring import LABELS, PERIOD, STATUS, Standard
 from ninefold.serving.bundle import Bundle
 
 NEVER, CALENDAR, TRIGGERED = "never", "every month", "when the monitor says so"
-KNOWN = ("at close", "later")  # labels that count in the end
-Answer = Callable[[Bundle, pd.DataFrame], pd.DataFrame]
+Answer = Callable[[pd.DataFrame, Bundle], pd.DataFrame]
 
 
 class Followed(NamedTuple):
@@ -68,11 +67,7 @@ def refit(bundle: Bundle, rows: pd.DataFrame, setting: Setting) -> tuple[Bundle,
         If a part has not two different outcomes.
     """
     stated, params = setting.stated, setting.training.model_copy(update={"folds": 1})
-    points = agreed_metrics.split(rows, setting.metrics, stated)
-    part = agreed_metrics.part_of(rows, points, stated)
-    parts = {name: rows[part == name].reset_index(drop=True) for name in agreed_metrics.PARTS}
-    if poor := [name for name, each in parts.items() if each[stated["target"]].nunique() < 2]:
-        raise DataError(f"{', '.join(poor)}: not two different outcomes, so that no model can be fitted")
+    parts = training.split(rows, agreed_metrics.split(rows, setting.metrics, stated), stated)
     signed = {**bundle.columns, "wide": [field["name"] for field in bundle.signature if field.get("wide")]}
     estimator, method = _estimator(bundle), bundle.described["model"]["calibration"]
     open_parts = {name: parts[name] for name in ("train", "validation")}
@@ -103,7 +98,7 @@ def follow(
     frame: pd.DataFrame,
     volume: pd.DataFrame,
     setting: Setting,
-    answer: Answer = monitoring.predict_by,
+    answer: Answer = monitoring.predict,
     retrain: Callable[[Bundle, pd.DataFrame, Setting], tuple[Bundle, dict[str, pd.DataFrame]]] = refit,
     refresh: Callable[[pd.DataFrame], pd.DataFrame] = lambda answered: answered,
     judged: Sequence[dict[str, Any]] = (),
@@ -143,7 +138,7 @@ def follow(
     held: Standard | None = None
     for number, span in enumerate(volume.itertuples()):
         rows = frame[frame[PERIOD] == span.period].reset_index(drop=True)
-        answered.append(answer(bundle, rows).assign(**{"@version": bundle.version}))
+        answered.append(answer(rows, bundle).assign(**{"@version": bundle.version}))
         if number == len(volume) - 1:
             break  # what would be retrained now answers nothing
         if strategy == TRIGGERED and last is not None and span.end - last < pd.Timedelta(params.decide.rest):
@@ -278,7 +273,7 @@ def _labelled(
 
 
 def _in_the_end(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[frame[STATUS].isin(KNOWN)].reset_index(drop=True)
+    return frame[frame[STATUS].isin(LABELS[:2])].reset_index(drop=True)
 
 
 def _estimator(bundle: Bundle) -> Any:

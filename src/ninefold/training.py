@@ -90,7 +90,18 @@ def read(stated: dict[str, Any], agreed: dict[str, Any]) -> dict[str, pd.DataFra
     table = table.dropna(subset=[name for name in (stated["target"], stated["time"]) if name])
     if decisions.is_class(stated):
         table = table.astype({stated["target"]: "int64"})
-    part = agreed_metrics.part_of(table, agreed["split"], stated)
+    return split(table, agreed["split"], stated)
+
+
+def split(table: pd.DataFrame, agreed_split: dict[str, Any], stated: dict[str, Any]) -> dict[str, pd.DataFrame]:
+    """Return labelled rows by part: ``train``, ``validation``, ``holdout``.
+
+    Raises
+    ------
+    DataError
+        If a part is empty, or holds only one class.
+    """
+    part = agreed_metrics.part_of(table, agreed_split, stated)
     parts = {name: table[part == name].reset_index(drop=True) for name in agreed_metrics.PARTS}
     for name, rows in parts.items():
         if rows[stated["target"]].nunique() < 2:

@@ -231,7 +231,7 @@ def cause_table(strange: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """Return, per period, the figures beyond their natural variation, and every cause, largest first."""
     rows: list[tuple[str, str | None, str | None, str]] = []
     for period, found in strange.items():
-        names = [name for name in found["outside"][:UNUSUAL]]
+        names = found["outside"][:UNUSUAL]
         more = f" and {len(found['outside']) - UNUSUAL} more" if len(found["outside"]) > UNUSUAL else ""
         figures = ", ".join(names) + more
         causes = [(each["cause"], each["sentence"]) for each in found["findings"]]

@@ -38,7 +38,6 @@ TOP = 5  # contributions named
 BACKGROUND, LEAST_BACKGROUND = 100, 10  # rows that a row is compared with; where there are hundreds of features
 SEED = 0  # of the orders in which features become known
 EXPLAINED = 1000  # explanations kept
-LOGGED = 1000  # rows of a file in one entry of the log
 OTHER = "other"  # a category that is none of the known ones, which are sent by their place
 GROUPS = {"identity": "What identifies it", "history": "History"}
 HELP = {  # by kind, or else by type
@@ -179,14 +178,12 @@ class Desk:
         return found
 
     def _keep(self, found: Scored, log: Log) -> None:
-        """Log the rows, a request for each thousand, if they were not shown before by this bundle."""
+        """Log the rows, if they were not shown before by this bundle."""
         rows = found.frame.join(found.identity[[name for name in found.identity if name not in found.frame]])
         digest = hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes()).hexdigest()[:16]
         if (mark := (self.bundle.version, digest)) in log.shown:
             return
-        for first in range(0, len(rows), LOGGED):
-            part = slice(first, first + LOGGED)
-            record(rows.iloc[part], found.answers.iloc[part], self.bundle, log, f"desk-{digest}", first)
+        record(rows, found.answers, self.bundle, log, f"desk-{digest}")
         log.shown.add(mark)
 
 

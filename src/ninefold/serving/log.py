@@ -32,6 +32,7 @@ from ninefold.serving.signature import EPOCH, as_rows, days
 LOG = "data/predictions/log.sqlite"
 BUSY = 5.0  # seconds to wait for another process that writes to the same log
 ROWS_A_FILE = 200_000
+ROWS_A_REQUEST = 1000  # of a table that was answered at once
 TICK = 2.0  # seconds between two writes of the traffic
 OURS, FORMAT = 0x4E696E65, 2  # as SQLite's application_id and user_version
 CHAMPION, CANARY, SHADOW = "champion", "canary", "shadow"  # what the bundle that answered was; a shadow's is not given
@@ -351,7 +352,9 @@ def record(
     moment: datetime | None = None,
     role: str = CHAMPION,
 ) -> str:
-    """Write a chunk of a table that was answered at once to the prediction log, and return the id of the request that it is there.
+    """Write a table that was answered at once to the prediction log, and return the id of the first request that it is there.
+
+    It makes a request for each `ROWS_A_REQUEST` rows.
 
     Parameters
     ----------
@@ -362,10 +365,10 @@ def record(
     bundle : Bundle
     log : Log
     name : str
-        Of the run. The id is ``<name>-<first>``, so that a run that was ended and repeated gives the same ids; its rows
-        count from 0 in each chunk.
+        Of the run. The id is ``<name>-<first>``, so that a run that was ended and repeated gives the same ids; rows count
+        from 0 in each request.
     first : int
-        The number of rows before this chunk.
+        The number of rows of the run before this table.
     moment : datetime, optional
         With a zone; default: now.
     role : str
@@ -378,10 +381,13 @@ def record(
     """
     absent = [field["name"] for field in bundle.signature if field["name"] not in frame]
     rows = as_rows(frame.assign(**dict.fromkeys(absent, None)), bundle.signature)
-    given = answers[bundle.answers].astype(object).where(answers[bundle.answers].notna(), None)
-    number = f"{name}-{first:09}"
-    log.submit(log.entry(number, moment or datetime.now(UTC), bundle, rows, given.to_dict("records"), role)).result()
-    return number
+    given = answers[bundle.answers].astype(object).where(answers[bundle.answers].notna(), None).to_dict("records")
+    moment = moment or datetime.now(UTC)
+    for start in range(0, len(rows), ROWS_A_REQUEST):
+        part = slice(start, start + ROWS_A_REQUEST)
+        entry = log.entry(f"{name}-{first + start:09}", moment, bundle, rows[part], given[part], role)
+        log.submit(entry).result()
+    return f"{name}-{first:09}"
 
 
 def filled(rows: Sequence[Mapping[str, Any]], bundle: Bundle) -> list[dict[str, Any]]:

@@ -34,7 +34,6 @@ __all__ = [
 
 NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", "NaT", "null", "NULL", "None")  # texts of a CSV file that mean: not known
 LARGEST = 1e30
-LOGGED = 1000  # rows in one entry of the log
 EXPECTED = {"number": "a finite number", "string": "text", "date": f"{DATE}, or days since 1970-01-01"}
 
 Converted = tuple[pd.Series, pd.Series]
@@ -89,10 +88,10 @@ def predict(
     with wanted.write() as put, progress(given.where) as advance:
         for table, share in given.read(rows):
             done["looked_up"] = check_columns(table.column_names, bundle, given.where)
-            scored, unseen = score(table, bundle, given.where, done["rows"])
+            scored, unseen, frame = _scored(table, bundle, given.where, done["rows"])
             put(scored)
             if log:
-                _keep(scored, bundle, log, number, done["rows"])
+                _keep(scored, frame, bundle, log, number, done["rows"])
             done["rows"] += table.num_rows
             for each in unseen:
                 done["unseen"][each["field"]] = done["unseen"].get(each["field"], 0) + each["rows"]
@@ -108,6 +107,13 @@ def score(table: pa.Table, bundle: Bundle, source: str | Path, first: int = 0) -
     DataError
         If a value cannot be one of its feature's; `first` is the number of rows before the chunk.
     """
+    return _scored(table, bundle, source, first)[:2]
+
+
+def _scored(
+    table: pa.Table, bundle: Bundle, source: str | Path, first: int
+) -> tuple[pa.Table, list[dict[str, Any]], pd.DataFrame]:
+    """Return what `score` does, and the features as the model saw them."""
     found = set(table.column_names)
     fields = [field for field in bundle.signature if field["kind"] != "identity" and field["name"] in found]
     frame = pd.DataFrame({field["name"]: typed(table[field["name"]], field, source, first) for field in fields})
@@ -118,21 +124,14 @@ def score(table: pa.Table, bundle: Bundle, source: str | Path, first: int = 0) -
         answers, unseen = bundle.decide(frame), bundle.unseen(frame)
     for name, (column, kind) in zip(bundle.answers, added_types(bundle).items(), strict=True):
         table = table.append_column(column, pa.array(answers[name], kind))
-    return table, unseen
+    return table, unseen, frame
 
 
-def _keep(scored: pa.Table, bundle: Bundle, log: Log, number: str, first: int) -> None:
-    """Log a chunk that was scored, history looked up, with what identifies its rows."""
+def _keep(scored: pa.Table, frame: pd.DataFrame, bundle: Bundle, log: Log, number: str, first: int) -> None:
+    """Log a chunk that was scored, with what identifies its rows."""
     own = [name for name in names(bundle.signature, "identity") if name in scored.column_names]
-    fields = [
-        field for field in bundle.signature if field["kind"] != "identity" and field["name"] in scored.column_names
-    ]
-    frame = pd.DataFrame({field["name"]: typed(scored[field["name"]], field, number, first) for field in fields})
-    frame = bundle.look_up(frame).join(scored.select(own).to_pandas())
     answers = scored.select(list(bundle.added.values())).to_pandas().set_axis(bundle.answers, axis=1)
-    for start in range(0, len(frame), LOGGED):
-        part = slice(start, start + LOGGED)
-        record(frame.iloc[part], answers.iloc[part], bundle, log, number, first + start)
+    record(frame.join(scored.select(own).to_pandas()), answers, bundle, log, number, first)
 
 
 def added_types(bundle: Bundle) -> dict[str, pa.DataType]:
