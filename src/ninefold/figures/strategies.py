@@ -68,7 +68,9 @@ def plot_strategies(table: pd.DataFrame, followed: dict[str, Followed], stated: 
     for axes, (label, values) in zip(panels, shown.items(), strict=True):
         for number, name in enumerate(followed):
             axes.plot(values[name].to_numpy(), color=plots.PALETTE[number], lw=1.6, label=plots.plain(name))
-            after = [periods.index(each["close"]) + 1 for each in followed[name].retrained if each["close"] in periods]
+            after = [
+                periods.index(each["close"]) + 1 for each in followed[name].retrained if each["close"] in periods[:-1]
+            ]
             axes.plot(after, values[name].to_numpy()[after], "o", color=plots.PALETTE[number], ms=6)
         axes.set_title(plots.plain(label), fontsize=9)
         step = max(1, int(np.ceil(len(periods) / 7)))
