@@ -6,7 +6,6 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -35,6 +34,8 @@ def canvas(question: str, width: float = 8.0, height: float = 3.6, **subplots: A
     **subplots
         Passed on to `matplotlib.pyplot.subplots`.
     """
+    import seaborn as sns  # with scipy.stats 0.7 s, which those that draw nothing need not wait for
+
     sns.set_theme(style="whitegrid", context="notebook", palette=PALETTE, font="DejaVu Sans", font_scale=0.85)
     mpl.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "grid.color": "#E6E8EB"})
     fig, axes = plt.subplots(figsize=(width, height), layout="constrained", **subplots)
