@@ -1,4 +1,4 @@
-"""A copy of the repository in a folder of its own, for tests that run commands in it."""
+"""Clones of the repository and copies made from it by Copier, for tests that run commands in them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,16 @@ LIGHT = {"max_iter": 60, "replicates": 50, "single_rows": 50}
 class Clone:
     """A copy of the repository in a folder of its own, with commands run in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: Path | None = None) -> None:
         self.folder = folder
+        self.environment = environment  # of a copied project: where its engine is installed
         self.changed: list[str] = []
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the environment in the clone, with the clone's own modules first on the path."""
         env = {**os.environ, "PYTHONPATH": str(self.folder / "src"), "MPLBACKEND": "Agg"}
-        env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+        places = [self.environment / "bin"] if self.environment else []
+        env["PATH"] = os.pathsep.join(map(str, [*places, Path(sys.executable).parent, env["PATH"]]))
         env.pop("PYTHONDONTWRITEBYTECODE", None)  # each of many processes would compile anew
         return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
 
@@ -66,6 +70,42 @@ def copy_of_the_repository(folder: Path, *, without: tuple[str, ...] = ()) -> Cl
     clone.run("git", "init", "-q")
     clone.commit("as it stands")
     return clone
+
+
+def template(folder: Path) -> Clone:
+    """Return the repository as a template to copy from: what git tracks or would track, in one commit, tagged v1.0.0."""
+    made = copy_of_the_repository(folder)
+    made.run("git", "tag", "v1.0.0")
+    return made
+
+
+def copied(origin: Path, folder: Path) -> Clone:
+    """Return the project that Copier makes of a template, committed, without trust and without questions."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "copier", "copy", "--defaults", str(origin), folder.name],
+        cwd=folder.parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    project = Clone(folder)
+    project.run("git", "init", "-q")
+    project.commit("as it was copied")
+    return project
+
+
+def set_up(project: Clone) -> subprocess.CompletedProcess[str]:
+    """Run ``make setup`` in a copied project, in an environment that sees the third-party packages of the tests'.
+
+    So only what is the project's own is installed: its package, and the engine from the commit in ``ninefold.yaml``.
+    """
+    project.environment = project.folder / ".venv"
+    if not project.environment.exists():
+        venv.create(project.environment, symlinks=True)
+        inside = sysconfig.get_path("purelib", vars={"base": str(project.environment)})
+        (Path(inside) / "third_party.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        (project.environment / "share").symlink_to(Path(sys.prefix) / "share")  # the templates of nbconvert
+    pip = f"{sys.executable} -m pip --quiet --disable-pip-version-check --python .venv/bin/python"
+    return project.run("make", "setup", f"PIP={pip}")
 
 
 def copy_files(folder: Path, *, without: tuple[str, ...] = ()) -> None:

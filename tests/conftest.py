@@ -97,6 +97,7 @@ LONG = [
     "test_template.py",
     "test_own_tables.py",
     "test_ingest.py",
+    "test_whole_run.py",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 import time
 import urllib.request
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -20,6 +22,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from clones import copy_of_the_repository
 from packaging.requirements import Requirement
 
 from ninefold.serving.bundle import Bundle
@@ -27,7 +30,7 @@ from ninefold.serving.bundle import Bundle
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE, RELEASE = ROOT / "deploy/cloudformation.yaml", ROOT / ".github/workflows/release.yml"
 LOCKS = [ROOT / "requirements-serve.lock", ROOT / "deploy/requirements-release.lock"]
-MADE = {"models/bundle"}  # by the pipeline
+MADE = {"models/bundle", "deploy/wheels", "requirements-own.lock"}  # by the pipeline, `make wheel`, `make lock`
 REGION = "eu-west-1"
 NOT_IN_MOTO = {
     "AWS::ApplicationAutoScaling::ScalableTarget",
@@ -68,7 +71,8 @@ def values(name: str, stage: int = 1) -> list[str]:
 
 def from_the_context() -> set[str]:
     """Return what the Dockerfile copies from the project."""
-    return {step.value.split()[0] for step in dockerfile() if step.name == "COPY" and "--from" not in step.value}
+    copied = [step.value.split()[:-1] for step in dockerfile() if step.name == "COPY" and "--from" not in step.value]
+    return {re.sub(r"\[(.)\]", r"\1", source) for sources in copied for source in sources}
 
 
 def healthcheck() -> list[str]:
@@ -93,9 +97,9 @@ def test_the_image_is_pinned_and_runs_without_rights() -> None:
     assert values("EXPOSE") == ["8000"]
     assert "/ready" in healthcheck()[-1]
     assert set(json.loads(values("VOLUME")[0])) == {"/data", "/tmp"}
-    (install,) = [step.value for step in steps if step.name == "RUN" and " pip " in step.value]
-    assert "--require-hashes" in install
-    assert "--only-binary :all:" in install
+    installs = [step.value for step in steps if step.name == "RUN" and " pip " in step.value]
+    assert len(installs) == 2  # the third-party packages, the engine
+    assert [each for each in installs if "--require-hashes" not in each or "--only-binary :all:" not in each] == []
 
 
 def test_the_image_holds_nothing_secret_and_names_no_registry() -> None:
@@ -129,21 +133,41 @@ def test_the_image_has_the_versions_that_the_tests_ran_with() -> None:
     assert set(re.findall(r"^([\w-]+)", listed, flags=re.M)) <= set(served)
 
 
-def build(folder: Path, bundle: Path) -> Path:
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that ``make wheel`` fills."""
+    project = copy_of_the_repository(tmp_path_factory.mktemp("wheel") / "project")
+    ready = project.folder / ".venv/.ready"
+    ready.parent.mkdir()
+    ready.touch()
+    done = project.run("make", "wheel", f"PIP={sys.executable} -m pip --quiet --disable-pip-version-check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return project.folder / "deploy/wheels"
+
+
+def test_the_wheel_of_the_engine_is_hashed_and_holds_the_engine_alone(wheels: Path) -> None:
+    (wheel,) = wheels.glob("*.whl")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    assert (wheels / "engine.lock").read_text() == f"./{wheel.name} --hash=sha256:{digest}\n"
+    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert tops == {"ninefold", wheel.name.replace("-py3-none-any.whl", ".dist-info")}
+
+
+def build(folder: Path, bundle: Path, wheels: Path) -> Path:
     """Lay out in `folder` what the image holds; return the folder that stands for its root.
 
-    COPY and ``ln -s`` are done as the Dockerfile says; instead of what pip installs there, links stand for the installed
-    files of the packages in the lock, and of no others.
+    COPY, ``ln -s`` and the installation of the engine's wheel are done as the Dockerfile says; instead of what pip
+    downloads there, links stand for the installed files of the packages in the lock, and of no others.
     """
+    made = {"models/bundle": bundle, "deploy/wheels": wheels}
     roots = [folder / "stage-0", folder / "stage-1"]
     for step in dockerfile():
         if step.name == "COPY":
-            *options, source, target = step.value.split()
-            origin = bundle if source in MADE else ROOT / source
-            if options:
-                origin = roots[0] / source.lstrip("/")
-            if source != "/venv":
-                copy(origin, roots[step.stage] / target.lstrip("/"))
+            *sources, target = step.value.split()
+            start = roots[0] if sources[0].startswith("--from") else ROOT
+            for source in [each.lstrip("/") for each in sources if each not in ("--from=build", "/venv")]:
+                if (origin := made.get(source, start / source)).exists():
+                    copy(origin, roots[step.stage] / target.lstrip("/") / (origin.name if target.endswith("/") else ""))
         for source, target in re.findall(r"ln -s (\S+) (\S+)", step.value) if step.name == "RUN" else ():
             (roots[1] / target.lstrip("/")).symlink_to(roots[1] / source.lstrip("/"))
             (roots[1] / source.lstrip("/")).mkdir(parents=True)
@@ -154,6 +178,10 @@ def build(folder: Path, bundle: Path) -> Path:
         for top in {file.parts[0] for file in found.files or []} - {"..", "__pycache__"}:
             if not (packages / top).exists():
                 (packages / top).symlink_to(found.locate_file(top))
+    (install,) = [step.value for step in dockerfile() if "engine.lock" in step.value]
+    command = install.replace("/build", str(roots[0] / "build")).replace("python -m pip", f"{sys.executable} -m pip")
+    command = command.replace("--python /venv/bin/python install", f"install --target {packages}")
+    subprocess.run(["bash", "-c", command], check=True, capture_output=True)
     return roots[1]
 
 
@@ -204,8 +232,10 @@ def running(root: Path, said: Path) -> Iterator[tuple[subprocess.Popen[bytes], s
         process.wait(30)
 
 
-def test_the_image_answers_from_what_it_holds_alone_and_writes_nothing_into_it(bundle: Bundle, tmp_path: Path) -> None:
-    root = build(tmp_path / "image", bundle.place)
+def test_the_image_answers_from_what_it_holds_alone_and_writes_nothing_into_it(
+    bundle: Bundle, wheels: Path, tmp_path: Path
+) -> None:
+    root = build(tmp_path / "image", bundle.place, wheels)
     for place in sorted((root / "app").rglob("*"), reverse=True):
         if not place.is_symlink():
             place.chmod(0o555 if place.is_dir() else 0o444)
@@ -455,4 +485,5 @@ def test_a_release_names_what_is_there(release: dict[Any, Any], template: dict[s
     assert [name for name in named if not (ROOT / name).exists()] == []
     assert set(re.findall(r"OutputKey=='(\w+)'", text)) <= set(template["Outputs"])
     assert set(re.findall(r'"(\w+)=\$IMAGE"', text)) <= set(template["Parameters"])
-    assert set(re.findall(r"dvc pull (\S+)", text)) == MADE
+    assert set(re.findall(r"dvc pull (\S+)", text)) == {"models/bundle"}
+    assert text.index("make wheel") < text.index("docker build")

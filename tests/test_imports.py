@@ -37,14 +37,18 @@ def test_a_stage_imports_only_lower_stages(slug: str) -> None:
         for name in (
             "cli",
             "figures",
+            "guides",
             "init",
+            "migrate",
             "notebook",
             "own_notebook",
+            "pin",
             "registry",
             "replay",
             "retrain",
             "site",
             "strategies",
+            "testing",
         )
     }
     assert not modules & above

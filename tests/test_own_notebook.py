@@ -15,7 +15,7 @@ import pytest
 import yaml
 from conftest import Project
 
-from ninefold import metrics, notebook, own_notebook
+from ninefold import metrics, notebook, own_notebook, pin
 from ninefold.core import io
 from ninefold.core.errors import DataError, NinefoldError
 from ninefold.core.stages import is_own, label
@@ -162,15 +162,13 @@ def test_no_list_and_an_empty_one_are_the_same(shelf: Project) -> None:
 
 
 def test_the_list_in_the_template_is_empty_and_says_how_it_grows() -> None:
-    if not (ROOT / "copier.yml").exists():
-        pytest.skip("a project has notebooks of its own")
     assert (ROOT / "notebooks/own.yaml").read_text() == own_notebook.HEAD + "own: []\n"
 
 
 def test_every_own_notebook_is_a_stage_of_the_pipeline() -> None:
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     stage = pipeline["stages"]["own"]
-    assert pipeline["vars"] == [notebook.OWN]
+    assert pipeline["vars"] == [notebook.OWN, pin.FILE]
     assert (stage["foreach"], stage["do"]["cmd"]) == ("${own}", "ninefold stage ${item}")
-    assert set(stage["do"]["deps"]) >= {"reports/sources/${item}.ipynb", "data/lake", "src/ninefold/core"}
+    assert set(stage["do"]["deps"]) >= {"reports/sources/${item}.ipynb", "data/lake", "${ninefold.code}"}
     assert notebook.OWN in pipeline["stages"]["site"]["deps"]

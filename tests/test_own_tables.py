@@ -1,26 +1,47 @@
-"""From a table that nobody has prepared to a running project: `ninefold init`, then all nine stages, or a refusal that helps."""
+"""From a table that nobody has prepared to a running project: `ninefold init`, then all nine stages, or a refusal that helps.
+
+The projects are copies as a user makes them: Copier copies the template, and the engine is installed from its commit.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
-from clones import Clone, copy_of_the_repository, lighten
+from clones import Clone, copied, lighten, set_up, template
 from sklearn.datasets import load_wine
 
 from ninefold.core.stages import STAGES, label
 
 RANDOM = np.random.default_rng(7)
-RESULTS = ("dvc.lock", "reports/")
+Copy = Callable[[Path], Clone]
 
 
-def begun(folder: Path, table: pd.DataFrame, *options: str, name: str = "orders.csv", **how: object) -> Clone:
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """Return what makes copies of the template in which one installed engine runs."""
+    origin = template(tmp_path_factory.mktemp("template"))
+    first = copied(origin.folder, tmp_path_factory.mktemp("first") / "project")
+    done = set_up(first)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    def made(folder: Path) -> Clone:
+        shutil.copytree(first.folder, folder, ignore=shutil.ignore_patterns(".venv"))
+        return Clone(folder, first.environment)
+
+    return made
+
+
+def begun(copy: Copy, folder: Path, table: pd.DataFrame, *options: str, **how: object) -> Clone:
     """Return a project that was begun with a table, its state before and after committed."""
-    project = copy_of_the_repository(folder / "project", without=RESULTS)
+    project, name = copy(folder / "project"), "orders.csv"
     table.to_csv(folder / name, index=False, **how)
     done = project.run("ninefold", "init", str(folder / name), *options)
     assert done.returncode == 0, done.stderr
@@ -69,11 +90,11 @@ def reports(project: Clone) -> str:
 
 
 def test_text_dates_gaps_and_odd_names_go_through_all_nine_stages_once_a_leak_is_named_and_a_month_is_let_in(
-    tmp_path: Path,
+    copy: Copy, tmp_path: Path
 ) -> None:
     table = customers(2500)
     table["refund.code"] = np.where(table["returned"] == "yes", "R1", "-0")
-    project = begun(tmp_path, table, "--target", "returned")
+    project = begun(copy, tmp_path, table, "--target", "returned")
     assert {line[3:] for line in project.changed} <= {
         "params.yaml", *(f"src/project/{name}.py" for name in ("__init__", "collection", "processing", "features", "training")),
         "data/source/orders.csv.dvc", "data/source/.gitignore",
@@ -130,11 +151,11 @@ def retrain(project: Clone) -> None:
     assert project.json("../challenger/bundle.json") != bundle
 
 
-def test_a_quantity_is_foreseen_with_intervals(tmp_path: Path) -> None:
+def test_a_quantity_is_foreseen_with_intervals(copy: Copy, tmp_path: Path) -> None:
     rows = 1500
     table = pd.DataFrame({"area": RANDOM.uniform(20, 200, rows).round(1), "city": RANDOM.choice(["a", "b", "c"], rows)})
     table["price"] = (3 * table["area"] + 50 * (table["city"] == "a") + RANDOM.normal(0, 25, rows)).round(2)
-    project = begun(tmp_path, table, "--target", "price", sep=";", decimal=",")
+    project = begun(copy, tmp_path, table, "--target", "price", sep=";", decimal=",")
     run(project)
     found = project.json("reports/metrics/07_training.json")["metrics"]["holdout"]
     assert found["r2"]["value"] > 0.9
@@ -153,10 +174,12 @@ def numbers(folder: Path, table: pd.DataFrame) -> Path:
     return file
 
 
-def test_several_classes_without_time_and_few_rows_and_then_a_model_that_learns_nothing(tmp_path: Path) -> None:
+def test_several_classes_without_time_and_few_rows_and_then_a_model_that_learns_nothing(
+    copy: Copy, tmp_path: Path
+) -> None:
     wine = load_wine(as_frame=True)
     table = wine.data.assign(kind=wine.target.map({0: "barolo", 1: "grignolino", 2: "barbera"}))
-    project = begun(tmp_path, table, "--target", "kind")
+    project = begun(copy, tmp_path, table, "--target", "kind")
     run(project)
     assert project.json("reports/metrics/07_training.json")["metrics"]["holdout"]["accuracy"]["value"] > 0.9
     place = project.folder / "params.yaml"
@@ -172,9 +195,9 @@ def test_several_classes_without_time_and_few_rows_and_then_a_model_that_learns_
         assert "Nothing surely beats the baseline" in (project.folder / f"reports/{page}.html").read_text()
 
 
-def test_a_target_that_is_always_missing_is_refused_at_the_gate_of_its_contract(tmp_path: Path) -> None:
+def test_a_target_that_is_always_missing_is_refused_at_the_gate_of_its_contract(copy: Copy, tmp_path: Path) -> None:
     table = customers(300)
-    project = copy_of_the_repository(tmp_path / "project", without=RESULTS)
+    project = copy(tmp_path / "project")
     table.assign(returned="").to_csv(tmp_path / "orders.csv", index=False)
     done = project.run("ninefold", "init", str(tmp_path / "orders.csv"), "--target", "returned")
     assert done.returncode == 1
@@ -183,8 +206,8 @@ def test_a_target_that_is_always_missing_is_refused_at_the_gate_of_its_contract(
     assert project.run("git", "status", "--porcelain").stdout == ""
 
 
-def test_a_table_whose_rows_all_break_the_contract_says_which_rule(tmp_path: Path) -> None:
-    project = begun(tmp_path, customers(400), "--target", "returned")
+def test_a_table_whose_rows_all_break_the_contract_says_which_rule(copy: Copy, tmp_path: Path) -> None:
+    project = begun(copy, tmp_path, customers(400), "--target", "returned")
     project.edit_params('format: "%d/%m/%Y %H:%M"', 'format: "%Y.%m.%d"')
     for slug in ("problem", "collection"):
         done = project.run("ninefold", "stage", slug)

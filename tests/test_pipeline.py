@@ -13,9 +13,11 @@ import pytest
 import yaml
 from clones import Clone, copy_of_the_repository
 
+from ninefold import sampling, testing
+from ninefold.core.params import parse
 from ninefold.core.stages import STAGES, label
 
-RUNNER = ("__init__.py", "__main__.py", "cli.py", "notebook.py")
+ENGINE = "src/ninefold"
 VOLATILE = ("reports/timings/", "reports/sources/", "src/", "params.yaml", "dvc.yaml")
 
 
@@ -28,6 +30,15 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     clone.changed = clone.run("git", "status", "--porcelain").stdout.splitlines()
     clone.commit("as it ran")
     return clone
+
+
+@pytest.fixture(scope="session")
+def light(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """Return a copy of the project in which the pipeline has run on a sample, as the project's own test lets it."""
+    folder = tmp_path_factory.mktemp("light") / "project"
+    sampling.copy_project(folder, sampling.choose(8_000))
+    assert testing.repro(folder) == ""
+    return Clone(folder)
 
 
 @pytest.fixture
@@ -107,33 +118,40 @@ def test_the_metrics_are_shown_by_dvc(pipeline: Clone) -> None:
     assert files["reports/metrics/07_training.json"]["data"]["metrics"]["holdout"]["roc_auc"]["value"] >= 0.67
 
 
+def test_a_sample_runs_through_all_stages(light: Clone) -> None:
+    for slug in STAGES:
+        assert light.json(f"reports/metrics/{label(slug)}.json")["gate"]["passed"], slug
+        assert (light.folder / f"reports/{label(slug)}.html").is_file(), slug
+    assert (light.folder / "reports/index.html").is_file()
+
+
 @pytest.mark.parametrize("slug", STAGES)
-def test_a_stage_is_hermetic_and_repeats(pipeline: Clone, slug: str, tmp_path: Path) -> None:
+def test_a_stage_is_hermetic_and_repeats(light: Clone, slug: str, tmp_path: Path) -> None:
     """In a folder with only its declared dependencies and params, a stage makes its declared outputs, bit for bit.
 
-    Nbval runs the executed notebook again there, and compares every output, plots included.
+    Nbval runs the executed notebook again there, and compares every output, plots included. That the whole example
+    repeats is seen where it runs: its metrics are those in git.
     """
-    stage = yaml.safe_load((pipeline.folder / "dvc.yaml").read_text())["stages"][slug]
+    stage = yaml.safe_load((light.folder / "dvc.yaml").read_text())["stages"][slug]
     declared = {
         key: [next(iter(e)) if isinstance(e, dict) else e for e in stage.get(key, [])] for key in stage if key != "cmd"
     }
-    for name in [*declared["deps"], *(f"src/ninefold/{module}" for module in RUNNER), "dvc.yaml"]:
-        source, target = pipeline.folder / name, tmp_path / name
+    declared["deps"] = [name.replace("${ninefold.code}", ENGINE) for name in declared["deps"]]
+    for name in [*declared["deps"], "ninefold.yaml", "dvc.yaml", "src/project/__init__.py"]:
+        source, target = light.folder / name, tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
+        if name == ENGINE:
+            target.symlink_to(source)  # compiled already
+        elif source.is_dir():
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
         else:
             shutil.copy2(source, target)
-    # An empty package, so that undeclared functions of the project are not found in the environment's own copy.
-    (tmp_path / "src/project").mkdir(exist_ok=True)
-    (tmp_path / "src/project/__init__.py").touch()
-    params = yaml.safe_load((pipeline.folder / "params.yaml").read_text())
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(chosen(params, declared["params"]), sort_keys=False))
-    first = run_lightly(tmp_path, slug) if slug in ("training", "monitoring") else pipeline.folder
+    params = parse((light.folder / "params.yaml").read_text())
+    (tmp_path / "params.yaml").write_text(json.dumps(chosen(params, declared["params"])))
     notebook = f"reports/notebooks/{label(slug)}.ipynb"
-    assert any(cell.get("outputs") for cell in nbformat.read(first / notebook, 4).cells)
+    assert any(cell.get("outputs") for cell in nbformat.read(light.folder / notebook, 4).cells)
     (tmp_path / notebook).parent.mkdir(parents=True)
-    shutil.copy2(first / notebook, tmp_path / notebook)
+    shutil.copy2(light.folder / notebook, tmp_path / notebook)
     before = files_in(tmp_path)
     nbval = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", notebook)
     done = Clone(tmp_path).run(*nbval)
@@ -144,7 +162,7 @@ def test_a_stage_is_hermetic_and_repeats(pipeline: Clone, slug: str, tmp_path: P
     }
     assert {name for name in written if not name.startswith(tuple(outputs))} == set()
     for output in outputs:
-        assert contents(tmp_path / output) == contents(first / output), output
+        assert contents(tmp_path / output) == contents(light.folder / output), output
 
 
 def test_a_failing_gate_stops_the_pipeline_and_its_report_says_why(broken: Clone) -> None:
@@ -227,29 +245,6 @@ def test_a_changed_param_concerns_only_its_stage_and_what_follows(broken: Clone)
     assert not set(changed) & set(STAGES[: STAGES.index("features")])
 
 
-def run_lightly(folder: Path, slug: str) -> Path:
-    """Run stage 07 or 09 in a copy of a folder, with fewer rows, trees, weeks and resamples in both.
-
-    More of them repeat no better. That the whole of it repeats is seen where the pipeline runs: its figures are those in git.
-    """
-    params = yaml.safe_load((folder / "params.yaml").read_text())
-    if slug == "training":
-        for month in range(1, 6):  # of the training rows
-            shutil.rmtree(folder / f"data/features/period=2013-{month:02d}")
-        params["training"]["candidates"]["boosting"]["max_iter"] = 30
-        params["training"]["importance_rows"] = 500
-    else:
-        params["monitoring"]["replay_until"] = "2013-10-21"
-    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    agreed = json.loads((folder / "data/metrics.json").read_text())
-    agreed["bootstrap"]["replicates"] = 20
-    (folder / "data/metrics.json").write_text(json.dumps(agreed))
-    first = shutil.copytree(folder, folder.parent / f"{folder.name}-first")
-    done = Clone(first).run("ninefold", "stage", slug)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return first
-
-
 def chosen(params: dict[str, Any], paths: list[str]) -> dict[str, Any]:
     """Return some params alone, such as the section ``training``, or ``engine.backend`` of another."""
     found: dict[str, Any] = {}
@@ -263,6 +258,7 @@ def chosen(params: dict[str, Any], paths: list[str]) -> dict[str, Any]:
 
 
 def files_in(folder: Path) -> set[str]:
+    """Return the names of the files in a folder, of what it links to excepted."""
     return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
 
 

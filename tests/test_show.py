@@ -65,7 +65,7 @@ def test_the_alternative_of_a_figure_is_free_of_marks(shown: list[Any]) -> None:
 def test_what_comes_into_an_own_notebook_is_what_the_pipeline_declares_for_them(
     project: Project, shown: list[Any]
 ) -> None:
-    deps = ["src/ninefold/core", "reports/sources/${item}.ipynb", "data/problem.json"]
+    deps = ["${ninefold.code}", "reports/sources/${item}.ipynb", "data/problem.json"]
     own = {"foreach": "${own}", "do": {"deps": deps, "outs": ["reports/notebooks/${item}.ipynb"]}}
     declare(project, own=own, problem={"outs": ["data/problem.json"]})
     io.write_json({}, project.folder / "data/problem.json")
@@ -133,7 +133,7 @@ def test_what_comes_in_names_the_stage_that_makes_it(project: Project, shown: li
     declare(
         project,
         problem={"outs": [{"data/problem.json": {"persist": True}}]},
-        collection={"deps": ["src/ninefold/core", "reports/sources/02_collection.ipynb", "data/problem.json"]},
+        collection={"deps": ["${ninefold.code}", "reports/sources/02_collection.ipynb", "data/problem.json"]},
     )
     io.write_json({}, project.folder / "data/problem.json")
     show.inputs("collection")

@@ -1,11 +1,10 @@
-"""The repository as a template: what a copy holds, and what an update brings and leaves alone."""
+"""The repository as a template: what a copy holds, which engine it installs, what an update moves and leaves alone."""
 
 from __future__ import annotations
 
 import json
-import os
+import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,309 +12,287 @@ from typing import Any
 import nbformat
 import pytest
 import yaml
-from clones import copy_files
+from clones import Clone, copied, set_up, template
 
-from ninefold import own_notebook
 from ninefold.core.stages import STAGES, label
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = [f"notebooks/{label(slug)}.ipynb" for slug in STAGES]
-MARKS = ("<<<<<<<", ">>>>>>>", "=======")
-
-
-class Repository:
-    """A git repository in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def run(self, *command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a command in it; it has to succeed."""
-        environment = {**os.environ, "PYTHONWARNINGS": "default", "GIT_CONFIG_GLOBAL": os.devnull}
-        for role in ("AUTHOR", "COMMITTER"):
-            environment |= {f"GIT_{role}_NAME": "test", f"GIT_{role}_EMAIL": "test@localhost"}
-        done = subprocess.run(
-            command, cwd=cwd or self.folder, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done
-
-    def commit(self, tag: str | None = None) -> None:
-        """Commit everything, and tag it."""
-        self.run("git", "add", "-A")
-        self.run("git", "commit", "-q", "--allow-empty", "-m", "as it stands")
-        if tag:
-            self.run("git", "tag", tag)
-
-    def read(self, name: str) -> str:
-        """Return a file's text."""
-        return (self.folder / name).read_text(encoding="utf-8")
-
-    def write(self, name: str, text: str) -> None:
-        """Write a file."""
-        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (self.folder / name).write_text(text, encoding="utf-8")
-
-    def files(self) -> dict[str, bytes]:
-        """Return every file of the work tree, but for git's own."""
-        places = [place for place in self.folder.rglob("*") if place.is_file()]
-        names = {place.relative_to(self.folder).as_posix(): place for place in places}
-        return {name: place.read_bytes() for name, place in names.items() if not name.startswith(".git/")}
-
-    def edit_cell(self, name: str, source: str, position: int = -1) -> None:
-        """Put another source into a cell of a notebook."""
-        changed = nbformat.read(self.folder / name, 4)
-        changed.cells[position].source = source
-        nbformat.write(changed, self.folder / name)
-
-    def copier(self, *arguments: str, cwd: Path | None = None) -> str:
-        """Run copier, without trust and without a terminal; return what it said."""
-        done = self.run(sys.executable, "-m", "copier", *arguments, cwd=cwd)
-        return done.stdout + done.stderr
+OWNED = ["README.md", "params.yaml", "dvc.yaml", "notebooks/own.yaml", *NOTEBOOKS, "src/project/features.py"]
+LIMIT = 1500  # lines of Python in a copied project
 
 
 @pytest.fixture(scope="session")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """The template as a repository of its own, from the work tree, tagged v1.0.0."""
-    pytest.importorskip("copier")
-    template = Repository(tmp_path_factory.mktemp("template"))
-    copy_files(template.folder)
-    template.run("git", "init", "-q")
-    template.commit("v1.0.0")
-    return template
+def original(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """The template, in a folder whose name holds a blank."""
+    return template(tmp_path_factory.mktemp("the template") / "nine fold")
 
 
 @pytest.fixture(scope="session")
-def fresh(original: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """A project as it was just copied."""
-    folder = tmp_path_factory.mktemp("projects") / "sales-forecast"
-    original.copier("copy", "--defaults", str(original.folder), folder.name, cwd=folder.parent)
-    return Repository(folder)
+def fresh(original: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A project as it was just copied, and committed."""
+    return copied(original.folder, tmp_path_factory.mktemp("projects") / "sales-forecast")
 
 
 @pytest.fixture
-def template(original: Repository, tmp_path: Path) -> Repository:
+def origin(original: Clone, tmp_path: Path) -> Clone:
     """The template, to be changed."""
-    return Repository(shutil.copytree(original.folder, tmp_path / "template"))
+    return Clone(shutil.copytree(original.folder, tmp_path / "the template"))
 
 
 @pytest.fixture
-def project(fresh: Repository, template: Repository, tmp_path: Path) -> Repository:
-    """A project of that template, committed, to be changed and updated."""
-    copied = Repository(shutil.copytree(fresh.folder, tmp_path / "project"))
-    answers = copied.read(".copier-answers.yml")
-    source = yaml.safe_load(answers)["_src_path"]
-    copied.write(".copier-answers.yml", answers.replace(source, str(template.folder)))
-    copied.run("git", "init", "-q")
-    copied.commit()
-    return copied
+def project(origin: Clone, tmp_path: Path) -> Clone:
+    """A project of that template, to be changed and updated."""
+    return copied(origin.folder, tmp_path / "project")
 
 
-def improve(template: Repository) -> None:
-    """Publish v1.1.0: a module, the pipeline, every notebook, and each file that a user owns are changed."""
-    template.write("src/ninefold/problem.py", template.read("src/ninefold/problem.py") + "\n# better\n")
-    template.write("dvc.yaml", template.read("dvc.yaml") + "\n# better\n")
-    for name in NOTEBOOKS:
-        template.edit_cell(name, f"# a better gate\n{nbformat.read(template.folder / name, 4).cells[-1].source}")
-        template.edit_cell(name, "# 0 · A better title", 0)
-    for name in ("README.md.jinja", "params.yaml", "notebooks/own.yaml", "src/project/__init__.py"):
-        template.write(name, template.read(name) + "\n# better\n")
-    (template.folder / "src/project/features.py").unlink()
-    template.write("src/project/processing.py", "BETTER = True\n")
-    template.write("src/project/another.py", "BETTER = True\n")
-    template.write("src/ninefold/another.py", "BETTER = True\n")
-    template.commit("v1.1.0")
+def files(clone: Clone) -> dict[str, bytes]:
+    """Return every file, but for git's own and the environment's."""
+    places = [place for place in clone.folder.rglob("*") if place.is_file()]
+    names = {place.relative_to(clone.folder).as_posix(): place for place in places}
+    return {name: place.read_bytes() for name, place in names.items() if not name.startswith((".git/", ".venv/"))}
 
 
-def test_a_copy_holds_what_a_user_needs(fresh: Repository) -> None:
-    files = set(fresh.files())
-    assert files >= {
-        *NOTEBOOKS,
-        "notebooks/own.yaml",
-        "params.yaml",
-        "dvc.yaml",
-        "README.md",
-        ".dvc/config",
-        "Makefile",
-    }
-    assert files >= {"pyproject.toml", "requirements.lock", ".gitignore", ".dvcignore", ".pre-commit-config.yaml"}
-    assert files >= {"src/project/collection.py", "src/ninefold/cli.py", "src/ninefold/templates/index.html.j2"}
-    assert files >= {
-        ".copier-answers.yml",
-        ".github/workflows/ci.yml",
-        "src/ninefold/LICENSE",
-        "tests/test_training.py",
-    }
+def edit(clone: Clone, name: str, more: str) -> str:
+    """Change a file as a user would, a notebook by a cell, others by a line; return its new text."""
+    place = clone.folder / name
+    if place.suffix == ".ipynb":
+        notebook = nbformat.read(place, 4)
+        notebook.cells[0].source += more
+        nbformat.write(notebook, place)
+    else:
+        place.write_text(f"{place.read_text(encoding='utf-8')}\n{more}\n", encoding="utf-8")
+    return place.read_text(encoding="utf-8")
 
 
-def test_a_copy_holds_nothing_of_the_example_s_results_nor_of_the_template(fresh: Repository) -> None:
-    files = set(fresh.files())
-    unwanted = ("reports/", "docs/index.png", ".ci/", "models/", ".git/", "CHANGELOG", "CONTRIBUTING", "copier.")
-    assert not [name for name in files if name.startswith(unwanted) or name.endswith((".jinja", "dvc.lock"))]
-    assert not files & {"LICENSE", "tests/test_pipeline.py", "tests/test_template.py", "tests/test_stored_notebooks.py"}
-    assert "tests/test_spark.py" not in files
+def update(project: Clone, cwd: Path | None = None) -> str:
+    done = (Clone(cwd, project.environment) if cwd else project).run(
+        sys.executable, "-m", "copier", "update", "--defaults", *([str(project.folder)] if cwd else [])
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def improve(origin: Clone) -> str:
+    """Publish v1.1.0: the engine, the frame, and each file that a project owns are changed; return the commit."""
+    for name in OWNED:
+        edit(origin, "README.md.jinja" if name == "README.md" else name, "# better")
+    edit(origin, "src/ninefold/problem.py", "BETTER = True")
+    edit(origin, "pyproject.toml.jinja", "# better")
+    makefile = origin.folder / "Makefile"
+    makefile.write_text(f"# better\n{makefile.read_text()}")
+    (origin.folder / "src/project/another.py").write_text("BETTER = True\n")
+    (origin.folder / "tests/project/test_another.py").write_text("BETTER = True\n")
+    (origin.folder / "src/project/processing.py").unlink()
+    origin.commit("better")
+    origin.run("git", "tag", "v1.1.0")
+    return origin.run("git", "rev-parse", "HEAD").stdout.strip()
+
+
+def test_a_copy_holds_the_project_and_the_frame_and_nothing_of_the_engine(fresh: Clone) -> None:
+    found = set(files(fresh))
+    assert found >= {*OWNED, "ninefold.yaml", ".copier-answers.yml", "Makefile", "pyproject.toml", "requirements.lock"}
+    assert found >= {"deploy/Dockerfile", ".github/workflows/ci.yml", "src/project/collection.py", ".dvc/config"}
+    assert any(name.startswith("tests/project/test_") for name in found)
+    not_ours = (
+        "src/ninefold",
+        "benchmarks",
+        "docs",
+        ".ci",
+        "reports",
+        "models",
+        "CHANGELOG",
+        "CONTRIBUTING",
+        "LICENSE",
+    )
+    assert not [
+        name for name in found if name.startswith((*not_ours, "copier.")) or name.endswith((".jinja", "dvc.lock"))
+    ]
+    assert not [name for name in found if name.startswith("tests/") and not name.startswith("tests/project/")]
     kept = ("data/source/", "data/stream/landing/README.md")
-    assert not [name for name in files if name.startswith("data/") and not name.startswith(kept)]
-    assert not (fresh.folder / "reports").exists()
+    assert not [name for name in found if name.startswith("data/") and not name.startswith(kept)]
 
 
-def test_what_is_not_a_template_of_its_own_is_copied_byte_for_byte(fresh: Repository, original: Repository) -> None:
-    ours, theirs = fresh.files(), original.files()
-    rendered = {"README.md", ".copier-answers.yml", ".github/workflows/ci.yml", "src/ninefold/LICENSE"}
+def test_a_copy_holds_little_python(fresh: Clone) -> None:
+    lines = {name: text.count(b"\n") for name, text in files(fresh).items() if name.endswith(".py")}
+    assert sum(lines.values()) <= LIMIT, lines
+
+
+def test_what_is_not_rendered_is_copied_byte_for_byte(fresh: Clone, original: Clone) -> None:
+    ours, theirs = files(fresh), files(original)
+    rendered = {name.removesuffix(".jinja") for name in theirs if name.endswith(".jinja")} | {".copier-answers.yml"}
     assert [name for name in set(ours) - rendered if ours[name] != theirs[name]] == []
-    assert fresh.read("src/ninefold/LICENSE") == original.read("LICENSE")
+    assert not [name for name in rendered & set(ours) if b"{%" in ours[name] or b"{{ _" in ours[name]]
 
 
-def test_every_test_of_a_copy_finds_the_helpers_that_it_imports(fresh: Repository) -> None:
-    code = (
-        "import sys; from pathlib import Path; [compile(p.read_text(), str(p), 'exec') for p in Path().rglob('*.py')]"
-    )
-    fresh.run(sys.executable, "-c", code)
-    helpers = {place.stem for place in (ROOT / "tests").glob("*.py")} - {
-        place.stem for place in (fresh.folder / "tests").glob("*.py")
-    }
-    texts = [place.read_text() for place in (fresh.folder / "tests").glob("*.py")]
-    assert not [helper for helper in helpers if any(f"from {helper} import" in text for text in texts)]
-
-
-def test_the_readme_and_the_answers_name_the_project(fresh: Repository) -> None:
-    assert fresh.read("README.md").startswith("# sales-forecast\n\nA machine-learning project")
-    answers = yaml.safe_load(fresh.read(".copier-answers.yml"))
+def test_the_pin_names_the_template_s_commit_and_its_place(fresh: Clone, original: Clone) -> None:
+    pin = yaml.safe_load((fresh.folder / "ninefold.yaml").read_text())["ninefold"]
+    commit = original.run("git", "rev-parse", "HEAD").stdout.strip()
+    assert pin == {"code": "ninefold.yaml", "source": original.folder.as_uri(), "commit": commit}
+    assert "%20" in pin["source"]
+    answers = yaml.safe_load((fresh.folder / ".copier-answers.yml").read_text())
     assert (answers["_commit"], answers["project_name"]) == ("v1.0.0", "sales-forecast")
-    assert list(answers["notebooks"]) == [label(slug) for slug in STAGES]
-    for name in ("README.md", ".copier-answers.yml", ".github/workflows/ci.yml"):
-        assert "{%" not in fresh.read(name)
-        assert "{{" not in fresh.read(name)
 
 
-def test_a_name_and_a_description_of_any_kind_stand_in_the_readme(original: Repository, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("gh:owner/name", "https://github.com/owner/name"),
+        ("https://example.org/name.git", "https://example.org/name.git"),
+        ("git+https://example.org/name", "https://example.org/name"),
+        ("git@example.org:owner/name.git", "ssh://git@example.org/owner/name.git"),
+        ("ssh://git@example.org/name.git", "ssh://git@example.org/name.git"),
+        ("/a folder/näme", "file:///a%20folder/n%C3%A4me"),
+    ],
+)
+def test_every_way_to_name_a_template_becomes_an_address_for_pip(given: str, url: str) -> None:
+    from jinja2.sandbox import SandboxedEnvironment
+
+    rules: dict[str, Any] = yaml.safe_load((ROOT / "copier.yml").read_text())
+    jinja = SandboxedEnvironment(extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"])
+    origin = jinja.from_string(rules["origin"]["default"]).render(_copier_answers={"_src_path": given})
+    assert jinja.from_string(rules["origin_url"]["default"]).render(origin=origin) == url
+
+
+def test_a_template_without_commits_is_refused(original: Clone, tmp_path: Path) -> None:
+    plain = shutil.copytree(original.folder, tmp_path / "plain", ignore=shutil.ignore_patterns(".git"))
+    done = Clone(tmp_path).run(sys.executable, "-m", "copier", "copy", "--defaults", str(plain), "project")
+    assert done.returncode != 0
+    assert "copy from a clone, or from its URL" in " ".join((done.stdout + done.stderr).split())
+
+
+def test_a_name_and_a_description_of_any_kind_are_in_the_readme(original: Clone, tmp_path: Path) -> None:
     asked = ["--data", "project_name=Ünïcode & 'quotes'", "--data", 'description=Which "bread": to bake?']
-    said = original.copier("copy", "--defaults", *asked, str(original.folder), "bread", cwd=tmp_path)
-    assert (
-        (tmp_path / "bread/README.md")
-        .read_text()
-        .startswith("# Ünïcode & 'quotes'\n\nWhich \"bread\": to bake?\n\nA machine")
+    done = Clone(tmp_path).run(
+        sys.executable, "-m", "copier", "copy", "--defaults", *asked, str(original.folder), "bread"
     )
+    said = done.stdout + done.stderr
+    assert (tmp_path / "bread/README.md").read_text().startswith("# Ünïcode & 'quotes'\n\nWhich \"bread\": to bake?\n")
     assert "\n    cd bread\n    make setup" in said
-    assert "ninefold init" in said
     assert "Warning" not in said
 
 
-def test_make_setup_gives_a_copy_its_own_repository() -> None:
-    lines = (ROOT / "Makefile").read_text().splitlines()
-    assert "\t@git rev-parse --git-dir >/dev/null 2>&1 || git init -q" in lines
+def test_a_copy_of_a_bare_repository_installs_its_engine_and_an_update_moves_it(origin: Clone, tmp_path: Path) -> None:
+    bare = tmp_path / "bare.git"
+    origin.run("git", "clone", "-q", "--bare", str(origin.folder), str(bare))
+    project = copied(bare, tmp_path / "project")
+    done = set_up(project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    where = project.run("python", "-c", "import ninefold, project; print(ninefold.__file__, project.__file__)").stdout
+    assert re.fullmatch(r"\S+/site-packages/ninefold/__init__.py \S+/project/src/project/__init__.py\n", where), where
+    assert project.run("ninefold", "sources").returncode == 0
+    assert "# Add a feature" in project.run("ninefold", "guide", "add-a-feature").stdout
+    assert project.run("git", "status", "--porcelain").stdout == ""
+    for lint in (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]):
+        done = project.run(*lint)
+        assert done.returncode == 0, done.stdout
+
+    assert improve(origin)
+    origin.run("git", "push", "-q", "--tags", str(bare), "HEAD")
+    update(project)
+    stale = project.run("ninefold", "stage", "problem")
+    assert stale.returncode == 1
+    assert re.search(
+        r"ninefold.yaml: names commit \w+ of the engine, but \w+ is installed; run `make setup`", stale.stderr
+    )
+    assert set_up(project).returncode == 0
+    assert project.run("python", "-c", "from ninefold.problem import BETTER").returncode == 0
 
 
-def test_an_update_brings_what_is_better_and_leaves_alone_what_is_yours(
-    project: Repository, template: Repository
-) -> None:
-    project.write("params.yaml", "problem: {title: Mine}\n")
-    project.write("README.md", "Mine.\n")
-    project.write("src/project/__init__.py", '"""Mine."""\n')
-    project.write("src/project/mine.py", "MINE = True\n")
-    (project.folder / "src/project/processing.py").unlink()
-    project.write(".gitignore", project.read(".gitignore") + "!/data/source/\n")
-    project.write("data/source/table.csv.dvc", "outs: []\n")
-    project.write("data/source/.gitignore", "/table.csv\n")
-    project.write("dvc.lock", "schema: '2.0'\n")
-    project.write("reports/metrics/01_problem.json", "{}\n")
-    project.write("notebooks/own.yaml", own_notebook.HEAD + "own:\n- 05b_季節\n")
-    project.write("notebooks/05b_季節.ipynb", own_notebook.TEMPLATE.read_text())
-    project.write("Makefile", project.read("Makefile") + "\nmine:\n\t@echo mine\n")
-    project.commit()
-    before = project.files()
-    improve(template)
-    said = project.copier("update", "--defaults")
-    after = project.files()
-    better = {*NOTEBOOKS, "src/ninefold/problem.py", "src/ninefold/another.py", "dvc.yaml", ".copier-answers.yml"}
-    assert {name for name in set(before) | set(after) if before.get(name) != after.get(name)} == better
-    for name in better - {".copier-answers.yml"}:
-        assert project.read(name) == template.read(name)
-    answers = yaml.safe_load(project.read(".copier-answers.yml"))
-    assert (answers["_commit"], answers["project_name"]) == ("v1.1.0", "sales-forecast")
-    assert "kept as you edited it" not in said
-    assert "Warning" not in said
+def test_an_engine_that_cannot_be_reached_is_one_message_with_the_remedy(project: Clone) -> None:
+    pin = project.folder / "ninefold.yaml"
+    good = pin.read_text()
+    for wrong, cause in (
+        (good.replace("the%20template", "gone"), "does not appear to be a git repository"),
+        (re.sub(r'commit: "\w+"', f'commit: "{"f" * 40}"', good), "not our ref"),
+    ):
+        pin.write_text(wrong)
+        done = set_up(project)
+        assert done.returncode != 0
+        (error,) = re.findall("^error: .*", done.stdout, re.M)
+        assert cause in error
+        assert "make setup SOURCE=" in done.stdout
+        assert "Traceback" not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("removed", [False, True], ids=["", "a file of the template was deleted"])
-def test_an_edited_notebook_stays_exactly_as_it_is_and_the_user_is_told(
-    project: Repository, template: Repository, removed: bool
-) -> None:
-    edited, ran = NOTEBOOKS[4], NOTEBOOKS[6]
-    project.edit_cell(edited, "# mine, in the cell that the template changes, too")
-    outputs = nbformat.read(project.folder / ran, 4)
-    outputs.cells[1].outputs = [nbformat.v4.new_output("stream", text="once run \x1b[31mand saved\x1b[0m 🙂\n")]
-    outputs.metadata["language_info"]["version"] = "3.12"
-    nbformat.write(outputs, project.folder / ran)
-    if removed:
-        (project.folder / "tests/test_training.py").unlink()
-    project.commit()
-    kept = {name: project.read(name) for name in (edited, ran)}
-    improve(template)
-    said = project.copier("update", "--defaults")
-    for name in NOTEBOOKS:
-        assert project.read(name) == (kept[name] if name in kept else template.read(name)), name
-        assert not any(mark in project.read(name) for mark in MARKS)
-        json.loads(project.read(name))
-        assert (f"has a new one: {name}" in said) == (name in kept)
-    assert (project.folder / "tests/test_training.py").exists() != removed
-    assert not list(project.folder.rglob("*.rej"))
+def test_an_update_moves_the_pin_and_the_frame_and_nothing_that_the_project_owns(project: Clone, origin: Clone) -> None:
+    mine = {name: edit(project, name, "# mine") for name in OWNED}
+    (project.folder / "src/project/mine.py").write_text("MINE = True\n")
+    (project.folder / "tests/project/test_mine.py").write_text("MINE = True\n")
+    edit(project, "Makefile", "mine:\n\t@echo mine")
+    lines = (
+        (project.folder / "pyproject.toml")
+        .read_text()
+        .replace("dependencies = [\n", 'dependencies = [\n    "mine>=1",\n')
+    )
+    (project.folder / "pyproject.toml").write_text(lines)
+    (project.folder / "tests/project").joinpath(
+        sorted(p.name for p in (project.folder / "tests/project").glob("test_*"))[0]
+    ).unlink()
+    project.commit("mine")
+    before = files(project)
+    commit = improve(origin)
+    said = update(project, cwd=origin.folder)
+    after = files(project)
+    moved = {name for name in set(before) | set(after) if before.get(name) != after.get(name)}
+    assert moved == {"ninefold.yaml", ".copier-answers.yml", "Makefile", "pyproject.toml"}
+    assert {name: (project.folder / name).read_text() for name in OWNED} == mine
+    assert yaml.safe_load(after["ninefold.yaml"])["ninefold"]["commit"] == commit
+    for name, line in (("Makefile", "echo mine"), ("pyproject.toml", '"mine>=1"')):
+        assert "# better" in after[name].decode()
+        assert line in after[name].decode()
+    assert "pinned to v1.1.0" in said
     assert project.run("git", "diff", "--name-only", "--diff-filter=U").stdout == ""
+    assert not list(project.folder.rglob("*.rej"))
+    assert json.loads(project.run("dvc", "status", "--json").stdout)  # every stage depends on the pin
 
 
-def test_an_edited_notebook_is_safe_in_later_updates_and_comes_back_once_deleted(
-    project: Repository, template: Repository
-) -> None:
-    mine = NOTEBOOKS[0]
-    project.edit_cell(mine, "# mine")
-    project.commit()
-    kept = project.read(mine)
-    improve(template)
-    project.copier("update", "--defaults")
-    project.commit()
-    for name in NOTEBOOKS:
-        template.edit_cell(name, "# better still")
-    template.commit("v1.2.0")
-    said = project.copier("update", "--defaults", str(project.folder), cwd=template.folder)
-    assert project.read(mine) == kept
-    assert project.read(NOTEBOOKS[1]) == template.read(NOTEBOOKS[1])
-    assert "that of v1.2.0" in said
-    assert f"has a new one: {mine}" in said
-    (project.folder / mine).unlink()
-    project.commit()
-    project.copier("update", "--defaults")
-    assert project.read(mine) == template.read(mine)
+def test_recopy_leaves_the_user_s_files_alone_too(project: Clone) -> None:
+    mine = {name: edit(project, name, "# mine") for name in OWNED}
+    project.commit("mine")
+    done = project.run(sys.executable, "-m", "copier", "recopy", "--defaults", "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert {name: (project.folder / name).read_text() for name in OWNED} == mine
 
 
-def test_what_both_changed_elsewhere_is_merged_and_nothing_is_said_of_notebooks_that_the_template_did_not_change(
-    project: Repository, template: Repository
-) -> None:
-    project.edit_cell(NOTEBOOKS[0], "# mine")
-    lines = project.read("pyproject.toml").replace('"pandas>=3",', '"pandas>=3",\n    "mine>=1",')
-    project.write("pyproject.toml", lines)
-    project.commit()
-    template.write("pyproject.toml", template.read("pyproject.toml").replace('"nbval>=0.11",', '"nbval>=0.12",'))
-    template.write("dvc.yaml", template.read("dvc.yaml") + "\n# better\n")
-    template.commit("v1.1.0")
-    assert NOTEBOOKS[0] not in project.copier("update", "--defaults")
-    assert '"mine>=1",' in project.read("pyproject.toml")
-    assert '"nbval>=0.12",' in project.read("pyproject.toml")
+def test_an_edit_of_the_models_concerns_the_stages_from_training_on() -> None:
+    """And every stage depends on the engine, by one name in the repository and in a copy."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    stages["own"] = stages["own"]["do"]
+    assert {slug for slug in stages if "src/project/training.py" in stages[slug]["deps"]} == {
+        "training", "deployment", "monitoring",
+    }  # fmt: skip
+    assert all(stages[slug]["deps"].count("${ninefold.code}") == 1 for slug in stages)
+    assert not [dep for slug in stages for dep in stages[slug]["deps"] if "src/ninefold" in dep]
 
 
-def test_recopy_leaves_the_user_s_files_alone_too(project: Repository) -> None:
-    project.write("params.yaml", "problem: {title: Mine}\n")
-    project.commit()
-    project.copier("recopy", "--defaults", "--overwrite")
-    assert project.read("params.yaml") == "problem: {title: Mine}\n"
+def test_copier_asks_for_no_trust() -> None:
+    assert not {"_tasks", "_migrations", "_jinja_extensions"} & set(yaml.safe_load((ROOT / "copier.yml").read_text()))
 
 
-def test_copier_yml_knows_every_notebook_and_no_notebook_holds_marks_of_jinja() -> None:
-    config: dict[str, Any] = yaml.safe_load((ROOT / "copier.yml").read_text())
-    names = [label(slug) for slug in STAGES]
-    assert config["_external_data"] == {name: f"notebooks/{name}.ipynb" for name in names}
-    for name in names:
-        assert f'"{name}"' in config["fingerprints"]["default"]
-        assert any(f"/notebooks/{name}.ipynb" in pattern for pattern in config["_skip_if_exists"])
-        text = (ROOT / f"notebooks/{name}.ipynb").read_text()
-        assert [mark for mark in ("{{", "{%", "{#") if mark in text] == []
-    assert not {"_tasks", "_migrations", "_jinja_extensions"} & set(config)
+def test_an_ejected_project_owns_the_engine_and_its_tests_pass(project: Clone) -> None:
+    assert set_up(project).returncode == 0
+    refused = project.run("ninefold", "eject")
+    assert refused.returncode == 1
+    assert "There is no way back but git." in refused.stdout
+    assert "nothing was changed" in refused.stderr
+    assert project.run("git", "status", "--porcelain").stdout == ""
+    done = project.run("ninefold", "eject", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert (project.folder / "src/ninefold/LICENSE").exists()
+    assert not (project.folder / ".copier-answers.yml").exists()
+    assert set_up(project).returncode == 0
+    where = project.run("python", "-c", "import ninefold; print(ninefold.__file__)").stdout.strip()
+    assert Path(where).is_relative_to(project.folder / "src/ninefold")
+    again = project.run("ninefold", "eject", "--yes")
+    assert again.returncode == 1
+    assert "nothing to eject" in again.stderr
+    for command in (
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["python", "-m", "pytest", "--ignore", "tests/project/test_whole_run.py"],
+        ["ninefold", "stage", "problem"],
+    ):
+        done = project.run(*command)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

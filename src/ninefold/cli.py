@@ -75,6 +75,23 @@ def add_notebook(title: Annotated[str, typer.Argument(help='Its title, such as "
         print(own_notebook.describe(own_notebook.add(title)))
 
 
+@app.command(name="migrate")
+def migrate_project(yes: Annotated[bool, typer.Option("--yes", help="Write without asking.")] = False) -> None:
+    """Give the project the keys and names that this version of the engine reads; show the changes first."""
+    from ninefold import migrate
+
+    with _clear_errors():
+        edits = migrate.plan()
+        if not edits:
+            print("nothing to migrate")
+            return
+        print(migrate.diff(edits))
+        if not yes and not (sys.stdin.isatty() and typer.confirm("Apply these changes?")):
+            raise NinefoldError("nothing was changed; `ninefold migrate --yes` writes these changes")
+        migrate.apply(edits)
+        print(f"changed {', '.join(edit.file for edit in edits)}")
+
+
 @app.command()
 def sources() -> None:
     """Write clean copies of the notebooks to reports/sources, on which the stages depend."""
@@ -404,6 +421,33 @@ def retrain_model(
             print(retrain.abandon())
         else:
             print(retrain.preview(day) if dry_run else retrain.run(day, force, wait, if_needed))
+
+
+@app.command()
+def guide(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Such as add-a-feature; none: list them.")] = None,
+) -> None:
+    """Show a guide: how to bring a table, add a feature or a model, deploy, monitor, retrain."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from ninefold import guides
+
+    with _clear_errors():
+        text = guides.read(name)
+        Console().print(Markdown(text)) if sys.stdout.isatty() else print(text)
+
+
+@app.command()
+def eject(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Own the engine: copy its sources to src/ninefold and make the project use them. There is no way back but git."""
+    from ninefold import pin
+
+    with _clear_errors():
+        print(pin.plan())
+        if not yes and not (sys.stdin.isatty() and typer.confirm("Eject?")):
+            raise NinefoldError("nothing was changed; `ninefold eject --yes` does it")
+        print(pin.eject())
 
 
 class _clear_errors:  # noqa: N801 -- reads as a statement: with _clear_errors()

@@ -9,15 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-# nbformat imports jsonschema, which would compile 2 s worth of grammars for a check that no notebook needs
-# (python-jsonschema/jsonschema issue 1428). An entry of None makes that optional import fail at once.
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
-
 import nbformat
 import yaml
 from nbformat import NotebookNode
 
-from ninefold.core import io
+from ninefold import pin
+from ninefold.core import io, outdated
 from ninefold.core.errors import DataError, NinefoldError
 from ninefold.core.params import load, root
 from ninefold.core.stages import STAGES, is_own, label, section_of
@@ -96,8 +93,13 @@ def refresh_sources() -> None:
     Raises
     ------
     DataError
-        If a notebook is damaged, or one that ``notebooks/own.yaml`` lists is not there.
+        If a notebook is damaged, one that ``notebooks/own.yaml`` lists is not there, or another engine is installed than
+        ``ninefold.yaml`` names.
+    NinefoldError
+        If a file of the project is written for an older engine; the lines to change.
     """
+    pin.check()
+    outdated.refuse(root())
     folder = io.path(SOURCES)
     notebooks = sorted(io.path("notebooks").glob("*.ipynb"))
     if lost := sorted(set(own()) - {notebook.stem for notebook in notebooks}):
@@ -123,11 +125,14 @@ def execute(slug: str, overrides: dict[str, Any] | None = None) -> None:
     Raises
     ------
     NinefoldError
-        If the params are wrong.
+        If the params are wrong, another engine is installed than ``ninefold.yaml`` names, or a file of the project is
+        written for an older one.
     StageFailed
         If a cell raises: the message names the cell and the error; the run so far is kept in ``reports/failed``.
     """
     name = label(slug)
+    pin.check()
+    outdated.refuse(root())
     source = io.path(SOURCES) / f"{name}.ipynb"
     edited = io.path("notebooks") / f"{name}.ipynb"
     if edited.exists():

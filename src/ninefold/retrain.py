@@ -45,7 +45,14 @@ JOURNAL, LOCK = "ninefold-retrain.json", "ninefold-retrain.lock"  # in git's dir
 GIT = {"purpose": "retraining is recorded in git", "remedy": "mend it, and run this again"}
 BRANCHES = "retrain"
 RESULTS = (params.FILE, lineage.LOCK, "reports/metrics", "reports/plots")  # what a run changes of what git has
-READ = (*RESULTS, "dvc.yaml", "notebooks", "src", "data")  # what has to be committed, or no commit says what was built
+READ = (
+    *RESULTS,
+    "dvc.yaml",
+    "ninefold.yaml",
+    "notebooks",
+    "src",
+    "data",
+)  # what has to be committed, or no commit says what was built
 STEPS = ("params", "repro", "compare", "commit", "push", "promote", "finish")
 BACK = "back"
 KEPT = "reports/retrain"  # pages of the run that failed last

@@ -1,1 +1,1 @@
-"""Yours: what is particular to your problem. Every function here is optional; the machinery has defaults."""
+"""The functions of this project. Each is optional: without it the engine uses a default."""

@@ -457,9 +457,7 @@ def _spark(params: Params) -> ibis.BaseBackend:
         import pyspark
         from pyspark.sql import SparkSession
     except ImportError:
-        raise ParamsError(
-            f"{where}, which is not installed; install it with `.venv/bin/pip install '.[spark]'`, {instead}"
-        ) from None
+        raise ParamsError(f"{where}, which is not installed; run `make spark`, {instead}") from None
     home = os.environ.get("JAVA_HOME")
     if not shutil.which("java", path=f"{home}/bin" if home else None):
         looked = f"JAVA_HOME ({home})" if home else "the PATH"

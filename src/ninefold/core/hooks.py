@@ -13,12 +13,26 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ninefold.core import outdated
+
 
 def project(module: str, function: str, default: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``project.<module>.<function>`` if the user wrote it, else `default`."""
-    if importlib.util.find_spec("project") is None or importlib.util.find_spec(f"project.{module}") is None:
+    """Return ``project.<module>.<function>`` if the user wrote it, else `default`.
+
+    Raises
+    ------
+    NinefoldError
+        If the module cannot be imported, and the project is written for an older engine.
+    """
+    package = importlib.util.find_spec("project")
+    if package is None or importlib.util.find_spec(f"project.{module}") is None:
         return default
-    return getattr(importlib.import_module(f"project.{module}"), function, default)
+    try:
+        return getattr(importlib.import_module(f"project.{module}"), function, default)
+    except (ImportError, AttributeError):
+        for folder in package.submodule_search_locations or ():
+            outdated.refuse(Path(folder).parents[1])
+        raise
 
 
 def digest(*sources: Callable[..., Any] | ModuleType) -> str:

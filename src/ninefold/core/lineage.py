@@ -13,7 +13,7 @@ from ninefold.core.errors import DataError
 
 SHORT = 12  # hexadecimal digits of a SHA-256 that is shown
 LOCK = "dvc.lock"
-SOURCES = ("params.yaml", "data/raw", "data/features", "src")
+SOURCES = ("params.yaml", "data/raw", "data/features", "src", "ninefold.yaml")
 NO_GIT = "not in a git repository"
 NO_COMMIT = "not committed yet"
 UNCOMMITTED = "with changes that are not committed"

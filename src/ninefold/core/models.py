@@ -75,7 +75,7 @@ class Candidate(Sparse):
     """One model to choose from; what is not given has scikit-learn's, or a sensible, default.
 
     ``linear``: logistic or ridge regression. ``random_forest``. ``extra_trees``: a forest with random splits.
-    ``gradient_boosting``: on histograms. ``lightgbm``: the same by LightGBM, an extra: ``pip install '.[lightgbm]'``.
+    ``gradient_boosting``: on histograms. ``lightgbm``: the same by LightGBM.
     """
 
     model: Model
@@ -160,7 +160,7 @@ def lightgbm(options: dict[str, Any], seed: int, signed: dict[str, list[str]], s
     if importlib.util.find_spec("lightgbm") is None:
         raise ParamsError(
             "params.yaml: training.candidates: found model lightgbm, which is not installed; "
-            "`pip install '.[lightgbm]'`, or name gradient_boosting"
+            "run `make setup`, or name gradient_boosting"
         )
     from lightgbm import LGBMClassifier, LGBMRegressor
 

@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from ninefold.core import outdated
 from ninefold.core.errors import ParamsError
 from ninefold.core.stages import STAGES
 
@@ -134,7 +135,8 @@ def load(section: str, overrides: dict[str, Any] | None = None) -> Any:
     Raises
     ------
     ParamsError
-        For every unknown key and wrong value: its path, what was found, what was expected.
+        For every unknown key and wrong value: its path, what was found, what was expected; or, if the project is written
+        for an older engine, the lines to change.
     """
     file = root() / FILE
     values = _merge(_read(file).get(section) or {}, overrides or {})
@@ -142,6 +144,7 @@ def load(section: str, overrides: dict[str, Any] | None = None) -> Any:
     try:
         return model.model_validate(values)
     except ValidationError as error:
+        outdated.refuse(file.parent, ParamsError)
         lines = [_explain(section, detail, model) for detail in error.errors()]
         raise ParamsError(f"{FILE}: " + "\n".join(lines)) from None
 
@@ -175,6 +178,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise ParamsError(f"{FILE}: found {type(values).__name__}, expected a mapping with a section per stage")
     for key in values:
         if key not in MODULES:
+            outdated.refuse(file.parent, ParamsError)
             raise ParamsError(f"{FILE}: {key}: unknown section{_closest(str(key), tuple(MODULES))}")
         if not isinstance(values[key] or {}, dict):
             raise ParamsError(f"{FILE}: {key}: found {_found(values[key])}, expected a mapping of keys to values")

@@ -148,7 +148,7 @@ def workers(backend: str, scheduler: str | None = None) -> Iterator[None]:
         from distributed import Client, LocalCluster
     except ImportError:
         raise ParamsError(
-            "params.yaml: training.backend: found dask, which is not installed; `pip install '.[dask]'`, or say local"
+            "params.yaml: training.backend: found dask, which is not installed; run `make setup`, or say local"
         ) from None
     try:
         cluster = scheduler or LocalCluster(threads_per_worker=1, dashboard_address=None)

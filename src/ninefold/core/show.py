@@ -129,7 +129,7 @@ def inputs(section: str) -> None:
     rows = [
         _describe(name, io.path(name), makers.get(name, "the project"))
         for name in _paths(_declared(section).get("deps", []))
-        if not name.startswith(("src/", "reports/sources"))
+        if not name.startswith(("${ninefold.", "src/", "reports/sources"))
     ]
     if not rows:
         say(f"Nothing comes in: stage **{label(section)}** reads only its params.")

@@ -97,7 +97,7 @@ def run(
     NinefoldError
         If edited files stand in the way, the table cannot be read, or nothing can be learned from it. Nothing is changed.
     """
-    edited = [name for name in FILES if not _is_unedited(name)]
+    edited = [name for name in FILES if not is_unedited(name)]
     if edited and not force:
         raise NinefoldError(
             f"{', '.join(edited)}: edited since `ninefold init` or the example wrote it; init would overwrite that. Use "
@@ -180,7 +180,7 @@ def is_as_written(text: str) -> bool:
     return bool(found) and mark.strip() == _digest(body.rstrip("\n") + "\n")
 
 
-def _is_unedited(name: str) -> bool:
+def is_unedited(name: str) -> bool:
     """Return whether a file is absent, or just as the example or `run` left it."""
     place = io.path(name)
     if not place.exists():

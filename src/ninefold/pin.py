@@ -1,0 +1,158 @@
+"""The engine's version in a project: the commit that ``ninefold.yaml`` names, the one that is installed, and how to own it.
+
+A copied project holds no sources of the engine. ``make setup`` installs the commit that ``ninefold.yaml`` names; `check`
+refuses another one; `eject` puts the sources into the project, which then owns them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import yaml
+
+from ninefold.core import io
+from ninefold.core.errors import DataError, NinefoldError
+
+FILE = "ninefold.yaml"
+OWNED = "src/ninefold"
+ANSWERS = ".copier-answers.yml"
+PACKAGE = Path(__file__).parent
+EJECTED = f"""# The engine, on which every stage depends: its sources, which this project owns since `ninefold eject`.
+ninefold:
+  code: {OWNED}
+"""
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What ``ninefold.yaml`` says: `code`, on which the stages depend; `source` and `commit` only of an installed engine."""
+
+    code: str
+    source: str | None = None
+    commit: str | None = None
+
+
+def read() -> Pin | None:
+    """Return the pin of the project; None if there is no ``ninefold.yaml``.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or lacks one of its keys.
+    """
+    place = io.path(FILE)
+    if not place.exists():
+        return None
+    expected = "expected `ninefold:` and below it `code`, and for an installed engine `source` and `commit`, in quotes"
+    try:
+        pin = Pin(**yaml.safe_load(place.read_text(encoding="utf-8"))["ninefold"])
+    except (yaml.YAMLError, TypeError, KeyError) as error:
+        raise DataError(f"{FILE}: {' '.join(str(error).split())}; {expected}; restore it from git") from None
+    if (pin.code == FILE) != bool(pin.source and pin.commit):
+        raise DataError(f"{FILE}: found code {pin.code!r} with commit {pin.commit!r}; {expected}; restore it from git")
+    return pin
+
+
+def installed() -> str | None:
+    """Return the commit from which pip has installed the engine; None if it was not installed from a repository."""
+    try:
+        origin = json.loads(metadata.distribution("ninefold").read_text("direct_url.json") or "{}")
+    except metadata.PackageNotFoundError:
+        return None
+    return origin.get("vcs_info", {}).get("commit_id")
+
+
+def check() -> None:
+    """Refuse to run with another engine than the one that ``ninefold.yaml`` names: results would be recorded under its name.
+
+    Raises
+    ------
+    DataError
+        If it names another commit, or sources in the project while an installed engine runs.
+    """
+    pin = read()
+    if pin is None:
+        return
+    if pin.commit and pin.commit != (found := installed()):
+        raise DataError(
+            f"{FILE}: names commit {pin.commit[:12]} of the engine, but {found[:12] if found else PACKAGE} is "
+            "installed; run `make setup`"
+        )
+    if pin.code == OWNED and PACKAGE.resolve() != io.path(OWNED).resolve():
+        raise DataError(f"{FILE}: names {OWNED}, but the engine in {PACKAGE} is running; run `make setup`")
+
+
+def plan() -> str:
+    """Return, as text, what `eject` does and what it costs.
+
+    Raises
+    ------
+    NinefoldError
+        If the project owns the engine already, or another one than it names is installed.
+    """
+    pin = read()
+    if pin is None or not pin.commit or io.path(OWNED).exists():
+        raise NinefoldError(f"{OWNED}: this project has the engine's sources already; there is nothing to eject")
+    check()
+    files = [file for file in _files() if file.suffix == ".py"]
+    lines = sum(file.read_text(encoding="utf-8").count("\n") for file in files)
+    return (
+        f"This copies the engine (commit {pin.commit[:12]}: {len(files)} modules, {lines:,} lines) to {OWNED} and "
+        "makes the project use it.\n"
+        f"  written   {OWNED}/, {FILE}, pyproject.toml (its packages, its command)\n"
+        f"  removed   {ANSWERS}: `copier update` brings nothing from then on\n"
+        "There is no way back but git. All stages run again, since every stage depends on the engine."
+    )
+
+
+def eject() -> str:
+    """Copy the installed engine to ``src/ninefold`` and make the project use it; return what to do next.
+
+    Raises
+    ------
+    NinefoldError
+        See `plan`; or if ``pyproject.toml`` lacks the list of dependencies. Nothing is changed.
+    """
+    plan()
+    project = _with_engine(io.path("pyproject.toml").read_text(encoding="utf-8"))
+    target = io.path(OWNED)
+    temporary = target.with_name(".ninefold.tmp")
+    io.remove(temporary)
+    for file in _files():
+        copy = temporary / file.relative_to(PACKAGE)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+    for part in metadata.files("ninefold") or []:
+        if part.name == "LICENSE":
+            shutil.copyfile(str(part.locate()), temporary / "LICENSE")
+    temporary.rename(target)
+    io.write_text(project, io.path("pyproject.toml"))
+    io.write_text(EJECTED, io.path(FILE))
+    io.remove(io.path(ANSWERS))
+    return f"wrote {OWNED}. Next: `make test`, `make run`, and commit: git add -A && git commit"
+
+
+def _files() -> list[Path]:
+    found = (file for file in PACKAGE.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    return sorted(found)
+
+
+def _with_engine(text: str) -> str:
+    """Return ``pyproject.toml`` with the packages that the engine needs, its command, and its sources in the wheel."""
+    head = re.search(r"^dependencies = \[[ \t]*\n", text, re.M)
+    wheel = re.search(r'^packages = \["src/project"\]', text, re.M)
+    if head is None or wheel is None:
+        raise NinefoldError(
+            'pyproject.toml: lacks the line `dependencies = [` or `packages = ["src/project"]`, where the engine has to be '
+            "named; restore it from git, eject, and make your changes again"
+        )
+    needed = [one.replace('"', "'") for one in metadata.requires("ninefold") or [] if "extra ==" not in one]
+    lines = "".join(f'    "{one}",\n' for one in needed)
+    text = f"{text[: head.end()]}{lines}{text[head.end() :]}"
+    text = text.replace('packages = ["src/project"]', 'packages = ["src/project", "src/ninefold"]', 1)
+    return f'{text.rstrip()}\n\n[project.scripts]\nninefold = "ninefold.cli:app"\n'
