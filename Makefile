@@ -10,6 +10,9 @@ SOURCE := $(shell sed -n 's/^  source: *"\(.*\)".*/\1/p' ninefold.yaml)
 COMMIT := $(shell sed -n 's/^  commit: *"\(.*\)".*/\1/p' ninefold.yaml)
 ENGINE := $(if $(COMMIT),git+$(SOURCE)@$(COMMIT),.)
 
+# The third-party packages, with hashes; requirements-own.lock holds those that the project adds.
+LOCKS := requirements.lock $(wildcard requirements-own.lock)
+
 # In containers one is root, which Jupyter refuses unless told.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
@@ -21,7 +24,7 @@ help: ## list the targets
 
 setup: $(READY) ## build the environment in .venv (the others do it first)
 
-$(READY): requirements.lock $(wildcard requirements-own.lock) pyproject.toml ninefold.yaml
+$(READY): $(LOCKS) pyproject.toml ninefold.yaml
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) was not found. Install Python 3.11 or newer (python.org, or your system's packages)."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Ninefold needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1 | cut -d' ' -f2). Install a newer one, and name it: make PYTHON=python3.12 setup"; exit 1; }
 	@command -v git >/dev/null || { echo "error: git was not found. Install it (git-scm.com, or your system's packages): DVC keeps its versions beside it."; exit 1; }
@@ -32,7 +35,7 @@ ifneq ($(COMMIT),)
 	@git ls-remote --quiet "$(SOURCE)" >$(LOG) 2>&1 || { $(UNREACHABLE); }
 endif
 	@echo "setting up $(VENV) from requirements.lock (about two minutes, once)"
-	@for lock in requirements.lock $(wildcard requirements-own.lock); do $(PIP) install --require-hashes -r $$lock || exit 1; done
+	@for lock in $(LOCKS); do $(PIP) install --require-hashes -r $$lock || exit 1; done
 ifneq ($(COMMIT),)
 	@$(PIP) install --force-reinstall --no-deps --no-build-isolation "$(ENGINE)" >$(LOG) 2>&1 || { $(UNREACHABLE); }
 else

@@ -96,7 +96,8 @@ def copied(origin: Path, folder: Path) -> Clone:
 def set_up(project: Clone) -> subprocess.CompletedProcess[str]:
     """Run ``make setup`` in a copied project, in an environment that sees the third-party packages of the tests'.
 
-    So only what is the project's own is installed: its package, and the engine from the commit in ``ninefold.yaml``.
+    So only what is the project's own is installed: its package, and the engine from the commit in ``ninefold.yaml``. The
+    locks are left out: pip would take ten seconds to find all of it there.
     """
     project.environment = project.folder / ".venv"
     if not project.environment.exists():
@@ -105,7 +106,7 @@ def set_up(project: Clone) -> subprocess.CompletedProcess[str]:
         (Path(inside) / "third_party.pth").write_text(sysconfig.get_path("purelib") + "\n")
         (project.environment / "share").symlink_to(Path(sys.prefix) / "share")  # the templates of nbconvert
     pip = f"{sys.executable} -m pip --quiet --disable-pip-version-check --python .venv/bin/python"
-    return project.run("make", "setup", f"PIP={pip}")
+    return project.run("make", "setup", "LOCKS=", f"PIP={pip}")
 
 
 def copy_files(folder: Path, *, without: tuple[str, ...] = ()) -> None:
