@@ -285,13 +285,13 @@ def told(nursery: subprocess.Popen[str]) -> str:
             return line
 
 
-def test_kill_9_at_twenty_moments_loses_nothing_and_doubles_nothing(
+def test_kill_9_at_fifty_moments_loses_nothing_and_doubles_nothing(
     landing: Path, nursery: subprocess.Popen[str]
 ) -> None:
     chance, delivered = random.Random(4), dict[str, pd.DataFrame]()
     kinds = ("csv", "parquet", "jsonl")
     killed = 0
-    for number in range(20):
+    for number in range(50):
         name = f"{number:02d}.{kinds[number % 3]}"
         if delivered and chance.random() < 0.2:  # a correction, a repeat, or a file that is half written
             name = chance.choice([one for one in delivered if one.endswith(".csv")] or ["00.csv"])
@@ -308,4 +308,4 @@ def test_kill_9_at_twenty_moments_loses_nothing_and_doubles_nothing(
         for _ in follow(nursery, "once"):
             pass
         same(lake(), expected(*delivered.values()))
-    assert killed == 20
+    assert killed == 50

@@ -5,6 +5,8 @@ The projects are copies as a user makes them: Copier copies the template, and th
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -87,7 +89,7 @@ def reports(project: Clone) -> str:
     return "".join(page.read_text() for page in (project.folder / "reports").glob("*.html"))
 
 
-def test_text_dates_gaps_and_odd_names_go_through_all_nine_stages_once_a_leak_is_named(
+def test_text_dates_gaps_and_odd_names_go_through_all_nine_stages_once_a_leak_is_named_and_a_month_is_let_in(
     copy: Copy, tmp_path: Path
 ) -> None:
     table = customers(2500)
@@ -117,6 +119,36 @@ def test_text_dates_gaps_and_odd_names_go_through_all_nine_stages_once_a_leak_is
     periods = project.json("reports/metrics/09_monitoring.json")["metrics"]["periods"]
     assert [period["period"] for period in periods] == ["2024-01", "2024-02"]
     assert "Running stage" not in project.run("dvc", "repro").stdout
+    retrain(project)
+
+
+def retrain(project: Clone) -> None:
+    """Put the model into production, and let a month in; the challenger is promoted, or all is as it was."""
+    for setting in (
+        ["config", "user.name", "test"],
+        ["config", "user.email", "test@localhost"],
+        ["branch", "-M", "main"],
+    ):
+        project.run("git", *setting)
+    project.commit("a first model")
+    assert project.run("ninefold", "promote").returncode == 0
+    before, bundle = project.run("git", "rev-parse", "main").stdout, project.json("models/bundle/bundle.json")
+    done = project.run("ninefold", "retrain")
+    assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
+    assert re.search(r"champion v0.0.1: gain .* holdout rows of \d+ days, 2023-\d\d-\d\d to 2024-01-31", done.stdout)
+    kept = "does not surely beat" in done.stdout
+    branch = "retrain/2024-01-31" if kept else "main"
+    assert (project.run("git", "rev-parse", "main").stdout == before) == kept
+    assert project.run("git", "rev-parse", f"{branch}^").stdout == before
+    collected = project.run("git", "show", f"{branch}:reports/metrics/02_collection.json").stdout
+    assert json.loads(collected)["metrics"]["as_of"] == "2024-01-31"
+    assert project.run("git", "branch", "--show-current").stdout == "main\n"
+    assert project.run("git", "status", "--porcelain").stdout == ""
+    assert "up to date" in project.run("dvc", "status").stdout
+    assert (project.json("models/bundle/bundle.json") == bundle) == kept
+    fetched = project.run("dvc", "get", "-q", ".", "models/bundle", "--rev", branch, "-o", "../challenger")
+    assert fetched.returncode == 0, fetched.stderr
+    assert project.json("../challenger/bundle.json") != bundle
 
 
 def test_a_quantity_is_foreseen_with_intervals(copy: Copy, tmp_path: Path) -> None:
