@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -160,6 +162,21 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setattr(hooks, "project", tiny.find)
     monkeypatch.setattr(io, "_pending", {})
     return tiny
+
+
+@pytest.fixture
+def fresh_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a test import a ``project`` of its own; afterwards the one that was imported before is there again."""
+
+    def imported() -> list[str]:
+        return [name for name in sys.modules if name.partition(".")[0] == "project"]
+
+    for name in imported():
+        monkeypatch.delitem(sys.modules, name)
+    importlib.invalidate_caches()
+    yield
+    for name in imported():
+        del sys.modules[name]
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +25,13 @@ FILES = {
 
 
 @pytest.fixture
-def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_imports: None) -> Path:
     """Put a project of several files in the place of ``src/project``; return its folder."""
     for name, text in FILES.items():
         (tmp_path / "project" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "project" / name).write_text(text)
-    real = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "project"}
-    for name in real:
-        monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(tmp_path)
-    importlib.invalidate_caches()
-    yield tmp_path / "project"
-    for name in [name for name in sys.modules if name.partition(".")[0] == "project"]:
-        del sys.modules[name]
+    return tmp_path / "project"
 
 
 def digest() -> tuple[str, str]:

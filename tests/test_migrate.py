@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -186,14 +185,12 @@ def test_all_files_are_written_or_none(old: Project, monkeypatch: pytest.MonkeyP
     assert io.path("params.yaml").read_bytes() == before["params.yaml"]
 
 
+@pytest.mark.usefixtures("fresh_imports")
 def test_a_module_that_imports_an_old_name_is_refused(old: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] == "project"]:
-        monkeypatch.delitem(sys.modules, name)
     io.write_text("", io.path("src/project/__init__.py"))
     monkeypatch.syspath_prepend(old.folder / "src")
     with pytest.raises(NinefoldError, match=r"src/project/training.py, line 1: ninefold.training.OPTIONS is now"):
         FIND("training", "candidates", list)
-    monkeypatch.delitem(sys.modules, "project")
 
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: name.old)
