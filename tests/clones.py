@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from ninefold import testing
+
 ROOT = Path(__file__).parent.parent
 LIGHT = {"max_iter": 60, "replicates": 50, "single_rows": 50}
 
@@ -111,17 +113,7 @@ def set_up(project: Clone) -> subprocess.CompletedProcess[str]:
 
 def copy_files(folder: Path, *, without: tuple[str, ...] = ()) -> None:
     """Copy what git tracks or would track to `folder`, but for names that begin with one of `without`."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file() and not name.startswith(without or "\0"):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    testing.copy_tracked(ROOT, folder, without)
 
 
 def lighten(folder: Path) -> None:

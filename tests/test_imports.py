@@ -46,6 +46,7 @@ def test_a_stage_imports_only_lower_stages(slug: str) -> None:
             "registry",
             "replay",
             "retrain",
+            "sampling",
             "site",
             "strategies",
             "testing",

@@ -86,8 +86,7 @@ def migrate_project(yes: Annotated[bool, typer.Option("--yes", help="Write witho
             print("nothing to migrate")
             return
         print(migrate.diff(edits))
-        if not yes and not (sys.stdin.isatty() and typer.confirm("Apply these changes?")):
-            raise NinefoldError("nothing was changed; `ninefold migrate --yes` writes these changes")
+        _confirm("Apply these changes?", yes, "`ninefold migrate --yes` writes these changes")
         migrate.apply(edits)
         print(f"changed {', '.join(edit.file for edit in edits)}")
 
@@ -445,8 +444,7 @@ def eject(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
 
     with _clear_errors():
         print(pin.plan())
-        if not yes and not (sys.stdin.isatty() and typer.confirm("Eject?")):
-            raise NinefoldError("nothing was changed; `ninefold eject --yes` does it")
+        _confirm("Eject?", yes, "`ninefold eject --yes` does it")
         print(pin.eject())
 
 
@@ -460,6 +458,12 @@ class _clear_errors:  # noqa: N801 -- reads as a statement: with _clear_errors()
         if isinstance(error, NinefoldError):
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(1) from None
+
+
+def _confirm(question: str, yes: bool, remedy: str) -> None:
+    """Ask before something is written, unless `yes`; without a terminal the answer is no."""
+    if not yes and not (sys.stdin.isatty() and typer.confirm(question)):
+        raise NinefoldError(f"nothing was changed; {remedy}")
 
 
 def _day(text: str | None, flag: str) -> date | None:

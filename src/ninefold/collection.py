@@ -236,7 +236,7 @@ def collect(params: Params, new: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFra
     DataError
         If the source cannot be read, a table lacks its time column, or holds anything but text.
     """
-    read = _reader(params)
+    read = reader(params)
     folder = io.output(RAW)
     wanted = plan(params)
     known = {(row.table, row.period): row for row in kept.itertuples()}
@@ -484,7 +484,8 @@ def verdict(manifest: pd.DataFrame, params: Params, stated: dict[str, Any]) -> s
     return f"{rows:,} {stated['units']}{span} have arrived{related}, in {where}."
 
 
-def _reader(params: Params) -> Callable[..., pd.DataFrame]:
+def reader(params: Params) -> Callable[..., pd.DataFrame]:
+    """Return ``project.collection.read``, or `read_file` of `params` where the project has none: what reads a raw table."""
     read = hooks.project("collection", "read", read_file)
     return partial(read_file, params=params) if read is read_file else read
 

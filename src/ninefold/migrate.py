@@ -10,6 +10,7 @@ import functools
 import operator
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any
@@ -78,15 +79,11 @@ def apply(edits: Sequence[Edit]) -> None:
     for edit in edits:
         if io.path(edit.file).read_bytes() != edit.old:
             raise NinefoldError(f"{edit.file}: was changed meanwhile; run `ninefold migrate` again")
-    done: list[Edit] = []
-    try:
+    with ExitStack() as undo:
         for edit in edits:
             io.write_text(edit.new, io.path(edit.file))
-            done.append(edit)
-    except Exception:
-        for edit in done:
-            io.path(edit.file).write_bytes(edit.old)
-        raise
+            undo.callback(io.path(edit.file).write_bytes, edit.old)
+        undo.pop_all()
 
 
 def _moved(text: str, change: Change) -> str:

@@ -10,9 +10,8 @@ result: alerts, and a decision to retrain, do not fail the gate. Where nothing h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date, timedelta
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import ibis
@@ -23,7 +22,7 @@ from pydantic import Field
 
 from ninefold import alerts, collection, features, labels, processing, production
 from ninefold.alerts import Decide, Rules
-from ninefold.core import decisions, drift, engine, evaluation, examination, gate, hooks, io, slices, texts
+from ninefold.core import decisions, drift, engine, evaluation, examination, gate, io, slices, texts
 from ninefold.core import period as spans
 from ninefold.core.errors import DataError
 from ninefold.core.examination import Reference
@@ -89,7 +88,7 @@ def periods(params: Params, collected: collection.Params, stated: dict[str, Any]
 def newest(collected: collection.Params, stated: dict[str, Any], start: pd.Timestamp) -> pd.Timestamp:
     """Return the time of the last row that the source holds from `start` on; NaT if it holds none."""
     source = collected.tables[stated["table"]]
-    rows = _reader(collected)(stated["table"], start, FAR)
+    rows = collection.reader(collected)(stated["table"], start, FAR)
     return texts.moments(rows[source.time], source.format).max()
 
 
@@ -221,7 +220,7 @@ def arrive(calendar: pd.DataFrame, earlier: dict[str, Any], connection: ibis.Bas
     A row whose key the lake holds already breaks the rule ``unique``, as it would if both had arrived together.
     """
     sources, contract = earlier["collection"].tables, earlier["processing"]
-    read, lake = _reader(earlier["collection"]), engine.tables(connection, features.LAKE)
+    read, lake = collection.reader(earlier["collection"]), engine.tables(connection, features.LAKE)
     start, end = calendar["start"].iloc[0], calendar["end"].iloc[-1]
     raw = {}
     for name in contract.tables:
@@ -792,10 +791,6 @@ def verdict(judged: list[dict[str, Any]], decision: dict[str, Any]) -> str:
     gain = last["figures"].get("gain")
     worth = f"; the model wins {with_interval(gain)} per row over the best policy without one" if gain else ""
     return f"{_capital(decision['decision'])}: at the close of {last['period']} alerts came from {names}{worth}."
-
-
-def _reader(collected: collection.Params) -> Callable[..., pd.DataFrame]:
-    return hooks.project("collection", "read", partial(collection.read_file, params=collected))
 
 
 def _last_day(collected: collection.Params, stated: dict[str, Any], start: date) -> date | None:

@@ -17,8 +17,8 @@ import yaml
 
 from ninefold.core import io
 from ninefold.core.errors import DataError, NinefoldError
+from ninefold.core.outdated import PIN as FILE
 
-FILE = "ninefold.yaml"
 OWNED = "src/ninefold"
 ANSWERS = ".copier-answers.yml"
 PACKAGE = Path(__file__).parent
@@ -95,14 +95,10 @@ def plan() -> str:
     NinefoldError
         If the project owns the engine already, or another one than it names is installed.
     """
-    pin = read()
-    if pin is None or not pin.commit or io.path(OWNED).exists():
-        raise NinefoldError(f"{OWNED}: this project has the engine's sources already; there is nothing to eject")
-    check()
-    files = [file for file in _files() if file.suffix == ".py"]
-    lines = sum(file.read_text(encoding="utf-8").count("\n") for file in files)
+    commit, modules = _installed_here(), list(PACKAGE.rglob("*.py"))
+    lines = sum(module.read_text(encoding="utf-8").count("\n") for module in modules)
     return (
-        f"This copies the engine (commit {pin.commit[:12]}: {len(files)} modules, {lines:,} lines) to {OWNED} and "
+        f"This copies the engine (commit {commit[:12]}: {len(modules)} modules, {lines:,} lines) to {OWNED} and "
         "makes the project use it.\n"
         f"  written   {OWNED}/, {FILE}, pyproject.toml (its packages, its command)\n"
         f"  removed   {ANSWERS}: `copier update` brings nothing from then on\n"
@@ -118,15 +114,12 @@ def eject() -> str:
     NinefoldError
         See `plan`; or if ``pyproject.toml`` lacks the list of dependencies. Nothing is changed.
     """
-    plan()
+    _installed_here()
     project = _with_engine(io.path("pyproject.toml").read_text(encoding="utf-8"))
     target = io.path(OWNED)
     temporary = target.with_name(".ninefold.tmp")
     io.remove(temporary)
-    for file in _files():
-        copy = temporary / file.relative_to(PACKAGE)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy)
+    shutil.copytree(PACKAGE, temporary, ignore=shutil.ignore_patterns("__pycache__"))
     for part in metadata.files("ninefold") or []:
         if part.name == "LICENSE":
             shutil.copyfile(str(part.locate()), temporary / "LICENSE")
@@ -137,9 +130,13 @@ def eject() -> str:
     return f"wrote {OWNED}. Next: `make test`, `make run`, and commit: git add -A && git commit"
 
 
-def _files() -> list[Path]:
-    found = (file for file in PACKAGE.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
-    return sorted(found)
+def _installed_here() -> str:
+    """Return the commit of the engine that is installed for this project, which owns no sources of it."""
+    pin = read()
+    if pin is None or not pin.commit or io.path(OWNED).exists():
+        raise NinefoldError(f"{OWNED}: this project has the engine's sources already; there is nothing to eject")
+    check()
+    return pin.commit
 
 
 def _with_engine(text: str) -> str:

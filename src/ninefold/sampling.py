@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import reduce
 from pathlib import Path
@@ -82,9 +82,9 @@ def choose(rows: int) -> Sample:
     DataError
         If the source cannot be read.
     """
-    problem, parts = load("problem"), []
+    problem, read, parts = load("problem"), collection.reader(load("collection")), []
     for span in testing.spans(problem.table):
-        part = testing.read(problem.table, *span)
+        part = read(problem.table, *span)
         together = [name for name in problem.group or [] if name in part]
         value = part[problem.target] if problem.task != "regression" and problem.target in part else None
         parts.append(pd.DataFrame({"entity": _hash(part, together), "class": value}, index=part.index))
@@ -102,7 +102,7 @@ def copy_project(folder: Path, sample: Sample) -> None:
     testing.copy_project(folder)
     values = smaller(parse((folder / FILE).read_text(encoding="utf-8")), sample)
     (folder / FILE).write_text(json.dumps(values, indent=1, ensure_ascii=False), encoding="utf-8")  # JSON is YAML 1.2
-    read = f"read = _sampling.Sample(**{asdict(sample)!r}).reader(globals().get('read'))"
+    read = f"read = _sampling.{sample!r}.reader(globals().get('read'))"
     for name, line in (("__init__", "_sampling.ease_gates()"), ("collection", read)):
         with (folder / f"src/project/{name}.py").open("a", encoding="utf-8") as module:
             module.write(f"\n\nfrom ninefold import sampling as _sampling\n\n{line}\n")

@@ -11,13 +11,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from ninefold import collection, processing
-from ninefold.core import engine, hooks, io
+from ninefold.core import engine, io
 from ninefold.core.errors import NinefoldError, ParamsError
 from ninefold.core.params import load, root
 
@@ -43,11 +43,6 @@ def spans(table: str) -> list[Span]:
     return list(zip(months["start"], months["end"], strict=True)) if params.tables[table].time else [(None, None)]
 
 
-def read(table: str, start: pd.Timestamp | None, end: pd.Timestamp | None) -> pd.DataFrame:
-    """Return rows of a raw table, as text: by ``project.collection.read``, or by the default reader."""
-    return hooks.project("collection", "read", collection.read_file)(table, start, end)
-
-
 def read_rows(most: int = 20_000) -> dict[str, pd.DataFrame]:
     """Return rows of every raw table, as text: of the last `MONTHS` months, or all; of ``problem.table`` the last `most`.
 
@@ -56,10 +51,11 @@ def read_rows(most: int = 20_000) -> dict[str, pd.DataFrame]:
     DataError
         If the source cannot be read.
     """
-    main, tables = load("problem").table, load("collection").tables
+    main, params = load("problem").table, load("collection")
+    read = collection.reader(params)
     months = spans(main)[-MONTHS:]
     span = (months[0][0], months[-1][1])
-    rows = {name: read(name, *(span if table.time else (None, None))) for name, table in tables.items()}
+    rows = {name: read(name, *(span if table.time else (None, None))) for name, table in params.tables.items()}
     return {**rows, main: rows[main].tail(most)}
 
 
@@ -91,18 +87,26 @@ def copy_project(folder: Path) -> None:
     NinefoldError
         If the project is not in a git repository.
     """
+    copy_tracked(root(), folder, NOT_COPIED)
+    _copy((file for place in SOURCES for file in (root() / place).rglob("*")), root(), folder)
+
+
+def copy_tracked(source: Path, folder: Path, without: tuple[str, ...] = ()) -> None:
+    """Copy to `folder` what git tracks or would track of `source`, but for names that begin with one of `without`.
+
+    Raises
+    ------
+    NinefoldError
+        If `source` is not in a git repository.
+    """
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=root(), env=_environment(), capture_output=True, text=True, check=False)
+    listed = subprocess.run(command, cwd=source, env=_environment(), capture_output=True, text=True, check=False)
     if listed.returncode:
         raise NinefoldError(
-            f"{root()}: found no git repository ({listed.stderr.strip()}), expected one; run `git init`"
+            f"{source}: found no git repository ({listed.stderr.strip()}), expected one; run `git init`"
         )
-    files = {root() / name for name in listed.stdout.split("\0") if name and not name.startswith(NOT_COPIED)}
-    files |= {file for place in SOURCES for file in (root() / place).rglob("*")}
-    for file in filter(Path.is_file, files):
-        target = folder / file.relative_to(root())
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(file, target)
+    names = (name for name in listed.stdout.split("\0") if name and not name.startswith(without))
+    _copy((source / name for name in names), source, folder)
 
 
 def repro(folder: Path) -> str:
@@ -119,6 +123,13 @@ def repro(folder: Path) -> str:
     stages = re.findall(r"Running stage '([^']+)'", done.stdout)
     where = f"stage {stages[-1]} failed" if stages else "`dvc repro` failed before the first stage"
     return f"{where}, in a copy of the project at {folder}:\n{done.stderr.strip()}"
+
+
+def _copy(files: Iterable[Path], source: Path, folder: Path) -> None:
+    for file in filter(Path.is_file, files):
+        target = folder / file.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, target)
 
 
 def _environment() -> dict[str, str]:
