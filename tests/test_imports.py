@@ -44,7 +44,6 @@ def test_a_stage_imports_only_lower_stages(slug: str) -> None:
             "own_notebook",
             "pin",
             "registry",
-            "replay",
             "retrain",
             "sampling",
             "site",

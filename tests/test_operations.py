@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +36,7 @@ ROWS = {"rows": [{"customer": "ann"}]}
 INFER = "/v2/models/returns/infer"
 INPUTS = [{"name": "customer", "shape": [1], "datatype": "BYTES", "data": ["ann"]}]
 TOKEN = "s3cr3t-token"
+DASHBOARD = Path(__file__).parents[1] / "deploy/grafana.json"
 SLOW = """
 import time
 from ninefold.serving import service
@@ -154,6 +157,18 @@ def test_the_log_is_measured(bundle: Bundle, log: Log) -> None:
     client.post("/predict", json=ROWS)
     assert before["ninefold_log_queue",] == 0
     assert samples(client)["ninefold_log_commits",] == before["ninefold_log_commits",] + 1
+
+
+def test_every_panel_of_the_dashboard_asks_for_metrics_that_the_service_has(bundle: Bundle, log: Log) -> None:
+    client = TestClient(service.create_app(bundle, log))
+    client.post("/predict", json=ROWS)
+    declared = re.findall(r"^# TYPE (\S+)", client.get("/metrics").text, flags=re.M)  # also of what has no sample yet
+    exposed = {*declared, *(name for name, *_ in samples(client))}
+    for panel in json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]:
+        for target in panel["targets"]:
+            named = set(re.findall(r"\bninefold_\w+", target["expr"]))
+            assert named, panel["title"]
+            assert named <= exposed, panel["title"]
 
 
 @pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer ", "Bearer s3cr3t-toke", f"Basic {TOKEN}", TOKEN])

@@ -12,12 +12,17 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from browser import served
 from bundles import lay_out, pack
+from bundles import rows as rows_of
 from conftest import Project
+from test_monitoring import PARAMS
 
-from ninefold import monitoring, production
+from ninefold import labels, monitoring, production
+from ninefold.core import decisions, evaluation
 from ninefold.core.errors import DataError
 from ninefold.production import MOMENT, REQUEST_ID, ROLE, ROW, VERSION
+from ninefold.serving import client, service
 from ninefold.serving import log as logging
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.log import Log
@@ -220,3 +225,41 @@ def test_traffic_is_summed_by_period_and_route(place: Path) -> None:
     place.write_text("no database")
     with pytest.raises(DataError, match="the prediction log cannot be read"):
         production.traffic(place)
+
+
+def test_what_callers_ask_a_running_service_is_judged_by_stage_09_once_labels_have_come(
+    parts: dict[str, pd.DataFrame], bundle: Bundle, log: Log, tmp_path: Path
+) -> None:
+    stated, params = bundle.stated, PARAMS.model_copy(update={"source": "log"})
+    rows = rows_of("binary", 120).assign(placed=pd.date_range("2020-03-01", periods=120, freq="6h"))
+    rows["id"] += 1000
+    with served(service.create_app(bundle, log)) as url:
+        answers, _ = client.ask(url, as_rows(rows, bundle.signature), size=30)
+        client.refusals(url, bundle)
+    log.close()
+    outcomes = rows[["id", "placed", "returned"]].assign(known_at=rows["placed"] + pd.Timedelta("2d")).iloc[:-1]
+    for name, part in (("late", outcomes.sample(frac=1, random_state=0)), ("again", outcomes.head(9))):
+        part.to_csv(tmp_path / f"{name}.csv", index=False)
+    list(labels.run([f"{tmp_path}/{name}.csv" for name in ("late", "again")], bundle))
+
+    frame, volume = monitoring.arrived(params, {}, bundle, stated)
+    march = volume.head(1)
+    assert march[["period", "raw"]].to_numpy().tolist() == [["2020-03", len(rows)]]
+    assert frame["@probability"].tolist() == answers["probability"].tolist()
+    asked = monitoring.watched(frame, volume, params, bundle, stated)[volume["period"].iloc[-1]]["service"]
+    assert (asked["requests"] > 4, asked["refused"] > 0, asked["errors"]) == (True, True, 0)
+
+    policies = decisions.policies(np.array([0, 1]), stated)
+    agreed = {"bootstrap": {"replicates": 20, "level": 0.9, "seed": 1}, "policies": policies, "naive": [0.7, 0.3]}
+    agreed["best_baseline"] = "always wait"
+
+    def figures(table: pd.DataFrame) -> dict[str, Any]:
+        return evaluation.evaluate(table["returned"].to_numpy(), bundle.decide(table), table, stated, agreed)
+
+    bundle.described["holdout"] = figures(parts["holdout"])
+    held = monitoring.standard(bundle, parts, params, stated, agreed)
+    record = monitoring.examine(frame, march, held, params, stated, agreed)
+    told = {name: record[name] for name in ("predictions", "at close", "later", "never", "open")}
+    assert told == {"predictions": 120, "at close": 117, "later": 2, "never": 0, "open": 1}
+    assert record["figures"]["brier"]["value"] == pytest.approx(figures(rows.head(117))["brier"]["value"], rel=1e-5)
+    assert monitoring.conclude([record], agreed, bundle.version)["reasons"]

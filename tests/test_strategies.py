@@ -72,9 +72,9 @@ def later(turned: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def run(
-    strategy: str, bundle: packing.Bundle, parts: dict[str, pd.DataFrame], setting: Setting, turned: bool, **how: Any
+    strategy: str, bundle: packing.Bundle, parts: dict[str, pd.DataFrame], setting: Setting, turned: bool
 ) -> Followed:
-    return strategies.follow(strategy, bundle, parts, *later(turned), setting, **how)
+    return strategies.follow(strategy, bundle, parts, *later(turned), setting)
 
 
 def test_who_never_retrains_answers_with_the_model_in_place(
@@ -99,18 +99,19 @@ def test_every_month_retrains_where_a_month_ends_and_not_for_nothing_at_the_last
 
 
 def test_at_a_close_only_labels_that_are_known_by_then_are_learned_from(
-    bundle: packing.Bundle, parts: dict[str, pd.DataFrame], setting: Setting
+    bundle: packing.Bundle, parts: dict[str, pd.DataFrame], setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[pd.DataFrame] = []
 
-    def retrain(bundle: packing.Bundle, rows: pd.DataFrame, _: Setting) -> Any:
+    def refit(bundle: packing.Bundle, rows: pd.DataFrame, _: Setting) -> Any:
         seen.append(rows)
         return bundle, parts
 
     waits = setting._replace(monitoring=MONITORING.model_copy(update={"label_delay": "2d"}))
     frame, volume = later(turned=True)
     frame.loc[frame.index[:3], "returned"] = None  # never known
-    strategies.follow(TRIGGERED, bundle, parts, frame, volume, waits, retrain=retrain)
+    monkeypatch.setattr(strategies, "refit", refit)
+    strategies.follow(TRIGGERED, bundle, parts, frame, volume, waits)
     close = volume["end"].iloc[0]
     expected = frame[frame["returned"].notna() & (frame["placed"] + pd.Timedelta("2d") <= close)]
     assert len(seen[0]) == sum(map(len, parts.values())) + len(expected)

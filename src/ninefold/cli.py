@@ -332,26 +332,6 @@ def monitor() -> None:
 
 
 @app.command()
-def replay(
-    first: Annotated[
-        str | None, typer.Option("--from", metavar="MONTH", help="Such as 2013-10; default: the first.")
-    ] = None,
-    last: Annotated[str | None, typer.Option("--to", metavar="MONTH", help="Default: the last that there is.")] = None,
-    strategy: Annotated[
-        list[str] | None, typer.Option(help="never, monthly or triggered; may repeat; default: all three.")
-    ] = None,
-) -> None:
-    """Send later rows through a running service, deliver labels late, monitor, retrain: what would each strategy have won?"""
-    from ninefold import replay as replaying
-
-    with _clear_errors():
-        if wrong := [name for name in strategy or [] if name not in replaying.STRATEGIES]:
-            raise ParamsError(f"--strategy {wrong[0]}: expected {', '.join(replaying.STRATEGIES)}")
-        for line in replaying.run(first, last, strategy):
-            print(line, flush=True)
-
-
-@app.command()
 def promote(
     force: Annotated[
         str | None,

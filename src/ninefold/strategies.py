@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,7 +19,6 @@ from ninefold.monitoring import LABELS, PERIOD, STATUS, Standard
 from ninefold.serving.bundle import Bundle
 
 NEVER, CALENDAR, TRIGGERED = "never", "every month", "when the monitor says so"
-Answer = Callable[[pd.DataFrame, Bundle], pd.DataFrame]
 
 
 class Followed(NamedTuple):
@@ -98,9 +97,6 @@ def follow(
     frame: pd.DataFrame,
     volume: pd.DataFrame,
     setting: Setting,
-    answer: Answer = monitoring.predict,
-    retrain: Callable[[Bundle, pd.DataFrame, Setting], tuple[Bundle, dict[str, pd.DataFrame]]] = refit,
-    refresh: Callable[[pd.DataFrame], pd.DataFrame] = lambda answered: answered,
     judged: Sequence[dict[str, Any]] = (),
 ) -> Followed:
     """Return what a strategy would have answered, period by period, and when it would have retrained.
@@ -121,12 +117,6 @@ def follow(
     frame, volume : DataFrame
         What `monitoring.replay` returned.
     setting : Setting
-    answer : callable
-        How rows are answered: by the model itself, or over a running service.
-    retrain : callable
-        How a model is made from the rows that are known.
-    refresh : callable
-        Answered rows -> the same, with the outcomes that have come since.
     judged : sequence of dict, optional
         What `monitoring.judge` said of the first model; absent: it is judged here.
     """
@@ -138,7 +128,7 @@ def follow(
     held: Standard | None = None
     for number, span in enumerate(volume.itertuples()):
         rows = frame[frame[PERIOD] == span.period].reset_index(drop=True)
-        answered.append(answer(rows, bundle).assign(**{"@version": bundle.version}))
+        answered.append(monitoring.predict(rows, bundle).assign(**{"@version": bundle.version}))
         if number == len(volume) - 1:
             break  # what would be retrained now answers nothing
         if strategy == TRIGGERED and last is not None and span.end - last < pd.Timedelta(params.decide.rest):
@@ -150,12 +140,12 @@ def follow(
         reasons = _reasons(strategy, span, told.get(span.period))
         if not reasons:
             continue
-        arrived = pd.concat([known, _labelled(refresh(pd.concat(answered)), span.end, params, stated)[known.columns]])
+        arrived = pd.concat([known, _labelled(pd.concat(answered), span.end, params, stated)[known.columns]])
         try:
-            bundle, parts = retrain(bundle, arrived.reset_index(drop=True), setting)
+            bundle, parts = refit(bundle, arrived.reset_index(drop=True), setting)
         except DataError:
             continue  # too little is known yet
-        last, bundle = span.end, bundle if bundle.version else replace(bundle, version=f"fitted after {span.period}")
+        last, bundle = span.end, replace(bundle, version=f"fitted after {span.period}")
         fitted_on = len(parts["train"]) + len(parts["validation"])
         retrained.append({"close": span.period, "version": bundle.version, "rows": fitted_on, "reasons": reasons})
         told, held = {}, None

@@ -27,7 +27,7 @@ REFUSED = (400, 499)
 
 
 @contextmanager
-def serving(place: Path | None = None, timeout: float = 60, log: Path | None = None) -> Iterator[str]:
+def serving(place: Path | None = None, timeout: float = 60) -> Iterator[str]:
     """Serve a bundle from a process of its own, on a free port of 127.0.0.1; give its address; stop it at the end.
 
     Parameters
@@ -36,8 +36,6 @@ def serving(place: Path | None = None, timeout: float = 60, log: Path | None = N
         The bundle; that of the project if absent.
     timeout : float
         Seconds to wait until it is ready.
-    log : Path, optional
-        The prediction log; one that is thrown away if absent.
 
     Raises
     ------
@@ -47,8 +45,8 @@ def serving(place: Path | None = None, timeout: float = 60, log: Path | None = N
     source = os.pathsep.join([str(Path(ninefold.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     env = {name: value for name, value in os.environ.items() if not name.startswith("NINEFOLD_TOKEN")}
     with tempfile.TemporaryDirectory() as folder:
-        kept = log or Path(folder) / "log.sqlite"
-        options = {"--port": "0", "--bundle": str(place or io.pending(BUNDLE)), "--log": str(kept)}
+        log = Path(folder) / "log.sqlite"  # thrown away
+        options = {"--port": "0", "--bundle": str(place or io.pending(BUNDLE)), "--log": str(log)}
         command = [
             sys.executable,
             "-m",
@@ -150,12 +148,6 @@ def _bad_rows(bundle: Bundle) -> dict[str, list[Any]]:
         lost = next(iter(needed))
         rows["no key"] = [row, {name: value for name, value in row.items() if name != lost}]
     return rows
-
-
-def version(url: str) -> str:
-    """Return the version of the bundle that answers at `url` now."""
-    with _client(url) as client:
-        return str(client.get("/ready").json()["version"])
 
 
 def _flat(answer: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ninefold.core import decisions, explanation, io
 from ninefold.core.errors import DataError, ParamsError
 from ninefold.core.moments import as_days
 from ninefold.core.params import root
-from ninefold.serving import pages, scoring
+from ninefold.serving import findings, pages, scoring
 from ninefold.serving.bundle import Bundle, sample
 from ninefold.serving.log import Log, LogError, filled, record
 from ninefold.serving.messages import request_model, sent
@@ -540,7 +540,7 @@ def _page(page: str, desk: Desk, status: int = 200, **shown: Any) -> HTMLRespons
     scored, bundle, stated = shown["scored"], desk.bundle, desk.bundle.stated
     always = _named(scored.always) if scored else ""
     whole = {"page": page, "bundle": bundle, "stated": stated, "most": SHOWN, "always": always}
-    whole |= {"subject": _subject(stated), "answer": None, "failure": desk.failure()}
+    whole |= {"subject": _subject(stated), "answer": None, "failure": desk.failure(), "monitored": findings.read()}
     return pages.render("desk.html.j2", {**whole, **shown}, status)
 
 

@@ -1,16 +1,12 @@
-"""What stage 09 found last, as a running service reads it: for its page, and for Prometheus."""
+"""What stage 09 found last, as a running service tells it: at its desk, and to Prometheus."""
 
 from __future__ import annotations
 
 import json
-import os
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ninefold.core import incidents
@@ -18,113 +14,76 @@ from ninefold.core.errors import ParamsError
 from ninefold.core.incidents import Incident
 from ninefold.core.params import root
 
-MONITORING = "data/monitoring"
-PERIODS, DECISION = "periods.json", "decision.json"
+DECISION, REPORT = "data/monitoring/decision.json", "reports/09_monitoring.html"
 DECISIONS = ("keep", "retrain", "roll back", "stop acting")
 TRIES = 3  # while a run puts a new folder in the place of the old
 
 
 class Findings(NamedTuple):
-    """The records of the periods, the decision, the incidents among the alerts; and why the files cannot be read, if so."""
+    """What was decided at the close of which period, on which model; or why that cannot be read.
 
-    periods: list[dict[str, Any]]
-    decision: dict[str, Any]
-    incidents: list[Incident]
+    `written` is the time of the file, in seconds since 1970; `open` the incidents that have not ended, the worst first.
+    """
+
+    decision: str = ""
+    period: str = ""
+    model: str = ""
+    written: float = 0.0
+    open: tuple[Incident, ...] = ()
     failure: str = ""
 
-    @property
-    def open(self) -> list[Incident]:
-        """The incidents that have not ended, the worst first."""
-        return incidents.worst_first(incident for incident in self.incidents if incident.until is None)
+    def __str__(self) -> str:
+        """Return it in a line."""
+        if self.failure:
+            return self.failure
+        alerts = f"{len(self.open)} open alert{'s' if len(self.open) != 1 else ''}"
+        when = f", {alerts}, at the close of {self.period}" if self.period else ""
+        return f"{self.decision}{when}; see {REPORT}"
 
 
-class Folder:
-    """The folder of monitoring, read again when it changes.
-
-    Parameters
-    ----------
-    place : Path, optional
-        None: that of the project that the service runs in, if it runs in one.
-    """
-
-    def __init__(self, place: Path | None = None) -> None:
-        self.place = place
-        self._reading = threading.Lock()
-        self._stamp: tuple[tuple[int, int, int], ...] = ()
-        self._found: Findings | None = None
-
-    def now(self) -> Findings | None:
-        """Return what stands there; None if nothing does. What cannot be read leaves what was read before, and says so."""
-        place = self.place or _project()
-        with self._reading:
-            for _ in range(TRIES):
-                try:
-                    return self._read(place) if place else None
-                except FileNotFoundError:
-                    continue
-                except (OSError, ValueError, TypeError, AttributeError) as error:  # no JSON, or of another shape
-                    before = self._found or Findings([], {}, [])
-                    return before._replace(failure=f"{place}: cannot be read ({error}); run `dvc repro monitoring`")
-            self._stamp, self._found = (), None
-            return None
-
-    def _read(self, place: Path) -> Findings:
-        folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
-        try:  # by the folder's own handle: both files are of one run, though the next may replace the folder meanwhile
-            found = tuple(os.stat(name, dir_fd=folder) for name in (PERIODS, DECISION))
-            stamp = tuple((each.st_mtime_ns, each.st_size, each.st_ino) for each in found)
-            if self._found is None or stamp != self._stamp:
-                periods, decision = (_json(name, folder) for name in (PERIODS, DECISION))
-                self._found = Findings(list(map(dict, periods)), dict(decision), incidents.find(periods))
-                self._stamp = stamp
-            return self._found
-        finally:
-            os.close(folder)
-
-
-class Alerts(Collector):
-    """What Prometheus reads of the findings: ``ninefold_alert``, ``ninefold_decision`` and ``ninefold_monitoring_readable``.
-
-    ``ninefold_alert{alert, subject, severity}`` is 1 while the incident is open, and gone after. ``ninefold_decision{decision}``
-    is 1 for the one at the close of the last period, 0 for the others. Register it: ``registry.register(Alerts(folder))``.
-    """
-
-    def __init__(self, folder: Folder) -> None:
-        self.folder = folder
-
-    def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the names alone: nothing is read when it is registered."""
-        return iter(_families())
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the samples, as the folder stands now; none of alerts and decisions where nothing was monitored."""
-        found = self.folder.now()
-        alert, decision, readable = _families()
-        for incident in found.open if found else []:
-            alert.add_metric([incident.alert, incident.subject or "", incident.severity], 1)
-        decided = str(found.decision.get("decision") or "") if found else ""
-        for name in dict.fromkeys([*DECISIONS, decided]) if decided else ():
-            decision.add_metric([name], float(name == decided))
-        if found:
-            readable.add_metric([], float(not found.failure))
-        yield from (alert, decision, readable)
-
-
-def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:
-    labels = ["alert", "subject", "severity"]
-    return (
-        GaugeMetricFamily("ninefold_alert", "1 while the alert of monitoring is open.", labels=labels),
-        GaugeMetricFamily("ninefold_decision", "1 for the decision of monitoring.", labels=["decision"]),
-        GaugeMetricFamily("ninefold_monitoring_readable", "0 if what monitoring found cannot be read.", labels=[]),
-    )
-
-
-def _project() -> Path | None:
-    with suppress(ParamsError):
-        return root() / MONITORING
+def read() -> Findings | None:
+    """Return what was found in the project that the service runs in; None if it runs in none, or nothing was monitored."""
+    try:
+        place = root() / DECISION
+    except ParamsError:
+        return None
+    for _ in range(TRIES):
+        try:
+            written, found = place.stat().st_mtime, json.loads(place.read_text(encoding="utf-8"))
+            periods = found["periods"]
+            going = [incident for incident in incidents.find(periods) if incident.until is None]
+            last = str(periods[-1]["period"]) if periods else ""
+            worst = tuple(incidents.worst_first(going))
+            return Findings(found["decision"], last, found["model"], written, worst)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:  # no JSON, or of another shape
+            return Findings(failure=f"{DECISION}: cannot be read ({error}); run `dvc repro monitoring`")
     return None
 
 
-def _json(name: str, folder: int) -> Any:
-    with os.fdopen(os.open(name, os.O_RDONLY, dir_fd=folder), encoding="utf-8") as file:
-        return json.load(file)
+class Alerts(Collector):
+    """What Prometheus reads of the findings, as they stand now; nothing where nothing was monitored.
+
+    ``ninefold_alert{alert, subject, severity}`` is 1 while the incident is open, and gone after. ``ninefold_decision{decision}``
+    is 1 for the one at the close of the last period, 0 for the others.
+    """
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the samples."""
+        labels, found = ["alert", "subject", "severity"], read()
+        alert = GaugeMetricFamily("ninefold_alert", "1 while the alert of monitoring is open.", labels=labels)
+        decision = GaugeMetricFamily("ninefold_decision", "1 for the decision of monitoring.", labels=["decision"])
+        info = InfoMetricFamily("ninefold_monitoring", "The last period that was monitored, and the model.", labels=[])
+        written = GaugeMetricFamily("ninefold_monitoring_timestamp_seconds", "When monitoring ran last.", labels=[])
+        readable = GaugeMetricFamily("ninefold_monitoring_readable", "0 if what was found cannot be read.", labels=[])
+        if found and not found.failure:
+            for incident in found.open:
+                alert.add_metric([incident.alert, incident.subject or "", incident.severity], 1)
+            for name in dict.fromkeys([*DECISIONS, found.decision]):
+                decision.add_metric([name], float(name == found.decision))
+            info.add_metric([], {"period": found.period, "model": found.model})
+            written.add_metric([], found.written)
+        if found:
+            readable.add_metric([], float(not found.failure))
+        yield from (alert, decision, info, written, readable)

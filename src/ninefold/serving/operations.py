@@ -26,6 +26,7 @@ from starlette.routing import compile_path
 
 from ninefold.core import decisions
 from ninefold.core.errors import NinefoldError
+from ninefold.serving import findings
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.log import Log
 
@@ -92,6 +93,7 @@ class Meters:
     def __init__(self, bundle: Bundle, log: Log | None = None) -> None:
         self.registry, self.log = CollectorRegistry(), log
         own = self.registry
+        own.register(findings.Alerts())
         labels = ["route", "method", "status"]
         self.requests = Counter("ninefold_requests", "Requests answered or refused.", labels, registry=own)
         self.seconds = Histogram(

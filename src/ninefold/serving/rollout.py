@@ -61,11 +61,10 @@ class Reply(NamedTuple):
     role: str
 
 
-def install(place: Path, root: Path | None = None) -> Path:
+def install(place: Path) -> Path:
     """Put a copy of the bundle at `place` into production, and return it: ``models/versions/<version>``.
 
     ``models/production`` is a link to it, exchanged at once: who follows it finds the old bundle or the new one, whole.
-    `root` is another folder than that of the project.
 
     Raises
     ------
@@ -73,7 +72,7 @@ def install(place: Path, root: Path | None = None) -> Path:
         If the bundle is not as it was packed.
     """
     version = verify(place)
-    kept, link = (root / each if root else io.path(each) for each in (f"{VERSIONS}/{version}", PRODUCTION))
+    kept, link = io.path(f"{VERSIONS}/{version}"), io.path(PRODUCTION)
     if not _whole(kept, version):
         temporary = kept.with_name(f".{version}.{os.getpid()}")
         shutil.copytree(place, temporary)

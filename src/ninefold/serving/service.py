@@ -26,7 +26,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from ninefold.core import decisions, io, params
 from ninefold.core.errors import DataError, NinefoldError
-from ninefold.serving import desk, findings, monitor, operations, rollout
+from ninefold.serving import desk, operations, rollout
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.log import LOG, Entry, Log, LogError, filled
 from ninefold.serving.messages import (
@@ -103,14 +103,11 @@ def create_app(
     def failure() -> str | None:
         return log.failure(bundle) if log else None
 
-    watching = _router(token is not None)
-    watching.include_router(monitor.router(lambda: bundle, None, log, meters, trial))
     routers = [
         probes(bundle, failure, trial),
         plain(bundle, request, answering, meters, token is not None),
         open_inference(bundle, request, answering, failure, token is not None),
         desk.router(bundle, rows, failure, log),
-        watching,
     ]
     for router in routers:
         app.include_router(router)
@@ -195,7 +192,7 @@ def plain(
 
     @router.get("/metrics", response_class=Response, responses={200: text})
     def metrics() -> Response:
-        """Return what Prometheus reads: requests, their time, rows, actions, the bundle, the log."""
+        """Return what Prometheus reads: requests, their time, rows, actions, the bundle, the log, what monitoring found."""
         return Response(generate_latest(meters.registry), media_type=CONTENT_TYPE_LATEST)
 
     return router
@@ -366,7 +363,6 @@ def run(
         if kept and (reason := kept.failure(packed)):
             print(f"warning: not ready: {reason}", file=sys.stderr, flush=True)
         meters = Meters(packed, kept)
-        meters.registry.register(findings.Alerts(findings.Folder()))
         trial = Trial(meters, kept)
         live = Live(packed, lambda one: create_app(one, kept, token, rows, meters, trial))
         longest = math.ceil(packed.described["limits"]["timeout_s"]) + 1
