@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 from common import GIB, HERE, ROOT, WORK, Run, machine, measure, merge_rows, read_rows, write_params, write_section
 
-from ninefold.serving.bundle import load
+from ninefold.serving.bundle import Bundle
 
 RESULTS = HERE / "batch.csv"
 LIMIT = 2.0  # GiB
@@ -84,7 +84,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     folder = WORK / "batch"
-    make(folder, options.rows, list(load(ROOT / "models/bundle").online))
+    make(folder, options.rows, list(Bundle.load(ROOT / "models/bundle").online))
     found: list[dict[str, Any]] = []
     for way in options.ways.split(","):
         run = scored(way, folder, options.patience)

@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from ninefold.core.params import parse
+from ninefold.params import parse
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent

@@ -1,7 +1,7 @@
 """Send the service ten thousand requests made from its OpenAPI document, valid and not, and count what breaks it.
 
 The bundles are those of the tests: two classes with keys and history, several with texts and dates behind a token, a
-quantity. Tests send a tenth of this, see `tests/test_service_contract.py`.
+quantity. Tests send a tenth of this, see `tests/serving/test_contract.py`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def measured(case: str, token: str | None, fuzzed: int) -> dict[str, Any]:
     import conftest
     import contract
 
-    from ninefold.serving import service
+    from ninefold.serving import app as service
 
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)

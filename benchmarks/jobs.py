@@ -14,66 +14,65 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ninefold.problem.statement import Problem
+
 LAKE, FEATURES = Path("data/lake"), Path("data/features")
 
 
 def problem() -> None:
     """Stage 01: state the problem."""
-    from ninefold import problem
-    from ninefold.core import io
-    from ninefold.core.params import load
+    from ninefold import artifacts
+    from ninefold.params import load
 
-    problem.save(problem.statement(load("problem")))
-    io.publish()
+    Problem.of(load("problem")).save()
+    artifacts.publish()
 
 
 def collection() -> None:
     """Stage 02: collect what is new."""
-    from ninefold import collection
-    from ninefold.core import io
-    from ninefold.core.params import load
+    from ninefold import artifacts, collection
+    from ninefold.params import load
 
     params = load("collection")
-    kept = collection.held()
+    kept = collection.verified_manifest()
     collection.collect(params, collection.missing(collection.plan(params), kept), kept)
-    io.publish()
+    artifacts.publish()
 
 
 def processing() -> None:
     """Stage 03: bring the lake up to what was collected."""
-    from ninefold import processing
-    from ninefold.core import engine, io
-    from ninefold.core.params import load
+    from ninefold import artifacts, engine
+    from ninefold.params import load
+    from ninefold.processing import stage as processing
 
     processing.update(load("processing"), engine.connect())
-    io.publish()
+    artifacts.publish()
 
 
 def features() -> None:
     """Stage 06: bring the feature table up to the lake, on the engine that the params name."""
-    from ninefold import features, problem
-    from ninefold.core import engine, io
-    from ninefold.core.params import load
+    from ninefold import artifacts, engine, features
+    from ninefold.params import load
 
-    stated = problem.load()
-    params = features.declared(load("features"), stated)
-    tables = features.read(engine.connect(), stated)
-    features.update(tables, features.build(tables, params, stated), params, stated)
-    io.publish()
+    problem = Problem.load()
+    params = features.declared(load("features"), problem)
+    tables = features.read(engine.connect(), problem)
+    features.update(tables, features.build(tables, params, problem), params, problem)
+    artifacts.publish()
 
 
 def features_in_pandas() -> None:
     """The table of stage 06 as one would write it in pandas and NumPy, in memory; only means, as the example has."""
     import pandas as pd
 
-    from ninefold.core.params import parse
+    from ninefold.params import parse
 
     params = parse(Path("params.yaml").read_text(encoding="utf-8"))["features"]
-    stated = json.loads(Path("data/problem.json").read_text(encoding="utf-8"))
-    windows = sorted(_windows(params, stated["horizon"]), key=lambda window: window["by"])
-    head = list(dict.fromkeys([*stated["key"], *(name for window in windows for name in window["by"])]))
+    problem = Problem.load()
+    windows = sorted(_windows(params, problem.horizon), key=lambda window: window["by"])
+    head = list(dict.fromkeys([*problem.key, *(name for window in windows for name in window["by"])]))
     own = ["hour", "minute", "sched_arr_time", "year", "month", "day", "tailnum", "time_hour", "distance"]
-    wanted = list(dict.fromkeys([*head, stated["target"], *(window["of"] for window in windows), *own]))
+    wanted = list(dict.fromkeys([*head, problem.target, *(window["of"] for window in windows), *own]))
     parts = {file.parent.name: pd.read_parquet(file, columns=wanted) for file in _files("flights")}
     flights = pd.concat(parts.values(), ignore_index=True)
     sizes = {period: len(part) for period, part in parts.items()}
@@ -87,14 +86,14 @@ def features_in_pandas() -> None:
     flights["weekday"] = pd.to_datetime(flights[["year", "month", "day"]]).dt.dayofweek
     flights["plane_age"] = flights["year"] - flights["built"]
     flights = flights.drop(columns=[name for name in [*own, "built"] if name not in params["numeric"]])
-    for name, values in _histories(flights, windows, stated["time"]):
+    for name, values in _histories(flights, windows, problem.time):
         flights[name] = values
-    named = [window["name"] for window in _windows(params, stated["horizon"])]
-    columns = list(dict.fromkeys([*head, stated["target"], *params["numeric"], *named, *params["categorical"]]))
+    named = [window["name"] for window in _windows(params, problem.horizon)]
+    columns = list(dict.fromkeys([*head, problem.target, *params["numeric"], *named, *params["categorical"]]))
     first = 0
     for period, size in sizes.items():
-        part = flights.iloc[first : first + size][columns].sort_values([stated["time"], *stated["key"]])
-        part = part.astype({**dict.fromkeys(params["numeric"], "float64"), stated["target"]: "Int64"})
+        part = flights.iloc[first : first + size][columns].sort_values([problem.time, *problem.key])
+        part = part.astype({**dict.fromkeys(params["numeric"], "float64"), problem.target: "Int64"})
         place = FEATURES / period / "part-0.parquet"
         place.parent.mkdir(parents=True)
         part.to_parquet(place, index=False, compression="zstd")

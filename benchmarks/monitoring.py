@@ -16,7 +16,9 @@ import numpy as np
 from common import GIB, HERE, machine, merge_rows, read_rows
 from monitoring_stream import Stream
 
-from ninefold.core import examination, limits, period
+from ninefold.monitoring import control_limits, period
+from ninefold.monitoring.reference import figures
+from ninefold.monitoring.report import period_report
 
 RESULTS, REPORT = HERE / "monitoring.csv", HERE / "monitoring.md"
 PARTS = ("stable", "planted", "delay", "cost")
@@ -37,8 +39,8 @@ def stable(made: Stream, count: int) -> Iterator[dict[str, Any]]:
     replayed = (period.take(against.holdout, rows)._replace(block=days) for rows, days in drawn)
     fresh = (stream.rows(made, stream.draw(stream.WEEK, 50_000 + seed, 250)) for seed in range(count // 2))
     for name, periods in (("days drawn again", replayed), ("new days", fresh)):
-        found = [examination.figures(against, rows, float(stream.WEEK)) for rows in periods]
-        alarms = limits.false_alarms(found, against.bounds)
+        found = [figures(against, rows, float(stream.WEEK)) for rows in periods]
+        alarms = control_limits.false_alarms(found, against.bounds)
         yield {
             "part": "stable",
             "what": name,
@@ -59,7 +61,7 @@ def planted(made: Stream, count: int, only: list[str] | None = None) -> Iterator
         )
         for seed in seeds:
             rows = stream.rows(made, stream.plant(made, kind, seed))
-            found = examination.examine(made.against, rows, float(stream.WEEK))
+            found = period_report(made.against, rows, float(stream.WEEK))
             causes = [each["cause"] for each in found["findings"]]
             alerted += bool(found["outside"])
             named += cause in causes
@@ -103,7 +105,7 @@ def cost(rows: int) -> Iterator[dict[str, Any]]:
     frame = stream.draw(stream.WEEK, 5, 300, daily=rows / stream.WEEK, extra=EXTRA, inputs=0.5)
     told = stream.rows(made, frame)
     began = time.perf_counter(), time.process_time()
-    examination.examine(made.against, told, float(stream.WEEK))
+    period_report(made.against, told, float(stream.WEEK))
     took = time.perf_counter() - began[0], time.process_time() - began[1]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
     for name, (wall, core) in (("reference", fitted), ("period", took)):
@@ -141,7 +143,7 @@ def report(rows: list[dict[str, str]]) -> str:
         ]
         lines += [
             "",
-            "Promised: under 5 % of days drawn again. New days are drawn from the truth, and no bound has seen them; all of one model.",
+            "Baseline: under 5 % of days drawn again. New days are drawn from the truth, and no bound has seen them; all of one model.",
             "Their weeks resemble themselves, which the bounds of forecasts and outcomes, from days of the holdout drawn at random, do not",
             "know: that is the price of seeing a shift of them in its first week. Where the holdout has 20 windows, these are used.",
             "",
@@ -193,7 +195,7 @@ def report(rows: list[dict[str, str]]) -> str:
         ]
         lines += [
             "",
-            "Thirty features. The reference is made once for a model (fitting the model included). Promised for a period: under 60 s",
+            "Thirty features. The reference is made once for a model (fitting the model included). Baseline for a period: under 60 s",
             "and 4 GiB. Rows are counted on the whole period; shares, distances and tests rest on at most 200,000 of its rows, spread",
             "evenly, estimates on 20,000, and the classifier on 10,000 a side.",
             "",
@@ -238,8 +240,8 @@ def _weeks(made: Stream, kind: str, seed: int, size: float) -> int | None:
     """Return the week, from 1, whose figures first leave their bounds; None if none of the first does."""
     for week in range(PERIODS):
         rows = stream.rows(made, stream.plant(made, kind, 1000 * (week + 1) + seed, size=size))
-        found = examination.figures(made.against, rows, float(stream.WEEK))
-        if limits.outside(found, made.against.bounds):
+        found = figures(made.against, rows, float(stream.WEEK))
+        if control_limits.outside(found, made.against.bounds):
             return week + 1
     return None
 

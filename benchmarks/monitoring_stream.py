@@ -12,9 +12,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from ninefold.core import decisions, examination, period
-from ninefold.core.examination import Reference
-from ninefold.core.period import Rows
+from ninefold.metrics import EvaluationPlan
+from ninefold.monitoring import period
+from ninefold.monitoring.period import Rows
+from ninefold.monitoring.reference import Context, Reference, reference
+from ninefold.problem import Costs, Problem, decisions
 
 NUMBERS = ["age", "speed", "load", "amount"]
 KINDS = {
@@ -24,7 +26,7 @@ KINDS = {
     "note": "text",
     "joined": "date",
 }
-SHOPS, CHANNELS = ["north", "south", "east", "west", "centre", "port"], ["web", "phone", "desk"]
+SHOPS, CHANNELS = ["north", "south", "east", "west", "centre", "port"], ["web", "phone", "review"]
 WORDS = ["late", "fine", "gift", "again", "new", "none"]
 FIRST = pd.Timestamp("2024-01-01")
 TRAIN, HOLDOUT, DAILY, WEEK = 120, 84, 714, 7
@@ -37,21 +39,22 @@ BASE: dict[str, Any] = {
     "units": "rows",
     "key": ["id"],
 }
-STATED: dict[str, dict[str, Any]] = {
+VALUES: dict[str, dict[str, Any]] = {
     "binary": {
-        **BASE, "task": "binary", "classes": ["no", "yes"], "positive": "happens", "actions": ["act", "wait"], "break_even": 0.25,
+        **BASE, "task": "binary", "classes": ["no", "yes"], "positive": "happens",
         "payoffs": {"act": {"positive": -1, "negative": -1}, "wait": {"positive": -4, "negative": 0}},
     },
     "multiclass": {
-        **BASE, "task": "multiclass", "classes": ["low", "mid", "top"], "focus": "top", "actions": ["low", "mid", "top"],
+        **BASE, "task": "multiclass", "classes": ["low", "mid", "top"], "focus": "top",
         "payoffs": {one: {other: float(one == other) for other in ("low", "mid", "top")} for one in ("low", "mid", "top")},
     },
-    "regression": {**BASE, "task": "regression", "costs": {"over": 1.0, "under": 3.0}},
+    "regression": {**BASE, "task": "regression", "costs": Costs(over=1.0, under=3.0)},
 }  # fmt: skip
+PROBLEM = {task: Problem.model_construct(**values) for task, values in VALUES.items()}
 
 
 class Stream(NamedTuple):
-    """A model, what it is held against, and the truth behind its rows."""
+    """A model, its reference, and the truth behind its rows."""
 
     against: Reference
     model: Any
@@ -91,7 +94,7 @@ def draw(
 def fit(
     seed: int, task: str = "binary", extra: int = 0, days: tuple[int, int] = (TRAIN, HOLDOUT), length: float = WEEK
 ) -> Stream:
-    """Return a model fitted on the first days, and what its periods are held against."""
+    """Return a model fitted on the first days, and the reference of its periods."""
     whole = draw(sum(days), seed, 0, task, extra=extra)
     first = whole["moment"] < FIRST + pd.Timedelta(days=days[0])
     train, held = whole[first].reset_index(drop=True), whole[~first].reset_index(drop=True)
@@ -104,27 +107,27 @@ def fit(
         encode, learner(max_iter=80, learning_rate=0.06, max_leaf_nodes=12, early_stopping=False, random_state=0)
     )
     model.fit(train, train["outcome"])
-    stated, kinds = STATED[task], {**KINDS, **dict.fromkeys(numbers, "numeric")}
-    agreed = {"policies": decisions.policies(train["outcome"].to_numpy(), stated)}
+    problem, kinds = PROBLEM[task], {**KINDS, **dict.fromkeys(numbers, "numeric")}
+    plan = EvaluationPlan.model_construct(policies=decisions.policies(train["outcome"].to_numpy(), problem))
     stream = Stream(None, model, task, extra)  # type: ignore[arg-type]
-    fitted = period.rows(train, pd.DataFrame(), kinds, stated)
-    against = examination.reference(fitted, rows(stream, held, kinds), kinds, stated, agreed, length, seed=seed)
+    fitted = period.rows(train, pd.DataFrame(), kinds, problem)
+    against = reference(fitted, rows(stream, held, kinds), Context(kinds, problem, plan), length, seed=seed)
     return stream._replace(against=against)
 
 
 def rows(stream: Stream, frame: pd.DataFrame, kinds: dict[str, str] | None = None) -> Rows:
     """Return rows of the stream with the forecast of its model."""
-    stated = STATED[stream.task]
+    problem = PROBLEM[stream.task]
     if stream.task == "regression":
         said = stream.model.predict(frame) if len(frame) else np.array([])
         predicted = pd.DataFrame(
             {"prediction": said, "low": said - 2, "high": said + 2, "quantile": said + 0.7, "loss": 1.3}
         )
     else:
-        p = stream.model.predict_proba(frame) if len(frame) else np.empty((0, len(stated["classes"])))
-        names = decisions.forecast_columns(stated)
+        p = stream.model.predict_proba(frame) if len(frame) else np.empty((0, len(problem.classes)))
+        names = decisions.forecast_columns(problem)
         predicted = pd.DataFrame(p[:, -len(names) :], columns=names)
-    return period.rows(frame, predicted, kinds or stream.against.kinds, stated)
+    return period.rows(frame, predicted, kinds or stream.against.kinds, problem)
 
 
 def plant(stream: Stream, kind: str, seed: int, days: int = WEEK, size: float = 1.0) -> pd.DataFrame:

@@ -16,14 +16,17 @@ from common import ROOT, machine, write_section
 FIT = """
 import time, warnings
 import ninefold
-from ninefold import metrics, problem, training
-from ninefold.core.params import load
-stated, agreed, params = problem.load(), metrics.load(), load("training")
-signed, train = training.columns(), training.read(stated, agreed)["train"]
+from ninefold import training
+from ninefold.features import FeatureSchema
+from ninefold.metrics import EvaluationPlan
+from ninefold.params import load
+from ninefold.problem import Problem
+problem, plan, params = Problem.load(), EvaluationPlan.load(), load("training")
+schema, train = FeatureSchema.load(), training.read(problem, plan)["train"]
 chosen = next(name for name, one in params.candidates.items() if one.model == "gradient_boosting")
-model = training.candidates(params, signed, stated)[chosen]
+model = training.candidates(params, schema, problem)[chosen]
 started = time.perf_counter()
-model.fit(train[signed["all"]], train[stated["target"]])
+model.fit(train[schema.all], train[problem.target])
 print(time.perf_counter() - started)
 """
 

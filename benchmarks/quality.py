@@ -1,7 +1,7 @@
 """Compare stage 07 with LightGBM tuned by FLAML, given as much time, on the same features and the same split.
 
 The example's departures (run the pipeline first), and four tables of scikit-learn. FLAML is no dependency of the project:
-`pip install 'flaml[automl]'`. Both see training and validation rows, and are judged on the same holdout.
+`pip install 'flaml[automl]'`. Both see training and validation rows, and are holdouts on the same holdout.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ import pandas as pd
 from common import HERE, machine, merge_rows, read_rows, write_section
 from sklearn import datasets
 
-from ninefold import metrics, problem, training
-from ninefold.core import adjustment, decisions, fitting, scores, selection
-from ninefold.core.params import load
+from ninefold import metrics, training
+from ninefold.features import FeatureSchema
+from ninefold.metrics import EvaluationPlan, scores
+from ninefold.params import load
+from ninefold.problem import PRIMARY, RANKING, Params, Problem, decisions, title
+from ninefold.training import calibration, cross_validation, selection, tuning
 
 RESULTS = HERE / "quality.csv"
 TABLES = ("flights", "breast_cancer", "diabetes", "wine", "digits")
@@ -35,20 +38,20 @@ CANDIDATES = {  # every kind of model, with the options that it has by itself: t
 
 
 class Task(NamedTuple):
-    """Rows in their parts, and what is to be foreseen."""
+    """Rows in their parts, and what is to be predicted."""
 
     parts: dict[str, pd.DataFrame]
-    signed: dict[str, list[str]]
-    stated: dict[str, Any]
-    agreed: dict[str, Any]
+    schema: FeatureSchema
+    problem: Problem
+    plan: EvaluationPlan
     params: training.Params
 
 
 def flights(budget: str) -> Task:
     """Return the example as the pipeline left it, with its own candidates and options."""
-    stated, agreed = problem.load(), metrics.load()
+    problem, plan = Problem.load(), EvaluationPlan.load()
     params = load("training", {"search": {"budget": budget}})
-    return Task(training.read(stated, agreed), training.columns(), stated, agreed, params)
+    return Task(training.read(problem, plan), FeatureSchema.load(), problem, plan, params)
 
 
 def of_scikit_learn(name: str, budget: str, repeat: int) -> Task:
@@ -57,39 +60,39 @@ def of_scikit_learn(name: str, budget: str, repeat: int) -> Task:
     names = [f"f{number}" for number in range(table.shape[1] - 1)]
     frame = table.set_axis([*names, "target"], axis=1).assign(id=np.arange(len(table)) + 100_000 * repeat)
     classes = [str(value) for value in sorted(frame["target"].unique())] if name != "diabetes" else None
-    stated = _stated(name, classes)
+    problem = _problem(name, classes)
     frame["target"] = frame["target"].astype("float64" if classes is None else "int64")
     settings = metrics.Params(
-        primary=scores.PRIMARY[stated["task"]],
+        primary=PRIMARY[problem.task],
         split={"validation": 0.15, "holdout": 0.25, "min_rarest": 1},
         bootstrap={"replicates": 100, "level": LEVEL, "seed": 1},
     )
-    points = metrics.split(frame, settings, stated)
-    policies, baselines = metrics.baselines(frame, points, stated)
-    agreed = metrics.agreement(frame, points, policies, baselines, settings, stated)
-    part = metrics.part_of(frame, points, stated)
-    signed = {"all": names, "numeric": names, "categorical": [], "wide": [], "text": [], "dates": []}
+    points = metrics.split(frame, settings, problem)
+    policies, baselines = metrics.baselines(frame, points, problem)
+    plan = metrics.make_plan(frame, points, policies, baselines, settings, problem)
+    part = metrics.part_of(frame, points, problem)
+    schema = FeatureSchema(all=names, numeric=names)
     asked = {"seed": repeat, "candidates": CANDIDATES, "search": {"budget": budget}, "importance_rows": 100}
     parts = {one: frame[part == one].reset_index(drop=True) for one in metrics.PARTS}
-    return Task(parts, signed, stated, agreed, training.Params.model_validate(asked))
+    return Task(parts, schema, problem, plan, training.Params.model_validate(asked))
 
 
 def ours(task: Task) -> tuple[pd.DataFrame, str]:
     """Return the forecast of the holdout by what the notebook of stage 07 does, and the name of the model."""
-    parts, signed, stated, agreed, params = task
+    parts, schema, problem, plan, params = task
     opened = {name: rows for name, rows in parts.items() if name != "holdout"}
-    tuned, trials = training.tune(opened, signed, params, stated, agreed)
-    candidates = training.candidates(tuned, signed, stated)
-    rows, forecasts = training.validate(candidates, opened, signed, params, stated)
-    candidates, forecasts = selection.blend(candidates, rows, forecasts, params.blend, stated)
-    name = selection.choose(selection.compare(rows, forecasts, stated, agreed))
-    recent, unseen = training.newest(rows, forecasts[name], stated)
-    method = adjustment.choose(
-        adjustment.compare(unseen, recent, params.interval, stated), recent, params.calibration, stated
+    tuned, trials = training.tune(training.Task.of(opened, schema, params, problem, plan))
+    candidates = training.candidates(tuned, schema, problem)
+    rows, forecasts = training.validate(candidates, opened, schema, params, problem)
+    candidates, forecasts = selection.blend(candidates, rows, forecasts, params.blend, problem)
+    name = selection.choose(selection.compare(rows, forecasts, problem, plan))
+    recent, unseen = training.newest(rows, forecasts[name], problem)
+    method = calibration.choose(
+        calibration.compare(unseen, recent, params.interval, problem), recent, params.calibration, problem
     )
-    fitted = training.finish(candidates[name], opened, signed, stated)
-    model = adjustment.adjust(fitted, method, unseen, recent, params.interval, stated)
-    return fitting.predict(model, parts["holdout"], signed, stated), f"{name}, {len(trials)} trials"
+    fitted = training.finish(candidates[name], opened, schema, problem)
+    model = calibration.adjust(fitted, method, unseen, recent, params.interval, problem)
+    return cross_validation.predict(model, parts["holdout"], schema, problem), f"{name}, {len(trials)} trials"
 
 
 def theirs(task: Task, seconds: float, seed: int) -> tuple[pd.DataFrame, str]:
@@ -97,33 +100,33 @@ def theirs(task: Task, seconds: float, seed: int) -> tuple[pd.DataFrame, str]:
     from flaml import AutoML
 
     logging.getLogger("flaml").setLevel(logging.ERROR)
-    parts, signed, stated, agreed, _ = task
-    encoded = {name: rows[signed["all"]].copy() for name, rows in parts.items()}
-    for name in signed["categorical"]:
+    parts, schema, problem, plan, _ = task
+    encoded = {name: rows[schema.all].copy() for name, rows in parts.items()}
+    for name in schema.categorical:
         known = pd.concat([encoded["train"][name], encoded["validation"][name]]).dropna().unique()
         for frame in encoded.values():
             frame[name] = pd.Categorical(frame[name], categories=sorted(known))
     whole = pd.concat([encoded["train"], encoded["validation"]], ignore_index=True)
-    target = pd.concat([parts["train"], parts["validation"]], ignore_index=True)[stated["target"]]
+    target = pd.concat([parts["train"], parts["validation"]], ignore_index=True)[problem.target]
     given: dict[str, Any] = {"X_train": whole, "y_train": target}
-    if stated["time"]:
+    if problem.time:
         given = {
-            "X_train": encoded["train"], "y_train": parts["train"][stated["target"]],
-            "X_val": encoded["validation"], "y_val": parts["validation"][stated["target"]],
+            "X_train": encoded["train"], "y_train": parts["train"][problem.target],
+            "X_val": encoded["validation"], "y_val": parts["validation"][problem.target],
             "eval_method": "holdout",
         }  # fmt: skip
     model = AutoML()
-    task_name = {"binary": "classification", "multiclass": "classification"}.get(stated["task"], "regression")
+    task_name = {"binary": "classification", "multiclass": "classification"}.get(problem.task, "regression")
     model.fit(
-        **given, task=task_name, metric=agreed["primary"]["name"], time_budget=seconds, estimator_list=["lgbm"],
+        **given, task=task_name, metric=plan.primary.name, time_budget=seconds, estimator_list=["lgbm"],
         n_jobs=-1, seed=seed, verbose=0, log_file_name="",
     )  # fmt: skip
-    if stated["time"]:  # the best options once more, on all open rows, as ours is
+    if problem.time:  # the best options once more, on all open rows, as ours is
         best = model.model.estimator.__class__(**model.model.estimator.get_params()).fit(whole, target)
     else:
         best = model
-    names = decisions.forecast_columns(stated)
-    if decisions.is_class(stated):
+    names = decisions.forecast_columns(problem)
+    if problem.is_class:
         p = np.asarray(best.predict_proba(encoded["holdout"]))
         return pd.DataFrame(p[:, -len(names) :], columns=names), f"{len(model.config_history)} improvements"
     value = np.asarray(best.predict(encoded["holdout"]), dtype="float64")
@@ -133,31 +136,31 @@ def theirs(task: Task, seconds: float, seed: int) -> tuple[pd.DataFrame, str]:
 
 def compare(name: str, budget: str, repeats: int) -> list[dict[str, Any]]:
     """Return the figures of one table: of each metric the value of both, and their difference with its interval."""
-    told, seconds, judged = [], [], []
+    descriptions, seconds, holdouts = [], [], []
     for repeat in range(1 if name == "flights" else repeats):
         task = flights(budget) if name == "flights" else of_scikit_learn(name, budget, repeat)
         with tempfile.TemporaryDirectory() as memory:
-            training.MEMORY, training.TRIALS = f"{memory}/search", f"{memory}/dvclive"
+            tuning.MEMORY, tuning.TRIALS = f"{memory}/search", f"{memory}/dvclive"
             started = time.perf_counter()
             mine, what = ours(task)
             seconds.append(time.perf_counter() - started)
         other, how = theirs(task, seconds[-1], repeat)
-        told.append((what, how))
-        judged.append((task.parts["holdout"], mine, other))
+        descriptions.append((what, how))
+        holdouts.append((task.parts["holdout"], mine, other))
         print(f"{name} {repeat}: {what}; FLAML {how}; {seconds[-1]:.0f} s each", file=sys.stderr, flush=True)
-    rows, mine, other = (pd.concat(each, ignore_index=True) for each in zip(*judged, strict=True))
+    rows, mine, other = (pd.concat(each, ignore_index=True) for each in zip(*holdouts, strict=True))
     # A row may be in the holdouts of several repeats: these are drawn together.
-    block = scores.blocks(rows, task.stated) if name == "flights" else pd.factorize(rows["id"] % 100_000)[0]
-    target, found = rows[task.stated["target"]].to_numpy(), []
-    measured = [scores.PRIMARY[task.stated["task"]], scores.RANKING[task.stated["task"]]]
+    block = metrics.clusters(rows, task.problem) if name == "flights" else pd.factorize(rows["id"] % 100_000)[0]
+    target, found = rows[task.problem.target].to_numpy(), []
+    measured = [PRIMARY[task.problem.task], RANKING[task.problem.task]]
     for metric in measured:
         both = {"ours": mine, "flaml": other}
-        drawn = scores.replicates(metric, target, both, block, task.stated, REPLICATES, 1)
-        values = {key: scores.one_score(metric, target, each, task.stated) for key, each in both.items()}
+        drawn = metrics.replicates(metric, target, both, block, task.problem, REPLICATES, 1)
+        values = {key: scores.one_score(metric, target, each, task.problem) for key, each in both.items()}
         found.append(_row(name, metric, values, drawn))
     if name == "flights":
         paid = {
-            key: decisions.payoff(decisions.decide(each, task.stated)["action"], target, task.stated)
+            key: decisions.payoff(decisions.decide(each, task.problem)["action"], target, task.problem)
             for key, each in (("ours", mine), ("flaml", other))
         }
         random, count = np.random.default_rng(1), int(block.max()) + 1
@@ -166,7 +169,7 @@ def compare(name: str, budget: str, repeats: int) -> list[dict[str, Any]]:
         draws = [np.bincount(random.integers(0, count, count), minlength=count) for _ in range(REPLICATES)]
         drawn = pd.DataFrame({key: [(draw @ each) / (draw @ sizes) for draw in draws] for key, each in days.items()})
         found.append(_row(name, "payoff", {key: values.mean() for key, values in paid.items()}, drawn))
-    shared = {"rows": len(rows), "seconds": f"{np.mean(seconds):.0f}", "model": told[0][0]}
+    shared = {"rows": len(rows), "seconds": f"{np.mean(seconds):.0f}", "model": descriptions[0][0]}
     return [{**row, **shared} for row in found]
 
 
@@ -177,27 +180,27 @@ def report(rows: list[dict[str, str]]) -> list[str]:
         "## As good as AutoML",
         "",
         "Stage 07 (search, folds, blend, choice, calibration) against LightGBM tuned by FLAML, given the same time on the same",
-        f"features and rows; judged on a holdout that neither saw. Intervals ({LEVEL:.0%}) are of the difference, over resampled",
+        f"features and rows; evaluated on a holdout that neither saw. Intervals ({LEVEL:.0%}) are of the difference, over resampled",
         "days of the departures, and rows of the other tables, whose holdouts are those of several splits. A difference above",
         "zero is in our favour.",
         "",
         f"Machine: {machine()}. Versions: {_versions()}.",
         "",
-        "| table | rows judged | seconds, each | metric | ours | FLAML | difference | interval | |",
+        "| table | rows | seconds, each | metric | ours | FLAML | difference | interval | |",
         "|---|---:|---:|---|---:|---:|---:|---|---|",
     ]
     for row in rows:
         low, high = float(row["low"]), float(row["high"])
         said = "better" if low > 0 else "worse" if high < 0 else "no difference"
-        which = f"{scores.title(row['metric'])} ({better.get(row['metric'], 'higher')} is better)"
+        which = f"{title(row['metric'])} ({better.get(row['metric'], 'higher')} is better)"
         lines.append(
             f"| {row['table']} | {int(row['rows']):,} | {row['seconds']} | {which} | {float(row['ours']):.4g} | "
             f"{float(row['flaml']):.4g} | {float(row['difference']):+.3g} | {low:+.3g} to {high:+.3g} | {said} |"
         )
-    worse = [f"{row['table']} ({scores.title(row['metric'])})" for row in rows if float(row["high"]) < 0]
+    worse = [f"{row['table']} ({title(row['metric'])})" for row in rows if float(row["high"]) < 0]
     lines += [
         "",
-        f"Surely worse: {', '.join(worse) or 'nowhere'}. Four small tables and one large one are no proof for yours.",
+        f"Significantly worse: {', '.join(worse) or 'nowhere'}. Four small tables and one large one are no proof for yours.",
         "",
         "Made by `python benchmarks/quality.py --help`, from [quality.csv](quality.csv).",
     ]
@@ -222,7 +225,7 @@ def main() -> None:
     write_section("quality", report(read_rows(RESULTS)))
 
 
-def _stated(name: str, classes: list[str] | None) -> dict[str, Any]:
+def _problem(name: str, classes: list[str] | None) -> Problem:
     task = "regression" if classes is None else "binary" if len(classes) == 2 else "multiclass"
     values: dict[str, Any] = {
         "title": name, "question": "Which?", "unit": "row", "units": "rows", "table": name, "key": ["id"],
@@ -239,7 +242,7 @@ def _stated(name: str, classes: list[str] | None) -> dict[str, Any]:
             "classes": classes, "positive": "is one",
             "payoffs": {one: {other: float(one == other) for other in classes} for one in classes},
         }  # fmt: skip
-    return problem.statement(problem.Params.model_validate(values))
+    return Problem.of(Params.model_validate(values))
 
 
 def _row(name: str, metric: str, values: dict[str, float], drawn: pd.DataFrame) -> dict[str, Any]:

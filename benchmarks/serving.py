@@ -24,9 +24,9 @@ from typing import Any
 
 from common import HERE, ROOT, machine, merge_rows, read_rows, write_section
 
-from ninefold.core import io
-from ninefold.serving.bundle import Bundle, load, sample
-from ninefold.serving.signature import as_rows
+from ninefold import artifacts
+from ninefold.serving.bundle import Bundle, sample
+from ninefold.serving.fields import as_rows
 
 RESULTS = HERE / "serving.csv"
 CLIENTS, ROWS, PATIENCE = (1, 16), 500, 120
@@ -34,7 +34,7 @@ SERVERS = {"ninefold": "`ninefold serve`", "mlflow": "`mlflow models serve`"}
 SAVE = """
 import sys, mlflow
 from pathlib import Path
-from ninefold.core import model_file
+from ninefold.training import model_file
 model = model_file.load(Path(sys.argv[1]) / "model.skops")
 mlflow.sklearn.save_model(model, sys.argv[2], serialization_format="cloudpickle", pyfunc_predict_fn="predict_proba")
 """
@@ -42,7 +42,7 @@ mlflow.sklearn.save_model(model, sys.argv[2], serialization_format="cloudpickle"
 
 def rows_of(bundle: Bundle) -> list[dict[str, Any]]:
     """Return rows of the feature table as a caller would send them, one a request: without history."""
-    table = io.read_table("data/features").dropna(subset=[bundle.stated["target"]])
+    table = artifacts.read_table("data/features").dropna(subset=[bundle.problem.target])
     return as_rows(sample(table, ROWS), bundle.signature, without="history")
 
 
@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="of each measurement")
     options = parser.parse_args()
     os.chdir(ROOT)
-    bundle = load(ROOT / "models/bundle")
+    bundle = Bundle.load(ROOT / "models/bundle")
     measure("ninefold", ninefold(bundle), options.seconds)
     if options.mlflow:
         measure("mlflow", mlflow(bundle, options.mlflow), options.seconds)

@@ -1,4 +1,4 @@
-"""Compare a bundle's pipeline with the fast form of its model: one row and a hundred, from JSON rows to decisions.
+"""Compare a bundle's pipeline with the compiled predictor of its model: one row and a hundred, from JSON rows to decisions.
 
 `python benchmarks/serving_model.py [BUNDLE]` prints a Markdown table; without BUNDLE it takes that of the project. HTTP is
 not in it. Both forms answer the same rows, and how far they are apart is said below the table.
@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ninefold.serving import fast
-from ninefold.serving.bundle import Bundle, load
+from ninefold.serving import compiled
+from ninefold.serving.bundle import Bundle
 
 COUNTS = (1, 100)
 REPEATS, WARM = 300, 10
@@ -29,23 +29,23 @@ def main() -> None:
     parser.add_argument("bundle", nargs="?", type=Path, help="a folder; that of the project if absent")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     asked = parser.parse_args()
-    bundle = load(asked.bundle)
+    bundle = Bundle.load(asked.bundle)
     slow = dataclasses.replace(bundle)
-    vars(slow)["compiled"] = fast.Fast(None, "left out")
-    rows = fast.probes(bundle.described["example"], bundle.signature, bundle.reference)
-    print(f"Bundle {bundle.version}; fast form: {bundle.fast_reason or 'in use'}.\n")
+    vars(slow)["compiled"] = compiled.CompiledPredictor(None, "left out")
+    rows = compiled.probes(bundle.described["example"], bundle.signature, bundle.reference)
+    print(f"Bundle {bundle.version}; compiled predictor: {bundle.fast_reason or 'in use'}.\n")
     print("| rows | way | p50 | p95 |")
     print("|---:|---|---:|---:|")
     for count in COUNTS:
         sent = [rows[number % len(rows)] for number in range(count)]
-        for way, each in (("scikit-learn pipeline", _by_tables(slow)), ("fast form", bundle.answer)):
+        for way, each in (("scikit-learn pipeline", _by_tables(slow)), ("compiled predictor", bundle.answer)):
             p50, p95 = _milliseconds(each, sent, asked.repeats)
             print(f"| {count} | {way} | {p50:.2f} ms | {p95:.2f} ms |")
     print(f"\n{_agreement(bundle, slow)}")
 
 
 def _by_tables(bundle: Bundle) -> Callable[[list[dict[str, Any]]], Any]:
-    """Return what the service did without a fast form."""
+    """Return what the service did without a compiled predictor."""
 
     def answer(rows: list[dict[str, Any]]) -> Any:
         frame = bundle.complete(rows)
@@ -78,7 +78,7 @@ def _agreement(bundle: Bundle, slow: Bundle) -> str:
 def _rows(bundle: Bundle, count: int) -> list[dict[str, Any]]:
     """Return rows with values of the probes, each field drawn by itself."""
     drawn, random = (
-        fast.probes(bundle.described["example"], bundle.signature, bundle.reference),
+        compiled.probes(bundle.described["example"], bundle.signature, bundle.reference),
         np.random.default_rng(1),
     )
     names = sorted({name for row in drawn for name in row})

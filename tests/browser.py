@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from ninefold.serving import service
+from ninefold.serving import app as service
 
 CONTRAST = """
 const parts = (color) => color.match(/[\\d.]+/g).map(Number);

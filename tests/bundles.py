@@ -8,10 +8,15 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from ninefold import deployment, problem, training
-from ninefold.core import adjustment, decisions, fitting, io, model_file
+from ninefold import artifacts, training
+from ninefold.features import FeatureSchema
+from ninefold.metrics import EvaluationPlan
+from ninefold.problem import Params, Problem, decisions
+from ninefold.problem.metric_names import PRIMARY
 from ninefold.serving import bundle as packing
-from ninefold.serving.signature import EPOCH
+from ninefold.serving import deployment
+from ninefold.serving.fields import EPOCH
+from ninefold.training import calibration, cross_validation, model_file
 
 CASES = ("binary", "multiclass", "regression", "text", "dated")
 PARAMS = deployment.Params(
@@ -22,7 +27,7 @@ MODELS = {
     "boosting": {"model": "gradient_boosting", "max_iter": 10, "max_leaf_nodes": 4, "min_samples_leaf": 5},
 }
 LARGE = {"large": {"model": "gradient_boosting", "max_iter": 40, "max_leaf_nodes": 15, "min_samples_leaf": 2}}
-STATED: dict[str, Any] = {
+PROBLEM: dict[str, Any] = {
     "title": "Returned orders",
     "question": "Which orders will come back?",
     "unit": "order",
@@ -94,9 +99,9 @@ FEATURES: dict[str, list[dict[str, Any]]] = {
 _FITTED: dict[tuple[str, str, int], bytes] = {}  # the same rows give the same model
 
 
-def stated_of(case: str) -> dict[str, Any]:
-    """Return the problem of a case, as stage 01 states it."""
-    return problem.statement(problem.Params(**{**STATED, **PROBLEMS[case]}))
+def problem_of(case: str) -> Problem:
+    """Return the problem of a case, ."""
+    return Problem.of(Params(**{**PROBLEM, **PROBLEMS[case]}))
 
 
 def rows(case: str, count: int = 400) -> pd.DataFrame:
@@ -110,68 +115,74 @@ def lay_out(
     case: str = "binary", model: str = "boosting", count: int = 400, prior: float | None = None
 ) -> dict[str, pd.DataFrame]:
     """Write what stages 01, 04, 06 and 07 leave, with a prior of the history or none; return the rows by part."""
-    table, stated = rows(case, count), stated_of(case)
+    table, problem = rows(case, count), problem_of(case)
     by_time = {"by": "time", "validation": "2020-02-01", "holdout": "2020-02-10"}
-    strata = ["all"] if case == "regression" else [str(number) for number in range(len(stated["classes"]))]
-    by_rows = {"by": "group" if stated["group"] else "rows", "edges": {name: [0.6, 0.8] for name in strata}}
-    agreed = {
-        "split": by_time if stated["time"] else by_rows,
-        "policies": decisions.policies(table[stated["target"]].to_numpy(), stated),
-    }
-    io.write_json(stated, io.path("data/problem.json"))
-    io.write_json(agreed, io.path("data/metrics.json"))
-    io.write_table(table, io.path("data/features/period=all/part-0.parquet"))
+    strata = ["all"] if case == "regression" else [str(number) for number in range(len(problem.classes))]
+    by_rows = {"by": "group" if problem.group else "rows", "edges": {name: [0.6, 0.8] for name in strata}}
+    plan = EvaluationPlan(
+        primary={"name": PRIMARY[problem.task], "better": "lower"},
+        thresholds=problem.success,
+        split=by_time if problem.time else by_rows,
+        bootstrap={"replicates": 50, "level": 0.9, "seed": 1},
+        policies=decisions.policies(table[problem.target].to_numpy(), problem),
+    )
+    problem.save()
+    plan.save()
+    artifacts.publish()
+    artifacts.write_table(table, artifacts.path("data/features/period=all/part-0.parquet"))
     stores = []
     if case == "binary":
         online = pd.DataFrame({"customer": ["ann", "bob"], "value": [0.125, 0.1 + 0.2]})
-        io.write_table(online, io.path("data/online/rate.parquet"))
+        artifacts.write_table(online, artifacts.path("data/online/rate.parquet"))
         store = {"feature": "rate_by_customer_7d", "by": ["customer"], "file": "rate.parquet"}
         stores = [store if prior is None else {**store, "prior": prior}]
     moment = "2020-02-20T00:00:00" if stores else None
-    io.write_json({"moment": moment, "stores": stores, "features": FEATURES[case]}, io.path("data/online/online.json"))
-    parts = training.read(stated, agreed)
-    place = io.path("models/candidate/model.skops")
+    artifacts.write_json(
+        {"moment": moment, "stores": stores, "features": FEATURES[case]}, artifacts.path("data/online/online.json")
+    )
+    parts = training.read(problem, plan)
+    place = artifacts.path("models/candidate/model.skops")
     if (case, model, count) not in _FITTED:
-        _fit(parts, model, stated)
+        _fit(parts, model, problem)
         _FITTED[case, model, count] = place.read_bytes()
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(_FITTED[case, model, count])
     figure = {"value": 0.5, "low": 0.4, "high": 0.6}
     candidate = {"model": model, "calibration": "none", "features": [], "holdout": {"roc_auc": figure}}
-    io.write_json(candidate, io.path("models/candidate/candidate.json"))
+    artifacts.write_json(candidate, artifacts.path("models/candidate/candidate.json"))
     return parts
 
 
 def pack(parts: dict[str, pd.DataFrame]) -> packing.Bundle:
     """Pack the bundle of what `lay_out` wrote, and publish it."""
-    stated, (_, candidate) = problem.load(), training.load()
-    described = deployment.describe(candidate, parts, stated, PARAMS)
-    deployment.save(described, deployment.reference(parts, offline(parts["holdout"]), described["signature"], stated))
-    io.publish()
-    return packing.load()
+    problem, (_, candidate) = Problem.load(), training.load()
+    described = deployment.describe(candidate, parts, problem, PARAMS)
+    deployment.save(described, deployment.reference(parts, offline(parts["holdout"]), described["signature"], problem))
+    artifacts.publish()
+    return packing.Bundle.load()
 
 
 def offline(table: pd.DataFrame) -> pd.DataFrame:
     """Return the forecast of the candidate itself."""
-    return fitting.predict(training.load()[0], table, training.columns(), problem.load())
+    return cross_validation.predict(training.load()[0], table, FeatureSchema.load(), Problem.load())
 
 
 def expected(table: pd.DataFrame) -> pd.DataFrame:
     """Return the answers that the candidate itself would give."""
     predicted = offline(table)
-    decided = predicted.assign(**decisions.decide(predicted, problem.load()))
-    return decided[packing.answer_columns(problem.load())]
+    decided = predicted.assign(**decisions.decide(predicted, Problem.load()))
+    return decided[packing.answer_columns(Problem.load())]
 
 
-def _fit(parts: dict[str, pd.DataFrame], model: str, stated: dict[str, Any]) -> None:
+def _fit(parts: dict[str, pd.DataFrame], model: str, problem: Problem) -> None:
     options = training.Params(seed=1, candidates={**MODELS, **LARGE}, calibration="none", importance_rows=100)
-    signed = training.columns()
+    schema = FeatureSchema.load()
     with threadpool_limits(1):  # threads wait for each other where tests run beside other work
-        estimator = training.candidates(options, signed, stated)[model]
-        rows, forecasts = training.validate({model: estimator}, parts, signed, options, stated)
-        fitted = training.finish(estimator, parts, signed, stated)
-        ready = adjustment.adjust(fitted, "none", forecasts[model], rows, 0.9, stated)
-    model_file.dump(ready, io.path("models/candidate/model.skops"))
+        estimator = training.candidates(options, schema, problem)[model]
+        rows, forecasts = training.validate({model: estimator}, parts, schema, options, problem)
+        fitted = training.finish(estimator, parts, schema, problem)
+        ready = calibration.adjust(fitted, "none", forecasts[model], rows, 0.9, problem)
+    model_file.dump(ready, artifacts.path("models/candidate/model.skops"))
 
 
 def _orders(random: np.random.Generator, count: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from ninefold import testing
+from ninefold.testing import project as testing
 
 ROOT = Path(__file__).parent.parent
 LIGHT = {"max_iter": 60, "replicates": 50, "single_rows": 50}

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from ninefold import problem
-from ninefold.core import hooks, io, show
+from ninefold import artifacts, display, hooks
+from ninefold.problem import Params, Problem
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -108,10 +108,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
-def statement(task: str = "binary", **changes: Any) -> dict[str, Any]:
+def statement(task: str = "binary", **changes: Any) -> Problem:
     """Return the tiny project's problem as stage 01 states it, for one of the three tasks."""
     values = {**copy.deepcopy(PARAMS["problem"]), **TASKS[task], **changes}
-    return problem.statement(problem.Params.model_validate(values))
+    return Problem.of(Params.model_validate(values))
 
 
 class Project:
@@ -142,11 +142,11 @@ class Project:
 
     def raw(self, table: str, period: str, rows: pd.DataFrame) -> None:
         """Write one raw partition, all text."""
-        io.write_table(rows.astype("str"), self.folder / f"data/raw/{table}/{period}.parquet")
+        artifacts.write_table(rows.astype("str"), self.folder / f"data/raw/{table}/{period}.parquet")
 
     def lake(self, table: str, rows: pd.DataFrame, period: str = "all") -> None:
         """Write one partition of a table of the lake, typed; a table without time has but the one."""
-        io.write_table(rows, self.folder / f"data/lake/{table}/period={period}/part-0.parquet")
+        artifacts.write_table(rows, self.folder / f"data/lake/{table}/period={period}/part-0.parquet")
 
     def bytes(self, name: str) -> dict[str, bytes]:
         """Return every file below a folder, by its relative path."""
@@ -160,7 +160,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.chdir(tmp_path)
     tiny = Project(tmp_path)
     monkeypatch.setattr(hooks, "project", tiny.find)
-    monkeypatch.setattr(io, "_pending", {})
+    monkeypatch.setattr(artifacts, "_pending", {})
     return tiny
 
 
@@ -183,7 +183,7 @@ def fresh_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Return what is displayed, as it is displayed."""
     things: list[Any] = []
-    monkeypatch.setattr(show, "display", lambda thing, **_: things.append(thing))
+    monkeypatch.setattr(display, "display", lambda thing, **_: things.append(thing))
     return things
 
 

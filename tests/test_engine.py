@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Project
 
-from ninefold.core import engine, io
-from ninefold.core.errors import ParamsError
-from ninefold.core.params import load
+from ninefold import artifacts, engine, spark
+from ninefold.errors import ParamsError
+from ninefold.params import load
 
 
 def test_duckdb_is_the_default(project: Project) -> None:
@@ -77,7 +77,7 @@ def test_java_that_is_missing_is_one_clear_message(project: Project, monkeypatch
 
 @pytest.mark.parametrize(("limit", "expected"), [("4GB", "4096m"), ("1.5 GiB", "1536m"), ("512MB", "512m")])
 def test_a_limit_is_told_to_java_in_megabytes(limit: str, expected: str) -> None:
-    assert engine._java_size(limit) == expected
+    assert spark.java_size(limit) == expected
 
 
 def test_a_partition_has_the_same_bytes_however_the_rows_came(project: Project) -> None:
@@ -85,8 +85,8 @@ def test_a_partition_has_the_same_bytes_however_the_rows_came(project: Project) 
     frame["@period"] = ["p" if number % 3 else "q" for number in range(3000)]
     found = []
     for rows in (frame, frame.sample(frac=1, random_state=1)):
-        engine.write(engine.table(engine.local(), rows), io.output("data/x"), ["id"], ["p", "q"])
-        place = io.pending("data/x")
+        engine.write(engine.table(engine.local(), rows), artifacts.output("data/x"), ["id"], ["p", "q"])
+        place = artifacts.pending("data/x")
         found.append({str(file.relative_to(place)): file.read_bytes() for file in sorted(place.rglob("*.parquet"))})
     assert list(found[0]) == ["period=p/part-0.parquet", "period=q/part-0.parquet"]
     assert found[0] == found[1]
@@ -98,14 +98,14 @@ def test_row_groups_have_the_same_size_however_the_batches_came(
 ) -> None:
     monkeypatch.setattr(engine, "GROUP", 2048)
     frame = pd.DataFrame({"id": range(5000), "@period": "p"})
-    engine.write(engine.table(engine.local(), frame), io.output("data/x"), ["id"], ["p"])
-    foot = pq.read_metadata(io.pending("data/x") / "period=p/part-0.parquet")
+    engine.write(engine.table(engine.local(), frame), artifacts.output("data/x"), ["id"], ["p"])
+    foot = pq.read_metadata(artifacts.pending("data/x") / "period=p/part-0.parquet")
     assert [foot.row_group(number).num_rows for number in range(foot.num_row_groups)] == [2048, 2048, 904]
 
 
-def test_of_a_partition_without_rows_the_columns_are_kept(project: Project) -> None:
+def test_a_partition_without_rows_keeps_its_columns(project: Project) -> None:
     frame = pd.DataFrame({"id": [1], "@period": "p"})
-    engine.write(engine.table(engine.local(), frame), io.output("data/x"), ["id"], ["p", "q"])
+    engine.write(engine.table(engine.local(), frame), artifacts.output("data/x"), ["id"], ["p", "q"])
     assert engine.periods("data/x") == ["p", "q"]
     assert engine.count("data/x", "q") == 0
     assert engine.read(engine.local(), "data/x").columns == ("id",)

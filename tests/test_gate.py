@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from conftest import Project
 
-from ninefold.core import gate, io
-from ninefold.core.errors import GateFailed
+from ninefold import artifacts, gate
+from ninefold.errors import GateFailed
 
 GOOD = gate.at_least("rows", 5, 3)
 BAD = gate.at_most("share", 0.25, 0.1)
@@ -23,12 +23,12 @@ def record(project: Project, folder: str = "metrics") -> dict[str, Any]:
 
 
 def test_a_passed_gate_publishes_and_writes_its_record(project: Project) -> None:
-    io.write_json({"a": 1}, io.output("data/problem.json"))
+    artifacts.write_json({"a": 1}, artifacts.output("data/problem.json"))
     close([GOOD], {"auc": 0.5})
-    assert io.read_json("data/problem.json") == {"a": 1}
+    assert artifacts.read_json("data/problem.json") == {"a": 1}
     assert record(project) == {
         "gate": {"passed": True, "checks": [{"name": "rows", "value": 5, "limit": ">= 3", "passed": True}]},
-        "verdict": "All is well.",
+        "conclusion": "All is well.",
         "headline": {"rows": "5"},
         "metrics": {"auc": 0.5},
     }
@@ -41,10 +41,10 @@ def test_a_failed_gate_names_each_failed_check_with_value_and_limit(project: Pro
 
 
 def test_a_failed_gate_leaves_earlier_outputs_and_metrics_as_they_were(project: Project) -> None:
-    io.write_json({"a": 1}, io.output("data/problem.json"))
+    artifacts.write_json({"a": 1}, artifacts.output("data/problem.json"))
     close([GOOD], {"auc": 0.5})
     before = project.bytes("data") | project.bytes("reports/metrics")
-    io.write_json({"a": 2}, io.output("data/problem.json"))
+    artifacts.write_json({"a": 2}, artifacts.output("data/problem.json"))
     with pytest.raises(GateFailed):
         close([BAD], {"auc": 0.4})
     assert project.bytes("data") | project.bytes("reports/metrics") == before
@@ -55,7 +55,7 @@ def test_a_failed_gate_leaves_earlier_outputs_and_metrics_as_they_were(project: 
 def test_a_passed_gate_clears_the_traces_of_an_earlier_failure(project: Project) -> None:
     with pytest.raises(GateFailed):
         close([BAD])
-    io.write_text("another stage's", project.folder / "reports/failed/02_collection.json")
+    artifacts.write_text("another stage's", project.folder / "reports/failed/02_collection.json")
     close([GOOD])
     assert list(project.bytes("reports/failed")) == ["reports/failed/02_collection.json"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ninefold.core import hooks
+from ninefold import hooks
 
 FILES = {
     "__init__.py": "",

@@ -1,91 +1,132 @@
-"""The import rule: stages stand on the ground floor and on lower stages, and on nothing above them."""
+"""The import rule: rooms import downwards only, use each other's public names, and no imports form a circle."""
 
 from __future__ import annotations
 
 import ast
+import importlib
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-from ninefold.core.stages import STAGES, label
+from ninefold.params import MODULES
+from ninefold.stages import STAGES, label
 
 SOURCE = Path(__file__).parent.parent / "src"
+ENGINE = SOURCE / "ninefold"
+ROOMS = (
+    "problem", "collection", "processing", "metrics", "exploration", "features", "training", "serving", "monitoring",
+    "registry", "reports", "init", "testing",
+)  # fmt: skip
+TOP = ("cli", "__main__")
+LEVELS = {**dict.fromkeys(ROOMS, 0), **{room: level for level, room in enumerate((*ROOMS, *TOP), start=1)}}
+FILES = sorted(file for file in ENGINE.rglob("*.py") if "templates" not in file.parts)
 
 
-def imports(file: Path) -> set[str]:
-    """Return every module that a file imports, as dotted names, `from a import b` as both `a` and `a.b`."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+def name_of(file: Path) -> str:
+    """Return the dotted name of a module."""
+    return ".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def room_of(module: str) -> str:
+    """Return the room of a module, ``spine``, ``cli`` or ``__main__``."""
+    part = module.split(".")[1] if "." in module else "spine"
+    return part if part in LEVELS else "spine"
+
+
+def level_of(module: str) -> int:
+    return LEVELS.get(room_of(module), 0)
+
+
+def is_module(name: str) -> bool:
+    place = SOURCE.joinpath(*name.split("."))
+    return place.is_dir() or place.with_suffix(".py").is_file()
+
+
+@cache
+def imports(file: Path) -> tuple[tuple[str, str], ...]:
+    """Return what a file imports of the engine, also inside functions: module and name, which is empty for a module."""
+    pairs: list[tuple[str, str]] = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            pairs += [(alias.name, "") for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                pairs.append((inner, "") if is_module(inner) else (node.module, alias.name))
+    return tuple(pair for pair in pairs if pair[0].partition(".")[0] == "ninefold")
 
 
-def stages_in(modules: set[str]) -> set[str]:
-    return {stage for stage in STAGES if f"ninefold.{stage}" in modules}
+def attributes(file: Path) -> Iterator[tuple[str, str]]:
+    """Yield the names of other rooms that a file uses as ``room.name``."""
+    rooms = {module.split(".")[1] for module, name in imports(file) if not name and module.count(".") == 1} & set(ROOMS)
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in rooms:
+            yield node.value.id, node.attr
 
 
-@pytest.mark.parametrize("slug", STAGES)
-def test_a_stage_imports_only_lower_stages(slug: str) -> None:
-    modules = imports(SOURCE / f"ninefold/{slug}.py")
-    too_high = {other for other in stages_in(modules) if STAGES.index(other) >= STAGES.index(slug)}
-    assert not too_high
-    above = {
-        f"ninefold.{name}"
-        for name in (
-            "cli",
-            "figures",
-            "guides",
-            "init",
-            "migrate",
-            "notebook",
-            "own_notebook",
-            "pin",
-            "registry",
-            "retrain",
-            "sampling",
-            "site",
-            "strategies",
-            "testing",
-        )
-    }
-    assert not modules & above
-    if STAGES.index(slug) < STAGES.index("deployment"):
-        assert not any(name.startswith("ninefold.serving") for name in modules)
+def public(room: str) -> set[str]:
+    return set(importlib.import_module(f"ninefold.{room}").__all__)
 
 
-@pytest.mark.parametrize("file", sorted((SOURCE / "ninefold/serving").glob("*.py")), ids=lambda file: file.stem)
-def test_a_packed_model_stands_on_the_stages_that_made_it(file: Path) -> None:
-    assert not stages_in(imports(file)) & {"deployment", "monitoring"}
+def identifier(file: Path) -> str:
+    return name_of(file).removeprefix("ninefold.")
 
 
-@pytest.mark.parametrize("file", sorted((SOURCE / "ninefold/figures").glob("[!_]*.py")), ids=lambda file: file.stem)
-def test_the_figures_of_a_stage_import_no_higher_stage(file: Path) -> None:
-    stage = {"slices": "training", "explanation": "training", "strategies": "monitoring"}.get(file.stem, file.stem)
-    assert stage in STAGES
-    too_high = {other for other in stages_in(imports(file)) if STAGES.index(other) > STAGES.index(stage)}
-    assert not too_high
+@pytest.mark.parametrize("file", FILES, ids=identifier)
+def test_a_module_imports_only_from_its_own_room_and_below(file: Path) -> None:
+    own = name_of(file)
+    modules = {module for module, _ in imports(file) if room_of(module) != room_of(own)}
+    assert sorted(module for module in modules if level_of(module) >= level_of(own)) == []
 
 
-@pytest.mark.parametrize("file", sorted((SOURCE / "ninefold/core").glob("*.py")), ids=lambda file: file.stem)
-def test_the_ground_floor_imports_no_stage(file: Path) -> None:
-    ours = {name for name in imports(file) if name.startswith("ninefold") and not name.startswith("ninefold.core")}
-    assert ours <= {"ninefold"}
-    assert not any(name.startswith("project") for name in imports(file))
+@pytest.mark.parametrize("room", ["spine", *ROOMS])
+def test_the_modules_of_a_room_form_no_circle(room: str) -> None:
+    graph = {name_of(file): {module for module, _ in imports(file)} for file in FILES if room_of(name_of(file)) == room}
+    graph = {module: {other for other in others if other in graph} - {module} for module, others in graph.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("file", FILES, ids=identifier)
+def test_a_room_uses_only_public_names_of_the_others(file: Path) -> None:
+    own, private = room_of(name_of(file)), []
+    for module, name in imports(file):
+        room, parts = room_of(module), module.split(".")[2:]
+        if room not in ROOMS or room == own or not (name or parts):
+            continue
+        if (parts and name) or len(parts) > 1 or (parts[0] if parts else name) not in public(room):
+            private.append(f"{module}.{name}".rstrip("."))
+    private += [f"{room}.{name}" for room, name in attributes(file) if room != own and name not in public(room)]
+    assert sorted(set(private)) == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_public_name_is_there(room: str) -> None:
+    module = importlib.import_module(f"ninefold.{room}")
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
 
 
 @pytest.mark.parametrize("file", sorted((SOURCE / "project").glob("*.py")), ids=lambda file: file.stem)
-def test_the_project_imports_only_public_helpers(file: Path) -> None:
-    private = {name for name in imports(file) if name.startswith("ninefold") and "._" in name}
-    assert not private
+def test_the_project_uses_only_public_names(file: Path) -> None:
+    private = []
+    for module, name in imports(file):
+        room, parts = room_of(module), [*module.split(".")[1:], *([name] if name else [])]
+        is_public = len(parts) <= 2 and set(parts[1:]) <= public(room) if room in ROOMS else True
+        if not is_public or any(part.startswith("_") for part in parts):
+            private.append(".".join(parts))
+    private += [f"{room}.{name}" for room, name in attributes(file) if name not in public(room)]
+    assert private == []
 
 
 @pytest.mark.parametrize("slug", STAGES)
 def test_one_name_through_every_file(slug: str) -> None:
     root = SOURCE.parent
-    expected = [f"notebooks/{label(slug)}.ipynb", f"src/ninefold/{slug}.py", f"tests/test_{slug}.py"]
-    assert [name for name in expected if not (root / name).exists()] == []
-    assert f"\n{slug}:\n" in (root / "params.yaml").read_text()
-    assert f"\n  {slug}:\n" in (root / "dvc.yaml").read_text()
+    assert (root / f"notebooks/{label(slug)}.ipynb").exists()
+    assert is_module(MODULES[slug])
+    assert f"\n{slug}:\n" in (root / "params.yaml").read_text(encoding="utf-8")
+    assert f"\n  {slug}:\n" in (root / "dvc.yaml").read_text(encoding="utf-8")

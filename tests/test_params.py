@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from conftest import TASKS, Project
 
-from ninefold.core import params
-from ninefold.core.errors import ParamsError
+from ninefold import params
+from ninefold.errors import ParamsError
 
 
 def refusal(section: str, overrides: dict | None = None) -> str:

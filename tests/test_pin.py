@@ -6,7 +6,7 @@ import pytest
 from conftest import Project
 
 from ninefold import pin
-from ninefold.core.errors import DataError, NinefoldError
+from ninefold.errors import DataError, NinefoldError
 
 NAMED = 'ninefold:\n  code: ninefold.yaml\n  source: "file:///a"\n  commit: "{}"\n'
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from clones import Clone, copied, set_up, template
 
-from ninefold.core.stages import STAGES, label
+from ninefold.stages import STAGES, label
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = [f"notebooks/{label(slug)}.ipynb" for slug in STAGES]
@@ -77,7 +77,7 @@ def improve(origin: Clone) -> str:
     """Publish v1.1.0: the engine, the frame, and each file that a project owns are changed; return the commit."""
     for name in OWNED:
         edit(origin, "README.md.jinja" if name == "README.md" else name, "# better")
-    edit(origin, "src/ninefold/problem.py", "BETTER = True")
+    edit(origin, "src/ninefold/timestamps.py", "BETTER = True")
     edit(origin, "pyproject.toml.jinja", "# better")
     makefile = origin.folder / "Makefile"
     makefile.write_text(f"# better\n{makefile.read_text()}")
@@ -196,7 +196,7 @@ def test_a_copy_of_a_bare_repository_installs_its_engine_and_an_update_moves_it(
         r"ninefold.yaml: names commit \w+ of the engine, but \w+ is installed; run `make setup`", stale.stderr
     )
     assert set_up(project).returncode == 0
-    assert project.run("python", "-c", "from ninefold.problem import BETTER").returncode == 0
+    assert project.run("python", "-c", "from ninefold.timestamps import BETTER").returncode == 0
 
 
 def test_an_engine_that_cannot_be_reached_is_one_message_with_the_remedy(project: Clone) -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import yaml
 
-from ninefold.core import io
-from ninefold.core.errors import DataError, NinefoldError
-from ninefold.core.outdated import PIN as FILE
+from ninefold import artifacts
+from ninefold.errors import DataError, NinefoldError
+from ninefold.outdated import PIN as FILE
 
 OWNED = "src/ninefold"
 ANSWERS = ".copier-answers.yml"
@@ -45,7 +45,7 @@ def read() -> Pin | None:
     DataError
         If the file cannot be read, or lacks one of its keys.
     """
-    place = io.path(FILE)
+    place = artifacts.path(FILE)
     if not place.exists():
         return None
     expected = "expected `ninefold:` and below it `code`, and for an installed engine `source` and `commit`, in quotes"
@@ -83,7 +83,7 @@ def check() -> None:
             f"{FILE}: names commit {pin.commit[:12]} of the engine, but {found[:12] if found else PACKAGE} is "
             "installed; run `make setup`"
         )
-    if pin.code == OWNED and PACKAGE.resolve() != io.path(OWNED).resolve():
+    if pin.code == OWNED and PACKAGE.resolve() != artifacts.path(OWNED).resolve():
         raise DataError(f"{FILE}: names {OWNED}, but the engine in {PACKAGE} is running; run `make setup`")
 
 
@@ -115,25 +115,25 @@ def eject() -> str:
         See `plan`; or if ``pyproject.toml`` lacks the list of dependencies. Nothing is changed.
     """
     _installed_here()
-    project = _with_engine(io.path("pyproject.toml").read_text(encoding="utf-8"))
-    target = io.path(OWNED)
+    project = _with_engine(artifacts.path("pyproject.toml").read_text(encoding="utf-8"))
+    target = artifacts.path(OWNED)
     temporary = target.with_name(".ninefold.tmp")
-    io.remove(temporary)
+    artifacts.remove(temporary)
     shutil.copytree(PACKAGE, temporary, ignore=shutil.ignore_patterns("__pycache__"))
     for part in metadata.files("ninefold") or []:
         if part.name == "LICENSE":
             shutil.copyfile(str(part.locate()), temporary / "LICENSE")
     temporary.rename(target)
-    io.write_text(project, io.path("pyproject.toml"))
-    io.write_text(EJECTED, io.path(FILE))
-    io.remove(io.path(ANSWERS))
+    artifacts.write_text(project, artifacts.path("pyproject.toml"))
+    artifacts.write_text(EJECTED, artifacts.path(FILE))
+    artifacts.remove(artifacts.path(ANSWERS))
     return f"wrote {OWNED}. Next: `make test`, `make run`, and commit: git add -A && git commit"
 
 
 def _installed_here() -> str:
     """Return the commit of the engine that is installed for this project, which owns no sources of it."""
     pin = read()
-    if pin is None or not pin.commit or io.path(OWNED).exists():
+    if pin is None or not pin.commit or artifacts.path(OWNED).exists():
         raise NinefoldError(f"{OWNED}: this project has the engine's sources already; there is nothing to eject")
     check()
     return pin.commit

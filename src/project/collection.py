@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ninefold.core.errors import DataError
+from ninefold.errors import DataError
 
 FILES = {
     "flights": "flights.csv.zip",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import ibis
 import ibis.expr.types as ir
 
+from ninefold.problem import Problem
+
 
 # YOURS: one row per event in, one row per event out; add columns. `features.joins` has joined the related tables.
-def build(tables: dict[str, ir.Table], stated: dict[str, Any]) -> ir.Table:
+def build(tables: dict[str, ir.Table], problem: Problem) -> ir.Table:
     """Return the flights with local minutes of departure and arrival as scheduled (0-1439), weekday (Monday = 0), plane age.
 
     The recorded weather, which ``features.joins`` names, stands in for a forecast: see the risks in ``params.yaml``.

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import ibis.expr.types as ir
 import pandas as pd
 import pytest
 
-from ninefold import features, testing
-from ninefold import problem as problems
-from ninefold.core import engine
-from ninefold.core.errors import DataError
-from ninefold.core.params import load
+from ninefold import engine, features, testing
+from ninefold.errors import DataError
+from ninefold.params import load
+from ninefold.problem import Problem
 
 ROWS = 20_000
 KINDS = ("numeric", "categorical", "text", "dates")
 
 
 @pytest.fixture(scope="module")
-def problem() -> dict[str, Any]:
-    return problems.statement(load("problem"))
+def problem() -> Problem:
+    return Problem.of(load("problem"))
 
 
 @pytest.fixture(scope="module")
-def params(problem: dict[str, Any]) -> features.Params:
+def params(problem: Problem) -> features.Params:
     return features.declared(load("features"), problem)
 
 
 @pytest.fixture(scope="module")
-def events(tmp_path_factory: pytest.TempPathFactory, problem: Any, params: features.Params) -> Iterator[ir.Table]:
+def events(tmp_path_factory: pytest.TempPathFactory, problem: Problem, params: features.Params) -> Iterator[ir.Table]:
     """Return the events as `features.build` makes them, after writing their feature table to a copy of the project."""
     try:
         rows = testing.read_rows(ROWS)
@@ -66,7 +64,7 @@ def test_no_feature_is_a_column_that_is_known_later(params: features.Params) -> 
 
 @pytest.mark.parametrize("share", [1.0, 0.8, 0.6])
 def test_no_value_changes_when_the_future_is_removed(
-    share: float, events: ir.Table, table: ir.Table, rows: pd.DataFrame, params: features.Params, problem: Any
+    share: float, events: ir.Table, table: ir.Table, rows: pd.DataFrame, params: features.Params, problem: Problem
 ) -> None:
     """The future of a moment: all later rows, and the outcomes that are not known by then. Three moments per share."""
     earlier = rows.head(int(len(rows) * share))
@@ -77,7 +75,7 @@ def test_no_value_changes_when_the_future_is_removed(
 
 
 def test_values_of_the_online_store_equal_those_of_training(
-    events: ir.Table, table: ir.Table, rows: pd.DataFrame, params: features.Params, problem: Any
+    events: ir.Table, table: ir.Table, rows: pd.DataFrame, params: features.Params, problem: Problem
 ) -> None:
     moments = features.sampled_moments(rows, problem)
     difference = features.online_difference(events, table, moments, params, problem)

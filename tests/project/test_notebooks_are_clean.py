@@ -10,19 +10,19 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from ninefold import notebook
-from ninefold.core import io
-from ninefold.core.stages import STAGES, label
+from ninefold import artifacts
+from ninefold.reports import runner
+from ninefold.stages import STAGES, label
 
-NAMES = [*map(label, STAGES), *notebook.own()]
+NAMES = [*map(label, STAGES), *runner.own()]
 
 
 @cache
 def stored(name: str) -> NotebookNode:
     """Return a notebook as git's index holds it, or, where git does not hold it yet, the file."""
     path = f"notebooks/{name}.ipynb"
-    shown = subprocess.run(["git", "show", f":./{path}"], cwd=io.path("."), capture_output=True, check=False)
-    text = shown.stdout.decode() if shown.returncode == 0 else io.path(path).read_text(encoding="utf-8")
+    shown = subprocess.run(["git", "show", f":./{path}"], cwd=artifacts.path("."), capture_output=True, check=False)
+    text = shown.stdout.decode() if shown.returncode == 0 else artifacts.path(path).read_text(encoding="utf-8")
     return nbformat.reads(text, as_version=4)
 
 
@@ -46,7 +46,7 @@ def test_one_cell_is_tagged_parameters_and_holds_literals(name: str) -> None:
     tagged = [cell.source for cell in stored(name).cells if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1
     values = {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(tagged[0]).body}
-    assert values == {"section": name if name in notebook.own() else name[3:], "overrides": {}}
+    assert values == {"section": name if name in runner.own() else name[3:], "overrides": {}}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,11 +15,11 @@ from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from ninefold import features, processing, testing
-from ninefold import problem as problems
-from ninefold.core import decisions, engine, hooks
-from ninefold.core.errors import DataError
-from ninefold.core.params import load
+from ninefold import engine, features, hooks, processing, testing
+from ninefold.errors import DataError
+from ninefold.features import FeatureSchema
+from ninefold.params import load
+from ninefold.problem import Problem
 
 
 def own(module: str, function: str) -> Callable[..., Any]:
@@ -31,8 +31,8 @@ def own(module: str, function: str) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="module")
-def problem() -> dict[str, Any]:
-    return problems.statement(load("problem"))
+def problem() -> Problem:
+    return Problem.of(load("problem"))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def raw() -> dict[str, pd.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def tables(raw: dict[str, pd.DataFrame], tmp_path_factory: pytest.TempPathFactory, problem: Any) -> Iterator[Any]:
+def tables(raw: dict[str, pd.DataFrame], tmp_path_factory: pytest.TempPathFactory, problem: Problem) -> Iterator[Any]:
     """Return these rows as the tables of a lake: typed, without those that break their contract."""
     with testing.lake(tmp_path_factory.mktemp("lake"), raw):
         yield features.read(engine.connect(), problem)
@@ -68,10 +68,10 @@ def test_refine_keeps_every_row_and_makes_what_the_contract_names(raw: dict[str,
     for name, contract in params.tables.items():
         rows = sorted(refined[name].select(engine.ROW).to_pandas()[engine.ROW])
         assert rows == list(range(len(raw[name]))), f"{len(raw[name])} rows of {name} went in, {len(rows)} came out"
-        for column, promise in contract.columns.items():
+        for column, baseline in contract.columns.items():
             dtype = refined[name].schema()[column]
             is_kind = {"int64": dtype.is_integer, "float64": dtype.is_numeric, "timestamp": dtype.is_timestamp}
-            assert is_kind.get(promise.type, dtype.is_string)(), f"{name}.{column} is {dtype}, not {promise.type}"
+            assert is_kind.get(baseline.type, dtype.is_string)(), f"{name}.{column} is {dtype}, not {baseline.type}"
 
 
 def test_rows_of_the_source_keep_their_contract(tables: dict[str, Table]) -> None:
@@ -79,42 +79,41 @@ def test_rows_of_the_source_keep_their_contract(tables: dict[str, Table]) -> Non
         assert table.count().execute() > 0, f"every row of {name} breaks its contract"
 
 
-def test_define_returns_declarations_that_fit_the_params(problem: dict[str, Any]) -> None:
+def test_define_returns_declarations_that_fit_the_params(problem: Problem) -> None:
     more = own("features", "define")(problem)
     params = load("features")
     both = features.declared(params, problem)
     assert len(both.joins) + len(both.history) == len(params.joins) + len(params.history) + len(more)
 
 
-def test_build_returns_every_row_once(tables: dict[str, Table], problem: dict[str, Any]) -> None:
-    build, key = own("features", "build"), problem["key"]
+def test_build_returns_every_row_once(tables: dict[str, Table], problem: Problem) -> None:
+    build, key = own("features", "build"), problem.key
     joined = features.join_related(tables, features.declared(load("features"), problem), problem)
-    built = build({**tables, problem["table"]: joined}, problem)
+    built = build({**tables, problem.table: joined}, problem)
     before, after = (table.select(*key).to_pandas().sort_values(key, ignore_index=True) for table in (joined, built))
     assert len(after) == len(before), f"{len(before)} rows went in, {len(after)} came out"
     pd.testing.assert_frame_equal(after, before)
 
 
-def test_build_keeps_key_time_and_target_and_makes_every_feature(tables: dict[str, Table], problem: Any) -> None:
+def test_build_keeps_key_time_and_target_and_makes_every_feature(tables: dict[str, Table], problem: Problem) -> None:
     own("features", "build")
     params = features.declared(load("features"), problem)
     built = features.build(tables, params, problem)
-    kept = [*problem["key"], problem["time"], *(problem["group"] or []), problem["target"]]
+    kept = [*problem.key, problem.time, *(problem.group or []), problem.target]
     made = [*params.numeric, *params.categorical, *params.text, *params.dates]
     assert [name for name in [*kept, *made] if name and name not in built.columns] == []
 
 
-def test_candidates_are_unfitted_estimators_of_the_right_kind(problem: dict[str, Any]) -> None:
+def test_candidates_are_unfitted_estimators_of_the_right_kind(problem: Problem) -> None:
     candidates = own("training", "candidates")
-    kinds = features.kinds(features.declared(load("features"), problem), problem["horizon"])
-    of = {"numeric": ("numeric", "history"), "categorical": ("categorical",), "text": ("text",), "dates": ("date",)}
-    columns = {name: [each for each, kind in kinds.items() if kind in those] for name, those in of.items()}
-    estimators = candidates(load("training"), {"all": list(kinds), **columns, "wide": []}, problem)
+    kinds = features.kinds(features.declared(load("features"), problem), problem.horizon)
+    schema = FeatureSchema.of({"name": name, "kind": kind} for name, kind in kinds.items())
+    estimators = candidates(load("training"), schema, problem)
     assert estimators, "no estimator; delete the function if there is none to add"
     for name, model in estimators.items():
         assert isinstance(model, BaseEstimator), name
-        assert (is_classifier if decisions.is_class(problem) else is_regressor)(model), name
-        assert not decisions.is_class(problem) or hasattr(model, "predict_proba"), name
+        assert (is_classifier if problem.is_class else is_regressor)(model), name
+        assert not problem.is_class or hasattr(model, "predict_proba"), name
         clone(model)
         with pytest.raises(NotFittedError):
             check_is_fitted(model)

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from ninefold import notebook
-from ninefold.core import io
-from ninefold.core.params import MODULES, load, parse
-from ninefold.core.stages import STAGES, label
+from ninefold import artifacts
+from ninefold.params import MODULES, load, parse
+from ninefold.reports import runner
+from ninefold.stages import STAGES, label
 
 
 @pytest.fixture(scope="module")
 def pipeline() -> dict[str, Any]:
-    return parse(io.path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    return parse(artifacts.path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 
 @pytest.mark.parametrize("section", MODULES)
@@ -28,7 +28,7 @@ def test_the_pipeline_has_the_nine_stages_in_order(pipeline: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("slug", STAGES)
 def test_every_stage_runs_its_own_notebook(slug: str, pipeline: dict[str, Any]) -> None:
-    assert io.path(f"notebooks/{label(slug)}.ipynb").is_file()
+    assert artifacts.path(f"notebooks/{label(slug)}.ipynb").is_file()
     assert pipeline[slug]["cmd"] == f"ninefold stage {slug}"
     assert f"reports/sources/{label(slug)}.ipynb" in pipeline[slug]["deps"]
 
@@ -41,5 +41,5 @@ def test_every_stage_depends_on_its_section_of_the_params(slug: str, pipeline: d
 
 
 def test_every_notebook_is_that_of_a_stage_or_listed_in_own_yaml() -> None:
-    found = {file.stem for file in io.path("notebooks").glob("*.ipynb")}
-    assert found == {*map(label, STAGES), *notebook.own()}
+    found = {file.stem for file in artifacts.path("notebooks").glob("*.ipynb")}
+    assert found == {*map(label, STAGES), *runner.own()}

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ninefold import sampling, testing
-from ninefold.core.errors import DataError
-from ninefold.core.stages import STAGES, label
+from ninefold import testing
+from ninefold.errors import DataError
+from ninefold.stages import STAGES, label
+from ninefold.testing import sampling
 
 ROWS = 8_000  # more take longer, and find more
 

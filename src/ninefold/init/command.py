@@ -1,36 +1,36 @@
 """Begin a project with the user's own table: from a table to ``params.yaml`` and ``src/project``, with which it runs.
 
-What the user has edited is never overwritten unasked: each file that is written here ends in a line that knows the rest.
+`plan` makes a proposal, `replaced` lists the files that it would replace, and `apply` writes it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import filecmp
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from ninefold.core import io, sources
-from ninefold.core.errors import DataError, NinefoldError
-from ninefold.core.params import FILE, load, parse
-from ninefold.core.stages import STAGES
-from ninefold.init import drafting, proposal
+from ninefold import artifacts
+from ninefold.collection import sources
+from ninefold.errors import NinefoldError
+from ninefold.init import drafting
 from ninefold.init.proposal import Proposal, Wish
+from ninefold.init.propose import propose
+from ninefold.init.yaml_text import ascii_only
+from ninefold.params import FILE, load, parse
+from ninefold.stages import STAGES
 
 SOURCE = "data/source"
-FILES = (FILE, *(f"src/project/{name}.py" for name in ("__init__", "collection", "processing", "features", "training")))
-EXAMPLE = Path(__file__).with_name("templates") / "example.sha256"
-MARK = "# as init wrote it: "
 PASSWORD = "${NINEFOLD_PASSWORD}"
 
 
@@ -38,7 +38,7 @@ PASSWORD = "${NINEFOLD_PASSWORD}"
 class Table:
     """A table of the user's: where it lies, how it is read, what it will be called, and its rows as text."""
 
-    given: str
+    location: str
     options: dict[str, Any]
     name: str
     rows: pd.DataFrame
@@ -46,17 +46,26 @@ class Table:
     @property
     def is_local(self) -> bool:
         """Return whether it is a file or a folder here, which is copied."""
-        return "://" not in self.given
+        return "://" not in self.location
 
     @property
     def place(self) -> str:
         """Return where the project reads it from."""
         if not self.is_local:
-            return sources.masked(self.given).replace("***", PASSWORD)
-        return f"{SOURCE}/{self.name}{'' if Path(self.given).is_dir() else suffix(self.given)}"
+            return sources.masked(self.location).replace("***", PASSWORD)
+        return f"{SOURCE}/{self.name}{'' if Path(self.location).is_dir() else suffix(self.location)}"
 
 
-def run(
+@dataclass(frozen=True)
+class Plan:
+    """What `apply` is to write: the texts by their path in the project, and the tables, the main one first."""
+
+    proposal: Proposal
+    tables: list[Table]
+    texts: dict[str, str]
+
+
+def plan(
     table: str,
     target: str,
     *,
@@ -65,18 +74,16 @@ def run(
     task: str = "auto",
     joins: Sequence[str] = (),
     options: dict[str, Any] | None = None,
-    ask: bool = False,
-    force: bool = False,
-) -> str:
-    """Write ``params.yaml`` and ``src/project`` for a table, and put the table under DVC; return what was found.
+) -> Plan:
+    """Return ``params.yaml`` and ``src/project`` for a table; write nothing.
 
     Parameters
     ----------
     table : str
         A file, a folder of files, a table of a SQLite or DuckDB file (``shop.db::orders``), ``s3://bucket/key``, or the
-        URL of a SQL database. Local files are copied to ``data/source``.
+        URL of a SQL database.
     target : str
-        The column to foresee.
+        The column to predict.
     time : str, optional
         The column that says when a row's event happens; ``none``: there is none. Found by itself if absent.
     key : str, optional
@@ -86,53 +93,48 @@ def run(
     joins : sequence of str
         Tables that hold more of what a column names, as `table`.
     options : dict, optional
-        How `table` is read, where that cannot be guessed; see `ninefold.core.sources.read`.
-    ask : bool
-        Ask whether task, event, key, time and columns are as guessed.
-    force : bool
-        Replace files that the user has edited, keeping a copy of each beside it (``.bak``).
+        How `table` is read, where that cannot be guessed; see `ninefold.collection.sources.read`.
 
     Raises
     ------
     NinefoldError
-        If edited files stand in the way, the table cannot be read, or nothing can be learned from it. Nothing is changed.
+        If the table cannot be read, or nothing can be learned from it.
     """
-    edited = [name for name in FILES if not is_unedited(name)]
-    if edited and not force:
-        raise NinefoldError(
-            f"{', '.join(edited)}: edited since `ninefold init` or the example wrote it; init would overwrite that. Use "
-            "--force to replace it (a copy is kept beside it, with the suffix .bak), or put your table in by hand: "
-            "params.yaml says how"
-        )
     main = read(table, options)
     others: list[Table] = []
     for each in joins:
-        others.append(read(each, None, taken=[main.name, *(one.name for one in others)]))
-    related = {one.name: one.rows for one in others}
-    wish = Wish(target, time, key, task)
-    p = proposal.propose(main.name, main.rows, wish, related)
-    if ask:
-        p = _asked(p, main, wish, related)
+        others.append(read(each, None, others=[main.name, *(one.name for one in others)]))
+    p = propose(main.name, main.rows, Wish(target, time, key, task), {one.name: one.rows for one in others})
     tables = [main, *others]
     texts = drafting.draft(p, {one.name: {"source": one.place, "options": one.options} for one in tables})
     _prove(texts[FILE])
+    return Plan(p, tables, texts)
+
+
+def replaced(plan: Plan) -> list[str]:
+    """Return the files that `apply` would replace with other content, and say of which git has not all."""
+    names = [name for name, text in plan.texts.items() if _differs(artifacts.path(name), text)]
+    copies = {one.place: Path(one.location) for one in plan.tables if one.is_local}
+    names += [name for name, location in copies.items() if not _is_copy(artifacts.path(name), location)]
+    former = sorted(_former_sources() - set(copies))
+    names += [name for name in former if artifacts.path(name).exists() and artifacts.path(f"{name}.dvc").exists()]
+    return [f"{name} (has changes that are not committed)" if _is_uncommitted(name) else name for name in names]
+
+
+def apply(plan: Plan) -> str:
+    """Write the files of a plan, copy local tables to ``data/source`` and put them under DVC; return what was found."""
     _prepare_versions()
     old = _former_sources()
-    for one in tables:
+    for one in plan.tables:
         if one.is_local:
             _bring_in(one)
-    _forget(old - {one.place for one in tables})
-    for name in edited:
-        if io.path(name).exists():
-            shutil.copy2(io.path(name), io.path(f"{name}.bak"))
-    for name, text in texts.items():
-        io.write_text(signed(text), io.path(name))
-    kept = [f"kept as it was: {name}.bak" for name in edited if io.path(f"{name}.bak").exists()]
-    advice = [_advice(one) for one in tables if PASSWORD in one.place]
-    return "\n".join([drafting.summary(p), *advice, *kept])
+    _forget(old - {one.place for one in plan.tables})
+    for name, text in plan.texts.items():
+        artifacts.write_text(text, artifacts.path(name))
+    return "\n".join([drafting.summary(plan.proposal), *(_advice(one) for one in plan.tables if PASSWORD in one.place)])
 
 
-def read(given: str, options: dict[str, Any] | None = None, taken: Sequence[str] = ()) -> Table:
+def read(location: str, options: dict[str, Any] | None = None, others: Sequence[str] = ()) -> Table:
     """Return a table that the user names, read whole as text.
 
     Raises
@@ -140,7 +142,7 @@ def read(given: str, options: dict[str, Any] | None = None, taken: Sequence[str]
     DataError
         If it is not there, or cannot be read.
     """
-    place, _, inner = given.partition("::")
+    place, _, inner = location.partition("::")
     known = {**(options or {}), **({"table": inner} if inner else {})}
     if PurePosixPath(place).suffix.lower() in (".xlsx", ".xlsm") and "table" in known:
         known["sheet"] = known.pop("table")
@@ -148,16 +150,16 @@ def read(given: str, options: dict[str, Any] | None = None, taken: Sequence[str]
         # The shell's folder is the user's; all else is relative to the project.
         here = Path(place).expanduser()
         place = str(here.resolve()) if here.exists() else place
-    found = sources.sniff(place, known)
-    name = slug(str(found.get("table") or (_stem(place))))
-    while name in taken:
+    settings = sources.sniff(place, known)
+    name = slug(str(settings.get("table") or (_stem(place))))
+    while name in others:
         name += "_2"
-    return Table(place, found, name, sources.read(place, found))
+    return Table(place, settings, name, sources.read(place, settings))
 
 
 def slug(text: str) -> str:
     """Return a name of letters, digits and underscores that a table may have: ``Orders 2024`` becomes ``orders_2024``."""
-    plain = re.sub(r"[^a-z0-9]+", "_", drafting.ascii_only(text).lower()).strip("_")[:40].strip("_")
+    plain = re.sub(r"[^a-z0-9]+", "_", ascii_only(text).lower()).strip("_")[:40].strip("_")
     return f"table_{plain}".rstrip("_") if not plain or plain[0].isdigit() else plain
 
 
@@ -165,33 +167,6 @@ def suffix(place: str) -> str:
     """Return the suffix of a file, with that of its packing: ``.csv.gz``."""
     ends = [end.lower() for end in PurePosixPath(place).suffixes]
     return "".join(ends[-2:] if ends and ends[-1] in sources.PACKED and len(ends) > 1 else ends[-1:])
-
-
-def signed(text: str) -> str:
-    """Return a text with a last line that knows the rest, by which an edit is noticed."""
-    body = text.rstrip("\n") + "\n"
-    gap = "\n\n" if re.search(r"^(def|class) ", body, re.M) else "\n"
-    return f"{body}{gap}{MARK}{_digest(body)}\n"
-
-
-def is_as_written(text: str) -> bool:
-    """Return whether a text that `signed` returned was not edited since."""
-    body, found, mark = text.rpartition(MARK)
-    return bool(found) and mark.strip() == _digest(body.rstrip("\n") + "\n")
-
-
-def is_unedited(name: str) -> bool:
-    """Return whether a file is absent, or just as the example or `run` left it."""
-    place = io.path(name)
-    if not place.exists():
-        return True
-    text = place.read_text(encoding="utf-8")  # whatever ends its lines
-    example = {tuple(line.split()) for line in EXAMPLE.read_text(encoding="utf-8").splitlines() if line.strip()}
-    return is_as_written(text) or (hashlib.sha256(text.encode()).hexdigest(), name) in example
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _stem(place: str) -> str:
@@ -210,21 +185,43 @@ def _prove(text: str) -> None:
                 load(section)
 
 
+def _differs(place: Path, text: str) -> bool:
+    """Return whether a file is there with another text, whatever ends its lines."""
+    return place.exists() and place.read_text(encoding="utf-8", errors="replace") != text
+
+
+def _is_copy(place: Path, source: Path) -> bool:
+    """Return whether a table of `data/source` is absent, or that which would be copied there; folders are not compared."""
+    if not place.exists() or place.resolve() == source.resolve():
+        return True
+    return place.is_file() and source.is_file() and filecmp.cmp(source, place, shallow=False)
+
+
+def _is_uncommitted(name: str) -> bool:
+    """Return whether git lacks a file as it is now; of a table under DVC, its pointer, or the table as that knows it."""
+    pointer = f"{name}.dvc"
+    if artifacts.path(pointer).exists():
+        done = _call(sys.executable, "-m", "dvc", "status", "-q", pointer, check=False)
+        return bool(done.returncode) or _is_uncommitted(pointer)
+    status = _call("git", "status", "--porcelain", "--ignored", "--untracked-files=all", "--", name, check=False)
+    return bool(status.returncode or status.stdout)
+
+
 def _prepare_versions() -> None:
     """Begin a git repository and DVC where there are none."""
     inside = _call("git", "rev-parse", "--show-toplevel", check=False)
     if inside.returncode:
         _call("git", "init", "-q")
-    if not io.path(".dvc").is_dir():
+    if not artifacts.path(".dvc").is_dir():
         top = Path(_call("git", "rev-parse", "--show-toplevel").stdout.strip())
-        sub = [] if top.resolve() == io.path(".").resolve() else ["--subdir"]
+        sub = [] if top.resolve() == artifacts.path(".").resolve() else ["--subdir"]
         _call(sys.executable, "-m", "dvc", "init", "-q", *sub)
         _call(sys.executable, "-m", "dvc", "config", "core.analytics", "false")
 
 
 def _bring_in(table: Table) -> None:
     """Copy a local table into the project, whole or not at all, and put it under DVC."""
-    source, target = Path(table.given), io.path(table.place)
+    source, target = Path(table.location), artifacts.path(table.place)
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.resolve() != target.resolve():
         temporary = target.with_name(f".{target.name}.tmp")
@@ -241,20 +238,20 @@ def _bring_in(table: Table) -> None:
 def _former_sources() -> set[str]:
     """Return the files in ``data/source`` that the ``params.yaml`` to be replaced reads."""
     try:
-        tables = parse(io.path(FILE).read_text(encoding="utf-8"))["collection"]["tables"]
-        found = {str(table.get("source") or "") for table in tables.values()}
+        tables = parse(artifacts.path(FILE).read_text(encoding="utf-8"))["collection"]["tables"]
+        places = {str(table.get("source") or "") for table in tables.values()}
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         return set()
-    return {name for name in found if PurePosixPath(name).parent == PurePosixPath(SOURCE)}
+    return {name for name in places if PurePosixPath(name).parent == PurePosixPath(SOURCE)}
 
 
 def _forget(places: set[str]) -> None:
     """Remove files of a former init, and their pointers."""
     for name in sorted(places):
         pointer = f"{name}.dvc"
-        if io.path(pointer).exists():
+        if artifacts.path(pointer).exists():
             _call(sys.executable, "-m", "dvc", "remove", "-q", pointer)
-            _drop(io.path(name))
+            _drop(artifacts.path(name))
 
 
 def _drop(place: Path) -> None:
@@ -265,7 +262,7 @@ def _drop(place: Path) -> None:
 
 
 def _call(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command, cwd=io.path("."), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=artifacts.path("."), capture_output=True, text=True, check=False)
     if check and done.returncode:
         said = (done.stderr or done.stdout).strip()[:500]
         raise NinefoldError(f"`{' '.join(command).replace(sys.executable, 'python')}` failed: {said}")
@@ -277,41 +274,3 @@ def _advice(table: Table) -> str:
         f"The password is not written down: set the environment variable NINEFOLD_PASSWORD before `dvc repro`; "
         f"collection.tables.{table.name}.source names it."
     )
-
-
-def _asked(p: Proposal, main: Table, wish: Wish, related: dict[str, pd.DataFrame]) -> Proposal:
-    """Ask whether what was guessed is right, and return the proposal by the answers."""
-    import typer
-
-    def again(changed: Wish) -> Proposal:
-        return proposal.propose(main.name, main.rows, changed, related)
-
-    def retried(changed: Wish, before: Proposal) -> tuple[Wish, Proposal]:
-        try:
-            return changed, again(changed)
-        except DataError as error:
-            typer.echo(f"not possible: {error}")
-            return wish, before
-
-    answer = typer.prompt("Task (binary, multiclass, regression)", default=p.task)
-    if answer != p.task:
-        wish, p = retried(replace(wish, task=answer), p)
-    if p.task == "binary":
-        answer = typer.prompt(
-            f"Which value of {p.target.name} is the event ({' or '.join(p.classes)})", default=p.focus
-        )
-        if answer != p.focus:
-            wish, p = retried(replace(wish, event=answer), p)
-    answer = typer.prompt("Time of a row (a column, or none)", default=p.time.name if p.time else "none")
-    if answer != (p.time.name if p.time else "none"):
-        wish, p = retried(replace(wish, time=answer), p)
-    shown = "none" if p.number else p.key[0]
-    answer = typer.prompt("What identifies a row, or an entity that comes back (a column, or none)", default=shown)
-    if answer not in (shown, "none"):
-        wish, p = retried(replace(wish, key=answer), p)
-    typer.echo("Left out: " + ("; ".join(f"{name} ({why})" for name, why in p.left.items()) or "nothing"))
-    answer = typer.prompt("Leave out more (columns, with commas between)", default="", show_default=False)
-    more = tuple(name.strip() for name in answer.split(",") if name.strip())
-    if more:
-        wish, p = retried(replace(wish, without=more), p)
-    return p

@@ -1,25 +1,27 @@
-"""Tables of SQL databases in chunks, by SQLAlchemy: typed as they declare, and written whole or not at all."""
+"""Tables of SQL databases in chunks, by SQLAlchemy: typed as they are declared, and written whole or not at all."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import date, datetime, time
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
+import sqlalchemy as sa
 from pyarrow import csv
 
-from ninefold.core import databases
-from ninefold.core.databases import Database
-from ninefold.core.errors import DataError
-from ninefold.core.tabular import plain
-from ninefold.serving.batch_io import Chunks, Put
+from ninefold.collection import Database, plain
+from ninefold.errors import DataError
+from ninefold.serving.chunks import Chunks, Put, TableSource, TableTarget, choose_table, spool
 
 ZONED = pa.timestamp("us", "UTC")
+TYPES = {sa.Integer: pa.int64(), sa.Boolean: pa.bool_(), sa.Float: pa.float64(), sa.LargeBinary: pa.binary()}
 INFERRED = {
     frozenset({bool}): pa.bool_(),
     frozenset({int}): pa.int64(),
@@ -29,147 +31,109 @@ INFERRED = {
     frozenset({time}): pa.time64("us"),
     frozenset({bytes}): pa.binary(),
 }
+NOT_OF_TYPE = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
 
-def read_sql(where: str, url: str, options: dict[str, Any], rows: int) -> Chunks:
-    """Yield a table or a query of a SQL database in chunks, as `read_duckdb` does; all in one statement.
+def read_sql(url: str, source: TableSource, rows: int) -> Chunks:
+    """Yield a table or a query of a SQL database in chunks of at most `rows`, all by one statement.
 
-    A table's columns have the types that it declares; text stands for what Arrow has no type for, numbers without a declared
-    precision among them. Those of a query, and of columns that SQLite gives no type, have that of the values of the first chunk.
+    A table's columns have the types that it declares; text stands for what Arrow has no type for, numbers without a
+    declared precision among them. Columns of a query, and those to which SQLite gives no type, have the type of their
+    values in the first chunk.
     """
-    with Database(url, where, key="") as database:
-        query, declared, total = options.get("query"), dict[str, pa.DataType | None](), 0
+    with Database(url, source.where, key="") as database:
+        query, declared, total = source.query, dict[str, pa.DataType | None](), 0
         if query is None:
-            name = options.get("table") or chosen(where, None, database.tables())
+            name = source.name or choose_table(source.where, None, database.tables())
             query = database.select(name)
             declared, total = _declared(database, name)
         with database.errors(), database.result(query) as result:
-            names, described, first = list(result.keys()), result.cursor.description, 0
+            names, described, done = list(result.keys()), result.cursor.description, 0
             types = [declared.get(name) for name in names]
             for part in result.partitions(rows):
                 columns = [list(values) for values in zip(*part, strict=True)]
                 types = [kind or _inferred(*each) for kind, *each in zip(types, columns, described, strict=True)]
-                arrays = [_array(*each, where, first) for each in zip(names, columns, types, strict=True)]
-                first += len(part)
-                yield pa.table(arrays, names), min(first / total, 1.0) if total else None
-            if not first:
+                arrays = [
+                    _array(values, kind, source.where, name, done)
+                    for name, values, kind in zip(names, columns, types, strict=True)
+                ]
+                done += len(part)
+                yield pa.table(arrays, names), min(done / total, 1.0) if total else None
+            if not done:
                 schema = [(name, kind or pa.string()) for name, kind in zip(names, types, strict=True)]
                 yield pa.schema(schema).empty_table(), 1.0
 
 
 @contextmanager
-def write_sql(where: str, url: str, name: str, answers: Collection[str]) -> Iterator[Put]:
-    """Give what adds rows to a new table of a SQL database, as `write_duckdb` does; PostgreSQL takes them by COPY.
+def write_sql(url: str, target: TableTarget) -> Iterator[Put]:
+    """Give a function that appends rows; at the end one transaction writes all of them, in PostgreSQL by COPY.
 
-    Where a database keeps no CREATE TABLE back until the end of its transaction (MySQL, Oracle), a run that is killed leaves the
-    table under its temporary name.
-    """
-    import sqlalchemy as sa
-
-    with Database(url, where, key="") as database, _connected(database) as connection:
-        mark, made = database.engine.dialect.identifier_preparer, None
-        with database.errors("written"):
-            schema, target, old = _place(where, connection, name, answers)
-
-        def put(table: pa.Table) -> None:
-            nonlocal made
-            with database.errors("written"):
-                table = _storable(table, connection.dialect.name)
-                if made is None:
-                    columns = [sa.Column(field.name, _sql_type(field.type)) for field in table.schema]
-                    made = sa.Table(temporary(target), sa.MetaData(), *columns, schema=schema)
-                    made.create(connection)
-                _add(connection, made, table)
-
-        try:
-            yield put
-            with database.errors("written"):
-                ready = connection.execution_options(no_parameters=True)
-                if old:
-                    ready.exec_driver_sql(f"DROP TABLE {mark.format_table(sa.table(target, schema=schema))}")
-                if made is not None:
-                    renamed = f"{mark.format_table(made)} RENAME TO {mark.quote_identifier(target)}"
-                    ready.exec_driver_sql(f"ALTER TABLE {renamed}")
-                connection.commit()
-        except BaseException:
-            with suppress(sa.exc.SQLAlchemyError):
-                connection.rollback()
-                if made is not None:
-                    made.drop(connection, checkfirst=True)
-                    connection.commit()
-            raise
-
-
-def chosen(where: str, name: str | None, found: list[str]) -> str:
-    """Return the table that is asked for, or the only one.
+    A database that commits each CREATE TABLE at once (MySQL, Oracle) keeps the table under its temporary name if the
+    run is killed meanwhile.
 
     Raises
     ------
     DataError
-        Listing the tables, if it is not among them, or none is named where there are several.
+        If the table exists and is no earlier result, or the database refuses.
     """
-    if name is None and len(found) == 1:
-        return found[0]
-    if name is None:
-        listed = ", ".join(found) or "(none)"
-        raise DataError(f"{where}: names no table, expected {where}::TABLE, or --query; found the tables {listed}")
-    if name not in found:
-        raise databases.no_table(where, name, found, key="")
-    return name
+    with Database(url, target.where, key="") as database:
+        with database.errors("written"), database.engine.connect() as connection:
+            schema, name, exists = _find(connection, target)
+        database.engine.dispose()  # no server closes an idle connection meanwhile
+        with spool() as (put, rows):
+            yield put
+            with database.errors("written"), database.engine.connect() as connection:
+                _replace(connection, sa.table(name, schema=schema), exists, rows())
 
 
-def demand_result(where: str, is_table: bool, found: list[str], answers: Collection[str]) -> None:
-    """Demand that a table which is there already is an earlier result: only such a one is replaced."""
-    if not is_table:
-        raise DataError(f"{where}: is a view, expected a table; give another OUT")
-    if lost := [name for name in answers if name not in found]:
-        raise DataError(
-            f"{where}: is there already and no earlier result, as it lacks {', '.join(lost)}; give another OUT, or drop it"
-        )
+def write_sqlite(file: Path, target: TableTarget) -> AbstractContextManager[Put]:
+    """Return what `write_sql` does for a SQLite file, which may be new."""
+    return write_sql(f"sqlite:///file:{quote(str(file.absolute()))}?mode=rwc&uri=true", target)
 
 
-def temporary(name: str) -> str:
-    """Return the name under which a table is written."""
-    return f"@{name[:40]}.{os.getpid()}"  # PostgreSQL cuts names after 63 bytes
+def _replace(connection: sa.Connection, target: Any, exists: bool, rows: pa.RecordBatchReader) -> None:
+    """Write rows to a new table under a temporary name, which then takes the place of `target`."""
+    dialect = connection.dialect
+    if dialect.name == "sqlite":  # its driver would begin no transaction before a CREATE
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    types = [_sql_type(field.type, dialect.name) for field in rows.schema]
+    columns = [sa.Column(name, kind) for name, kind in zip(rows.schema.names, types, strict=True)]
+    temporary = f"@{target.name[:40]}.{os.getpid()}"  # PostgreSQL cuts names after 63 bytes
+    table = sa.Table(temporary, sa.MetaData(), *columns, schema=target.schema)
+    mark = dialect.identifier_preparer
+    try:
+        table.create(connection)
+        for batch in rows:
+            _append(connection, table, pa.Table.from_batches([batch]))
+        ready = connection.execution_options(no_parameters=True)
+        if exists:
+            ready.exec_driver_sql(f"DROP TABLE {mark.format_table(target)}")
+        ready.exec_driver_sql(f"ALTER TABLE {mark.format_table(table)} RENAME TO {mark.quote_identifier(target.name)}")
+        connection.commit()
+    except BaseException:
+        with suppress(sa.exc.SQLAlchemyError):
+            connection.rollback()
+            table.drop(connection, checkfirst=True)
+            connection.commit()
+        raise
 
 
-def decoded(table: pa.Table) -> pa.Table:
-    """Return a table without dictionaries, whose values differ from chunk to chunk."""
-    kinds = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in table.schema]
-    return table.cast(pa.schema(zip(table.column_names, kinds, strict=True)))
-
-
-@contextmanager
-def _connected(database: Database) -> Iterator[Any]:
-    with database.errors("written"):
-        connection = database.engine.connect()
-    with connection:
-        with database.errors("written"):
-            if connection.dialect.name == "sqlite":  # its driver would begin no transaction before a CREATE
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-        yield connection
-
-
-def _place(where: str, connection: Any, name: str, answers: Collection[str]) -> tuple[str | None, str, bool]:
+def _find(connection: sa.Connection, target: TableTarget) -> tuple[str | None, str, bool]:
     """Return the schema and the name of the table to write, and whether an earlier result is there."""
-    import sqlalchemy as sa
-
-    looked = sa.inspect(connection)
-    schema, table = None, name
+    inspector = sa.inspect(connection)
+    schema, name = None, target.name
     before, dot, after = name.partition(".")
-    if dot and after and not looked.has_table(name) and before in looked.get_schema_names():
-        schema, table = before, after
-    old = looked.has_table(table, schema=schema)
-    if old:
-        found = [column["name"] for column in looked.get_columns(table, schema=schema)]
-        demand_result(where, table in looked.get_table_names(schema=schema), found, answers)
-    return schema, table, old
+    if dot and after and not inspector.has_table(name) and before in inspector.get_schema_names():
+        schema, name = before, after
+    exists = inspector.has_table(name, schema=schema)
+    if exists:
+        columns = [column["name"] for column in inspector.get_columns(name, schema=schema)]
+        target.require_result(name in inspector.get_table_names(schema=schema), columns)
+    return schema, name, exists
 
 
 def _declared(database: Database, name: str) -> tuple[dict[str, pa.DataType | None], int]:
     """Return the types of a table's columns, None where it declares none, and the number of its rows."""
-    import sqlalchemy as sa
-
     schema, table = database.find(name)
     with database.errors(), database.engine.connect() as connection:
         columns = sa.inspect(connection).get_columns(table, schema=schema)
@@ -180,20 +144,16 @@ def _declared(database: Database, name: str) -> tuple[dict[str, pa.DataType | No
 
 def _arrow_type(kind: Any, dialect: str) -> pa.DataType | None:
     """Return the Arrow type of a declared one; None if each value has a type of its own."""
-    import sqlalchemy as sa
-
+    types: dict[Any, pa.DataType | None] = {**TYPES}
     if dialect == "sqlite":  # which stores texts and numbers only, whatever was declared
-        known = {sa.Integer: pa.int64(), sa.Boolean: pa.int64(), sa.Float: pa.float64(), sa.LargeBinary: pa.binary()}
-        known |= dict.fromkeys((sa.Numeric, sa.types.NullType))
+        types |= {sa.Boolean: pa.int64(), sa.Numeric: None, sa.types.NullType: None}
     else:
-        zoned = ZONED if getattr(kind, "timezone", False) else pa.timestamp("us")
-        known = {sa.Integer: pa.int64(), sa.Boolean: pa.bool_(), sa.Float: pa.float64(), sa.LargeBinary: pa.binary()}
-        known |= {
+        types |= {
             sa.Numeric: _decimal(getattr(kind, "precision", None), getattr(kind, "scale", None)),
-            sa.DateTime: zoned,
+            sa.DateTime: ZONED if getattr(kind, "timezone", False) else pa.timestamp("us"),
             sa.Date: pa.date32(),
         }
-    return next((arrow for each, arrow in known.items() if isinstance(kind, each)), pa.string())
+    return next((arrow for each, arrow in types.items() if isinstance(kind, each)), pa.string())
 
 
 def _decimal(precision: int | None, scale: int | None) -> pa.DataType:
@@ -210,13 +170,13 @@ def _inferred(values: list[Any], described: tuple[Any, ...]) -> pa.DataType:
     return INFERRED.get(kinds, pa.string())
 
 
-def _array(name: str, values: list[Any], kind: pa.DataType, where: str, first: int) -> pa.Array:
+def _array(values: list[Any], kind: pa.DataType, where: str, name: str, first: int) -> pa.Array:
     """Return values of a database as Arrow's; `first` is the number of rows before them."""
     if pa.types.is_string(kind):
         values = [value if value is None or type(value) is str else plain(value) for value in values]
     try:
         return pa.array(values, kind)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+    except NOT_OF_TYPE:
         row = next(number for number, value in enumerate(values) if not _fits(value, kind))
         raise DataError(
             f"{where}: row {first + row} (of the data, from 0), column {name!r}: found {values[row]!r}, expected {kind}, "
@@ -227,69 +187,54 @@ def _array(name: str, values: list[Any], kind: pa.DataType, where: str, first: i
 def _fits(value: Any, kind: pa.DataType) -> bool:
     try:
         pa.array([value], kind)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+    except NOT_OF_TYPE:
         return False
     return True
 
 
-def _storable(table: pa.Table, dialect: str) -> pa.Table:
-    """Return a table whose types every SQL database has; all else is text."""
-    is_of = pa.types
-    kept: tuple[Callable[[pa.DataType], bool], ...] = (
-        is_of.is_boolean,
-        is_of.is_integer,
-        is_of.is_floating,
-        is_of.is_binary,
-    )
+def _sql_type(kind: pa.DataType, dialect: str) -> Any:
+    """Return the type of a column in a SQL database; text where not all databases have one."""
+    test = pa.types
+    types = [
+        (test.is_boolean, sa.Boolean()),
+        (test.is_integer, sa.BigInteger()),
+        (test.is_floating, sa.Double()),
+        (test.is_binary, sa.LargeBinary()),
+    ]
     if dialect != "sqlite":
-        kept = (*kept, is_of.is_decimal, is_of.is_timestamp, is_of.is_date)
-    columns = {}
-    for name, column in zip(table.column_names, decoded(table).columns, strict=True):
-        if any(test(column.type) for test in kept):
-            columns[name] = column
-        else:
-            columns[name] = pa.array(
-                [None if value is None else plain(value) for value in column.to_pylist()], pa.string()
-            )
-    return pa.table(columns)
+        types += [
+            (test.is_decimal, sa.Numeric(getattr(kind, "precision", None), getattr(kind, "scale", None))),
+            (test.is_timestamp, sa.DateTime(timezone=getattr(kind, "tz", None) is not None)),
+            (test.is_date, sa.Date()),
+        ]
+    return next((found for is_kind, found in types if is_kind(kind)), sa.Text())
 
 
-def _sql_type(kind: pa.DataType) -> Any:
-    import sqlalchemy as sa
-
-    if pa.types.is_decimal(kind):
-        return sa.Numeric(kind.precision, kind.scale)
-    if pa.types.is_timestamp(kind):
-        return sa.DateTime(timezone=kind.tz is not None)
-    known = {
-        pa.types.is_boolean: sa.Boolean(), pa.types.is_integer: sa.BigInteger(), pa.types.is_floating: sa.Double(),
-        pa.types.is_date: sa.Date(), pa.types.is_binary: sa.LargeBinary(),
-    }  # fmt: skip
-    return next((found for test, found in known.items() if test(kind)), sa.Text())
-
-
-def _add(connection: Any, made: Any, table: pa.Table) -> None:
-    names = table.column_names
+def _append(connection: sa.Connection, table: sa.Table, rows: pa.Table) -> None:
+    texts = [isinstance(column.type, sa.Text) for column in table.columns]
+    arrays = [_texts(column) if text else column for column, text in zip(rows.columns, texts, strict=True)]
     if connection.dialect.name == "postgresql":
-        _copy(connection, connection.dialect.identifier_preparer.format_table(made), table)
-    elif table.num_rows:
-        rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
-        connection.execute(made.insert(), [dict(zip(names, row, strict=True)) for row in rows])
+        _copy(connection, connection.dialect.identifier_preparer.format_table(table), arrays)
+    elif rows.num_rows:
+        values = zip(*(array.to_pylist() for array in arrays), strict=True)
+        connection.execute(table.insert(), [dict(zip(rows.column_names, row, strict=True)) for row in values])
 
 
-def _copy(connection: Any, name: str, table: pa.Table) -> None:
+def _copy(connection: sa.Connection, name: str, arrays: list[Any]) -> None:
     """Send rows to PostgreSQL as CSV: texts in quotes, so that an empty one is not taken for a missing one."""
-    arrays = [_copied(column) for column in table.columns]
     content = io.BytesIO()
-    csv.write_csv(pa.table(arrays, table.column_names), content, csv.WriteOptions(include_header=False))
-    with (
-        connection.connection.driver_connection.cursor() as cursor,
-        cursor.copy(f"COPY {name} FROM STDIN (FORMAT csv)") as copy,
-    ):
+    rows = pa.table([_copied(array) for array in arrays], [str(place) for place in range(len(arrays))])
+    csv.write_csv(rows, content, csv.WriteOptions(include_header=False))
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(f"COPY {name} FROM STDIN (FORMAT csv)") as copy:
         copy.write(content.getbuffer())
 
 
-def _copied(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
-    if pa.types.is_binary(column.type):
-        return pa.array([None if value is None else f"\\x{value.hex()}" for value in column.to_pylist()], pa.string())
-    return column.cast(pa.string()) if pa.types.is_decimal(column.type) else column
+def _copied(array: Any) -> Any:
+    if pa.types.is_binary(array.type):
+        return pa.array([None if value is None else f"\\x{value.hex()}" for value in array.to_pylist()], pa.string())
+    return array.cast(pa.string()) if pa.types.is_decimal(array.type) else array
+
+
+def _texts(column: pa.ChunkedArray) -> pa.Array:
+    return pa.array([None if value is None else plain(value) for value in column.to_pylist()], pa.string())

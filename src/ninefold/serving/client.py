@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 
 import ninefold
-from ninefold.core import io
-from ninefold.core.errors import DataError
+from ninefold import artifacts
+from ninefold.errors import DataError
 from ninefold.serving.bundle import BUNDLE, Bundle
-from ninefold.serving.signature import FEATURE_KINDS
+from ninefold.serving.fields import FEATURE_KINDS
 
 REFUSED = (400, 499)
 
@@ -46,11 +46,11 @@ def serving(place: Path | None = None, timeout: float = 60) -> Iterator[str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("NINEFOLD_TOKEN")}
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log.sqlite"  # thrown away
-        options = {"--port": "0", "--bundle": str(place or io.pending(BUNDLE)), "--log": str(log)}
+        options = {"--port": "0", "--bundle": str(place or artifacts.pending(BUNDLE)), "--log": str(log)}
         command = [
             sys.executable,
             "-m",
-            "ninefold.serving.service",
+            "ninefold.serving.app",
             *(part for pair in options.items() for part in pair),
         ]
         said, complained = Path(folder) / "stdout", Path(folder) / "stderr"

@@ -1,0 +1,246 @@
+"""Databases: a SQLite or DuckDB file, or the URL of a SQL server, read as text; no error shows a password."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+import pyarrow as pa
+
+from ninefold.collection.tabular import from_arrow, line, only, table, texts
+from ninefold.errors import DataError
+
+OPTIONS = ("table", "query")
+SQLITE, DUCKDB = (".sqlite", ".sqlite3", ".db", ".db3"), (".duckdb", ".ddb")  # suffixes of their files
+CHUNK = 50_000  # rows at a time
+SECRET = re.compile("password|passwd|pwd|secret|token", re.IGNORECASE)  # in names of parameters of a URL
+VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+def read_url(url: str, options: dict[str, Any], where: str | None = None) -> pd.DataFrame:
+    """Return the table or the query of the options as text; `where` is what errors call the database."""
+    where = where or masked(url)
+    if unknown := [key for key in options if key not in OPTIONS]:
+        raise DataError(f"{where}: options: found {', '.join(unknown)}, expected for a database: {', '.join(OPTIONS)}")
+    if {"table", "query"} <= options.keys():
+        raise DataError(f"{where}: options: found table and query, expected one of them; drop the other")
+    with Database(url, where) as database:
+        query = options.get("query") or database.select(options.get("table"))
+        names, chunks = database.rows(query)
+    columns = [pa.chunked_array([chunk[place] for chunk in chunks], pa.string()) for place in range(len(names))]
+    return table(names, columns)
+
+
+def read_file(where: str, place: Path, options: dict[str, Any]) -> pd.DataFrame:
+    """Return a table or a query of a SQLite or DuckDB file as text."""
+    if not is_duckdb(place):
+        return read_url(sqlite_url(place, where), options, where)
+    query = options.get("query")
+    if query is None:
+        tables = tables_of_file(where, place)
+        name = options.get("table") or only(tables, "table", where)
+        if name not in tables:
+            raise no_table(where, name, tables)
+        query = 'SELECT * FROM "{}"'.format(name.replace('"', '""'))
+    with _duckdb(where, place) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        return from_arrow(connection.sql(query).to_arrow_table())
+
+
+def split(source: str) -> tuple[str, str | None]:
+    """Return the database and the table (None if there is none) of ``FILE.db::TABLE`` or ``dialect://host/db::TABLE``."""
+    place, mark, name = source.rpartition("::")
+    if not mark or "]" in name:  # the address [::1]
+        return source, None
+    return place, name or None
+
+
+def tables(url: str) -> list[str]:
+    """Return the names of the tables and views of a SQL server's default schema."""
+    with Database(url) as database:
+        return database.tables()
+
+
+def tables_of_file(where: str, place: Path) -> list[str]:
+    """Return the names of the tables and views of a SQLite or DuckDB file."""
+    if is_duckdb(place):
+        with _duckdb(where, place) as connection:
+            rows = connection.execute("SELECT table_name FROM information_schema.tables ORDER BY 1").fetchall()
+        return [name for (name,) in rows]
+    with Database(sqlite_url(place, where), where) as database:
+        return database.tables()
+
+
+def masked(source: str) -> str:
+    """Return a source as it may be shown: a password in its URL is replaced by ``***``."""
+    hidden = re.sub(r"(://[^:/@]*:)(?!\$\{\w+\}@|\d+(?:/|$)).*@", r"\1***@", source)  # nor is a port a password
+    return re.sub(r"(?i)((?:password|passwd|pwd|secret|token)=)(?!\$\{)[^&]*", r"\1***", hidden)
+
+
+def sqlite_url(place: Path, where: str) -> str:
+    """Return the URL by which a SQLite file is read."""
+    with place.open("rb") as stream:
+        if stream.read(15) != b"SQLite format 3":
+            raise DataError(
+                f"{where}: found neither a SQLite nor a DuckDB file, expected one of them; give the file the suffix of its kind"
+            )
+    return f"sqlite:///file:{quote(str(place.absolute()))}?mode=ro&uri=true"
+
+
+def is_duckdb(place: Path) -> bool:
+    """Return whether a file is DuckDB's, by its first bytes."""
+    with place.open("rb") as stream:
+        return stream.read(12)[8:] == b"DUCK"
+
+
+@contextmanager
+def _duckdb(where: str, place: Path) -> Iterator[Any]:
+    """Open a DuckDB file to read it."""
+    import duckdb
+
+    try:
+        with duckdb.connect(str(place), read_only=True) as connection:
+            yield connection
+    except duckdb.Error as error:
+        raise DataError(
+            f"{where}: cannot be read as DuckDB ({line(error)}); check options.query; or fetch or write the file anew"
+        ) from None
+
+
+def no_table(where: str, name: str, tables: list[str], key: str = "options.table: ") -> DataError:
+    """Return the error of a table that is missing; `key` names the option that asks for it."""
+    return DataError(f"{where}: {key}found no table {name!r}, expected one of {', '.join(tables) or '(none)'}")
+
+
+class Database:
+    """A SQL database behind SQLAlchemy; its errors are `DataError` and hold no password."""
+
+    def __init__(self, source: str, where: str | None = None, key: str = "options.table: ") -> None:
+        self.where, self.key = where or masked(source), key
+        self.url = _resolved(source, self.where)
+
+    def __enter__(self) -> Database:
+        import sqlalchemy as sa
+
+        try:
+            self.engine = sa.create_engine(self.url)
+        except sa.exc.NoSuchModuleError:
+            raise DataError(
+                f"{self.where}: found {self.url.drivername!r}, which no installed driver reads; expected such as "
+                "postgresql+psycopg://user:${PASSWORD}@host/database; install the driver's Python package"
+            ) from None
+        except ImportError as error:
+            package = "psycopg[binary]" if error.name == "psycopg" else error.name
+            raise DataError(
+                f"{self.where}: needs the Python package {package}; run `pip install '{package}'`"
+            ) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.engine.dispose()
+
+    def tables(self) -> list[str]:
+        """Return the names of the tables and views of the default schema."""
+        import sqlalchemy as sa
+
+        with self.errors():
+            inspector = sa.inspect(self.engine)
+            return sorted([*inspector.get_table_names(), *inspector.get_view_names()])
+
+    def find(self, name: str) -> tuple[str | None, str]:
+        """Return the schema (None: the default one) and the name of a table or view.
+
+        Raises
+        ------
+        DataError
+            If there is none; lists those there are.
+        """
+        import sqlalchemy as sa
+
+        with self.errors():
+            inspector = sa.inspect(self.engine)
+            schema, table = None, name
+            if not inspector.has_table(table) and "." in name:
+                schema, _, table = name.partition(".")
+            if not inspector.has_table(table, schema=schema):
+                raise no_table(self.where, name, self.tables(), self.key)
+        return schema, table
+
+    def select(self, name: str | None) -> str:
+        """Return the query for a whole table, by its primary key if it has one, so that the order repeats."""
+        import sqlalchemy as sa
+
+        schema, table = self.find(name or only(self.tables(), "table", self.where))
+        with self.errors():
+            inspector = sa.inspect(self.engine)
+            has_key = table in inspector.get_table_names(schema=schema)
+            key = inspector.get_pk_constraint(table, schema=schema)["constrained_columns"] if has_key else []
+        mark = self.engine.dialect.identifier_preparer.quote_identifier
+        order = f" ORDER BY {', '.join(map(mark, key))}" if key else ""
+        return f"SELECT * FROM {'.'.join(mark(part) for part in (schema, table) if part)}{order}"
+
+    @contextmanager
+    def result(self, query: str) -> Iterator[Any]:
+        """Give the rows of a query as they come, through a cursor on the server where the database has one."""
+        with self.engine.connect() as connection:
+            # no_parameters: a per cent sign in the query is one
+            ready = connection.execution_options(stream_results=True, no_parameters=True)
+            yield ready.exec_driver_sql(query)
+
+    def rows(self, query: str) -> tuple[list[str], list[list[pa.Array]]]:
+        """Return the names of a query's columns, and its rows as text, chunk by chunk."""
+        with self.errors(), self.result(query) as result:
+            chunks = [[texts(column) for column in zip(*rows, strict=True)] for rows in result.partitions(CHUNK)]
+            return list(result.keys()), chunks
+
+    @contextmanager
+    def errors(self, action: str = "read") -> Iterator[None]:
+        """Turn what SQLAlchemy and its drivers raise into a `DataError` that says what failed, without secrets."""
+        import sqlalchemy as sa
+
+        driver = getattr(self.engine.dialect.dbapi, "Error", ValueError)
+        try:
+            yield
+        except DataError:
+            raise
+        except (sa.exc.SQLAlchemyError, driver, ValueError, OSError) as error:
+            text = self._without_secrets(line(getattr(error, "orig", None) or error))
+            raise DataError(
+                f"{self.where}: cannot be {action} ({text}); check the address, the rights and the query"
+            ) from None
+
+    def _without_secrets(self, text: str) -> str:
+        values = [self.url.password, *(value for key, value in self.url.query.items() if SECRET.search(key))]
+        for secret in sorted((str(value) for value in values if value), key=len, reverse=True):
+            text = text.replace(secret, "***").replace(quote(secret, safe=""), "***")
+        return text
+
+
+def _resolved(source: str, where: str) -> Any:
+    """Return the URL with the values of its environment variables; those before the ``@`` are quoted for a URL."""
+    import sqlalchemy as sa
+
+    scheme, _, rest = source.partition("://")
+    if scheme in ("http", "https", "ftp"):
+        raise DataError(
+            f"{where}: a web address is not read, as it may give something else tomorrow; download the file"
+        )
+    login, at, place = rest.rpartition("@")
+
+    def value(name: re.Match[str], quoted: bool) -> str:
+        if name[1] not in os.environ:
+            raise DataError(f"{where}: the environment variable {name[1]} is not set; set it to what the URL needs")
+        return quote(os.environ[name[1]], safe="") if quoted else os.environ[name[1]]
+
+    login, place = VARIABLE.sub(lambda m: value(m, True), login), VARIABLE.sub(lambda m: value(m, False), place)
+    try:
+        url = sa.make_url(f"{scheme}://{login}{at}{place}")
+    except (sa.exc.ArgumentError, ValueError):
+        raise DataError(f"{where}: not a valid URL, expected dialect://user:password@host/database") from None
+    return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgres", "postgresql") else url

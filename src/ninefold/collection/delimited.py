@@ -1,0 +1,295 @@
+"""Read delimited text (CSV and its kin), and sniff how it is written: encoding, delimiter, quotes, names.
+
+pyarrow reads, the checks here refuse what it would let pass. DuckDB's strict reader was tried in its place: it drops
+spaces after a closing quote and gaps in a single column, and refuses files that mix two kinds of line ends.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from ninefold.collection import encodings, tabular
+from ninefold.collection.encodings import SAMPLE
+from ninefold.errors import DataError
+
+DELIMITERS = {".csv": ",", ".txt": ",", ".data": ",", ".dat": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
+NUMBER = re.compile(r"\s*[+-]?\d+(\.\d+)?\s*")
+
+
+def read(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
+    """Return a text as a table.
+
+    Raises
+    ------
+    DataError
+        If the text cannot be a whole table: a row is longer or shorter than the first line, a quote takes lines with
+        it, the names stand once more below, or the last line has no newline (unless ``options`` has ``final_newline:
+        False``): if a file was cut off, ``12`` may be left of ``125``, and nothing else shows it.
+    """
+    text = _Text.of(where, content, options)
+    first = text.first_record()
+    width = len(first)
+    if width == 1 and "delimiter" not in options:
+        _demand_no_other_delimiter(text, options, first[0])
+    places = [str(place) for place in range(width)]
+    try:
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(content),
+            # a block has to hold the longest row
+            read_options=pyarrow.csv.ReadOptions(column_names=places, encoding=text.encoding, block_size=1 << 24),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=text.delimiter,
+                quote_char=text.quote,
+                escape_char=text.escape or False,
+                newlines_in_values=True,
+                ignore_empty_lines=width > 1,
+            ),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(places, pa.string()), strings_can_be_null=False
+            ),
+        )
+    except (pa.ArrowInvalid, UnicodeError) as error:
+        raise _explained(text, width, error) from None
+    if _may_miss_a_quote(text, table):
+        _demand_closed_quotes(text)
+    if options.get("final_newline", True):
+        _demand_last_newline(text, table)
+    if options.get("header", True):
+        _demand_names_once(text, table.slice(1), first)
+        return tabular.table(first, table.slice(1).columns)
+    return tabular.table([""] * width, table.columns)
+
+
+def sniff(where: str, content: pa.Buffer, known: dict[str, Any]) -> dict[str, Any]:
+    """Return encoding, delimiter, quote, escape and whether it ends in a newline, where they are not the default.
+
+    Raises
+    ------
+    DataError
+        If the file is empty, is no text, or its first line looks like a row.
+    """
+    if not content.size:
+        raise DataError(f"{where}: found an empty file, expected a table; fetch it anew, or remove it")
+    guess = known.get("encoding") or encodings.guess(bytes(content))
+    encoding = encodings.known(where, content, {"encoding": guess})
+    sample = bytes(content[: SAMPLE - SAMPLE % 4]).decode(encoding, errors="replace").removeprefix("\ufeff")
+    sample = sample if content.size < SAMPLE else sample[: sample.rfind("\n") + 1] or sample
+    default: dict[str, Any] = {
+        "encoding": "utf-8",
+        "quote": '"',
+        "final_newline": True,
+        "delimiter": _default_delimiter(where),
+    }
+    delimiter = known.get("delimiter") or _sniff_delimiter(sample) or default["delimiter"]
+    quote, escape, named = _sniff_quotes(sample, delimiter)
+    guesses = {"encoding": guess, "delimiter": delimiter, "quote": quote, "escape": escape}
+    guesses |= {"final_newline": encodings.ends_in_newline(content, encoding), **known}
+    options = {key: value for key, value in guesses.items() if value is not None and value != default.get(key)}
+    if not named and "header" not in known:
+        _demand_names(_Text.of(where, content, options | {"encoding": guess}))
+    return options
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A delimited text and how it is written; its lines are those of the standard library's reader, which is slow."""
+
+    where: str
+    content: pa.Buffer
+    encoding: str
+    delimiter: str
+    quote: str
+    escape: str | None
+
+    @classmethod
+    def of(cls, where: str, content: pa.Buffer, options: dict[str, Any]) -> _Text:
+        encoding = encodings.known(where, content, options)
+        delimiter = options.get("delimiter", _default_delimiter(where))
+        quote, escape = options.get("quote", '"'), options.get("escape")
+        for key, value in (("delimiter", delimiter), ("quote", quote), ("escape", escape)):
+            if value is not None and (not isinstance(value, str) or len(value.encode()) != 1):
+                raise DataError(f"{where}: options: found {value!r} as {key}, expected one plain character")
+        return cls(where, content, encoding, delimiter, quote, escape)
+
+    def lines(self) -> Iterator[str]:
+        csv.field_size_limit(1 << 30)
+        coding = "utf-8-sig" if self.encoding == "utf-8" else self.encoding
+        return io.TextIOWrapper(pa.BufferReader(self.content), encoding=coding, errors="replace", newline="")
+
+    def reader(self, lines: Iterator[str], strict: bool = False) -> Any:
+        """Return a reader of the standard library."""
+        return csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote, escapechar=self.escape, strict=strict)
+
+    def records(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield each record with the number of the line on which it begins, without blank lines."""
+        reader, start = self.reader(self.lines()), 1
+        for record in reader:
+            if record:
+                yield start, record
+            start = reader.line_num + 1
+
+    def first_record(self) -> list[str]:
+        try:
+            return next(record for _, record in self.records())
+        except StopIteration:
+            raise DataError(f"{self.where}: found blank lines only, expected names and rows; fetch it anew") from None
+        except (csv.Error, UnicodeError) as error:
+            raise DataError(
+                f"{self.where}: line 1 cannot be read ({error}), expected the names of the columns; mend it"
+            ) from None
+
+
+def _default_delimiter(where: str) -> str:
+    return DELIMITERS[PurePosixPath(where).suffix.lower()]
+
+
+def _sniff_delimiter(sample: str) -> str | None:
+    """Return the delimiter by which most lines have as many fields as the first, and of equals the one of most fields."""
+    best: tuple[float, int, str | None] = (-1, 0, None)
+    for delimiter in ",;\t|":
+        try:
+            reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
+            widths = [len(record) for record, _ in zip(reader, range(1000), strict=False) if record]
+        except csv.Error:
+            continue
+        if widths and widths[0] > 1:
+            share = sum(width == widths[0] for width in widths[1:]) / max(len(widths) - 1, 1)
+            best = max(best, (share, widths[0], delimiter))
+    return best[2]
+
+
+def _sniff_quotes(sample: str, delimiter: str) -> tuple[str | None, str | None, bool]:
+    """Return quote and escape (None for the default), and whether the first line holds names, by DuckDB's sniffer."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "sample.csv"
+        file.write_text(sample, encoding="utf-8", newline="")
+        query = "SELECT Quote, Escape, HasHeader FROM sniff_csv(?, delim = ?, all_varchar = true, comment = '')"
+        try:
+            row = duckdb.connect().execute(query, [str(file), delimiter]).fetchone()
+        except duckdb.Error:  # lines that differ in their fields, which `read` refuses
+            row = None
+    quote, escape, named = row or ("", "", True)
+    quote, escape = (value if value not in ("(empty)", "", "\0") else None for value in (quote, escape))
+    return quote, None if escape == quote else escape, named
+
+
+def _demand_names(text: _Text) -> None:
+    """Refuse a first line that holds values: numbers that are neither years nor evenly spaced, as names would be."""
+    first = text.first_record()
+    numbers = [float(field) for field in first if NUMBER.fullmatch(field)]
+    steps = {round(after - before, 6) for before, after in pairwise(numbers)}
+    years = all(1000 <= number < 3000 and number.is_integer() for number in numbers)
+    if numbers and not years and not (len(numbers) > 2 and len(steps) == 1 and 0 not in steps):
+        raise DataError(
+            f"{text.where}: the first line looks like a row ({', '.join(first)[:80]}), expected the names of the columns; "
+            "put a line of names first, or set options: {header: false}, which names them column_1, column_2 ..., "
+            "or options: {header: true} if these are the names"
+        )
+
+
+def _demand_no_other_delimiter(text: _Text, options: dict[str, Any], name: str) -> None:
+    guess = sniff(text.where, text.content, {"header": True, **options}).get("delimiter")
+    if guess and guess in name:
+        raise DataError(
+            f"{text.where}: found one column, named {name[:60]!r}, whose delimiter seems to be {guess!r}; "
+            f'set options: {{delimiter: "{guess}"}}'
+        )
+
+
+def _may_miss_a_quote(text: _Text, table: pa.Table) -> bool:
+    """Return whether a quote too many or too few may have taken fields or lines, up to the next one, into one field.
+
+    Then another quote stands in a value, or the last line has an odd number of them.
+    """
+    quote, last = text.quote, table.column(table.num_columns - 1)[-1].as_py()
+    if not encodings.contains(text.content, quote.encode()):
+        return False
+    end = re.split(rb"[\r\n]", bytes(text.content[-SAMPLE:]).replace(b"\0", b"").rstrip(b"\r\n"))[-1]
+    inside = any(pc.any(pc.match_substring(column, quote)).as_py() for column in table.columns)
+    return bool(end.count(quote.encode()) % 2 or "\n" in last or inside)
+
+
+def _demand_closed_quotes(text: _Text) -> None:
+    """Refuse text behind a closing quote (but spaces), and a quote that is never closed."""
+    line = [""]  # at which the reader is
+
+    def lines() -> Iterator[str]:
+        for line[0] in text.lines():
+            yield line[0]
+
+    spaces = re.compile(rf"{re.escape(text.quote)}[ \t]+({re.escape(text.delimiter)}|[\r\n]|$)")
+    reader, start = text.reader(lines(), strict=True), 1
+    while True:
+        try:
+            next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            row = f"in the row that begins in line {start}"
+            if "end of data" in str(error):
+                raise DataError(
+                    f"{text.where}: found a quote ({text.quote}) that is never closed, {row}; mend that row, or, if the "
+                    "file was cut off there, fetch it anew"
+                ) from None
+            if reader.line_num > start or not spaces.search(line[0]):
+                raise DataError(
+                    f"{text.where}: line {reader.line_num}: found text behind a closing quote ({text.quote}), {row}; a "
+                    "quote is missing or too many, or those within a field are not doubled; mend the row, or set "
+                    "options.escape or options.quote"
+                ) from None
+        start = reader.line_num + 1
+
+
+def _demand_last_newline(text: _Text, table: pa.Table) -> None:
+    """Refuse a text whose last line does not end, as that of a file that was cut off."""
+    if not encodings.ends_in_newline(text.content, text.encoding):
+        last = ", ".join(column[-1].as_py() for column in table.columns)
+        raise DataError(
+            f"{text.where}: found no newline after its last line, which ends with {last[-60:]!r}, expected one: without "
+            "it, a file that was cut off looks whole; fetch the file anew, or, if it is whole, end it with a newline or "
+            "set options: {final_newline: false}"
+        )
+
+
+def _demand_names_once(text: _Text, rows: pa.Table, first: list[str]) -> None:
+    """Refuse the line of names among the rows, where two files were joined; one name alone may be a value."""
+    for column, name in list(zip(rows.column_names, first, strict=True))[:0:-1]:
+        rows = rows.filter(pc.equal(rows.column(column), name))
+        if not rows.num_rows:
+            return
+    if len(first) > 1 and first[0] in (field.lstrip("\ufeff") for field in rows.column(0).to_pylist()):
+        places = (line for line, record in text.records() if record[1:] == first[1:])
+        next(places)
+        raise DataError(
+            f"{text.where}: line {next(places)}: found the names of the columns again, expected a row; if two files were "
+            "joined there, drop that line"
+        )
+
+
+def _explained(text: _Text, width: int, error: Exception) -> DataError:
+    if isinstance(error, UnicodeError) or "UTF8" in str(error):
+        return encodings.undecodable(text.where, text.content, text.encoding)
+    try:
+        for line, record in text.records():
+            if len(record) != width:
+                return DataError(
+                    f"{text.where}: line {line}: found {len(record)} fields, expected {width}, as in its first line; the "
+                    f"delimiter is {text.delimiter!r}; mend the line, or set options.delimiter or options.quote"
+                )
+    except csv.Error as problem:
+        return DataError(f"{text.where}: cannot be read ({problem}); mend the file")
+    return DataError(f"{text.where}: cannot be read as delimited text ({tabular.line(error)}); mend the file")

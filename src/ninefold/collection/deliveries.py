@@ -1,0 +1,100 @@
+"""A folder of files that make one table: which months each holds, so that a new or corrected file concerns these alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import PurePosixPath
+
+import pandas as pd
+from pydantic import BaseModel
+
+from ninefold import artifacts
+from ninefold.collection import files as places
+from ninefold.collection.tabular import ONE_TABLE, demand_columns
+
+UNDATED = ""  # the month of rows whose time cannot be read
+Read = Callable[[str, str], tuple[pd.DataFrame, pd.Series]]  # file, SHA-256 -> rows, all text, and their times
+
+
+class File(BaseModel):
+    """One file of the folder: what it holds, or which earlier one it repeats."""
+
+    name: str
+    sha256: str
+    columns: list[str] = []
+    months: dict[str, int] = {}
+    repeats: str | None = None
+
+
+def glance(folder: str) -> str:
+    """Return what tells one state of a folder from another without reading its files: their names, sizes and times."""
+    place = places.local(folder)
+    states = [(path.relative_to(place).as_posix(), places.state_of(path)) for path in places.inside(place)]
+    return "".join(f"{name} {state.size} {state.changed}\n" for name, state in states)
+
+
+def index(folder: str, read: Read, known: Iterable[File] = ()) -> list[File]:
+    """Return the files of a folder, by name, with the rows that each holds of every month.
+
+    A file of the same bytes as one before it repeats that one, and adds nothing.
+
+    Parameters
+    ----------
+    folder : str
+    read : callable
+        Returns the rows of a file and their times; not asked for files that are known.
+    known : iterable of File
+        What an earlier call returned.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be read, or has other columns than the first.
+    """
+    before, names, result = {(one.name, one.sha256): one for one in known}, dict[str, str](), list[File]()
+    place = places.local(folder)
+    for path in places.inside(place) if place.is_dir() else []:
+        name, sha = path.relative_to(place).as_posix(), artifacts.sha256(path)
+        if sha in names:
+            result.append(File(name=name, sha256=sha, repeats=names[sha]))
+            continue
+        names[sha] = name
+        entry = before.get((name, sha))
+        if entry is None or entry.repeats:
+            rows, times = read(f"{folder.rstrip('/')}/{name}", sha)
+            months = times.dt.strftime("%Y-%m").fillna(UNDATED).value_counts().sort_index()
+            entry = File(name=name, sha256=sha, columns=list(rows.columns), months={**months.astype(int).to_dict()})
+        result.append(entry)
+    first = next((one for one in result if not one.repeats), None)
+    for one in result:
+        if first and not one.repeats:
+            demand_columns(one.columns, first.columns, f"{folder}/{one.name}", f"in {first.name}", ONE_TABLE)
+    return result
+
+
+def holding(files: Iterable[File], months: Iterable[str]) -> list[File]:
+    """Return the files with rows of some months."""
+    periods = set(months)
+    return [one for one in files if periods & set(one.months)]
+
+
+def digest(files: Iterable[File]) -> str:
+    """Return what tells the content of some files, in their order, from any other; empty of none."""
+    lines = [f"{one.name} {one.sha256}\n" for one in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16] if lines else ""
+
+
+def whole(files: Iterable[File], period: str) -> File | None:
+    """Return the file that is called as a period, such as ``2013-03.csv``: it stands for all of it."""
+    return next(
+        (one for one in files if not one.repeats and PurePosixPath(one.name).name.split(".")[0] == period), None
+    )
+
+
+def rows(folder: str, files: Iterable[File], read: Read) -> tuple[pd.DataFrame, pd.Series]:
+    """Return the rows of some files, in their order, and their times."""
+    parts = [read(f"{folder.rstrip('/')}/{one.name}", one.sha256) for one in files]
+    columns = parts[0][0].columns
+    frame = pd.concat([part[columns] for part, _ in parts], ignore_index=True)
+    return frame, pd.concat([times for _, times in parts], ignore_index=True)

@@ -1,0 +1,146 @@
+"""Files of a source: on disk or in cloud storage (S3, Google Cloud, Azure), alone or in a folder, packed or not."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+import pyarrow as pa
+import pyarrow.fs
+
+from ninefold import artifacts
+from ninefold.collection.tabular import line
+from ninefold.errors import DataError, ParamsError
+
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+S3, CLOUD = "s3://", ("s3://", "gs://", "abfs://", "abfss://")
+CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "abfs": "AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET",
+}
+
+
+class State(NamedTuple):
+    """Size of a file in bytes, and when it was written (nanoseconds): a change of the file changes one of them."""
+
+    size: int
+    changed: int
+
+
+def state_of(file: Path) -> State:
+    """Return the state of a file."""
+    stat = file.stat()
+    return State(stat.st_size, stat.st_mtime_ns)
+
+
+def files(source: str) -> Iterator[tuple[str, pa.Buffer]]:
+    """Yield the name and content of a file, unpacked, or of each file of a folder in the order of their names.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, the folder is empty, or a file cannot be read or unpacked.
+    """
+    for name, content in _from_cloud(source) if source.startswith(CLOUD) else _from_disk(source):
+        yield _unpack(name, content)
+
+
+def is_local(source: str) -> bool:
+    """Return whether a source is a path, not the URL of a database or of cloud storage."""
+    return "://" not in source or source.startswith("file://")
+
+
+def local(source: str) -> Path:
+    """Return the path of a file: below the project's root if it is there, else below the current folder."""
+    place = Path(unquote(source.removeprefix("file://")) if source.startswith("file://") else source).expanduser()
+    try:
+        return artifacts.path(str(place)) if artifacts.path(str(place)).exists() else place
+    except ParamsError:  # outside any project
+        return place
+
+
+def inside(folder: Path) -> list[Path]:
+    """Return the files in a folder and its subfolders, by name, without hidden ones."""
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return sorted(file for file in files if not _is_hidden(file.relative_to(folder)))
+
+
+def _is_hidden(path: Path | PurePosixPath) -> bool:
+    return any(part.startswith((".", "_")) for part in path.parts)  # such as .DS_Store, and Spark's _SUCCESS
+
+
+def _from_disk(source: str) -> Iterator[tuple[str, pa.Buffer]]:
+    place = local(source)
+    if not place.exists():
+        raise DataError(f"{source}: not found; correct the path, or put the file there")
+    paths = inside(place) if place.is_dir() else [place]
+    if not paths:
+        raise DataError(f"{source}: found an empty folder, expected the files of a table in it")
+    for file in paths:
+        name = f"{source.rstrip('/')}/{file.relative_to(place).as_posix()}" if place.is_dir() else source
+        try:
+            yield name, pa.memory_map(str(file)).read_buffer() if file.stat().st_size else pa.py_buffer(b"")
+        except OSError as error:
+            raise DataError(f"{name}: cannot be read ({error.strerror or error}); check its permissions") from None
+
+
+def _from_cloud(source: str) -> Iterator[tuple[str, pa.Buffer]]:
+    scheme, source = source.partition("://")[0], source.rstrip("/")
+    try:
+        store, place = _store(source)
+        info = store.get_file_info(place)
+        infos = [info]
+        if info.type == pyarrow.fs.FileType.Directory:
+            infos = store.get_file_info(pyarrow.fs.FileSelector(place, recursive=True))
+        names = {one.path.removeprefix(place): one.path for one in infos if one.type == pyarrow.fs.FileType.File}
+        names = {name: path for name, path in sorted(names.items()) if not _is_hidden(PurePosixPath(name.lstrip("/")))}
+        contents = [(source + name, store.open_input_file(path).read_buffer()) for name, path in names.items()]
+    except (OSError, pa.ArrowException) as error:
+        variables = CREDENTIALS.get(scheme, CREDENTIALS["abfs"])
+        raise DataError(f"{source}: cannot be read ({line(error)}); check the address and {variables}") from None
+    if not contents:
+        raise DataError(f"{source}: not found; correct the bucket and the key")
+    yield from contents
+
+
+def _store(source: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """Return the file system of an address in the cloud, and the path in it."""
+    if source.startswith(S3):
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        return pyarrow.fs.S3FileSystem(endpoint_override=endpoint, region=region), source.removeprefix(S3)
+    options = "?retry_limit_seconds=30" if source.startswith("gs://") else ""  # its default is 15 minutes
+    return pyarrow.fs.FileSystem.from_uri(quote(source, safe=":/@") + options)
+
+
+def _unpack(where: str, content: pa.Buffer) -> tuple[str, pa.Buffer]:
+    """Return a file's name and content without its packing: ``orders.csv.gz`` becomes ``orders.csv``."""
+    suffix = PurePosixPath(where).suffix.lower()
+    if suffix not in PACKED:
+        return where, content
+    try:
+        if suffix == ".zip":
+            return _unpack(*_from_zip(where, content))
+        if suffix == ".zst":
+            return _unpack(where[:-4], pa.input_stream(content, compression="zstd").read_buffer())
+        unpack = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}[suffix]
+        return _unpack(where[: -len(suffix)], pa.py_buffer(unpack(content)))
+    except (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        raise DataError(f"{where}: cannot be unpacked ({line(error)}); fetch or pack the file anew") from None
+
+
+def _from_zip(where: str, content: pa.Buffer) -> tuple[str, pa.Buffer]:
+    archive = zipfile.ZipFile(pa.BufferReader(content))
+    names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
+    if len(names) != 1:
+        raise DataError(f"{where}: found {len(names)} files in it ({', '.join(names[:10])}), expected one; unpack it")
+    return f"{where[:-4]}/{names[0]}", pa.py_buffer(archive.read(names[0]))

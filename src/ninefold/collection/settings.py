@@ -1,0 +1,89 @@
+"""Section ``collection`` of ``params.yaml``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+
+from ninefold.collection import databases, datetimes
+from ninefold.errors import ParamsError
+from ninefold.params import Day, Name, Section, Sparse, Text
+
+
+class Options(Sparse):
+    """How the default reader reads a source, where that is not the default; see `ninefold.collection.sources.read`."""
+
+    delimiter: str | None = None
+    encoding: Text | None = None
+    quote: str | None = None
+    escape: str | None = None
+    header: bool | None = None
+    final_newline: bool | None = None
+    sheet: str | None = None
+    table: str | None = None
+    query: Text | None = None
+
+
+class Source(Section):
+    """One raw table: its text column with a timestamp (if it has one), its minimum of rows, where it is read from."""
+
+    time: Name | None = None
+    format: Text | None = None
+    min_rows: int = Field(default=1, ge=0)
+    source: Text | None = None
+    options: Options = Options()
+    number: Name | None = None
+
+    @model_serializer(mode="wrap")
+    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {
+            key: value for key, value in handler(self).items() if key in {"time", "min_rows", *self.model_fields_set}
+        }
+
+    @field_validator("format")
+    @classmethod
+    def _format(cls, value: str | None) -> str | None:
+        return value if value is None else datetimes.known_format(value)
+
+    @field_validator("source")
+    @classmethod
+    def _secret(cls, value: str | None) -> str | None:
+        if value is not None and databases.masked(value) != value:
+            # No ValueError: its message would show the value.
+            raise ParamsError(
+                f"params.yaml: collection.tables: source {databases.masked(value)}: found a password, which everybody could "
+                "read; put it into an environment variable, and write its name: ${PASSWORD}"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _timed(self) -> Source:
+        if self.format and not self.time:
+            raise ValueError("time to name the column whose format is given")
+        return self
+
+
+class Params(Section):
+    """Section ``collection`` of ``params.yaml``."""
+
+    start: Day | None = None
+    as_of: Day | None = None
+    tables: dict[Name, Source] = Field(min_length=1)
+    datasheet: dict[Text, Text] = Field(min_length=1)
+
+    @field_validator("tables")
+    @classmethod
+    def _folders(cls, tables: dict[str, Source]) -> dict[str, Source]:
+        if bad := [name for name in tables if name.startswith(".") or set(name) & set('/\\:*?"<>|')]:
+            raise ValueError(f"names that can be those of a folder; {', '.join(bad)} cannot")
+        return tables
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Params:
+        timed = [name for name, source in self.tables.items() if source.time]
+        if timed and (self.start is None or self.as_of is None):
+            raise ValueError(f'start and as_of, days such as "2013-09-30", as table {timed[0]} has a time')
+        if self.start and self.as_of and self.as_of < self.start:
+            raise ValueError(f"as_of on or after start ({self.start})")
+        return self

@@ -1,0 +1,304 @@
+"""Read a table wherever it lies, all text, exactly as the source has it.
+
+A source is a file (CSV and its kin, JSON, Parquet, Excel, each also packed), a folder of such files, a SQLite or DuckDB
+file, the URL of a SQL database, or files in cloud storage. Typed values become text without loss.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io as buffers
+import json
+from pathlib import PurePosixPath
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ninefold import artifacts
+from ninefold.collection import databases, delimited, encodings, files
+from ninefold.collection.databases import masked
+from ninefold.collection.files import PACKED
+from ninefold.collection.tabular import ONE_TABLE, demand_columns, from_arrow, line, only, plain, table, texts
+from ninefold.errors import DataError
+
+KINDS = {
+    **dict.fromkeys(delimited.DELIMITERS, "csv"),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "json"),
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".xlsx", ".xlsm"), "excel"),
+    **dict.fromkeys((".sqlite", ".sqlite3", ".db", ".db3", ".duckdb", ".ddb"), "database"),
+}
+ACCEPTED = {
+    "csv": ("delimiter", "encoding", "quote", "escape", "header", "final_newline"),
+    "json": ("encoding",),
+    "parquet": (),
+    "excel": ("sheet",),
+    "database": databases.OPTIONS,
+}
+
+
+def read(source: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
+    """Return a whole table as text.
+
+    Parameters
+    ----------
+    source : str
+        A path (relative to the project), ``s3://bucket/key``, ``gs://bucket/key``,
+        ``abfss://container@account.dfs.core.windows.net/path``, or the URL of a SQL database. ``${NAME}`` in a URL stands
+        for an environment variable, so that no password is written down.
+    options : dict, optional
+        How to read it, where that is not the default. Text: ``delimiter``, ``encoding``, ``quote``, ``escape``,
+        ``header`` (False: the first line is a row), ``final_newline`` (False: files that do not end in a newline are
+        whole, too). JSON: ``encoding``. Excel: ``sheet``. SQL: ``table`` or ``query``.
+
+    Returns
+    -------
+    DataFrame
+        Every column of dtype str; what is missing is ``""``. Names are made usable, see `tabular.names`.
+
+    Raises
+    ------
+    DataError
+        If the source cannot be read as a table; says where, what was found and what to do.
+    """
+    options = _set(options)
+    if _is_url(source):
+        return _filled(databases.read_url(source, options), source)
+    parts = [(where, _read_one(where, content, options)) for where, content in files.files(source)]
+    first, whole = parts[0]
+    for where, part in parts[1:]:
+        demand_columns(part.columns, whole.columns, where, f"in {first}", ONE_TABLE)
+    if len(parts) > 1:
+        whole = pd.concat([part[whole.columns] for _, part in parts], ignore_index=True)
+    return _filled(whole, source)
+
+
+def read_part(file: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
+    """Return one file of a folder as `read` would return it, were it alone; it may hold no row.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read as a table.
+    """
+    where, content = next(files.files(file))
+    return _read_one(where, content, _set(options))
+
+
+def sniff(source: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the options that `read` needs for a source, those alone that are not the default.
+
+    Parameters
+    ----------
+    source : str
+        As for `read`.
+    options : dict, optional
+        What is known already; it is kept, and not guessed.
+
+    Raises
+    ------
+    DataError
+        If the source cannot be read, its first line looks like a row instead of names, or it holds several sheets or
+        tables and none is named; the message lists them.
+    """
+    known = _set(options)
+    if _is_url(source):
+        return known or {"table": only(tables(source), "table", masked(source))}
+    guesses: dict[str, Any] = {}
+    ends = False
+    for where, content in files.files(source):
+        kind = _kind(where)
+        _accept(where, kind, known)
+        if kind == "csv":
+            guesses = {**delimited.sniff(where, content, known), **guesses}
+            ends = ends or encodings.ends_in_newline(content, guesses.get("encoding", "utf-8"))
+        elif kind == "excel" and "sheet" not in known:
+            guesses = {"sheet": only(_sheets(where, content), "sheet", where)} | guesses
+        elif kind == "database" and not known:
+            guesses = {"table": only(tables(source), "table", where)}
+    if ends:
+        guesses.pop("final_newline", None)  # where some files end in a newline, one that does not was cut off
+    return {**guesses, **known}
+
+
+def tables(source: str) -> list[str]:
+    """Return the tables (and views) of a database, or the sheets of an Excel file; none for any other source.
+
+    Raises
+    ------
+    DataError
+        If the source cannot be opened.
+    """
+    if _is_url(source):
+        return databases.tables(source)
+    where, content = next(files.files(source))
+    if _kind(where) == "excel":
+        return _sheets(where, content)
+    return databases.tables_of_file(where, files.local(source)) if _kind(where) == "database" else []
+
+
+def fingerprint(source: str) -> str | None:
+    """Return the SHA-256 of a local file, or of the names and contents of a folder; None for all else, or if absent."""
+    if not files.is_local(source):
+        return None
+    place = files.local(source)
+    if not place.is_dir():
+        return artifacts.sha256(place) if place.is_file() else None
+    lines = [f"{file.relative_to(place).as_posix()} {artifacts.sha256(file)}\n" for file in files.inside(place)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _set(options: dict[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (options or {}).items() if value is not None}
+
+
+def _is_url(source: str) -> bool:
+    return not files.is_local(source) and not source.startswith(files.CLOUD)
+
+
+def _filled(table: pd.DataFrame, source: str) -> pd.DataFrame:
+    if table.empty:
+        columns = ", ".join(map(str, table.columns[:10]))
+        raise DataError(
+            f"{masked(source)}: found names ({columns}) and no row, expected rows below them; fetch it anew"
+        )
+    return table
+
+
+def _kind(where: str) -> str:
+    suffix = PurePosixPath(where).suffix.lower()
+    if suffix not in KINDS:
+        known = f"{', '.join(KINDS)}, or one of these packed: {', '.join(PACKED)}"
+        raise DataError(
+            f"{where}: found the suffix {suffix or '(none)'!r}, expected one of {known}; rename or convert it"
+        )
+    return KINDS[suffix]
+
+
+def _accept(where: str, kind: str, options: dict[str, Any]) -> None:
+    if unknown := [key for key in options if key not in ACCEPTED[kind]]:
+        known = ", ".join(ACCEPTED[kind]) or "none"
+        raise DataError(f"{where}: options: found {', '.join(unknown)}, expected for this kind of file: {known}")
+
+
+def _read_one(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
+    kind = _kind(where)
+    _accept(where, kind, options)
+    if not content.size:
+        raise DataError(f"{where}: found an empty file, expected a table; fetch it anew, or remove it")
+    if kind == "parquet":
+        return _read_parquet(where, content)
+    readers = {"csv": delimited.read, "json": _read_json, "excel": _read_excel, "database": _read_database}
+    return readers[kind](where, content, options)
+
+
+def _read_database(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
+    place = files.local(where)
+    if not files.is_local(where) or not place.is_file():
+        raise DataError(f"{where}: a database file is read from a local disk only, unpacked; copy it there")
+    return databases.read_file(where, place, options)
+
+
+def _read_json(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
+    raw = bytes(content)
+    encoding = options.get("encoding") or json.detect_encoding(raw)
+    try:
+        rows = _objects(where, raw.decode(encoding))
+    except UnicodeDecodeError:
+        raise encodings.undecodable(where, content, encoding) from None
+    except (UnicodeError, LookupError) as error:
+        raise DataError(f"{where}: cannot be decoded ({line(error)}); set options.encoding") from None
+    if other := next((place for place, row in enumerate(rows, 1) if not isinstance(row, dict)), None):
+        raise DataError(f"{where}: item {other}: found no object, expected an object for every row; mend the file")
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    if not keys:
+        raise DataError(f"{where}: found no row, expected an array of objects, or an object a line; fetch it anew")
+    return table(keys, [_column(where, key, [row.get(key) for row in rows]) for key in keys])
+
+
+def _column(where: str, name: str, values: list[Any]) -> pa.Array:
+    try:
+        name.encode()
+        return texts(values)
+    except UnicodeEncodeError:  # JSON can write one half of a pair alone
+        raise DataError(f"{where}: {name!r}: found half a letter (such as \\ud800); mend the file") from None
+
+
+def _objects(where: str, text: str) -> list[Any]:
+    """Return the items of a JSON array, or of a text with an object a line."""
+    is_array = text.lstrip().startswith("[")
+    lines = [(1, text)] if is_array else list(enumerate(text.split("\n"), start=1))
+    items: list[Any] = []
+    for number, content in lines:
+        if not content.strip():
+            continue
+        try:
+            items.append(json.loads(content, object_pairs_hook=_once))
+        except (ValueError, RecursionError) as error:
+            place = number + getattr(error, "lineno", 1) - 1
+            reason = f"{error.msg}, character {error.colno}" if isinstance(error, json.JSONDecodeError) else line(error)
+            raise DataError(
+                f"{where}: line {place}: not JSON ({reason}), expected an array of objects, or an object a line; mend that "
+                "line, or, if the file was cut off there, fetch it anew"
+            ) from None
+    return items[0] if is_array else items
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; refuse a key that stands in it twice."""
+    keys = [key for key, _ in pairs]
+    if repeated := next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None:
+        raise ValueError(f"{repeated!r} twice in an object")
+    return dict(pairs)
+
+
+def _read_parquet(where: str, content: pa.Buffer) -> pd.DataFrame:
+    try:
+        typed = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
+        typed.validate(full=True)  # such as that texts are UTF-8
+        return from_arrow(typed)
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise DataError(f"{where}: cannot be read as Parquet ({line(error)}); fetch or write the file anew") from None
+
+
+def _sheets(where: str, content: pa.Buffer) -> list[str]:
+    return [sheet.title for sheet in _workbook(where, content).worksheets]
+
+
+def _workbook(where: str, content: pa.Buffer) -> Any:
+    from openpyxl import load_workbook  # type: ignore[import-untyped]
+
+    try:
+        return load_workbook(buffers.BytesIO(content), read_only=True, data_only=True)
+    except Exception as error:  # openpyxl lets the errors of zip, XML and its own pass through
+        raise _no_workbook(where, error) from None
+
+
+def _no_workbook(where: str, error: Exception) -> DataError:
+    return DataError(f"{where}: cannot be read as Excel ({line(error)}); save it anew as .xlsx")
+
+
+def _read_excel(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
+    book = _workbook(where, content)
+    title = options.get("sheet") or only(_sheets(where, content), "sheet", where)
+    sheet = next((sheet for sheet in book.worksheets if sheet.title == title), None)
+    if sheet is None:
+        raise DataError(f"{where}: found no sheet {title!r}, expected one of {', '.join(_sheets(where, content))}")
+    try:
+        sheet.reset_dimensions()  # what the file says of its size is often wrong
+        rows = [row for row in sheet.iter_rows(values_only=True) if any(value is not None for value in row)]
+    except Exception as error:  # a sheet is unpacked and parsed only now
+        raise _no_workbook(where, error) from None
+    if not rows:
+        raise DataError(f"{where}: found the sheet {title!r} empty, expected a row of names and rows below it")
+    width = max(place + 1 for row in rows for place in range(len(row) - 1, -1, -1)[:1])
+    rows = [(*row, *[None] * (width - len(row))) for row in rows]
+    columns = [texts(column) for column in zip(*rows[1:], strict=True)] or [pa.array([], pa.string())] * width
+    header = [plain(value) for value in rows[0]]
+    used = [
+        place for place in range(width) if header[place].strip() or pc.any(pc.not_equal(columns[place], "")).as_py()
+    ]
+    return table([header[place] for place in used], [columns[place] for place in used])

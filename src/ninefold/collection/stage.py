@@ -1,0 +1,251 @@
+"""What data do we have, from where, until when?
+
+Reads: the source: a file, a folder, a database (see ``ninefold.collection.sources``), or what ``project.collection.read``
+returns.
+Writes: ``data/raw/``, a Parquet partition per table and month, all text, exactly as the source has it; a manifest.
+Gate: the source is readable, every period is present, and each has about as many rows as expected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ninefold import artifacts, gate
+from ninefold.collection import reading
+from ninefold.collection.settings import Params
+from ninefold.errors import DataError, ParamsError
+
+RAW = "data/raw"
+WHOLE = "all"  # the period of a table without time
+PLAN = ["table", "period", "start", "end", "recipe", "source"]
+MANIFEST = [*PLAN, "rows", "sha256"]
+
+
+def periods(params: Params) -> pd.DataFrame:
+    """Return the months to collect: ``period`` ("2013-01"), ``start`` and ``end`` (UTC), the last cut after `as_of`.
+
+    There are none where `start` or `as_of` is not set.
+    """
+    if params.start is None or params.as_of is None:
+        return pd.DataFrame({"period": pd.Series(dtype="str")}).assign(start=pd.NaT, end=pd.NaT)
+    start, end = pd.Timestamp(params.start), pd.Timestamp(params.as_of) + pd.Timedelta(days=1)
+    months = pd.period_range(start, params.as_of, freq="M")
+    return pd.DataFrame(
+        {
+            "period": months.astype(str),
+            "start": [max(month.start_time, start) for month in months],
+            "end": [min((month + 1).start_time, end) for month in months],
+        }
+    )
+
+
+def plan(params: Params) -> pd.DataFrame:
+    """Return every partition that should exist: ``table``, ``period``, ``start``, ``end``, ``recipe``, ``source``.
+
+    The recipe is a digest of what else decides on its content: how the source is read, and which files of a folder
+    hold rows of it; ``source`` is the SHA-256 of any other source. Both are empty where they cannot be known: for a
+    function of the user, and for a database.
+
+    Raises
+    ------
+    DataError
+        If a file of a folder cannot be read.
+    """
+    calendar = periods(params)
+    whole = pd.DataFrame({"period": [WHOLE], "start": [pd.NaT], "end": [pd.NaT]})
+    parts = []
+    for name, table in params.tables.items():
+        part = calendar if table.time else whole
+        last = part["period"].iloc[-1]
+        recipes = [reading.recipe(name, params, period, period == last) for period in part["period"]]
+        parts.append(part.assign(table=name, recipe=recipes, source=reading.source_digest(name, table)))
+    return pd.concat(parts, ignore_index=True)[PLAN]
+
+
+def manifest() -> pd.DataFrame:
+    """Return the manifest of the last run as `collect` returned it; empty if there is none."""
+    record = artifacts.published(reading.MANIFEST) or {}
+    return pd.DataFrame(record.get("partitions", [])).reindex(columns=MANIFEST, fill_value="")
+
+
+def verified_manifest() -> pd.DataFrame:
+    """Return the manifest of the last run after checking every partition against its checksum.
+
+    Raises
+    ------
+    DataError
+        If a partition is missing or differs from what was written: raw data is immutable.
+    """
+    parts = manifest()
+    for part in parts.itertuples():
+        file = _file(artifacts.path(RAW), part)
+        if not file.exists() or artifacts.sha256(file) != part.sha256:
+            problem = "was changed" if file.exists() else "is missing"
+            raise DataError(
+                f"{RAW}/{part.table}/{file.name}: {problem} since it was collected; raw data is immutable. "
+                f"Restore it with `dvc checkout {RAW}`, or delete {RAW} to collect all of it again"
+            )
+    return parts
+
+
+def missing(plan: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return the planned partitions that a manifest lacks, or has for another span, recipe or state of the source."""
+    known = {_identity(part): part.source for part in manifest.itertuples()}
+    is_new = []
+    for part in plan.itertuples():
+        before = known.get(_identity(part))
+        is_new.append(before is None or part.source not in ("", before))
+    return plan[is_new].reset_index(drop=True)
+
+
+def collect(params: Params, new: pd.DataFrame, previous: pd.DataFrame) -> pd.DataFrame:
+    """Write the new partitions beside those of the last run, and the manifest of all; return the manifest.
+
+    How many were new is noted beside the reports only: the result is the same however many runs it took.
+
+    Parameters
+    ----------
+    params : Params
+    new : DataFrame
+        What `missing` returned.
+    previous : DataFrame
+        What `verified_manifest` returned.
+
+    Returns
+    -------
+    DataFrame
+        ``table``, ``period``, ``start``, ``end``, ``recipe`` and ``source`` (see `plan`), ``rows`` (int64), ``sha256``,
+        in a fixed order.
+
+    Raises
+    ------
+    DataError
+        If the source cannot be read, a table lacks its time column, or holds anything but text.
+    """
+    folder, planned = artifacts.output(RAW), plan(params)
+    known = {(part.table, part.period): part for part in previous.itertuples()}
+    to_read = set(zip(new["table"], new["period"], strict=True))
+    lines = []
+    for part in planned.itertuples():
+        file, source = _file(folder, part), part.source
+        if (part.table, part.period) in to_read:
+            count = _write(reading.read_partition(part, params), params.tables[part.table].time, part.table, file)
+        else:
+            before = known[part.table, part.period]
+            count, source = int(before.rows), part.source or before.source
+            file.parent.mkdir(parents=True, exist_ok=True)
+            artifacts.link(_file(artifacts.path(RAW), part), file)
+        span = (_iso(part.start), _iso(part.end))
+        lines.append((part.table, part.period, *span, part.recipe, source, count, artifacts.sha256(file)))
+    result = pd.DataFrame(lines, columns=MANIFEST)
+    index = {
+        f"{name} in {place}": files for name in params.tables for place, files in reading.folders(name, params).items()
+    }
+    listed = {name: [file.model_dump(exclude_defaults=True) for file in files] for name, files in index.items()}
+    artifacts.write_json({"partitions": result.to_dict("records"), "files": listed}, folder / "manifest.json")
+    note = [f"collected {len(new)} partition{'' if len(new) == 1 else 's'}, kept {len(planned) - len(new)}"]
+    note += [
+        f"{name}: {file.name} repeats {file.repeats}" for name, files in index.items() for file in files if file.repeats
+    ]
+    artifacts.note("collection", "\n".join(note))
+    return result
+
+
+def tables(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return a line per table: ``rows``, ``partitions``, ``first`` and ``last`` period, and a ``fingerprint``.
+
+    The fingerprint is computed from the checksums of all partitions: equal fingerprints mean equal bytes.
+    """
+    grouped = manifest.groupby("table", sort=False)
+    return grouped.agg(
+        rows=("rows", "sum"),
+        partitions=("period", "size"),
+        first=("period", "first"),
+        last=("period", "last"),
+        fingerprint=("sha256", lambda sums: hashlib.sha256("".join(sums).encode()).hexdigest()[:16]),
+    ).reset_index()
+
+
+def last_part(manifest: pd.DataFrame, table: str) -> pd.DataFrame:
+    """Return the last partition of a raw table that holds any rows, all text.
+
+    Raises
+    ------
+    ParamsError
+        If there is no such table.
+    """
+    parts = manifest[manifest["table"] == table]
+    if parts.empty:
+        known = ", ".join(manifest["table"].unique())
+        raise ParamsError(f"problem.table: found {table!r}, expected one of collection.tables: {known}")
+    filled = parts.loc[parts["rows"] > 0, "period"]
+    return artifacts.read_table(f"{RAW}/{table}/{(filled if len(filled) else parts['period']).iloc[-1]}.parquet")
+
+
+def checks(manifest: pd.DataFrame, params: Params) -> list[gate.Check]:
+    """Return the gate: every period of every table is present, and has `min_rows` rows (where that is 0, any number)."""
+    least = manifest["table"].map({name: source.min_rows for name, source in params.tables.items()})
+    whole = is_whole(manifest)
+    expected = least.where(whole, least.clip(upper=1))
+    planned = plan(params)
+    demanded = planned[planned["table"].map(lambda name: params.tables[name].min_rows > 0)]
+    present = demanded.merge(manifest.loc[manifest["rows"] > 0, ["table", "period"]], on=["table", "period"])
+    results = [gate.at_least("partitions with rows", len(present), len(demanded))]
+    for name, source in params.tables.items():
+        rows = manifest.loc[manifest["table"] == name, "rows"]
+        complete = rows[whole.loc[rows.index]]
+        value, limit = (complete.min(), source.min_rows) if len(complete) else (rows.sum(), min(source.min_rows, 1))
+        what = "fewest rows in a whole month" if source.time else "rows"
+        results.append(gate.at_least(f"{name}: {what}", int(value), limit))
+    if not all(check.passed for check in results):
+        small = [
+            f"{part.table} {part.period} ({part.rows:,})" for part in manifest[manifest["rows"] < expected].itertuples()
+        ]
+        remedy = "as many rows as min_rows says; fetch what is missing, or, if it is all, lower collection.tables.<table>.min_rows"
+        results.append(
+            gate.holds("partitions too small", False, ", ".join(small[:10]) + " ..." * (len(small) > 10), remedy)
+        )
+    return results
+
+
+def metrics(manifest: pd.DataFrame, params: Params) -> dict[str, Any]:
+    """Return the figures of this stage for ``dvc metrics``."""
+    rows = manifest.groupby("table", sort=False)["rows"].sum()
+    until = {"as_of": str(params.as_of)} if params.as_of else {}
+    return {"rows": rows.to_dict(), "partitions": len(manifest), **until}
+
+
+def is_whole(manifest: pd.DataFrame) -> pd.Series:
+    """Return whether partitions hold a whole calendar month, or all of a table without time (bool)."""
+    timeless = manifest["period"] == WHOLE
+    months = pd.PeriodIndex(manifest["period"].mask(timeless), freq="M")
+    start, end = (pd.to_datetime(manifest[name].mask(timeless)) for name in ("start", "end"))
+    return timeless | ((start == months.start_time) & (end == (months + 1).start_time))
+
+
+def _write(rows: pd.DataFrame, time: str | None, table: str, file: Path) -> int:
+    artifacts.require(rows, [time] if time else [], f"collection.tables.{table}")
+    kinds = {name: pd.api.types.infer_dtype(rows[name], skipna=True) for name in rows}
+    if typed := [f"{name} ({kind})" for name, kind in kinds.items() if kind not in ("string", "empty")]:
+        raise DataError(
+            f"collection.tables.{table}: found {', '.join(typed)}, expected text alone, as the source has it; "
+            "let project.collection.read return it with dtype=str (the next stage converts it to types)"
+        )
+    artifacts.write_table(rows.astype("str").reset_index(drop=True), file)
+    return len(rows)
+
+
+def _file(folder: Path, part: Any) -> Path:
+    return folder / part.table / f"{part.period}.parquet"
+
+
+def _identity(part: Any) -> tuple[str, ...]:
+    return part.table, part.period, _iso(part.start), _iso(part.end), part.recipe
+
+
+def _iso(time: Any) -> str:
+    return "" if pd.isna(time) or time == "" else pd.Timestamp(time).isoformat()

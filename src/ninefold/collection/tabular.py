@@ -1,0 +1,131 @@
+"""What every reader of a source ends in: a table all text, its columns named usably, its values without loss."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ninefold.errors import DataError
+
+ONE_TABLE = "the files of a folder are one table; mend the names, or move what does not belong there"
+RESERVED = ("broken_rule", "file_row_number")  # the quarantine's own column, and what DuckDB calls a row's place
+
+
+def demand_columns(columns: Iterable[str], known: Iterable[str], where: str, than: str, remedy: str) -> None:
+    """Demand that two parts of one table have the same columns.
+
+    Raises
+    ------
+    DataError
+        Naming the part, what it was compared with, and the columns that stand in one only.
+    """
+    if differ := sorted(set(columns) ^ set(known)):
+        raise DataError(f"{where}: found other columns than {than}: {', '.join(differ)} stand in one only; {remedy}")
+
+
+def names(header: Iterable[Any]) -> list[str]:
+    """Return usable column names: stripped, none empty, none twice (DuckDB ignores case); all else stays as it is.
+
+    An empty name becomes ``column_7``, by its position; the second ``name`` becomes ``name_2``. A name that begins with
+    ``@``, or is the machinery's own, gets a leading ``_``.
+    """
+    usable = [str(name).strip() or f"column_{place}" for place, name in enumerate(header, start=1)]
+    usable = [f"_{name}" if name.startswith("@") or name.lower() in RESERVED else name for name in usable]
+    everywhere, used, result = {name.lower() for name in usable}, set[str](), []
+    for name in usable:
+        unique, number = name, 1
+        while unique.lower() in used or (number > 1 and unique.lower() in everywhere):
+            number += 1
+            unique = f"{name}_{number}"
+        used.add(unique.lower())
+        result.append(unique)
+    return result
+
+
+def table(header: Iterable[Any], columns: Sequence[pa.Array | pa.ChunkedArray]) -> pd.DataFrame:
+    """Return columns of text as a table under usable names."""
+    arrow = pa.Table.from_arrays(list(columns), names=[str(place) for place in range(len(columns))])
+    frame = arrow.to_pandas().astype("str")
+    frame.columns = pd.Index(names(header), dtype="str")
+    return frame
+
+
+def from_arrow(typed: pa.Table) -> pd.DataFrame:
+    """Return a typed Arrow table as text."""
+    return table(typed.column_names, [as_text(column) for column in typed.columns])
+
+
+def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return an Arrow column as text, without loss."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return as_text(column.cast(kind.value_type))
+    if pa.types.is_floating(kind):
+        values = column.to_numpy()  # null becomes NaN
+        return pa.chunked_array([pa.array(values.astype("U"), mask=values != values).fill_null("")])
+    if pa.types.is_timestamp(kind):
+        text = pc.strftime(column.cast(pa.timestamp(kind.unit)), format="%Y-%m-%dT%H:%M:%S")
+        text = pc.replace_substring_regex(text, r"\.0+$", "")
+        text = pc.binary_join_element_wise(text, "Z", "") if kind.tz else text
+    elif any(
+        test(kind) for test in (pa.types.is_nested, pa.types.is_binary, pa.types.is_duration, pa.types.is_interval)
+    ):
+        return pa.chunked_array([texts(column.to_pylist())])
+    else:
+        text = column.cast(pa.string())
+    return text.cast(pa.string()).fill_null("")
+
+
+def texts(values: Iterable[Any]) -> pa.Array:
+    """Return Python values as text."""
+    return pa.array([value if type(value) is str else plain(value) for value in values], pa.string())
+
+
+def only(names: list[str], what: str, where: str) -> str:
+    """Return the only table or sheet of a source; several are an error that lists them."""
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise DataError(f"{where}: holds no {what}, expected one")
+    raise DataError(
+        f"{where}: holds {len(names)} {what}s: {', '.join(names)}; name the one to read: options: {{{what}: ...}}"
+    )
+
+
+def line(error: BaseException) -> str:
+    """Return the first line of what an error says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def plain(value: Any) -> str:
+    """Return a Python value as text, without loss."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, date | time):
+        return _iso(value)
+    if isinstance(value, bytes | memoryview):
+        return _decoded(bytes(value))
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(value, ensure_ascii=False, default=plain)
+    return str(value)  # of a float, its repr
+
+
+def _iso(value: date | time) -> str:
+    if isinstance(value, datetime) and value.tzinfo:
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+    return value.isoformat()
+
+
+def _decoded(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.hex()

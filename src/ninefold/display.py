@@ -1,0 +1,258 @@
+"""Show things in a notebook, one way each: params, tables, figures, computed sentences, what comes in and goes out."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import numbers
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from IPython.display import Markdown, display
+from pydantic import BaseModel
+
+from ninefold import artifacts
+from ninefold.errors import DataError
+from ninefold.params import flatten
+from ninefold.stages import STAGES, is_own, label
+
+Format = str | Callable[[Any], str]
+
+SHARE = "{:.1%}"
+COUNT = "{:,.0f}"
+MONEY = "{:+,.3f}"
+PLAIN = "mathjax_ignore"  # JupyterLab would set what stands between two dollar signs of the data as a formula
+
+
+def params(values: BaseModel) -> None:
+    """Show typed params as a table of path and value."""
+    rows = [(key, _brief(value)) for key, value in flatten(values.model_dump(mode="json"))]
+    table(pd.DataFrame(rows, columns=["parameter", "value"]), "Params of this stage, from params.yaml")
+
+
+def table(
+    frame: pd.DataFrame,
+    caption: str,
+    formats: Mapping[str, Format] | None = None,
+    limit: int = 30,
+) -> None:
+    """Show a table as HTML: numbers right-aligned and short, at most `limit` rows.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Its index is not shown; reset it to show it.
+    caption : str
+        What the reader sees.
+    formats : mapping of str to str or callable, optional
+        Per column, a format string such as `SHARE`, or a function of the value.
+    limit : int
+        Longer tables are cut, and the caption says so.
+    """
+    if len(frame) > limit:
+        caption = f"{caption} (first {limit:,} of {len(frame):,} rows)"
+    columns = [frame.iloc[:, position] for position in range(frame.shape[1])]  # by position: two may have one name
+    forms = [(formats or {}).get(column.name) or _even(column) for column in columns]
+    kinds = [_class(column) for column in columns]
+    names = (html.escape(str(name)) for name in frame.columns)
+    head = "".join(f'<th scope="col"{kind}>{name}</th>' for kind, name in zip(kinds, names, strict=True))
+    body = []
+    for row in frame.head(limit).itertuples(index=False, name=None):
+        cells = (f"<td{kind}>{_cell(value, form)}</td>" for kind, form, value in zip(kinds, forms, row, strict=True))
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    _display(
+        f'<div class="nf-table {PLAIN}"><table><caption>{html.escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>",
+        frame.head(limit).to_string(index=False),
+    )
+
+
+def figure(drawing: Any, caption: str, meaning: str) -> None:
+    """Show a matplotlib figure (or a seaborn grid) with its caption, and the computed sentence that says what it means.
+
+    The sentence is also the picture's alternative for those who cannot see it. The picture is a PNG at twice the
+    screen's density; the same figure gives the same bytes.
+    """
+    import matplotlib.pyplot as plt
+
+    drawing = getattr(drawing, "figure", drawing)
+    stream = io.BytesIO()
+    drawing.savefig(stream, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None})
+    plt.close(drawing)
+    picture = base64.b64encode(stream.getvalue()).decode()
+    alternative = html.escape(_spoken(meaning))
+    _display(
+        f'<figure class="nf-figure {PLAIN}"><img src="data:image/png;base64,{picture}" alt="{alternative}" '
+        f'style="max-width:100%"><figcaption>{html.escape(caption)}</figcaption></figure>',
+        f"[figure] {caption}",
+    )
+    say(meaning)
+
+
+def say(sentence: str) -> None:
+    """Show a computed sentence, as Markdown."""
+    display(Markdown(sentence))
+
+
+def code(name: Any) -> str:
+    """Return a name of the data for a computed sentence, as code: no character of it is taken for Markdown."""
+    text = re.sub(r"\s", " ", str(name)) or '""'
+    if not re.search(r"[`$|\\]|^ | $", text):
+        return f"`{text}`"
+    return f"<code>{re.sub('[^0-9A-Za-z ]', lambda character: f'&#{ord(character[0])};', text)}</code>"
+
+
+def conclusion(sentence: str) -> None:
+    """Show the conclusion of a stage, set apart."""
+    _display(f'<p class="nf-conclusion {PLAIN}"><strong>{html.escape(sentence)}</strong></p>', sentence)
+
+
+def checks(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Show the checks of a gate: name, value, limit, and whether each passed."""
+    frame = pd.DataFrame(
+        [(row["name"], row["value"], row["limit"], "pass" if row["passed"] else "FAIL") for row in rows],
+        columns=["check", "found", "expected", "result"],
+        dtype=object,
+    )
+    table(frame, "The gate of this stage", {"found": _number})
+
+
+def inputs(section: str) -> None:
+    """Show what comes in: every data dependency that ``dvc.yaml`` declares, the stage that writes it, its size."""
+    pipeline = _pipeline()
+    makers = {
+        out: label(slug) if slug in STAGES else slug
+        for slug in pipeline
+        for out in _paths(pipeline[slug].get("outs", []))
+    }
+    names = [
+        name
+        for name in _paths(_declared(section).get("deps", []))
+        if not name.startswith(("${ninefold.", "src/", "reports/sources"))
+    ]
+    if not names:
+        say(f"Nothing comes in: stage **{label(section)}** reads only its params.")
+        return
+    origins = [makers.get(name, "the project") for name in names]
+    _files({name: artifacts.path(name) for name in names}, "What comes in", "from stage", origins)
+
+
+def outputs(section: str) -> None:
+    """Show what goes out: every output that ``dvc.yaml`` declares; it is published when the gate passes.
+
+    Raises
+    ------
+    DataError
+        If a declared output was not written.
+    """
+    names = [name for name in _paths(_declared(section).get("outs", [])) if not name.startswith("reports/notebooks")]
+    if lost := [name for name in names if not artifacts.pending(name).exists()]:
+        raise DataError(f"{section}: did not write {', '.join(lost)}, which dvc.yaml declares as outs")
+    if not names:
+        say(f"Nothing goes out of **{label(section)}** but its report.")
+        return
+    places = {name: artifacts.pending(name) for name in names}
+    _files(places, "What goes out", "by stage", [label(section)] * len(names))
+
+
+def _pipeline() -> dict[str, Any]:
+    return yaml.safe_load(artifacts.path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+
+
+def _declared(section: str) -> dict[str, Any]:
+    """Return what ``dvc.yaml`` declares for a stage, or for a notebook of your own."""
+    if not is_own(section):
+        return _pipeline()[section]
+    return yaml.safe_load(yaml.safe_dump(_pipeline()["own"]["do"]).replace("${item}", section))
+
+
+def _paths(entries: Sequence[Any]) -> list[str]:
+    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
+
+
+def _files(places: Mapping[str, Path], caption: str, origin: str, origins: Sequence[str]) -> None:
+    contents = [_content(name, place) for name, place in places.items()]
+    names, counts, columns = zip(*contents, strict=True)
+    frame = pd.DataFrame({"path": list(places), origin: origins, "content": names, "rows": pd.array(counts, "Int64")})
+    table(frame, caption, {"rows": COUNT})
+    for name, fields in zip(places, columns, strict=True):
+        if fields:
+            listed = ", ".join(html.escape(field) for field in fields)
+            _display(
+                f'<details class="nf-schema {PLAIN}"><summary>Schema of {html.escape(name)}: {len(fields)} columns</summary>'
+                f"<p>{listed}</p></details>",
+                f"{name}: {', '.join(fields)}",
+            )
+
+
+def _content(name: str, place: Path) -> tuple[str, int | None, list[str]]:
+    """Return what a file or folder of the project holds: its kind, rows, and columns with their types."""
+    if not place.exists():
+        raise DataError(f"{name}: not found; run the stages before this one with `dvc repro`")
+    files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place] if name.endswith(".parquet") else []
+    if not files:
+        return "folder" if place.is_dir() else Path(name).suffix.removeprefix(".").upper() + " file", None, []
+    metadata = [artifacts.parquet_metadata(file) for file in files]
+    content, rows = f"{len(files)} Parquet file{'s' if len(files) > 1 else ''}", sum(part.num_rows for part in metadata)
+    tables = sorted({file.relative_to(place).parts[0] for file in files if len(file.relative_to(place).parts) > 1})
+    if tables and "=" not in tables[0]:
+        return f"{content}; tables {', '.join(tables)}", rows, []
+    schemas = [part.schema.to_arrow_schema() for part in metadata]
+    same = all(schema.names == schemas[0].names for schema in schemas)
+    return content, rows, [f"{field.name} ({field.type})" for field in schemas[0]] if same else []
+
+
+def _display(markup: str, text: str) -> None:
+    display({"text/html": markup, "text/plain": text}, raw=True)
+
+
+def _spoken(sentence: str) -> str:
+    """Return a computed sentence without the marks of Markdown, as a screen reader reads it."""
+    parts = re.split(r"(`[^`]*`|<code>.*?</code>)", sentence)
+    plain = [part.replace("*", "") if not index % 2 else part for index, part in enumerate(parts)]
+    return html.unescape("".join(re.sub(r"^`|`$|</?code>", "", part) for part in plain))
+
+
+def _class(column: pd.Series) -> str:
+    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    return ' class="number"' if numeric else ""
+
+
+def _cell(value: Any, form: Format | None) -> str:
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
+        return '<span class="nf-none">–</span>'
+    if callable(form):
+        return html.escape(form(value))
+    if form:
+        return html.escape(form.format(value))
+    return html.escape(_number(value))
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float | numbers.Real):
+        return str(value)
+    if isinstance(value, numbers.Integral):
+        return f"{value:,}"
+    size = float(value)
+    return f"{size:,.1f}" if abs(size) >= 1000 else f"{size:.4g}"
+
+
+def _even(column: pd.Series) -> Format | None:
+    """Return a format that gives all numbers of a float column the same decimals, the fewer the larger they are."""
+    if not pd.api.types.is_float_dtype(column):
+        return None
+    size = column.abs().max()
+    return "{:,.1f}" if size >= 1000 else "{:.2f}" if size >= 10 else "{:.4f}"
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_brief(item) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_brief(item)}" for key, item in value.items())
+    return "–" if value is None else str(value) or '""'

@@ -1,0 +1,349 @@
+"""The engine behind Ibis, DuckDB or Spark; reads and writes folders of Parquet partitions.
+
+The same expressions give equal results on both. Where the two differ is here, in `ninefold.spark` (what only Spark needs,
+imported when params ask for it) and in `ninefold.collection.parsing`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.operations as ops
+import ibis.expr.types as ir
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from ninefold import artifacts
+from ninefold.errors import DataError
+from ninefold.params import Section, load, root
+
+DUCKDB, SPARK = "duckdb", "pyspark"
+ROW, PERIOD = "@row", "@period"
+STAMP = dt.Timestamp(scale=6)
+GROUP = 1_048_576  # rows of a row group
+Span = tuple[pd.Timestamp, pd.Timestamp]
+
+
+class Spark(Section):
+    """Where Spark runs, and its own settings."""
+
+    master: str = "local[*]"
+    conf: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+
+class Params(Section):
+    """Section ``engine`` of ``params.yaml``."""
+
+    backend: Literal["duckdb", "pyspark"] = "duckdb"
+    memory_limit: str | None = Field(default=None, pattern=r"^\d+(\.\d+)? ?[MG]i?B$")
+    threads: int | None = Field(default=None, ge=1)
+    temp_folder: str = "data/.temp"
+    spark: Spark = Spark()
+
+
+def connect(params: Params | None = None) -> ibis.BaseBackend:
+    """Return the engine that section ``engine`` of ``params.yaml`` names, in UTC: a new DuckDB, or the Spark session.
+
+    Raises
+    ------
+    ParamsError
+        If Spark is named and not installed, or cannot start.
+    """
+    params = params or load("engine")
+    if params.backend != SPARK:
+        return local(params)
+
+    return _spark().connect(params)
+
+
+def local(params: Params | None = None) -> ibis.BaseBackend:
+    """Return a new DuckDB in memory, in UTC, whatever engine the params name."""
+    engine = ibis.duckdb.connect()
+    engine.raw_sql("SET TimeZone = 'UTC'")
+    if params:
+        engine.raw_sql(f"SET temp_directory = '{root() / params.temp_folder}'")
+        if params.memory_limit:
+            engine.raw_sql(f"SET memory_limit = '{params.memory_limit}'")
+        if params.threads:
+            engine.raw_sql(f"SET threads = {params.threads}")
+    return engine
+
+
+def _spark() -> ModuleType:
+    """Return `ninefold.spark`, imported when params ask for it."""
+    return importlib.import_module("ninefold.spark")
+
+
+def of(expression: ir.Expr) -> str:
+    """Return the name of the engine of an expression; ``duckdb`` if it belongs to none."""
+    try:
+        return expression.get_backend().name
+    except ibis.IbisError:
+        return DUCKDB
+
+
+def identity(connection: ibis.BaseBackend) -> str:
+    """Return the engine's name and version, such as ``duckdb 2.0.0``."""
+    return f"{connection.name} {connection.version}"
+
+
+def modules(connection: ibis.BaseBackend) -> list[ModuleType]:
+    """Return the modules of the engine's code, for `hooks.digest`."""
+    own = [sys.modules[__name__]]
+    if connection.name == SPARK:
+        own.append(_spark())
+    return own
+
+
+def read(
+    connection: ibis.BaseBackend, name: str, periods: Iterable[str] | None = None, numbered: bool = False
+) -> ibis.Table:
+    """Return a folder of Parquet files as one lazy Ibis table.
+
+    Parameters
+    ----------
+    connection : BaseBackend
+    name : str
+        The folder, relative to the project's root.
+    periods : iterable of str, optional
+        Only these partitions; default: all.
+    numbered : bool
+        Add ``@row`` and ``@period``, as `scan` does.
+
+    Raises
+    ------
+    DataError
+        If the folder is missing, empty, or its files are damaged or differ in their columns.
+    """
+    folder = artifacts.pending(name)
+    files = parts(folder) if periods is None else [file for period in periods for file in parts(folder, period)]
+    if not files:
+        raise DataError(f"{name}: holds no Parquet file; run the stage that writes it with `dvc repro`")
+    names = [set(artifacts.parquet_metadata(file).schema.to_arrow_schema().names) for file in files]
+    for file, own in zip(files, names, strict=True):
+        if differ := sorted(own ^ names[0]):
+            where, first = (each.relative_to(folder) for each in (file, files[0]))
+            raise DataError(f"{name}: {where} and {first} differ in their columns: {', '.join(differ)}")
+    return scan(connection, files, numbered)
+
+
+def scan(connection: ibis.BaseBackend, files: list[Path], numbered: bool = False) -> ibis.Table:
+    """Return Parquet files of the same columns as one lazy table.
+
+    Parameters
+    ----------
+    connection : BaseBackend
+    files : list of Path
+    numbered : bool
+        Add ``@row``, the number of a row in its file (from 0), and ``@period``, the partition: ``2013-01`` for
+        ``period=2013-01/`` and for ``2013-01.parquet``.
+    """
+    pattern = r"period=([^/\\]+)[/\\]" if files[0].parent.name.startswith("period=") else r"([^/\\]+)\.parquet$"
+    if connection.name == SPARK:
+        return _spark().scan(connection, files, pattern if numbered else None)
+    paths = [str(file) for file in files]
+    if not numbered:
+        return connection.read_parquet(paths, hive_partitioning=False)
+    table = connection.read_parquet(paths, hive_partitioning=False, file_row_number=True, filename="@file")
+    place = table["file_row_number"].name(ROW), table["@file"].re_extract(pattern, 1).name(PERIOD)
+    return table.mutate(*place).drop("file_row_number", "@file")
+
+
+def tables(connection: ibis.BaseBackend, name: str) -> dict[str, ibis.Table]:
+    """Return every table of a folder such as ``data/lake``: a subfolder each, name to lazy Ibis table."""
+    parent = artifacts.pending(name)
+    if not parent.is_dir():
+        raise DataError(f"{name}: not found; run the stages before this one with `dvc repro`")
+    folders = sorted(folder for folder in parent.iterdir() if folder.is_dir())
+    return {folder.name: read(connection, f"{name}/{folder.name}") for folder in folders}
+
+
+def table(connection: ibis.BaseBackend, rows: pd.DataFrame, period: str | None = None) -> ibis.Table:
+    """Return a table in memory as a lazy one; with a period it has ``@row`` and ``@period``, as from `scan`."""
+    if period is not None:
+        rows = rows.copy()
+        rows[ROW], rows[PERIOD] = range(len(rows)), period
+    if connection.name != SPARK:
+        return connection.create_table(ibis.util.gen_name("table"), rows)
+
+    return _spark().table(connection, rows)
+
+
+def columns(table: ibis.Table) -> list[str]:
+    """Return the columns of a table without ``@row`` and ``@period``."""
+    return [name for name in table.columns if name not in (ROW, PERIOD)]
+
+
+def microseconds(time: ir.TimestampValue) -> ir.IntegerValue:
+    """Return times as whole microseconds since 1970-01-01 (int64)."""
+    return time.cast(STAMP).delta(ibis.timestamp("1970-01-01"), unit="microsecond")
+
+
+def interval(span: pd.Timedelta) -> ir.IntervalScalar:
+    """Return a span of whole seconds as an Ibis interval."""
+    return ibis.interval(seconds=int(span.total_seconds()))
+
+
+def reads(expression: ir.Expr) -> set[str]:
+    """Return the names of the engine's tables that an expression reads."""
+    return _tables_below(expression.op())
+
+
+def row_by_row(expression: ibis.Table, sources: set[str]) -> bool:
+    """Return whether each row of an expression depends on one row alone of the tables `sources`.
+
+    False if these are aggregated, numbered, sorted, united, joined to themselves or queried in SQL, which cannot be
+    analysed. If true, partitions can be computed one by one.
+    """
+    values = (ops.WindowFunction, ops.Reduction, ops.Analytic, ops.Subquery)
+    tables = (ops.Aggregate, ops.Limit, ops.Sort, ops.Distinct, ops.Set, ops.Sample, ops.SQLStringView)
+    if any(not (below := _tables_below(node)) or below & sources for node in expression.op().find((*values, *tables))):
+        return False
+    # A random number, for one. Ibis takes every function of the engine that it does not know for impure.
+    if any(not isinstance(node, ops.ScalarUDF) for node in expression.op().find(ops.Impure)):
+        return False
+    joins = [(chain.first, *(link.table for link in chain.rest)) for chain in expression.op().find(ops.JoinChain)]
+    return all(sum(bool(_tables_below(side) & sources) for side in sides) <= 1 for sides in joins)
+
+
+def _tables_below(node: ops.Node) -> set[str]:
+    return {table.name for table in node.find(ops.PhysicalTable)}
+
+
+def keep(expression: ibis.Table) -> ibis.Table:
+    """Compute a table once; the engine keeps it, and spills to disk what does not fit in memory."""
+    return expression.cache()
+
+
+@contextmanager
+def in_one_thread(connection: ibis.BaseBackend, enabled: bool) -> Iterator[None]:
+    """Let DuckDB use one thread if `enabled`: several add rows of the same time in any order, and sums differ by it."""
+    if not enabled or connection.name == SPARK:
+        yield
+        return
+    before = connection.raw_sql("SELECT current_setting('threads')").fetchone()[0]
+    connection.raw_sql("SET threads = 1")
+    try:
+        yield
+    finally:
+        connection.raw_sql(f"SET threads = {before}")
+
+
+def settle(expression: ibis.Table) -> ibis.Table:
+    """Return a table whose columns later expressions refer to by name.
+
+    Ibis repeats the expression of a column wherever the column is used. DuckDB computes such repeats once; Spark does
+    not, until the code it generates is too long to compile.
+    """
+    if of(expression) != SPARK:
+        return expression
+
+    return _spark().settle(expression)
+
+
+def parts(folder: str | Path, period: str | None = None) -> list[Path]:
+    """Return the Parquet files of a folder, or of one partition of it, sorted by name.
+
+    `folder` is a name relative to the project's root, or a path: that of an earlier run's output, for one.
+    """
+    place = artifacts.pending(folder) if isinstance(folder, str) else folder
+    return sorted((place if period is None else place / f"period={period}").rglob("*.parquet"))
+
+
+def fingerprint(folder: str | Path, period: str) -> str:
+    """Return the digest of the bytes of a partition; empty if it has no file."""
+    sums = [artifacts.sha256(file) for file in parts(folder, period)]
+    return hashlib.sha256("".join(sums).encode()).hexdigest() if len(sums) > 1 else "".join(sums)
+
+
+def periods(name: str) -> list[str]:
+    """Return the partitions of a folder that `write` wrote, in order."""
+    return sorted(folder.name.removeprefix("period=") for folder in artifacts.pending(name).glob("period=*"))
+
+
+def span(name: str, period: str, column: str) -> Span | None:
+    """Return the first and last value of a column of times in a partition, from the file footers; None without rows."""
+    times: list[pd.Timestamp] = []
+    for file in parts(name, period):
+        footer = artifacts.parquet_metadata(file)
+        index = footer.schema.to_arrow_schema().get_field_index(column)
+        groups = [footer.row_group(number).column(index).statistics for number in range(footer.num_row_groups)]
+        times += [
+            pd.Timestamp(time) for group in groups if group and group.has_min_max for time in (group.min, group.max)
+        ]
+    return (min(times), max(times)) if times else None
+
+
+def count(name: str, period: str | None = None) -> int:
+    """Return the number of rows in a folder of Parquet files, or in one partition of it, from their footers."""
+    return sum(artifacts.parquet_metadata(file).num_rows for file in parts(name, period))
+
+
+def write(table: ibis.Table, folder: Path, order_by: list[str], periods: Iterable[str]) -> None:
+    """Write partitions, ``period=2013-01/part-0.parquet`` and so on, in a fixed order of rows, so that results repeat.
+
+    DuckDB streams its rows in batches into one file per partition, with the same bytes at each run. Spark writes all
+    partitions at once, in as many files as it has tasks.
+
+    Parameters
+    ----------
+    table : ibis.Table
+        Its column ``@period`` names the partition, and is not stored.
+    folder : Path
+        Of the whole table, inside an `artifacts.output`.
+    order_by : list of str
+        Columns that fix the order of the rows; several threads would write in any order.
+    periods : iterable of str
+        The partitions to write; one without rows gets a file with the columns alone.
+    """
+    schema = pa.schema([field.with_nullable(True) for field in table.drop(PERIOD).schema().to_pyarrow()])
+    on_spark = of(table) == SPARK
+    if on_spark:
+        _spark().write(table, folder, order_by)
+    for period in periods:
+        place = folder / f"period={period}"
+        if on_spark and place.exists():
+            continue
+        place.mkdir(parents=True, exist_ok=True)
+        rows = table.filter(table[PERIOD] == period).drop(PERIOD).order_by(order_by)
+        with pq.ParquetWriter(place / "part-0.parquet", schema, compression="zstd") as writer:
+            for batch in () if on_spark else _grouped(_batches(rows), schema):  # Spark writes no file without rows
+                writer.write_table(batch, row_group_size=GROUP)
+
+
+def carry(name: str, periods: Iterable[str]) -> None:
+    """Add partitions of an earlier run to the pending output, as links to the same files where the disk has links."""
+    for period in periods:
+        for file in parts(artifacts.path(name), period):
+            target = artifacts.pending(name) / f"period={period}" / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            artifacts.link(file, target)
+
+
+def _batches(table: ibis.Table) -> Iterator[pa.RecordBatch]:
+    # Ibis 12's own way to batches asks for a method that DuckDB 2 no longer has.
+    yield from table.get_backend().con.sql(ibis.to_sql(table, dialect="duckdb")).to_arrow_reader(GROUP)
+
+
+def _grouped(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield the rows in tables of `GROUP` rows, the last shorter, so that the size of the batches does not matter."""
+    waiting: list[pa.Table] = []
+    for batch in batches:
+        part = pa.Table.from_batches([batch]).cast(schema)
+        while (rows := sum(table.num_rows for table in waiting)) + part.num_rows >= GROUP:
+            yield pa.concat_tables([*waiting, part.slice(0, GROUP - rows)])
+            part, waiting = part.slice(GROUP - rows), []
+        waiting = [*waiting, part]
+    if any(table.num_rows for table in waiting):
+        yield pa.concat_tables(waiting)

@@ -1,0 +1,31 @@
+"""Errors that a user can act on: each says where, what was found, what was expected and what to do."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+
+class NinefoldError(Exception):
+    """Base of all errors that a user can correct. Notebooks show the message without a traceback."""
+
+    def _render_traceback_(
+        self,
+        etype: type[BaseException] | None = None,
+        value: BaseException | None = None,
+        tb: TracebackType | None = None,
+        tb_offset: int | None = None,
+    ) -> list[str]:
+        # IPython calls this hook in place of its own traceback.
+        return [f"{type(self).__name__}: {self}"]
+
+
+class ParamsError(NinefoldError):
+    """A key or a value in ``params.yaml`` (or an override of it) is wrong."""
+
+
+class DataError(NinefoldError):
+    """A file or a table is missing, damaged, or not what a stage expects."""
+
+
+class GateFailed(NinefoldError):
+    """A check of a stage's gate did not pass."""

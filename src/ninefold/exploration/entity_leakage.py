@@ -1,0 +1,252 @@
+"""Entity leakage: columns made of outcomes of other rows of their entity that were not known yet."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ninefold.problem import Problem
+
+# Of 452 public tables with entities 33 have such a column: means by group, formulas, leads, and some slow series.
+ENTITIES, MOST_ENTITIES, MOST_ROWS = 30, 4, 20_000  # fewest entities; most columns that identify them; most rows used
+NOISE = 0.35  # share of the noise in outcomes that a column of the entity explains; an honest column explains none
+AHEAD = 0.1  # R² with later outcomes, less that with earlier ones
+FALSE_ALARM = 1e-5  # probability of evidence by chance
+PIECES, PIECE = 50, 50  # of time, whose shared trend is removed: the most, and the fewest rows of each
+FEW, CLASSES = 20, 5  # values of a column that a design may balance; most classes used
+MEASURE, SAMPLE = 0.5, 5000  # rank correlation from which a whole number is a measurement, not a name; rows used for it
+
+
+class EntityLeakage:
+    """Checks whether a column depends on outcomes of its entity's rows that were not known yet, its own among them."""
+
+    def __init__(self, frame: pd.DataFrame, names: list[str], outcome: np.ndarray, problem: Problem) -> None:
+        """Find the entities among the columns `names`; rows are in order of time, where they have one.
+
+        Columns known later than the outcome should not be among them: the rows of one value are selected by the outcome.
+        """
+        self.time = frame[problem.time].to_numpy() if problem.time else None
+        self.piece = np.arange(len(frame)) * int(np.clip(len(frame) // PIECE, 1, PIECES)) // max(len(frame), 1)
+        self.design = [code for name in names if (code := _design(frame[name])) is not None]
+        self.labels = _labels(outcome, problem)
+        self.entities = [(name, _Groups.of(code)) for name, code in _entities(frame, names, problem)]
+
+    def evidence(self, name: str, numbers: pd.Series | None) -> str:
+        """Return how a column depends on outcomes of other rows, in words; empty if it does not."""
+        if numbers is None:
+            return ""
+        values = numbers.to_numpy("float64")
+        values = values / max(np.abs(values[np.isfinite(values)]).max(initial=0), 1e-300)  # of which squares are finite
+        for entity, groups in self.entities:
+            if name in entity.split(" and "):
+                continue
+            known = groups.only(np.isfinite(values))
+            if known.many < ENTITIES or len(known.rows) < 2 * ENTITIES:
+                continue
+            for label in self.labels:
+                if text := self._evidence(values[known.rows], label, known, entity):
+                    return text
+        return ""
+
+    def _evidence(self, values: np.ndarray, label: np.ndarray, groups: _Groups, entity: str) -> str:
+        whose = "own and later" if self.time is not None else "own"
+        constant = (values == values[groups.first]).all()
+        if constant and len(np.unique(values)) >= 5 and (share := self._noise(values, label, groups)) >= NOISE:
+            return f"it contains outcomes of the {whose} rows of each {entity}: it explains {share:.0%} of their noise"
+        if not constant and _linear(values, label[groups.rows], groups):
+            return f"within each {entity} it is a linear function of the outcome"
+        if not constant and self.time is not None:
+            later, earlier = self._ahead(values, label, groups, self.time[groups.rows])
+            if later > earlier:
+                return f"it predicts later outcomes of its {entity} (R² {later:.2f}), not earlier ones ({earlier:.2f})"
+        return ""
+
+    def _noise(self, values: np.ndarray, label: np.ndarray, groups: _Groups) -> float:
+        """Return the share of the noise in an entity's outcomes that a column of the entity explains.
+
+        The residuals are correlated within an entity, or independent, as what was known before cannot explain their
+        noise. If their sums vary less than independent noise would, the column was made of them. Outcomes that exclude
+        each other, or that a design balances, look similar; the first is tested, the second is removed.
+        """
+        design = [code[groups.rows] for code in self.design]
+        design = [code for code in design if groups.balances(code)]
+        if self.time is not None:
+            design += [self.piece[groups.rows], np.minimum(groups.place, FEW)]
+        residuals = _residuals(label[groups.rows], design)
+        limit = stats.t.ppf(1 - FALSE_ALARM, groups.many - 1)
+        pooled = len(np.unique(label)) == 2
+        if groups.correlation(residuals, pooled)[1] < -3:
+            return 0.0
+        size, each = groups.size[groups.code], (values - values.mean()) / (values.std() or 1)
+        basis = np.column_stack([np.ones(len(each)), each, each / size, each**2, size, 1 / size])
+        basis /= np.sqrt((basis**2).mean(axis=0))
+        fitted = basis @ np.linalg.lstsq(basis, residuals, rcond=None)[0]
+        correlation, z = groups.correlation(residuals - fitted, pooled)
+        return -correlation if z < -limit else 0.0
+
+    def _ahead(self, values: np.ndarray, label: np.ndarray, groups: _Groups, moment: np.ndarray) -> tuple[float, float]:
+        """Return the partial R² of a column with an entity's later and earlier outcomes, if the first is significantly larger.
+
+        Each conditional on the other and the row's own outcome; both 0 if not. What was known in time predicts the past at least
+        as well. Trends shared by all are removed. The standard error is by entity.
+        """
+        piece, between = self.piece[groups.rows], groups.between
+        apart = (moment[1:] != moment[:-1]) | (groups.place[1:] == 0)
+        if between.sum() < 2 * ENTITIES or apart.mean() < 0.9 or _within(values, groups) < 0.1:
+            return 0.0, 0.0
+        y = _residuals(stats.rankdata(label[groups.rows]), [piece])
+        before = np.cumsum(y) - y
+        before = before - before[groups.first]
+        after = groups.total(y)[groups.code] - before - y
+        past, future = (before / np.maximum(groups.place, 1))[between], (after / np.maximum(groups.ahead, 1))[between]
+        best = (0.0, 0.0)
+        for each in (values, values / np.maximum(groups.ahead, 1)):  # a mean, or a sum, of later outcomes
+            x = _residuals(stats.rankdata(each), [piece])[between]
+            pair = _asymmetry(x, y[between], past, future, groups.code[between])
+            best = max(best, pair, key=lambda r2: r2[0] - r2[1])
+        return best
+
+
+class _Groups:
+    """Rows sorted by entity, in order of time within each."""
+
+    def __init__(self, rows: np.ndarray, code: np.ndarray) -> None:
+        self.rows = rows
+        self.code = np.unique(code, return_inverse=True)[1]
+        self.size = np.bincount(self.code).astype("float64")
+        starts = (np.cumsum(self.size) - self.size).astype("int64")
+        self.first = starts[self.code]
+        self.place = np.arange(len(rows)) - self.first
+        self.ahead = self.size[self.code] - 1 - self.place
+        self.between = (self.place > 0) & (self.ahead > 0)
+        self.many = int((self.size > 1).sum())
+
+    @classmethod
+    def of(cls, code: np.ndarray) -> _Groups:
+        """Return the groups of rows by code; -1 is in none."""
+        order = np.argsort(code, kind="stable")
+        order = order[code[order] >= 0]
+        return cls(order, code[order])
+
+    def only(self, mask: np.ndarray) -> _Groups:
+        """Return the groups of the rows in a mask."""
+        inside = mask[self.rows]
+        return self if inside.all() else _Groups(self.rows[inside], self.code[inside])
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum of each entity."""
+        return np.bincount(self.code, values, len(self.size))
+
+    def correlation(self, values: np.ndarray, pooled: bool) -> tuple[float, float]:
+        """Return the correlation of values within entities, -1 if they cancel, and its ratio to its standard error.
+
+        If not pooled, every entity has the same weight: of a quantity, the largest values would decide otherwise.
+        """
+        square = (self.total(values**2) / self.size)[self.size > 1]
+        excess = (self.total(values) ** 2 / self.size)[self.size > 1] - square
+        if not pooled:
+            excess, square = excess / np.maximum(square, 1e-300), np.ones(len(square))
+        error = np.sqrt((excess**2).sum())
+        return float(excess.sum() / max(square.sum(), 1e-300)), float(excess.sum() / max(error, 1e-300))
+
+    def balances(self, code: np.ndarray) -> bool:
+        """Return whether entities have the values of a column more evenly than chance would, by Pearson's chi square."""
+        width = int(code.max()) + 1
+        table = np.bincount(self.code * width + code, minlength=len(self.size) * width).reshape(-1, width)
+        expected = np.outer(self.size, table.sum(axis=0)) / len(code)
+        freedom = (len(self.size) - 1) * ((expected > 0).any(axis=0).sum() - 1)
+        square = ((table - expected) ** 2 / np.where(expected > 0, expected, 1)).sum()
+        return bool(freedom > 0 and square / freedom < 0.5)
+
+
+def _entities(frame: pd.DataFrame, names: list[str], problem: Problem) -> list[tuple[str, np.ndarray]]:
+    """Return columns that repeat in several rows: the problem's group, texts, then whole numbers, each the finest first.
+
+    With their codes; in tables of more than `MOST_ROWS` rows, those of some entities, and -1.
+    """
+    entities: list[tuple[tuple[int, int], str, np.ndarray]] = []
+    measures = _measures(frame[names]) - set(problem.key)
+    if problem.group:
+        code = frame.groupby(problem.group, sort=False).ngroup().to_numpy()
+        entities.append(((0, 0), " and ".join(problem.group), code))
+    for name in names:
+        values = frame[name]
+        whole = pd.api.types.is_integer_dtype(values) and name not in measures
+        if not (whole or pd.api.types.is_string_dtype(values) or values.dtype == object) or [name] == problem.group:
+            continue
+        code, distinct = pd.factorize(values)
+        if ENTITIES <= len(distinct) <= (code >= 0).sum() / 2:
+            entities.append(((2 if whole else 1, -len(distinct)), name, code))
+    entities.sort(key=lambda each: each[0])
+    steps = [max(-(-int((code >= 0).sum()) // MOST_ROWS), 1) for _, _, code in entities]
+    pairs = zip(entities[:MOST_ENTITIES], steps, strict=False)
+    return [(name, np.where(code % step == 0, code, -1)) for (_, name, code), step in pairs]
+
+
+def _measures(frame: pd.DataFrame) -> set[str]:
+    """Return the columns that correlate with another number, by ranks in a sample of rows: measurements, not names."""
+    rows = frame.iloc[:: max(len(frame) // SAMPLE, 1)].select_dtypes(["number", "datetime"])
+    ranks = rows.rank().apply(lambda column: column.fillna(column.mean())).fillna(0).to_numpy("float64")
+    with np.errstate(invalid="ignore", divide="ignore"):  # of a constant
+        correlation = np.nan_to_num(np.abs(np.atleast_2d(np.corrcoef(ranks, rowvar=False))))
+    np.fill_diagonal(correlation, 0)
+    return set(rows.columns[correlation.max(axis=1, initial=0) > MEASURE]) if rows.shape[1] else set()
+
+
+def _design(values: pd.Series) -> np.ndarray | None:
+    """Return the code of a column of few values, which a design may balance; None of many."""
+    code, distinct = pd.factorize(values, use_na_sentinel=False)
+    return code if 2 <= len(distinct) <= FEW else None
+
+
+def _labels(outcome: np.ndarray, problem: Problem) -> list[np.ndarray]:
+    """Return the outcome as numbers, float64: the event, each of the most frequent classes, or the quantity."""
+    if problem.task == "regression":
+        return [np.asarray(outcome, dtype="float64")]
+    rows = np.bincount(outcome.astype("int64"), minlength=len(problem.classes))
+    often = [1] if problem.task == "binary" else np.argsort(-rows, kind="stable")[:CLASSES]
+    return [(outcome == number).astype("float64") for number in often]
+
+
+def _residuals(values: np.ndarray, codes: list[np.ndarray]) -> np.ndarray:
+    """Return values less their means by each code, twice over."""
+    residuals = values - values.mean()
+    for code in codes * 2:
+        residuals = residuals - (np.bincount(code, residuals) / np.maximum(np.bincount(code), 1))[code]
+    return residuals
+
+
+def _linear(values: np.ndarray, label: np.ndarray, groups: _Groups) -> bool:
+    """Return whether a column is linear in the outcome within each entity, as a mean of the other rows is."""
+    x, y = (each - (groups.total(each) / groups.size)[groups.code] for each in (values, label))
+    xx, yy, xy = groups.total(x * x), groups.total(y * y), groups.total(x * y)
+    moves = (groups.size >= 4) & (xx > 1e-9 * values.var()) & (yy > 1e-9 * label.var())
+    exact = 0.99 if len(np.unique(label)) == 2 else 1 - 1e-6
+    return bool(moves.sum() >= ENTITIES and (xy[moves] ** 2 / xx[moves] / yy[moves]).mean() > exact)
+
+
+def _asymmetry(
+    x: np.ndarray, own: np.ndarray, past: np.ndarray, future: np.ndarray, code: np.ndarray
+) -> tuple[float, float]:
+    """Return the partial R² of x with future and past outcomes; 0 and 0 unless the first is significantly larger."""
+    entities = len(np.unique(code))
+    if entities < ENTITIES or past.var() < 0.5 * future.var():  # an outcome that ends an entity has no past
+        return 0.0, 0.0
+    moves, squares = np.zeros(int(code.max()) + 1), []
+    for other, control, sign in ((future, past, 1), (past, future, -1)):
+        basis = np.linalg.qr(np.column_stack([np.ones(len(x)), own, control]))[0]
+        one, two = (each - basis @ (basis.T @ each) for each in (x, other))
+        one, two = (each / (each.std() or 1) for each in (one, two))
+        r = float((one * two).mean())
+        moves += np.bincount(code, sign * 2 * r * (one * two - r * (one**2 + two**2) / 2)) / len(x)
+        squares.append(r * r)
+    more, error = squares[0] - squares[1], np.sqrt((moves**2).sum())
+    significant = more > AHEAD and more > stats.t.ppf(1 - FALSE_ALARM, entities - 1) * error
+    return (squares[0], squares[1]) if significant else (0.0, 0.0)
+
+
+def _within(values: np.ndarray, groups: _Groups) -> float:
+    """Return the share of a column's variance that is within entities."""
+    within = values - (groups.total(values) / groups.size)[groups.code]
+    return float(within.var() / (values.var() or 1))

@@ -1,0 +1,359 @@
+"""Univariate scores: how well each column alone predicts the outcome. One that predicts too well may be a leak."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ninefold.problem import Problem
+
+BINS = 50  # of a numeric column, whose order need not match the outcome's
+PRIOR_ROWS = 20  # weight of the overall share in the share of a group (Micci-Barreca, SIGKDD Explorations 3, 2001)
+SMALL = 200  # validation rows; with fewer, scores are too noisy
+MANY = 5000  # validation rows, from which errors are counted on them alone
+FEWEST = 10  # rows of an outcome; with fewer, a ranking is meaningless
+FEW_VALUES = 31  # a column with no more values labels cases, as text does
+FOLDS = 5
+
+Folds = list[tuple[np.ndarray, np.ndarray]]
+Scores = list[tuple[np.ndarray, np.ndarray]]  # of all scored rows, and of those in known groups, per way of grouping
+
+
+class Score(NamedTuple):
+    """How well one column predicts the outcome, 0-1: ROC AUC (of several classes the mean over them), or R².
+
+    Attributes
+    ----------
+    learned : float
+        Of the means of its groups on other rows, out of sample.
+    direct : float
+        Of its numbers as they are, in the better direction (R²: the squared rank correlation); NaN for text.
+    score : float
+        The largest of these, and of `learned` on rows whose group is among the training rows.
+    event : str or None
+        What it predicts best: one of several classes; of a quantity, by missing values, whether it is high.
+    event_score : float
+        How well, as ROC AUC; NaN if there is none.
+    """
+
+    learned: float
+    direct: float
+    score: float
+    event: str | None
+    event_score: float
+
+
+class Column(NamedTuple):
+    """A column to score: its values, these as float64 if they are numbers, ways to group its rows."""
+
+    values: pd.Series
+    numbers: pd.Series | None
+    codes: list[np.ndarray]
+
+
+class Roc(NamedTuple):
+    """Summary of the ROC curve of one class."""
+
+    auc: float
+    right: float  # balanced accuracy at the best cut (Youden, Cancer 3, 1950)
+    inside: float  # ROC AUC among rows on one side of that cut
+    errors: float  # rows on the wrong side
+
+
+def guess(problem: Problem) -> float:
+    """Return the score of a column without information."""
+    return 0.5 if problem.is_class else 0.0
+
+
+def folds(part: np.ndarray, outcome: np.ndarray, cluster: np.ndarray, problem: Problem, small: int = SMALL) -> Folds:
+    """Return masks of training and of scored rows: the parts train and validation, or five folds.
+
+    Where validation has few rows, or few of an outcome, all open rows are scored out of fold, to reduce sampling noise.
+    Rows of one cluster are in one fold.
+    """
+    train, valid = part == "train", part == "validation"
+    if valid.sum() >= small and _enough(outcome[valid], outcome, problem):
+        return [(train, valid)]
+    fold = cluster % FOLDS if cluster.max(initial=0) >= FOLDS - 1 else np.arange(len(cluster)) % FOLDS
+    return [(fold != number, fold == number) for number in range(FOLDS)]
+
+
+def scorer(part: np.ndarray, outcome: np.ndarray, cluster: np.ndarray, problem: Problem) -> Classes | Quantity:
+    """Return the scorer of columns for an outcome.
+
+    Parameters
+    ----------
+    part : ndarray of str, shape (n,)
+        ``train`` or ``validation``.
+    outcome : ndarray, shape (n,)
+        Encoded as by `decisions.outcome`.
+    cluster : ndarray of int, shape (n,)
+    problem : Problem
+    """
+    masks = folds(part, outcome, cluster, problem)
+    if not problem.is_class:
+        return Quantity(outcome, masks)
+    finer = masks if len(masks) > 1 else folds(part, outcome, cluster, problem, MANY)
+    return Classes(outcome, masks, finer, problem)
+
+
+def column(values: pd.Series, scorer: Classes | Quantity) -> Column:
+    """Return a column for `score`; missing is a group of its own."""
+    numbers = as_numbers(values)
+    return Column(values, numbers, _codes(values, numbers, scorer.masks))
+
+
+def score(column: Column, scorer: Classes | Quantity) -> Score:
+    """Return how well a column alone predicts the outcome."""
+    scores = [scorer.learn(code) for code in column.codes]
+    learned = max([float(np.mean(every)) for every, _ in scores], default=scorer.guess)
+    known = max([float(np.mean(some)) for _, some in scores], default=scorer.guess)
+    direct = np.nan if column.numbers is None else float(np.mean(scorer.rank(column.numbers.to_numpy("float64"))))
+    return Score(learned, direct, float(np.nanmax([learned, known, direct])), *scorer.best(column, scores))
+
+
+def as_numbers(values: pd.Series) -> pd.Series | None:
+    """Return a column as float64: numbers, times, yes and no, and text that holds numbers; None for other text."""
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return values.astype("int64").where(values.notna()).astype("float64")
+    if pd.api.types.is_numeric_dtype(values):
+        return values.astype("float64")
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return None
+    code, names = pd.factorize(values)
+    parsed = pd.to_numeric(pd.Series(names, dtype="object"), errors="coerce").astype("float64").to_numpy()
+    if not len(parsed) or np.isnan(parsed).mean() > 0.05:  # a few words among numbers, such as "unknown"
+        return None
+    return pd.Series(np.append(parsed, np.nan)[code], values.index)
+
+
+def is_identifier(values: pd.Series, outcome: np.ndarray, problem: Problem) -> bool:
+    """Return whether a column numbers the rows: unique whole numbers with few gaps.
+
+    If a file is sorted by outcome, such numbers predict it without being a leak. If the outcome itself is such a
+    number, as a rank is, the two cannot be distinguished: then nothing is an identifier.
+    """
+    numbers = as_numbers(values)
+    if numbers is None or pd.api.types.is_datetime64_any_dtype(values) or not _counts(numbers.to_numpy()):
+        return False
+    return problem.is_class or not _counts(np.asarray(outcome, dtype="float64"))
+
+
+def edges(values: pd.Series, bins: int) -> np.ndarray:
+    """Return where bins of about equal size begin; a value that fills a bin by itself gets one."""
+    known = np.sort(values.dropna().to_numpy(dtype="float64"))
+    starts = np.flatnonzero(np.append(True, known[1:] != known[:-1])) if len(known) else np.array([], dtype=int)
+    rows = np.diff(np.append(starts, len(known)))
+    often = rows > len(known) / bins
+    common, rest = known[starts[often]], known[~np.repeat(often, rows)]
+    inner = np.linspace(0, 1, max(bins - len(common), 1) + 1)[1:-1]
+    cuts = np.quantile(rest, inner, method="lower") if len(rest) else []
+    return np.unique(np.concatenate([cuts, common, np.nextafter(common, np.inf)]))
+
+
+def _codes(values: pd.Series, numbers: pd.Series | None, masks: Folds) -> list[np.ndarray]:
+    """Return ways to group rows, codes from 1, missing is 0: by bins of numbers, by values that repeat."""
+    learn = np.logical_or.reduce([rows for rows, _ in masks])
+    distinct, known = values.nunique(), int(values.notna().sum())
+    ways = []
+    if numbers is not None:
+        bins = np.searchsorted(edges(numbers[learn], BINS), numbers, side="right") + 1
+        ways.append(np.where(numbers.isna(), 0, bins))
+    repeats = distinct <= known / 2 or known < len(
+        values
+    )  # of values that do not repeat, only being missing can predict
+    if repeats and (numbers is None or BINS < distinct <= known / 2):
+        ways.append(pd.factorize(values)[0] + 1)
+    return ways
+
+
+class Classes:
+    """Scores by ROC AUC, each class against the rest (of two, the event alone)."""
+
+    guess = 0.5
+
+    def __init__(self, outcome: np.ndarray, masks: Folds, finer: Folds, problem: Problem) -> None:
+        self.outcome, self.masks, self.names = outcome.astype("int64"), masks, problem.classes
+        rows = np.bincount(self.outcome, minlength=len(self.names))
+        self.large = rows >= SMALL
+        large = np.flatnonzero((rows >= FEWEST) & (len(outcome) - rows >= FEWEST))
+        self.classes = large if problem.task == "multiclass" else np.intersect1d(large, [1])
+        learn = np.logical_or.reduce([rows for rows, _ in masks])
+        self.prior = np.bincount(self.outcome[learn], minlength=len(self.names)) / max(learn.sum(), 1)
+        self.places = self._places(masks)
+        self.finer = self.places if finer is masks or len(finer) == 1 else self._places(finer)
+
+    def learn(self, code: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ROC AUC per class of the shares learned by group: of scored rows, and of those in known groups."""
+        rows, scored, counts = self._count(code, self.places)
+        known = rows > 0
+        most = scored[known].sum() >= scored.sum() / 2
+        every, some = [], []
+        for hits, share in counts:
+            every.append(roc(hits, scored - hits, share).auc)
+            some.append(roc(hits[known], (scored - hits)[known], share[known]).auc if most else 0.5)
+        return np.array(every or [0.5]), np.array(some or [0.5])
+
+    def rank(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the ROC AUC per class of the numbers as they are, in the better direction, on rows that have one."""
+        known = ~np.isnan(numbers)
+        outcome, place = self.outcome[known], stats.rankdata(numbers[known])
+        rows = np.bincount(outcome, minlength=len(self.names)).astype("float64")
+        sums = np.bincount(outcome, place, minlength=len(self.names))
+        rest = known.sum() - rows
+        enough = np.intersect1d(self.classes, np.flatnonzero((rows >= FEWEST) & (rest >= FEWEST)))
+        auc = (sums[enough] - rows[enough] * (rows[enough] + 1) / 2) / (rows[enough] * rest[enough])
+        return np.maximum(auc, 1 - auc) if len(enough) else np.array([0.5])
+
+    def best(self, column: Column, scores: Scores) -> tuple[str | None, float]:
+        """Return the class of many rows that text, or a few values, predict best, and how well.
+
+        A range of a measurement may well contain all rows of a class and none of another, so it does not count.
+        """
+        large = self.marked(column)
+        if not scores or not large.any():
+            return None, np.nan
+        values = np.where(large, np.max([every for every, _ in scores], axis=0), -1)
+        place = int(values.argmax())
+        return self.names[self.classes[place]], float(values[place])
+
+    def marked(self, column: Column) -> np.ndarray:
+        """Return which of several classes have enough rows for a column to label them; none, if it is a measurement."""
+        labels = len(self.names) > 2 and (column.numbers is None or column.values.nunique() <= FEW_VALUES)
+        return self.large[self.classes] & labels
+
+    def curves(self, code: np.ndarray) -> list[Roc]:
+        """Return the ROC curve of each class, on enough scored rows to count errors."""
+        _, scored, counts = self._count(code, self.finer)
+        return [roc(hits, scored - hits, share) for hits, share in counts]
+
+    def cuts(self, numbers: np.ndarray) -> list[tuple[Roc, Roc]]:
+        """Return the ROC curves of each class by the numbers as they are, rising and falling, on rows that have one."""
+        known = ~np.isnan(numbers)
+        distinct, code = np.unique(numbers[known], return_inverse=True)
+        rows, pairs = np.bincount(code), []
+        for number in self.classes:
+            hits = np.bincount(code, self.outcome[known] == number, minlength=len(distinct))
+            pairs.append((roc(hits, rows - hits, distinct), roc(hits, rows - hits, -distinct)))
+        return pairs
+
+    def _places(self, masks: Folds) -> list[tuple[Any, ...]]:
+        """Return, per fold, the positions of training and of scored rows, and of these those of each class."""
+        events = [self.outcome == number for number in self.classes]
+        return [
+            tuple((np.flatnonzero(rows), [np.flatnonzero(rows & event) for event in events]) for rows in fold)
+            for fold in masks
+        ]
+
+    def _count(
+        self, code: np.ndarray, places: list[tuple[Any, ...]]
+    ) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+        """Return the training and the scored rows per group and fold; per class its scored rows and its learned share."""
+        size = int(code.max(initial=0)) + 1
+
+        def count(of: list[np.ndarray]) -> np.ndarray:
+            return np.concatenate([np.bincount(code[rows], minlength=size) for rows in of])
+
+        rows, scored = (count([fold[side][0] for fold in places]) for side in (0, 1))
+        counts = []
+        for place, number in enumerate(self.classes):
+            events, hits = (count([fold[side][1][place] for fold in places]) for side in (0, 1))
+            counts.append((hits, (events + PRIOR_ROWS * self.prior[number]) / (rows + PRIOR_ROWS)))
+        return rows, scored, counts
+
+
+class Quantity:
+    """Scores by R²."""
+
+    guess = 0.0
+
+    def __init__(self, outcome: np.ndarray, masks: Folds) -> None:
+        outcome = np.asarray(outcome, dtype="float64")
+        self.centre, self.spread = outcome.mean(), outcome.std() or 1.0
+        self.outcome, self.masks = (outcome - self.centre) / self.spread, masks
+
+    def learn(self, code: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the R² of the means learned by group: of scored rows, and of those in known groups."""
+        size = int(code.max(initial=0)) + 1
+        predicted, known = np.zeros(len(code)), np.zeros(len(code), dtype=bool)
+        for train, scored in self.masks:
+            mean, rows = _means(code[train], self.outcome[train], size)
+            predicted[scored], known[scored] = mean[code[scored]], rows[code[scored]] > 0
+        every = np.logical_or.reduce([scored for _, scored in self.masks])
+        some = every & known if (every & known).sum() >= every.sum() / 2 else every
+        first, second = (np.array([_r2(self.outcome[mask], predicted[mask])]) for mask in (every, some))
+        return first, second
+
+    def rank(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the squared rank correlation with the numbers as they are, on rows that have one."""
+        known = ~np.isnan(numbers)
+        one, other = (stats.rankdata(column[known]) for column in (numbers, self.outcome))
+        if known.sum() < 2 * FEWEST or np.ptp(one) == 0 or np.ptp(other) == 0:
+            return np.array([0.0])
+        return np.array([min(np.corrcoef(one, other)[0, 1] ** 2, 1.0)])
+
+    def best(self, column: Column, scores: Scores) -> tuple[str | None, float]:
+        """Return how well its missing values separate high quantities from low ones, in the better direction."""
+        absent = column.values.isna().to_numpy()
+        if min(absent.sum(), (~absent).sum()) < FEWEST:
+            return None, np.nan
+        place, rows = stats.rankdata(self.outcome), float(absent.sum())
+        auc = (place[absent].sum() - rows * (rows + 1) / 2) / (rows * (len(place) - rows))
+        return "high", float(max(auc, 1 - auc))
+
+
+def _means(code: np.ndarray, outcome: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of each group, shrunk towards the overall mean, and its rows.
+
+    Empirical Bayes: the weight of the overall mean, in rows, is the variance within groups over that between them
+    (Micci-Barreca, SIGKDD Explorations 3, 2001, section 3).
+    """
+    rows = np.bincount(code, minlength=size)
+    mean, groups = outcome.mean(), int((rows > 0).sum())
+    own = np.bincount(code, outcome, minlength=size) / np.maximum(rows, 1)
+    if len(code) <= groups:
+        return np.full(size, mean), rows
+    within = ((outcome - own[code]) ** 2).sum() / (len(code) - groups)
+    between = max(outcome.var() - within, 1e-9)
+    weight = rows / np.maximum(rows + within / between, 1e-9)
+    return mean + weight * (own - mean), rows
+
+
+def _r2(outcome: np.ndarray, predicted: np.ndarray) -> float:
+    spread = ((outcome - outcome.mean()) ** 2).sum() if len(outcome) else 0.0
+    return float(max(1 - ((outcome - predicted) ** 2).sum() / spread, 0.0)) if spread > 0 else 0.0
+
+
+def roc(hits: np.ndarray, misses: np.ndarray, share: np.ndarray) -> Roc:
+    """Return the ROC curve of scores shared by groups of rows; a random one where an outcome has few rows."""
+    if min(hits.sum(), misses.sum()) < FEWEST:
+        return Roc(0.5, 0.5, 0.5, 0.0)
+    _, place = np.unique(share, return_inverse=True)
+    above, below = np.bincount(place, hits), np.bincount(place, misses)
+    events, rest = above.sum(), below.sum()
+    lower = np.cumsum(below)
+    auc = min((above * (lower - below / 2)).sum() / (events * rest), 1.0)
+    true, false = 1 - np.cumsum(above) / events, lower / rest  # of events above each cut, of the others below it
+    cut = int((true + false).argmax())
+    true, false = float(true[cut]), float(false[cut])
+    # All pairs that the cut orders correctly count; of those on one side of it, the share that the ranking adds.
+    split = true + false - 2 * true * false
+    inside = (auc - true * false) / split if split > 1e-9 else 0.5
+    return Roc(float(auc), (true + false) / 2, float(inside), float((1 - true) * events + (1 - false) * rest))
+
+
+def _counts(numbers: np.ndarray) -> bool:
+    if not len(numbers) or not np.isfinite(numbers).all() or (numbers != np.floor(numbers)).any():
+        return False
+    return bool(np.ptp(numbers) < 2 * len(numbers) and len(np.unique(numbers)) == len(numbers))
+
+
+def _enough(scored: np.ndarray, outcome: np.ndarray, problem: Problem) -> bool:
+    if not problem.is_class:
+        return True
+    count = len(problem.classes)
+    rows, here = (np.bincount(values.astype("int64"), minlength=count) for values in (outcome, scored))
+    return bool((here[rows >= FEWEST] >= FEWEST).all())

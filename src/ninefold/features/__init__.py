@@ -1,0 +1,5 @@
+"""What does the model see, and was it known at that moment?"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,186 @@
+"""Bring the feature table up to the lake: only partitions whose rows, history or related rows changed are built."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+
+from ninefold import artifacts, engine, hooks, timestamps
+from ninefold.engine import PERIOD, Span
+from ninefold.errors import DataError
+from ninefold.features import declarations, events, histories, joins
+from ninefold.features.declarations import Join, Params, reach, windows
+from ninefold.features.events import FEATURES, LAKE, assemble, order, own_columns
+from ninefold.features.histories import add_history, number
+from ninefold.features.joins import join_related
+from ninefold.problem import Problem, decisions
+
+STATE = "data/state/features.json"
+# The keys of the problem on which the feature table depends.
+RELEVANT = ("table", "key", "time", "horizon", "target", "group", "task", "classes", "focus")
+Tables = dict[str, ir.Table]
+
+
+def update(tables: Tables, built: ir.Table, params: Params, problem: Problem) -> None:
+    """Bring ``data/features/`` up to the lake; partitions of which nothing changed are reused.
+
+    A partition is computed alone, from its own rows and as many before them as the longest window needs. So the result
+    does not depend on which others are computed in the same run, and memory holds no more of the table than that.
+
+    Parameters
+    ----------
+    tables : dict of str to Table
+        From `read`.
+    built : Table
+        The events, from `build`.
+    params : Params
+        With what ``project.features.define`` declares: see `declared`.
+    problem : Problem
+
+    Raises
+    ------
+    DataError
+        If a column is missing, or ``project.features.build`` drops or repeats rows.
+    """
+    inputs, before = _inputs(tables, built, params, problem), _state()
+    reused = [period for period in inputs if before.get(period, {}).get("needs") == inputs[period]]
+    artifacts.output(FEATURES)
+    engine.carry(FEATURES, reused)
+    for period in (period for period in inputs if period not in reused):
+        near = engine.keep(_near(built, period, params, problem))
+        with engine.in_one_thread(built.get_backend(), _depends_on_order(near, params, problem)):
+            complete = add_history(near, params, problem)
+            table = assemble(complete.filter(complete[PERIOD] == period), params, problem, keep=[PERIOD])
+            engine.write(table, artifacts.pending(FEATURES), order(problem), [period])
+        rows, result = engine.count(f"{LAKE}/{problem.table}", period), engine.count(FEATURES, period)
+        if rows != result:
+            raise DataError(
+                f"project.features.build: {rows:,} rows of {period} went in, {result:,} came out; a join drops or repeats"
+            )
+    state = {period: {"needs": inputs[period], "features": engine.fingerprint(FEATURES, period)} for period in inputs}
+    artifacts.write_json({"periods": state}, artifacts.output(STATE))
+    count = len(inputs) - len(reused)
+    artifacts.note("features", f"made {count} partition{'' if count == 1 else 's'}, kept {len(reused)}")
+
+
+def _near(built: ir.Table, period: str, params: Params, problem: Problem) -> ir.Table:
+    """Return the events of one partition, with those before them that its windows include."""
+    span = engine.span(f"{LAKE}/{problem.table}", period, problem.time) if problem.time else None
+    if span is None or not windows(params, problem.horizon):
+        return built.filter(built[PERIOD] == period)
+    first = (span[0] - reach(params, problem)).to_pydatetime()
+    return built.filter(built[problem.time].between(first, span[1].to_pydatetime()))
+
+
+def _depends_on_order(near: ir.Table, params: Params, problem: Problem) -> bool:
+    """Return whether sums in the windows depend on the order of rows of the same time: not so for whole numbers."""
+    every = windows(params, problem.horizon)
+    if any(window.how == "std" for window in every):
+        return True
+    columns = dict.fromkeys(window.of for window in every if window.how in ("mean", "sum"))
+    values = [(name, number(near, name, problem)) for name in columns]
+    broken = [(value % 1 != 0).any().name(name) for name, value in values if value.type().is_floating()]
+    return bool(broken) and bool(near.aggregate(broken).to_pandas().iloc[0].fillna(False).any())
+
+
+def _inputs(tables: Tables, built: ir.Table, params: Params, problem: Problem) -> dict[str, str]:
+    """Return, per partition of the events, the digest of all that its features depend on."""
+    connection, main = built.get_backend(), problem.table
+    lake = {name: _digests(name) for name in tables}
+    by_row, whole = _read_by_build(tables, params, problem)
+    related = _related_parts(tables, params, problem)
+    make = hooks.project("features", "build", own_columns)
+    code = [declarations, events, histories, joins, *engine.modules(connection), timestamps, decisions]
+    recipe = {
+        "params": params.model_dump(mode="json"),
+        "problem": problem.model_dump(mode="json", include=set(RELEVANT)),
+        "engine": engine.identity(connection),
+        "code": hooks.digest(update, *code, make),
+        "whole": {name: lake[name] for name in sorted(whole)},
+    }
+    time = problem.time if windows(params, problem.horizon) else None
+    spans = {period: engine.span(f"{LAKE}/{main}", period, time) if time else None for period in lake[main]}
+    result = {}
+    for period in lake[main]:
+        near = _periods_near(period, spans, reach(params, problem)) if by_row else list(lake[main])
+        others = sorted({pair for each in near for pair in related[each]})
+        own = {
+            "rows": {each: lake[main][each] for each in near},
+            "related": [(table, part, lake[table].get(part)) for table, part in others],
+        }
+        text = json.dumps({**recipe, **own}, sort_keys=True)
+        result[period] = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return result
+
+
+def _read_by_build(tables: Tables, params: Params, problem: Problem) -> tuple[bool, set[str]]:
+    """Return whether ``project.features.build`` computes each event from one alone, and the other tables that it reads."""
+    make = hooks.project("features", "build", own_columns)
+    others = {name: table for name, table in tables.items() if name != problem.table}
+    alone = ibis.table(join_related(tables, params, problem).schema(), name="@events")
+    try:
+        built = make({**tables, problem.table: alone}, problem)
+    except ibis.IbisError:  # it computes values, of which this table has none
+        return False, set(others)
+    sources = engine.reads(built)
+    return engine.row_by_row(built, {"@events"}), {
+        name for name, table in others.items() if engine.reads(table) & sources
+    }
+
+
+def _related_parts(tables: Tables, params: Params, problem: Problem) -> dict[str, set[tuple[str, str]]]:
+    """Return, per partition of the events, the partitions of related tables in which a declared join finds rows."""
+    main = tables[problem.table]
+    result: dict[str, set[tuple[str, str]]] = {period: set() for period in engine.periods(f"{LAKE}/{problem.table}")}
+    for join in params.joins:
+        name, keys = f"{LAKE}/{join.table}", join.keys()
+        parts = engine.periods(name)
+        if join.as_of is not None:
+            pairs = [(mine, part) for mine in result for part in parts if _begins_before(part, mine, join, problem)]
+        elif len(parts) == 1 or any(mine not in main.columns for mine in keys):
+            pairs = [(mine, part) for mine in result for part in parts]
+        else:
+            there = engine.read(main.get_backend(), name, numbered=True)
+            there = there.select(there[PERIOD].name("@part"), *(there[key].name(f"@ {key}") for key in keys.values()))
+            same = [main[mine] == there[f"@ {theirs}"] for mine, theirs in keys.items()]
+            both = main.inner_join(there.distinct(), same).select(PERIOD, "@part").distinct()
+            pairs = list(both.to_pandas().itertuples(index=False, name=None))
+        for mine, part in pairs:
+            result[mine].add((join.table, part))
+    return result
+
+
+def _begins_before(part: str, period: str, join: Join, problem: Problem) -> bool:
+    """Return whether a partition of a related table has a row that may be the newest for events of a period."""
+    theirs = engine.span(f"{LAKE}/{join.table}", part, str(join.as_of))
+    mine = engine.span(f"{LAKE}/{problem.table}", period, str(problem.time))
+    return theirs is not None and mine is not None and theirs[0] <= mine[1]
+
+
+def _periods_near(period: str, spans: dict[str, Span | None], back: pd.Timedelta) -> list[str]:
+    """Return the partitions that contain a period's events, or rows in its windows."""
+    own = spans[period]
+    if own is None:
+        return [period]
+    first = own[0] - back
+    return [each for each, span in spans.items() if each == period or (span and span[1] >= first and span[0] <= own[1])]
+
+
+def _digests(name: str) -> dict[str, str]:
+    """Return the digest of every partition of a table of the lake."""
+    return {period: engine.fingerprint(f"{LAKE}/{name}", period) for period in engine.periods(f"{LAKE}/{name}")}
+
+
+def _state() -> dict[str, Any]:
+    """Return the last run's record of each partition that still is as it was written."""
+    folder = artifacts.path(FEATURES)
+    try:
+        periods = (artifacts.published(STATE) or {"periods": {}})["periods"]
+        return {period: one for period, one in periods.items() if one["features"] == engine.fingerprint(folder, period)}
+    except (DataError, TypeError, KeyError, AttributeError):  # not what a run writes
+        return {}

@@ -1,0 +1,58 @@
+"""The schema of the features: the columns of the model by kind, as stage 06 records them."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+from ninefold import artifacts
+
+FILE = "data/online/online.json"
+KINDS = {"numeric": ("numeric", "history"), "categorical": ("categorical",), "text": ("text",), "dates": ("date",)}
+
+
+@dataclass(frozen=True)
+class FeatureSchema:
+    """The columns that a model sees, all of them in order, and by kind.
+
+    Attributes
+    ----------
+    all : list of str
+        Every column, in the model's order.
+    numeric, categorical, text, dates : list of str
+        The columns of each kind; ``numeric`` holds the history features, too.
+    high_cardinality : list of str
+        The categorical columns of many values.
+    """
+
+    all: list[str] = field(default_factory=list)
+    numeric: list[str] = field(default_factory=list)
+    categorical: list[str] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+    dates: list[str] = field(default_factory=list)
+    high_cardinality: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, columns: Iterable[Mapping[str, Any]]) -> Self:
+        """Return the schema of columns that each have ``name``, ``kind`` and perhaps ``wide`` (a high cardinality)."""
+        columns = [column for column in columns if any(column["kind"] in kinds for kinds in KINDS.values())]
+        by_kind = {name: [each["name"] for each in columns if each["kind"] in kinds] for name, kinds in KINDS.items()}
+        many = [column["name"] for column in columns if column.get("wide")]
+        return cls(all=[column["name"] for column in columns], high_cardinality=many, **by_kind)
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the schema from what stage 06 wrote."""
+        return cls.of(artifacts.read_json(FILE)["features"])
+
+    def __repr__(self) -> str:
+        """Return how many columns there are of each kind."""
+        counts = [f"{len(getattr(self, name))} {name}" for name in KINDS if getattr(self, name)]
+        return f"FeatureSchema({len(self.all)} columns: {', '.join(counts)})"
+
+    def _repr_html_(self) -> str:
+        rows = ((each.name, ", ".join(getattr(self, each.name))) for each in fields(self) if each.name != "all")
+        cells = "".join(f"<tr><th>{name}</th><td>{html.escape(names)}</td></tr>" for name, names in rows if names)
+        return f'<div class="nf-table"><table><caption>{len(self.all)} features</caption>{cells}</table></div>'

@@ -1,0 +1,164 @@
+"""What does the model see, and was it known at that moment?
+
+Reads: ``data/problem.json``; ``data/exploration.json``, what is known only later; ``data/lake/``.
+Writes: ``data/features/``, a row per event; ``data/online/``, the last history values per key;
+``data/state/features.json``, the inputs of each partition.
+Gate: no feature is known only later, none sees the future, and online values equal offline ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ibis.expr.types as ir
+import pandas as pd
+
+from ninefold import artifacts, engine, gate
+from ninefold.features.declarations import Params, kinds, windows
+from ninefold.features.events import FEATURES
+from ninefold.metrics import Split, part_of
+from ninefold.params import root
+from ninefold.problem import Problem, decisions
+
+SAMPLE = 500_000  # rows that figures show
+MAX_CATEGORIES = 250  # histogram trees take at most 255
+
+
+def known_too_late(params: Params, exploration: dict[str, Any]) -> list[str]:
+    """Return the features that, by stage 05, are known only after the decision."""
+    late = set(exploration["known_later"])
+    joined = {new: f"{join.table}.{old}" for join in params.joins for old, new in join.renamed().items()}
+    names = {*params.numeric, *params.categorical, *params.text, *params.dates}
+    return sorted(name for name in names if joined.get(name, name) in late)
+
+
+def load(columns: list[str] | None = None) -> pd.DataFrame:
+    """Read the feature table that `update` wrote, by time."""
+    return artifacts.read_table(FEATURES, columns)
+
+
+def sample(limit: int = SAMPLE) -> pd.DataFrame:
+    """Return the feature table by time; of more than `limit` rows, as many, spread evenly over it."""
+    step = -(-engine.count(FEATURES) // limit)
+    if step <= 1:
+        return load()
+    parts = [artifacts.read_table(str(file.relative_to(root()))).iloc[::step] for file in engine.parts(FEATURES)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def dictionary(table: ir.Table, params: Params, problem: Problem) -> pd.DataFrame:
+    """Return every feature: ``feature``, ``kind``, ``looks back``, ``missing`` (0-1), ``distinct`` values.
+
+    Parameters
+    ----------
+    table : Table
+        The feature table, in the engine.
+    """
+    back = {
+        window.name: f"from {short(window.start)} to {short(window.end)} before"
+        for window in windows(params, problem.horizon)
+    }
+    by_kind = kinds(params, problem.horizon)
+    columns = [table[name] for name in by_kind]
+    missing = table.aggregate([column.isnull().mean().name(column.get_name()) for column in columns])
+    distinct = table.aggregate([column.nunique().name(column.get_name()) for column in columns])
+    return pd.DataFrame(
+        {
+            "feature": list(by_kind),
+            "kind": list(by_kind.values()),
+            "looks back": [back.get(name, "") for name in by_kind],
+            "missing": missing.to_pandas().iloc[0].to_numpy("float64"),
+            "distinct": distinct.to_pandas().iloc[0].to_numpy("int64"),
+        }
+    )
+
+
+def strongest(features: pd.DataFrame, params: Params, problem: Problem, points: Split) -> pd.DataFrame:
+    """Return, on training rows, how far the outcome (`decisions.event`) moves over the quintiles of each number.
+
+    Returns
+    -------
+    DataFrame
+        ``feature``, ``lowest``, ``highest``, ``range`` (of the means: shares 0-1, or the target's unit), widest first.
+    """
+    rows = train(features, problem, points)
+    outcome = pd.Series(decisions.event(rows[problem.target].to_numpy(), problem), rows.index)
+    result = []
+    for name, kind in kinds(params, problem.horizon).items():
+        if kind in ("categorical", "text", "date") or rows[name].nunique() < 5:
+            continue
+        means = outcome.groupby(quantiles(rows[name], 5)).mean()
+        result.append((name, means.min(), means.max(), means.max() - means.min()))
+    table = pd.DataFrame(result, columns=["feature", "lowest", "highest", "range"])
+    return table.sort_values("range", ascending=False, ignore_index=True)
+
+
+def train(features: pd.DataFrame, problem: Problem, points: Split) -> pd.DataFrame:
+    """Return the training rows whose outcome is known."""
+    known = features[features[problem.target].notna()]
+    return known[part_of(known, points, problem) == "train"]
+
+
+def quantiles(column: pd.Series, count: int) -> pd.Series:
+    """Return the number of the bin of each value, of about `count` bins of equal size; NaN stays NaN."""
+    bins = pd.qcut(column, count, labels=False, duplicates="drop")
+    # Where one value fills most quantiles, the bins are that value and the others.
+    return bins if bins.nunique() > 1 else (column != column.median()).where(column.notna()).astype("float64")
+
+
+def high_cardinality(table: pd.DataFrame, problem: Problem, points: Split) -> list[str]:
+    """Return the categories with more values on training rows than trees can encode (`MAX_CATEGORIES`).
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `dictionary`.
+    """
+    many = table.loc[(table["kind"] == "categorical") & (table["distinct"] > MAX_CATEGORIES), "feature"].tolist()
+    if not many:
+        return []
+    columns = [*problem.key, problem.time, *(problem.group or []), problem.target, *many]
+    rows = train(load([name for name in dict.fromkeys(columns) if name]), problem, points)
+    return [name for name in many if rows[name].nunique() > MAX_CATEGORIES]
+
+
+def checks(late: list[str], online: float, changed: int, rows: int, table: pd.DataFrame) -> list[gate.Check]:
+    """Return the gate: every feature is known in time, sees no future, is the same online as offline, and has values."""
+    empty = table.loc[table["missing"] == 1, "feature"].tolist()
+    return [
+        gate.holds("features known only after the decision", not late, ", ".join(late) or "none", "none"),
+        gate.at_most("values that change when the future is removed", changed, 0),
+        gate.at_most("largest difference between online and offline", online, 1e-9),
+        gate.holds("features without any value", not empty, ", ".join(empty) or "none", "none"),
+        gate.at_least("rows", rows, 1),
+    ]
+
+
+def metrics(rows: int, table: pd.DataFrame, ranked: pd.DataFrame) -> dict[str, Any]:
+    """Return the figures of this stage for ``dvc metrics``."""
+    return {
+        "rows": rows,
+        "features": len(table),
+        "missing": table.set_index("feature")["missing"].to_dict(),
+        "range": ranked.set_index("feature")["range"].to_dict(),
+    }
+
+
+def headline(table: pd.DataFrame, ranked: pd.DataFrame) -> dict[str, str]:
+    """Return the figures of this stage for the index."""
+    return {"features": f"{len(table)}", "strongest alone": ranked["feature"].iloc[0] if len(ranked) else "none"}
+
+
+def conclusion(rows: int, table: pd.DataFrame, problem: Problem) -> str:
+    """Return the conclusion of the stage."""
+    counts = ", ".join(f"{count} {kind}" for kind, count in table["kind"].value_counts().items())
+    known = f", each known {problem.horizon} ahead and the same online as offline" if problem.time else ""
+    return f"The model sees {len(table)} features ({counts}) of {rows:,} {problem.units}{known}."
+
+
+def short(span: pd.Timedelta) -> str:
+    """Return a span in hours, or in days and hours."""
+    days, hours = span.days, (span - pd.Timedelta(days=span.days)).total_seconds() / 3600
+    if days < 2:
+        return f"{span.total_seconds() / 3600:g} h"
+    return f"{days} d {hours:g} h" if hours else f"{days} d"

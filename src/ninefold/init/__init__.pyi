@@ -1,0 +1,9 @@
+from . import (
+    command,
+    migrate,
+)
+
+__all__ = [
+    "command",
+    "migrate",
+]

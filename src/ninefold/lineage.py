@@ -1,0 +1,111 @@
+"""What a model comes from: hashes of data, params and code, and the commit whose ``dvc.lock`` recorded it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ninefold import artifacts
+from ninefold.errors import DataError
+
+SHORT = 12  # hexadecimal digits of a SHA-256 that is shown
+LOCK = "dvc.lock"
+SOURCES = ("params.yaml", "data/raw", "data/features", "src", "ninefold.yaml")
+NO_GIT = "not in a git repository"
+NO_COMMIT = "not committed yet"
+UNCOMMITTED = "with changes that are not committed"
+
+
+def lineage() -> dict[str, str]:
+    """Return the short SHA-256 of params, raw data, feature table and code as they are now, by path; of those there are."""
+    return {name: of_folder(name) for name in SOURCES if artifacts.pending(name).exists()}
+
+
+def of_folder(name: str | Path) -> str:
+    """Return the first 12 digits of `sha256`."""
+    return sha256(name)[:SHORT]
+
+
+def sha256(name: str | Path) -> str:
+    """Return the SHA-256 of a file, or of a folder: of the list of its files' names and sums, in the order of names.
+
+    Neither times nor the order on the disk count, nor hidden and compiled files. `name` is relative to the project's
+    root, or absolute; an output that is being written is read where it is.
+
+    Raises
+    ------
+    DataError
+        If there is no such file or folder.
+    """
+    place = artifacts.pending(str(name))
+    if place.is_file():
+        return artifacts.sha256(place)
+    if not place.is_dir():
+        raise DataError(f"{name}: not found; run the stages before this one with `dvc repro`")
+    listed = "".join(f"{each} {artifacts.sha256(place / each)}\n" for each in _files(place))
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
+def of_values(values: Any) -> str:
+    """Return the first 12 digits of the SHA-256 of plain values, such as params: the same in whichever order they stand."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:SHORT]
+
+
+def dvc_md5(name: str | Path) -> str:
+    """Return the hash by which ``dvc.lock`` knows a file, its MD5; or a folder, that of its listing (dvc-data, ``Tree``).
+
+    DVC itself takes a second to import.
+    """
+    place = artifacts.pending(str(name))
+    if place.is_file():
+        return _md5(place.read_bytes())
+    files = sorted(file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file())
+    listed = [{"md5": _md5((place / file).read_bytes()), "relpath": file} for file in files]
+    return f"{_md5(json.dumps(listed, sort_keys=True).encode())}.dir"
+
+
+def commit(*md5: str) -> str:
+    """Return the newest commit whose ``dvc.lock`` holds the first of the hashes that any commit's holds.
+
+    Without one the commit that is checked out, and that there are changes; without git, that there is none. This differs
+    between equal runs: no output of the pipeline may hold it.
+
+    Parameters
+    ----------
+    *md5 : str
+        Of ``models/bundle`` or the like, as DVC writes them.
+    """
+    if _git("rev-parse", "--git-dir") is None:
+        return NO_GIT
+    for one in filter(None, md5):
+        changed = _git("log", "--no-show-signature", "--format=%H", f"-S{one}", "--", LOCK) or ""
+        for revision in changed.split():  # a commit that removed the hash has changed it too
+            if _git("grep", "--quiet", "--fixed-strings", "-e", one, revision, "--", LOCK) is not None:
+                return revision
+    head = _git("rev-parse", "--verify", "HEAD")
+    return NO_COMMIT if head is None else f"{head.strip()} {UNCOMMITTED}"
+
+
+def _files(place: Path) -> list[str]:
+    names = (file.relative_to(place) for file in place.rglob("*") if file.is_file())
+    visible = (name for name in names if not any(part.startswith(".") or part == "__pycache__" for part in name.parts))
+    return sorted(name.as_posix() for name in visible)
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _git(*arguments: str) -> str | None:
+    """Return what git says of the project's folder; None where it fails, or is not installed."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(artifacts.path(".")), *arguments], capture_output=True, check=True, text=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout

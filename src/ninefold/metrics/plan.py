@@ -1,0 +1,127 @@
+"""The evaluation plan: metrics, thresholds, split and baselines, fixed before any model has been scored."""
+
+from __future__ import annotations
+
+import html
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError
+
+from ninefold import artifacts
+from ninefold.errors import DataError
+from ninefold.metrics.resampling import Bootstrap
+from ninefold.params import Section
+from ninefold.problem import Success
+
+FILE = "data/metrics.json"
+
+
+class Shares(Section):
+    """Shares of the labelled rows: the rest is for training. By time, where there is time: the oldest train."""
+
+    validation: float = Field(gt=0, lt=0.5)
+    holdout: float = Field(ge=0.2, le=0.3)
+    min_rarest: int = Field(default=20, ge=1)
+
+
+class Params(Section):
+    """Section ``metrics`` of ``params.yaml``."""
+
+    primary: str
+    split: Shares
+    bootstrap: Bootstrap
+
+
+class Primary(Section):
+    """The metric that chooses the model, and which values of it are better."""
+
+    name: str
+    better: Literal["lower", "higher"]
+
+
+class Metric(Section):
+    """Which values of a metric are better, and what it measures."""
+
+    better: Literal["lower", "higher"]
+    meaning: str
+
+
+class Split(Section):
+    """How rows are split into ``train``, ``validation`` and ``holdout``.
+
+    Attributes
+    ----------
+    by : {"time", "group", "rows"}
+    validation, holdout : str or None
+        By time: the days (ISO, UTC) on which these parts begin.
+    edges : dict of str to list of float, or None
+        By group or rows: per class (``all`` for quantities and entities) the hashes, 0-1, where they begin.
+    """
+
+    by: Literal["time", "group", "rows"]
+    validation: str | None = None
+    holdout: str | None = None
+    edges: dict[str, list[float]] | None = None
+
+    def points(self) -> dict[str, Any]:
+        """Return what a reader needs of the split: how, and where its parts begin; no hashes."""
+        return self.model_dump(exclude={"edges"}, exclude_none=True)
+
+
+class EvaluationPlan(Section):
+    """What later stages evaluate models by, as stage 04 fixed it.
+
+    Attributes
+    ----------
+    thresholds : Success
+        What the holdout has to reach.
+    policies : dict
+        The policies without a model: name to action.
+    naive : list of float
+        The prediction without features: shares of the classes, or the mean of the quantity.
+    best_baseline : str
+        The policy that a model has to beat.
+    baselines : dict
+        Mean payoff per row of each policy on ``train`` and ``validation``, in the problem's payoff unit.
+    """
+
+    primary: Primary
+    metrics: dict[str, Metric] = Field(default_factory=dict)
+    thresholds: Success
+    split: Split
+    bootstrap: Bootstrap
+    policies: dict[str, Any] = Field(default_factory=dict)
+    naive: list[float] = Field(default_factory=list)
+    best_baseline: str = ""
+    baselines: dict[str, dict[str, float | None]] = Field(default_factory=dict)
+    rows: int = 0
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read ``data/metrics.json``, which stage 04 writes.
+
+        Raises
+        ------
+        DataError
+            If the file is missing, or not a plan as this version writes it.
+        """
+        try:
+            return cls.model_validate(artifacts.read_json(FILE))
+        except ValidationError as error:
+            raise DataError(f"{FILE}: not a plan as this version writes it ({error}); run stage 04 again") from None
+
+    def save(self) -> None:
+        """Write ``data/metrics.json``."""
+        values = self.model_dump(mode="json")
+        values["split"] = self.split.model_dump(exclude_none=True)
+        artifacts.write_json(values, artifacts.output(FILE))
+
+    def __repr__(self) -> str:
+        """Return the plan in one line."""
+        return f"EvaluationPlan({self.primary.name}; split by {self.split.by}; to beat: {self.best_baseline!r})"
+
+    def _repr_html_(self) -> str:
+        facts = {"primary metric": self.primary.name, "split by": self.split.by, "policy to beat": self.best_baseline}
+        facts |= {f"{name} starts": day for name, day in self.split.points().items() if name != "by"}
+        rows = "".join(f"<tr><th>{key}</th><td>{html.escape(str(value))}</td></tr>" for key, value in facts.items())
+        return f'<div class="nf-table"><table><caption>Evaluation plan</caption>{rows}</table></div>'

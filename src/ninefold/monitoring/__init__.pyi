@@ -1,0 +1,93 @@
+from . import (
+    backtest,
+    backtest_figures,
+    figures,
+    labels,
+    messages,
+    notification,
+    tables,
+)
+from .answers import (
+    answer_table,
+    predict_holdout,
+    with_holdout,
+)
+from .arrivals import (
+    add_label_status,
+    label_counts,
+    read_arrivals,
+)
+from .decision import (
+    conclude,
+)
+from .drift_by_period import (
+    compare_inputs,
+    compare_predictions,
+)
+from .params import (
+    Params,
+)
+from .performance import (
+    calibration,
+    policies,
+    scores_by_period,
+    weekly,
+    worse_slices,
+)
+from .replay import (
+    newest,
+)
+from .service import (
+    service_reports,
+)
+from .stage import (
+    MONITORING,
+    apply_rules,
+    baseline_metrics,
+    checks,
+    conclusion,
+    headline,
+    make_reference,
+    metrics,
+    monitoring_reports,
+    records,
+    save,
+)
+
+__all__ = [
+    "MONITORING",
+    "Params",
+    "add_label_status",
+    "answer_table",
+    "apply_rules",
+    "backtest",
+    "backtest_figures",
+    "baseline_metrics",
+    "calibration",
+    "checks",
+    "compare_inputs",
+    "compare_predictions",
+    "conclude",
+    "conclusion",
+    "figures",
+    "headline",
+    "label_counts",
+    "labels",
+    "make_reference",
+    "messages",
+    "metrics",
+    "monitoring_reports",
+    "newest",
+    "notification",
+    "policies",
+    "predict_holdout",
+    "read_arrivals",
+    "records",
+    "save",
+    "scores_by_period",
+    "service_reports",
+    "tables",
+    "weekly",
+    "with_holdout",
+    "worse_slices",
+]

@@ -1,0 +1,208 @@
+"""Read ``params.yaml``: one section per stage, through typed models that refuse what they do not know."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+from collections.abc import Iterator
+from datetime import date
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    ValidationError,
+    model_serializer,
+)
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from ninefold import outdated
+from ninefold.errors import ParamsError
+from ninefold.stages import STAGES
+
+FILE = "params.yaml"
+MODULES = {  # of each section
+    **{stage: f"ninefold.{stage}" for stage in STAGES},
+    "deployment": "ninefold.serving.deployment",
+    "engine": "ninefold.engine",
+    "serving": "ninefold.serving.challenger",
+}
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Name = Annotated[str, StringConstraints(min_length=1)]  # of a column or a table, which may hold anything
+Duration = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)?[mhd]$")]
+
+
+def _iso(value: Any) -> Any:
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError('a day written as "2013-12-31"') from None
+
+
+Day = Annotated[date, BeforeValidator(_iso)]
+
+
+class Section(BaseModel):
+    """Base of every params model: unknown keys are refused, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sparse(Section):
+    """A section of which only what is set is kept and shown: what is None is left out."""
+
+    @model_serializer(mode="wrap")
+    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if value is not None}
+
+
+class Keyed(Sparse):
+    """A key to another table: `by` lists the columns that both have, or gives those of that table by one's own."""
+
+    table: Name
+    by: list[Name] | dict[Name, Name] = Field(min_length=1)
+
+    def keys(self) -> dict[str, str]:
+        """Return the key: one's own columns -> the other table's."""
+        return self.by if isinstance(self.by, dict) else {name: name for name in self.by}
+
+
+def parse(text: str) -> Any:
+    """Return what a text holds in YAML 1.2, read by DVC's own parser: `no` and `12:30` are texts."""
+    return YAML(typ="safe", pure=True).load(text)
+
+
+def root() -> Path:
+    """Return the project's folder: the nearest one upwards that holds ``params.yaml``.
+
+    Jupyter and nbval run a notebook in its own folder, papermill in the caller's; all find the same root.
+
+    Raises
+    ------
+    ParamsError
+        If no folder from here upwards holds ``params.yaml``.
+    """
+    return _root_from(Path.cwd())
+
+
+def load(section: str, overrides: dict[str, Any] | None = None) -> Any:
+    """Load one section of ``params.yaml`` as its typed ``Params`` model.
+
+    Parameters
+    ----------
+    section : str
+        A stage's slug, such as ``"training"``, or ``"engine"``, ``"serving"``.
+    overrides : dict, optional
+        Nested values laid over the file's: what papermill injects, or what you try out in a notebook.
+
+    Raises
+    ------
+    ParamsError
+        For every unknown key and wrong value: its path, what was found, what was expected; or, if the project is written
+        for an older engine, the lines to change.
+    """
+    file = root() / FILE
+    values = _merge(_read(file).get(section) or {}, overrides or {})
+    model = importlib.import_module(MODULES[section]).Params
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        outdated.refuse(file.parent, ParamsError)
+        lines = [_explain(section, detail, model) for detail in error.errors()]
+        raise ParamsError(f"{FILE}: " + "\n".join(lines)) from None
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield ``("search.max_iter", 200)`` for every leaf of nested params; lists are leaves."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+@cache
+def _root_from(folder: Path) -> Path:
+    for candidate in (folder, *folder.parents):
+        if (candidate / FILE).is_file():
+            return candidate
+    raise ParamsError(f"{FILE}: not found in {folder} or above it; run from inside the project's folder")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    values = _parsed(file.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ParamsError(f"{FILE}: found {type(values).__name__}, expected a mapping with a section per stage")
+    for key, section in values.items():
+        if key not in MODULES:
+            outdated.refuse(file.parent, ParamsError)
+            raise ParamsError(f"{FILE}: {key}: unknown section{_closest(str(key), tuple(MODULES))}")
+        if not isinstance(section or {}, dict):
+            raise ParamsError(f"{FILE}: {key}: found {_short(section)}, expected a mapping of keys to values")
+    for path, value in flatten(values):
+        if isinstance(value, date):
+            raise ParamsError(f'{FILE}: {path}: found a bare date; put it in quotes, "{value}", or DVC cannot read it')
+    return values
+
+
+@lru_cache(maxsize=4)  # the parser takes 0.1 s, and a stage loads several sections
+def _parsed(text: str) -> Any:
+    try:
+        return parse(text)
+    except YAMLError as error:
+        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+        problem = getattr(error, "problem", None) or "not valid YAML"
+        raise ParamsError(f"{FILE}: {where}: {problem}; expected valid YAML, as in the lines around it") from None
+
+
+def _merge(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in overrides.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _explain(section: str, detail: ErrorDetails, model: type[BaseModel]) -> str:
+    path = ".".join([section, *map(str, detail["loc"])])
+    if detail["type"] == "extra_forbidden":
+        return f"{path}: unknown key{_closest(str(detail['loc'][-1]), _siblings(model, detail['loc']))}"
+    if detail["type"] == "missing":
+        return f"{path}: missing, and it has no default; add it"
+    expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return f"{path}: found {_short(detail['input'])}, expected {expected}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) < 80 else text[:77] + "..."
+
+
+def _siblings(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    kind: Any = model
+    for key in loc[:-1]:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = kind.model_fields[str(key)].annotation if str(key) in kind.model_fields else None
+        else:  # dict[str, Model] or list[Model]: any key, the last argument
+            kind = next(iter(get_args(kind)[-1:]), None)
+        members = [each for each in get_args(kind) if each is not type(None)]
+        kind = members[0] if len(members) < len(get_args(kind)) else kind  # of Model | None the Model
+    return tuple(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
+
+
+def _closest(word: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; expected one of {', '.join(known)}" if known else "; remove it, or correct its spelling"

@@ -1,0 +1,146 @@
+"""What a forecast is, and what to do with it: outcomes, actions and what they pay, for the three tasks.
+
+A forecast is a table with a row per case. Binary: ``probability`` of the event. Multiclass: ``probability_<class>``, in the
+order of the classes. Regression: ``prediction``, an interval ``low`` to ``high``, the ``quantile`` to act on, its ``loss``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import numpy as np
+import pandas as pd
+
+from ninefold.problem.statement import Costs, Problem
+
+FORESIGHT = "perfect foresight"
+QUANTITY = ["prediction", "low", "high", "quantile", "loss"]
+
+
+def outcome(column: ir.Value, problem: Problem) -> ir.Value:
+    """Return the target as it is learned, null where it is not known.
+
+    Classes: int64, the position in ``problem.classes`` of the value as text, so that of two the event is 1.
+    Regression: float64.
+    """
+    if not problem.is_class:
+        number = column.cast("float64")
+        return ibis.cases((~(number.isnan() | number.isinf()), number))
+    text, names = column.cast("string"), problem.classes
+    if column.type().is_floating():  # 1.0 is the class 1
+        text, names = text.re_replace(r"\.0$", ""), [name.removesuffix(".0") for name in names]
+    positions = [(text == name, ibis.literal(number, "int64")) for number, name in enumerate(names)]
+    return ibis.cases(*positions, else_=ibis.null("int64"))
+
+
+def forecast_columns(problem: Problem) -> list[str]:
+    """Return the columns of a forecast."""
+    if problem.task == "multiclass":
+        return [f"probability_{name}" for name in problem.classes]
+    return ["probability"] if problem.task == "binary" else list(QUANTITY)
+
+
+def probabilities(predicted: pd.DataFrame, problem: Problem) -> np.ndarray:
+    """Return the probability of every class, in their order: float64, shape (n, classes)."""
+    if problem.task == "multiclass":
+        return predicted[forecast_columns(problem)].to_numpy("float64")
+    event = predicted["probability"].to_numpy("float64")
+    return np.column_stack([1 - event, event])
+
+
+def event(target: np.ndarray, problem: Problem) -> np.ndarray:
+    """Return what descriptions look at: the event (1 or 0), the class in focus (1 or 0), or the quantity; float64."""
+    target = np.asarray(target)
+    return (target == problem.focus_index).astype("float64") if problem.is_class else target.astype("float64")
+
+
+def expected(predicted: pd.DataFrame, problem: Problem) -> np.ndarray:
+    """Return the forecast of `event`: its probability, or the predicted quantity; float64, shape (n,)."""
+    return (
+        probabilities(predicted, problem)[:, problem.focus_index]
+        if problem.is_class
+        else predicted["prediction"].to_numpy()
+    )
+
+
+def level_name(problem: Problem) -> str:
+    """Return what the mean of `event` is called, such as ``share of events`` or ``mean price``."""
+    if problem.task == "multiclass":
+        return f'share of "{problem.focus}"'
+    return "share of events" if problem.task == "binary" else f"mean {problem.target}"
+
+
+def show_level(value: float, problem: Problem) -> str:
+    """Return a mean of `event` as text: a share in per cent, or a quantity to four digits."""
+    return f"{value:.1%}" if problem.is_class else number(value)
+
+
+def number(value: float, sign: str = "") -> str:
+    """Return a quantity as text, to four digits, or whole from 1000 on; with ``sign="+"`` its sign is always shown."""
+    return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign}.4g}"
+
+
+def one(problem: Problem) -> str:
+    """Return what one row is, with its article: ``a parcel``, ``an order``."""
+    return f"a{'n' if problem.unit[:1].lower() in 'aeiou' else ''} {problem.unit}"
+
+
+def expected_payoff(predicted: pd.DataFrame, problem: Problem) -> pd.DataFrame:
+    """Return the expected payoff of every action, a column each; classes only."""
+    matrix = problem.payoff_matrix
+    return pd.DataFrame(probabilities(predicted, problem) @ matrix.to_numpy().T, columns=matrix.index)
+
+
+def decide(predicted: pd.DataFrame, problem: Problem) -> pd.DataFrame:
+    """Return, per row, the ``action`` of the highest expected payoff (the first where they tie), and ``expected_payoff``.
+
+    Regression: the action is the quantity to act on, the quantile ``under / (under + over)`` of what may come, which
+    has the least expected cost (the newsvendor's problem; Arrow, Harris and Marschak, Optimal Inventory Policy, 1951).
+    """
+    if not problem.is_class:
+        return pd.DataFrame({"action": predicted["quantile"], "expected_payoff": -predicted["loss"]})
+    values = expected_payoff(predicted, problem)
+    best = values.to_numpy().argmax(axis=1)
+    names = values.columns.to_numpy(dtype=object)[best]
+    return pd.DataFrame({"action": names, "expected_payoff": values.to_numpy().max(axis=1)}, index=predicted.index)
+
+
+def payoff(actions: np.ndarray | pd.Series, target: np.ndarray, problem: Problem) -> np.ndarray:
+    """Return what each row pays, given the action taken and the outcome: float64, shape (n,)."""
+    if not problem.is_class:
+        return -cost(np.asarray(actions, dtype="float64") - np.asarray(target, dtype="float64"), problem.costs)
+    matrix = problem.payoff_matrix
+    row = matrix.index.get_indexer(pd.Index(actions))
+    return matrix.to_numpy()[row, np.asarray(target).astype("int64")]
+
+
+def cost(excess: np.ndarray, costs: Costs) -> np.ndarray:
+    """Return what it costs to act on a quantity that is too high by `excess` (too low where negative)."""
+    return np.where(excess > 0, costs.over * excess, -costs.under * excess)
+
+
+def policies(target: np.ndarray, problem: Problem) -> dict[str, Any]:
+    """Return the policies that need no model, name to action: always the same one.
+
+    Of quantities there are too many to try; the one that was best on `target`, the training rows, stands for all.
+    """
+    if problem.is_class:
+        return {f"always {action}": action for action in problem.actions}
+    best = float(np.quantile(np.asarray(target, dtype="float64"), problem.ratio))
+    return {f"always {number(best)}": best}
+
+
+def policy_payoffs(target: np.ndarray, problem: Problem, policies: dict[str, Any]) -> pd.DataFrame:
+    """Return, per row, what each policy without a model pays, and last what perfect foresight would: a column each."""
+    rows = len(target)
+    paid = {name: payoff(np.repeat(np.array([action]), rows), target, problem) for name, action in policies.items()}
+    return pd.DataFrame({**paid, FORESIGHT: foresight(target, problem)})
+
+
+def foresight(target: np.ndarray, problem: Problem) -> np.ndarray:
+    """Return what the best action for each outcome pays: float64, shape (n,)."""
+    if not problem.is_class:
+        return np.zeros(len(target))
+    return problem.payoff_matrix.to_numpy().max(axis=0)[np.asarray(target).astype("int64")]

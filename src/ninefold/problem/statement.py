@@ -1,0 +1,232 @@
+"""The problem: what is decided, for whom, at what costs; section ``problem`` of ``params.yaml``, completed and checked."""
+
+from __future__ import annotations
+
+import html
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, ValidationError, model_validator
+
+from ninefold import artifacts
+from ninefold.errors import DataError
+from ninefold.params import Duration, Name, Section, Text
+from ninefold.problem.metric_names import MEANING
+
+FILE = "data/problem.json"
+OUTCOMES = ("positive", "negative")  # of a binary target: the event happens, or not
+
+
+class Uses(Section):
+    """What each kind of analytics is for in this project."""
+
+    descriptive: Text
+    predictive: Text
+    prescriptive: Text
+
+
+class Costs(Section):
+    """What one unit costs by which the quantity acted on is too high (over), or too low (under)."""
+
+    over: float = Field(gt=0)
+    under: float = Field(gt=0)
+
+    @property
+    def critical_ratio(self) -> float:
+        """The quantile that has the least expected cost: ``under / (under + over)``, 0-1."""
+        return self.under / (self.under + self.over)
+
+
+class Success(Section):
+    """What makes the project worth having, measured on the holdout."""
+
+    scores: dict[Text, float] = Field(default_factory=dict)
+    min_payoff_gain: float = Field(ge=0)
+    confidence: float = Field(gt=0.75, lt=1)
+
+
+class Params(Section):
+    """Section ``problem`` of ``params.yaml``."""
+
+    title: Text
+    question: Text
+    unit: Text
+    units: Text
+    table: Name
+    key: list[Name] = Field(min_length=1)
+    time: Name | None = None
+    group: list[Name] | None = Field(default=None, min_length=1)
+    task: Literal["binary", "multiclass", "regression"] = "binary"
+    target: Name
+    classes: list[Name] | None = Field(default=None, min_length=2)
+    focus: Name | None = None
+    positive: Text | None = None
+    horizon: Duration = "0h"
+    owner: Text
+    action_meaning: Text
+    uses: Uses
+    payoff_unit: Text
+    payoffs: dict[Text, dict[Name, float]] | None = Field(default=None, min_length=2)
+    costs: Costs | None = None
+    success: Success
+    risks: list[Text] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _fits_the_task(self) -> Self:
+        needed, foreign = ("costs", "payoffs") if self.task == "regression" else ("payoffs", "costs")
+        if getattr(self, needed) is None:
+            raise ValueError(f"{needed} for task {self.task}; they are missing")
+        if getattr(self, foreign) is not None:
+            raise ValueError(f"{needed} for task {self.task}; found {foreign}, which are for another task")
+        if self.task == "multiclass" and not self.classes:
+            raise ValueError("classes for task multiclass: all values of the target, as text")
+        if self.task == "binary" and self.classes and len(self.classes) != 2:
+            raise ValueError(f"two classes for task binary, the second is the event; found {len(self.classes)}")
+        if self.task != "regression" and self.positive is None:
+            raise ValueError("positive: a verb phrase that says what the event is, such as 'arrives late'")
+        if self.classes and len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"every class once; found {', '.join(self.classes)}")
+        if self.classes and self.focus is not None and self.focus not in self.classes:
+            raise ValueError(f"focus to be one of the classes, {', '.join(self.classes)}; found {self.focus}")
+        if strange := sorted(set(self.success.scores) - set(MEANING[self.task])):
+            raise ValueError(f"success.scores of {', '.join(MEANING[self.task])}; found {', '.join(strange)}")
+        return self
+
+    @model_validator(mode="after")
+    def _payoffs_decide(self) -> Self:
+        expected = list(OUTCOMES) if self.task == "binary" else self.classes or []
+        for action, pays in (self.payoffs or {}).items():
+            if sorted(pays) != sorted(expected):
+                raise ValueError(f"payoffs.{action} for each of {', '.join(expected)}; found {', '.join(pays)}")
+        if self.payoffs and len({tuple(sorted(pays.items())) for pays in self.payoffs.values()}) < 2:
+            raise ValueError("actions whose payoffs differ; with equal ones there is nothing to decide")
+        return self
+
+
+class Problem(Params):
+    """The decision that a project supports, as every stage reads it.
+
+    Built from `Params`: ``classes`` and ``focus`` are filled in, so that of two classes the second is the event.
+
+    Attributes
+    ----------
+    task : {"binary", "multiclass", "regression"}
+    classes : list of str or None
+        The values of the target as text, in the order of the encoded target; None for a regression.
+    focus : str or None
+        The class that descriptions look at: the event, or the one that ``params.yaml`` names.
+    payoffs : dict or None
+        Action to payoff by outcome (``positive``, ``negative``, or the classes), in `payoff_unit`.
+    costs : Costs or None
+        Of a regression: the cost of one unit too high, and too low.
+    """
+
+    if TYPE_CHECKING:  # which of these there are, the task tells
+        classes: list[str]
+        focus: str
+        payoffs: dict[str, dict[str, float]]
+        costs: Costs
+
+    @classmethod
+    def of(cls, params: Params) -> Problem:
+        """Return the problem that params describe."""
+        values = params.model_dump(mode="json")
+        if params.task == "regression":
+            return cls(**{**values, "classes": None, "focus": None})
+        classes = params.classes or ["0", "1"]
+        focus = classes[-1] if params.task == "binary" or params.focus is None else params.focus
+        return cls(**{**values, "classes": classes, "focus": focus})
+
+    @classmethod
+    def read(cls, values: dict[str, Any], where: str) -> Self:
+        """Return the problem that `save` or a bundle stored, from its JSON values.
+
+        Raises
+        ------
+        DataError
+            If the values are not a problem as this version writes it.
+        """
+        try:
+            return cls(**{key: value for key, value in values.items() if key not in ("actions", "break_even")})
+        except (ValidationError, TypeError) as error:
+            raise DataError(f"{where}: not a problem as this version writes it ({error}); run stage 01 again") from None
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read ``data/problem.json``, which stage 01 writes."""
+        return cls.read(artifacts.read_json(FILE), FILE)
+
+    def save(self) -> None:
+        """Write ``data/problem.json``, with ``actions`` and ``break_even`` for people who read it."""
+        artifacts.write_json(self.values(), artifacts.output(FILE))
+
+    def changed(self, **values: Any) -> Problem:
+        """Return the problem with other values for some fields; the caller answers for them, they are not checked."""
+        return Problem.model_construct(**{**dict(self), **values})
+
+    def values(self) -> dict[str, Any]:
+        """Return the problem as JSON's own types, with ``actions`` and ``break_even``."""
+        return {**self.model_dump(mode="json"), "actions": self.actions, "break_even": self.break_even}
+
+    @property
+    def is_class(self) -> bool:
+        """Whether the target is a class (binary or multiclass), not a quantity."""
+        return self.task != "regression"
+
+    @property
+    def actions(self) -> list[str]:
+        """The actions to choose from, in the order of params; none for a regression, whose action is a quantity."""
+        return list(self.payoffs or {})
+
+    @property
+    def focus_index(self) -> int:
+        """The position of `focus` among the classes."""
+        return 1 if self.task == "binary" else self.classes.index(self.focus)
+
+    @property
+    def ratio(self) -> float:
+        """The quantile to act on of a regression (see `Costs.critical_ratio`), 0-1."""
+        return self.costs.critical_ratio
+
+    @cached_property
+    def payoff_matrix(self) -> pd.DataFrame:
+        """What each action pays by class: float64, a row per action and a column per class, in their orders."""
+        names = ["negative", "positive"] if self.task == "binary" else self.classes
+        return pd.DataFrame.from_dict(self.payoffs or {}, orient="index", columns=names).astype("float64")
+
+    @cached_property
+    def break_even(self) -> float | None:
+        """The lowest probability at which the best action changes, 0-1; None if none does, or the task is not binary.
+
+        Two actions with payoff lines ``n + p (y - n)`` are equal at ``p = (n2 - n1) / ((y1 - n1) - (y2 - n2))``.
+        """
+        if self.task != "binary":
+            return None
+        matrix = self.payoff_matrix
+        slope, start = (matrix["positive"] - matrix["negative"]).to_numpy(), matrix["negative"].to_numpy()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            crossings = ((start[:, None] - start) / (slope - slope[:, None])).ravel()
+        for point in np.sort(crossings[np.isfinite(crossings) & (crossings > 0) & (crossings < 1)]):
+            below, above = self.best_action(np.array([point - 1e-9, point + 1e-9]))
+            if below != above:
+                return float(point)
+        return None
+
+    def best_action(self, probability: np.ndarray) -> np.ndarray:
+        """Return the action of the highest expected payoff at each probability of the event; binary only."""
+        probability = np.asarray(probability, dtype="float64")
+        values = np.column_stack([1 - probability, probability]) @ self.payoff_matrix.to_numpy().T
+        return self.payoff_matrix.index.to_numpy(dtype=object)[values.argmax(axis=1)]
+
+    def __repr__(self) -> str:
+        """Return the decision in one line."""
+        among = f"actions {', '.join(self.actions)}" if self.is_class else f"the {self.ratio:.0%} quantile"
+        return f"Problem({self.task}: {self.target} of {self.table}; {among}; {self.horizon} ahead)"
+
+    def _repr_html_(self) -> str:
+        facts = {"task": self.task, "target": self.target, "table": self.table, "horizon": self.horizon}
+        facts |= {"actions": ", ".join(self.actions)} if self.is_class else {"acts on": f"{self.ratio:.0%} quantile"}
+        rows = "".join(f"<tr><th>{key}</th><td>{html.escape(str(value))}</td></tr>" for key, value in facts.items())
+        return f'<div class="nf-table"><table><caption>{html.escape(self.question)}</caption>{rows}</table></div>'

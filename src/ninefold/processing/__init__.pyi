@@ -1,0 +1,51 @@
+from . import (
+    figures,
+    ingest,
+    warehouse,
+)
+from .contract import (
+    RULE,
+)
+from .stage import (
+    EVENT,
+    LAKE,
+    Params,
+    broken_rules,
+    check_problem,
+    checks,
+    conclusion,
+    convert,
+    headline,
+    judge,
+    metrics,
+    missing_shares,
+    newest,
+    read,
+    update,
+    validate,
+    view,
+)
+
+__all__ = [
+    "EVENT",
+    "LAKE",
+    "RULE",
+    "Params",
+    "broken_rules",
+    "check_problem",
+    "checks",
+    "conclusion",
+    "convert",
+    "figures",
+    "headline",
+    "ingest",
+    "judge",
+    "metrics",
+    "missing_shares",
+    "newest",
+    "read",
+    "update",
+    "validate",
+    "view",
+    "warehouse",
+]

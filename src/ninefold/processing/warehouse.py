@@ -1,0 +1,306 @@
+"""The files of the project as one database of views, open to plain SQL: raw, lake, quarantine, features, metrics.
+
+Nothing is copied: each view reads the Parquet and JSON files as they now stand.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TextIO
+
+import duckdb
+
+from ninefold import artifacts
+from ninefold.errors import DataError
+
+FILE = "data/warehouse.duckdb"
+STORAGE = "v1.2.0"  # which older versions of DuckDB read as well
+METRICS = "reports/metrics"
+# Schema -> folders, and what the one table of a folder is called that holds its partitions itself.
+FOLDERS: dict[str, dict[str, str]] = {
+    "raw": {"data/raw": "all"},
+    "lake": {"data/lake": "all"},
+    "quarantine": {"data/quarantine": "all"},
+    "stream": {"data/stream/lake": "all"},
+    "stream_quarantine": {"data/stream/quarantine": "all"},
+    "features": {"data/features": "events"},
+    "online": {"data/online": "all"},
+    "predictions": {"data/predictions": "all", "data/monitoring": "all"},
+}
+FILENAME = "@file"
+ROWS = 40  # of an answer, as `as_text` writes it
+# What the places of a figure are called: `holdout.roc_auc.value`, `periods[0].period`.
+FIGURES = r"""
+SELECT regexp_extract(file.filename, '(?:\d+_)?([^/\\]+)\.json$', 1) AS stage,
+  regexp_replace(replace(leaf.fullkey, '$.metrics.', ''), '"((?:[^"\\]|\\.)*)"', '\1', 'g') AS name,
+  CASE WHEN leaf.type IN ('UBIGINT', 'BIGINT', 'DOUBLE') THEN CAST(leaf.atom AS DOUBLE) END AS value,
+  leaf.value ->> '$' AS text
+FROM read_text({files}) AS file, json_tree(file.content, '$.metrics') AS leaf
+WHERE leaf.type NOT IN ('OBJECT', 'ARRAY')
+ORDER BY file.filename, leaf.id
+"""
+GATES = r"""
+SELECT regexp_extract(file.filename, '(?:\d+_)?([^/\\]+)\.json$', 1) AS stage,
+  line.value ->> '$.name' AS "check", line.value ->> '$.value' AS value, line.value ->> '$.limit' AS "limit",
+  CAST(line.value ->> '$.passed' AS BOOLEAN) AS passed
+FROM read_text({files}) AS file, json_each(file.content, '$.gate.checks') AS line
+ORDER BY file.filename, CAST(line.key AS INTEGER)
+"""
+
+
+@dataclass(frozen=True)
+class View:
+    """One view: its schema and name, the query behind it, and the folder whose files it reads."""
+
+    schema: str
+    name: str
+    query: str
+    folder: str
+
+    @property
+    def called(self) -> str:
+        """Its name in SQL, such as ``lake.orders``."""
+        return f"{self.schema}.{identifier(self.name)}"
+
+
+def connect(*schemas: str) -> duckdb.DuckDBPyConnection:
+    """Return a database in memory, in UTC, with the views over the files as they now stand, pending outputs included.
+
+    It is DuckDB, whatever engine ``engine.backend`` names. A stage asks for the schemas of what it declares; default: all.
+
+    Raises
+    ------
+    DataError
+        If there is nothing to read, or a file is damaged.
+    """
+    connection = duckdb.connect()
+    _create(connection, views(artifacts.pending, schemas))
+    return connection
+
+
+def refresh() -> Path:
+    """Write ``data/warehouse.duckdb``, which holds the views and no data; return its path.
+
+    The paths in it are absolute, so that it opens from any folder. It takes the place of the earlier file at once: who has
+    that open goes on reading it.
+
+    Raises
+    ------
+    DataError
+        If no stage has run yet, or a file is damaged.
+    """
+    found = views(artifacts.path)
+    place = artifacts.path(FILE)
+    place.parent.mkdir(exist_ok=True)
+    temporary = place.with_name(f".{place.name}.{os.getpid()}")
+    connection = duckdb.connect()
+    try:
+        artifacts.remove(temporary)
+        connection.execute(f"ATTACH {literal(str(temporary))} AS warehouse (STORAGE_VERSION '{STORAGE}')")
+        connection.execute("USE warehouse")
+        _create(connection, found)
+        connection.execute("USE memory; DETACH warehouse")
+        artifacts.remove(place.with_name(f"{place.name}.wal"))  # of a reader that wrote into the earlier file
+        os.replace(temporary, place)
+    finally:
+        connection.close()
+        artifacts.remove(temporary)
+        artifacts.remove(temporary.with_name(f"{temporary.name}.wal"))
+    return place
+
+
+def found() -> bool:
+    """Return whether there is anything to read."""
+    return any(True for _ in _views(artifacts.path))
+
+
+def views(at: Callable[[str], Path], schemas: Collection[str] = ()) -> list[View]:
+    """Return a view per table, of all schemas or some; `at` says where a folder lies: `io.path`, or `io.pending`.
+
+    Raises
+    ------
+    DataError
+        If there is nothing to read.
+    """
+    if not (listed := list(_views(at, schemas))):
+        raise DataError("data: holds no table yet, so there is nothing to ask; run the pipeline with `dvc repro`")
+    return listed
+
+
+def describe() -> str:
+    """Refresh the warehouse; return its views with their rows as a text, and how else it is opened."""
+    names, rows = outline()
+    table = as_text(names, rows, limit=len(rows))
+    place = os.path.relpath(artifacts.path(FILE))
+    return (
+        f"{table}\n\n"
+        f'ninefold sql "SELECT * FROM {rows[-1][0]}"\n'
+        f"duckdb -readonly {place}\n"
+        f'python -c "import duckdb; print(duckdb.connect({place!r}, read_only=True).sql({f"FROM {rows[-1][0]}"!r}))"'
+    )
+
+
+def write_csv(names: list[str], rows: Iterable[tuple[Any, ...]], stream: TextIO) -> None:
+    """Write an answer as CSV, with a line of names; what is missing is empty."""
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(rows)
+
+
+def outline() -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Refresh the warehouse; return ``view``, ``rows``, ``columns``, a line per view, as `ask` returns an answer."""
+    refresh()
+    rows = []
+    for view in views(artifacts.path):
+        (count,) = next(_answer(f"SELECT count(*) FROM {view.called}")[1])
+        names, _ = _answer(f"SELECT * FROM {view.called} LIMIT 0")
+        rows.append((view.called, count, len(names)))
+    return ["view", "rows", "columns"], rows
+
+
+def ask(query: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+    """Refresh the warehouse and ask it in SQL; return the names of the columns, and the rows.
+
+    Raises
+    ------
+    DataError
+        If no stage has run yet, or the query is none that the warehouse can answer.
+    """
+    refresh()
+    return _answer(query)
+
+
+def as_text(names: list[str], rows: Iterable[tuple[Any, ...]], limit: int = ROWS) -> str:
+    """Return an answer as a text: a table of the first rows, numbers to the right, and how many rows there are."""
+    first: list[tuple[Any, ...]] = []
+    count = 0
+    for row in rows:
+        count += 1
+        if count <= limit:
+            first.append(row)
+    texts = [[_text(value) for value in row] for row in first]
+    right = [
+        all(isinstance(row[place], int | float) or row[place] is None for row in first) for place in range(len(names))
+    ]
+    widths = [max([len(name), *(len(row[place]) for row in texts)]) for place, name in enumerate(names)]
+    lines = [
+        "  ".join(
+            text.rjust(width) if number else text.ljust(width)
+            for text, width, number in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in [names, *texts]
+    ]
+    told = f"{count:,} row{'' if count == 1 else 's'}"
+    return "\n".join([*lines, f"({told}{f', of which the first {limit} are shown' if count > limit else ''})"])
+
+
+def identifier(name: str) -> str:
+    """Return a name as SQL takes it, in quotes where it needs them."""
+    plain = re.fullmatch(r"[a-z_][a-z0-9_]*", name) and name not in _reserved()
+    return name if plain else '"{}"'.format(name.replace('"', '""'))
+
+
+def literal(text: str) -> str:
+    """Return a text as SQL takes it."""
+    return "'{}'".format(text.replace("'", "''"))
+
+
+def _views(at: Callable[[str], Path], schemas: Collection[str] = ()) -> Iterator[View]:
+    for schema, folders in FOLDERS.items():
+        for folder, whole in folders.items() if not schemas or schema in schemas else ():
+            for name, place in _tables(at(folder), whole):
+                yield View(schema, name, _over(place), folder)
+    records = at(METRICS)
+    if (not schemas or "metrics" in schemas) and any(records.glob("*.json")):
+        files = literal(f"{_glob(records)}/*.json")
+        yield View("metrics", "figures", FIGURES.format(files=files), METRICS)
+        yield View("metrics", "gates", GATES.format(files=files), METRICS)
+
+
+def _tables(folder: Path, whole: str) -> Iterator[tuple[str, Path]]:
+    """Yield every table of a folder: a subfolder, a file, or the folder itself where it holds the partitions."""
+    if not folder.is_dir():
+        return
+    inside = [place for place in sorted(folder.iterdir()) if not place.name.startswith(".")]
+    if any(place.name.startswith("period=") for place in inside):
+        yield whole, folder
+    for place in inside:
+        if place.suffix == ".parquet":
+            yield place.stem, place
+        elif place.is_dir() and "=" not in place.name and any(place.rglob("*.parquet")):
+            yield place.name, place
+
+
+def _over(place: Path) -> str:
+    """Return the query over a table's files, with the partition as the text ``period`` (``@period`` beside one's own)."""
+    if place.is_file():
+        return f"SELECT * FROM read_parquet({literal(_glob(place))}, hive_partitioning = false)"
+    parted = any(place.glob("period=*"))
+    pattern = r"period=([^/\\]+)[/\\][^/\\]+$" if parted else r"([^/\\]+)\.parquet$"
+    files = f"{_glob(place)}/{'period=*/*.parquet' if parted else '**/*.parquet'}"
+    first = next(iter(sorted(place.rglob("*.parquet"))))
+    own = {name.lower() for name in artifacts.parquet_metadata(first).schema.to_arrow_schema().names}
+    # By the file's name, not as DuckDB would read folders: it takes every a=b of the path for a column, above the project too.
+    return (
+        f"SELECT * EXCLUDE ({identifier(FILENAME)}), regexp_extract({identifier(FILENAME)}, {literal(pattern)}, 1) "
+        f"AS {identifier('@period') if 'period' in own else 'period'} "
+        f"FROM read_parquet({literal(files)}, hive_partitioning = false, filename = {literal(FILENAME)})"
+    )
+
+
+def _create(connection: duckdb.DuckDBPyConnection, listed: list[View]) -> None:
+    connection.execute("SET TimeZone = 'UTC'")
+    for schema in dict.fromkeys(view.schema for view in listed):
+        connection.execute(f"CREATE SCHEMA {schema}")
+    for view in listed:
+        try:
+            connection.execute(f"CREATE VIEW {view.schema}.{identifier(view.name)} AS {view.query}")
+        except duckdb.Error as error:
+            first = str(error).strip().splitlines()[0]
+            raise DataError(f"{view.folder}: {view.name} cannot be read ({first}); {artifacts.RESTORE}") from None
+
+
+def _answer(query: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+    try:
+        connection = duckdb.connect(artifacts.path(FILE), read_only=True)
+        connection.execute("SET TimeZone = 'UTC'")
+        described = connection.execute(query).description
+    except duckdb.Error as error:
+        raise _refused(error) from None
+    return [column[0] for column in described or []], _rows(connection) if described else iter(())
+
+
+def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
+    with connection:
+        try:
+            while some := connection.fetchmany(10_000):
+                yield from some
+        except duckdb.Error as error:
+            raise _refused(error) from None
+
+
+def _refused(error: duckdb.Error) -> DataError:
+    return DataError(f"the query cannot be answered: {str(error).strip()}")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _glob(place: Path) -> str:
+    """Return a path as a pattern that matches it alone."""
+    return re.sub(r"[\[*?]", lambda found: f"[{found[0]}]", place.as_posix())
+
+
+@cache
+def _reserved() -> set[str]:
+    words = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'"
+    return {word for (word,) in duckdb.connect().execute(words).fetchall()}

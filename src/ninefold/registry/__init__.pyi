@@ -1,0 +1,11 @@
+from . import (
+    planning,
+    promotion,
+    retraining,
+)
+
+__all__ = [
+    "planning",
+    "promotion",
+    "retraining",
+]

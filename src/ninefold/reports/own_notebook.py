@@ -1,0 +1,95 @@
+"""Add a notebook of your own: numbered, of the same anatomy as the nine, run by the pipeline and shown on the site."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+
+from ninefold import artifacts
+from ninefold.errors import NinefoldError
+from ninefold.reports import runner
+from ninefold.stages import FLOOR, is_own, label
+
+TEMPLATE = Path(__file__).parents[1] / "templates" / "own_notebook.ipynb"
+LONGEST = 60  # letters of a title that name its file; some file systems take 143 bytes, and a letter may have three
+HEAD = """# Your own notebooks, in the order in which they run, after stage 05. `ninefold notebook "Title"` adds one here.
+# To drop one, delete its line and its notebook.
+"""
+
+
+def add(title: str) -> Path:
+    """Write a new exploration notebook, list it in ``notebooks/own.yaml``, by which the pipeline runs it; return its path.
+
+    ``add("Seasonality by region")`` writes ``notebooks/05b_seasonality_by_region.ipynb``; the next is ``05c_...``.
+
+    Raises
+    ------
+    NinefoldError
+        If the title is empty, names no file, or a notebook has its name already.
+    """
+    title = " ".join(title.split())
+    slug = slugify(title)
+    existing = [place.stem for place in sorted(artifacts.path("notebooks").glob("*.ipynb"))]
+    if other := next((name for name in existing if name.partition("_")[2] == slug), None):
+        raise NinefoldError(f"notebooks/{other}.ipynb is there already; open that one, or choose another title")
+    listed = runner.own()
+    name = f"{_next_number([*existing, *listed])}_{slug}"
+    place = artifacts.path(f"notebooks/{name}.ipynb")
+    artifacts.write_text(runner.nbformat.writes(_filled(name, title)) + "\n", place)  # as Jupyter will save it
+    artifacts.write_text(
+        HEAD + yaml.safe_dump({"own": [*listed, name]}, allow_unicode=True), artifacts.path(runner.OWN)
+    )
+    return place
+
+
+def describe(place: Path) -> str:
+    """Return what to do with a notebook that was added, as a few lines for the terminal."""
+    return (
+        f"wrote notebooks/{place.name}, and its name to {runner.OWN}\n"
+        f"open it:  make lab\n"
+        f"run it:   dvc repro    (or it alone: ninefold stage {place.stem})"
+    )
+
+
+def slugify(title: str) -> str:
+    """Return the part of a file's name that stands for a title: its letters and digits, in lower case, without accents.
+
+    Raises
+    ------
+    NinefoldError
+        If the title is empty, or holds no letter and no digit.
+    """
+    advice = 'say in a few words what it is about, as in: ninefold notebook "Seasonality by region"'
+    if not title:
+        raise NinefoldError(f"the title is empty; {advice}")
+    parts = unicodedata.normalize("NFKD", title)
+    plain = unicodedata.normalize("NFC", "".join(part for part in parts if not unicodedata.combining(part)).casefold())
+    slug = re.sub(r"[\W_]+", "_", plain).strip("_")
+    if len(slug) > LONGEST:
+        slug = slug[: LONGEST + 1].rpartition("_")[0] or slug[:LONGEST]
+    if not slug:
+        raise NinefoldError(f"the title {title!r} holds no letter and no digit to name a file by; {advice}")
+    return slug
+
+
+def _next_number(names: list[str]) -> str:
+    """Return the number after the last that is taken: 05b, 05c ... 05z, 05zb, 05zc ..., which sort in this order."""
+    floor = label(FLOOR)[:2]
+    numbers = [name.partition("_")[0] for name in names if is_own(name)]
+    last = max(numbers, default=f"{floor}a")
+    return f"{last}b" if last.endswith("z") else f"{last[:-1]}{chr(ord(last[-1]) + 1)}"
+
+
+def _filled(name: str, title: str) -> Any:
+    """Return the notebook that a new one starts from, under its own name and title."""
+    marked = re.sub(r"([\\`*_\[\]<>$&~|#])", r"\\\1", title)  # no letter of a title is a mark of Markdown
+    filled = runner.read(TEMPLATE)
+    for cell in filled.cells:
+        values = {"number": name.partition("_")[0], "name": name, "title": marked}
+        cell.source = Template(cell.source).safe_substitute(values)
+    return runner.clean(filled)

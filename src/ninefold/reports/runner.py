@@ -1,0 +1,244 @@
+"""Run one stage's notebook headlessly, by papermill; keep nothing that changes between equal runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+from nbformat import NotebookNode
+
+from ninefold import artifacts, outdated, pin
+from ninefold.errors import DataError, NinefoldError
+from ninefold.params import load, root
+from ninefold.stages import STAGES, is_own, label, section_of
+
+SOURCES = "reports/sources"
+OWN = "notebooks/own.yaml"
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+class StageFailed(NinefoldError):
+    """A cell of a stage's notebook raised; the partial notebook is kept in ``reports/failed``."""
+
+
+def read(place: Path) -> NotebookNode:
+    """Read a notebook.
+
+    Raises
+    ------
+    DataError
+        If it is missing, or not a notebook.
+    """
+    try:
+        return nbformat.read(place, as_version=4)
+    except FileNotFoundError:
+        raise DataError(f"{place}: not found; every stage has a notebook of its number and name") from None
+    except (ValueError, nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+        raise DataError(f"{place}: not a notebook ({error}); restore it from git") from None
+
+
+def clean(notebook: NotebookNode) -> NotebookNode:
+    """Return the notebook's source alone: no outputs, no counts, of the metadata only tags and the kernel.
+
+    Pictures that were pasted into prose are part of the source.
+    """
+    cells = []
+    for index, cell in enumerate(notebook.cells):
+        metadata = {"tags": list(cell.metadata["tags"])} if cell.metadata.get("tags") else {}
+        plain = {"id": cell.get("id", f"cell-{index:02d}"), "cell_type": cell.cell_type, "metadata": metadata}
+        plain["source"] = cell.source
+        if cell.cell_type == "code":
+            plain |= {"outputs": [], "execution_count": None}
+        elif cell.get("attachments"):
+            plain["attachments"] = cell.attachments
+        cells.append(plain)
+    return nbformat.from_dict({"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5})
+
+
+def own() -> list[str]:
+    """Return the names of your own notebooks, in the order in which they run: as ``notebooks/own.yaml`` lists them.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or an entry is not the name of such a notebook.
+    """
+    place = artifacts.path(OWN)
+    try:
+        entries = (yaml.safe_load(place.read_text(encoding="utf-8")) or {}).get("own") if place.exists() else []
+        listed = [str(name) for name in entries or []]
+    except (yaml.YAMLError, AttributeError, TypeError):
+        expected = "`own:` and below it a line `- 05b_a_title` per notebook"
+        raise DataError(f"{OWN}: not readable; expected {expected}") from None
+    if wrong := [name for name in listed if not is_own(name)]:
+        raise DataError(f"{OWN}: found {wrong[0]!r}, expected the name of a notebook of yours, such as 05b_a_title")
+    return listed
+
+
+def refresh_sources() -> None:
+    """Write a clean copy of every notebook of ``notebooks/`` to ``reports/sources/``, on which the stages depend.
+
+    Running and saving a notebook in JupyterLab changes its outputs, not its clean copy, so no stage runs again.
+
+    Raises
+    ------
+    DataError
+        If a notebook is damaged, one that ``notebooks/own.yaml`` lists is not there, or another engine is installed than
+        ``ninefold.yaml`` names.
+    NinefoldError
+        If a file of the project is written for an older engine; the lines to change.
+    """
+    pin.check()
+    outdated.refuse(root())
+    folder = artifacts.path(SOURCES)
+    notebooks = sorted(artifacts.path("notebooks").glob("*.ipynb"))
+    if lost := sorted(set(own()) - {notebook.stem for notebook in notebooks}):
+        raise DataError(
+            f"{OWN}: lists {lost[0]}, but notebooks/{lost[0]}.ipynb is not there; delete the line, or restore it"
+        )
+    for stale in set(folder.glob("*.ipynb")) - {folder / notebook.name for notebook in notebooks}:
+        stale.unlink()
+    for notebook in notebooks:
+        _write(clean(read(notebook)), folder / notebook.name)
+
+
+def execute(slug: str, overrides: dict[str, Any] | None = None) -> None:
+    """Run one stage's notebook and write it, executed and stripped, to ``reports/notebooks``.
+
+    Parameters
+    ----------
+    slug : str
+        The stage, or the name of a notebook of your own.
+    overrides : dict, optional
+        Nested values laid over its section of ``params.yaml``.
+
+    Raises
+    ------
+    NinefoldError
+        If the params are wrong, another engine is installed than ``ninefold.yaml`` names, or a file of the project is
+        written for an older one.
+    StageFailed
+        If a cell raises: the message names the cell and the error; the run so far is kept in ``reports/failed``.
+    """
+    name = label(slug)
+    pin.check()
+    outdated.refuse(root())
+    source = artifacts.path(SOURCES) / f"{name}.ipynb"
+    edited = artifacts.path("notebooks") / f"{name}.ipynb"
+    if edited.exists():
+        _write(clean(read(edited)), source)
+    read(source)  # refuses a missing or damaged notebook before a kernel starts
+    params = load(section_of(slug), overrides).model_dump(mode="json")
+    clear_failures(name)
+    note = artifacts.path(f"reports/timings/{name}.txt")
+    note.unlink(missing_ok=True)
+    partial = artifacts.path(f"reports/.{name}.partial.ipynb")
+    started = time.perf_counter()
+    which = f"notebook {name}" if is_own(slug) else f"stage {STAGES.index(slug) + 1} of {len(STAGES)}, {slug}"
+    _announce(f"{which}: running {edited.name}")
+    failure = _papermill(source, partial, slug, params)
+    executed = strip(read(partial))
+    partial.unlink()
+    seconds = time.perf_counter() - started
+    artifacts.write_json({"seconds": round(seconds, 1)}, artifacts.path(f"reports/timings/{name}.json"))
+    if failure:
+        _write(executed, artifacts.path(f"reports/failed/{name}.ipynb"))
+        raise StageFailed(f"{name}: {failure}")
+    _write(executed, artifacts.path(f"reports/notebooks/{name}.ipynb"))
+    _announce(f"{which}: gate passed, {seconds:.0f} s")
+    if note.exists():
+        _announce(note.read_text(encoding="utf-8").rstrip())
+
+
+def clear_failures(name: str = "*") -> None:
+    """Remove what failed runs of a stage, or of all, left in ``reports/failed``."""
+    for trace in artifacts.path("reports/failed").glob(f"{name}.*"):
+        trace.unlink()
+
+
+def strip(notebook: NotebookNode) -> NotebookNode:
+    """Return an executed notebook without what differs between equal runs: times, paths, random ids, log lines."""
+    stripped = clean(notebook)
+    cells = []
+    for cell, original in zip(stripped.cells, notebook.cells, strict=True):
+        tags = cell.metadata.get("tags", [])
+        if "papermill-error-cell-tag" in tags:
+            continue
+        if "injected-parameters" in tags:
+            cell.id = "injected-parameters"
+        if cell.cell_type == "code":
+            cell.execution_count = original.execution_count
+            cell.outputs = [_settle(output) for output in original.outputs if output.get("name") != "stderr"]
+        cells.append(cell)
+    stripped.cells = cells
+    return stripped
+
+
+def _papermill(source: Path, target: Path, slug: str, params: dict[str, Any]) -> str | None:
+    """Execute `source` into `target`; return what went wrong, or None."""
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from traitlets.config import Config
+
+    config = Config()
+    config.KernelManager.transport = "ipc"  # no open port, and no warning about one
+    config.NotebookClient.shutdown_kernel = "immediate"  # the polite way interrupts the kernel, which prints an error
+    os.environ.setdefault("PYTHONHASHSEED", "0")
+    width = "{l_bar}{bar:20}| cell {n_fmt} of {total_fmt}, {elapsed}"
+    bar = {
+        "desc": slug if is_own(slug) else f"{STAGES.index(slug) + 1}/{len(STAGES)} {slug}",
+        "bar_format": width,
+        "disable": not sys.stderr.isatty(),
+        "leave": False,
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            source,
+            target,
+            parameters={"section": slug, "overrides": params},
+            kernel_name="python3",
+            cwd=root(),
+            progress_bar=bar,
+            stderr_file=sys.stderr if sys.stderr.isatty() else None,  # bars of cells that take long
+            config=config,
+        )
+    except papermill.PapermillExecutionError as error:
+        notebook = read(target)
+        where = next((i for i, cell in enumerate(notebook.cells) if _raised(cell)), None)
+        added = {"papermill-error-cell-tag", "injected-parameters"}  # not in the user's notebook
+        count = sum(bool(added & set(cell.metadata.get("tags", []))) for cell in notebook.cells[:where])
+        number = f"cell {where - count + 1}" if where is not None else f"In [{error.exec_count}]"
+        first = error.source.strip().splitlines()[0] if error.source.strip() else ""
+        return f"{number} ({first!r}) raised {error.ename}: {error.evalue}"
+    except DeadKernelError:
+        return "the kernel died; the machine may have run out of memory"
+    return None
+
+
+def _raised(cell: NotebookNode) -> bool:
+    return any(output.output_type == "error" for output in cell.get("outputs", []))
+
+
+def _settle(output: NotebookNode) -> NotebookNode:
+    output = NotebookNode(output)
+    if "metadata" in output:
+        output.metadata = {}
+    return output
+
+
+def _write(notebook: NotebookNode, place: Path) -> None:
+    artifacts.write_text(json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n", place)
+
+
+def _announce(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,246 @@
+"""Render the executed notebooks as one site to read offline, and sum up a run in the terminal.
+
+Reads: ``reports/notebooks``, ``reports/metrics``, ``reports/failed``, ``data/problem.json``, ``notebooks/own.yaml``.
+Writes: ``reports/index.html``, and a page for every stage that has an executed notebook; those of your own notebooks to
+``reports/own``. Same input, same bytes. Beside them, where there is a bundle, ``reports/model_card.html``: it names the
+commit that recorded the model, and so is no output of the pipeline.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from ninefold import artifacts, lineage
+from ninefold.errors import DataError
+from ninefold.reports import runner  # before nbconvert: it keeps a slow import away
+from ninefold.reports.progress import FAILED, OWN, PASSED, Stage, overall, page_of, portable, read_project, read_stages
+from ninefold.stages import FLOOR, is_own
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+BOTTOM_LINE = ("training", "monitoring")
+BESIDE = ("deployment",)
+BUNDLE, CARD = "models/bundle", "model_card.html"
+ABOUT_OWN = """The pages of your own notebooks, one each. `ninefold notebook "Title"` adds a notebook.\n"""
+
+
+def render() -> Path:
+    """Render a page per executed notebook, and the index; return the index's path.
+
+    A stage whose last run failed shows that run, under a banner that names the failed checks or the error. Pages of
+    the stages after it stay, marked as from an earlier run. Pages whose notebook is gone are removed.
+    """
+    stages, project = read_stages(), read_project()
+    environment = _environment(stages, project)
+    index = artifacts.path("reports/index.html")
+    _clear_own([stage.slug for stage in stages])
+    for position, stage in enumerate(stages):
+        place = place_of(stage.slug)
+        if stage.page is None:
+            place.unlink(missing_ok=True)
+            continue
+        body = _body(stage)
+        around = {"before": _nearest(stages[:position][::-1]), "after": _nearest(stages[position + 1 :])}
+        page = environment.get_template("page.html.j2")
+        content = {"stage": stage, "body": Markup(body), "sections": _sections(body), "up": stage.up}
+        artifacts.write_text(page.render(**content, **around), place)
+    _render_card(environment)
+    overview = environment.get_template("index.html.j2")
+    artifacts.write_text(
+        overview.render(stage=None, rows=stages, up="", state=overall(stages), **_leading(stages)), index
+    )
+    return index
+
+
+def place_of(slug: str) -> Path:
+    """Return where the page of a stage, or of an own notebook, is rendered to."""
+    return artifacts.path(f"reports/{page_of(slug)}")
+
+
+def summarize() -> None:
+    """Print the gate and the headline figures of every stage, and where the report is."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    colours = {PASSED: "green", FAILED: "bold red"}
+    stages = read_stages()
+    table = Table(title=read_project()["title"], title_justify="left", caption=overall(stages), caption_justify="left")
+    for column in ("stage", "gate", "in short"):
+        table.add_column(column, no_wrap=column == "stage")
+    for stage in stages:
+        figures = "; ".join(f"{name} {value}" for name, value in stage.headline.items())
+        short = "; ".join(stage.failure) or figures + (" (from an earlier run)" if figures and stage.earlier else "")
+        name = stage.name if stage.own else stage.slug
+        table.add_row(Text(f"{stage.number} {name}"), Text(stage.gate, colours.get(stage.state, "dim")), Text(short))
+    console = Console()
+    console.print(table)
+    index = artifacts.path("reports/index.html")
+    report = os.path.relpath(index) if index.exists() else "not rendered yet; run `ninefold site`"
+    console.print(f"Report: {report}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _nearest(stages: list[Stage]) -> Stage | None:
+    return next((stage for stage in stages if stage.page), None)
+
+
+def _leading(stages: list[Stage]) -> dict[str, Any]:
+    """Return whose conclusions and figures lead the index, and under which heading.
+
+    The conclusion of a failed gate leads, with nothing of an earlier run beside it; else those of training and monitoring,
+    or until they have run, the last one.
+    """
+    failures = [stage for stage in stages if stage.state == FAILED]
+    stopped = [stage for stage in failures if stage.conclusion]
+    concluded = [
+        stage for stage in stages if stage.page and stage.conclusion and stage.state == PASSED and not stage.own
+    ]
+    leading = [stage for stage in concluded if stage.slug in BOTTOM_LINE]
+    beside = [] if stopped else [stage for stage in concluded if stage.slug in BESIDE and stage.headline]
+    heading = "Bottom line" if stopped or (leading and not failures) else "So far"
+    return {
+        "heading": heading,
+        "conclusions": stopped or leading or concluded[-1:],
+        "beside": beside,
+        "failures": failures,
+    }
+
+
+def _environment(stages: list[Stage], project: dict[str, str]) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    nine = [stage for stage in stages if not stage.own]
+    card = (
+        CARD if all(artifacts.path(f"{BUNDLE}/{name}").exists() for name in ("MODEL_CARD.md", "checksums.json")) else ""
+    )
+    environment.globals |= {"stages": nine, "project": project, "floor": FLOOR, "card": card}
+    return environment
+
+
+def _render_card(environment: Environment) -> None:
+    """Render the model card of the bundle, with the commit that recorded the model; without a bundle there is no page."""
+    place = artifacts.path(f"reports/{CARD}")
+    if not environment.globals["card"]:
+        place.unlink(missing_ok=True)
+        return
+    source = f"{BUNDLE}/MODEL_CARD.md"
+    text = re.sub(r"\A# .+\n+", "", artifacts.path(source).read_text(encoding="utf-8"))
+    v4 = runner.nbformat.v4
+    body = _headed(_exporter()(v4.new_notebook(cells=[v4.new_markdown_cell(text)])))
+    body = body.replace("<table>", '<div class="nf-table"><table>').replace("</table>", "</table></div>")
+    content = {
+        "body": Markup(body),
+        "sections": _sections(body),
+        "source": source,
+        "version": lineage.of_folder(f"{BUNDLE}/checksums.json"),
+        "commit": lineage.commit(lineage.dvc_md5(BUNDLE), _candidate()),
+        "now": lineage.lineage(),
+    }
+    page = environment.get_template("card.html.j2")
+    artifacts.write_text(page.render(stage=None, within="deployment", up="", **content), place)
+
+
+def _candidate() -> str:
+    """Return the hash by which ``dvc.lock`` knows the candidate in the bundle; empty if the bundle does not say."""
+    try:
+        return (artifacts.published(f"{BUNDLE}/bundle.json") or {}).get("lineage", {}).get("dvc", "")
+    except DataError:  # a damaged bundle is reported when it is loaded
+        return ""
+
+
+def _body(stage: Stage) -> str:
+    """Return the notebook's cells as HTML, its headings with ids, its links to notebooks as links to pages."""
+    body = portable(_exporter()(_prepare(stage.notebook, failed=stage.state == FAILED)))
+    body = re.sub(r"<(/?)h1>", r"<\1h2>", body)  # the page has its title already
+    body = re.sub(r"<img (?![^>]*\balt=)", '<img alt="A picture without a description." ', body)
+    body = _headed(body)
+    body = re.sub(r'href="(?:\./)?(0\d[a-z]*_[^"/#]+)\.ipynb', lambda link: f'href="{_link(link[1], stage)}', body)
+    body = re.sub(r"<caption>(.*?)</caption>", r"<caption><span>\1</span></caption>", body)
+    body = re.sub(r"<td>pass</td></tr>", '<td class="pass">pass</td></tr>', body)
+    return re.sub(r"<td>FAIL</td></tr>", '<td class="fail">FAIL</td></tr>', body)
+
+
+def _headed(body: str) -> str:
+    """Return HTML whose headings have ids, each its own."""
+    count: dict[str, int] = {}
+
+    def name(heading: re.Match[str]) -> str:
+        slug = re.sub(r"\W+", "-", re.sub(r"<[^>]+>|&\w+;", "", heading[1]).lower()).strip("-") or "section"
+        count[slug] = count.get(slug, 0) + 1
+        return f'<h2 id="{slug}{"" if count[slug] == 1 else f"-{count[slug]}"}">{heading[1]}</h2>'
+
+    return re.sub(r"<h2>(.*?)</h2>", name, body)
+
+
+def _link(name: str, stage: Stage) -> str:
+    """Return where the page of a notebook is, seen from a stage's page."""
+    return f"{stage.up}{OWN}/{name}.html" if is_own(unquote(name)) else f"{stage.up}{name}.html"
+
+
+def _clear_own(names: list[str]) -> None:
+    """Remove the pages of own notebooks that are no more. The folder is never empty: DVC would warn at each run."""
+    folder = artifacts.path(f"reports/{OWN}")
+    for page in folder.glob("*.html"):
+        if page.stem not in names:
+            page.unlink()
+    artifacts.write_text(ABOUT_OWN, folder / "README.txt")
+
+
+def _sections(body: str) -> list[tuple[str, str]]:
+    return [
+        (name, Markup(re.sub(r"<[^>]+>", "", text))) for name, text in re.findall(r'<h2 id="(.*?)">(.*?)</h2>', body)
+    ]
+
+
+def _prepare(run: Any, failed: bool) -> Any:
+    """Return the notebook as its page shows it: no title (the page has its own), no parameter cells, labelled code."""
+    shown = runner.nbformat.from_dict(run)
+    cells: list[Any] = []
+    for cell in shown.cells:
+        tags = cell.metadata.pop("tags", [])
+        if cell.cell_type == "markdown":
+            if not cells:
+                cell.source = re.sub(r"\A# .+\n+(\*[^*\n]+\*\n*)?", "", cell.source)
+            if not cell.get("attachments"):
+                cell.source = re.sub(r"!\[(.*?)\]\(attachment:.*?\)", r"*[picture not kept: \1]*", cell.source)
+        elif {"parameters", "injected-parameters"} & set(tags):
+            continue
+        elif cell.cell_type == "code":
+            lines = [line for line in cell.source.splitlines() if line.strip()]
+            imports = all(line.startswith(("import ", "from ", ")", " ")) for line in lines)
+            cell.metadata["label"] = "Imports" if imports else "Code"
+            cell.metadata["fold"] = "display.params(" in cell.source
+            cell.metadata["unrun"] = failed and cell.execution_count is None
+        cells.append(cell)
+    shown.cells = cells
+    return shown
+
+
+@cache
+def _exporter() -> Callable[[Any], str]:
+    from nbconvert.exporters import HTMLExporter, TemplateExporter
+    from nbconvert.filters import Highlight2HTML
+
+    exporter = HTMLExporter(
+        template_name="notebook",
+        extra_template_basedirs=[str(TEMPLATES)],
+        exclude_anchor_links=True,
+        default_preprocessors=[],
+    )
+    exporter.register_filter("highlight_code", Highlight2HTML(pygments_lexer="ipython3"))
+    # HTMLExporter itself would parse the whole page once more, pictures and all, to look for images without an alt text
+    return lambda run: TemplateExporter.from_notebook_node(exporter, run)[0].strip()

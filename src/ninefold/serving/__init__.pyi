@@ -1,0 +1,67 @@
+from . import (
+    app,
+    batch,
+    bundle,
+    challenger,
+    checksums,
+    client,
+    deployment,
+    fields,
+    figures,
+    hot_swap,
+    log,
+    log_export,
+    model_card,
+)
+from .bundle import (
+    BUNDLE,
+    Bundle,
+)
+from .challenger import (
+    differing,
+)
+from .fields import (
+    FEATURE_KINDS,
+)
+from .hot_swap import (
+    PRODUCTION,
+)
+from .log import (
+    BUSY,
+    LOG,
+)
+from .log_entry import (
+    CANARY,
+    CHAMPION,
+    as_text,
+    key,
+    pseudonym,
+)
+
+__all__ = [
+    "BUNDLE",
+    "BUSY",
+    "CANARY",
+    "CHAMPION",
+    "FEATURE_KINDS",
+    "LOG",
+    "PRODUCTION",
+    "Bundle",
+    "app",
+    "as_text",
+    "batch",
+    "bundle",
+    "challenger",
+    "checksums",
+    "client",
+    "deployment",
+    "differing",
+    "fields",
+    "figures",
+    "hot_swap",
+    "key",
+    "log",
+    "log_export",
+    "model_card",
+    "pseudonym",
+]

@@ -1,0 +1,193 @@
+"""A challenger beside the champion: in the shadow, or as a canary that answers a share of the requests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from pydantic import Field
+
+from ninefold.errors import ParamsError
+from ninefold.params import FILE, Section, Text
+from ninefold.params import load as load_params
+from ninefold.serving.bundle import BUNDLE, Answered, Bundle
+from ninefold.serving.fields import names
+from ninefold.serving.hot_swap import Watcher
+from ninefold.serving.log import Log
+from ninefold.serving.log_entry import CANARY, CHAMPION, SHADOW, filled
+from ninefold.serving.middleware import Metrics
+
+SHADOWS = 100  # requests that may wait for a shadow; it skips further ones
+SAME = ("task", "target", "classes", "actions", "positive")  # of the problem, for all challengers
+
+Rows: TypeAlias = Sequence[Mapping[str, Any]]
+
+
+class Params(Section):
+    """Section ``serving`` of ``params.yaml``: how a newer bundle runs beside the champion; read while it serves."""
+
+    challenger: Text = BUNDLE
+    mode: Literal["none", "shadow", "canary"] = "none"
+    share: float = Field(default=0.05, ge=0, le=1)
+
+
+class Active(NamedTuple):
+    """The bundle of a challenger, its mode, and the share of the requests of a canary."""
+
+    bundle: Bundle
+    mode: str
+    share: float
+
+
+class Reply(NamedTuple):
+    """An answer, by which bundle, in which role."""
+
+    answered: Answered
+    bundle: Bundle
+    role: str
+
+
+class Challenger:
+    """A challenger beside the champion.
+
+    A canary gets requests by the key of their first row: the same customer always gets the same model. The champion
+    answers what the canary cannot. A shadow works after the answer, in one thread, and only while it keeps up.
+
+    Parameters
+    ----------
+    metrics : Metrics
+    log : Log, optional
+    project : Path, optional
+        The folder whose ``params.yaml`` names the challenger. None: there is no challenger.
+
+    Attributes
+    ----------
+    active : Active or None
+    reason : str or None
+        Why there is none, although the params name one.
+    """
+
+    def __init__(self, metrics: Metrics, log: Log | None = None, project: Path | None = None) -> None:
+        self.metrics, self.log, self.project = metrics, log, project
+        self.active: Active | None = None
+        self.reason: str | None = None
+        self._params: Params | None = None
+        self._watcher: Watcher | None = None
+        self._written: tuple[int, int] | None = None  # of the params file that was read last
+        self._last: tuple[Any, ...] | None = None  # the state that was set last
+        self._shadows, self._free = ThreadPoolExecutor(1, "shadow"), threading.Semaphore(SHADOWS)
+
+    def refresh(self, champion: Bundle) -> None:
+        """Read the params and load the challenger, where they changed."""
+        if self.project is None:
+            return
+        self._read_params(self.project / FILE)
+        if self._params is None:
+            return
+        folder = self.project / self._params.challenger
+        if self._watcher is None or self._watcher.folder() != folder:
+            self._watcher = Watcher(lambda: folder)
+        if self._params.mode != "none":
+            self._watcher.look()
+        bundle = self._watcher.bundle
+        state = (self._params, champion.version, bundle and bundle.version, self._watcher.reason)
+        if state != self._last:
+            self._last = state
+            self.set(self._params, self._watcher, champion)
+            if self.reason:
+                print(f"warning: no challenger: {self.reason}", file=sys.stderr, flush=True)
+
+    def set(self, params: Params, watcher: Watcher, champion: Bundle) -> None:
+        """Use the watched bundle as the params say, if it is comparable with the champion."""
+        self.active, self.reason = None, None
+        if params.mode != "none" and (bundle := watcher.bundle) is None:
+            self.reason = watcher.reason or f"{watcher.folder()}: no bundle there"
+        elif params.mode != "none" and bundle and bundle.version != champion.version:
+            self.reason = incompatible(bundle, champion)
+            self.active = None if self.reason else Active(bundle, params.mode, params.share)
+
+    def answer(self, rows: Rows, champion: Bundle, number: str) -> Reply:
+        """Return the answer to a request: the canary's for its share and if it can answer, else the champion's."""
+        active = self.active
+        if active and active.mode == CANARY and _position(rows, number, active.bundle) < active.share:
+            try:
+                reply = Reply(active.bundle.answer(rows), active.bundle, CANARY)
+            except Exception:  # of any kind: the champion can answer
+                self.metrics.challenger_failures.inc()
+            else:
+                self.metrics.challenger_answers.labels(CANARY).inc()
+                return reply
+        return Reply(champion.answer(rows), champion, CHAMPION)
+
+    def shadow(self, number: str, moment: datetime, rows: Rows) -> None:
+        """Let a shadow answer the rows, too; its answer is only logged."""
+        active, log = self.active, self.log
+        if active is None or active.mode != SHADOW or log is None:
+            return
+        if not self._free.acquire(blocking=False):
+            self.metrics.dropped.inc()
+            return
+        self._shadows.submit(self._answer_as_shadow, active.bundle, log, number, moment, rows)
+
+    def close(self) -> None:
+        """Let the shadow finish the current request, and drop the others."""
+        self._shadows.shutdown(cancel_futures=True)
+
+    def _answer_as_shadow(self, bundle: Bundle, log: Log, number: str, moment: datetime, rows: Rows) -> None:
+        try:
+            answered = bundle.answer(rows)
+            log.submit(log.entry(number, moment, bundle, filled(rows, bundle), answered.records, SHADOW))
+            self.metrics.challenger_answers.labels(SHADOW).inc()
+        except Exception:  # no caller waits for it
+            self.metrics.challenger_failures.inc()
+        finally:
+            self._free.release()
+
+    def _read_params(self, file: Path) -> None:
+        """Read section ``serving`` if the file changed: parsing takes many times as long as a look at the file."""
+        try:
+            status = file.stat()
+            written = (status.st_mtime_ns, status.st_size)
+        except OSError:
+            written = None
+        if written == self._written:
+            return
+        self._written = written
+        try:
+            self._params = load_params("serving")
+        except ParamsError as error:
+            self._params, self._last = None, None
+            self.reason = f"{error}; the challenger stays as it was"
+            print(f"warning: {self.reason}", file=sys.stderr, flush=True)
+
+
+def incompatible(challenger: Bundle, champion: Bundle) -> str | None:
+    """Return why a challenger cannot answer the champion's requests; None if it can."""
+    if other := differing(champion, challenger, SAME):
+        return f"challenger {challenger.version} answers another question: {other[0]} differs"
+    types = {field["name"]: field["type"] for field in champion.signature}
+    needed = [field for field in challenger.signature if field["kind"] not in ("identity", "history")]
+    if missing := [field["name"] for field in needed if types.get(field["name"]) != field["type"]]:
+        return f"challenger {challenger.version} needs {', '.join(missing)}, which callers do not send in this type"
+    return None
+
+
+def differing(champion: Bundle, challenger: Bundle, parts: Sequence[str]) -> list[str]:
+    """Return which of the named parts of the problem differ between two bundles; empty parts count as absent."""
+    old, new = champion.problem, challenger.problem
+    return [name for name in parts if (getattr(old, name) or None) != (getattr(new, name) or None)]
+
+
+def _position(rows: Rows, number: str, challenger: Bundle) -> float:
+    """Return a hash, 0-1, of the key of the first row: the same for the same key, another for each challenger."""
+    row = rows[0]
+    key = {name: row[name] for name in names(challenger.signature, "identity", "key") if row.get(name) is not None}
+    text = json.dumps(key or number, sort_keys=True, default=str)
+    return int.from_bytes(hashlib.sha256(f"{challenger.version} {text}".encode()).digest()[:8]) / 2**64

@@ -1,0 +1,350 @@
+"""Does the packaged service give the same answers, fast enough?
+
+Reads: ``data/problem.json``, ``data/metrics.json``, ``data/features/``, ``data/online/``, ``models/candidate/``.
+Writes: ``models/bundle/``: model, signature, policy, online history, reference distributions, model card.
+Gate: answers over HTTP and from files equal offline ones, bad requests are refused, one row keeps the latency budget.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from ninefold import artifacts, features, gate, training
+from ninefold.errors import DataError, ParamsError
+from ninefold.lineage import dvc_md5, sha256
+from ninefold.metrics import EvaluationPlan
+from ninefold.params import Duration, Name, Section
+from ninefold.problem import Problem, decisions
+from ninefold.serving import checksums
+from ninefold.serving.bundle import Bundle, answer_columns, distribution
+from ninefold.serving.client import refused_well
+from ninefold.serving.fields import FEATURE_KINDS, as_rows, iso, signature
+from ninefold.serving.model_card import model_card
+from ninefold.timestamps import as_days
+
+ELSEWHERE = ("features", "holdout", "evidence", "lineage")  # keys of the candidate at other places of the bundle
+POLICY = ("actions", "payoffs", "costs", "payoff_unit", "break_even")
+LIMITS = ("max_rows", "max_body_mb", "timeout_s", "max_waiting", "latency_budget_ms")  # params of the service
+TOLERANCE = 1e-9
+EXAMPLES = 200
+BATCH, ENVELOPE = 500, 100  # rows in a request; bytes around them
+POLICIES_SHOWN = 3
+LATENCY = "reports/timings/08_latency.json"
+PURPOSE = {
+    "model.skops": "the fitted pipeline; plain data, no code",
+    "bundle.json": "signature, policy, problem, holdout scores, lineage",
+    "online": "last history values per key",
+    "reference.json": "distributions of what the model fitted from, for monitoring",
+    "MODEL_CARD.md": "what it is for, how good, what it cannot do",
+    "checksums.json": "SHA-256 of every other file",
+}
+
+
+class LogParams(Section):
+    """What the prediction log keeps."""
+
+    keep: Duration = "90d"
+    redact: list[Name] = Field(default=[])
+
+
+class Params(Section):
+    """Section ``deployment`` of ``params.yaml``."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    max_rows: int = Field(ge=1, le=1_000_000)
+    max_body_mb: float = Field(gt=0, le=1024)
+    timeout_s: float = Field(default=10, gt=0, le=3600)
+    max_waiting: int = Field(default=100, ge=0, le=10_000)
+    latency_budget_ms: float = Field(gt=0)
+    parity_rows: int = Field(ge=1)
+    single_rows: int = Field(ge=1)
+    log: LogParams = LogParams()
+
+
+def describe(
+    candidate: dict[str, Any], parts: dict[str, pd.DataFrame], problem: Problem, params: Params
+) -> dict[str, Any]:
+    """Return ``bundle.json``: what a caller, a reader and stage 09 need to know about the model.
+
+    Parameters
+    ----------
+    candidate : dict
+        The description that stage 07 wrote beside the model.
+    parts : dict of DataFrame
+        ``train``, ``validation`` and ``holdout`` rows.
+    problem : Problem
+    params : Params
+
+    Raises
+    ------
+    ParamsError
+        If ``log.redact`` names what is no field of a row.
+    """
+    schema = signature(parts, artifacts.read_json(f"{features.ONLINE}/online.json"), problem)
+    values = problem.values()
+    policy = {key: values[key] for key in POLICY if values.get(key)}
+    return {
+        "name": params.name,
+        "signature": schema,
+        "policy": policy,
+        "problem": {key: value for key, value in values.items() if key not in policy},
+        "model": {key: value for key, value in candidate.items() if key not in ELSEWHERE},
+        "holdout": candidate["holdout"],
+        "evidence": candidate.get("evidence", {}),
+        "periods": {name: {"rows": len(rows), **_period(rows, problem)} for name, rows in parts.items()},
+        "limits": {name: getattr(params, name) for name in LIMITS},
+        "log": {"keep": params.log.keep, "redact": redacted(params.log.redact, schema)},
+        "lineage": {
+            **lineage(),
+            **candidate.get("lineage", {}),
+            "dvc": dvc_md5(training.CANDIDATE).removesuffix(".dir"),
+        },
+        "example": example(parts["validation"], schema),
+    }
+
+
+def redacted(columns: list[str], schema: list[dict[str, Any]]) -> list[str]:
+    """Return the fields whose values the prediction log hashes, each once, in the signature's order.
+
+    Raises
+    ------
+    ParamsError
+        If one is no field of a row: a mistyped name would leave the values readable.
+    """
+    fields = [field["name"] for field in schema]
+    if unknown := [name for name in columns if name not in fields]:
+        raise ParamsError(
+            f"params.yaml: deployment.log.redact: found {', '.join(unknown)}, expected fields of a row, some of "
+            f"{', '.join(fields)}; mend the name"
+        )
+    return [name for name in fields if name in columns]
+
+
+def example(rows: pd.DataFrame, schema: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a row as a caller would send it: without history, the one of the first rows of which most is known."""
+    needed = {field["name"] for field in schema if field["required"]}
+    sent = as_rows(rows.head(EXAMPLES), schema, without="history")
+    fullest = max(sent, key=lambda row: sum(value is not None for value in row.values()))
+    return {name: value for name, value in fullest.items() if value is not None or name in needed}
+
+
+def lineage() -> dict[str, str]:
+    """Return the SHA-256 of everything that the bundle is made from, by path; of a folder, that of its files' sums."""
+    problem, plan = "data/problem.json", "data/metrics.json"
+    inputs = (f"{training.CANDIDATE}/model.skops", problem, plan, features.FEATURES, features.ONLINE)
+    return {name: sha256(name) for name in inputs}
+
+
+def reference(
+    parts: dict[str, pd.DataFrame], predicted: pd.DataFrame, schema: list[dict[str, Any]], problem: Problem
+) -> dict[str, Any]:
+    """Return what monitoring compares production with.
+
+    Features and outcomes are described on training and validation rows, on which the model was fitted; its forecast on
+    the holdout, on which the baseline scores were measured.
+
+    Parameters
+    ----------
+    parts : dict of DataFrame
+    predicted : DataFrame
+        The forecast for the holdout.
+    schema : list of dict
+        The signature.
+    problem : Problem
+
+    Returns
+    -------
+    dict
+        ``rows``; ``features``: name -> `ninefold.serving.bundle.distribution`; ``forecast``: one too, of
+        `decisions.expected`; ``outcomes``: the mean of `decisions.event`.
+    """
+    fitted = pd.concat([parts["train"], parts["validation"]], ignore_index=True)
+    kinds = {field["name"]: field["kind"] for field in schema if field["kind"] in FEATURE_KINDS}
+    return {
+        "rows": len(fitted),
+        "features": {name: distribution(fitted[name], kind=kind) for name, kind in kinds.items()},
+        "forecast": distribution(pd.Series(decisions.expected(predicted, problem))),
+        "outcomes": float(decisions.event(fitted[problem.target].to_numpy(), problem).mean()),
+    }
+
+
+def save(described: dict[str, Any], reference: dict[str, Any]) -> None:
+    """Write ``models/bundle/`` with the model card, from what `describe` and `reference` returned."""
+    Bundle.save(described, reference, card(described))
+
+
+def card(described: dict[str, Any]) -> str:
+    """Return ``MODEL_CARD.md`` of what `describe` returned."""
+    return f"# Model card: {described['problem']['title']}\n\n{model_card(described, level=2)}\n"
+
+
+def contents(bundle: Bundle) -> pd.DataFrame:
+    """Return the files and folders of the bundle: ``file``, ``kB``, ``purpose``."""
+    names = [*checksums.files(bundle.place), "checksums.json"]
+    sizes = pd.Series({name: (bundle.place / name).stat().st_size / 1000 for name in names})
+    table = sizes.groupby(sizes.index.str.split("/").str[0]).sum().reindex(list(PURPOSE))
+    return pd.DataFrame({"file": list(PURPOSE), "kB": table.to_numpy(), "purpose": list(PURPOSE.values())})
+
+
+def with_online(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with the history of ``data/online/``, by table joins: a second way that checks the lookups."""
+    joined = rows
+    for store in artifacts.read_json(f"{features.ONLINE}/online.json")["stores"]:
+        by, name = store["by"], store["feature"]
+        online = artifacts.read_table(f"{features.ONLINE}/{store['file']}").rename(columns={"value": name})
+        online = online.astype({key: rows[key].dtype for key in by})
+        joined = joined.drop(columns=name).merge(online, on=by, how="left")
+        if "prior" in store:
+            joined[name] = joined[name].fillna(store["prior"])
+    return joined
+
+
+def repeated(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """Return `count` rows: the first ones, or all of them repeatedly, since a latency needs many requests."""
+    return [rows[number % len(rows)] for number in range(count)]
+
+
+def batch_size(rows: list[dict[str, Any]], params: Params) -> int:
+    """Return how many of the rows go into one request: at most `BATCH`, and within both limits of the service."""
+    longest = max(len(json.dumps(row)) for row in rows) + 2
+    fitting = int((params.max_body_mb * 1_000_000 - ENVELOPE) / longest)
+    return max(1, min(BATCH, params.max_rows, fitting))
+
+
+def compare(answers: Mapping[str, pd.DataFrame], offline: Mapping[str, pd.DataFrame], problem: Problem) -> pd.DataFrame:
+    """Return the differences between answers and offline ones, a line per way of asking.
+
+    Parameters
+    ----------
+    answers : mapping of str to DataFrame
+        With the columns `Bundle.answers`.
+    offline : mapping of str to DataFrame
+        The forecasts for the same rows, from the candidate itself.
+    problem : Problem
+
+    Returns
+    -------
+    DataFrame
+        ``way``, ``rows``, ``difference`` (the largest of any number, as a share of it where it is above 1), ``actions``
+        (that differ; an action that is a number counts as a number).
+    """
+    rows, text = [], {"action"} if problem.is_class else set()
+    numbers = [name for name in answer_columns(problem) if name not in text]
+    for way, received in answers.items():
+        expected = offline[way].assign(**decisions.decide(offline[way], problem))
+        if len(received) != len(expected):
+            raise DataError(f"{way}: {len(expected):,} rows were sent, {len(received):,} came back")
+        values, others = received[numbers].to_numpy("float64"), expected[numbers].to_numpy("float64")
+        apart = np.abs(values - others) / np.maximum(np.abs(others), 1)
+        differ = int((received["action"].to_numpy() != expected["action"].to_numpy()).sum()) if text else 0
+        rows.append((way, len(received), float(apart.max()), differ))
+    return pd.DataFrame(rows, columns=["way", "rows", "difference", "actions"])
+
+
+def latencies(seconds: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Return the time that requests took: ``request``, ``count``, ``p50``, ``p95``, ``p99`` (milliseconds)."""
+    rows = [(what, len(each), *(1000 * np.quantile(each, [0.5, 0.95, 0.99]))) for what, each in seconds.items()]
+    return pd.DataFrame(rows, columns=["request", "count", "p50", "p95", "p99"])
+
+
+def save_latencies(table: pd.DataFrame) -> None:
+    """Write the times to ``reports/timings/``: they differ from run to run, and so are no part of the report."""
+    artifacts.write_json(table.round(3).to_dict("records"), artifacts.path(LATENCY))
+    artifacts.note("deployment", "latency in milliseconds\n" + table.round(1).to_string(index=False))
+
+
+def in_budget(table: pd.DataFrame, params: Params) -> bool:
+    """Return whether 95 of 100 requests of one row, the first line, were answered within the budget."""
+    return bool(table["p95"].iloc[0] <= params.latency_budget_ms)
+
+
+def deciles(answers: pd.DataFrame, outcomes: pd.Series, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame:
+    """Return, by decile of the answers, what the actions were expected to pay and what they paid.
+
+    The order is that of the forecast; of several classes, that of the expected payoff.
+
+    Returns
+    -------
+    DataFrame
+        ``decile`` (1-10), ``level`` (mean of what orders), ``expected`` and ``paid`` per row, ``rows``, and a column for
+        each of the best policies without a model.
+    """
+    target, policies = outcomes.to_numpy(), _best_policies(outcomes, problem, plan)
+    level = answers["expected_payoff"] if problem.task == "multiclass" else decisions.expected(answers, problem)
+    frame = pd.DataFrame(
+        {
+            "level": np.asarray(level),
+            "expected": answers["expected_payoff"].to_numpy(),
+            "paid": decisions.payoff(answers["action"].to_numpy(), target, problem),
+        }
+    ).join(policies)
+    place = frame["level"].rank(method="first").to_numpy() - 1
+    groups = frame.groupby((place * min(10, len(frame)) // len(frame)).astype(int) + 1)
+    return groups.mean().assign(rows=groups.size()).rename_axis("decile").reset_index()
+
+
+def _best_policies(outcomes: pd.Series, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame:
+    payoffs = decisions.policy_payoffs(outcomes.to_numpy(), problem, plan.policies)
+    payoffs = payoffs.drop(columns=decisions.FORESIGHT)
+    return payoffs[payoffs.mean().nlargest(POLICIES_SHOWN).index]
+
+
+def checks(
+    bundle: Bundle, compared: pd.DataFrame, refused: pd.DataFrame, within: bool, params: Params
+) -> list[gate.Check]:
+    """Return the gate: an intact bundle, the same answers in every way, bad requests refused, the budget kept."""
+    good, version = refused_well(refused), checksums.verify(bundle.place)
+    return [
+        gate.holds("bundle is as it was packed", version == bundle.version, version, f"version {bundle.version}"),
+        *(gate.at_most(f"largest difference, {row.way}", row.difference, TOLERANCE) for row in compared.itertuples()),
+        gate.at_most("actions that differ from offline", int(compared["actions"].sum()), 0),
+        gate.holds("bad requests refused with 4xx", good == len(refused), f"{good} of {len(refused)}", "all of them"),
+        gate.holds(
+            "single-row latency p95 within its budget",
+            within,
+            "within" if within else "over",
+            f"<= {params.latency_budget_ms:g} ms",
+        ),
+    ]
+
+
+def metrics(bundle: Bundle, compared: pd.DataFrame, refused: pd.DataFrame, answers: pd.DataFrame) -> dict[str, Any]:
+    """Return the metrics of this stage."""
+    actions = {action: float((answers["action"] == action).mean()) for action in bundle.problem.actions}
+    return {
+        "version": bundle.version,
+        "features": len(bundle.features),
+        "parity": compared.set_index("way").to_dict("index"),
+        "refused": len(refused),
+        "actions": actions or {"mean": float(answers["action"].mean())},
+    }
+
+
+def headline(bundle: Bundle, compared: pd.DataFrame) -> dict[str, str]:
+    """Return the key figures of this stage for the index."""
+    return {"bundle": bundle.version, "answers apart from offline": f"{compared['difference'].max():.2g} at most"}
+
+
+def conclusion(bundle: Bundle, compared: pd.DataFrame, refused: pd.DataFrame, within: bool, params: Params) -> str:
+    """Return the conclusion of this stage."""
+    same = compared["difference"].max() <= TOLERANCE and not compared["actions"].sum()
+    safe = refused_well(refused) == len(refused)
+    return (
+        f"Bundle {bundle.version} {'answers the same' if same else 'does NOT answer the same'} over HTTP, from files and "
+        f"offline, {'refuses' if safe else 'does NOT refuse'} what it cannot answer, and "
+        f"{'keeps' if within else 'does NOT keep'} the budget of {params.latency_budget_ms:g} ms for one row: "
+        f"{'ready' if same and safe and within else 'not ready'} to serve."
+    )
+
+
+def _period(rows: pd.DataFrame, problem: Problem) -> dict[str, str]:
+    if not problem.time:
+        return {}
+    time = as_days(rows[problem.time])  # where it is a feature too, it is in days
+    return {"first": iso(time.min())[:10], "last": iso(time.max())[:10]}

@@ -1,0 +1,108 @@
+"""The fields of a row that a caller sends: their kinds and types, and rows as JSON, in which a date is ISO text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from ninefold.problem import Problem
+from ninefold.timestamps import MICROSECONDS, utc
+
+TYPES = {"numeric": "number", "history": "number", "categorical": "string", "text": "string", "date": "date"}
+FEATURE_KINDS = tuple(TYPES)
+EPOCH = datetime(1970, 1, 1)
+FIRST_DAY, LAST_DAY = -719_162.0, 2_932_897.0  # of the years 1 to 9999, which ISO text can name
+DATE = 'a date or time in ISO format, such as "2024-02-29" or "2024-02-29T12:30:00" (UTC)'
+
+
+def signature(parts: Mapping[str, pd.DataFrame], online: Mapping[str, Any], problem: Problem) -> list[dict[str, Any]]:
+    """Return every field of a row: the features in the model's order, other lookup keys, what identifies the row.
+
+    Parameters
+    ----------
+    parts : mapping of str to DataFrame
+        The labelled rows; the categories of ``train`` and ``validation``, on which the model is fitted, are the known ones.
+    online : mapping
+        What stage 06 wrote beside the online values: ``features`` and ``stores``.
+    problem : mapping
+        The problem.
+
+    Returns
+    -------
+    list of dict
+        ``name``; ``kind``: one of `FEATURE_KINDS`, ``key`` or ``identity``; ``type``: number, string, date or any;
+        ``required``: history is looked up by it; ``nullable``, if required: may be null; ``known`` values of a category.
+    """
+    keys = list(dict.fromkeys(key for store in online["stores"] for key in store["by"]))
+    fields = {feature["name"]: _feature(feature, parts) for feature in online["features"]}
+    for name in keys:
+        kind = "number" if pd.api.types.is_numeric_dtype(parts["train"][name]) else "string"
+        fields.setdefault(name, {"name": name, "kind": "key", "type": kind})
+    for name in filter(None, [*problem.key, problem.time]):
+        fields.setdefault(name, {"name": name, "kind": "identity", "type": "any"})
+    for name, field in fields.items():
+        field["required"] = name in keys
+        if name in keys:
+            field["nullable"] = any(bool(rows[name].isna().any()) for rows in parts.values())
+    return list(fields.values())
+
+
+def names(schema: list[dict[str, Any]], *kinds: str) -> list[str]:
+    """Return the names of the fields of these kinds, in order."""
+    return [field["name"] for field in schema if field["kind"] in kinds]
+
+
+def as_rows(frame: pd.DataFrame, schema: list[dict[str, Any]], without: str = "") -> list[dict[str, Any]]:
+    """Return a table as the JSON rows that a caller would send: missing is None, numbers keep every digit.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        With the columns of the signature.
+    schema : list of dict
+        The signature.
+    without : str
+        A kind of fields to leave out.
+    """
+    columns = {field["name"]: sendable(frame[field["name"]], field) for field in schema if field["kind"] != without}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def sendable(column: pd.Series, field: Mapping[str, Any]) -> list[Any]:
+    """Return a column as JSON values: missing is None, moments are ISO text, as are dates given in days."""
+    plain = column
+    if pd.api.types.is_datetime64_any_dtype(column):
+        plain = utc(column).map(lambda moment: moment.isoformat())
+    elif field["type"] == "date":
+        plain = column.map(iso, na_action="ignore")
+    return plain.astype(object).where(column.notna(), None).tolist()
+
+
+def days(text: str) -> float:
+    """Return an ISO date or time, UTC where it names no other zone, as days since 1970-01-01.
+
+    Raises
+    ------
+    ValueError
+        If the text is none.
+    """
+    if text[4:5] != "-":  # 20240229 is ISO too, but looks like a number
+        raise ValueError(f"expected {DATE}")
+    moment = datetime.fromisoformat(text)
+    return (moment.replace(tzinfo=None) - EPOCH - (moment.utcoffset() or timedelta(0))) / timedelta(days=1)
+
+
+def iso(number: float) -> str:
+    """Return days since 1970-01-01 as ISO text (UTC), to the microsecond."""
+    return (EPOCH + timedelta(microseconds=round(number * MICROSECONDS))).isoformat()
+
+
+def _feature(feature: Mapping[str, Any], parts: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    described = {**feature, "type": TYPES[feature["kind"]]}
+    if feature["kind"] == "categorical":
+        seen = pd.concat([parts[part][feature["name"]] for part in ("train", "validation")])
+        described["known"] = sorted(seen.dropna().unique().tolist())
+    return described

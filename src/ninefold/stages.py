@@ -1,0 +1,52 @@
+"""The nine stages, in order: one slug names a stage's notebook, module, params, report and tests.
+
+Notebooks of your own stand under stage 05 and are named in full, such as ``05b_seasonality_by_region``.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ninefold.errors import NinefoldError
+
+STAGES = (
+    "problem",
+    "collection",
+    "processing",
+    "metrics",
+    "exploration",
+    "features",
+    "training",
+    "deployment",
+    "monitoring",
+)
+FLOOR = "exploration"  # the stage under which notebooks of your own stand
+OWN = re.compile(r"05z*[b-z]_\w+")
+
+
+def label(slug: str) -> str:
+    """Return the numbered name of a stage: ``label("training")`` is ``"07_training"``; of an own notebook, its name.
+
+    Raises
+    ------
+    NinefoldError
+        If there is no stage of that name.
+    """
+    if is_own(slug):
+        return slug
+    if slug not in STAGES:
+        raise NinefoldError(
+            f"there is no stage {slug!r}; the stages are {', '.join(STAGES)}, "
+            "and a notebook of your own is named in full, as in 05b_a_title"
+        )
+    return f"{STAGES.index(slug) + 1:02d}_{slug}"
+
+
+def is_own(name: str) -> bool:
+    """Return whether a name is that of a notebook of your own, such as ``05b_seasonality_by_region``."""
+    return OWN.fullmatch(name) is not None
+
+
+def section_of(name: str) -> str:
+    """Return the section of ``params.yaml`` that a notebook reads: a stage its own, the others that of stage 05."""
+    return FLOOR if is_own(name) else name

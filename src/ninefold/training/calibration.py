@@ -1,0 +1,162 @@
+"""Calibrate predictions on rows that their model has not seen: probabilities here, intervals in `conformal`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+
+from ninefold.metrics import task_scores
+from ninefold.problem import Problem, decisions
+from ninefold.training.conformal import WithInterval
+from ninefold.training.estimators import refit
+
+Method = Literal["none", "sigmoid", "isotonic"]
+METHODS: tuple[Method, ...] = ("none", "sigmoid", "isotonic")  # from simple to complex
+CONFORMAL = "conformal"  # the calibration of quantities
+LEAST_ISOTONIC = 500  # rows of the rarest class, under which no isotonic calibration is learned
+NEGLIGIBLE = 0.002  # of a log loss
+LEAST_PROBABILITY = 1e-6
+
+
+class Calibrated(ClassifierMixin, BaseEstimator):
+    """A fitted classifier whose probabilities are calibrated by a map that was learned on unseen rows.
+
+    ``sigmoid``: logistic regression on log probabilities (Platt, 1999; for several classes Kull et al., 2019).
+    ``isotonic``: a monotone step function per class (Zadrozny and Elkan, 2002), normalized to a sum of 1.
+
+    Parameters
+    ----------
+    model : classifier
+        Fitted.
+    method : {"sigmoid", "isotonic"}
+    """
+
+    def __init__(self, model: Any, method: str = "sigmoid") -> None:
+        self.model = model
+        self.method = method
+
+    def fit(self, X: pd.DataFrame, y: Any) -> Calibrated:
+        """Fit the model and drop the map of the one before it: `fit_map` learns that of the new one."""
+        return refit(self, X, y)
+
+    def fit_map(self, p: np.ndarray, target: np.ndarray) -> Calibrated:
+        """Learn the map from probabilities, shape (n, classes), and outcomes (int, shape (n,)) of unseen rows."""
+        self.classes_ = np.arange(p.shape[1])
+        if self.method == "sigmoid":
+            self.maps_ = [LogisticRegression(C=1e3, max_iter=1000).fit(_logs(p), target)]
+        else:
+            least = 1 / (len(target) + 2)  # Laplace's rule: no step is more certain than its rows allow
+            limits: dict[str, Any] = {"y_min": least, "y_max": 1 - least, "out_of_bounds": "clip"}
+            numbers = [1] if p.shape[1] == 2 else self.classes_
+            self.maps_ = [IsotonicRegression(**limits).fit(p[:, number], target == number) for number in numbers]
+        return self
+
+    def predict_proba(self, X: pd.DataFrame) -> np.ndarray:
+        """Return the probability of every class: float64, shape (n, classes)."""
+        return self.adjust(self.model.predict_proba(X))
+
+    def predict(self, X: pd.DataFrame) -> np.ndarray:
+        """Return the most probable class."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def adjust(self, p: np.ndarray) -> np.ndarray:
+        """Return calibrated probabilities: float64, shape (n, classes)."""
+        if self.method == "sigmoid":
+            adjusted = np.full(p.shape, LEAST_PROBABILITY)
+            adjusted[:, self.maps_[0].classes_] = self.maps_[0].predict_proba(_logs(p))
+            return adjusted / adjusted.sum(axis=1, keepdims=True)
+        if p.shape[1] == 2:
+            event = np.clip(self.maps_[0].predict(p[:, 1]), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+            return np.column_stack([1 - event, event])
+        steps = np.column_stack([step.predict(p[:, number]) for number, step in enumerate(self.maps_)])
+        return steps / steps.sum(axis=1, keepdims=True)
+
+
+def compare(predicted: pd.DataFrame, rows: pd.DataFrame, level: float, problem: Problem) -> pd.DataFrame:
+    """Return how good each calibration is: learned on the first half of the rows, scored on the second.
+
+    Classes: ``calibration``, ``log_loss``, ``brier``, ``mean`` of the probability and ``observed``. Regression:
+    ``interval`` (uncalibrated, and conformal for a share `level`), the share of outcomes that it ``holds``, its mean
+    ``width``.
+    """
+    half, target = len(rows) // 2, rows[problem.target].to_numpy()
+    first, second, outcome = predicted.iloc[:half], predicted.iloc[half:], target[half:]
+    table = []
+    if problem.is_class:
+        p = decisions.probabilities(first, problem)
+        for method in METHODS:
+            mapped = _mapped(method, p, target[:half], second, problem)
+            scores = task_scores(outcome, mapped, problem)
+            mean = decisions.expected(mapped, problem).mean()
+            table.append({"calibration": method, **{key: scores[key] for key in ("log_loss", "brier")}, "mean": mean})
+        return pd.DataFrame(table).assign(observed=decisions.event(outcome, problem).mean())
+    model = adjust(None, CONFORMAL, first, rows.iloc[:half], level, problem)
+    for name, ends in {"none": second, CONFORMAL: model.around(second["prediction"].to_numpy())}.items():
+        inside = ((outcome >= ends["low"]) & (outcome <= ends["high"])).mean()
+        table.append({"interval": name, "holds": inside, "width": (ends["high"] - ends["low"]).mean()})
+    return pd.DataFrame(table)
+
+
+def choose(table: pd.DataFrame, rows: pd.DataFrame, setting: str, problem: Problem) -> str:
+    """Return the calibration that params set; for quantities ``conformal``.
+
+    ``auto``: the simplest of those whose log loss is close to the lowest; isotonic only where each class has enough rows,
+    since its steps follow noise where events are few.
+    """
+    if not problem.is_class:
+        return CONFORMAL
+    if setting != "auto":
+        return setting
+    rarest = int(rows[problem.target].value_counts().min())
+    loss = table.set_index("calibration")["log_loss"]
+    best = loss.drop("isotonic" if rarest < LEAST_ISOTONIC else []).min()
+    return next(name for name in METHODS if loss[name] <= best * (1 + NEGLIGIBLE))
+
+
+def adjust(
+    model: BaseEstimator | None,
+    method: str,
+    predicted: pd.DataFrame,
+    rows: pd.DataFrame,
+    level: float,
+    problem: Problem,
+) -> Any:
+    """Return a fitted model, calibrated.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted.
+    method : str
+        What `choose` returned.
+    predicted, rows : DataFrame
+        Predictions for rows by models of its kind that had not seen them, and the rows with their outcomes.
+    level : float
+        Share of outcomes that the interval of a quantity is to cover, 0-1.
+    """
+    target = rows[problem.target].to_numpy()
+    if not problem.is_class:
+        interval = WithInterval(model, level, over=problem.costs.over, under=problem.costs.under)
+        return interval.fit_errors(predicted["prediction"].to_numpy(), target)
+    if method == "none":
+        return model
+    return Calibrated(model, method).fit_map(decisions.probabilities(predicted, problem), target)
+
+
+def _mapped(method: str, p: np.ndarray, target: np.ndarray, later: pd.DataFrame, problem: Problem) -> pd.DataFrame:
+    """Return later predictions calibrated by a map that is learned from `p` and `target`."""
+    if method == "none" or len(np.unique(target)) < 2:  # from one class nothing can be learned
+        return later
+    adjusted = Calibrated(None, method).fit_map(p, target).adjust(decisions.probabilities(later, problem))
+    values = adjusted[:, 1:] if problem.task == "binary" else adjusted
+    return pd.DataFrame(values, columns=decisions.forecast_columns(problem))
+
+
+def _logs(p: np.ndarray) -> np.ndarray:
+    logs = np.log(np.clip(p, LEAST_PROBABILITY, 1))
+    return (logs[:, 1:] - logs[:, :1]) if p.shape[1] == 2 else logs

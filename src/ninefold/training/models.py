@@ -1,0 +1,236 @@
+"""The models of ``training.candidates``: unfitted pipelines from columns of every kind to a classifier or a regressor."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field, model_validator
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import KFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
+
+from ninefold.errors import ParamsError
+from ninefold.features import FeatureSchema
+from ninefold.params import Sparse
+from ninefold.problem import Problem
+from ninefold.training.estimators import Categories, DateParts, EmptyAsZero, Words
+
+
+class Range(NamedTuple):
+    """From where to where an option is searched, both included: integers if both are, on a log scale if `log`."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether only integers are searched."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+_BOOSTING: dict[str, Any] = {
+    "learning_rate": 0.1,
+    "max_iter": 100,
+    "max_leaf_nodes": 31,
+    "min_samples_leaf": 20,
+    "l2_regularization": 0.0,
+    "max_features": 1.0,
+}
+_FOREST: dict[str, Any] = {"n_estimators": 200, "min_samples_leaf": 2, "max_features": 0.5}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "linear": {"C": 1.0, "rare": 20},
+    # Early stopping would validate on random rows, which leaks where rows are ordered in time.
+    "gradient_boosting": {**_BOOSTING, "early_stopping": False},
+    "lightgbm": _BOOSTING,
+    "random_forest": _FOREST,
+    "extra_trees": _FOREST,
+}
+_BOOSTING_SPACE: dict[str, Range] = {
+    "learning_rate": Range(0.02, 0.3, log=True),
+    "max_iter": Range(40, 600, log=True),
+    "max_leaf_nodes": Range(4, 128, log=True),
+    "min_samples_leaf": Range(2, 200, log=True),
+    "l2_regularization": Range(0.001, 10.0, log=True),
+    "max_features": Range(0.3, 1.0),
+}
+_FOREST_SPACE = {
+    "n_estimators": Range(100, 400, log=True),
+    "min_samples_leaf": Range(1, 50, log=True),
+    "max_features": Range(0.1, 1.0),
+}
+SPACES: dict[str, dict[str, Range]] = {
+    "linear": {"C": Range(0.001, 100.0, log=True)},
+    "gradient_boosting": _BOOSTING_SPACE,
+    "lightgbm": _BOOSTING_SPACE,
+    "random_forest": _FOREST_SPACE,
+    "extra_trees": _FOREST_SPACE,
+}
+Model = Literal["linear", "random_forest", "extra_trees", "gradient_boosting", "lightgbm"]
+MOST_COLUMNS = 500  # of a linear model that is fitted by Newton's method, which needs the full Hessian
+
+
+class Candidate(Sparse):
+    """One model to choose from; options that are absent have defaults (`OPTIONS`).
+
+    ``linear``: logistic or ridge regression. ``random_forest``. ``extra_trees``: a forest with random splits.
+    ``gradient_boosting``: on histograms. ``lightgbm``: the same by LightGBM.
+    """
+
+    model: Model
+    C: float | None = Field(default=None, gt=0)
+    rare: int | None = Field(default=None, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0, le=1)
+    max_iter: int | None = Field(default=None, ge=1, le=10_000)
+    max_leaf_nodes: int | None = Field(default=None, ge=2)
+    min_samples_leaf: int | None = Field(default=None, ge=1)
+    l2_regularization: float | None = Field(default=None, ge=0)
+    early_stopping: bool | None = None
+    n_estimators: int | None = Field(default=None, ge=1, le=5_000)
+    max_features: float | None = Field(default=None, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _of_the_model(self) -> Candidate:
+        known = OPTIONS[self.model]
+        if strange := sorted(self.model_fields_set - {"model", *known}):
+            raise ValueError(f"options of {self.model}: {', '.join(known)}; found {', '.join(strange)}")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """Return the model's options, defaults filled in."""
+        values = {name: getattr(self, name) for name in OPTIONS[self.model]}
+        return {**OPTIONS[self.model], **{name: value for name, value in values.items() if value is not None}}
+
+    def estimator(self, seed: int, schema: FeatureSchema, problem: Problem) -> Pipeline:
+        """Return the unfitted pipeline from the columns ``schema.all`` to a classifier or a regressor.
+
+        Raises
+        ------
+        ParamsError
+            If the model is an extra that is not installed.
+        """
+        return BUILDERS[self.model](self.options(), seed, schema, problem)
+
+
+def linear(options: dict[str, Any], seed: int, schema: FeatureSchema, problem: Problem) -> Pipeline:
+    """Return a linear model: missing numbers imputed and flagged, numbers scaled, rare categories pooled, TF-IDF of words."""
+    fill = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+    numbers, dates = make_pipeline(fill, StandardScaler()), make_pipeline(DateParts(), clone(fill), StandardScaler())
+    categories = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=options["rare"])
+    steps = [
+        ("numbers", numbers, schema.numeric),
+        ("dates", dates, schema.dates),
+        ("categories", categories, schema.categorical),
+        *((f"text {number}", Words(), name) for number, name in enumerate(schema.text)),
+    ]
+    if problem.is_class:
+        # Newton's method needs a few steps where lbfgs needs a hundred, but a matrix of all pairs of columns.
+        few = not schema.text and not schema.high_cardinality and len(problem.classes) * len(schema.all) < MOST_COLUMNS
+        solver = "newton-cholesky" if few else "lbfgs"
+        return make_pipeline(ColumnTransformer(steps), LogisticRegression(C=options["C"], max_iter=500, solver=solver))
+    return make_pipeline(ColumnTransformer(steps), Ridge(alpha=1 / options["C"]))
+
+
+def gradient_boosting(options: dict[str, Any], seed: int, schema: FeatureSchema, problem: Problem) -> Pipeline:
+    """Return gradient boosting on histograms: categories as codes, those of many values target-encoded; gaps stay."""
+    encode, narrow = _with_codes(seed, schema, problem)
+    kind = HistGradientBoostingClassifier if problem.is_class else HistGradientBoostingRegressor
+    model = kind(**options, categorical_features=list(range(narrow)), random_state=seed)
+    return make_pipeline(encode, EmptyAsZero(), model)
+
+
+def lightgbm(options: dict[str, Any], seed: int, schema: FeatureSchema, problem: Problem) -> Pipeline:
+    """Return LightGBM (Ke et al., 2017) with the options of `gradient_boosting`, and its own splits of categories.
+
+    Raises
+    ------
+    ParamsError
+        If it is not installed.
+    """
+    if importlib.util.find_spec("lightgbm") is None:
+        raise ParamsError(
+            "params.yaml: training.candidates: found model lightgbm, which is not installed; "
+            "run `make setup`, or name gradient_boosting"
+        )
+    from lightgbm import LGBMClassifier, LGBMRegressor
+
+    encode, narrow = _with_codes(seed, schema, problem)
+    renamed = {
+        "learning_rate": options["learning_rate"],
+        "n_estimators": options["max_iter"],
+        "num_leaves": options["max_leaf_nodes"],
+        "min_child_samples": options["min_samples_leaf"],
+        "reg_lambda": options["l2_regularization"],
+        "colsample_bytree": options["max_features"],
+    }
+    repeats: dict[str, Any] = {"random_state": seed, "deterministic": True, "force_row_wise": True, "verbose": -1}
+    kind = LGBMClassifier if problem.is_class else LGBMRegressor
+    return make_pipeline(encode, Categories(narrow), kind(**renamed, **repeats))
+
+
+def random_forest(options: dict[str, Any], seed: int, schema: FeatureSchema, problem: Problem) -> Pipeline:
+    """Return a random forest (Breiman, 2001) on target-encoded categories."""
+    kind = RandomForestClassifier if problem.is_class else RandomForestRegressor
+    return make_pipeline(_with_means(seed, schema, problem), kind(**options, random_state=seed))
+
+
+def extra_trees(options: dict[str, Any], seed: int, schema: FeatureSchema, problem: Problem) -> Pipeline:
+    """Return extremely randomized trees (Geurts, Ernst and Wehenkel, 2006) on target-encoded categories."""
+    kind = ExtraTreesClassifier if problem.is_class else ExtraTreesRegressor
+    return make_pipeline(_with_means(seed, schema, problem), kind(**options, random_state=seed))
+
+
+BUILDERS: dict[str, Callable[..., Pipeline]] = {
+    "linear": linear,
+    "random_forest": random_forest,
+    "extra_trees": extra_trees,
+    "gradient_boosting": gradient_boosting,
+    "lightgbm": lightgbm,
+}
+
+
+def _with_means(seed: int, schema: FeatureSchema, problem: Problem) -> ColumnTransformer:
+    return ColumnTransformer(_for_trees(schema, schema.categorical, seed, problem))
+
+
+def _with_codes(seed: int, schema: FeatureSchema, problem: Problem) -> tuple[ColumnTransformer, int]:
+    """Return the encoder for boosting, and how many of its columns are codes of categories: the first ones."""
+    codes = OrdinalEncoder(
+        handle_unknown="use_encoded_value",
+        unknown_value=np.nan,
+        encoded_missing_value=np.nan,
+        max_categories=250,  # scikit-learn's model takes at most 255
+    )
+    narrow = [name for name in schema.categorical if name not in schema.high_cardinality]
+    steps = [("categories", codes, narrow), *_for_trees(schema, schema.high_cardinality, seed, problem)]
+    return ColumnTransformer(steps), len(narrow)
+
+
+def _for_trees(schema: FeatureSchema, encoded: list[str], seed: int, problem: Problem) -> list[tuple[str, Any, Any]]:
+    """Return the steps beside codes: some categories target-encoded, dates and texts in parts, numbers as they are."""
+    # TargetEncoder takes a quantity of whole numbers for classes, each with a column of its own.
+    kind = "auto" if problem.is_class else "continuous"
+    means = TargetEncoder(target_type=kind, cv=KFold(5, shuffle=True, random_state=seed))
+    own = [name for name in schema.dates if name == problem.time]
+    return [
+        ("means", means, encoded),
+        ("dates", DateParts(), [name for name in schema.dates if name not in own]),
+        ("own time", DateParts(trend=False), own),
+        *((f"text {number}", Words(30, seed=seed), name) for number, name in enumerate(schema.text)),
+        ("numbers", "passthrough", schema.numeric),
+    ]

@@ -1,0 +1,89 @@
+"""Choose a model by predictions for rows that it had not seen: the simplest of those about as good as the best."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+
+from ninefold.metrics import EvaluationPlan, clusters, one_score, replicates, task_scores
+from ninefold.problem import PRIMARY, Problem, decisions
+from ninefold.training.estimators import Blend
+
+NAIVE = "no_features"  # the candidate that sees no features
+BLEND = "blend"  # the weighted mean of the candidates
+STEPS = 25  # of the search for its weights, which are multiples of 1 / STEPS or more
+REPLICATES = 100  # of a standard error
+
+
+def blend(
+    estimators: dict[str, BaseEstimator],
+    rows: pd.DataFrame,
+    forecasts: dict[str, pd.DataFrame],
+    enabled: bool,
+    problem: Problem,
+) -> tuple[dict[str, BaseEstimator], dict[str, pd.DataFrame]]:
+    """Return the candidates, and their predictions, with their best weighted mean added as one more: ``blend``.
+
+    Forward selection with replacement (Caruana et al., Ensemble Selection from Libraries of Models, 2004) by the proper
+    score on the rows: models are added, the best one first, as long as the mean improves.
+    """
+    names = [name for name in forecasts if name != NAIVE]
+    target, columns = rows[problem.target].to_numpy(), decisions.forecast_columns(problem)
+    values = {name: forecasts[name].to_numpy("float64") for name in names}
+
+    def loss(members: list[str]) -> float:
+        mean = pd.DataFrame(sum(values[name] for name in members) / len(members), columns=columns)
+        return one_score(PRIMARY[problem.task], target, mean, problem)
+
+    members: list[str] = []
+    least = np.inf
+    while enabled and len(members) < STEPS and len(names) > 1:
+        losses = {name: loss([*members, name]) for name in names}
+        best = min(losses, key=lambda name: losses[name])
+        if losses[best] >= least:
+            break
+        members, least = [*members, best], losses[best]
+    weights = {name: members.count(name) / len(members) for name in names if name in members}
+    if len(weights) < 2:
+        return estimators, forecasts
+    mean = sum(weight * values[name] for name, weight in weights.items())
+    mixed = Blend([estimators[name] for name in weights], list(weights.values()))
+    return {**estimators, BLEND: mixed}, {**forecasts, BLEND: pd.DataFrame(mean, columns=columns)}
+
+
+def compare(
+    rows: pd.DataFrame, forecasts: dict[str, pd.DataFrame], problem: Problem, plan: EvaluationPlan
+) -> pd.DataFrame:
+    """Return the scores of every candidate on rows it had not seen, in the order of the candidates.
+
+    Returns
+    -------
+    DataFrame
+        ``model``; a column per metric; ``payoff`` per row; ``behind``: by how much it is worse than the best candidate
+        by the primary metric (0 of the best), and the ``standard error`` of that difference, on the same resampled blocks
+        (days, entities or rows) for both.
+    """
+    target, primary = rows[problem.target].to_numpy(), plan.primary
+    table = []
+    for name, predicted in forecasts.items():
+        paid = decisions.payoff(decisions.decide(predicted, problem)["action"], target, problem).mean()
+        table.append({"model": name, **task_scores(target, predicted, problem), "payoff": paid})
+    compared = pd.DataFrame(table)
+    scores = compared[primary.name] * (1 if primary.better == "lower" else -1)
+    best, bootstrap = compared["model"][scores.idxmin()], plan.bootstrap.model_copy(update={"replicates": REPLICATES})
+    samples = replicates(primary.name, target, forecasts, clusters(rows, problem), problem, bootstrap)
+    compared["behind"] = scores - scores.min()
+    compared["standard error"] = samples.sub(samples[best], axis=0).std(ddof=1).to_numpy()
+    return compared
+
+
+def choose(compared: pd.DataFrame) -> str:
+    """Return the first candidate that is less than a standard error behind the best (Breiman et al., CART, 1984).
+
+    Candidates are listed from simple to complex, and a blend stands last, so a difference within sampling noise does not
+    buy complexity. The candidate without features is chosen only if it is the best.
+    """
+    best = compared["model"][compared["behind"].idxmin()]
+    close = compared[compared["behind"] <= compared["standard error"]]
+    return str(best if best == NAIVE else close.loc[close["model"] != NAIVE, "model"].iloc[0])

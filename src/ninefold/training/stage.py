@@ -1,0 +1,162 @@
+"""Which model, and how good is it on data it never saw (20-30 %)?
+
+Reads: ``data/problem.json``, ``data/metrics.json``, ``data/features/``.
+Writes: ``models/candidate/``, the chosen model with its description; ``reports/plots/07_*.csv`` for ``dvc plots``.
+Gate: on the holdout the model beats the naive prediction and every policy without a model, by the margins of the plan.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.dummy import DummyClassifier, DummyRegressor
+
+from ninefold import artifacts, features, gate, hooks, lineage
+from ninefold.errors import DataError
+from ninefold.features import FeatureSchema
+from ninefold.metrics import PARTS, EvaluationPlan, Split, part_of
+from ninefold.problem import GUESSING, MEANING, PRIMARY, RANKING, Problem, title
+from ninefold.training import model_file
+from ninefold.training.holdout import LockedHoldout
+from ninefold.training.params import Params
+from ninefold.training.selection import NAIVE
+
+CANDIDATE = "models/candidate"
+Results = dict[str, dict[str, float]]  # metric -> value, low, high: what `evaluation.evaluate` returns
+
+
+def read(problem: Problem, plan: EvaluationPlan) -> dict[str, pd.DataFrame]:
+    """Return the labelled feature rows by part of the split: ``train``, ``validation``, ``holdout``.
+
+    Raises
+    ------
+    DataError
+        If a part is empty, or holds only one class.
+    """
+    table = features.load()
+    table = table.dropna(subset=[name for name in (problem.target, problem.time) if name])
+    if problem.is_class:
+        table = table.astype({problem.target: "int64"})
+    return split(table, plan.split, problem)
+
+
+def split(table: pd.DataFrame, points: Split, problem: Problem) -> dict[str, pd.DataFrame]:
+    """Return labelled rows by part; see `read`."""
+    part = part_of(table, points, problem)
+    parts = {name: table[part == name].reset_index(drop=True) for name in PARTS}
+    for name, rows in parts.items():
+        if rows[problem.target].nunique() < 2:
+            raise DataError(
+                f"{features.FEATURES}: {name} has {len(rows)} rows and not two different outcomes; change split"
+            )
+    return parts
+
+
+def read_locked(problem: Problem, plan: EvaluationPlan) -> tuple[dict[str, pd.DataFrame], LockedHoldout]:
+    """Return the open rows, ``train`` and ``validation``, and the holdout, which opens for one fitted model alone."""
+    parts = read(problem, plan)
+    holdout = LockedHoldout(parts.pop("holdout"))
+    return parts, holdout
+
+
+def candidates(params: Params, schema: FeatureSchema, problem: Problem) -> dict[str, BaseEstimator]:
+    """Return the unfitted estimators to choose from, by name: the naive one, those of params, the project's own.
+
+    They are ordered from simple to complex: of those that are about as good, the first is chosen.
+    ``project.training.candidates(params, schema, problem)`` may add to them or replace them; each takes a DataFrame of
+    the columns ``schema.all``, and is a classifier with ``predict_proba`` or a regressor, as the task needs.
+    """
+    naive = DummyClassifier(strategy="prior") if problem.is_class else DummyRegressor()
+    listed = {name: one.estimator(params.seed, schema, problem) for name, one in params.candidates.items()}
+    own = hooks.project("training", "candidates", lambda *_: {})(params, schema, problem)
+    return {NAIVE: naive, **listed, **own}
+
+
+def evidence(
+    slices: pd.DataFrame, gaps: pd.DataFrame, tests: pd.DataFrame, policies: pd.DataFrame, prices: pd.DataFrame
+) -> dict[str, list[dict[str, Any]]]:
+    """Return what the model card shows beside the scores: ``slices``, ``fairness``, ``tests``, ``policies``, ``prices``."""
+    flagged = slices.loc[slices["flagged"], ["feature", "group", "rows", "bias", "bias_low", "bias_high", "q"]].head(10)
+    tables = {"slices": flagged, "fairness": gaps, "tests": tests, "policies": policies, "prices": prices}
+    return {name: gate.tidy(table.to_dict("records")) for name, table in tables.items()}
+
+
+def describe(
+    name: str, method: str, results: Results, evidence: dict[str, Any], params: Params, plan: EvaluationPlan
+) -> dict[str, Any]:
+    """Return the description of the chosen model: how it came about, and how good it is on the holdout."""
+    return {
+        "model": name,
+        "calibration": method,
+        "split": plan.split.points(),
+        "features": artifacts.read_json(f"{features.ONLINE}/online.json")["features"],
+        "holdout": gate.tidy(results),
+        "evidence": evidence,
+        "lineage": {
+            "features": lineage.of_folder(features.FEATURES),
+            "params": lineage.of_values(params.model_dump(mode="json")),
+        },
+    }
+
+
+def save(model: BaseEstimator, description: dict[str, Any], curves: dict[str, pd.DataFrame]) -> None:
+    """Write ``models/candidate/`` (model and description), and the curves for ``dvc plots``."""
+    folder = artifacts.output(CANDIDATE)
+    model_file.dump(model, folder / "model.skops")
+    artifacts.write_json(description, folder / "candidate.json")
+    for name, curve in curves.items():
+        artifacts.write_text(curve.round(6).to_csv(index=False), artifacts.output(f"reports/plots/07_{name}.csv"))
+
+
+def load() -> tuple[BaseEstimator, dict[str, Any]]:
+    """Read the model and the description that `save` wrote."""
+    description = artifacts.read_json(f"{CANDIDATE}/candidate.json")
+    return model_file.load(artifacts.pending(f"{CANDIDATE}/model.skops")), description
+
+
+def beats_naive(name: str, results: Results, floor: float) -> bool:
+    """Return whether the model is significantly better than the naive prediction and the best policy without a model."""
+    return name != NAIVE and results["improvement"]["low"] > 0 and floor > 0
+
+
+def checks(name: str, results: Results, floor: float, problem: Problem, plan: EvaluationPlan) -> list[gate.Check]:
+    """Return the gate: better than the naive prediction and every policy without a model, by the margins of the plan."""
+    success, task = problem.success, problem.task
+    proper, ranking, level = title(PRIMARY[task]), RANKING[task], plan.bootstrap.level
+    criteria = [
+        (gate.at_most if MEANING[task][metric][0] == "lower" else gate.at_least)(
+            f"holdout {title(metric)}", results[metric]["value"], limit
+        )
+        for metric, limit in success.scores.items()
+    ]
+    return [
+        gate.holds("model chosen", name != NAIVE, name, "one that sees features"),
+        gate.holds(
+            f"{proper} below the naive forecast's, lower end of its {level:.0%} interval",
+            results["improvement"]["low"] > 0, results["improvement"]["low"], "> 0",
+        ),
+        *criteria,
+        gate.at_least(
+            f"holdout {title(ranking)}, lower end of its interval", results[ranking]["low"], GUESSING[task]
+        ),
+        gate.at_least(
+            "gain over the best policy without a model", results["gain"]["value"], success.min_payoff_gain
+        ),
+        gate.holds(f"gain exceeded with {success.confidence:.0%} confidence", floor > 0, floor, "> 0"),
+    ]  # fmt: skip
+
+
+def metrics(
+    name: str, method: str, validation: pd.DataFrame, results: Results, policies: pd.DataFrame, slices: pd.DataFrame
+) -> dict[str, Any]:
+    """Return the figures of this stage for ``dvc metrics``."""
+    return {
+        "model": name,
+        "calibration": method,
+        "validation": validation.set_index("model").to_dict("index"),
+        "holdout": results,
+        "policies": policies.set_index("policy").to_dict("index"),
+        "slices": {"looked_at": len(slices), "flagged": int(slices["flagged"].sum())},
+    }

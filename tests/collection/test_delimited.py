@@ -1,0 +1,300 @@
+"""Delimited text is read exactly as it is written, or refused with the line and the remedy."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import time
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from source_files import put, read
+
+from ninefold.collection import sources, tabular
+from ninefold.errors import DataError
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_what_is_sniffed_reads_the_file(delimiter: str, encoding: str, newline: str) -> None:
+    lines = ["id,city,price,note", "01,Köln,¤1,5¤,¤a, b;\tc|¤", "2,NA,¤2,25¤,¤two", "lines¤", "3,Zürich,7,- ¤¤x¤¤"]
+    text = newline.join(lines).replace("¤¤x¤¤", "x").replace(",", "\0").replace("¤", '"')
+    cells = text.replace('"1\x005"', '"1,5"').replace('"2\x0025"', '"2,25"').replace('"a\x00 b', '"a, b')
+    source = put("t.csv", cells.replace("\0", delimiter) + newline, encoding)
+    options = sources.sniff(source)
+    assert set(options) <= {"delimiter", "encoding"}
+    assert options.get("delimiter", ",") == delimiter
+    assert read(source, **options) == {
+        "id": ["01", "2", "3"],
+        "city": ["Köln", "NA", "Zürich"],
+        "price": ["1,5", "2,25", "7"],
+        "note": ["a, b;\tc|", f"two{newline}lines", "- x"],
+    }
+
+
+def test_nothing_is_sniffed_where_the_default_will_do() -> None:
+    assert sources.sniff(put("t.csv", "a,b\n1,2\n")) == {}
+    assert sources.sniff(put("t.tsv", "a\tb\n1\t2\n")) == {}
+    assert sources.sniff(put("bom.csv", "a,b\n1,ü\n", "utf-8-sig")) == {}
+    assert sources.sniff(put("one.csv", "a\n1\n2\n")) == {}
+
+
+def test_what_is_known_is_not_guessed() -> None:
+    source = put("t.csv", "a;b,c\n1;2,3\n")
+    assert sources.sniff(source, {"delimiter": ","}) == {"delimiter": ","}
+
+
+def test_a_decimal_comma_does_not_look_like_a_delimiter() -> None:
+    source = put("t.csv", "a;b\n1,5;2,5\n4,1;5,2\n")
+    assert sources.sniff(source) == {"delimiter": ";"}
+    assert read(source, delimiter=";") == {"a": ["1,5", "4,1"], "b": ["2,5", "5,2"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("a,b\n'1, 2','3'\n'4','5'\n", {"quote": "'"}),
+        ('a,b\n"1, \\"2\\"","3"\n"4","5"\n', {"escape": "\\"}),
+    ],
+)
+def test_other_quotes_and_escapes_are_sniffed(text: str, options: dict[str, str]) -> None:
+    source = put("t.csv", text)
+    assert sources.sniff(source) == options
+    assert read(source, **options)["b"] == ["3", "5"]
+    assert read(source, **options)["a"][0].replace('"', "") == "1, 2"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("name,city\n" + "Bob,Bern\n" * 2000 + "Ann,Zürich\n", "cp1252"),
+        ("Straße;Größe;Preis\nMüller;groß;10 €\n", "cp1252"),
+        ("miasto,imię\nŁódź,Świętosława\nKraków,Żółw\n", "cp1250"),
+        ("город,имя\nМосква,привет\nРоссия,улица\n", "cp1251"),
+        ("名前,住所\n東京,日本語\n大阪,電話番号\n", "cp932"),
+    ],
+)
+def test_the_likeliest_encoding_is_found(text: str, encoding: str) -> None:
+    source = put("t.csv", text, encoding)
+    assert sources.sniff(source)["encoding"] == encoding
+
+
+CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff"), max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=5),
+    delimiter=st.sampled_from(",;\t|"),
+    newline=st.sampled_from(["\n", "\r\n"]),
+    encoding=st.sampled_from(["utf-8", "utf-16", "utf-32"]),
+)
+@example(
+    rows=[(cell, "-") for cell in ("007", " x ", "1e5", "NULL", "", "true", "1.10")],
+    delimiter=",",
+    newline="\n",
+    encoding="utf-8",
+)
+def test_every_table_of_texts_is_read_back_exactly(
+    rows: list[Any], delimiter: str, newline: str, encoding: str
+) -> None:
+    stream = io.StringIO()
+    # Python 3.11 leaves a lone \r unquoted where lines end in \n.
+    quoting = csv.QUOTE_MINIMAL if newline == "\r\n" else csv.QUOTE_ALL
+    csv.writer(stream, delimiter=delimiter, lineterminator=newline, quoting=quoting).writerows(
+        [("first name", "second name"), *rows, ("end", "end")]
+    )
+    frame = sources.read(put("t.csv", stream.getvalue(), encoding), {"delimiter": delimiter})
+    assert list(frame.itertuples(index=False, name=None)) == [*rows, ("end", "end")]
+
+
+def test_blank_lines_are_no_rows_but_a_single_column_may_have_gaps() -> None:
+    assert read(put("two.csv", "\na,b\n\n1,2\n\n"))["a"] == ["1"]
+    assert read(put("one.csv", "a\n1\n\n2\n"))["a"] == ["1", "", "2"]
+
+
+def test_names_are_usable_and_otherwise_as_they_were() -> None:
+    found = [" a ", "", "A", "a_2", "@x", "select", 'q"', "x.y", "broken_rule", "größe", "a", "file_row_number"]
+    expected = ["a", "column_2", "A_3", "a_2", "_@x", "select", 'q"', "x.y", "_broken_rule", "größe", "a_4"]
+    expected += ["_file_row_number"]
+    assert tabular.names(found) == expected
+
+
+def test_a_file_without_names_gets_some_when_it_is_said_to_have_none() -> None:
+    source = put("t.csv", "5.1,3.5,setosa\n4.9,3.0,setosa\n")
+    with pytest.raises(DataError, match=r"first line looks like a row \(5.1, 3.5, setosa\), .* {header: false}"):
+        sources.sniff(source)
+    assert sources.sniff(source, {"header": False}) == {"header": False}
+    assert list(read(source, header=False)) == ["column_1", "column_2", "column_3"]
+
+
+@pytest.mark.parametrize("line", ["country,2019,2020", "label,0,1,2,3", "a,b"])
+def test_years_and_positions_are_names(line: str) -> None:
+    rows = ",".join("1" for _ in line.split(","))
+    assert sources.sniff(put("t.csv", f"{line}\n{rows}\n{rows}\n")) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("no.csv", None, r"no.csv: not found; correct the path"),
+        ("t.csv", "", r"t.csv: found an empty file"),
+        ("t.csv", "\n\n", r"t.csv: found blank lines only"),
+        ("t.csv", "a,b\n", r"t.csv: found names \(a, b\) and no row"),
+        ("t.csv", 'a,b\n1,"x\ny"\n3,4,5\n', r"t.csv: line 4: found 3 fields, expected 2, as in its first line"),
+        ("t.csv", "a,b\n1,2\n3\n", r"t.csv: line 3: found 1 fields, expected 2"),
+        ("t.csv", 'a,b\n1,"x\n2,y\n', r't.csv: found a quote \("\) that is never closed'),
+        ("t.csv", b"\x89PNG\r\n\x00\x01\x02", r"t.csv: found bytes that are no text"),
+        ("t.csv", b"PK\x03\x04abc", r"t.csv: found a zip or Excel file, expected text"),
+        ("t.csv", "a;b\n1;2\n", r"t.csv: found one column, named 'a;b', .*set options: {delimiter: \";\"}"),
+        ("t.csv", "a,b\nü,1\n".encode("cp1252"), r"not utf-8; set options: {encoding: cp1252}"),
+        ("t.xyz", "a,b\n", r"t.xyz: found the suffix '.xyz', expected one of .csv"),
+        ("t.parquet", "PAR1 no", r"t.parquet: cannot be read as Parquet"),
+        ("t.xlsx", "no", r"t.xlsx: cannot be read as Excel"),
+        ("t.sqlite", "no database at all", r"t.sqlite: found neither a SQLite nor a DuckDB file"),
+        ("t.json", "{", r"t.json: line 1: not JSON"),
+        ("t.json", "[1, 2]", r"t.json: item 1: found no object"),
+        ("t.csv.gz", b"no gzip", r"t.csv.gz: cannot be unpacked"),
+        ("t.csv.gz", gzip.compress(b"a,b\n" * 999, mtime=0)[:-9], r"t.csv.gz: cannot be unpacked"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_the_remedy(name: str, content: Any, message: str) -> None:
+    if content is not None:
+        put(name, content)
+    with pytest.raises(DataError, match=message):
+        sources.read(name)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sheet": "x"}, "t.csv: options: found sheet, expected for this kind of file: delimiter, encoding"),
+        ({"delimiter": ",,"}, "t.csv: options: found ',,' as delimiter, expected one plain character"),
+        ({"encoding": "latin-99"}, "t.csv: options.encoding: found 'latin-99', expected a name such as cp1252"),
+        ({"encoding": "rot13"}, "t.csv: options.encoding: found 'rot13', expected a name such as cp1252"),
+        ({"encoding": "idna"}, "t.csv: options.encoding: found 'idna', expected a name such as cp1252"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        sources.read(put("t.csv", "a,b\n1,2\n"), options)
+
+
+NO_NEWLINE = r"t.csv: found no newline after its last line, which ends with '2, 12', .* options: {final_newline: false}"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-32", "cp1252"])
+def test_a_text_that_does_not_end_in_a_newline_is_refused_unless_it_is_said_to_be_whole(encoding: str) -> None:
+    options = {"encoding": encoding} if encoding in ("utf-16-be", "cp1252") else {}
+    source = put("t.csv", "a,b\n1,125\n2,12", encoding)
+    with pytest.raises(DataError, match=NO_NEWLINE):
+        sources.read(source, options)
+    assert sources.sniff(source, options)["final_newline"] is False
+    assert read(source, **options, final_newline=False)["b"] == ["125", "12"]
+    for newline in ("\n", "\r\n", "\r"):
+        assert read(put("t.csv", f"a,b{newline}1,125{newline}", encoding), **options)["b"] == ["125"]
+
+
+def test_of_a_folder_no_file_may_lack_the_newline_that_others_have() -> None:
+    put("parts/a.csv", "a,b\n1,2")
+    put("parts/b.csv", "a,b\n3,4")
+    assert sources.sniff("parts") == {"final_newline": False}
+    put("parts/c.csv", "a,b\n5,6\n")
+    assert sources.sniff("parts") == {}
+    with pytest.raises(DataError, match=r"parts/a.csv: found no newline after its last line"):
+        sources.read("parts")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            '1,"x,2\n2,y,3\n3,"z",4\n',
+            r"line 4: found text behind a closing quote \(\"\), in the row .* line 2; a quote",
+        ),
+        ('1,2,"x\n2,y,3\n3,4,"z"\n', r"line 4: found text behind a closing quote"),
+        ('1,"x,"y, z"\n', r"line 2: found text behind a closing quote .*; mend the row, or set options.escape"),
+        ('1,"say "yes" now",3\n', r"line 2: found text behind a closing quote"),
+        ('1,2,"x', r"found a quote \(\"\) that is never closed, in the row that begins in line 2; .*fetch it anew"),
+        ('1,2,"', r"found a quote \(\"\) that is never closed"),
+        ('1,2,"x\n2,y,3\n', r"found a quote \(\"\) that is never closed, in the row that begins in line 2"),
+    ],
+)
+def test_a_quote_that_takes_fields_or_lines_with_it_is_refused(rows: str, message: str) -> None:
+    with pytest.raises(DataError, match=f"t.csv: {message}"):
+        sources.read(put("t.csv", f"a,b,c\n{rows}"), {"final_newline": False})
+
+
+def test_quotes_that_are_closed_are_no_trouble() -> None:
+    rows = ['"x ""y"" z",2', '"two\n""lines""",2', '5" pipe,2', '"spaces" ,2', '"",""', '"""",2']
+    found = read(put("t.csv", "a,b\n" + "\n".join(rows) + "\n"))
+    assert found["a"] == ['x "y" z', 'two\n"lines"', '5" pipe', "spaces ", "", '"']
+
+
+def test_the_names_once_more_below_are_refused() -> None:
+    for again in ("a,b\n", "\ufeffa,b\n", '"a","b"\n'):
+        with pytest.raises(DataError, match=r"t.csv: line 4: found the names of the columns again"):
+            sources.read(put("t.csv", f'a,b\n"x\ny",1\n{again}z,2\n'))
+    assert read(put("one.csv", "a\nb\na\n"))["a"] == ["b", "a"]
+    assert read(put("none.csv", "a,b\na,b\n"), header=False)["column_1"] == ["a", "a"]
+
+
+def test_a_zero_byte_is_found_wherever_it_is() -> None:
+    source = put("t.csv", b"a,b\n" + b"1,xx\n" * 300_000 + b"2,\0\n")
+    with pytest.raises(DataError, match=r"t.csv: found bytes that are no text \(a zero after '.*1,xx\\n2,'\)"):
+        sources.read(source)
+
+
+def test_utf_8_does_not_pass_for_a_code_page() -> None:
+    source = put("t.csv", "a,b\nü,1\n")
+    for encoding in ("cp1252", "cp1251", "ascii"):
+        with pytest.raises(DataError, match=rf"t.csv: found text that is utf-8, expected {encoding}"):
+            sources.read(source, {"encoding": encoding})
+    assert read(put("t.csv", "a,b\nü,1\n", "cp1252"), encoding="cp1252")["a"] == ["ü"]
+    assert read(put("t.csv", "a,b\nu,1\n"), encoding="cp1252")["a"] == ["u"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "t.csv",
+            "a,b\nx,1\nü,1\n".encode("cp1252"),
+            r"line 3: found text that is not utf-8; set options: {enc.*: cp1252}",
+        ),
+        (
+            "t.csv",
+            "a,b\nü,1\n".encode() + b"\xfc,1\n",
+            r"line 3: found .* not utf-8, as the text before it is; mend that",
+        ),
+        ("t.csv", "a,b\nx,ü".encode()[:-1], r"line 2: ends within a letter, after 'a,b\\nx,', as a file .* cut off"),
+        ("t.csv", "a,b\nx,y\n".encode("utf-16")[:-1], r"line 2: ends within a letter"),
+        ("t.json", '{"a": 1}\n{"a": "ü"}\n'.encode("cp1252"), r"line 2: found text that is not utf-8; set options"),
+        (
+            "t.json",
+            '{"a": 1}\n{"a": 2\n',
+            r"line 2: not JSON \(.*, character 8\), expected .* cut off there, fetch it anew",
+        ),
+        ("t.json", '[{"a": 1},\n{"a" 2}]', r"line 2: not JSON"),
+        ("t.json", '{"a": 1}\n{"a": 1, "a": 2}\n', r"line 2: not JSON \('a' twice in an object\)"),
+        ("t.json", '{"a": 1}\n{"a": ' + "9" * 5000 + "}\n", r"line 2: not JSON \(Exceeds the limit"),
+        ("t.json", '{"a": ' + "[" * 99_999 + "}\n", r"line 1: not JSON \(maximum recursion depth"),
+        ("t.json", '{"a": "\\ud800"}\n', r"'a': found half a letter"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_what_is_damaged_is_named_by_its_line(name: str, content: Any, message: str) -> None:
+    with pytest.raises(DataError, match=f"{name}: {message}"):
+        sources.read(put(name, content))
+
+
+def test_many_rows_are_read_within_seconds() -> None:
+    row = ",".join(["2013-01-01T10:00:00Z", "abc", "12.5"] * 6) + ",x\n"
+    source = put("t.csv", ",".join(f"c{place}" for place in range(19)) + "\n" + row * 300_000)
+    start = time.process_time()
+    assert sources.read(source).shape == (300_000, 19)
+    assert time.process_time() - start < 10

@@ -1,0 +1,277 @@
+"""Planted leaks are caught, each time and on every task, and no honest column is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import statement
+from sklearn import datasets
+from sklearn.metrics import roc_auc_score
+
+from ninefold.exploration import leakage, univariate
+from ninefold.exploration.entity_leakage import EntityLeakage
+from ninefold.exploration.group_rates import CLUSTER, LABEL
+from ninefold.exploration.leakage import OUTCOME, PART
+from ninefold.problem import Problem, decisions
+
+TASKS = {"binary": ["no", "yes"], "multiclass": ["a", "b", "c"], "regression": None}
+OURS = leakage.Limits(None, None)
+
+
+def stating(task: str, timed: bool = True, classes: list[str] | None = None, **changes: Any) -> Problem:
+    names = classes or TASKS[task]
+    own = {"target": "y", "classes": names, "focus": names[-1] if names else None, "key": ["id"]}
+    own |= {"task": task, "time": "placed" if timed else None, "group": None if timed else ["customer"]}
+    return statement(task).changed(**own, **changes)
+
+
+def table(task: str, rows: int = 3000, seed: int = 1, customers: int = 300) -> pd.DataFrame:
+    """Make orders of customers who come back: some return more, as do costly ones, and what was known of each."""
+    random = np.random.default_rng(seed)
+    who, habit = random.integers(0, customers, rows), random.normal(size=customers)
+    made = pd.DataFrame({"customer": [f"c{number}" for number in who], "amount": random.gamma(2, 30, rows).round(2)})
+    made["placed"] = pd.Timestamp("2021-01-01") + pd.to_timedelta(np.sort(random.uniform(0, 120, rows)), "D")
+    made["kind"] = random.choice(list("abcde"), rows)
+    position = 0.5 * habit[who] + made["amount"] / 60 + (made["kind"] == "a") + 0.7 * random.logistic(size=rows)
+    if task == "regression":
+        made["y"] = 100 * np.exp(position / 2)
+    else:
+        cuts = [0.8] if task == "binary" else [0.5, 0.8]
+        made["y"] = np.digitize(position, np.quantile(position, cuts))
+    made["tier"] = np.round(habit + random.normal(size=customers))[who]
+    made["age"] = random.integers(18, 80, customers)[who]
+    made["noise"], made["hour"] = random.normal(size=rows), random.integers(0, 24, rows)
+    made["sometimes"] = (position + random.normal(size=rows)).where(random.uniform(size=rows) < 0.7)
+    made["rare"] = np.where(random.uniform(size=rows) < 0.02 + 0.04 * (position > 2), 1.0, np.nan)
+    past = event(made, task).groupby(made["customer"])
+    made["past mean"] = (past.cumsum() - event(made, task)) / past.cumcount().clip(lower=1)
+    made["past orders"], made["last"] = past.cumcount(), past.shift(1)
+    return made
+
+
+def event(made: pd.DataFrame, task: str) -> pd.Series:
+    """Return what can be summed: the event, the last class, or the quantity."""
+    return made["y"] if task == "regression" else (made["y"] == made["y"].max()).astype("float64")
+
+
+def opened(made: pd.DataFrame, s: Problem) -> pd.DataFrame:
+    """Return the rows before the holdout, as stage 05 reads them."""
+    count, customer = len(made), pd.factorize(made["customer"])[0]
+    place = np.arange(count) / count if s.time else np.random.default_rng(5).uniform(size=customer.max() + 1)[customer]
+    block = pd.factorize(made["placed"].dt.normalize())[0] if s.time else customer
+    added = {
+        OUTCOME: made["y"], LABEL: decisions.event(made["y"].to_numpy(), s),
+        CLUSTER: np.random.default_rng(0).permutation(block.max() + 1)[block],
+        PART: np.where(place < 0.65, "train", "validation"),
+    }  # fmt: skip
+    return made.drop(columns="y").assign(**added)[place < 0.8].reset_index(drop=True)
+
+
+def suspects(made: pd.DataFrame, s: Problem, limits: leakage.Limits = OURS) -> dict[str, str]:
+    """Return the evidence against columns."""
+    frame = opened(made, s)
+    names = [name for name in frame if name not in (OUTCOME, LABEL, CLUSTER, PART)]
+    missing = leakage.missing_effects(frame, names, 20, s, 0.95)
+    found = leakage.screen(frame, leakage.Columns(names, [s.time], []), missing, limits, s)
+    return {name: said for name, said in zip(found["column"], found["evidence"], strict=True) if said}
+
+
+def copied(made: pd.DataFrame, task: str, seed: int = 2) -> dict[str, Any]:
+    """Return the outcome with errors of five per cent, in several guises."""
+    random, y = np.random.default_rng(seed), made["y"].to_numpy()
+    if task == "regression":
+        replaced = np.where(random.uniform(size=len(y)) < 0.05, random.permutation(y), y)
+        return {
+            "of its spread": y + 0.05 * y.std() * random.normal(size=len(y)),
+            "of its value": y * (1 + 0.05 * random.normal(size=len(y))),
+            "of the rows": replaced, "of the rows, scaled": 7 - 3 * replaced,
+        }  # fmt: skip
+    classes = len(TASKS[task] or [])
+    turned = np.where(random.uniform(size=len(y)) < 0.05, (y + random.integers(1, classes, len(y))) % classes, y)
+    return {
+        "number": turned, "labels": np.array(["p", "q", "r"])[turned],
+        "jitter": turned + random.uniform(0, 0.9, len(y)),
+        "text": [f"{label}-{part}" for label, part in zip(turned, random.integers(0, 20, len(y)), strict=True)],
+    }  # fmt: skip
+
+
+def sided(made: pd.DataFrame, task: str, seed: int = 2) -> dict[str, Any]:
+    """Return columns filled where it happened, or where it did not, in all such rows or in 60 % of them."""
+    chance = np.random.default_rng(seed).uniform(size=len(made))
+    happened = (event(made, task) > event(made, task).quantile(0.8)) if task == "regression" else event(made, task) == 1
+    return {
+        "present": np.where(happened, chance, np.nan), "partly": np.where(happened & (chance < 0.6), chance, np.nan),
+        "absent": np.where(happened, None, "x"), "partly absent": np.where(~happened & (chance < 0.6), "x", None),
+    }  # fmt: skip
+
+
+def later(made: pd.DataFrame, task: str) -> dict[str, Any]:
+    """Return what a customer's orders came to, over the whole table or from each on."""
+    y = event(made, task)
+    by = y.groupby(made["customer"])
+    total, count, before, place = by.transform("sum"), by.transform("size"), by.cumsum() - y, by.cumcount()
+    return {
+        "mean": total / count, "mean of the others": ((total - y) / (count - 1)).where(count > 1),
+        "mean from here": (total - before) / (count - place), "later count": total - before - y, "next": by.shift(-1),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_honest_columns_are_no_leak(task: str, seed: int) -> None:
+    assert suspects(table(task, 2000, seed), stating(task)) == {}
+    known_before = ["past mean", "past orders", "last"]  # of which the order of rows is not told without time
+    assert suspects(table(task, 2000, seed).drop(columns=known_before), stating(task, timed=False)) == {}
+
+
+@pytest.mark.parametrize("timed", [True, False])
+@pytest.mark.parametrize("rows", [2000, 5000])
+@pytest.mark.parametrize("task", TASKS)
+def test_a_copy_with_five_per_cent_of_errors_is_caught(task: str, rows: int, timed: bool) -> None:
+    made = table(task, rows)
+    planted = copied(made, task)
+    assert set(
+        suspects(made.assign(**planted).drop(columns=["past mean", "past orders", "last"]), stating(task, timed))
+    ) == set(planted)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_column_filled_on_one_side_alone_is_caught(task: str) -> None:
+    made = table(task)
+    planted = sided(made, task)
+    found = suspects(made.assign(**planted), stating(task))
+    assert set(found) == set(planted)
+    assert found["partly absent"].startswith("where it is missing the ")
+
+
+def test_a_column_that_is_nought_but_where_it_happened_is_caught() -> None:
+    made = table("binary")
+    refund = np.where((made["y"] == 1) & (np.arange(len(made)) % 3 > 0), made["amount"], 0.0)
+    assert suspects(made.assign(refund=refund), stating("binary"))["refund"].startswith(
+        "where it is not 0.0 the share of events is 100.0%"
+    )
+
+
+def test_a_few_bad_days_and_a_mere_tendency_are_no_leak() -> None:
+    made = table("binary")
+    day = made["placed"].dt.normalize()
+    bad = day.between(day.iloc[1000], day.iloc[1000] + pd.Timedelta("2D"))
+    made.loc[bad, "y"] = 1
+    made["down"] = made["amount"].where(~bad)
+    often = np.random.default_rng(3).uniform(size=len(made)) < np.where(made["y"] == 1, 0.5, 0.25)  # odds of 3
+    assert suspects(made.assign(often=np.where(often, 1.0, np.nan)), stating("binary")) == {}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("task", TASKS)
+def test_what_an_entity_s_later_rows_came_to_is_caught(task: str, seed: int) -> None:
+    made = table(task, 3000, seed)
+    planted = later(made, task)
+    found = suspects(made.assign(**planted), stating(task))
+    assert set(found) == set(planted)
+    assert "own and later rows of each customer" in found["mean"]
+    assert "later outcomes of its customer" in found["later count"]
+    assert "linear function" in found["mean of the others"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_without_time_the_mean_over_an_entity_s_rows_is_caught(task: str) -> None:
+    made = table(task).drop(columns=["past mean", "past orders", "last"])
+    assert set(suspects(made.assign(mean=later(made, task)["mean"]), stating(task, timed=False))) == {"mean"}
+
+
+def test_a_number_that_the_outcome_moved_names_no_entity() -> None:
+    """When an order arrives tells of its delay, given when it was due: rows of one such minute are chosen by it."""
+    random = np.random.default_rng(8)
+    due, delay = random.integers(600, 1200, 20_000), random.exponential(25, 20_000).astype(int)
+    made = pd.DataFrame({"due": due, "arrived": due + delay, "customer_id": random.integers(0, 500, 20_000)})
+    made["placed"] = pd.Timestamp("2021-01-01") + pd.to_timedelta(np.sort(random.uniform(0, 300, 20_000)), "D")
+    others = EntityLeakage(made, ["due", "arrived", "customer_id"], (delay > 40).astype(int), stating("binary"))
+    assert [name for name, _ in others.entities] == ["customer_id"]
+    assert others.evidence("due", made["due"]) == ""
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_a_design_that_balances_outcomes_is_no_leak(timed: bool) -> None:
+    """Every pig is weighed at the same twelve ages: weights cancel around its mean, whatever is known of the pig."""
+    random = np.random.default_rng(4)
+    age, pig = np.tile(np.arange(12), 80), np.arange(80).repeat(12)
+    start = random.normal(25, 3, 80)[pig]
+    made = pd.DataFrame({"pig": [f"p{number}" for number in pig], "age": age, "start": start})
+    frame = made.assign(placed=pd.Timestamp("2021-01-01") + pd.to_timedelta(7 * age, "D")).sort_values("placed")
+    weight = (frame["start"] + 6 * frame["age"] + random.normal(0, 2, len(made))).to_numpy()
+    problem = stating("regression", timed).changed(group=["pig"])
+    others = EntityLeakage(frame.reset_index(drop=True), ["pig", "age", "start"], weight, problem)
+    assert others.evidence("start", frame["start"].reset_index(drop=True)) == ""
+    mean = pd.Series(weight).groupby(frame["pig"].to_numpy()).transform("mean")
+    assert others.evidence("mean", mean) != ""
+
+
+def test_outcomes_that_exclude_each_other_are_no_leak() -> None:
+    """A customer leaves once, with the last row: a known risk goes with later outcomes alone, and is honest."""
+    random = np.random.default_rng(6)
+    risk = random.uniform(0.02, 0.3, 400)
+    stay = np.minimum(random.geometric(risk), 12)
+    who = np.repeat(np.arange(400), stay)
+    frame = pd.DataFrame({"customer": [f"c{number}" for number in who], "risk": risk[who]})
+    month = np.concatenate([np.arange(count) for count in stay])
+    frame["placed"] = pd.Timestamp("2021-01-01") + pd.to_timedelta(30 * month, "D")
+    left = np.concatenate([[0] * (count - 1) + [1] for count in stay])
+    order = np.argsort(month, kind="stable")
+    frame, left = frame.iloc[order].reset_index(drop=True), left[order]
+    others = EntityLeakage(frame, ["customer", "risk"], left, stating("binary"))
+    assert others.evidence("risk", frame["risk"]) == ""
+    wavering = frame["risk"] + random.normal(0, 0.05, len(frame))
+    assert others.evidence("wavering", wavering) == ""
+
+
+@pytest.mark.parametrize(
+    "load", [datasets.load_breast_cancer, datasets.load_wine, datasets.load_iris, datasets.load_digits]
+)
+def test_measurements_are_no_copies_however_well_they_predict(load: Any) -> None:
+    bunch = load(as_frame=True)
+    y, names = bunch.target.to_numpy(), [str(name) for name in bunch.target_names]
+    random = np.random.default_rng(5)
+    part = np.where(random.uniform(size=len(y)) < 0.8, "train", "validation")
+    problem = stating("binary" if len(names) == 2 else "multiclass", classes=names)
+    by = univariate.scorer(part, y, random.permutation(len(y)), problem)
+    for name in bunch.data:
+        assert leakage.copies(univariate.column(bunch.data[name], by), by) == "", name
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_a_measurement_that_predicts_better_than_a_noisy_copy_is_none(task: str) -> None:
+    random, classes = np.random.default_rng(3), TASKS[task] or []
+    y = random.integers(0, len(classes), 2000)
+    problem = stating(task)
+    by = univariate.scorer(np.repeat(["train", "validation"], 1000), y, np.arange(2000), problem)
+    column = univariate.column(pd.Series(3.2 * y + random.normal(size=2000)), by)
+    assert univariate.score(column, by).score > 0.975
+    assert leakage.copies(column, by) == ""
+
+
+def test_a_limit_of_the_users_own_stands_for_copies() -> None:
+    made = table("binary")
+    made["copy"] = copied(made, "binary")["number"]
+    assert suspects(made, stating("binary"), leakage.Limits(0.97, None)) == {}
+    assert set(suspects(made, stating("binary"), leakage.Limits(0.93, None))) == {"copy"}
+
+
+@pytest.mark.parametrize("cut", ["step", "slope"])
+def test_what_is_left_within_the_two_groups_tells_a_mark_from_a_measurement(cut: str) -> None:
+    random = np.random.default_rng(1)
+    y = random.integers(0, 2, 20_000)
+    values = (
+        (y ^ (random.uniform(size=len(y)) < 0.05)) * 1.0 if cut == "step" else y * 2.33 + random.normal(size=len(y))
+    )
+    distinct, code = np.unique(values, return_inverse=True)
+    hits, rows = np.bincount(code, y), np.bincount(code)
+    found = univariate.roc(hits, rows - hits, distinct)
+    assert found.auc == pytest.approx(roc_auc_score(y, values))
+    # A step ranks no finer than its two groups; two normal curves 2.33 apart are cut best in the middle.
+    assert found.right == pytest.approx(0.95 if cut == "step" else 0.878, abs=0.01)
+    assert found.inside == pytest.approx(0.5 if cut == "step" else 0.836, abs=0.01)
+    assert found.errors == pytest.approx((1 - found.right) * len(y), rel=0.02)

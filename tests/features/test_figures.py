@@ -1,0 +1,105 @@
+"""Figures and sentences of stage 06 hold for every task, and for names that mean something to matplotlib."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import TASKS, Project, statement
+from matplotlib.figure import Figure
+
+from ninefold import engine, features, metrics
+from ninefold.features import figures as sixth
+from ninefold.metrics import EvaluationPlan
+from ninefold.problem import Problem, decisions
+
+ODD = {"amount": "$x$ 100% {a}", "shop": 'the "shop"', "when": "ünï.co de"}
+CLASSES = ["$small$", "a_{b", 'the "l"']
+NAMES: dict[str, dict[str, Any]] = {
+    "binary": {"unit": "$order$", "positive": "costs $5 or $6", "payoff_unit": "$"},
+    "multiclass": {
+        "unit": "$order$",
+        "classes": CLASSES,
+        "focus": "a_{b",
+        "payoffs": {f"${name}$": {each: float(each == name) for each in CLASSES} for name in CLASSES},
+    },
+    "regression": {"target": "$price$ {net}", "payoff_unit": "$ $"},
+}
+ALL = [(task, time) for task in TASKS for time in ("ünï.co de", None)]
+
+
+def rows(task: str, time: str | None) -> tuple[pd.DataFrame, Problem, EvaluationPlan]:
+    """Return rows with odd names, the problem, and what stage 04 agrees on."""
+    random, problem = np.random.default_rng(1), statement(task, time=time, **NAMES[task])
+    amount = random.normal(size=400)
+    score = 2 * amount + random.normal(size=400)
+    target = {
+        "binary": (score > 1).astype("int64"),
+        "multiclass": (score > -1).astype("int64") + (score > 1),
+        "regression": score,
+    }[task]
+    frame = pd.DataFrame(
+        {
+            "id": range(400),
+            ODD["when"]: pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(400) // 5, "D"),
+            ODD["amount"]: amount,
+            ODD["shop"]: random.choice(["$a$", "b"], 400),
+            problem.target: target,
+        }
+    )
+    settings = metrics.Params(
+        primary={"regression": "rmse"}.get(task, "log_loss"),
+        split={"validation": 0.2, "holdout": 0.3},
+        bootstrap={"replicates": 20, "level": 0.9, "seed": 1},
+    )
+    points = metrics.split(frame, settings, problem)
+    policies, table = metrics.baselines(frame, points, problem)
+    return frame, problem, metrics.make_plan(frame, points, policies, table, settings, problem)
+
+
+def drawn(figure: Figure) -> None:
+    """Demand that a figure can be drawn, names and all."""
+    assert isinstance(figure, Figure)
+    figure.canvas.draw()
+
+
+def sound(*texts: str) -> None:
+    """Demand sentences without holes."""
+    for text in texts:
+        assert text
+        assert not {"nan", "None", "inf"} & set(text.replace("(", " ").replace(",", " ").split()), text
+
+
+@pytest.mark.parametrize(("task", "time"), ALL)
+def test_the_features_are_drawn_and_told(project: Project, task: str, time: str | None) -> None:
+    frame, problem, plan = rows(task, time)
+    project.lake("orders", frame)
+    history = {"of": problem.target, "prefix": "$h$", "known_after": "1h", "over": ["2d"], "by": [[ODD["shop"]]]}
+    params = features.Params(
+        numeric=[ODD["amount"]], categorical=[ODD["shop"]], history=[history] if time and task == "regression" else []
+    )
+    events = features.build(features.read(engine.connect(), problem), params, problem)
+    ranked = features.strongest(
+        frame.assign(**{window["name"]: 1.0 for window in features.windows(params, "2h")}),
+        params,
+        problem,
+        plan.split,
+    )
+    assert ranked["feature"].tolist() == [ODD["amount"]]
+    drawn(sixth.plot_strongest(frame, ranked, problem, plan.split))
+    drawn(sixth.plot_strongest(frame, ranked.head(0), problem, plan.split))
+    drawn(sixth.plot_windows(params, problem))
+    sound(
+        sixth.describe_events(events, params, problem),
+        sixth.describe_proofs(0, 0.0, params, problem),
+        sixth.describe_proofs(2, 0.5, params, problem),
+        sixth.describe_strongest(ranked, problem),
+        sixth.describe_strongest(ranked.head(0), problem),
+        sixth.describe_windows(params, problem),
+    )
+    assert decisions.level_name(problem) in sixth.describe_strongest(ranked, problem)
+    assert f"**400** orders go in and come out, each now with {len(frame.columns)} columns." in sixth.describe_events(
+        events, params, problem
+    )

@@ -1,0 +1,485 @@
+"""`ninefold init`: from a user's table to a project that runs, and never over the user's own work."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import typer
+import yaml
+from ruamel.yaml import YAML
+from typer.testing import CliRunner, Result
+
+from ninefold import cli, engine, hooks
+from ninefold.collection import names as usable_names
+from ninefold.errors import DataError
+from ninefold.init import command as init
+from ninefold.init import drafting, yaml_text
+from ninefold.init.proposal import Proposal, Wish
+from ninefold.init.propose import propose
+from ninefold.processing import stage as processing
+
+ROWS = 400
+NASTY = [
+    "on", "no", "y", "NO", "null", "~", "1e5", "1_000", "0x1F", "12:30", "2020-01-01", "a: b", "a #b", " lead", "trail ", "", "-", "- x",
+    "?", "[x]", "{x}", "&a", "*a", "!x", "%x", "@x", "`x`", "'x'", '"x"', "a\nb", "a\tb", "caf\u00e9", "\u0000", "\x85", "\U0001f600",
+    "\u00a6 x", "=", "<<", "nan", ".inf", "Infinity", "true", "0o7", "1.", "+1", "a, b", "back\\slash", "\u2028", "\ufeff", "class", "x:", "#x",
+]  # fmt: skip
+
+
+FILES = [
+    "params.yaml",
+    *(f"src/project/{name}.py" for name in ("__init__", "collection", "features", "processing", "training")),
+]
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def shop(random: np.random.Generator) -> pd.DataFrame:
+    """Return orders, as text: times, numbers, categories, free text, and whether they came back."""
+    words = np.array(["the", "a", "red", "blue", "shirt", "shoe", "size", "late", "soft", "broken", "lovely", "cheap"])
+    return pd.DataFrame(
+        {
+            "order_id": [f"o{number:05d}" for number in range(ROWS)],
+            "placed": pd.date_range("2021-01-01", periods=ROWS, freq="36h").strftime("%Y-%m-%d %H:%M:%S"),
+            "price": np.round(random.gamma(2, 30, ROWS), 2).astype(str),
+            "items": random.integers(1, 9, ROWS).astype(str),
+            "country": random.choice(["DE", "NO", "FR"], ROWS),
+            "comment": [" ".join(random.choice(words, 8)) for _ in range(ROWS)],
+            "returned": random.choice(["Y", "N"], ROWS, p=[0.3, 0.7]),
+        }
+    )
+
+
+def proposed(frame: pd.DataFrame, target: str, monkeypatch: pytest.MonkeyPatch, **wish: Any) -> Proposal:
+    """Return the proposal for a table, having shown that all nine sections load and that stage 03 finds what it says."""
+    related = wish.pop("related", {})
+    p = propose("orders", frame, Wish(target, **wish), related)
+    texts = drafting.draft(
+        p, {name: {"source": f"data/source/{name}.csv", "options": {}} for name in ["orders", *related]}
+    )
+    init._prove(texts["params.yaml"])
+    module: dict[str, Any] = {}
+    exec(texts["src/project/processing.py"], module)
+    monkeypatch.setattr(hooks, "project", lambda _, function, default: module.get(function, default))
+    params = processing.Params.model_validate(yaml.safe_load(texts["params.yaml"])["processing"])
+    numbered = frame if p.number is None else frame.assign(**{p.number: [str(row) for row in range(1, len(frame) + 1)]})
+    connection = engine.local()
+    raw = {name: engine.table(connection, rows, period="all") for name, rows in {"orders": numbered, **related}.items()}
+    judged = processing.judge(processing.convert(raw, params), params)
+    broken = {name: table.filter(table.broken_rule.notnull()).count().execute() for name, table in judged.items()}
+    assert broken == {"orders": p.quarantined, **dict.fromkeys(related, 0)}
+    assert sum(broken.values()) <= params.max_quarantined * sum(map(len, [frame, *related.values()]))
+    assert len(drafting.summary(p).splitlines()) <= 40
+    return p
+
+
+def written(p: Proposal) -> dict[str, Any]:
+    """Return the params of a proposal as they are read."""
+    names = [p.table, *(one.name for one in p.related)]
+    tables = {name: {"source": f"data/source/{name}.csv", "options": {}} for name in names}
+    return yaml.safe_load(drafting.draft(p, tables)["params.yaml"])
+
+
+# --- what is told of a table
+
+
+def test_a_binary_target_with_time_text_and_key(shop: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    p = proposed(shop, "returned", monkeypatch)
+    assert (p.task, p.classes, p.focus) == ("binary", ["N", "Y"], "Y")
+    assert (p.key, p.number, p.time and p.time.name) == (["order_id"], None, "placed")
+    assert p.features == {
+        "numeric": ["price", "items"], "categorical": ["country"], "text": ["comment"], "dates": ["placed"],
+    }  # fmt: skip
+    params = written(p)
+    assert params["collection"]["start"] == "2021-01-01"
+    assert params["collection"]["tables"]["orders"]["time"] == "placed"
+    assert params["processing"]["tables"]["orders"]["columns"]["country"]["allowed"] == ["DE", "FR", "NO"]
+    assert params["problem"]["payoffs"]["wait"]["positive"] < -1
+
+
+def test_a_text_target_of_several_values_is_multiclass(
+    shop: pd.DataFrame, random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop["kind"] = random.choice(["none", "some", "all"], ROWS, p=[0.6, 0.3, 0.1])
+    p = proposed(shop, "kind", monkeypatch)
+    assert (p.task, p.classes, p.focus) == ("multiclass", ["all", "none", "some"], "all")
+    assert "none" not in p.missing
+    assert written(p)["problem"]["payoffs"]["treat as none"] == {"all": -1, "none": 0, "some": -1}
+
+
+def test_numbers_are_a_regression_and_few_of_them_are_a_doubt(
+    shop: pd.DataFrame, random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = proposed(shop, "price", monkeypatch)
+    assert p.task == "regression"
+    assert written(p)["problem"]["costs"] == {"over": 1, "under": 1}
+    shop["quality"] = random.integers(3, 9, ROWS).astype(str)
+    p = proposed(shop, "quality", monkeypatch)
+    assert p.task == "regression"
+    assert any("--task multiclass" in warning for warning in p.warnings)
+    assert proposed(shop, "quality", monkeypatch, task="multiclass").classes == list("345678")
+    shop["species"] = random.integers(0, 3, ROWS).astype(str)
+    assert proposed(shop, "species", monkeypatch).task == "multiclass"
+
+
+def test_decimal_commas_semicolons_and_cp1252(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = ["Gr\u00f6\u00dfe;Preis \u20ac;Ort;Menge"]
+    lines += [
+        f"{number},5;1.{100 + number},{number % 100:02d};K\u00f6ln {number % 7};1.{number:03d}" for number in range(120)
+    ]
+    (tmp_path / "h\u00e4user.csv").write_bytes("\r\n".join(lines).encode("cp1252"))
+    table = init.read("h\u00e4user.csv")
+    assert (table.name, table.options) == ("hauser", {"encoding": "cp1252", "delimiter": ";", "final_newline": False})
+    p = proposed(table.rows, "Preis \u20ac", monkeypatch)
+    assert (p.target.decimal, p.target.thousands, p.target.bounds()) == (",", ".", (1100.0, 1219.19))
+    assert p.columns["Gr\u00f6\u00dfe"].decimal == ","
+    assert (p.columns["Menge"].thousands, p.columns["Menge"].bounds()) == (".", (1000.0, 1119.0))
+
+
+def test_names_may_be_anything(random: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = usable_names([name for name in NASTY if name != "class"])
+    frame = pd.DataFrame({name: random.normal(size=120).round(3).astype(str) for name in names})
+    frame["class"] = random.choice(["on", "off", "1e5"], 120)
+    frame["a.b"] = random.choice(["x: y", "null", "a #b"], 120)
+    frame = frame.drop(columns=[name for name in frame if "\0" in name])  # no engine takes it
+    p = proposed(frame, "class", monkeypatch)
+    assert set(p.classes) == {"on", "off", "1e5"}
+    assert written(p)["features"]["numeric"] == p.features["numeric"]
+    assert written(p)["processing"]["tables"]["orders"]["columns"]["a.b"]["allowed"] == ["a #b", "x: y"]
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_both_versions_of_yaml_read_what_was_meant(text: str) -> None:
+    value = {text: [text, {text: text}], "many": [text] * 80}
+    line = f"key: {yaml_text.to_yaml(value)}\n"
+    assert yaml.safe_load(line) == {"key": value}
+    assert YAML(typ="safe", pure=True).load(line) == {"key": value}
+    assert yaml_text.NOTE not in line
+
+
+@pytest.mark.parametrize("value", [0.1, 1e-5, 1e20, -3.5e-9, 12, 0.30000000000000004, True, None])
+def test_both_versions_of_yaml_read_the_same_number(value: Any) -> None:
+    line = f"key: {yaml_text.to_yaml(value)}\n"
+    assert yaml.safe_load(line)["key"] == pytest.approx(value)
+    assert YAML(typ="safe", pure=True).load(line)["key"] == pytest.approx(value)
+
+
+def test_useless_columns_are_left_out_with_their_reason(shop: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = shop.assign(same="x", nothing="", again=shop["country"], alive=shop["returned"].map({"Y": "1", "N": "0"}))
+    shop["mostly"] = np.where(np.arange(ROWS) % 10 == 0, shop["price"], "NA")
+    p = proposed(shop, "returned", monkeypatch)
+    assert p.left == {
+        "order_id": "names the row", "same": "always the same", "nothing": "always missing", "again": "a copy of country",
+    }  # fmt: skip
+    assert p.leaks == ["alive"]
+    assert "alive" in p.features["categorical"] + p.features["numeric"]  # stage 05 stops at it, and a person decides
+    assert "mostly" in p.features["numeric"]
+    assert written(p)["processing"]["tables"]["orders"]["columns"]["mostly"]["nullable"]
+    assert p.missing == ["", "NA"]
+
+
+def test_values_that_are_no_numbers_go_to_quarantine(shop: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.loc[3, "price"] = "12 or so"
+    shop.loc[::20, "items"] = "unknown"
+    p = proposed(shop, "returned", monkeypatch)
+    assert (p.quarantined, p.missing) == (1, ["", "unknown"])
+    assert any("12 or so" in warning for warning in p.warnings)
+    assert p.columns["items"].kind == "number"
+
+
+def test_numbers_keep_their_sign_and_their_doubt(
+    shop: pd.DataFrame, random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop["share_pct"] = random.integers(0, 101, ROWS).astype(str)
+    shop["balance"] = random.normal(0, 5, ROWS).round(2).astype(str)
+    shop["age"] = np.where(np.arange(ROWS) % 15 == 0, "-999", random.integers(18, 90, ROWS).astype(str))
+    shop["zip"] = [f"{number:05d}" for number in random.integers(1000, 1040, ROWS)]
+    p = proposed(shop, "returned", monkeypatch)
+    columns = written(p)["processing"]["tables"]["orders"]["columns"]
+    assert (columns["share_pct"]["min"], columns["share_pct"]["max"]) == (0, 100)
+    assert columns["price"]["min"] == 0 < shop["price"].astype(float).max() < columns["price"]["max"]
+    assert columns["balance"]["min"] < -15
+    assert any("-999" in warning and "processing.missing" in warning for warning in p.warnings)
+    assert "zip" in p.features["categorical"]
+
+
+def test_signs_are_taken_off_numbers(shop: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop["price"] = [f"$ {1000 * float(text):,.2f}" for text in shop["price"]]
+    shop["discount"] = [f"{number % 60} %" if number % 9 else "NA" for number in range(ROWS)]
+    p = proposed(shop, "returned", monkeypatch)
+    assert {"price_number", "discount_number"} <= set(p.features["numeric"])
+    p = proposed(shop, "price", monkeypatch)
+    assert (p.task, p.target.name) == ("regression", "price_number")
+
+
+@pytest.mark.parametrize(
+    ("form", "named"),
+    [("%d/%m/%Y", "%d/%m/%Y"), ("%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M %p"), ("%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M"), ("%d %b %Y", "%d %b %Y"),
+     ("%Y%m%d", "%Y%m%d"), ("%Y-%m-%dT%H:%M:%SZ", None), ("%B %d, %Y", "%B %d, %Y"), ("%d-%b-%y", "%d-%b-%y")],
+)  # fmt: skip
+def test_times_are_read_in_the_format_of_the_source(
+    form: str, named: str | None, shop: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop["placed"] = pd.to_datetime(shop["placed"]).dt.strftime(form)
+    p = proposed(shop, "returned", monkeypatch)
+    assert p.time is not None
+    assert p.time.format == named
+
+
+def test_a_date_that_could_be_either_is_a_doubt(shop: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop["placed"] = [f"{1 + number % 12:02d}/{1 + number % 11:02d}/2021" for number in range(ROWS)]
+    assert any("day or month first" in warning for warning in proposed(shop, "returned", monkeypatch).warnings)
+
+
+@pytest.mark.parametrize(
+    ("start", "step", "form"),
+    [(1_600_000_000, 86_400, "epoch_s"), (1_600_000_000_000, 86_400_000, "epoch_ms"), (17_000, 1, "days"), (0, 5000, "seconds")],
+)  # fmt: skip
+def test_time_may_be_counted(
+    start: int, step: int, form: str, shop: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop["t"] = [str(start + step * number) for number in range(ROWS)]
+    p = proposed(shop.drop(columns="placed"), "returned", monkeypatch, time="t")
+    assert p.time is not None
+    assert p.time.format == form
+    assert (p.features["dates"], "t" in p.left) == (["t"], False)
+
+
+def test_without_time_rows_are_numbered_and_split_at_random(
+    shop: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = proposed(shop.drop(columns=["placed", "order_id"]), "returned", monkeypatch)
+    assert (p.time, p.key, p.number, p.group) == (None, ["row"], "row", None)
+    assert "start" not in written(p)["collection"]
+    assert proposed(shop, "returned", monkeypatch, time="none").time is None
+
+
+def test_an_entity_that_comes_back_is_kept_together(
+    shop: pd.DataFrame, random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop["customer_id"] = random.integers(100, 200, ROWS).astype(str)
+    bare = shop.drop(columns=["placed", "order_id"])
+    for p in (proposed(bare, "returned", monkeypatch), proposed(bare, "returned", monkeypatch, key="customer_id")):
+        assert (p.group, p.key) == (["customer_id"], ["row"])
+        assert not any("customer_id" in names for names in p.features.values())
+    p = proposed(shop.drop(columns="order_id"), "returned", monkeypatch, key="customer_id")
+    assert p.key == ["customer_id", "placed"]
+    assert "customer_id" in p.features["categorical"]
+
+
+def test_a_related_table_is_joined_by_what_both_have(shop: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    countries = pd.DataFrame(
+        {"country": ["DE", "NO", "FR", "IT"], "people": ["83", "5,5", "68", "59"], "price": ["1", "2", "3", "4"]}
+    )
+    p = proposed(shop, "returned", monkeypatch, related={"countries": countries})
+    assert p.features["numeric"] == ["price", "items", "people", "countries_price"]
+    params = written(p)
+    wanted = {"table": "countries", "by": ["country"], "columns": {"people": "people", "price": "countries_price"}}
+    assert params["features"]["joins"] == [wanted]
+    assert params["processing"]["tables"]["countries"]["unique"] == ["country"]
+    assert list(params["collection"]["tables"]) == ["orders", "countries"]
+    with pytest.raises(DataError, match="several rows have the same country"):
+        proposed(shop, "returned", monkeypatch, related={"countries": pd.concat([countries, countries])})
+    with pytest.raises(DataError, match="no column that orders has too"):
+        proposed(shop, "returned", monkeypatch, related={"countries": countries[["people"]]})
+
+
+def test_fifty_rows_two_hundred_columns_and_one_in_two_hundred(
+    shop: pd.DataFrame, random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = proposed(shop.head(50), "returned", monkeypatch, time="none")
+    assert 1 <= p.min_rarest < 20
+    assert any("min_rarest" in warning for warning in p.warnings)
+    wide = pd.DataFrame({f"x{number}": random.normal(size=300).astype(str) for number in range(200)})
+    wide["y"] = random.choice(["0", "1"], 300)
+    assert len(proposed(wide, "y", monkeypatch).features["numeric"]) == 200
+    rare = pd.DataFrame({"x": random.normal(size=8000).astype(str), "fraud": np.where(np.arange(8000) % 200, "0", "1")})
+    p = proposed(rare, "fraud", monkeypatch)
+    assert (p.classes, p.focus) == (["0", "1"], "1")
+    assert written(p)["problem"]["payoffs"]["wait"]["positive"] == -200
+
+
+def test_the_event_is_the_word_that_says_so_else_the_rarer_value(
+    shop: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words, event in ((("true", "false"), "true"), (("bad", "good"), "bad"), (("b", "a"), "b"), (("2", "1"), "2")):
+        shop["outcome"] = np.where(np.arange(ROWS) % 5 == 0, *words)
+        assert proposed(shop, "outcome", monkeypatch).focus == event
+    assert proposed(shop, "outcome", monkeypatch).classes == ["1", "2"]
+
+
+# --- refusals
+
+
+def test_what_cannot_be_predicted_is_refused(shop: pd.DataFrame, random: np.random.Generator) -> None:
+    def refused(match: str, frame: pd.DataFrame, target: str, **wish: Any) -> None:
+        with pytest.raises(DataError, match=match):
+            propose("orders", frame, Wish(target, **wish))
+
+    refused("did you mean 'returned'", shop, "retuned")
+    refused("--time names", shop, "returned", time="then")
+    refused("--id names", shop, "returned", key="nr")
+    refused("always 'x'", shop.assign(y="x"), "y")
+    refused("missing in every row", shop.assign(y="NA"), "y")
+    refused("expected at least 20", shop.head(12), "returned")
+    refused("expected at most 30 classes", shop, "comment")
+    refused("'rare' \\(2\\)", shop.assign(y=["rare"] * 2 + ["a", "b"] * 199), "y")
+    refused("holds texts", shop, "country", task="regression")
+    refused("expected\\s+two for --task binary", shop, "country", task="binary")
+    refused("holds times", shop, "placed")
+    shop.loc[::7, "placed"] = "later"
+    refused("row 1 'later', row 8 'later'", shop, "returned", time="placed")
+    refused("no column to predict", shop[["returned", "order_id"]], "returned")
+
+
+# --- files
+
+
+@pytest.fixture
+def folder(tmp_path: Path, shop: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a fresh copy of the template, with the user's table beside it."""
+    project = tmp_path / "project"
+    (project / "src/project").mkdir(parents=True)
+    for name in FILES:
+        (project / name).write_text("problem: {}\n" if name.endswith("yaml") else '"""An example."""\n')
+    (project / ".gitignore").write_text("/data/*\n!/data/source/\n/data/source/*\n!/data/source/*.dvc\n")
+    shop.to_csv(tmp_path / "My Orders.csv", index=False)
+    shop.drop(columns="placed").to_csv(tmp_path / "sales.csv", index=False, sep=";")
+    monkeypatch.chdir(project)
+    return project
+
+
+def begin(table: str, *options: str) -> Result:
+    """Run `ninefold init`, without a terminal."""
+    return CliRunner().invoke(cli.app, ["init", table, "--target", "returned", *options])
+
+
+def git(*command: str) -> str:
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    return subprocess.run(["git", *identity, *command], check=True, capture_output=True, text=True).stdout
+
+
+def state(folder: Path) -> dict[Path, bytes]:
+    return {place: place.read_bytes() for place in folder.rglob("*") if place.is_file()}
+
+
+def test_init_begins_and_where_no_file_would_differ_it_does_not_ask(folder: Path) -> None:
+    done = begin("../My Orders.csv", "--yes")
+    assert (done.exit_code, "task binary" in done.output) == (0, True)
+    assert (folder / "data/source/my_orders.csv").read_bytes() == (folder / "../My Orders.csv").read_bytes()
+    git("add", "-A")
+    assert {*FILES, "data/source/my_orders.csv.dvc"} <= set(git("ls-files").split())
+    assert "data/source/my_orders.csv" not in git("ls-files").split()
+    (folder / "src/project/features.py").unlink()
+    assert begin("../My Orders.csv").exit_code == 0
+    assert (folder / "src/project/features.py").is_file()
+
+
+def test_files_to_replace_are_listed_and_kept_without_yes(folder: Path) -> None:
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-q", "-m", "As it was copied")
+    (folder / "src/project/features.py").write_text("# mine\n")
+    before = state(folder)
+    done = begin("../My Orders.csv")
+    assert (done.exit_code, state(folder)) == (1, before)
+    listed = [f"{name} (has changes that are not committed)" if "features" in name else name for name in FILES]
+    kept = (folder / "src/project/__init__.py").read_text()
+    assert done.output == f"error: nothing was changed; `ninefold init --yes` replaces {', '.join(listed)}\n"
+    assert begin("../My Orders.csv", "--yes").exit_code == 0
+    assert (folder / "src/project/features.py").read_text() != "# mine\n"
+    assert (folder / "src/project/__init__.py").read_text() != kept
+
+
+def test_a_terminal_is_asked_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answers = [], iter([False, True])
+
+    def confirm(question: str) -> bool:
+        asked.append(question)
+        return next(answers)
+
+    monkeypatch.setattr(cli.common.sys, "stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr(cli.common.typer, "confirm", confirm)
+    before = state(folder)
+    with pytest.raises(typer.Exit):
+        cli.project.init("../sales.csv", "returned")
+    assert state(folder) == before
+    cli.project.init("../sales.csv", "returned")
+    assert len(asked) == 2
+    assert asked[0].startswith("init would replace params.yaml (has changes that are not committed), ")
+    assert asked[0].endswith(". Replace them?")
+
+
+def test_another_table_is_listed_and_takes_the_place_of_the_former(folder: Path) -> None:
+    assert begin("../My Orders.csv", "--yes").exit_code == 0
+    source = "data/source/my_orders.csv"
+    assert f"{source} (has changes that are not committed)" in begin("../sales.csv").output
+    git("add", "-A")
+    git("commit", "-q", "-m", "Begin")
+    assert re.search(rf"{source}(,|\n)", begin("../sales.csv").output)
+    (folder / source).write_text("mine\n")  # DVC does not know it so
+    for table in ("../sales.csv", "../My Orders.csv"):
+        assert f"{source} (has changes that are not committed)" in begin(table).output
+    assert begin("../sales.csv", "--yes").exit_code == 0
+    left = sorted(place.name for place in (folder / "data/source").iterdir() if place.name != ".gitignore")
+    assert left == ["sales.csv", "sales.csv.dvc"]
+    assert yaml.safe_load((folder / "params.yaml").read_text())["problem"]["table"] == "sales"
+
+
+def test_a_refusal_changes_nothing(folder: Path) -> None:
+    before = state(folder)
+    with pytest.raises(DataError):
+        init.plan("../sales.csv", "no such column")
+    assert state(folder) == before
+
+
+def test_the_files_are_as_the_linter_and_formatter_want_them(shop: pd.DataFrame, tmp_path: Path) -> None:
+    shop["price"] = "$ " + shop["price"]
+    p = propose("orders", shop.rename(columns={"items": "\u0456tems \u2013 'x'"}), Wish("returned"))
+    for name, text in drafting.draft(p, {"orders": {"source": "x.csv", "options": {}}}).items():
+        if name.endswith(".py"):
+            (tmp_path / Path(name).name).write_text(text, encoding="utf-8")
+    config = Path(__file__).parents[2] / "pyproject.toml"
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            ["ruff", *command, "--config", config, tmp_path], check=False, capture_output=True, text=True
+        )
+        assert not done.returncode, done.stdout + done.stderr
+
+
+def test_a_password_is_not_written_down() -> None:
+    table = init.Table("postgresql://ann:secret@host/shop", {"table": "orders"}, "orders", pd.DataFrame())
+    assert table.place == "postgresql://ann:${NINEFOLD_PASSWORD}@host/shop"
+    assert not table.is_local
+
+
+def test_tables_of_databases_and_packed_files_are_read(
+    tmp_path: Path, shop: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sqlite3
+
+    monkeypatch.chdir(tmp_path)
+    with sqlite3.connect("shop.db") as connection:
+        shop.to_sql("orders", connection, index=False)
+        shop.to_sql("others", connection, index=False)
+    shop.to_csv("2024 orders.csv.gz", index=False)
+    (tmp_path / "parts").mkdir()
+    shop.to_parquet("parts/a.parquet")
+    table = init.read("shop.db::orders")
+    assert (table.name, table.options, table.place) == ("orders", {"table": "orders"}, "data/source/orders.db")
+    packed, parts = init.read("2024 orders.csv.gz"), init.read("parts")
+    assert (packed.name, packed.place) == ("table_2024_orders", "data/source/table_2024_orders.csv.gz")
+    assert (parts.name, parts.place) == ("parts", "data/source/parts")
+    assert len(table.rows) == len(packed.rows) == len(parts.rows) == ROWS

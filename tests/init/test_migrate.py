@@ -1,0 +1,216 @@
+"""What a newer engine wants of an older project is refused with the line to change, and changed by `ninefold migrate`."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from pydoc import locate
+from typing import Any
+
+import pytest
+import yaml
+from conftest import Project
+from typer.testing import CliRunner
+
+from ninefold import artifacts, cli, hooks, outdated, params, pin, renamed
+from ninefold.errors import NinefoldError, ParamsError
+from ninefold.init import migrate
+from ninefold.renamed import KEYS, NAMES, Key, Name
+from ninefold.reports import runner
+
+ROOT = Path(__file__).parents[2]
+FIND = hooks.project  # as it is outside of tests
+MODULE = Name("ninefold.core.models", "ninefold.training.models")
+FUNCTION = Name("ninefold.core.models.boosting", "ninefold.training.boosted")
+
+
+@pytest.fixture
+def only(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return what makes an entry the only one of its table."""
+    return lambda entry: monkeypatch.setattr(renamed, "KEYS" if isinstance(entry, Key) else "NAMES", (entry,))
+
+
+def new_params(text: str) -> str:
+    return functools.reduce(migrate._moved, outdated.in_params(text), text)
+
+
+@pytest.mark.parametrize(
+    ("key", "old", "new"),
+    [
+        (KEYS[1], "exploration:\n  leak_auc: 0.85    # why\n", "exploration:\n  leak_score: 0.85  # why\n"),
+        (KEYS[0], "problem:\n  success:\n    min_roc_auc: 1\n", "problem:\n  success:\n    scores:\n      roc_auc: 1\n"),
+        (KEYS[2], "training:\n  logistic_regression:       # simple\n    C: 1         # small\n\n  # of all\n  seed: 1\n",
+         "training:\n  candidates:\n    logistic_regression:     # simple\n      model: linear\n      C: 1       # small\n\n"
+         "  # of all\n  seed: 1\n"),
+        (Key("a.b", "c.d"), "a:\n  b: ~  # x\n  e: null\n  f:\n# end\nc:\n  g: 'h'\n",
+         "a:\n  e: null\n  f:\n# end\nc:\n  g: 'h'\n  d: ~  # x\n"),
+        (Key("a.b", "a.c.b"), "a: {b: 1, c: {d: 2}}\n", "a: {c: {d: 2, b: 1}}\n"),
+        (Key("a.*.b", "a.*.c"), "a: {x y: {b: 1}, z: {b: 2}}\n", "a: {x y: {c: 1}, z: {c: 2}}\n"),
+        (Key("a.b", None), "a:\n  b:   # gone\n    - 1\n  c: 2\n", "a:\n  c: 2\n"),
+    ],
+)  # fmt: skip
+def test_a_key_moves_with_its_value_and_its_comment(only: Any, key: Key, old: str, new: str) -> None:
+    only(key)
+    assert new_params(old) == new
+
+
+def test_the_other_lines_of_the_repository_s_params_keep_their_bytes(only: Any) -> None:
+    only(Key("exploration.leak_score", "exploration.leak_auroc"))
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    assert new_params(text) == text.replace("leak_score", "leak_auroc")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        (MODULE, "import ninefold.core.models\nninefold.core.models.f(1)\n",
+         "import ninefold.training.models\nninefold.training.models.f(1)\n"),
+        (MODULE, "from ninefold.core.models import (\n  f,\n  g as h,\n)\n", "from ninefold.training.models import f, g as h\n"),
+        (MODULE, "def f():\n    from ninefold.core import io, models  # é\n    models.g()\n",
+         "def f():\n    from ninefold.core import io\n    from ninefold.training import models  # é\n    models.g()\n"),
+        (Name("ninefold.core.models.f", "ninefold.core.models.g"), "%time 1\nfrom ninefold.core import models as m\nm.f.x\n",
+         "%time 1\nfrom ninefold.core import models as m\nm.g.x\n"),
+        (FUNCTION, "from ninefold.core.models import boosting\nboosting()\n",
+         "from ninefold.training import boosted as boosting\nboosting()\n"),
+        (FUNCTION, "from ninefold.core import models\nmodels.boosting(models.f, 'models.boosting')  # models.boosting\n",
+         "from ninefold.training import boosted\nfrom ninefold.core import models\n"
+         "boosted(models.f, 'models.boosting')  # models.boosting\n"),
+        (FUNCTION, "import ninefold.core.models\nninefold.core.models.boosting()\n",
+         "import ninefold.training\nimport ninefold.core.models\nninefold.training.boosted()\n"),
+    ],
+)  # fmt: skip
+def test_a_name_is_changed_where_it_is_imported_and_used(only: Any, name: Name, old: str, new: str) -> None:
+    only(name)
+    result, changes = outdated.in_code("x.py", old)
+    assert (result, [change for change in changes if change.how]) == (new, [])
+    assert outdated.in_code("x.py", new) == (new, [])
+
+
+@pytest.mark.parametrize(
+    ("entry", "file", "text", "message"),
+    [
+        (KEYS[1], "params.yaml", "exploration:\n  leak_auc: 1\n  leak_score: 2\n", "line 2: .* write it there by hand: .* there"),
+        (KEYS[0], "params.yaml", "problem:\n  success: {min_roc_auc: 0.6, scores: 7}\n", "line 2: .* scores is not a mapping"),
+        (KEYS[3], "params.yaml", "training: {gradient_boosting: 7}\n", "line 1: .* is not a mapping"),
+        (Key("a.b", None, "unused"), "params.yaml", "a:\n  c: 1\n  b: 2\n# d\nd: 3\n", "line 3: a.b was removed; unused; delete"),
+        (FUNCTION, "src/project/x.py", "from ninefold.core import models\nboosted = models.boosting()\n", "line 2: .* another meaning"),
+        (FUNCTION, "src/project/x.py", "from ninefold.core.models import (\n  boosting,  # x\n)\n", "line 1: .* a comment"),
+        (Name("ninefold.x.f", None, "use g"), "src/project/x.py", "from ninefold.x import f\n", "line 1: .* removed; use g; change"),
+        (FUNCTION, "dvc.yaml", "stages:\n  x:\n    deps: [src/ninefold]\n", "line 3: src/ninefold is now .* by hand"),
+        (FUNCTION, "dvc.yaml", "vars: []\nstages:\n  x:\n    deps:\n    - src/ninefold/x\n", "line 1: add ninefold.yaml .* by hand"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("project")
+def test_what_cannot_be_changed_says_what_to_do(only: Any, entry: Name, file: str, text: str, message: str) -> None:
+    only(entry)
+    artifacts.write_text("", artifacts.path("ninefold.yaml"))
+    artifacts.write_text(text, artifacts.path(file))
+    with pytest.raises(NinefoldError, match=f"{file}, {message}"):
+        migrate.plan()
+
+
+def test_only_the_code_of_a_notebook_changes(only: Any) -> None:
+    only(MODULE)
+    line = "from ninefold.core import models"
+    cells = [
+        {"cell_type": "markdown", "source": [line]},
+        {"cell_type": "code", "outputs": [{"text": f"{line} ü"}], "source": ["%time\n", line]},
+        {"cell_type": "code", "source": ["models.f()"]},
+    ]
+    text = json.dumps({"cells": cells, "nbformat": 4}, indent=1, ensure_ascii=False) + "\n"
+    new, changes = outdated.in_code("notebooks/a.ipynb", text)
+    assert new == text.replace(f'%time\\n",\n    "{line}', f'%time\\n",\n    "{line.replace("core", "training")}')
+    assert str(changes[0]).startswith(
+        "notebooks/a.ipynb, cell 2, line 2: ninefold.core.models is now ninefold.training"
+    )
+
+
+@pytest.fixture
+def old(project: Project) -> Project:
+    """Return the tiny project with a key, dependencies and a name as an older engine had them."""
+    success = project.params["problem"]["success"]
+    success["min_roc_auc"] = success.pop("scores")["roc_auc"]
+    project.write(yaml.safe_dump(project.params, sort_keys=False))
+    artifacts.write_text("ninefold: {code: src/ninefold}\n", artifacts.path("ninefold.yaml"))
+    deps = "stages:\n  x:\n    deps:\n    - src/ninefold/a  # b\n    - c\n    - src/ninefold/d\n  y:\n    deps:\n    - src/ninefold\n"
+    artifacts.write_text(f"vars:\n- a.yaml  # a\n{deps}".replace("\n", "\r\n"), artifacts.path("dvc.yaml"))
+    artifacts.write_text("from ninefold.core.models import OPTIONS\n", artifacts.path("src/project/training.py"))
+    return project
+
+
+def test_all_old_lines_are_refused_before_anything_starts(old: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pin, "check", lambda: None)
+    lines = (
+        r"params.yaml, line \d+: problem.success.min_roc_auc is now problem.success.scores.roc_auc\n"
+        r"dvc.yaml, line 6: src/ninefold/a \(and 2 more\) is now \$\{ninefold.code\}\n"
+        r"src/project/training.py, line 1: ninefold.core.models.OPTIONS is now ninefold.training.models.OPTIONS\n"
+        r"run `ninefold migrate`, which shows the changes first$"
+    )
+    for start in (runner.refresh_sources, lambda: runner.execute("problem")):
+        with pytest.raises(NinefoldError, match=lines):
+            start()
+    with pytest.raises(ParamsError, match=lines):
+        params.load("problem")
+
+
+def test_the_command_shows_the_changes_and_writes_them_with_yes(old: Project) -> None:
+    run, before = CliRunner(), old.bytes(".")
+    shown = run.invoke(cli.app, ["migrate"])
+    assert (shown.exit_code, old.bytes(".")) == (1, before)
+    assert "-    min_roc_auc: 0.6\n+    scores:\n+      roc_auc: 0.6\n" in shown.output
+    assert "nothing was changed; `ninefold migrate --yes` writes these changes" in shown.output
+    done = run.invoke(cli.app, ["migrate", "--yes"])
+    assert done.output.endswith("changed params.yaml, dvc.yaml, src/project/training.py\n")
+    assert run.invoke(cli.app, ["migrate"]).output == "nothing to migrate\n"
+    assert params.load("problem").success.scores == {"roc_auc": 0.6}
+    deps = "stages:\n  x:\n    deps:\n    - ${ninefold.code}  # b\n    - c\n  y:\n    deps:\n    - ${ninefold.code}\n"
+    new = f"vars:\n- ninefold.yaml\n- a.yaml  # a\n{deps}".replace("\n", "\r\n").encode()
+    assert artifacts.path("dvc.yaml").read_bytes() == new
+    assert migrate._pipeline("stages:\n") == "vars:\n  - ninefold.yaml\nstages:\n"
+
+
+def test_all_files_are_written_or_none(old: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, write, edits = old.bytes("."), artifacts.write_text, migrate.plan()
+    monkeypatch.setattr(
+        artifacts, "write_text", lambda text, place: write(None if "training" in place.name else text, place)
+    )
+    with pytest.raises(AttributeError):
+        migrate.apply(edits)
+    assert old.bytes(".") == before
+    artifacts.path("src/project/training.py").write_text("# edited meanwhile\n")
+    with pytest.raises(NinefoldError, match="meanwhile"):
+        migrate.apply(edits)
+    assert artifacts.path("params.yaml").read_bytes() == before["params.yaml"]
+
+
+@pytest.mark.usefixtures("fresh_imports")
+def test_a_module_that_imports_an_old_name_is_refused(old: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifacts.write_text("", artifacts.path("src/project/__init__.py"))
+    monkeypatch.syspath_prepend(old.folder / "src")
+    with pytest.raises(NinefoldError, match=r"src/project/training.py, line 1: ninefold.core.models.OPTIONS is now"):
+        FIND("training", "candidates", list)
+
+
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: name.old)
+def test_a_name_in_the_table_is_gone_and_its_new_one_is_there(name: Name) -> None:
+    for full, is_there in {name.old: False, name.new or "ninefold.cli.app": True}.items():
+        assert (locate(full) is not None) == is_there
+        assert (renamed.new_name(full)[1] is None) == is_there
+
+
+def test_the_params_of_the_first_version_load_after_the_migration(project: Project) -> None:
+    """All old keys of the table, with the values they had, in the repository's params."""
+    values = params.parse((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    values["problem"]["success"] = {"min_roc_auc": 0.67, "min_payoff_gain": 0.01, "confidence": 0.9}
+    exploration, training, alerts = values["exploration"], values["training"], values["monitoring"]["alerts"]
+    exploration["leak_auc"] = exploration.pop("leak_score")
+    training |= {one.pop("model"): one for one in training.pop("candidates").values()}
+    training["logistic_regression"] = training.pop("linear")
+    alerts |= {"share": alerts.pop("outcomes"), "brier": alerts.pop("error")}
+    values["monitoring"]["deliver"]["webhook"] = values["monitoring"]["deliver"].pop("notify")
+    project.write(yaml.safe_dump(values, sort_keys=False))
+    assert {".".join(change.old) for change in outdated.needed(project.folder)} == {key.old for key in KEYS}
+    migrate.apply(migrate.plan())
+    assert params.load("problem").success.scores == {"roc_auc": 0.67}
+    assert set(params.load("training").candidates) == {"logistic_regression", "gradient_boosting"}

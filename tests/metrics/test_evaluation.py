@@ -1,0 +1,137 @@
+"""What a forecast is worth: curves with intervals, and the gain when prices change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import TASKS, statement
+from sklearn.dummy import DummyRegressor
+
+from ninefold.metrics import EvaluationPlan, evaluation
+from ninefold.problem import decisions
+from ninefold.training import WithInterval
+
+PLAN = EvaluationPlan(
+    primary={"name": "log_loss", "better": "lower"},
+    thresholds={"scores": {}, "min_payoff_gain": 0, "confidence": 0.9},
+    split={"by": "time", "validation": "2020-02-01", "holdout": "2020-02-20"},
+    bootstrap={"replicates": 200, "level": 0.9, "seed": 1},
+    naive=[0.7, 0.3],
+)
+
+
+def right(task: str, count: int = 4000, days: int = 40) -> tuple[Any, ...]:
+    """Return outcomes that come as a forecast says, the forecast, rows, a model, the problem and the plan."""
+    random, problem = np.random.default_rng(5), statement(task)
+    frame = pd.DataFrame(
+        {"placed": pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(count) * days // count, "D")}
+    )
+    if task == "regression":
+        expected, model = (
+            random.uniform(0, 100, count),
+            WithInterval(DummyRegressor(), 0.9, **problem.costs.model_dump()),
+        )
+        target = expected + random.normal(0, 10, count)
+        model.fit_errors(expected, target)
+        predicted = model.around(expected)
+    else:
+        size, model = len(problem.classes), None
+        p = random.dirichlet(np.ones(size), count)
+        target = (random.random((count, 1)) > p.cumsum(axis=1)).sum(axis=1)
+        names = decisions.forecast_columns(problem)
+        predicted = pd.DataFrame(p[:, -len(names) :], columns=names)
+    policies = decisions.policies(target, problem)
+    return (
+        target,
+        predicted,
+        frame,
+        model,
+        problem,
+        PLAN.model_copy(update={"policies": policies, "best_baseline": next(iter(policies))}),
+    )
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_first_row_of_moved_prices_is_as_stated(task: str) -> None:
+    target, predicted, frame, model, problem, plan = right(task)
+    table = evaluation.price_moves(target, predicted, frame, model, problem, plan)
+    paid = decisions.payoff(decisions.decide(predicted, problem)["action"], target, problem)
+    best = decisions.policy_payoffs(target, problem, plan.policies).drop(columns=decisions.FORESIGHT).mean().max()
+    first = table.iloc[0]
+    assert (first["price"], first["factor"]) == ("current", 1)
+    assert first["payoff"] == first["unmoved"] == pytest.approx(paid.mean())
+    assert first["gain"] == pytest.approx(paid.mean() - best)
+    assert first["low"] < first["gain"] < first["high"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_price_is_halved_and_half_as_high_again_and_actions_that_follow_pay_more(task: str) -> None:
+    target, predicted, frame, model, problem, plan = right(task)
+    moved = evaluation.price_moves(target, predicted, frame, model, problem, plan).iloc[1:]
+    names = ["over", "under"] if task == "regression" else list(problem.payoffs)
+    assert moved[["price", "factor"]].to_numpy().tolist() == [[name, by] for name in names for by in (0.5, 1.5)]
+    # The forecast is right, so whoever follows the moved prices earns at least as much, but for luck.
+    assert (moved["payoff"] >= moved["unmoved"] - 0.01 * moved["unmoved"].abs()).all()
+    assert (moved["payoff"] > moved["unmoved"]).any()
+    assert (moved["gain"] > 0).all()
+
+
+def test_a_price_of_nothing_does_not_move() -> None:
+    target, predicted, frame, model, problem, plan = right("binary")
+    free = problem.changed(payoffs={"act": {"positive": 2, "negative": -1}, "wait": {"positive": 0, "negative": 0}})
+    table = evaluation.price_moves(target, predicted, frame, model, free, plan)
+    assert table["price"].tolist() == ["current", "act", "act"]
+
+
+def test_a_price_is_moved_for_each_outcome() -> None:
+    target, predicted = np.array([1, 0] * 50), pd.DataFrame({"probability": [1.0, 0.0] * 50})
+    frame = pd.DataFrame({"placed": pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(100), "D")})
+    problem, plan = statement(), PLAN.model_copy(update={"policies": {"always act": "act", "always wait": "wait"}})
+    table = evaluation.price_moves(target, predicted, frame, None, problem, plan).set_index(["price", "factor"])
+    # Foresight acts on events (-1) and waits otherwise (0); acting always pays -1, waiting always -4 on half the rows.
+    assert table.loc[("current", 1.0), ["payoff", "gain"]].tolist() == [-0.5, 0.5]
+    assert table.loc[("act", 0.5), ["payoff", "gain"]].tolist() == [-0.25, 0.25]
+    assert table.loc[("act", 1.5), ["payoff", "gain"]].tolist() == [-0.75, 0.75]
+    assert table.loc[("wait", 0.5), ["payoff", "gain"]].tolist() == [-0.5, 0.5]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_calibration_has_intervals_that_hold_a_right_forecast(task: str) -> None:
+    target, predicted, frame, model, problem, plan = right(task)
+    curve = evaluation.curves(target, predicted, frame, model, problem, plan)["calibration"]
+    assert len(curve) == 10
+    assert (curve["low"] <= curve["observed"]).all()
+    assert (curve["observed"] <= curve["high"]).all()
+    held = (curve["low"] <= curve["predicted"]) & (curve["predicted"] <= curve["high"])
+    assert held.sum() >= 7
+    expected = evaluation.curves(target, predicted * 0.5, frame, model, problem, plan)["calibration"]
+    if task != "multiclass":  # of which the rest of the probability would be another class's
+        assert ((expected["low"] <= expected["predicted"]) & (expected["predicted"] <= expected["high"])).sum() <= 3
+
+
+def test_intervals_are_wider_where_rows_of_a_day_are_correlated() -> None:
+    random, problem = np.random.default_rng(2), statement()
+    day = np.repeat(np.arange(40), 100)
+    p = random.uniform(0.2, 0.6, 40)[day] + random.uniform(-0.1, 0.1, 4000)
+    alike = (random.random(40)[day] < p).astype("int64")  # of a day all or none
+    apart = (random.random(4000) < p).astype("int64")
+    frame = pd.DataFrame({"placed": pd.Timestamp("2020-01-01") + pd.to_timedelta(day, "D")})
+    widths = []
+    for target in (alike, apart):
+        plan = PLAN.model_copy(update={"policies": decisions.policies(target, problem)})
+        predicted = pd.DataFrame({"probability": p})
+        curve = evaluation.curves(target, predicted, frame, None, problem, plan)["calibration"]
+        widths.append((curve["high"] - curve["low"]).mean())
+    assert widths[0] > 2 * widths[1]
+
+
+def test_precision_ends_at_the_share_of_events() -> None:
+    target, predicted, frame, model, problem, plan = right("binary")
+    curve = evaluation.curves(target, predicted, frame, model, problem, plan)["precision"]
+    assert len(curve) <= 201
+    assert curve["recall"].is_monotonic_increasing
+    assert curve["precision"].iloc[-1] == pytest.approx(target.mean())
+    assert curve["precision"].iloc[5:50].mean() > target.mean()

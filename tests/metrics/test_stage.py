@@ -1,0 +1,364 @@
+"""Stage 04: metrics, split and baselines are agreed on before there is a score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import CLASSES, TASKS, Project, statement
+from matplotlib.figure import Figure
+from pydantic import ValidationError
+
+from ninefold import artifacts, metrics
+from ninefold.errors import DataError, ParamsError
+from ninefold.metrics import baseline_policies
+from ninefold.metrics import plan as plans
+from ninefold.metrics.plan import EvaluationPlan
+from ninefold.problem import MEANING, PRIMARY, Problem
+
+PROBLEM = statement(success={"scores": {"roc_auc": 0.6}, "min_payoff_gain": 0.01, "confidence": 0.9})
+SETTINGS = {
+    "split": {"validation": 0.2, "holdout": 0.2},
+    "bootstrap": {"replicates": 50, "level": 0.9, "seed": 1},
+}
+PARAMS = metrics.Params(primary="log_loss", **SETTINGS)
+ALL = [(task, time) for task in TASKS for time in ("placed", None)]
+
+
+def outcomes(days: int = 100, per_day: int = 10, share: float = 0.3) -> pd.DataFrame:
+    times = pd.Series(np.repeat(pd.date_range("2020-01-01", periods=days, freq="D"), per_day)) + pd.Timedelta("7h")
+    target = np.random.default_rng(3).random(len(times)) < share
+    return pd.DataFrame({"id": range(len(times)), "placed": times, "returned": target.astype("int64")})
+
+
+def rows(task: str, count: int = 600, seed: int = 3, **changes: Any) -> tuple[pd.DataFrame, Problem]:
+    """Return labelled rows of orders: an id, a shop of twenty (some with more rows), a time, and the encoded target."""
+    random, problem = np.random.default_rng(seed), statement(task, **changes)
+    target = {
+        "binary": (random.random(count) < 0.3).astype("int64"),
+        "multiclass": random.choice(3, count, p=[0.6, 0.3, 0.1]).astype("int64"),
+        "regression": random.gamma(2, 100, count),
+    }[task]
+    times = pd.Timestamp("2020-01-01 07:00") + pd.to_timedelta(np.sort(random.integers(0, 100, count)), "D")
+    shop = np.minimum(random.integers(0, 20, count), random.integers(0, 20, count))
+    return pd.DataFrame({"id": np.arange(count), "placed": times, "shop": shop, problem.target: target}), problem
+
+
+def plan(task: str) -> metrics.Params:
+    return metrics.Params(primary=PRIMARY[task], **SETTINGS)
+
+
+def part(frame: pd.DataFrame, points: metrics.Split, problem: Problem) -> pd.Series:
+    return pd.Series(metrics.part_of(frame, points, problem), frame.index)
+
+
+def test_the_split_is_by_time_at_day_boundaries() -> None:
+    frame = outcomes()
+    points = metrics.split(frame, PARAMS, PROBLEM)
+    found = part(frame, points, PROBLEM)
+    spans = frame["placed"].groupby(found).agg(["min", "max"])
+    assert spans.loc["train", "max"] < spans.loc["validation", "min"]
+    assert spans.loc["validation", "max"] < spans.loc["holdout", "min"]
+    assert found.groupby(frame["placed"].dt.date).nunique().max() == 1
+    assert found.value_counts(normalize=True).to_dict() == pytest.approx(
+        {"train": 0.6, "validation": 0.2, "holdout": 0.2}, abs=0.02
+    )
+
+
+def test_time_decides_even_where_there_are_entities() -> None:
+    frame, problem = rows("binary", group=["shop"])
+    assert metrics.split(frame, PARAMS, problem).by == "time"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_without_time_each_class_is_split_in_the_shares_agreed(task: str) -> None:
+    frame, problem = rows(task, time=None)
+    points = metrics.split(frame, plan(task), problem)
+    assert points.by == "rows"
+    kinds = frame[problem.target] if problem.is_class else pd.Series(0, frame.index)
+    table = pd.crosstab(kinds, part(frame, points, problem))[list(metrics.PARTS)]
+    expected = table.sum(axis=1).to_numpy()[:, None] * [0.6, 0.2, 0.2]
+    assert np.abs(table.to_numpy() - expected).max() <= 1
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_row_stays_in_its_part_whatever_the_order_of_the_rows(task: str) -> None:
+    frame, problem = rows(task, time=None)
+    turned = frame.sample(frac=1, random_state=1)
+    points = metrics.split(frame, plan(task), problem)
+    assert metrics.split(turned, plan(task), problem) == points
+    assert part(turned, points, problem).sort_index().equals(part(frame, points, problem))
+
+
+@pytest.mark.parametrize("group", [None, ["shop"]])
+@pytest.mark.parametrize("task", TASKS)
+def test_a_row_stays_in_its_part_when_others_arrive(task: str, group: list[str] | None) -> None:
+    frame, problem = rows(task, time=None, group=group)
+    points, more = metrics.split(frame, plan(task), problem), rows(task, seed=4)[0]
+    grown = pd.concat([frame, more.assign(id=more["id"] + 10_000, shop=more["shop"] + 7)], ignore_index=True)
+    assert part(grown, points, problem).head(len(frame)).equals(part(frame, points, problem))
+
+
+def test_most_rows_stay_in_their_part_when_the_split_is_agreed_anew() -> None:
+    frame, problem = rows("multiclass", time=None)
+    more = rows("multiclass", seed=4)[0]
+    grown = pd.concat([frame, more.assign(id=more["id"] + 10_000)], ignore_index=True)
+    before = part(frame, metrics.split(frame, plan("multiclass"), problem), problem)
+    after = part(grown, metrics.split(grown, plan("multiclass"), problem), problem).head(len(frame))
+    assert (before == after).mean() > 0.85
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_entity_is_in_two_parts(task: str) -> None:
+    frame, problem = rows(task, time=None, group=["shop"])
+    points = metrics.split(frame, plan(task), problem)
+    assert points.by == "group"
+    found = part(frame, points, problem)
+    assert found.groupby(frame["shop"]).nunique().max() == 1
+    assert set(found) == set(metrics.PARTS)
+
+
+def test_an_entity_of_two_columns_and_of_no_name_is_an_entity_too() -> None:
+    frame, problem = rows("binary", time=None, group=["shop", "till"])
+    frame["till"] = np.where(frame["id"] % 3 == 0, None, frame["id"] % 2).astype(object)
+    found = part(frame, metrics.split(frame, PARAMS, problem), problem)
+    assert found.groupby([frame["shop"], frame["till"]], dropna=False).nunique().max() == 1
+    assert found.groupby(frame["shop"]).nunique().max() > 1
+
+
+@pytest.mark.parametrize("group", [None, ["shop"]])
+def test_a_key_gives_the_same_part_whatever_type_holds_it(group: list[str] | None) -> None:
+    frame, problem = rows("binary", time=None, group=group)
+    points = metrics.split(frame, PARAMS, problem)
+    whole = part(frame, points, problem)
+    for kind in ("float64", "int32", "Int64", "Float64", "str", "string", object):
+        other = frame.assign(id=frame["id"].astype(kind), shop=frame["shop"].astype(kind))
+        assert part(other, points, problem).equals(whole), kind
+
+
+def test_a_moment_as_a_key_gives_the_same_part_as_its_days() -> None:
+    frame, problem = rows("binary", time=None, key=["when"])
+    frame["when"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(frame["id"], "h")
+    points = metrics.split(frame, PARAMS, problem)
+    whole = part(frame, points, problem)
+    days = (frame["when"] - pd.Timestamp(0)) / pd.Timedelta(days=1)
+    for other in (frame["when"].astype("datetime64[us]"), frame["when"].astype("datetime64[ns]"), days):
+        assert part(frame.assign(when=other), points, problem).equals(whole)
+    midnight = frame["when"].dt.hour == 0  # a column of whole days is written differently as text
+    assert part(frame[midnight], points, problem).equals(whole[midnight])
+
+
+def test_large_numbers_as_keys_are_told_apart() -> None:
+    frame, problem = rows("binary", time=None)
+    frame["id"] += 10**18
+    sizes = part(frame, metrics.split(frame, PARAMS, problem), problem).value_counts(normalize=True)
+    assert sizes.to_dict() == pytest.approx({"train": 0.6, "validation": 0.2, "holdout": 0.2}, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["a.b", "two words", 'the "q"', "ünï", "select", "part", "0", "level_0", "index"])
+def test_a_key_and_an_entity_may_be_called_anything(name: str) -> None:
+    frame, _ = rows("binary", time=None)
+    for changes in ({"key": [name]}, {"group": [name]}):
+        problem = statement(time=None, **changes)
+        named = frame.rename(columns={"id" if "key" in changes else "shop": name})
+        points = metrics.split(named, PARAMS, problem)
+        assert set(part(named, points, problem)) == set(metrics.PARTS)
+        assert set(metrics.clusters(named, problem)) >= {0, 1}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_fifty_rows_are_enough_to_split_and_to_measure(task: str) -> None:
+    frame, problem = rows(task, 50, time=None)
+    points = metrics.split(frame, plan(task), problem)
+    policies, table = metrics.baselines(frame, points, problem)
+    references = metrics.reference_scores(frame, points, problem)
+    assert part(frame, points, problem).value_counts().min() >= 9
+    assert np.isfinite(table[["train", "validation"]].to_numpy()).all()
+    assert set(references["forecast"]) == {"training mean"}
+    assert len(policies) == len(table) - 1
+
+
+@pytest.mark.parametrize("changes", [{}, {"time": None, "group": ["shop"]}, {"time": None}])
+def test_a_part_without_rows_is_refused_with_what_to_change(changes: dict[str, Any]) -> None:
+    frame, problem = rows("binary", 50, **changes)
+    frame = frame.assign(placed=frame["placed"].iloc[0], shop=0)
+    frame = frame if changes.keys() - {"time"} or not changes else frame.head(2)
+    with pytest.raises(DataError, match=r"metrics.split: .* would have no row.*change problem.time, problem.group"):
+        metrics.split(frame, PARAMS, problem)
+
+
+def test_the_split_survives_being_written_and_read(project: Project) -> None:
+    frame, problem = rows("multiclass", time=None)
+    points = metrics.split(frame, plan("multiclass"), problem)
+    policies, table = metrics.baselines(frame, points, problem)
+    metrics.make_plan(frame, points, policies, table, plan("multiclass"), problem).save()
+    artifacts.publish()
+    assert part(frame, EvaluationPlan.load().split, problem).equals(part(frame, points, problem))
+
+
+def test_a_holdout_outside_a_fifth_to_three_deciles_is_refused() -> None:
+    for share in (0.1, 0.4):
+        with pytest.raises(ValidationError):
+            plans.Shares(validation=0.2, holdout=share)
+
+
+@pytest.mark.parametrize("changes", [{}, {"time": None, "group": ["shop"]}], ids=["time", "group"])
+@pytest.mark.parametrize("task", TASKS)
+def test_the_holdout_stays_closed(task: str, changes: dict[str, Any]) -> None:
+    frame, problem = rows(task, **changes)
+    points, target = metrics.split(frame, plan(task), problem), frame[problem.target]
+    turned = frame.copy()
+    turned[problem.target] = target.where(part(frame, points, problem) != "holdout", 0)
+    assert not turned.equals(frame)
+    for look in (metrics.baselines, metrics.reference_scores, baseline_policies.naive, metrics.parts, metrics.newest):
+        assert str(look(frame, points, problem)) == str(look(turned, points, problem)), look.__name__
+
+
+def test_baselines_pay_what_the_payoffs_say() -> None:
+    frame = outcomes()
+    points = metrics.split(frame, PARAMS, PROBLEM)
+    valid = frame[part(frame, points, PROBLEM) == "validation"]["returned"].mean()
+    policies, table = metrics.baselines(frame, points, PROBLEM)
+    paid = table.set_index("policy")["validation"]
+    assert paid.to_dict() == pytest.approx({"always act": -1, "always wait": -4 * valid, "perfect foresight": -valid})
+    assert policies == {"always act": "act", "always wait": "wait"}
+    assert baseline_policies.potential_gain(table) == pytest.approx(min(1, 4 * valid) - valid)
+
+
+def test_the_baseline_of_a_quantity_is_the_best_single_one_of_the_training_rows() -> None:
+    frame, problem = rows("regression")
+    points = metrics.split(frame, plan("regression"), problem)
+    (quantity,) = metrics.baselines(frame, points, problem)[0].values()
+    assert quantity == np.quantile(frame.loc[part(frame, points, problem) == "train", "price"], 0.75)
+
+
+@pytest.mark.parametrize(("task", "time"), ALL)
+def test_the_naive_forecast_is_the_mean_of_all_open_rows(task: str, time: str | None) -> None:
+    frame, problem = rows(task, time=time)
+    points = metrics.split(frame, plan(task), problem)
+    target = frame.loc[part(frame, points, problem) != "holdout", problem.target]
+    found = baseline_policies.naive(frame, points, problem)
+    if task == "regression":
+        assert found == pytest.approx([target.mean()])
+    else:
+        assert found == pytest.approx(target.value_counts(normalize=True).sort_index().tolist())
+
+
+def test_the_rolling_forecast_does_not_see_its_own_day() -> None:
+    frame = outcomes(share=0.0)
+    frame.loc[frame["placed"].dt.date == pd.Timestamp("2020-03-15").date(), "returned"] = 1
+    points = metrics.Split(by="time", validation="2020-03-15", holdout="2020-03-16")
+    scored = metrics.reference_scores(pd.concat([frame, frame.head(1)]).sort_values("placed"), points, PROBLEM)
+    # Had it seen the day, on which everything happens, it would not have forecast zero.
+    assert scored.set_index("forecast").loc["last four weeks", "brier"] == 1.0
+
+
+@pytest.mark.parametrize(("task", "time"), ALL)
+def test_the_forecasts_that_see_no_features_are_scored(task: str, time: str | None) -> None:
+    frame, problem = rows(task, time=time)
+    found = metrics.reference_scores(frame, metrics.split(frame, plan(task), problem), problem)
+    assert found["forecast"].tolist() == ["training mean", *(["last four weeks"] if time else [])]
+    assert np.isfinite(found.drop(columns="forecast").to_numpy()).all()
+    assert list(found.columns[1:]) == list(MEANING[task])
+
+
+def test_thresholds_out_of_reach_fail_the_gate() -> None:
+    frame = outcomes()
+    points = metrics.split(frame, PARAMS, PROBLEM)
+    _, table = metrics.baselines(frame, points, PROBLEM)
+    greedy = PROBLEM.changed(success=PROBLEM.success.model_copy(update={"min_payoff_gain": 5.0}))
+    assert all(check.passed for check in metrics.checks(frame, points, table, PARAMS, PROBLEM))
+    failed = [check.name for check in metrics.checks(frame, points, table, PARAMS, greedy) if not check.passed]
+    assert failed == ["potential gain by perfect foresight"]
+
+
+def test_a_part_with_one_outcome_fails_the_gate() -> None:
+    frame = outcomes(share=0.0)
+    points = metrics.split(frame, PARAMS, PROBLEM)
+    _, table = metrics.baselines(frame, points, PROBLEM)
+    assert not metrics.checks(frame, points, table, PARAMS, PROBLEM)[0].passed
+
+
+def test_a_class_that_is_missing_from_a_part_fails_the_gate() -> None:
+    frame, problem = rows("multiclass")
+    points = metrics.split(frame, plan("multiclass"), problem)
+    frame.loc[part(frame, points, problem) == "validation", "size"] = 0
+    _, table = metrics.baselines(frame, points, problem)
+    check = metrics.checks(frame, points, table, plan("multiclass"), problem)[0]
+    assert (check.value, check.passed) == (0, False)
+
+
+def test_too_few_entities_fail_the_gate_because_their_spread_cannot_be_told() -> None:
+    frame, problem = rows("binary", time=None, group=["shop"])
+    points = metrics.split(frame, PARAMS, problem)
+    _, table = metrics.baselines(frame, points, problem)
+    failed = {check.name for check in metrics.checks(frame, points, table, PARAMS, problem) if not check.passed}
+    assert failed == {"entities in the smallest part"}
+    many = frame.assign(shop=frame["id"] // 3)
+    points = metrics.split(many, PARAMS, problem)
+    assert all(check.passed for check in metrics.checks(many, points, table, PARAMS, problem))
+
+
+@pytest.mark.parametrize(("task", "time"), ALL)
+def test_every_task_is_told_and_drawn(task: str, time: str | None) -> None:
+    frame, problem = rows(task, time=time, unit="$ order $", units="orders")
+    params = plan(task)
+    points = metrics.split(frame, params, problem)
+    policies, table = metrics.baselines(frame, points, problem)
+    references = metrics.reference_scores(frame, points, problem)
+    told = [
+        metrics.describe_outcomes(frame, problem),
+        metrics.describe_split(frame, points, problem),
+        metrics.describe_baselines(table, problem),
+        metrics.describe_references(references, params, problem),
+        metrics.conclusion(table, problem),
+        *metrics.headline(table, problem).values(),
+    ]
+    assert all("nan" not in text and "None" not in text for text in told)
+    for drawing in (metrics.plot_split(frame, points, problem), metrics.plot_baselines(table, problem)):
+        assert isinstance(drawing, Figure)
+        drawing.canvas.draw()
+    definitions = metrics.definitions(params, problem).set_index("metric")
+    assert definitions.loc[params.primary, "role"].startswith("chooses the model")
+    assert pd.isna(metrics.parts(frame, points, problem).iloc[-1, -1])
+    assert metrics.metrics(table, references, points)["potential_gain"] > 0
+    made = metrics.make_plan(frame, points, policies, table, params, problem)
+    assert len(made.naive) == len(problem.classes or [0])
+
+
+@pytest.mark.parametrize(
+    "values", [123_450 + np.arange(200) % 40 * 0.5, np.full(200, 7.0), np.repeat([0.0, 9.0], [150, 50])]
+)
+def test_any_quantity_can_be_drawn_by_its_deciles(values: np.ndarray) -> None:
+    problem = statement("regression", time=None)
+    frame = pd.DataFrame({"id": range(200), "price": values})
+    metrics.plot_split(frame, metrics.split(frame, plan("regression"), problem), problem).canvas.draw()
+
+
+def test_a_metric_of_another_task_is_refused(project: Project) -> None:
+    with pytest.raises(ParamsError, match=r"metrics.primary: found 'rmse', expected for task binary: log_loss, brier"):
+        metrics.outcomes(PROBLEM, metrics.Params(primary="rmse", **SETTINGS))
+
+
+def test_labelled_rows_have_a_known_outcome_encoded_under_its_own_name(project: Project) -> None:
+    times = pd.to_datetime(["2020-01-03", "2020-01-02", None, "2020-01-01", "2020-01-04"]).astype("datetime64[us]")
+    lake = pd.DataFrame(
+        {"id": range(5), "placed": times, "shop": "a", "size": [*CLASSES, "small", None], "amount": range(5)}
+    )
+    project.lake("orders", lake)
+    found = metrics.labelled(statement("multiclass", group=["shop"]))
+    assert found.columns.tolist() == lake.columns.tolist()
+    assert found[["id", "size"]].to_numpy().tolist() == [[3, 0], [1, 1], [0, 0]]  # by time, none unknown
+    narrow = metrics.labelled(statement("multiclass", time=None, group=["shop"]), ["amount"])
+    assert narrow.columns.tolist() == ["id", "shop", "size", "amount"]
+    assert narrow["size"].tolist() == [0, 1, 2, 0]
+
+
+def test_a_lake_without_the_column_or_without_an_outcome_is_named(project: Project) -> None:
+    project.lake("orders", pd.DataFrame({"id": [1], "size": ["huge"]}))
+    with pytest.raises(DataError, match=r"data/lake/orders: lacks placed; found id, size"):
+        metrics.labelled(statement("multiclass"))
+    with pytest.raises(DataError, match=r"no row has an outcome in size; of classes small, mid size"):
+        metrics.labelled(statement("multiclass", time=None))

@@ -1,0 +1,361 @@
+"""Late outcomes: each joined exactly once, whatever the order, repeats, corrections and contradictions that they come in."""
+
+from __future__ import annotations
+
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from bundles import lay_out, pack, problem_of
+from conftest import Project
+from typer.testing import CliRunner
+
+from ninefold import cli
+from ninefold.errors import DataError
+from ninefold.monitoring import labels, production
+from ninefold.monitoring.labels import KNOWN_AT, LABEL, OUTCOME, STATES
+from ninefold.monitoring.production import MOMENT, REQUEST_ID, ROLE, ROW
+from ninefold.serving import log_entry
+from ninefold.serving.bundle import Bundle
+from ninefold.serving.log import Log
+
+PROBLEM = problem_of("binary")
+NOW = datetime(2020, 2, 1, 9, tzinfo=UTC)
+DUE = "2020-02-01T12:00:00"
+
+
+def predictions(*rows: dict[str, Any]) -> pd.DataFrame:
+    """Return served rows: ``id``, ``due`` and ``at`` (hours of a day), and what else is given."""
+    made = [
+        {
+            "id": row["id"],
+            "placed": pd.Timestamp("2020-02-01") + pd.Timedelta(hours=row.get("due", 12)),
+            REQUEST_ID: row.get("request", f"r{number}"),
+            ROW: row.get("row", 0),
+            MOMENT: pd.Timestamp("2020-02-01") + pd.Timedelta(hours=row.get("at", 9)),
+            ROLE: row.get("role", "champion"),
+        }
+        for number, row in enumerate(rows)
+    ]
+    table = pd.DataFrame(made).astype({"placed": "datetime64[us]", MOMENT: "datetime64[us]"})
+    return table.astype({"id": "str"}) if table["id"].isna().any() else table
+
+
+def outcomes(*rows: tuple[Any, str | None, str | None], due: int = 12) -> pd.DataFrame:
+    """Return delivered outcomes by key: ``id``, class, ``known_at``."""
+    table = pd.DataFrame(rows, columns=["id", OUTCOME, KNOWN_AT]).astype({"id": "str", OUTCOME: "str"})
+    table[KNOWN_AT] = pd.to_datetime(table[KNOWN_AT]).astype("datetime64[us]")
+    return table.assign(placed=pd.Timestamp("2020-02-01") + pd.Timedelta(hours=due))
+
+
+def by_request(*rows: tuple[str, int, str]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=[REQUEST_ID, ROW, OUTCOME]).astype({REQUEST_ID: "str", OUTCOME: "str"})
+    return table.assign(**{KNOWN_AT: pd.Series(pd.NaT, table.index, dtype="datetime64[us]")})
+
+
+def joined(predicted: pd.DataFrame, *deliveries: pd.DataFrame, **options: Any) -> labels.Joined:
+    return labels.join(predicted, pd.concat(deliveries, ignore_index=True), PROBLEM, **options)
+
+
+def states(found: labels.Joined) -> list[str]:
+    return found.table[LABEL].tolist()
+
+
+def test_an_outcome_is_joined_by_key_and_time_or_by_request() -> None:
+    predicted = predictions({"id": 1}, {"id": 2}, {"id": 3}, {"id": 4, "request": "r", "row": 7})
+    found = joined(predicted, outcomes(("1", "1", None), ("2", "0", None)), by_request(("r", 7, "1"), ("r", 8, "1")))
+    assert states(found) == ["known", "known", "open", "known"]
+    assert found.table["returned"].fillna(-1).tolist() == [1.0, 0.0, -1.0, 1.0]
+    assert found.counts["unmatched"] == 1
+    assert found.unmatched[[REQUEST_ID, ROW]].to_numpy().tolist() == [["r", 8]]
+
+
+def test_a_repeated_outcome_counts_once() -> None:
+    found = joined(predictions({"id": 1}), *[outcomes(("1", "1", None))] * 3, by_request(("r0", 0, "1")))
+    assert states(found) == ["known"]
+    assert found.table["returned"].tolist() == [1.0]
+
+
+def test_of_different_outcomes_the_latest_known_counts() -> None:
+    told = [("1", "0", "2020-03-01"), ("1", "1", "2020-03-03"), ("1", "0", "2020-03-02"), ("1", "0", None)]
+    for order in (told, told[::-1]):
+        found = joined(predictions({"id": 1}), outcomes(*order))
+        assert found.table[[LABEL, "returned", KNOWN_AT]].to_numpy().tolist() == [
+            ["known", 1.0, pd.Timestamp("2020-03-03")]
+        ]
+
+
+def test_contradicting_outcomes_are_set_aside_until_a_dated_correction() -> None:
+    undated = outcomes(("1", "0", None), ("1", "1", None))
+    same = outcomes(("1", "0", "2020-03-01"), ("1", "1", "2020-03-01"))
+    later = outcomes(("1", "1", "2020-03-02"))
+    for deliveries in ([undated], [same], [undated, same]):
+        found = joined(predictions({"id": 1}), *deliveries)
+        assert (states(found), found.table["returned"].isna().all()) == (["contradicted"], True)
+        corrected = joined(predictions({"id": 1}), later, *deliveries)
+        assert (states(corrected), corrected.table["returned"].tolist()) == (["known"], [1.0])
+
+
+def test_a_missing_outcome_never_becomes_known() -> None:
+    found = joined(
+        predictions({"id": 1}, {"id": 2}), outcomes(("1", None, "2020-03-01"), ("2", None, None), ("2", "1", None))
+    )
+    assert states(found) == ["never", "contradicted"]
+
+
+def test_the_last_answer_before_its_time_is_the_decision() -> None:
+    predicted = predictions(
+        {"id": 1, "at": 11}, {"id": 1, "at": 9}, {"id": 1, "at": 14}, {"id": 2, "at": 14}, {"id": 2, "at": 13}
+    )
+    found = joined(predicted, outcomes(("1", "1", None)), by_request(("r4", 0, "0")))
+    assert states(found) == ["known", "superseded", "superseded", "known", "superseded"]
+    assert found.table["returned"].fillna(-1).tolist() == [1, -1, -1, 0, -1]
+
+
+def test_a_prediction_without_a_key_is_a_case_of_its_own() -> None:
+    predicted = predictions({"id": None}, {"id": None}, {"id": "7"})
+    found = joined(predicted, by_request(("r0", 0, "1")))
+    assert states(found) == ["known", "open", "open"]
+
+
+def test_a_request_id_that_stands_for_several_cases_labels_none() -> None:
+    predicted = predictions({"id": 1, "request": "same"}, {"id": 2, "request": "same"})
+    found = joined(predicted, by_request(("same", 0, "1")))
+    assert states(found) == ["open", "open"]
+    assert (found.counts["ambiguous"], found.counts["unmatched"]) == (1, 0)
+
+
+def test_a_shadow_never_decides_but_can_be_asked_for() -> None:
+    predicted = predictions({"id": 1}, {"id": 1, "at": 10, "role": "shadow"}, {"id": 2, "role": "canary"})
+    told = outcomes(("1", "1", None), ("2", "0", None))
+    found = joined(predicted, told)
+    assert (states(found), found.counts["other roles"]) == (["known", "known"], 1)
+    shadow = joined(predicted, told, roles=["shadow"])
+    assert (states(shadow), shadow.counts["unmatched"]) == (["known"], 1)
+    assert states(joined(predicted.drop(columns=ROLE), told)) == ["superseded", "known", "known"]
+
+
+@pytest.mark.parametrize("kind", ["int64", "float64", "str", "Int64"])
+def test_seven_is_seven_however_it_is_written(kind: str) -> None:
+    predicted = predictions({"id": 7}, {"id": 12}).astype({"id": kind})
+    found = joined(predicted, outcomes(("7", "1", None), ("12.0", "0", None)))
+    assert states(found) == ["known", "known"]
+
+
+def test_an_outcome_that_the_problem_does_not_know_is_counted_and_not_joined() -> None:
+    found = joined(predictions({"id": 1}), outcomes(("1", "2", None)))
+    assert (states(found), found.counts["foreign_rows"]) == (["open"], 1)
+
+
+def test_without_outcomes_or_predictions_nothing_fails() -> None:
+    assert states(labels.join(predictions({"id": 1}), labels.load(Path("nowhere")), PROBLEM)) == ["open"]
+    found = joined(predictions({"id": 1}).iloc[:0], outcomes(("1", "1", None)))
+    assert (states(found), found.counts["unmatched"]) == ([], 1)
+
+
+def drawn(random: np.random.Generator, world: int) -> tuple[list[dict[str, Any]], list[pd.DataFrame]]:
+    """Return some predictions and outcomes of few cases, so that all the rules meet; other worlds have other cases."""
+    asked = [
+        {
+            "id": 10 * world + int(random.integers(6)),
+            "request": f"{world}.{number}",
+            "due": int(random.integers(11, 13)),
+            "at": number / 2 + 8,
+            "role": str(random.choice(["champion", "canary", "shadow"], p=[0.6, 0.2, 0.2])),
+        }
+        for number in range(random.integers(1, 10))
+    ]
+    told = []
+    for _ in range(random.integers(1, 12)):
+        value = [None, "0", "1"][random.integers(3)]
+        known = [None, "2020-03-01", "2020-03-02"][random.integers(3)]
+        target: dict[str, Any] = {REQUEST_ID: f"{world}.{random.integers(10)}", ROW: 0}
+        if random.integers(2):
+            due = pd.Timestamp("2020-02-01") + pd.Timedelta(hours=int(random.integers(11, 13)))
+            target = {"id": str(10 * world + random.integers(7)), "placed": due}
+        told.append({**target, OUTCOME: value, KNOWN_AT: pd.Timestamp(known or "NaT")})
+    return asked, told
+
+
+def by_hand(predicted: list[dict[str, Any]], told: list[dict[str, Any]]) -> dict[str, tuple[str, str | None]]:
+    """Return request -> label and outcome, by the rules as they are told, one row after another."""
+    decided = [row for row in predicted if row[ROLE] != "shadow"]
+    cases = {row[REQUEST_ID]: (str(row["id"]), row["placed"]) for row in decided}
+    found = {}
+    for row in decided:
+        case = cases[row[REQUEST_ID]]
+        others = [one for one in decided if cases[one[REQUEST_ID]] == case]
+        early = [one for one in others if one[MOMENT] < one["placed"]] or others
+        if max(early, key=lambda one: one[MOMENT]) is not row:
+            found[row[REQUEST_ID]] = ("superseded", None)
+            continue
+        of_it = [
+            (pd.Timestamp(0) if pd.isna(one[KNOWN_AT]) else one[KNOWN_AT], one[OUTCOME])
+            for one in told
+            if (cases.get(one[REQUEST_ID]) if REQUEST_ID in one else (one["id"], one["placed"])) == case
+        ]
+        last = {value for at, value in of_it if at == max(at for at, _ in of_it)}
+        value = next(iter(last), None)
+        state = "open" if not last else "contradicted" if len(last) > 1 else "never" if value is None else "known"
+        found[row[REQUEST_ID]] = (state, value if state == "known" else None)
+    return found
+
+
+def final(found: labels.Joined) -> tuple[Any, ...]:
+    rows = found.table.sort_values(REQUEST_ID)
+    values = [None if value != value else value for value in rows["returned"]]
+    known = rows[KNOWN_AT].astype("str").tolist()
+    lost = sorted(map(str, found.unmatched[[REQUEST_ID, ROW, "id", "placed"]].astype("str").to_numpy().tolist()))
+    return rows[REQUEST_ID].tolist(), rows[LABEL].tolist(), values, known, lost, found.counts
+
+
+def delivery(told: pd.DataFrame) -> pd.DataFrame:
+    return told.astype(
+        {REQUEST_ID: "str", ROW: "Int64", "id": "str", "placed": "datetime64[us]", OUTCOME: "str"}
+    ).astype({KNOWN_AT: "datetime64[us]"})
+
+
+def test_duplicated_shuffled_late_and_contradictory_outcomes_give_the_same_numbers(tmp_path: Path) -> None:
+    random = np.random.default_rng(7)
+    worlds = [drawn(random, world) for world in range(200)]
+    predicted = predictions(*(row for asked, _ in worlds for row in asked))
+    told = delivery(pd.DataFrame([row for _, rows in worlds for row in rows]))
+    first = labels.join(predicted, told, PROBLEM)
+    asked, expected = iter(predicted.to_dict("records")), dict[str, Any]()
+    for requests, rows in worlds:
+        expected |= by_hand([next(asked) for _ in requests], rows)
+    values = [None if value != value else f"{value:.0f}" for value in first.table["returned"]]
+    said = dict(zip(first.table[REQUEST_ID], zip(first.table[LABEL], values, strict=True), strict=True))
+    assert said == expected
+    assert set(first.table[LABEL]) == set(STATES)
+    assert sum(first.counts[state] for state in STATES) == first.counts["predictions"]
+    for number in range(3):
+        folder, some = tmp_path / str(number), told.sample(frac=0.5, random_state=number)
+        repeated = pd.concat([told, some]).sample(frac=1, random_state=number)
+        for piece in np.array_split(np.arange(len(repeated)), random.integers(1, 9)):
+            late = repeated.iloc[piece]
+            by_id = late[REQUEST_ID].notna()
+            labels.keep(late[by_id].drop(columns=["id", "placed"]), folder)
+            labels.keep(late[~by_id].drop(columns=[REQUEST_ID, ROW]), folder)
+        shuffled = predicted.sample(frac=1, random_state=number)
+        assert final(labels.join(shuffled, labels.load(folder), PROBLEM)) == final(first)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "data/predictions/log.sqlite"
+
+
+def write(folder: Path, text: str, name: str = "outcomes.csv") -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_a_delivery_is_kept_once_whatever_the_order_of_its_rows(bundle: Bundle, place: Path, tmp_path: Path) -> None:
+    one = f"id,placed,returned\n1,{DUE},1\n2,{DUE},0\n"
+    two = f"placed,returned,other,id\n2020-02-01 13:00:00+01:00,0.0,x,2.0\n{DUE},true,y,1\n{DUE},1,y,1\n"
+    folder = place.parent / "labels"
+    kept = [labels.keep(labels.read(write(tmp_path, text), bundle, place), folder) for text in (one, one, two)]
+    assert [new for _, new in kept] == [True, False, False]
+    assert [file.name for file in folder.iterdir()] == [kept[0][0].name]
+    assert stat.S_IMODE(kept[0][0].stat().st_mode) == 0o600
+    assert labels.load(folder)[OUTCOME].tolist() == ["1", "0"]
+
+
+def test_deliveries_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    rows = [outcomes((str(number % 3), "1", None)) for number in range(30)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda each: labels.keep(each, tmp_path / "labels"), rows))
+    assert len(list((tmp_path / "labels").iterdir())) == 3
+    assert sorted(labels.load(tmp_path / "labels")["id"]) == ["0", "1", "2"]
+
+
+WRONG = {
+    "id,placed\n1,2020-02-01\n": "lacks returned; found id, placed",
+    "id,returned\n1,1\n": "neither request_id nor placed; expected request_id (and row), or id, placed",
+    f"id,placed,returned\n1,{DUE},1\n2,{DUE},yes\n": "row 1 (of the data, from 0), column 'returned': found 'yes', expected one of 0, 1",
+    "id,placed,returned\n1,soon,1\n2,,1\n": "row 1 (of the data, from 0), column 'placed': found '', expected a date or time",
+    "id,placed,returned\n1,soon,1\n": "row 0 (of the data, from 0), column 'placed': found 'soon', expected a date or time",
+    f"id,placed,returned\n,{DUE},1\n": "column 'id': found '', expected what identifies the row",
+    f"id,placed,returned,known_at\n1,{DUE},1,\n1,{DUE},1,tomorrow\n": "row 1 (of the data, from 0), column 'known_at': found 'tomorrow'",
+    "request_id,row,returned\na,-1,1\nb,x,0\n": "row 0 (of the data, from 0), column 'row': found '-1', and 1 more such rows",
+    "request_id,returned\n,1\n": "column 'request_id': found '', expected the id of the request",
+    "id,placed,returned\n": "no row",
+    "": "empty file",
+}
+
+
+def test_a_wrong_file_says_what_to_mend_and_leaves_nothing(bundle: Bundle, place: Path, tmp_path: Path) -> None:
+    sound = write(tmp_path, f"id,placed,returned\n1,{DUE},1\n", "sound.csv")
+    for text, said in WRONG.items():
+        with pytest.raises(DataError) as error:
+            list(labels.run([sound, write(tmp_path, text)], bundle, place))
+        assert said in str(error.value)
+        assert "outcomes.csv" in str(error.value)
+        assert not (place.parent / "labels").exists()
+
+
+def test_outcomes_are_named_as_their_problem_names_them(project: Project, place: Path) -> None:
+    bundle = pack(lay_out("multiclass"))
+    found = labels.read(write(project.folder, 'id,class\n1,s/m\n2, É $ \n3,\n4,NA\n5,"the ""l"""\n'), bundle, place)
+    assert found[OUTCOME].fillna("-").tolist() == ["s/m", "É $", "-", "-", 'the "l"']
+    table = pd.DataFrame({"id": range(1, 6), REQUEST_ID: "r", ROW: range(5), MOMENT: pd.Timestamp("2020-01-01")})
+    assert labels.join(table, found, bundle.problem).table["class"].fillna(-1).tolist() == [0, 2, -1, -1, 1]
+    bundle = pack(lay_out("regression"))
+    for value in ("dear", "inf"):
+        with pytest.raises(DataError, match=f"column 'price': found '{value}', expected a finite number"):
+            labels.read(write(project.folder, f"id,price\n1,{value}\n"), bundle, place)
+    found = labels.read(write(project.folder, "id,price\n1,1e3\n2,\n"), bundle, place)
+    labels.keep(found, place.parent / "labels")
+    told = labels.join(table, labels.load(place.parent / "labels"), bundle.problem).table
+    assert told["price"].fillna(-1).tolist() == [1000, -1, -1, -1, -1]
+    assert told[LABEL].tolist() == ["known", "never", "open", "open", "open"]
+
+
+def test_redacted_keys_join_and_are_on_no_disk(
+    bundle: Bundle, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(bundle.described, "log", {"keep": "90d", "redact": ["id"]})
+    rows = [{"id": 777123, "placed": DUE, "customer": "ann"}, {"id": "888456", "placed": DUE, "customer": "ann"}]
+    log = Log(place)
+    log.submit(log.entry("a", NOW, bundle, log_entry.filled(rows, bundle), bundle.answer(rows).records)).result()
+    log.close()
+    text = f"id,placed,returned\n777123.0,{DUE},1\n888456,{DUE},0\n9,{DUE},0\n"
+    said = list(labels.run([write(tmp_path, text)], bundle, place))
+    assert said[1] == "of 2 predictions: 2 known, 0 never, 0 open, 0 contradicted, 0 superseded"
+    assert "1 match no prediction" in said[2]
+    for file in place.parent.rglob("*"):
+        assert file.is_dir() or (b"777123" not in file.read_bytes() and b"888456" not in file.read_bytes())
+
+
+def test_the_command_says_what_came_of_it(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = write(tmp_path, f"id,placed,returned\n7,{DUE},1\n8,{DUE},\n")
+    first = CliRunner().invoke(cli.app, ["labels", "outcomes.csv"])
+    assert first.output.splitlines() == [
+        f"{file}: 2 outcomes by id, placed, 1 of them never known",
+        "no prediction is logged yet; the outcomes are stored until there is one",
+    ]
+    log = Log(tmp_path / "data/predictions/log.sqlite")
+    row = {"id": 7, "placed": "2020-02-01T13:00:00+01:00", "customer": "ann"}
+    log.submit(log.entry("a", NOW, bundle, log_entry.filled([row], bundle), bundle.answer([row]).records)).result()
+    log.close()
+    write(tmp_path, "request_id;returned\na;0\n", "late.csv")
+    again = CliRunner().invoke(cli.app, ["labels", "outcomes.csv", "late.csv", "--option", "delimiter=;"])
+    assert again.exit_code == 1
+    write(tmp_path, "request_id,returned,known_at\na,0,2020-03-01\n", "late.csv")
+    again = CliRunner().invoke(cli.app, ["labels", "outcomes.csv", "late.csv"])
+    assert again.output.splitlines() == [
+        f"{file}: 2 outcomes by id, placed, 1 of them never known; the same was delivered before, and counts once",
+        f"{tmp_path / 'late.csv'}: 1 outcome by request_id, 0 of them never known",
+        "of 1 predictions: 1 known, 0 never, 0 open, 0 contradicted, 0 superseded",
+        "of 3 outcomes, 1 match no prediction (kept for later), 0 have a request id that stands for several cases "
+        "(deliver them by key)",
+    ]
+    found = labels.join(production.served(bundle), labels.load(), bundle.problem).table
+    assert found["returned"].tolist() == [0.0]  # the dated correction

@@ -1,0 +1,21 @@
+"""Shared by tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monitoring_data import LIMITS
+
+from ninefold.monitoring import Params
+
+VALUES: dict[str, Any] = {
+    "source": "replay",
+    "replay_until": "2020-04-30",
+    "label_delay": "24h",
+    "alpha": 0.01,
+    "alerts": LIMITS,
+    "decide": {"roll_back": 0, "retrain_high": 1, "retrain_drifted": 0.5},
+}
+
+
+PARAMS = Params(**VALUES)

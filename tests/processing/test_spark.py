@@ -1,0 +1,284 @@
+"""One definition, two engines: Spark gives what DuckDB gives, on every column of every table."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ibis
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from bundles import lay_out, pack
+from conftest import Project
+
+from ninefold import artifacts, engine, features
+from ninefold.collection import datetimes, numbers
+from ninefold.collection import stage as collection
+from ninefold.errors import DataError
+from ninefold.features.histories import over_past
+from ninefold.features.joins import asof_join
+from ninefold.params import load
+from ninefold.problem.statement import Problem
+from ninefold.processing import ingest
+from ninefold.processing import stage as processing
+from ninefold.serving import batch
+
+ROOT = Path(__file__).parents[2]
+READY = importlib.util.find_spec("pyspark") is not None and (shutil.which("java") or os.environ.get("JAVA_HOME"))
+SPARK = engine.Params(backend="pyspark", memory_limit="3GB", spark={"master": "local[2]"})
+NUMBERS = [
+    "12",
+    " 12 ",
+    "+5",
+    "-5",
+    ".5",
+    "5.",
+    "1e3",
+    "1E-2",
+    "2.0",
+    "2.7",
+    "1_000",
+    "0x1F",
+    "1,000",
+    "--1",
+    "+-1",
+    "1d",
+]
+NUMBERS += ["", "nan", "inf", "-Infinity", "1e400", "9223372036854775807", "9223372036854775808", "-0", "0012", "true"]
+TIMES = [
+    "2013-09-30",
+    "2013-9-3",
+    "2013-02-30",
+    "2013",
+    "20130930",
+    "2013/09/30",
+    "13-09-30",
+    "epoch",
+    "infinity",
+    "soon",
+]
+TIMES += [
+    f"2013-09-30{end}" for end in ("T17:00", " 17:00:05", "T17:00:00.5Z", "T17:00:00+02:00", " 17:00-0530", " 24:00")
+]
+TIMES += [
+    f"2013-09-30 1:5{end}" for end in (" UTC", "UTC", "Z", "+02", "-14", "+1400", ":7.123456789-03:30", "+0", " +01:00")
+]
+WRITTEN = {
+    "%d/%m/%Y %H:%M": ["30/09/2013 17:05", "3/9/2013 7:5", "31/09/2013 00:00"],
+    "%Y%m%d": ["20130930", "2013093", "2013 930", " 20130930"],
+    "%Y-%m-%d %H%M": ["2013-9-30 1705", "2013-09-30 905", "2013-09-30 2460"],
+    "%Y%j": ["2013273", "201327"],
+    "%b %d %Y": ["Sep 30 2013"],
+    "%I:%M %p %d.%m.%Y": ["05:06 PM 30.09.2013"],
+    "%Y-%m-%dT%H:%M:%S.%f": ["2013-09-30T17:00:00.5", "2013-09-30T17:00:00.123456"],
+    "%Y-%m-%d %H:%M:%S%z": ["2013-09-30 17:00:00+02:00", "2013-09-30 17:00:00-0530"],
+    "epoch_s": ["86400", "1.5", "x", "-1", "1e30"],
+    "days": ["0", "15000.25"],
+    "year": ["2013", "0", "10000", "1999.0", "1999.5"],
+}
+
+pytestmark = pytest.mark.skipif(
+    not READY and not os.environ.get("CI"),
+    reason="needs Spark and Java 17: make spark; apt install openjdk-17-jre-headless",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _stop() -> Iterator[None]:
+    """End the session with the last test."""
+    yield
+    from pyspark.sql import SparkSession
+
+    if session := SparkSession.getActiveSession():
+        session.stop()
+
+
+@pytest.fixture
+def spark(project: Project) -> ibis.BaseBackend:
+    """Return Spark, on two cores of this machine."""
+    return engine.connect(SPARK)
+
+
+@pytest.fixture
+def flights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Stand in a copy of the project with the raw text of three months; return the problem."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(artifacts, "_pending", {})
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["collection"]["as_of"] = "2013-03-31"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    collected = load("collection")
+    collection.collect(collected, collection.plan(collected), collection.verified_manifest())
+    artifacts.publish()
+    return Problem.of(load("problem"))
+
+
+def run(connection: ibis.BaseBackend, problem: Problem) -> dict[str, pd.DataFrame]:
+    """Run stages 03 and 06; return every table that they write."""
+    processing.update(load("processing"), connection)
+    artifacts.publish()
+    wanted = features.declared(load("features"), problem)
+    tables = features.read(connection, problem)
+    events = features.build(tables, wanted, problem)
+    features.update(tables, events, wanted, problem)
+    artifacts.publish()
+    folders = [
+        *artifacts.path("data/lake").iterdir(),
+        *artifacts.path("data/quarantine").glob("[!R]*"),
+        artifacts.path("data/features"),
+    ]
+    return {str(folder.relative_to(artifacts.path("data"))): artifacts.read_table(str(folder)) for folder in folders}
+
+
+def differences(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, float]:
+    """Return the largest difference of every column: of numbers their distance, of all else the number of unequal values."""
+    assert one.dtypes.to_dict() == other.dtypes.to_dict()
+    assert len(one) == len(other)
+    found = {}
+    for name in one:
+        a, b = one[name], other[name]
+        if a.dtype.kind == "f":
+            far = float(np.nanmax(np.abs(a.to_numpy() - b.to_numpy()), initial=0.0))
+            found[name] = float("inf") if (a.isna() != b.isna()).any() else far
+        else:
+            found[name] = float(((a != b) & ~(a.isna() & b.isna())).sum())
+    return found
+
+
+def test_both_engines_make_the_same_tables_of_the_same_params(flights: dict[str, Any]) -> None:
+    mine = run(engine.local(), flights)
+    for folder in ("lake", "quarantine", "features", "state"):
+        shutil.rmtree(artifacts.path("data") / folder)
+    others = run(engine.connect(SPARK), flights)
+    assert mine.keys() == others.keys()
+    assert len(mine["features"]) == 80_687  # by UTC: the last evening of March belongs to April
+    for table, rows in mine.items():
+        for column, far in differences(rows, others[table]).items():
+            kind = rows[column].dtype.kind
+            assert far <= (1e-12 if kind == "f" else 0), f"{table}.{column} ({kind}) differs by {far}"
+
+
+def test_texts_hold_the_same_values_on_both(spark: ibis.BaseBackend) -> None:
+    found = []
+    for connection in (engine.local(), spark):
+        table = engine.table(connection, pd.DataFrame({"text": NUMBERS, "place": range(len(NUMBERS))}))
+        text = table["text"]
+        values = table.select(
+            "place",
+            whole=numbers.whole_number(text),
+            real=numbers.number(text),
+            plain=numbers.plain_number(text, ",", "."),
+        )
+        parts = [values.order_by("place").to_pandas()]
+        for form, written in {"iso": TIMES, **WRITTEN}.items():
+            table = engine.table(connection, pd.DataFrame({"text": written, "place": range(len(written))}))
+            moments = table.select("place", moment=datetimes.parse(table["text"], form)).order_by("place").to_pandas()
+            parts.append(moments.assign(moment=moments["moment"].astype("datetime64[us]")))
+        found.append(parts)
+    for mine, other in zip(*found, strict=True):
+        pd.testing.assert_frame_equal(mine, other)
+
+
+def test_a_format_that_spark_cannot_read_is_one_clear_message(spark: ibis.BaseBackend) -> None:
+    table = engine.table(spark, pd.DataFrame({"text": ["Mon 2013"]}))
+    with pytest.raises(DataError, match=r"%a %Y.*Spark cannot read %a.*engine.backend: duckdb"):
+        datetimes.parse(table["text"], "%a %Y")
+
+
+def test_the_newest_row_is_joined_the_same_on_both(spark: ibis.BaseBackend) -> None:
+    chance = np.random.default_rng(1)
+    base = pd.Timestamp("2020-01-01")
+    left = pd.DataFrame({"k": chance.choice(["a", "b", "c"], 200), "n": range(200)})
+    left["t"] = (base + pd.to_timedelta(chance.integers(0, 5000, 200), "m")).astype("datetime64[us]")
+    right = pd.DataFrame({"rk": chance.choice(["a", "b"], 60), "v": chance.normal(size=60)})
+    right["rt"] = (base + pd.to_timedelta(chance.permutation(5000)[:60], "m")).astype("datetime64[us]")
+    found = []
+    for connection in (engine.local(), spark):
+        joined = asof_join(engine.table(connection, left), engine.table(connection, right), {"k": "rk"}, ("t", "rt"))
+        found.append(joined.select("n", "v").order_by("n").to_pandas())
+    pd.testing.assert_frame_equal(*found)
+    wanted = pd.merge_asof(
+        left.sort_values("t"), right.sort_values("rt"), left_on="t", right_on="rt", left_by="k", right_by="rk"
+    )
+    np.testing.assert_array_equal(found[0]["v"], wanted.sort_values("n")["v"])
+
+
+@pytest.mark.parametrize("kind", ["int64", "float64"])
+def test_windows_take_the_same_on_both(spark: ibis.BaseBackend, kind: str) -> None:
+    chance = np.random.default_rng(2)
+    frame = pd.DataFrame({"k": chance.choice(["a", "b"], 300), "n": range(300), "v": chance.integers(-9, 9, 300)})
+    frame["t"] = (pd.Timestamp("2020-01-01") + pd.to_timedelta(chance.integers(0, 9000, 300), "m")).astype(
+        "datetime64[us]"
+    )
+    values = frame["v"] * (1 if kind == "int64" else 0.37)
+    frame["v"] = values.astype("Int64" if kind == "int64" else "float64").mask(chance.random(300) < 0.1)
+    found, ways = [], ("mean", "sum", "count", "min", "max", "std")
+    for connection in (engine.local(), spark):
+        table = engine.table(connection, frame)
+        window = (pd.Timedelta("30h"), pd.Timedelta("2h"))
+        taken = {how: over_past(table["v"], how, ["k"], table["t"], window).cast("float64") for how in ways}
+        found.append(table.select("n", **taken).order_by("n").to_pandas())
+    assert (found[0][[*ways]].notna().sum() > 100).all()
+    pd.testing.assert_frame_equal(*found, rtol=0, atol=1e-12)
+
+
+def test_files_are_taken_by_structured_streaming_with_a_checkpoint(
+    project: Project, orders: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = engine.connect(SPARK)
+    monkeypatch.setattr(engine, "connect", lambda: connection)
+    del project.params["collection"]["tables"]["customers"], project.params["processing"]["tables"]["customers"]
+    project.set("collection.as_of", "2020-02-29")
+    landing = project.folder / "in/orders"
+    landing.mkdir(parents=True)
+    orders.to_csv(landing / "a.csv", index=False)
+    ingest.run(project.folder / "in", follow=False, every=0.1)
+    more = orders.assign(id=[str(number) for number in range(7, 13)])
+    more.to_json(landing / "b.jsonl", orient="records", lines=True)
+    shutil.copy(landing / "a.csv", landing / "again.csv")
+    ingest.run(project.folder / "in", follow=False, every=0.1)
+    on_spark = artifacts.read_table("data/stream/lake/orders")
+    commits = [file.name for file in artifacts.path("data/stream/checkpoint/commits").glob("[0-9]*")]
+    assert sorted(commits) == ["0", "1"]  # each batch once
+    shutil.rmtree(project.folder / "data")
+    monkeypatch.setattr(engine, "connect", engine.local)
+    ingest.run(project.folder / "in", follow=False, every=0.1)
+    pd.testing.assert_frame_equal(on_spark, artifacts.read_table("data/stream/lake/orders"))
+    assert sorted(on_spark["id"]) == list(range(1, 13))
+
+
+def test_a_batch_has_the_same_answers_and_errors_on_both(project: Project, tmp_path: Path) -> None:
+    parts = lay_out()
+    bundle, rows = pack(parts), parts["holdout"].assign(note='007, x"y', count=range(80))
+    rows.loc[[3, 50], "customer"] = "zed"
+    source, mine, other = tmp_path / "in", tmp_path / "mine.parquet", tmp_path / "other.parquet"
+    for number, part in enumerate((rows[:30], rows[30:], rows[:0])):
+        artifacts.write_table(part.drop(columns="rate_by_customer_7d"), source / f"period={number}/part-0.parquet")
+    on_one = batch.predict(source, mine, bundle, rows=7)
+    together = {
+        "spark.sql.files.minPartitionNum": 1,
+        "spark.sql.files.openCostInBytes": 1,
+    }  # so that one process suffices
+    session = {"master": "local[2]", "conf": together}
+    project.set("engine", {"backend": "pyspark", "spark": session, "memory_limit": "3GB"})
+    other.write_text("of yesterday")
+    assert batch.predict(source, other, bundle) == {**on_one, "wrote": str(other)}
+    assert on_one["unseen"] == {"customer": 2}
+    found, wanted = (pq.read_table(place).sort_by("id") for place in (other, mine))
+    pd.testing.assert_frame_equal(found.to_pandas(), wanted.to_pandas(), rtol=0, atol=1e-9)
+    wrong = rows.assign(amount=rows["amount"].where(rows["id"] != rows["id"][55], np.inf))
+    artifacts.write_table(wrong, tmp_path / "wrong.parquet")
+    with pytest.raises(DataError, match=r"wrong\.parquet: row 55 .*, column 'amount': found inf, expected a finite"):
+        batch.predict(tmp_path / "wrong.parquet", other, bundle)
+    assert pq.read_table(other).num_rows == len(rows)
+    assert not list(tmp_path.glob(".other*"))
+    (other / "notes.txt").write_text("mine")
+    with pytest.raises(DataError, match=r"is a folder that holds notes\.txt, expected Parquet files alone"):
+        batch.predict(source, other, bundle)

@@ -1,0 +1,341 @@
+"""The warehouse: the project's files in plain SQL, never copied, always as they now stand."""
+
+from __future__ import annotations
+
+import csv
+import io as buffers
+import shutil
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pytest
+from conftest import Project
+from typer.testing import CliRunner
+
+from ninefold import artifacts, cli, engine
+from ninefold.errors import DataError
+from ninefold.params import load
+from ninefold.processing import stage as processing
+from ninefold.processing import warehouse
+
+CUSTOMERS = pd.DataFrame({"customer": ["ann", "bob"], "city": ["Bern", ""]})
+VIEWS = [
+    "raw.customers",
+    "raw.orders",
+    "lake.customers",
+    "lake.orders",
+    "quarantine.orders",
+    "features.events",
+    "online.late_by_customer_7d",
+    "predictions.drift",
+    "metrics.figures",
+    "metrics.gates",
+]
+
+
+def process(orders: pd.DataFrame, project: Project) -> None:
+    """Let raw data arrive, and stage 03 make lake and quarantine of it, which stay pending."""
+    for month, rows in orders.groupby(orders["placed"].str[:7]):
+        project.raw("orders", str(month), rows)
+    project.raw("customers", "all", CUSTOMERS)
+    processing.update(load("processing"), engine.connect())
+
+
+def record(slug: str, checks: list[dict[str, Any]], **metrics: Any) -> None:
+    artifacts.write_json(
+        {"gate": {"passed": True, "checks": checks}, "metrics": metrics}, artifacts.path(f"reports/metrics/{slug}.json")
+    )
+
+
+@pytest.fixture
+def shop(project: Project, orders: pd.DataFrame) -> Project:
+    """Return the tiny project after a run: one order is in quarantine."""
+    process(orders.assign(status=["paid", "lost", "open", "paid", "open", "paid"]), project)
+    artifacts.publish()
+    frame = pd.DataFrame({"id": [1, 3], "amount": [10.5, None], "returned": [0, 1]})
+    for period, rows in zip(("2020-01", "2020-02"), (frame, frame.assign(id=[4, 5])), strict=True):
+        artifacts.write_table(rows, artifacts.path(f"data/features/period={period}/part-0.parquet"))
+    artifacts.write_table(frame, artifacts.path("data/online/late_by_customer_7d.parquet"))
+    artifacts.write_table(frame, artifacts.path("data/monitoring/drift.parquet"))
+    artifacts.write_json([{"period": "2020-03"}], artifacts.path("data/monitoring/periods.json"))
+    gate = {"name": "holdout ROC AUC", "value": 0.75, "limit": ">= 0.67", "passed": True}
+    tail = [{"name": f"check {number}", "value": "none", "limit": "none", "passed": True} for number in range(11)]
+    record("07_training", [gate, *tail], holdout={"roc_auc": {"value": 0.75, "low": 0.7}}, model="blend", folds=3)
+    record(
+        "05b_seasonality", [gate], periods=[{"period": "2020-03", "gain": None}], policies={"always act": -1, "a.b": 1}
+    )
+    return project
+
+
+def asked(query: str) -> list[tuple[Any, ...]]:
+    return list(warehouse.ask(query)[1])
+
+
+def test_every_table_has_a_view_under_the_stage_that_makes_it(shop: Project) -> None:
+    names, rows = warehouse.outline()
+    assert names == ["view", "rows", "columns"]
+    assert [row[0] for row in rows] == VIEWS
+    assert dict((row[0], row[1:]) for row in rows)["lake.orders"] == (5, 7)
+    assert dict((row[0], row[1:]) for row in rows)["quarantine.orders"] == (1, 10)
+
+
+def test_the_views_show_what_the_files_hold(shop: Project) -> None:
+    lake = artifacts.read_table("data/lake/orders")
+    with duckdb.connect(warehouse.refresh(), read_only=True) as opened:
+        shown = opened.sql("SELECT * EXCLUDE period FROM lake.orders").df()
+        held = opened.sql("SELECT id, broken_rule, raw_row FROM quarantine.orders").fetchall()
+        raw = opened.sql("SELECT id, period FROM raw.orders ORDER BY ALL").fetchall()
+    pd.testing.assert_frame_equal(shown, lake, check_dtype=False)
+    assert held == [(2, "status: not allowed", 2)]
+    assert raw == [(str(number), "2020-01" if number < 4 else "2020-02") for number in range(1, 7)]
+
+
+def test_nothing_is_copied(shop: Project) -> None:
+    with duckdb.connect(warehouse.refresh(), read_only=True) as opened:
+        assert opened.sql("FROM duckdb_tables()").fetchall() == []
+        assert len(opened.sql("FROM duckdb_views() WHERE NOT internal").fetchall()) == len(VIEWS)
+
+
+def test_the_partition_is_a_text_and_only_what_is_asked_for_is_read(shop: Project) -> None:
+    assert asked("SELECT DISTINCT typeof(period), period FROM lake.orders ORDER BY 2") == [
+        ("VARCHAR", "2020-01"),
+        ("VARCHAR", "2020-02"),
+    ]
+    warehouse.refresh()
+    damaged = artifacts.path("data/lake/orders/period=2020-02/part-0.parquet")
+    artifacts.remove(damaged)
+    damaged.write_bytes(b"PAR1 damaged PAR1")
+    with duckdb.connect(artifacts.path(warehouse.FILE), read_only=True) as opened:
+        assert opened.sql("SELECT id FROM lake.orders WHERE period = '2020-01'").fetchall() == [(1,), (3,)]
+        with pytest.raises(duckdb.Error):
+            opened.sql("SELECT sum(id) FROM lake.orders").fetchall()
+
+
+def test_the_views_stay_true_after_later_runs(shop: Project) -> None:
+    with duckdb.connect(warehouse.refresh(), read_only=True) as opened:
+        later = pd.DataFrame([{"id": "7", "placed": "2020-03-01", "customer": "ann", "amount": "1", "status": "paid"}])
+        shop.raw("orders", "2020-03", later.assign(returned="1"))
+        artifacts.remove(artifacts.path("data/raw/orders/2020-01.parquet"))
+        processing.update(load("processing"), engine.connect())
+        assert opened.sql("SELECT max(id) FROM lake.orders").fetchall() == [(6,)]  # pending is not yet the lake
+        artifacts.publish()
+        record("07_training", [], holdout={"roc_auc": {"value": 0.8}})
+        assert opened.sql("SELECT id, period FROM lake.orders WHERE id IN (1, 7)").fetchall() == [(7, "2020-03")]
+        assert opened.sql("SELECT value FROM metrics.figures WHERE stage = 'training'").fetchall() == [(0.8,)]
+
+
+def test_what_a_stage_makes_is_open_to_it_before_its_gate(project: Project, orders: pd.DataFrame) -> None:
+    process(orders, project)
+    assert warehouse.connect("lake").sql("SELECT count(*) FROM lake.orders").fetchall() == [(6,)]
+    with pytest.raises(DataError, match=r"the query cannot be answered: Catalog Error: .*orders"):
+        warehouse.ask("SELECT count(*) FROM lake.orders")
+    artifacts.publish()
+    assert asked("SELECT count(*) FROM lake.orders") == [(6,)]
+
+
+def test_a_stage_opens_the_schemas_that_it_names_alone(shop: Project) -> None:
+    artifacts.path("data/monitoring/broken.parquet").write_bytes(b"")
+    opened = warehouse.connect("lake", "quarantine")
+    assert opened.sql("SELECT DISTINCT schema_name FROM duckdb_views() WHERE NOT internal ORDER BY 1").fetchall() == [
+        ("lake",),
+        ("quarantine",),
+    ]
+    with pytest.raises(DataError, match=r"data/monitoring.*broken"):
+        warehouse.connect()
+
+
+def test_figures_are_a_line_each_with_their_path(shop: Project) -> None:
+    assert asked("SELECT stage, name, value, text FROM metrics.figures") == [
+        ("05b_seasonality", "periods[0].period", None, "2020-03"),
+        ("05b_seasonality", "periods[0].gain", None, None),
+        ("05b_seasonality", "policies.always act", -1.0, "-1"),
+        ("05b_seasonality", "policies.a.b", 1.0, "1"),
+        ("training", "holdout.roc_auc.value", 0.75, "0.75"),
+        ("training", "holdout.roc_auc.low", 0.7, "0.7"),
+        ("training", "model", None, "blend"),
+        ("training", "folds", 3.0, "3"),
+    ]
+
+
+def test_gates_are_a_line_for_every_check_in_their_order(shop: Project) -> None:
+    rows = asked("SELECT * FROM metrics.gates WHERE stage = 'training'")
+    assert rows[0] == ("training", "holdout ROC AUC", "0.75", ">= 0.67", True)
+    assert [row[1] for row in rows[1:]] == [f"check {number}" for number in range(11)]
+    assert warehouse.ask("FROM metrics.gates")[0] == ["stage", "check", "value", "limit", "passed"]
+
+
+def test_it_opens_from_any_folder_and_after_a_move_when_refreshed(
+    shop: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = warehouse.refresh()
+    monkeypatch.chdir("/")
+    with duckdb.connect(place, read_only=True) as opened:
+        assert opened.sql("SELECT count(*) FROM lake.orders").fetchall() == [(5,)]
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("data", "reports", "params.yaml"):
+        (tmp_path / name).rename(moved / name)
+    monkeypatch.chdir(moved)
+    assert asked("SELECT count(*) FROM lake.orders") == [(5,)]
+
+
+@pytest.mark.parametrize("name", ["it's", "a=b", "[1]*", 'say "so"', "period=9"])
+def test_the_project_may_lie_in_a_folder_of_any_name(
+    shop: Project, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tmp_path / "data", tmp_path / "other/data")  # which a pattern would match as well
+    folder = tmp_path / name
+    folder.mkdir()
+    for part in ("data", "reports", "params.yaml"):
+        (tmp_path / part).rename(folder / part)
+    monkeypatch.chdir(folder)
+    names, rows = warehouse.ask("SELECT * FROM lake.orders ORDER BY id")
+    assert names == ["id", "placed", "customer", "amount", "status", "returned", "period"]
+    assert [(row[0], row[-1]) for row in rows] == [(1, "2020-01"), (3, "2020-01"), *((n, "2020-02") for n in (4, 5, 6))]
+    assert [row[1] for row in warehouse.outline()[1]] == [2, 6, 2, 5, 1, 4, 2, 2, 8, 13]
+
+
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [
+        ("it's", 'lake."it\'s"'),
+        ('a"b', 'lake."a""b"'),
+        ("order", 'lake."order"'),
+        ("Big Table", 'lake."Big Table"'),
+        ("größe", 'lake."größe"'),
+        ("x_1", "lake.x_1"),
+    ],
+)
+def test_a_table_may_have_any_name(shop: Project, name: str, called: str) -> None:
+    shop.lake(name, pd.DataFrame({"select": [1], "%s": ["x"]}))
+    assert called in [row[0] for row in warehouse.outline()[1]]
+    assert asked(f'SELECT "select", "%s", period FROM {called}') == [(1, "x", "all")]
+
+
+def test_a_column_called_period_stays_what_it_is(shop: Project) -> None:
+    shop.lake("terms", pd.DataFrame({"Period": [7]}), period="2020-01")
+    names, rows = warehouse.ask("FROM lake.terms")
+    assert (names, list(rows)) == (["Period", "@period"], [(7, "2020-01")])
+
+
+def test_an_open_reader_is_not_disturbed(shop: Project) -> None:
+    place = warehouse.refresh()
+    with duckdb.connect(place) as opened:  # not only for reading, which locks the file
+        opened.execute("CREATE TABLE mine AS SELECT 1 AS x")
+        shop.lake("news", pd.DataFrame({"id": [1]}))
+        warehouse.refresh()
+        assert opened.sql("SELECT x, (SELECT count(*) FROM lake.orders) FROM mine").fetchall() == [(1, 5)]
+    assert asked("SELECT id FROM lake.news") == [(1,)]
+    assert [file.name for file in place.parent.iterdir() if "warehouse" in file.name] == ["warehouse.duckdb"]
+
+
+def test_what_a_reader_left_unwritten_does_not_meet_the_new_file(shop: Project) -> None:
+    place = warehouse.refresh()
+    with duckdb.connect(place) as opened:
+        opened.execute("PRAGMA disable_checkpoint_on_shutdown")
+        opened.execute("CREATE TABLE mine AS SELECT 1 AS x")
+    assert place.with_name("warehouse.duckdb.wal").exists()
+    assert asked("SELECT count(*) FROM lake.orders") == [(5,)]
+
+
+def test_before_any_run_there_is_nothing_to_ask(project: Project) -> None:
+    for ask in (warehouse.refresh, warehouse.connect, warehouse.outline, lambda: warehouse.ask("SELECT 1")):
+        with pytest.raises(DataError, match=r"^data: holds no table yet.*`dvc repro`"):
+            ask()
+    assert not warehouse.found()
+    done = CliRunner().invoke(cli.app, ["sql"])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: data: holds no table yet")
+    assert CliRunner().invoke(cli.app, ["site"]).exit_code == 0
+    assert not artifacts.path(warehouse.FILE).exists()
+
+
+def test_a_damaged_file_is_named_and_the_earlier_warehouse_stays(shop: Project) -> None:
+    before = warehouse.refresh().read_bytes()
+    file = artifacts.path("data/lake/orders/period=2020-01/part-0.parquet")
+    artifacts.remove(file)
+    file.write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"data/lake/orders/period=2020-01/part-0.parquet: damaged .*dvc checkout"):
+        warehouse.refresh()
+    assert artifacts.path(warehouse.FILE).read_bytes() == before
+    assert [file.name for file in artifacts.path("data").glob(".warehouse*")] == []
+
+
+def test_any_engine_will_do(shop: Project) -> None:
+    shop.set("engine", {"backend": "pyspark", "spark": {"master": "spark://nowhere:7077"}})
+    assert asked("SELECT count(*) FROM lake.orders") == [(5,)]
+
+
+def test_the_command_prints_a_table(shop: Project) -> None:
+    done = CliRunner().invoke(
+        cli.app, ["sql", "SELECT id, customer, amount, returned FROM lake.orders ORDER BY id LIMIT 3"]
+    )
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == [
+        "id  customer  amount  returned",
+        " 1  ann         10.5         0",
+        " 3  ann                       ",
+        " 4  bob           40         0",
+        "(3 rows)",
+    ] or done.stdout.splitlines() == [
+        "id  customer  amount  returned",
+        " 1  ann         10.5         0",
+        " 3  ann",
+        " 4  bob           40         0",
+        "(3 rows)",
+    ]
+
+
+def test_a_long_answer_is_cut_and_says_so(shop: Project) -> None:
+    text = warehouse.as_text(*warehouse.ask("SELECT i FROM range(30000) AS t(i)"))
+    assert text.splitlines()[-2:] == ["39", "(30,000 rows, of which the first 40 are shown)"]
+
+
+def test_the_command_writes_the_whole_answer_as_csv(shop: Project) -> None:
+    query = "SELECT id, placed, amount, 'a, \"b\"' AS text FROM lake.orders, range(100) ORDER BY id, ALL"
+    done = CliRunner().invoke(cli.app, ["sql", "--csv", query.replace(", ALL", "")])
+    rows = list(csv.reader(buffers.StringIO(done.stdout)))
+    assert rows[0] == ["id", "placed", "amount", "text"]
+    assert rows[1] == ["1", "2020-01-05 12:00:00", "10.5", 'a, "b"']
+    assert ["3", "2020-01-31 12:00:00", "", 'a, "b"'] in rows
+    assert len(rows) == 501
+
+
+def test_the_command_without_a_query_lists_the_views_and_says_how_to_open_them(shop: Project) -> None:
+    done = CliRunner().invoke(cli.app, ["sql"])
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[1 : 1 + len(VIEWS)]] == VIEWS
+    assert "duckdb -readonly data/warehouse.duckdb" in lines
+    (script,) = [line for line in lines if line.startswith("python -c")]
+    exec(script.removeprefix('python -c "').removesuffix('"'))
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("SELECT nothing FROM lake.orders", "Binder Error: Referenced column"),
+        ("FROM lake.order", "Error: "),
+        ("SELEC 1", "Parser Error: "),
+        (
+            "SELECT CAST(customer AS INTEGER) FROM lake.orders",
+            "Conversion Error: Could not convert string 'ann' to INT32",
+        ),
+        ("CREATE TABLE t AS SELECT 1", "read-only"),
+        ("DROP VIEW lake.orders", "read-only"),
+    ],
+)
+def test_an_error_of_sql_is_one_clear_message(shop: Project, query: str, message: str) -> None:
+    done = CliRunner().invoke(cli.app, ["sql", query])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: the query cannot be answered: ")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert asked("SELECT count(*) FROM lake.orders") == [(5,)]
+
+
+def test_the_last_stage_refreshes_the_warehouse(shop: Project) -> None:
+    assert CliRunner().invoke(cli.app, ["site"]).exit_code == 0
+    with duckdb.connect(artifacts.path(warehouse.FILE), read_only=True) as opened:
+        assert opened.sql("SELECT count(*) FROM lake.orders").fetchall() == [(5,)]

@@ -1,0 +1,421 @@
+"""The registry in git: who gets into production, who does not, and the way back, in a small repository of git and DVC."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bundles
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import Project
+from filelock import lock_descriptor
+from shop import BOOTSTRAP, Shop, dvc
+from typer.testing import CliRunner
+
+from ninefold import artifacts, features, metrics, training
+from ninefold.cli import app
+from ninefold.errors import DataError
+from ninefold.metrics import scores
+from ninefold.metrics.plan import EvaluationPlan
+from ninefold.problem.statement import Problem
+from ninefold.registry import comparison, promotion
+from ninefold.registry import versions as registered
+from ninefold.serving import bundle as packing
+
+pytest.importorskip("gto")
+
+ROOT = Path(__file__).parents[2]
+REMOTE = "NINEFOLD_TEST_REMOTE"
+NAME = bundles.PARAMS.name
+
+
+@pytest.fixture
+def shop(project: Project, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """A repository without any model; GTO finds a name for its tags."""
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "test")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "test@localhost")
+    return Shop(project)
+
+
+@pytest.fixture
+def weak(shop: Shop) -> packing.Bundle:
+    """A first version in production, whose model learned nothing."""
+    bundle = shop.build(good=False)
+    shop.commit()
+    promotion.promote()
+    return bundle
+
+
+def test_the_first_version_needs_no_champion_and_gto_knows_it(shop: Shop) -> None:
+    from gto import api
+
+    bundle = shop.build()
+    shop.commit()
+    told = promotion.promote()
+    assert f"{NAME} v0.0.1, bundle {bundle.version}, is in production: first version" in told
+    assert "git push --tags" in told
+    assert "dvc push" in told
+    assert shop.tags() == [f"{NAME}#production#1", f"{NAME}@v0.0.1"]
+    assert [one["version"] for one in api.show(str(shop.folder), f"{NAME}#production")] == ["v0.0.1"]
+
+
+def test_a_better_challenger_is_promoted_with_what_it_gains_and_the_same_one_not_twice(
+    shop: Shop, weak: packing.Bundle
+) -> None:
+    shop.build()
+    shop.commit()
+    told = promotion.promote()
+    assert "v0.0.2" in told
+    assert "after v0.0.1: beats champion v0.0.1: gain" in told
+    assert told.splitlines()[0].split("Promoted: ")[-1][-20:] in shop.git("tag", "-n9", f"{NAME}@v0.0.2")
+    before = shop.tags()
+    shop.git("commit", "-q", "--allow-empty", "-m", "The same model")
+    assert "in production already: nothing to promote" in promotion.promote()
+    assert shop.tags() == before
+
+
+def test_a_worse_challenger_is_refused_or_forced_with_a_reason_that_the_tag_keeps(shop: Shop) -> None:
+    shop.build()
+    shop.commit()
+    promotion.promote()
+    shop.build(good=False)
+    shop.commit()
+    before = shop.tags()
+    with pytest.raises(DataError, match=r"does not significantly beat champion v0.0.1: gain -.*--force"):
+        promotion.promote()
+    with pytest.raises(DataError, match="--force: found no reason"):
+        promotion.promote(" ")
+    assert shop.tags() == before
+    assert "v0.0.2" in promotion.promote("the old one leaks")
+    for tag in (f"{NAME}@v0.0.2", f"{NAME}#production#2"):
+        assert "forced, the old one leaks" in shop.git("tag", "-n9", tag)
+
+
+def test_models_are_compared_by_what_their_actions_pay_on_the_same_rows(shop: Shop) -> None:
+    both = [shop.build(good=False), shop.build()]
+    rows, plan = training.read(Problem.load(), EvaluationPlan.load())["holdout"], EvaluationPlan.load()
+    found, swapped = comparison.compare(*both, rows, plan), comparison.compare(*both[::-1], rows, plan)
+    actions, back = [one.decide(rows)["action"] for one in both], rows["returned"] == 1
+    paid = [np.where(action == "act", -1, np.where(back, -4, 0)) for action in actions]
+    loss = [scores.one_score("log_loss", rows["returned"].to_numpy(), one.predict(rows), one.problem) for one in both]
+    one_sided = metrics.Bootstrap(
+        **{**BOOTSTRAP, "level": 0.8}
+    )  # its lower end is exceeded with the 90 % of the problem
+    expected = metrics.intervals(
+        lambda weight: {"gain": np.average(paid[1] - paid[0], weights=weight)},
+        metrics.clusters(rows, both[1].problem),
+        one_sided,
+    )
+    assert found["gain"] == pytest.approx(expected["gain"])
+    assert 0 < found["gain"]["low"] < found["gain"]["value"] < found["gain"]["high"]
+    assert swapped["gain"]["low"] == pytest.approx(-found["gain"]["high"])
+    assert found["improvement"]["value"] == pytest.approx(loss[0] - loss[1])
+
+
+def test_rows_that_the_champion_learned_from_do_not_count(shop: Shop, weak: packing.Bundle) -> None:
+    rows = training.read(Problem.load(), EvaluationPlan.load())["holdout"]
+    later = weak.described["periods"]
+    later["validation"]["last"] = "2020-03-01"  # as if it had been trained again since
+    assert comparison.unseen(rows, weak, "HEAD")["placed"].min() == pd.Timestamp("2020-03-02")
+    later["validation"]["last"] = "2020-04-07"
+    shop.build()
+    few = comparison.unseen(rows, weak, "HEAD")
+    with pytest.raises(DataError, match=r"not fitted on \d+ of \d+ holdout rows, of 2 days; expected 50"):
+        comparison._demand_enough(few, len(rows), Problem.load())
+
+
+def test_without_time_the_split_of_the_champions_commit_tells_what_it_learned_from(shop: Shop) -> None:
+    champion = shop.build(case="regression")
+    shop.commit()
+    rows = training.read(Problem.load(), EvaluationPlan.load())["holdout"]
+    assert len(comparison.unseen(rows, champion, "HEAD")) == len(rows)
+    plan = EvaluationPlan.load()
+    plan = plan.model_copy(update={"split": plan.split.model_copy(update={"edges": {"all": [0.5, 0.6]}})})
+    plan.save()  # the holdout of today has rows of the champion's training
+    artifacts.publish()
+    larger = training.read(Problem.load(), plan)["holdout"]
+    left = comparison.unseen(larger, champion, "HEAD")
+    assert len(larger) > len(left)
+    assert set(left["id"]) == set(rows["id"])
+
+
+def test_a_champion_of_another_question_is_not_compared(shop: Shop, weak: packing.Bundle) -> None:
+    shop.build(case="text")
+    shop.commit()
+    with pytest.raises(
+        DataError, match=r"cannot be compared with champion v0.0.1: it answers another question: time was"
+    ):
+        promotion.promote()
+    told = promotion.promote("another decision")
+    assert "forced, another decision; cannot be compared" in told
+
+
+def test_a_champion_of_other_features_or_data_is_not_compared(shop: Shop, weak: packing.Bundle) -> None:
+    challenger = shop.build()
+    challenger.signature.pop(0)
+    with pytest.raises(DataError, match="its features amount are not"):
+        comparison._demand_same(weak, challenger)
+    table = shop.folder / "data/features/period=all/part-0.parquet"
+    artifacts.write_table(pd.read_parquet(table).head(700), table)
+    with pytest.raises(DataError, match=f"{features.FEATURES}: not what the challenger was made from"):
+        comparison._demand_same(weak, packing.Bundle.load())
+
+
+@pytest.mark.parametrize("slug", promotion.RECORDS)
+def test_a_gate_that_failed_or_is_not_there_keeps_a_model_out_whatever_the_reason(slug: str, shop: Shop) -> None:
+    bundle = shop.build()
+    shop.gate(slug, {"version": bundle.version}, passed=False)
+    shop.commit()
+    with pytest.raises(DataError, match=rf"{promotion.RECORDS[slug]}: the gate did not pass: gain exceeded: -0.1"):
+        promotion.promote("now")
+    artifacts.path(promotion.RECORDS[slug]).unlink()
+    with pytest.raises(DataError, match=rf"{promotion.RECORDS[slug]}: not found, .* run `dvc repro deployment`"):
+        promotion.promote("now")
+    assert shop.tags() == []
+
+
+def test_the_gate_of_another_bundle_is_not_taken(shop: Shop) -> None:
+    shop.build()
+    shop.gate("deployment", {"version": "0123456789ab"})
+    shop.commit()
+    with pytest.raises(DataError, match=r"the gate of stage 08 passed for 0123456789ab"):
+        promotion.promote()
+
+
+def test_the_gate_of_another_candidate_is_not_taken(shop: Shop) -> None:
+    shop.build()
+    candidate = shop.folder / "models/candidate/candidate.json"
+    candidate.write_text(candidate.read_text().replace("0.5", "0.9"))  # trained again, and not packed
+    shop.commit()
+    with pytest.raises(DataError, match=r"models/candidate: not what the committed dvc.lock .* `dvc repro deployment`"):
+        promotion.promote()
+
+
+def test_a_version_that_git_and_dvc_could_not_restore_is_refused(shop: Shop) -> None:
+    shop.build()
+    with pytest.raises(DataError, match=r"(?s)dvc.yaml.*not committed, .*`git add` and `git commit` first"):
+        promotion.promote()
+    shop.commit()
+    shop.build(good=False)  # another bundle than the one that was committed
+    shop.gate("deployment", {"version": shop.bundle()})
+    shop.git("commit", "-q", "-a", "-m", "Without dvc.lock")
+    with pytest.raises(DataError, match=r"models/bundle: not what the committed dvc.lock records .* `dvc checkout`"):
+        promotion.promote("now")
+    shop.commit()
+    shutil.rmtree(shop.folder / ".dvc/cache")
+    with pytest.raises(DataError, match=r"models/bundle of HEAD: neither in DVC's cache nor in its remote"):
+        promotion.promote()
+    assert shop.tags() == []
+
+
+def test_a_bundle_that_was_tampered_with_is_refused(shop: Shop) -> None:
+    shop.build()
+    shop.commit()
+    card = shop.folder / "models/bundle/MODEL_CARD.md"
+    card.chmod(0o644)
+    card.write_text("perfect")
+    with pytest.raises(DataError, match=r"not as it was packed; changed: MODEL_CARD.md"):
+        promotion.promote("now")
+
+
+def test_rollback_goes_back_one_version_at_a_time_with_tag_and_bundle(shop: Shop, weak: packing.Bundle) -> None:
+    from gto import api
+
+    found = [weak.version]
+    for seed in (1, 2):
+        found.append(shop.build(good=False, seed=seed).version)
+        shop.commit()
+        promotion.promote("a try")
+    head, lock = shop.git("rev-parse", "HEAD"), (shop.folder / "dvc.lock").read_bytes()
+    told = promotion.rollback()
+    assert f"{NAME} v0.0.2, bundle {found[1]}, is in production again, after v0.0.3" in told
+    assert shop.served() == found[1]
+    assert [one["version"] for one in api.show(str(shop.folder), f"{NAME}#production")] == ["v0.0.2"]
+    promotion.rollback()  # not to v0.0.3, which held production before, but was taken back
+    assert shop.served() == found[0]
+    with pytest.raises(DataError, match=r"only v0.0.1 has been in production, so there is nothing to go back to"):
+        promotion.rollback()
+    assert shop.served() == found[0]
+    assert (shop.git("rev-parse", "HEAD"), (shop.folder / "dvc.lock").read_bytes()) == (head, lock)
+    assert shop.git("status", "--porcelain") == ""
+    assert [one["version"] for one in promotion.models() if one["champion"]] == ["v0.0.1"]
+    assert shop.bundle() == found[2]  # the pipeline's newest: it may come again, mended, as what it was
+    assert f"{NAME} v0.0.3" in promotion.promote("mended")
+    assert shop.served() == found[2]
+    promotion.rollback()
+    assert shop.served() == found[0]
+
+
+def test_a_rollback_that_cannot_restore_changes_nothing(shop: Shop, weak: packing.Bundle) -> None:
+    newer = shop.build()
+    shop.commit()
+    promotion.promote()
+    before = shop.tags()
+    shutil.rmtree(shop.folder / ".dvc/cache")
+    with pytest.raises(DataError, match=r"neither in DVC's cache nor in its remote .* `dvc push`"):
+        promotion.rollback()
+    assert (shop.tags(), shop.bundle(), shop.served()) == (before, newer.version, newer.version)
+    assert sorted(place.name for place in (shop.folder / "models/versions").iterdir()) == sorted(
+        [weak.version, newer.version]
+    )
+
+
+def test_models_are_listed_with_their_figures_and_who_is_where(shop: Shop, weak: packing.Bundle) -> None:
+    from gto import api
+
+    newer = shop.build()
+    shop.commit()
+    promotion.promote()
+    api.assign(str(shop.folder), NAME, "staging", version="v0.0.1")
+    new, old = promotion.models()
+    assert (new["version"], new["champion"], new["stages"], new["bundle"]) == (
+        "v0.0.2", True, ["production"], newer.version,
+    )  # fmt: skip
+    assert (old["version"], old["champion"], old["stages"], old["bundle"]) == (
+        "v0.0.1", False, ["staging"], weak.version,
+    )  # fmt: skip
+    assert new["commit"] == shop.git("rev-parse", "HEAD").strip()
+    assert new["holdout"]["gain"]["value"] == 0.125
+    shown = CliRunner().invoke(app, ["models"]).output.splitlines()
+    assert shown[0].split() == [
+        "version",
+        "commit",
+        "date",
+        "stage",
+        "bundle",
+        "model",
+        "ROC",
+        "AUC",
+        "log",
+        "loss",
+        "gain",
+    ]
+    assert shown[1].startswith("*  v0.0.2")
+    assert "0.750 (0.700 to 0.800)" in shown[1]
+    assert "0.125 (0.050 to 0.200)" in shown[1]
+    assert not shown[2].startswith("*")
+    assert json.loads(CliRunner().invoke(app, ["models", "--json"]).output) == promotion.models()
+
+
+def test_the_commands_say_what_is_wrong_and_fail(shop: Shop) -> None:
+    assert "no version is registered yet" in CliRunner().invoke(app, ["models"]).output
+    for command in (["promote"], ["promote", "--force", "now"], ["rollback"]):
+        done = CliRunner().invoke(app, command)
+        assert (done.exit_code, "error: " in done.output) == (1, True), command
+
+
+def test_outside_of_git_the_registry_says_so(project: Project) -> None:
+    project.params["deployment"] = bundles.PARAMS.model_dump()
+    project.write(yaml.safe_dump(project.params))
+    for act in (promotion.promote, promotion.rollback, promotion.models):
+        with pytest.raises(DataError, match=r"not a git repository.*; the registry needs a repository with a commit"):
+            act()
+
+
+def test_two_promotions_at_once_make_one_version(shop: Shop) -> None:
+    shop.build()
+    shop.commit()
+    with (shop.folder / ".git/ninefold-registry.lock").open("w") as lock:
+        lock_descriptor(lock.fileno())
+        for act in (promotion.promote, promotion.rollback):
+            with pytest.raises(DataError, match=r"another `ninefold promote` or `rollback` is running"):
+                act()
+        assert shop.tags() == []
+    promotion.promote()
+    assert len(shop.tags()) == 2
+
+
+def test_a_promotion_that_fails_half_way_leaves_no_tag(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gto import api
+    from gto.exceptions import TagExists
+
+    shop.build()
+    shop.commit()
+
+    def taken(*_: Any, **__: Any) -> None:
+        raise TagExists(name=f"{NAME}#production#1")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(api, "assign", taken)
+        with pytest.raises(DataError, match=r"tag 'returns#production#1' already exists"):
+            promotion.promote()
+    assert shop.tags() == []
+    promotion.promote()
+    assert len(shop.tags()) == 2
+
+
+@pytest.fixture
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a remote: a folder, or what the test below names to a process of its own."""
+    return os.environ.get(REMOTE) or str(tmp_path_factory.mktemp("store"))
+
+
+def test_any_version_comes_back_from_the_remote_after_the_cache_is_gone(shop: Shop, store: str) -> None:
+    (shop.folder / ".dvc/config").write_text(f"[core]\n    remote = store\n['remote \"store\"']\n    url = {store}\n")
+    versions = []
+    for good in (False, True):
+        versions.append(shop.build(good=good).version)
+        shop.commit()
+        dvc(shop.folder, "push")
+        promotion.promote()
+    shutil.rmtree(shop.folder / ".dvc/cache")
+    for number, version in enumerate(versions, 1):
+        fetched = shop.folder / f"fetched-{number}"
+        registered.restore("models/bundle", f"{NAME}@v0.0.{number}", fetched)
+        assert packing.verify(fetched) == version
+    promotion.rollback()
+    assert shop.served() == versions[0]
+    shutil.rmtree(shop.folder / "models/bundle")
+    dvc(shop.folder, "pull", targets=["models/bundle"])
+    assert shop.bundle() == versions[1]
+
+
+@pytest.fixture
+def dvc_s3() -> Path:
+    """The packages of DVC with S3, in the environment of `make s3`; where there are none no server has to start."""
+    found = next((ROOT / ".venv-s3").glob("lib/python3*/site-packages/dvc_s3"), None)
+    if found is None:
+        assert not os.environ.get("CI"), "DVC with S3 has to be installed where CI is set: `make s3`"
+        pytest.skip("a remote in S3 takes dvc[s3]: make s3")
+    return found.parent
+
+
+@pytest.fixture
+def bucket() -> Iterator[tuple[str, str]]:
+    """The address of a server of S3 in this process, and of a bucket there."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+    client = boto3.client("s3", endpoint_url=address, **keys)
+    client.create_bucket(Bucket="models")
+    yield address, "s3://models/store"
+    found = client.list_objects_v2(Bucket="models", Prefix="store/").get("KeyCount", 0)
+    server.stop()
+    assert found > 10  # it was this server that kept them
+
+
+def test_any_version_comes_back_from_s3_too(dvc_s3: Path, bucket: tuple[str, str]) -> None:
+    """The test of the remote again, in a process that finds DVC's S3 in the environment of `make s3`, which moto excludes."""
+    address, url = bucket
+    test = test_any_version_comes_back_from_the_remote_after_the_cache_is_gone
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
+    path = os.pathsep.join([str(dvc_s3), str(ROOT / "src")])
+    env = {**os.environ, **keys, "AWS_ENDPOINT_URL": address, "PYTHONPATH": path, REMOTE: url}
+    command = [sys.executable, "-m", "pytest", f"{__file__}::{test.__name__}"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert "1 passed" in done.stdout

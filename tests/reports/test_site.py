@@ -1,0 +1,453 @@
+"""The report site: complete, honest about failures, offline, the same bytes every time, and fit for small screens."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from ninefold import lineage
+from ninefold.reports import site
+from ninefold.stages import STAGES, label
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+WIDE = "".join(f'<th scope="col">a long name of column {i}</th>' for i in range(30))
+FIGURE = f'<figure class="nf-figure"><img src="data:image/png;base64,{PIXEL}" alt="A dot."><figcaption>A dot</figcaption></figure>'
+TABLE = f'<div class="nf-table"><table><caption>Wide</caption><thead><tr>{WIDE}</tr></thead></table></div>'
+GATE = '<div class="nf-table"><table><tbody><tr><td>gain</td><td>pass</td></tr></tbody></table></div>'
+TAGS = re.compile(r"<(?:link|script|img|iframe|source|object|embed)\b[^>]*>")
+
+
+@pytest.fixture
+def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project in which all nine stages have passed."""
+    (tmp_path / "params.yaml").write_text("{}\n")
+    write(tmp_path / "data/problem.json", {"title": "Bread & butter", "question": "How many loaves to bake?"})
+    for slug in STAGES:
+        write(tmp_path / f"reports/notebooks/{label(slug)}.ipynb", executed(slug))
+        write(tmp_path / f"reports/metrics/{label(slug)}.json", record(slug))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(place: Path, content: dict) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps(content), encoding="utf-8")
+
+
+def record(slug: str, passed: bool = True) -> dict:
+    checks = [
+        {"name": "rows", "value": 9, "limit": ">= 1", "passed": True},
+        {"name": "gain", "value": 0.5 if passed else -0.5, "limit": ">= 0", "passed": passed},
+    ]
+    headline = {f"figure of {slug}": "0.71"}
+    return {"gate": {"passed": passed, "checks": checks}, "conclusion": f"Conclusion of {slug}.", "headline": headline}
+
+
+def executed(slug: str, error: str | None = None, message: str = "") -> dict:
+    """A notebook of the plan anatomy, as papermill leaves it; with `error`, its last cell raised."""
+    root = Path.cwd()
+    shown = [show("text/html", content) for content in (TABLE, FIGURE, GATE)]
+    bare = new_output("display_data", {"image/png": PIXEL, "text/plain": "<Figure>"})
+    trace = ["\x1b[31m---\x1b[0m", f"\x1b[36mFile {root}/src/x.py:1\x1b[0m", f"{error}: {message}"]
+    raised = new_output("error", ename=error, evalue=message, traceback=trace) if error else None
+    cells = [
+        new_markdown_cell(f"# {label(slug)[:2]} · {slug.capitalize()}\n\n*What of {slug}?*\n\nAn introduction."),
+        new_code_cell("import math", execution_count=1),
+        new_code_cell('section = "secret"', execution_count=2, metadata={"tags": ["parameters"]}),
+        new_code_cell('section = "hidden"', execution_count=3, metadata={"tags": ["injected-parameters"]}),
+        new_code_cell("show.params(params)", execution_count=4, outputs=[show("text/html", TABLE)]),
+        new_markdown_cell("## What comes in\n\nSee [the first](01_problem.ipynb), and *this*:"),
+        new_code_cell("show.inputs(section)", execution_count=5, outputs=[*shown, bare]),
+        new_markdown_cell("## Weigh & compare\n\n![pasted](attachment:a.png) A sentence:"),
+        new_code_cell("print(" + "'x' * 300, " * 40 + ")", execution_count=6, outputs=[raised] if raised else []),
+        new_markdown_cell("## The gate\n\nEach of these has to hold:"),
+        new_code_cell("gate.close(section)", execution_count=None if error else 7),
+    ]
+    return new_notebook(cells=cells, metadata={"language_info": {"name": "python"}})
+
+
+def show(kind: str, content: str) -> dict:
+    return new_output("display_data", {kind: content, "text/plain": "x"})
+
+
+def pages(project: Path) -> dict[str, str]:
+    return {place.name: place.read_text(encoding="utf-8") for place in (project / "reports").glob("*.html")}
+
+
+def test_there_is_a_page_per_stage_and_an_index(finished: Path) -> None:
+    assert site.render() == finished / "reports/index.html"
+    assert set(pages(finished)) == {"index.html", *(f"{label(slug)}.html" for slug in STAGES)}
+
+
+def test_the_index_tells_each_stage_s_question_conclusion_gate_and_figures(finished: Path) -> None:
+    index = site.render().read_text(encoding="utf-8")
+    assert "<h1>Bread &amp; butter</h1>" in index
+    assert "All 9 gates passed" in index
+    for slug in STAGES:
+        assert f"What of {slug}?" in index
+        assert f"Conclusion of {slug}." in index
+        assert f"figure of {slug}" in index
+    assert index.count("passed, 2 of 2 checks") == len(STAGES)
+    assert (
+        index.index("Conclusion of training.")
+        < index.index("Conclusion of monitoring.")
+        < index.index("Conclusion of problem.")
+    )
+
+
+def test_a_page_shows_its_conclusion_before_its_notebook(finished: Path) -> None:
+    site.render()
+    page = pages(finished)["07_training.html"]
+    assert page.index("Conclusion of training.") < page.index("An introduction.") < page.rindex("Weigh &amp; compare")
+    assert "<title>07 Training · Bread &amp; butter</title>" in page
+    assert page.count("<h1>") == 1
+
+
+def test_navigation_marks_the_page_one_is_on_and_the_state_of_every_gate(finished: Path) -> None:
+    site.render()
+    for name, page in pages(finished).items():
+        marked = re.findall(r'<a[^>]*href="([^"]+)"[^>]*aria-current="page"', page)
+        assert marked == [name]
+        assert page.count(", gate passed</span>") == len(STAGES)
+    page = pages(finished)["07_training.html"]
+    assert '<a rel="prev" href="06_features.html">' in page
+    assert '<a rel="next" href="08_deployment.html">' in page
+
+
+def test_every_link_inside_the_site_leads_somewhere(finished: Path) -> None:
+    site.render()
+    for name, page in pages(finished).items():
+        ids = set(re.findall(r'\bid="([^"]+)"', page))
+        for link in re.findall(r'<a[^>]*href="([^"]+)"', page):
+            target = link.removeprefix("#")
+            assert target in ids if link.startswith("#") else (finished / "reports" / link).is_file(), (name, link)
+
+
+def test_parameter_cells_are_hidden_and_code_is_folded(finished: Path) -> None:
+    site.render()
+    page = pages(finished)["04_metrics.html"]
+    assert "secret" not in page
+    assert "hidden&quot;" not in page
+    assert "<details" in page
+    assert not re.search(r"<details[^>]*\bopen\b", page)
+    assert "<summary>Imports</summary>" in page
+
+
+def test_a_failed_gate_shows_on_its_page_and_on_the_index(finished: Path) -> None:
+    name = label("features")
+    write(finished / f"reports/failed/{name}.ipynb", executed("features", "GateFailed", "1 of 2 checks failed"))
+    write(finished / f"reports/failed/{name}.json", record("features", passed=False))
+    index = site.render().read_text(encoding="utf-8")
+    page = pages(finished)[f"{name}.html"]
+    for text in (page, index):
+        assert "FAILED: the gate did not pass" in text
+        assert "gain: found -0.5, expected &gt;= 0" in text
+        assert ", gate failed</span>" in text
+    assert "Stopped at 06 Features: 5 of 9 gates passed" in index
+    assert index.count("Its page shows an earlier run.") == 3
+    assert "From an earlier run" in pages(finished)["07_training.html"]
+    assert "From an earlier run" not in pages(finished)["05_exploration.html"]
+
+
+def test_a_cell_that_raised_shows_where_and_why_without_paths_of_this_machine(finished: Path) -> None:
+    name = label("features")
+    message = f"{finished}/data <b>lost</b>"
+    write(finished / f"reports/failed/{name}.ipynb", executed("features", "KeyError", message))
+    write(finished / f"reports/failed/{name}.json", record("features", passed=False))  # of an older run: not to be told
+    index = site.render().read_text(encoding="utf-8")
+    page = pages(finished)[f"{name}.html"]
+    for text in (page, index):
+        assert "FAILED: the run stopped in “Weigh &amp; compare”" in text
+        assert "data &lt;b&gt;lost&lt;/b&gt;" in text
+        assert "found -0.5" not in text
+        assert str(finished) not in text
+        assert "\x1b" not in text
+    assert "<summary>Traceback</summary>" in page
+    assert "Code (did not run)" in page
+
+
+def test_a_gate_that_failed_by_hand_is_told_too(finished: Path) -> None:
+    write(finished / "reports/failed/06_features.json", record("features", passed=False))
+    assert "gain: found -0.5" in site.render().read_text(encoding="utf-8")
+    assert "below is an earlier run" in pages(finished)["06_features.html"]
+
+
+def test_a_gate_that_fails_is_the_bottom_line_and_no_earlier_conclusion_stands_beside_it(finished: Path) -> None:
+    name = label("training")
+    write(finished / f"reports/failed/{name}.ipynb", executed("training", "GateFailed", "1 of 2 checks failed"))
+    failed = record("training", passed=False) | {"conclusion": "No signal: the model is not better than 'always wait'."}
+    write(finished / f"reports/failed/{name}.json", failed)
+    index = site.render().read_text(encoding="utf-8")
+    head = index[: index.index("The nine stages</h2>")]
+    assert "Stopped at 07 Training: 6 of 9 gates passed" in head
+    assert "The pipeline stopped here" in head
+    assert "Bottom line</h2>" in head
+    assert "No signal: the model is not better than &#39;always wait&#39;." in head
+    assert "07 Training</a> · its gate did not pass" in head
+    for words in ("Conclusion of monitoring.", "Conclusion of deployment.", "Conclusion of features."):
+        assert words not in head
+        assert words in index
+
+
+def test_a_run_that_breaks_leaves_what_was_concluded_before_it(finished: Path) -> None:
+    write(finished / f"reports/failed/{label('training')}.ipynb", executed("training", "KeyError", "'lost'"))
+    index = site.render().read_text(encoding="utf-8")
+    assert "So far</h2>" in index
+    assert index.index("Conclusion of features.") < index.index("Conclusion of problem.")
+    assert index.index("Conclusion of problem.") < index.index("Conclusion of monitoring.")
+
+
+@pytest.fixture
+def shelf(finished: Path) -> Path:
+    """The project with two notebooks of its user's own, of which one has run."""
+    names = ["05b_by_region", "05c_季節"]
+    write(finished / "notebooks/own.yaml", {"own": names})
+    run = executed("problem")
+    run["cells"][0]["source"] = "# 05b · By \\*region\\* & <i>\n\n*Where \\_is\\_ it?*\n\nAn introduction."
+    run["cells"][5]["source"] = "## What comes in\n\nSee [one](05_exploration.ipynb), [two](./05c_季節.ipynb):"
+    write(finished / f"reports/notebooks/{names[0]}.ipynb", run)
+    write(finished / f"reports/metrics/{names[0]}.json", record("own"))
+    return finished
+
+
+def test_an_own_notebook_has_a_page_and_a_line_under_stage_05(shelf: Path) -> None:
+    index = site.render().read_text(encoding="utf-8")
+    page = (shelf / "reports/own/05b_by_region.html").read_text(encoding="utf-8")
+    assert '<a href="own/05b_by_region.html">By *region* &amp; &lt;i&gt;</a>' in index
+    assert "Where _is_ it?" in index
+    assert "Conclusion of own." in index
+    found = [index.index(f'<span class="number">{number}</span>\n') for number in ("05", "05b", "05c", "06")]
+    assert found == sorted(found)
+    assert "10 of 11 gates passed, the others not run" in index
+    assert "<h1>By *region* &amp; &lt;i&gt;</h1>" in page
+    assert "05b · a notebook of your own, under stage 5" in page
+    assert page.count('class="name"') == len(STAGES)
+    assert "05b" not in pages(shelf)["07_training.html"]
+    assert '<a rel="next" href="own/05b_by_region.html">' in pages(shelf)["05_exploration.html"]
+
+
+def test_every_link_of_an_own_page_leads_somewhere(shelf: Path) -> None:
+    for name in ("reports/notebooks", "reports/metrics"):
+        for place in (shelf / name).glob("05b*"):
+            shutil.copy2(place, place.with_stem("05c_季節"))
+    site.render()
+    page = shelf / "reports/own/05b_by_region.html"
+    text = page.read_text(encoding="utf-8")
+    links = [unquote(link) for link in re.findall(r'<a[^>]*href="([^"]+)"', text) if not link.startswith("#")]
+    assert {"../index.html", "../05_exploration.html", "../own/05c_季節.html", "../06_features.html"} <= set(links)
+    assert [link for link in links if not (page.parent / link).is_file()] == []
+    assert re.findall(r'href="([^"]+)" aria-current="true"', text) == ["../05_exploration.html"]
+
+
+def test_an_own_notebook_that_fails_is_told_like_a_stage(shelf: Path) -> None:
+    name = "05b_by_region"
+    run = executed("problem", "GateFailed", "1 of 2 checks failed")
+    run["cells"][0]["source"] = "# 05b · By region"
+    write(shelf / f"reports/failed/{name}.ipynb", run)
+    write(shelf / f"reports/failed/{name}.json", record("own", passed=False))
+    index = site.render().read_text(encoding="utf-8")
+    assert "Stopped at 05b By region: 5 of 11 gates passed" in index
+    assert "gain: found -0.5" in site.place_of(name).read_text(encoding="utf-8")
+    assert "From an earlier run" in pages(shelf)["06_features.html"]
+
+
+def test_the_page_of_an_own_notebook_that_is_no_more_goes_and_its_folder_is_never_empty(shelf: Path) -> None:
+    site.render()
+    write(shelf / "notebooks/own.yaml", {"own": []})
+    index = site.render().read_text(encoding="utf-8")
+    assert [place.name for place in (shelf / "reports/own").iterdir()] == ["README.txt"]
+    assert "05b" not in index
+    assert "All 9 gates passed" in index
+
+
+def test_the_summary_names_own_notebooks(shelf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site.summarize()
+    out = capsys.readouterr().out
+    assert "05b By *region* & <i>" in out
+    assert "05c 季節" in out
+
+
+CARD = """# Model card: Bread & butter
+
+## Intended use
+
+**How many?** For `a|b`.
+
+## Where it is weaker
+
+| feature | rows |
+| --- | ---: |
+| <code>&#36;x&#36; &#124; y</code> | 12 |
+
+## Lineage
+
+Hashes.
+"""
+
+
+@pytest.fixture
+def packed(finished: Path) -> Path:
+    """The project with a bundle."""
+    write(finished / "models/bundle/checksums.json", {})
+    write(finished / "models/bundle/bundle.json", {"lineage": {"dvc": "0" * 32}})
+    (finished / "models/bundle/MODEL_CARD.md").write_text(CARD, encoding="utf-8")
+    return finished
+
+
+def test_the_model_card_of_the_bundle_is_a_page_that_index_and_stage_08_link_to(packed: Path) -> None:
+    site.render()
+    found = pages(packed)
+    page = found["model_card.html"]
+    assert {name for name, text in found.items() if 'href="model_card.html"' in text} == {
+        "index.html",
+        "08_deployment.html",
+    }
+    assert page.count("<h1>") == 1
+    assert re.findall(r'<h2 id="([^"]+)"', page) == ["intended-use", "where-it-is-weaker", "lineage", "commit"]
+    assert re.findall(r'<li><a href="#([^"]+)">', page) == ["intended-use", "where-it-is-weaker", "lineage", "commit"]
+    assert "<strong>How many?</strong> For <code>a|b</code>." in page
+    assert '<div class="nf-table"><table>' in page
+    assert "¶" not in page
+    assert re.findall(r'href="([^"]+)" aria-current="true"', page) == ["08_deployment.html"]
+    assert 'aria-current="page"' not in page
+    for link in re.findall(r'<a[^>]*href="([^"#]+)"', page):
+        assert (packed / "reports" / link).is_file(), link
+    for tag in TAGS.findall(page):
+        assert not re.search(r"""\b(?:src|href|data)=["'](?!data:)""", tag), tag
+
+
+def test_the_page_of_the_model_card_names_the_commit_and_what_the_folder_holds(packed: Path) -> None:
+    (packed / "src").mkdir()
+    site.render()
+    page = pages(packed)["model_card.html"]
+    assert "<code>not in a git repository</code>" in page
+    assert f"of bundle {lineage.of_folder('models/bundle/checksums.json')}" in page
+    assert f"<td><code>params.yaml</code></td><td><code>{lineage.of_folder('params.yaml')}</code></td>" in page
+    named = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
+    (packed / "dvc.lock").write_text(f"md5: {'0' * 32}.dir\n")
+    for command in (["init", "--quiet"], ["add", "dvc.lock"], ["commit", "--quiet", "--message", "a run"]):
+        subprocess.run(["git", *named, *command], check=True, capture_output=True)
+    site.render()
+    head = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert f"<code>{head}</code>" in pages(packed)["model_card.html"]
+
+
+def test_without_a_bundle_there_is_no_model_card_and_no_link_to_one(packed: Path) -> None:
+    site.render()
+    (packed / "models/bundle/MODEL_CARD.md").unlink()
+    site.render()
+    assert "model_card.html" not in pages(packed)
+    assert not any("model_card" in text for text in pages(packed).values())
+
+
+def test_a_damaged_description_of_the_bundle_does_not_keep_the_site_from_being_rendered(packed: Path) -> None:
+    (packed / "models/bundle/bundle.json").write_text("{")
+    site.render()
+    assert "<code>not in a git repository</code>" in pages(packed)["model_card.html"]
+
+
+def test_stages_that_have_not_run_are_on_the_index_without_a_page(finished: Path) -> None:
+    site.render()
+    for slug in STAGES[1:]:
+        (finished / f"reports/notebooks/{label(slug)}.ipynb").unlink()
+    index = site.render().read_text(encoding="utf-8")
+    assert set(pages(finished)) == {"index.html", "01_problem.html"}
+    assert index.count("Gate not run") == 8
+    assert "1 of 9 gates passed" in index
+
+
+def test_an_empty_project_has_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "params.yaml").write_text("{}\n")
+    monkeypatch.chdir(tmp_path)
+    assert "0 of 9 gates passed" in site.render().read_text(encoding="utf-8")
+
+
+def test_no_page_loads_anything_from_elsewhere(finished: Path) -> None:
+    site.render()
+    for page in pages(finished).values():
+        for tag in TAGS.findall(page):
+            assert not re.search(r"""\b(?:src|href|data)=["'](?!data:)""", tag), tag
+        assert "@import" not in page
+        assert not re.search(r"url\(\s*['\"]?(?!data:)", page)
+        assert "default-src 'none'" in page
+
+
+def test_every_picture_has_an_alternative_text(finished: Path) -> None:
+    site.render()
+    for name, page in pages(finished).items():
+        pictures = re.findall(r"<img\b[^>]*>", page)
+        assert all(re.search(r'\balt="[^"]+"', picture) for picture in pictures)
+        assert len(pictures) == (0 if name == "index.html" else 2)
+
+
+def test_equal_inputs_give_equal_bytes_in_any_folder(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    write(finished / "reports/failed/09_monitoring.ipynb", executed("monitoring", "KeyError", "at 0x7f00deadbeef"))
+    write(finished / "models/bundle/checksums.json", {})
+    (finished / "models/bundle/MODEL_CARD.md").write_text(CARD, encoding="utf-8")
+    site.render()
+    first = pages(finished)
+    site.render()
+    assert pages(finished) == first
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "project"
+    shutil.copytree(finished, elsewhere)
+    os.chdir(elsewhere)
+    failed = elsewhere / "reports/failed/09_monitoring.ipynb"
+    failed.write_text(failed.read_text().replace(str(finished), str(elsewhere)).replace("deadbeef", "12345678"))
+    site.render()
+    assert pages(elsewhere) == first
+
+
+def test_the_summary_names_gates_figures_and_the_report(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(finished / "reports/failed/08_deployment.ipynb", executed("deployment", "KeyError", "'lost'"))
+    (finished / "reports/notebooks/09_monitoring.ipynb").unlink()
+    site.summarize()
+    assert "not rendered yet" in capsys.readouterr().out
+    site.render()
+    site.summarize()
+    out = capsys.readouterr().out
+    for words in ("07 training", "passed, 2 of 2 checks", "figure of training", "KeyError: 'lost'", "not reached"):
+        assert words in out
+    assert out.rstrip().endswith("reports/index.html")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_pages_fit_the_screen_in_a_real_browser(
+    finished: Path, tmp_path_factory: pytest.TempPathFactory, width: int
+) -> None:
+    from selenium import webdriver
+
+    if not (browser := shutil.which("chromium")) or not (driver := shutil.which("chromedriver")):
+        assert not os.environ.get("CI"), "chromium and chromedriver have to be installed where CI is set"
+        pytest.skip("chromium or chromedriver is not installed")
+    write(finished / "reports/failed/09_monitoring.ipynb", executed("monitoring", "KeyError", "x" * 300))
+    wide = f"| {' | '.join(f'a long name of column {number}' for number in range(20))} |\n|{' --- |' * 20}\n"
+    write(finished / "models/bundle/checksums.json", {})
+    (finished / "models/bundle/MODEL_CARD.md").write_text(f"{CARD}\n{wide}", encoding="utf-8")
+    site.render()
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    profile = f"--user-data-dir={tmp_path_factory.mktemp('profile')}"
+    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", profile):
+        options.add_argument(flag)
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
+        chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        for name in pages(finished):
+            chrome.get((finished / "reports" / name).as_uri())
+            if name not in ("index.html", "model_card.html"):
+                chrome.execute_script('document.getElementById("all-code").click()')
+                assert chrome.execute_script('return document.querySelectorAll("details.code:not([open])").length') == 0
+            assert chrome.execute_script("return document.documentElement.scrollWidth") <= width, name
+        assert chrome.get_log("browser") == []
+    finally:
+        chrome.quit()

@@ -1,0 +1,489 @@
+"""The cloud: the image starts from what it holds alone, the template is made and says what it should, releases keep quiet."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from clones import copy_of_the_repository
+from packaging.requirements import Requirement
+
+from ninefold.serving.bundle import Bundle
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE, RELEASE = ROOT / "deploy/cloudformation.yaml", ROOT / ".github/workflows/release.yml"
+LOCKS = [ROOT / "requirements-serve.lock", ROOT / "deploy/requirements-release.lock"]
+MADE = {"models/bundle", "deploy/wheels", "requirements-own.lock"}  # by the pipeline, `make wheel`, `make lock`
+REGION = "eu-west-1"
+NOT_IN_MOTO = {
+    "AWS::ApplicationAutoScaling::ScalableTarget",
+    "AWS::ApplicationAutoScaling::ScalingPolicy",
+    "AWS::CloudWatch::Alarm",
+    "AWS::EC2::SecurityGroupEgress",
+    "AWS::S3::BucketPolicy",
+    "AWS::SNS::Subscription",
+    "AWS::SecretsManager::Secret",
+}
+
+
+class Step(NamedTuple):
+    """An instruction of the Dockerfile, and which stage it belongs to."""
+
+    stage: int
+    name: str
+    value: str
+
+
+def dockerfile() -> list[Step]:
+    """Return the instructions, each on one line, with the arguments' defaults in the place of their names."""
+    text = re.sub(r"^#.*\n", "", (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8"), flags=re.M)
+    found, stage, arguments = [], -1, {}
+    for line in filter(None, re.sub(r"\\\n\s*", "", text).splitlines()):
+        name, _, value = line.partition(" ")
+        stage += name == "FROM"
+        value = re.sub(r"\$\{(\w+)\}", lambda match: arguments.get(match[1], match[0]), value)
+        if name == "ARG":
+            arguments.update([value.split("=", 1)])
+        found.append(Step(stage, name, value))
+    return found
+
+
+def values(name: str, stage: int = 1) -> list[str]:
+    return [step.value for step in dockerfile() if (step.stage, step.name) == (stage, name)]
+
+
+def from_the_context() -> set[str]:
+    """Return what the Dockerfile copies from the project."""
+    copied = [step.value.split()[:-1] for step in dockerfile() if step.name == "COPY" and "--from" not in step.value]
+    return {re.sub(r"\[(.)\]", r"\1", source) for sources in copied for source in sources}
+
+
+def healthcheck() -> list[str]:
+    """Return the command that tells whether a container is healthy."""
+    return json.loads(values("HEALTHCHECK")[0].partition("CMD ")[2])
+
+
+def pins(lock: Path) -> dict[str, str]:
+    """Return the packages that a lock installs here: name -> version."""
+    lines = re.findall(r"^([a-z0-9.\-\[\]]+==[^\\\n]+)", lock.read_text(encoding="utf-8"), flags=re.M)
+    wanted = [Requirement(line.strip()) for line in lines]
+    here = [each for each in wanted if each.marker is None or each.marker.evaluate()]
+    return {each.name: str(each.specifier)[2:] for each in here}
+
+
+def test_the_image_is_pinned_and_runs_without_rights() -> None:
+    steps = dockerfile()
+    for source in values("FROM", 0) + values("FROM"):
+        assert re.match(r"python:3\.11-slim-\w+( AS build)?$", source), source
+    assert [step.name for step in steps].index("USER") < [step.name for step in steps].index("ENTRYPOINT")
+    assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", values("USER")[-1])
+    assert values("EXPOSE") == ["8000"]
+    assert "/ready" in healthcheck()[-1]
+    assert set(json.loads(values("VOLUME")[0])) == {"/data", "/tmp"}
+    installs = [step.value for step in steps if step.name == "RUN" and " pip " in step.value]
+    assert len(installs) == 2  # the third-party packages, the engine
+    assert [each for each in installs if "--require-hashes" not in each or "--only-binary :all:" not in each] == []
+
+
+def test_the_image_holds_nothing_secret_and_names_no_registry() -> None:
+    text = (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8")
+    assert not re.search(r"index-url|find-links|pypi|https?://(?!127\.0\.0\.1)", text)
+    declared = [step.value for step in dockerfile() if step.name in ("ARG", "ENV")]
+    assert not re.search(r"token|secret|password|_key", " ".join(declared), re.I)
+
+
+def test_the_builder_is_sent_what_is_copied_and_nothing_else() -> None:
+    lines = (ROOT / "deploy/Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == from_the_context()
+    assert [name for name in from_the_context() - MADE if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_locks_hold_hashes_and_no_address(lock: Path) -> None:
+    text = lock.read_text(encoding="utf-8")
+    assert not re.search(r"https?:|index-url [^ ]*/|find-links [^ ]*/", text)
+    packages = re.split(r"^(?=[a-z0-9])", text, flags=re.M)[1:]
+    assert len(packages) > 30
+    assert [each.split()[0] for each in packages if "--hash=sha256:" not in each] == []
+
+
+def test_the_image_has_the_versions_that_the_tests_ran_with() -> None:
+    served, tested = pins(LOCKS[0]), pins(ROOT / "requirements.lock")
+    assert {name: version for name, version in served.items() if tested.get(name, version) != version} == {}
+    listed = (ROOT / "deploy/requirements.in").read_text(encoding="utf-8")
+    assert set(re.findall(r"^([\w-]+)", listed, flags=re.M)) <= set(served)
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that ``make wheel`` fills."""
+    project = copy_of_the_repository(tmp_path_factory.mktemp("wheel") / "project")
+    ready = project.folder / ".venv/.ready"
+    ready.parent.mkdir()
+    ready.touch()
+    done = project.run("make", "wheel", f"PIP={sys.executable} -m pip --quiet --disable-pip-version-check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return project.folder / "deploy/wheels"
+
+
+def test_the_wheel_of_the_engine_is_hashed_and_holds_the_engine_alone(wheels: Path) -> None:
+    (wheel,) = wheels.glob("*.whl")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    assert (wheels / "engine.lock").read_text() == f"./{wheel.name} --hash=sha256:{digest}\n"
+    tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert tops == {"ninefold", wheel.name.replace("-py3-none-any.whl", ".dist-info")}
+
+
+def build(folder: Path, bundle: Path, wheels: Path) -> Path:
+    """Lay out in `folder` what the image holds; return the folder that stands for its root.
+
+    COPY, ``ln -s`` and the installation of the engine's wheel are done as the Dockerfile says; instead of what pip
+    downloads there, links stand for the installed files of the packages in the lock, and of no others.
+    """
+    made = {"models/bundle": bundle, "deploy/wheels": wheels}
+    roots = [folder / "stage-0", folder / "stage-1"]
+    for step in dockerfile():
+        if step.name == "COPY":
+            *sources, target = step.value.split()
+            start = roots[0] if sources[0].startswith("--from") else ROOT
+            for source in [each.lstrip("/") for each in sources if each not in ("--from=build", "/venv")]:
+                if (origin := made.get(source, start / source)).exists():
+                    copy(origin, roots[step.stage] / target.lstrip("/") / (origin.name if target.endswith("/") else ""))
+        for source, target in re.findall(r"ln -s (\S+) (\S+)", step.value) if step.name == "RUN" else ():
+            (roots[1] / target.lstrip("/")).symlink_to(roots[1] / source.lstrip("/"))
+            (roots[1] / source.lstrip("/")).mkdir(parents=True)
+    packages = roots[1] / "venv"
+    packages.mkdir()
+    for name in pins(LOCKS[0]):
+        found = importlib.metadata.distribution(name)
+        for top in {file.parts[0] for file in found.files or []} - {"..", "__pycache__"}:
+            if not (packages / top).exists():
+                (packages / top).symlink_to(found.locate_file(top))
+    (install,) = [step.value for step in dockerfile() if "engine.lock" in step.value]
+    command = install.replace("/build", str(roots[0] / "build")).replace("python -m pip", f"{sys.executable} -m pip")
+    command = command.replace("--python /venv/bin/python install", f"install --target {packages}")
+    subprocess.run(["bash", "-c", command], check=True, capture_output=True)
+    return roots[1]
+
+
+def copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    else:
+        shutil.copyfile(source, target)
+
+
+def state(root: Path) -> dict[str, tuple[int, int]]:
+    """Return every file of the image but the packages: size and time of change; who is root writes in spite of modes."""
+    files = [file for part in (root / "app", root / "venv") for file in part.rglob("*") if not file.is_symlink()]
+    return {str(file): (file.stat().st_size, file.stat().st_mtime_ns) for file in files}
+
+
+@contextmanager
+def running(root: Path, said: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Run the image's command in `root`, at 127.0.0.1 and a free port; give the process and its address."""
+    command = json.loads(values("ENTRYPOINT")[0])
+    assert command[0] == "python"
+    command = ["127.0.0.1" if word == "0.0.0.0" else word for word in command[1:]]
+    declared = dict(pair.split("=", 1) for each in values("ENV") for pair in each.split())
+    path = f"{root}{declared['PYTHONPATH']}{os.pathsep}{root / 'venv'}"
+    environment = {
+        **declared,
+        "PATH": os.defpath,
+        "PYTHONPATH": path,
+        "HOME": "/nonexistent",
+        "NINEFOLD_TOKEN": "t" * 48,
+    }
+    environment |= {"TMPDIR": str(root.parent), "OMP_NUM_THREADS": "1"}
+    with said.open("wb") as out:
+        process = subprocess.Popen(  # without -S Python would add the packages of the whole environment
+            [sys.executable, "-S", *command, "--port", "0"],
+            cwd=f"{root}{values('WORKDIR')[0]}", env=environment, stdout=out, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        end = time.monotonic() + 90
+        while not (found := re.search(rb"at (http://\S+)", said.read_bytes())) and time.monotonic() < end:
+            assert process.poll() is None, said.read_text()
+            time.sleep(0.1)
+        assert found, said.read_text()
+        yield process, found[1].decode()
+    finally:
+        process.kill()
+        process.wait(30)
+
+
+def test_the_image_answers_from_what_it_holds_alone_and_writes_nothing_into_it(
+    bundle: Bundle, wheels: Path, tmp_path: Path
+) -> None:
+    root = build(tmp_path / "image", bundle.place, wheels)
+    for place in sorted((root / "app").rglob("*"), reverse=True):
+        if not place.is_symlink():
+            place.chmod(0o555 if place.is_dir() else 0o444)
+    before, check = state(root), healthcheck()
+    with running(root, tmp_path / "said.txt") as (process, address):
+        with urllib.request.urlopen(f"{address}/ready", timeout=10) as answer:  # a balancer sends no token
+            assert json.load(answer)["version"] == bundle.version
+        sent = json.dumps({"rows": [bundle.described["example"]]}).encode()
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {'t' * 48}"}
+        with urllib.request.urlopen(urllib.request.Request(f"{address}/predict", sent, headers), timeout=30) as answer:
+            given = json.load(answer)["predictions"][0]
+        wanted = bundle.decide(bundle.complete([bundle.described["example"]])).iloc[0]
+        assert given["action"] == wanted["action"]
+        assert given["probability"] == pytest.approx(wanted["probability"], abs=1e-9)
+        asked = [sys.executable, *check[1:-1], check[-1].replace("http://127.0.0.1:8000", address)]
+        assert subprocess.run(asked, check=False, capture_output=True).returncode == 0
+        process.terminate()
+        assert process.wait(30) == 0
+        assert subprocess.run(asked, check=False, capture_output=True).returncode != 0
+    assert state(root) == before
+    assert list((root / "data").rglob("*.sqlite"))  # the log of predictions, on the volume
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    decode = pytest.importorskip("cfnlint.decode.cfn_yaml")
+    return json.loads(json.dumps(decode.load(str(TEMPLATE))))
+
+
+def test_the_template_passes_cfn_lint_without_a_remark() -> None:
+    api = pytest.importorskip("cfnlint.api")
+    chosen = api.ManualArgs(regions=[REGION, "us-east-1"], include_checks=["I"])
+    assert [str(each) for each in api.lint(TEMPLATE.read_text(encoding="utf-8"), config=chosen)] == []
+
+
+class Account:
+    """An account in moto, with a network and the stack."""
+
+    def __init__(self) -> None:
+        boto3 = pytest.importorskip("boto3")
+        self.client = lambda name: boto3.client(name, region_name=REGION)
+        network = self.client("ec2").create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        subnets = [
+            self.client("ec2").create_subnet(VpcId=network, CidrBlock=f"10.0.{number}.0/24",
+                                             AvailabilityZone=f"{REGION}{zone}")["Subnet"]["SubnetId"]
+            for number, zone in enumerate("ab")
+        ]  # fmt: skip
+        self.given = {"VpcId": network, "LoadBalancerSubnets": ",".join(subnets), "TaskSubnets": ",".join(subnets)}
+        self.given |= {"ModelBucketName": "the-models", "ImageRepositoryName": "the-images"}
+        self.said: list[warnings.WarningMessage] = []
+
+    def deploy(self, action: str, **parameters: str) -> dict[str, str]:
+        """Create or update the stack; return its outputs."""
+        self.given |= parameters
+        given = [{"ParameterKey": key, "ParameterValue": value} for key, value in self.given.items()]
+        stacks, body = self.client("cloudformation"), TEMPLATE.read_text(encoding="utf-8")
+        method = getattr(stacks, f"{action}_stack")
+        method(StackName="model", TemplateBody=body, Parameters=given, Capabilities=["CAPABILITY_IAM"])
+        stack = stacks.describe_stacks(StackName="model")["Stacks"][0]
+        assert stack["StackStatus"] == f"{action.upper()}_COMPLETE"
+        return {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
+
+    def passed_over(self) -> set[str]:
+        """Return the types that moto did not make; it warns of them whenever it looks."""
+        return {match[0] for each in self.said if (match := re.search(r"AWS::\w+::\w+", str(each.message)))}
+
+    def resources(self) -> set[str]:
+        """Return the names of what is there."""
+        found = self.client("cloudformation").describe_stack_resources(StackName="model")["StackResources"]
+        return {each["LogicalResourceId"] for each in found if "LogicalResourceId" in each}
+
+
+@pytest.fixture
+def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    moto = pytest.importorskip("moto")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with moto.mock_aws(), warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        made = Account()
+        made.said = said
+        yield made
+
+
+def test_the_first_step_makes_all_but_the_service_and_the_second_the_service(account: Account) -> None:
+    first = account.deploy("create")
+    assert {"ModelBucket", "Repository", "LoadBalancer", "TargetGroup", "LogGroup"} <= account.resources()
+    assert not {"Service", "TaskDefinition"} & account.resources()
+    second = account.deploy("update", ImageUri="image:1")
+    assert {"Service", "TaskDefinition"} <= account.resources()
+    assert first["DvcRemote"] == second["DvcRemote"] == "s3://the-models/dvc"
+
+
+def test_what_is_made_is_closed_but_for_the_way_in(account: Account) -> None:
+    made = account.deploy("create", ImageUri="image:1")
+    ecs = account.client("ecs")
+    service = ecs.describe_services(cluster=made["ClusterName"], services=[made["ServiceName"]])["services"][0]
+    assert service["desiredCount"] == 2
+    container = ecs.describe_task_definition(taskDefinition="model")["taskDefinition"]["containerDefinitions"][0]
+    assert container["image"] == "image:1"
+    assert container["readonlyRootFilesystem"] is True
+    assert container["user"] == values("USER")[-1]
+    assert container["logConfiguration"]["options"]["awslogs-group"] == made["LogGroupName"]
+    assert account.client("logs").describe_log_groups()["logGroups"][0]["retentionInDays"] == 30
+    assert account.client("s3").get_bucket_encryption(Bucket="the-models")["ServerSideEncryptionConfiguration"]["Rules"]
+    assert account.client("ecr").describe_repositories()["repositories"][0]["imageTagMutability"] == "IMMUTABLE"
+    group = account.client("elbv2").describe_target_groups()["TargetGroups"][0]
+    assert (group["HealthCheckPath"], group["Port"], group["TargetType"]) == ("/ready", 8000, "ip")
+    groups = {each["Description"]: each for each in account.client("ec2").describe_security_groups()["SecurityGroups"]}
+    (rule,) = groups["The load balancer to the service"]["IpPermissions"]
+    callers = groups["Callers to the load balancer"]["GroupId"]
+    assert ([each["GroupId"] for each in rule["UserIdGroupPairs"]], rule["IpRanges"]) == ([callers], [])
+
+
+def test_with_a_certificate_plain_http_only_leads_to_https(account: Account) -> None:
+    arn = account.client("acm").request_certificate(DomainName="model.example.org")["CertificateArn"]
+    given = {"CertificateArn": arn, "Scheme": "internet-facing", "AlarmEmail": "who@example.org", "ImageUri": "image:1"}
+    made = account.deploy("create", **given)
+    balancer = account.client("elbv2")
+    place = balancer.describe_load_balancers()["LoadBalancers"][0]
+    listeners = balancer.describe_listeners(LoadBalancerArn=place["LoadBalancerArn"])["Listeners"]
+    actions = {each["Port"]: (each["Protocol"], each["DefaultActions"][0]["Type"]) for each in listeners}
+    assert actions == {443: ("HTTPS", "forward"), 80: ("HTTP", "redirect")}
+    assert made["Url"].startswith("https://")
+    assert account.passed_over() == NOT_IN_MOTO  # which the guide has to tell
+    guide = (ROOT / "docs/run-in-the-cloud.md").read_text(encoding="utf-8")
+    assert [name for name in NOT_IN_MOTO if f"`{name}`" not in guide] == []
+
+
+def test_cloudwatch_takes_every_alarm(account: Account, template: dict[str, Any]) -> None:
+    cloudwatch = account.client("cloudwatch")
+
+    def plain(value: Any) -> Any:
+        """Return a value with names for what AWS would put there, and defaults for parameters."""
+        if isinstance(value, list):
+            return [plain(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        if "Ref" in value:
+            return template["Parameters"].get(value["Ref"], {}).get("Default", value["Ref"])
+        return "/".join(value["Fn::GetAtt"]) if "Fn::GetAtt" in value else {k: plain(v) for k, v in value.items()}
+
+    alarms = {name: each for name, each in template["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"}
+    for name, alarm in alarms.items():
+        cloudwatch.put_metric_alarm(AlarmName=name, **plain(alarm["Properties"]))
+    watched = {each["MetricName"] for each in cloudwatch.describe_alarms()["MetricAlarms"]}
+    assert watched == {
+        "HTTPCode_Target_5XX_Count", "HTTPCode_ELB_5XX_Count", "UnHealthyHostCount", "TargetResponseTime", "RequestCount",
+    }  # fmt: skip
+    assert all(alarm["Properties"]["AlarmActions"] == [{"Ref": "AlarmTopic"}] for alarm in alarms.values())
+
+
+def test_the_bucket_is_private_and_keeps_what_was_overwritten(template: dict[str, Any]) -> None:
+    bucket = template["Resources"]["ModelBucket"]["Properties"]
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    assert all(bucket["PublicAccessBlockConfiguration"].values())
+    (denied,) = template["Resources"]["ModelBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert (denied["Effect"], denied["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+def test_roles_may_do_what_starting_a_task_takes_and_the_service_nothing(template: dict[str, Any]) -> None:
+    resources = template["Resources"]
+    roles = {name: each["Properties"] for name, each in resources.items() if each["Type"] == "AWS::IAM::Role"}
+    assert set(roles) == {"ExecutionRole", "TaskRole"}
+    assert not {"Policies", "ManagedPolicyArns"} & set(roles["TaskRole"])
+    assert "ManagedPolicyArns" not in roles["ExecutionRole"]
+    statements = roles["ExecutionRole"]["Policies"][0]["PolicyDocument"]["Statement"]
+    assert [each["Action"] for each in statements if each["Resource"] == "*"] == ["ecr:GetAuthorizationToken"]
+    assert "*" not in json.dumps([each["Action"] for each in statements])
+
+
+def test_the_template_runs_the_image_as_it_was_built_and_takes_back_what_fails(template: dict[str, Any]) -> None:
+    resources = template["Resources"]
+    container = resources["TaskDefinition"]["Properties"]["ContainerDefinitions"][0]
+    assert container["HealthCheck"]["Command"] == ["CMD", *healthcheck()]
+    assert {each["ContainerPath"] for each in container["MountPoints"]} == set(json.loads(values("VOLUME")[0]))
+    assert [str(each["ContainerPort"]) for each in container["PortMappings"]] == values("EXPOSE")
+    assert container["Secrets"] == [{"Name": "NINEFOLD_TOKEN", "ValueFrom": {"Ref": "Token"}}]
+    assert "Environment" not in container
+    rolled = resources["Service"]["Properties"]["DeploymentConfiguration"]
+    assert rolled["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
+    assert (rolled["MinimumHealthyPercent"], rolled["MaximumPercent"]) == (100, 200)
+    kept = [name for name, each in resources.items() if each.get("DeletionPolicy") == "Retain"]
+    assert kept == ["ModelBucket", "Repository"]
+
+
+@pytest.fixture(scope="module")
+def release() -> dict[Any, Any]:
+    return yaml.safe_load(RELEASE.read_text(encoding="utf-8"))
+
+
+def runs(release: dict[Any, Any]) -> list[str]:
+    return [step["run"] for step in release["jobs"]["release"]["steps"] if "run" in step]
+
+
+@pytest.mark.parametrize(
+    ("tag", "releases"),
+    [
+        ("returns@v1.2.3", True),
+        ("v1.2.3", True),
+        ("returns@v1.2.3!", False),
+        ("returns#prod#1", False),
+        ("main", False),
+    ],
+)
+def test_versions_release_and_other_tags_do_not(release: dict[Any, Any], tag: str, releases: bool) -> None:
+    on = release[True]  # YAML's reading of `on`
+    assert set(on) == {"push"}
+    assert set(on["push"]) == {"tags"}
+    matched = False
+    for pattern in on["push"]["tags"]:
+        if fnmatchcase(tag, pattern.removeprefix("!")):
+            matched = not pattern.startswith("!")
+    assert matched == releases
+
+
+def test_a_release_has_the_least_rights_and_no_lasting_key(release: dict[Any, Any]) -> None:
+    job = release["jobs"]["release"]
+    assert release["permissions"] == {}
+    assert job["permissions"] == {"contents": "read", "id-token": "write"}
+    assert "AWS_RELEASE_ROLE" in job["if"]
+    assert job["environment"] == "production"
+    used = [step["uses"] for step in job["steps"] if "uses" in step]
+    assert [each for each in used if not re.search(r"@(v\d+\.\d+\.\d+|[0-9a-f]{40})$", each)] == []
+    text = RELEASE.read_text(encoding="utf-8")
+    assert not re.search(r"secrets\.|aws-access-key|aws-secret|set -x|ACTIONS_STEP_DEBUG|\benv\s*\|", text)
+
+
+def test_the_commands_of_a_release_are_shell_that_takes_no_text_from_outside(release: dict[Any, Any]) -> None:
+    for command in runs(release):
+        done = subprocess.run(["bash", "-n"], input=command, text=True, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "${{" not in command  # the runner would paste it in before the shell reads it
+    pushed = next(line for command in runs(release) for line in command.splitlines() if line.startswith("image="))
+    given = {"repository": "1.dkr/x", "GITHUB_REF_NAME": "a@v1$(id)/b", "GITHUB_RUN_ID": "7", "GITHUB_RUN_ATTEMPT": "1"}
+    said = subprocess.run(
+        ["bash", "-c", f'{pushed}; echo "$image"'], env=given, text=True, stdout=-1, check=True
+    ).stdout
+    assert re.fullmatch(r"1\.dkr/x:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\n", said)
+
+
+def test_a_release_names_what_is_there(release: dict[Any, Any], template: dict[str, Any]) -> None:
+    text = "\n".join(runs(release))
+    named = set(re.findall(r"deploy/[\w.-]+", text))
+    assert named == {"deploy/Dockerfile", "deploy/cloudformation.yaml", "deploy/requirements-release.lock"}
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    assert set(re.findall(r"OutputKey=='(\w+)'", text)) <= set(template["Outputs"])
+    assert set(re.findall(r'"(\w+)=\$IMAGE"', text)) <= set(template["Parameters"])
+    assert set(re.findall(r"dvc pull (\S+)", text)) == {"models/bundle"}
+    assert text.index("make wheel") < text.index("docker build")

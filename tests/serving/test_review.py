@@ -1,0 +1,423 @@
+"""The review page: the rows that matter first, why, and one record by form; safe to open, and for everybody's hands and eyes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from browser import CONTRAST, asked, chromium, press, screen, served, tab_to, until
+from bundles import CASES, lay_out, pack
+from conftest import Project
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from httpx import Response
+
+from ninefold import artifacts
+from ninefold.errors import DataError
+from ninefold.problem import decisions
+from ninefold.serving import app as service
+from ninefold.serving import log as logging
+from ninefold.serving import log_export, review
+from ninefold.serving.bundle import Bundle
+
+HERE = {"Origin": "http://testserver"}
+HOSTILE = "<script>alert(1)</script>"
+
+
+def app_of(bundle: Bundle, rows: Path | None = None, **more: Any) -> FastAPI:
+    app = service.create_app(bundle)
+    app.router.routes[:0] = review.router(bundle, rows, **more).routes  # before a review that the service has itself
+    return app
+
+
+def client_of(bundle: Bundle, rows: Path | None = None, **more: Any) -> TestClient:
+    return TestClient(app_of(bundle, rows, **more))
+
+
+def write(table: pd.DataFrame, name: str = "today.parquet") -> Path:
+    place = Path(name).resolve()
+    table.to_csv(place, index=False) if place.suffix == ".csv" else table.to_parquet(place, index=False)
+    return place
+
+
+def shown(page: Response) -> list[int]:
+    """Return the numbers of the rows of a page, in the order in which they stand there."""
+    assert page.status_code == 200, page.text
+    return [int(number) for number in re.findall(r'id="row-(\d+)"', page.text)]
+
+
+def filled(bundle: Bundle, **changes: str) -> dict[str, str]:
+    """Return the form as a browser would send it: the example, with other text in some fields."""
+    groups = review.form(bundle, bundle.described["example"])["groups"]
+    fields = [field for group in groups.values() for field in group]
+    sent = {field["id"]: str(field["chosen"]) if field["choices"] else field["text"] for field in fields}
+    for field in fields:
+        if field["name"] in changes:
+            other = {f"{field['id']}_other": changes[field["name"]]} if field["choices"] else {}
+            sent |= {field["id"]: review.OTHER, **other} if field["choices"] else {field["id"]: changes[field["name"]]}
+    return sent
+
+
+def send(client: TestClient, form: dict[str, str], **headers: str) -> Response:
+    return client.post("/review/record", data=form, headers=headers or HERE)
+
+
+@pytest.fixture
+def today(parts: dict[str, pd.DataFrame]) -> Path:
+    """A file with the rows of the holdout, without their outcome."""
+    return write(parts["holdout"].drop(columns="returned"))
+
+
+def test_rows_stand_in_the_order_of_what_acting_on_them_gains(bundle: Bundle, today: Path) -> None:
+    values = decisions.expected_payoff(bundle.predict(pd.read_parquet(today)), bundle.problem)
+    for always, other in (("wait", "act"), ("act", "wait")):
+        policies = [{"policy": f"always {name}", "payoff": float(name == always)} for name in ("act", "wait")]
+        bundle.described["evidence"] = {"policies": policies}
+        page = client_of(bundle, today).get("/")
+        gain = values[other] - values[always]
+        assert gain[shown(page)].is_monotonic_decreasing
+        assert len(shown(page)) == len(values)
+        count = f"“{other}” pays more than “{always}” for {(gain > 0).sum()} of {len(values)} orders"
+        assert count in page.text
+        assert f"{decisions.number(gain.clip(lower=0).sum())} more in all, in euro" in page.text
+
+
+def test_each_row_tells_forecast_action_and_payoff(bundle: Bundle, today: Path) -> None:
+    page = client_of(bundle, today).get("/").text
+    answers = bundle.decide(pd.read_parquet(today))
+    for number, answer in answers.iterrows():
+        row = page.partition(f'id="row-{number}"')[2].partition("</tbody>")[0]
+        assert f"{answer['probability']:.1%}" in row
+        assert f">{answer['action']}</span>" in row
+        assert f"{answer['expected_payoff']:.2f}" in row
+
+
+def test_filters_choose_rows_by_action_feature_and_key(bundle: Bundle, today: Path) -> None:
+    client, rows = client_of(bundle, today), pd.read_parquet(today)
+    actions = bundle.decide(rows)["action"]
+    assert set(shown(client.get("/?action=act"))) == set(rows.index[actions == "act"])
+    assert set(shown(client.get("/?in.customer=eve"))) == set(rows.index[rows["customer"] == "eve"])
+    some = str(rows["id"].iloc[3])
+    by_key = shown(client.get("/", params={"key": some}))
+    assert 3 in by_key
+    assert len(by_key) < len(rows)
+    both = client.get("/?action=wait&in.customer=ann")
+    assert set(shown(both)) == set(rows.index[(actions == "wait") & (rows["customer"] == "ann")])
+    assert f"{len(shown(both))} orders chosen from {len(rows)}" in both.text
+    assert '<option value="ann" selected>' in both.text
+    none = client.get("/?key=nothing+like+that")
+    assert shown(none) == []
+    assert "No row is like that" in none.text
+
+
+def test_headers_sort_and_keep_the_filters(bundle: Bundle, today: Path) -> None:
+    client, rows = client_of(bundle, today), pd.read_parquet(today)
+    page = client.get("/?sort=key0&order=asc&in.customer=eve")
+    ids = rows["id"][shown(page)]
+    assert ids.is_monotonic_increasing  # by number, not by text
+    assert 'aria-sort="ascending"' in page.text
+    link = unescape(re.findall(r'href="(/\?[^"]*sort=forecast[^"]*)"', page.text)[0])
+    again = client.get(link)
+    assert bundle.predict(rows)["probability"][shown(again)].is_monotonic_decreasing
+    assert set(shown(again)) == set(shown(page))
+    assert shown(client.get("/?sort=nonsense&order=nonsense")) == shown(client.get("/"))
+
+
+def test_no_more_rows_are_shown_than_one_can_read_and_all_are_counted(
+    bundle: Bundle, today: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review, "SHOWN", 5)
+    page = client_of(bundle, today).get("/")
+    assert len(shown(page)) == 5
+    assert f"The first 5 of {len(pd.read_parquet(today))} orders" in page.text
+
+
+def test_what_comes_from_data_or_from_the_address_is_never_markup(
+    parts: dict[str, pd.DataFrame], bundle: Bundle
+) -> None:
+    rows = parts["holdout"].head(6).drop(columns="returned").astype({"id": "str"})
+    rows.loc[rows.index[:2], ["id", "customer"]] = [HOSTILE, "$x$"]
+    texts = {name: getattr(bundle.problem, name) + HOSTILE for name in ("title", "question", "action_meaning")}
+    vars(bundle)["problem"] = bundle.problem.changed(**texts)
+    client = client_of(bundle, write(rows, "today.csv"))
+    address = {"key": f'"{HOSTILE}', "action": f'">{HOSTILE}', f"in.{HOSTILE}": HOSTILE, "sort": HOSTILE}
+    pages = [client.get("/"), client.get("/", params=address), client.get("/review/why?row=0")]
+    pages += [send(client, filled(bundle, amount=f'">{HOSTILE}', customer=f"'{HOSTILE}", id=HOSTILE))]
+    for page in pages:
+        assert "<script>" not in page.text
+        assert unescape(page.text).count(HOSTILE) > 2
+    assert '<option value="$x$">$x$</option>' in pages[0].text
+    assert HOSTILE in [unescape(each) for each in re.findall(r'<th scope="row"[^>]*>(.*?)</th>', pages[0].text)]
+
+
+@pytest.mark.parametrize("address", ["/", "/review/why?row=0", "/review/record"])
+def test_a_page_loads_and_runs_nothing_but_its_own_script(bundle: Bundle, today: Path, address: str) -> None:
+    client = client_of(bundle, today)
+    first, second = client.get(address), client.get(address)
+    policy = first.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; ")
+    for part in ("form-action 'self'", "img-src data:", "base-uri 'none'", "frame-ancestors 'none'"):
+        assert part in policy.split("; ")
+    (nonce,) = re.findall(r"script-src 'nonce-([^']{16,})'", policy)
+    assert re.findall(r"<script[^>]*>", first.text) == [f'<script nonce="{nonce}">']
+    assert policy != second.headers["Content-Security-Policy"]
+    assert not re.search(r"\son[a-z]+=", re.sub(r"<script.*?</script>", "", first.text, flags=re.DOTALL))
+    assert not re.search(r"(?:href|src|action)=[\"'](?:https?:)?//", first.text)
+
+
+def test_why_names_the_largest_contributions_and_calls_them_no_causes(
+    bundle: Bundle, today: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, rows = client_of(bundle, today), pd.read_parquet(today)
+    predicted: list[int] = []
+    predict = Bundle.predict
+    monkeypatch.setattr(Bundle, "predict", lambda self, frame: predicted.append(1) or predict(self, frame))
+    page = client.get("/review/why?row=2")
+    asked = len(predicted)
+    assert page.text.count('<span class="feature">') == review.TOP
+    assert "no causes" in page.text
+    assert f"{predict(bundle, rows)['probability'][2]:.1%}" in page.text
+    assert "The mean over" in page.text
+    assert client.get("/review/why?row=2").status_code == 200
+    assert len(predicted) == asked > 0  # the second time from memory
+
+
+@pytest.mark.parametrize("row", ["-1", "100000", "x", ""])
+def test_why_of_a_row_that_is_none_is_refused(bundle: Bundle, today: Path, row: str) -> None:
+    assert client_of(bundle, today).get(f"/review/why?row={row}").status_code in (404, 422)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_form_answers_as_predict_does_whatever_the_task(project: Project, case: str) -> None:
+    parts = lay_out(case)
+    bundle = pack(parts)
+    client = client_of(
+        bundle, write(parts["holdout"].drop(columns=list({*bundle.added.values()} & {*parts["holdout"]})))
+    )
+    example = bundle.described["example"]
+    sent = review.as_row(client.build_request("POST", "/", data=filled(bundle)).content.decode(), bundle)
+    assert [sent.get(name) for name in bundle.fields] == [example.get(name) for name in bundle.fields]
+    page = send(client, filled(bundle))
+    assert page.status_code == 200
+    (answer,) = client.post("/predict", json={"rows": [example]}).json()["predictions"]
+    action = answer["action"] if isinstance(answer["action"], str) else decisions.number(answer["action"])
+    result = unescape(page.text.partition('class="result"')[2].partition("</section>")[0])
+    assert f'<p class="statement">{action}</p>' in result
+    assert f"<dd>{decisions.number(answer['expected_payoff'])}</dd>" in result
+    assert "no causes" in result
+    assert len(shown(client.get("/"))) == len(parts["holdout"])
+    assert len(client.get("/review/why?row=1").text.partition('class="bars"')[2]) > 100
+
+
+def test_wrong_values_are_told_beside_their_fields_in_the_words_of_predict(bundle: Bundle, today: Path) -> None:
+    client = client_of(bundle, today)
+    page = send(client, filled(bundle, amount="1,5", items="nan", customer=""))
+    assert page.status_code == 422
+    row = {**bundle.described["example"], "amount": "1,5", "items": float("nan")}
+    del row["customer"]
+    told = client.post("/predict", content=json.dumps({"rows": [row]}), headers={"Content-Type": "application/json"})
+    assert len(told.json()["problems"]) == 3
+    for problem in told.json()["problems"]:
+        message = problem["message"].partition("': ")[2]
+        (field,) = re.findall(rf'<label for="(field_\d+)">{problem["field"]}\b', page.text)
+        beside = page.text.partition(f'id="{field}_wrong">')[2].partition("</span>")[0]
+        assert unescape(beside) == message
+        assert re.search(
+            rf'id="{field}"[^>]* aria-describedby="{field}_help {field}_wrong" aria-invalid="true"', page.text
+        )
+    assert page.text.count(" autofocus") == 1  # the first of them
+    assert 'value="1,5"' in page.text
+
+
+def test_a_category_not_known_is_answered_with_a_warning(bundle: Bundle, today: Path) -> None:
+    page = send(client_of(bundle, today), filled(bundle, customer="zed"))
+    assert page.status_code == 200
+    assert "customer: “zed” was not seen in training" in page.text
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://testserver"}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://proxied"}, 200),
+        ({"Origin": "http://testserver.evil"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://testserver", "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"X-Nothing": ""}, 403),
+    ],
+)
+def test_a_form_is_taken_from_this_service_s_own_page_alone(
+    bundle: Bundle, today: Path, headers: dict[str, str], status: int
+) -> None:
+    assert send(client_of(bundle, today), filled(bundle), **headers).status_code == status
+
+
+def test_bodies_that_are_no_form_are_refused(bundle: Bundle, today: Path) -> None:
+    client = client_of(bundle, today)
+    for body in (b"", b"\xff\x00", b"field_0=%ff&field_3=%00", b"a=1&" * 1000, b"field_3=99999"):
+        assert client.post("/review/record", content=body, headers=HERE).status_code in (400, 422)
+
+
+def test_without_rows_there_is_the_form_alone_and_how_to_give_rows(
+    bundle: Bundle, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    client = client_of(bundle)
+    page = client.get("/")
+    assert shown(page) == []
+    assert "<table" not in page.text
+    assert "ninefold serve --review rows.csv" in page.text
+    assert '<form method="post" action="/review/record"' in page.text
+    answer = send(client, filled(bundle))
+    assert answer.status_code == 200
+    assert "That of the example record" in answer.text
+    assert client.get("/review/why?row=0").status_code == 404
+
+
+def test_in_a_project_the_rows_are_those_of_its_newest_day(bundle: Bundle, parts: dict[str, pd.DataFrame]) -> None:
+    rows = artifacts.read_table("data/features")
+    newest = rows[rows["placed"].dt.normalize() == rows["placed"].max().normalize()]
+    page = client_of(bundle).get("/")
+    ids = re.findall(r'<th scope="row"[^>]*>(\d+)</th>', page.text)
+    assert 0 < len(ids) < len(rows)
+    assert {int(each) for each in ids} == set(newest["id"])
+    assert f"{newest['placed'].max():%Y-%m-%d}, the newest day of data/features" in page.text
+
+
+def test_without_time_the_rows_are_those_without_an_outcome(project: Project) -> None:
+    bundle = pack(lay_out("text"))
+    client, rows = client_of(bundle), artifacts.read_table("data/features").astype({"returned": "float64"})
+    assert "400 orders" in client.get("/").text
+    rows.loc[[5, 7], "returned"] = np.nan
+    artifacts.write_table(rows, artifacts.path("data/features/period=all/part-0.parquet"))
+    assert re.findall(r'<th scope="row"[^>]*>(\d+)</th>', client.get("/?sort=key0&order=asc").text) == ["5", "7"]
+
+
+def test_rows_that_the_model_cannot_take_leave_the_form_and_say_why(bundle: Bundle) -> None:
+    rows = artifacts.read_table("data/features").drop(columns="amount")
+    artifacts.write_table(rows, artifacts.path("data/features/period=all/part-0.parquet"))
+    client = client_of(bundle)
+    assert "lacks amount, which the model needs" in client.get("/").text
+    assert client.get("/review/record").status_code == 200
+
+
+def test_a_file_that_cannot_be_scored_is_refused_at_once(bundle: Bundle, today: Path) -> None:
+    for table in (pd.read_parquet(today).drop(columns="amount"), pd.read_parquet(today).head(0)):
+        for name in ("bad.csv", "bad.parquet"):
+            with pytest.raises(DataError, match=r"bad\.(csv|parquet): "):
+                review.router(bundle, write(table, name))
+    with pytest.raises(DataError, match=r"nowhere\.csv"):
+        review.router(bundle, Path("nowhere.csv"))
+
+
+def test_a_file_that_changes_is_scored_again(bundle: Bundle, today: Path) -> None:
+    client, rows = client_of(bundle, today), pd.read_parquet(today)
+    before = client.get("/review/why?row=0").text
+    assert len(shown(client.get("/"))) == len(rows)
+    write(rows.tail(3))
+    assert len(shown(client.get("/"))) == 3
+    assert client.get("/review/why?row=0").text.partition("<h1>")[2] != before.partition("<h1>")[2]
+
+
+def test_the_header_tells_model_version_history_and_health(bundle: Bundle, today: Path) -> None:
+    page = client_of(bundle, today).get("/").text
+    rows = len(pd.read_parquet(today))
+    for told in ("returns", bundle.version, "2020-02-20 00:00:00 UTC", f"<dd>{rows}</dd>", ">ready</a>"):
+        assert told in page
+    assert 'href="/openapi.json"' in page
+    assert "not ready: disk full" in client_of(bundle, today, failure=lambda: "disk full").get("/").text
+
+
+def test_the_review_is_no_part_of_the_interface_for_programs(bundle: Bundle) -> None:
+    assert not [
+        path for path in client_of(bundle).get("/openapi.json").json()["paths"] if "review" in path or path == "/"
+    ]
+
+
+@pytest.fixture
+def address(bundle: Bundle, today: Path) -> Iterator[str]:
+    """The review page as it is served, on this machine alone, with a name that no screen is wide enough for."""
+    rows = pd.read_parquet(today).astype({"id": "str"})
+    rows.loc[rows.index[1], ["id", "channel"]] = "x" * 300
+    app = app_of(bundle, write(rows, "wide.parquet"))
+    with served(app) as found:
+        yield found
+
+
+@pytest.fixture
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with chromium(tmp_path_factory.mktemp("profile")) as started:
+        yield started
+
+
+def test_the_review_is_used_by_keyboard_in_a_real_browser_and_asks_nobody_else(chrome: Any, address: str) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    screen(chrome, 1280)
+    chrome.get(f"{address}/")
+    tab_to(chrome, ".because summary")
+    press(chrome, Keys.ENTER)
+    assert until(chrome, 'document.querySelectorAll(".because .bars li").length') == review.TOP
+    chrome.get(f"{address}/")
+    tab_to(chrome, "#in-1")
+    press(chrome, "e")  # chooses eve, and shows those rows
+    assert until(chrome, "location.search").count("in.customer=eve") == 1
+    chrome.get(f"{address}/review/record")
+    tab_to(chrome, "#field_0")
+    press(chrome, "99.5", Keys.ENTER)  # to tab into a field selects what stands in it
+    assert until(chrome, 'document.querySelector(".result .statement")?.textContent') in ("act", "wait")
+    assert chrome.execute_script('return document.activeElement.matches(".result")')
+    assert chrome.execute_script('return document.querySelector("#field_0").value') == "99.5"
+    assert chrome.get_log("browser") == []
+    outside = asked(chrome)
+    assert len(outside) >= 5
+    assert [url for url in outside if not url.startswith(f"{address}/")] == []
+    tab_to(chrome, "#field_0")
+    press(chrome, "many", Keys.ENTER)
+    assert until(chrome, 'document.querySelector("#field_0_wrong")?.textContent').startswith('found "many"')
+    assert chrome.execute_script("return document.activeElement.id") == "field_0"
+
+
+def test_pages_fit_a_phone_and_can_be_read_by_day_and_night(chrome: Any, address: str) -> None:
+    for width, scheme in ((390, "light"), (390, "dark"), (1280, "light")):
+        screen(chrome, width, scheme)
+        for page in ("/", "/?key=no+such", "/review/why?row=1", "/review/record"):
+            chrome.get(f"{address}{page}")
+            assert chrome.execute_script("return document.documentElement.scrollWidth") <= width, page
+            contrast, where = chrome.execute_script(CONTRAST)
+            assert contrast >= 4.5, f"{page} {scheme}: {where}"
+            nameless = 'return [...document.querySelectorAll("input:not([type=hidden]), select, textarea")]'
+            assert (
+                chrome.execute_script(f"{nameless}.filter((each) => !each.labels?.length && !each.ariaLabel).length")
+                == 0
+            )
+    assert chrome.get_log("browser") == []
+
+
+def test_what_the_review_answers_is_in_the_log_and_a_table_that_is_shown_again_only_once(
+    bundle: Bundle, today: Path, tmp_path: Path
+) -> None:
+    place, rows, log = today, pd.read_parquet(today), logging.Log(tmp_path / "log.sqlite")
+    client = TestClient(service.create_app(bundle, log, rows=place))
+    for _ in range(2):
+        assert client.get("/").status_code == 200
+    TestClient(service.create_app(bundle, log, rows=place)).get("/")  # as after the bundle was swapped, and back
+    table = log_export.read(log.place)
+    assert table["id"].tolist() == [str(value) for value in rows["id"]]
+    answers = bundle.decide(bundle.look_up(rows))
+    assert table["action"].tolist() == answers["action"].tolist()
+    page = client.post("/review/record", data=filled(bundle, amount="12.5"), headers={**HERE, "X-Request-ID": "mine"})
+    assert page.status_code == 200
+    last = log_export.read(log.place).iloc[-1]
+    assert (last["request_id"], last["amount"]) == ("mine", 12.5)
+    log.close()
+    assert client.post("/review/record", data=filled(bundle), headers=HERE).status_code == 503
+    assert len(log_export.read(log.place)) == len(rows) + 1

@@ -1,0 +1,113 @@
+"""Lineage: hashes of files and values, and the commit that recorded a model."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import Project
+
+from ninefold import artifacts, lineage
+from ninefold.errors import DataError
+
+
+def test_a_hash_is_that_of_names_and_contents_and_of_nothing_else(project: Project) -> None:
+    for name, files in {"one": ["b.txt", "a/c.txt"], "other": ["a/c.txt", "b.txt"]}.items():
+        for file in files:
+            artifacts.write_text(file, artifacts.path(f"{name}/{file}"))
+    first = lineage.of_folder("one")
+    assert re.fullmatch("[0-9a-f]{12}", first)
+    assert lineage.of_folder("other") == first == lineage.of_folder(artifacts.path("one"))
+    for ignored in ("__pycache__/x.pyc", ".hidden", ".cache/x"):
+        artifacts.write_text("x", artifacts.path(f"one/{ignored}"))
+    assert lineage.of_folder("one") == first
+    artifacts.path("other/b.txt").rename(artifacts.path("other/d.txt"))
+    assert lineage.of_folder("other") != first
+    artifacts.write_text("changed", artifacts.path("one/b.txt"))
+    assert lineage.of_folder("one") != first
+    with pytest.raises(DataError, match="nowhere: not found"):
+        lineage.of_folder("nowhere")
+
+
+def test_params_have_one_hash_in_whichever_order_they_stand() -> None:
+    assert lineage.of_values({"a": 1, "b": {"c": [1, 2], "d": "ü"}}) == lineage.of_values(
+        {"b": {"d": "ü", "c": [1, 2]}, "a": 1}
+    )
+    assert lineage.of_values({"a": [1, 2]}) != lineage.of_values({"a": [2, 1]})
+
+
+def test_lineage_lists_what_exists(project: Project) -> None:
+    assert list(lineage.lineage()) == ["params.yaml"]
+    artifacts.write_text("x", artifacts.path("data/raw/a.txt"))
+    artifacts.write_text("x", artifacts.path("src/project/a.py"))
+    assert list(lineage.lineage()) == ["params.yaml", "data/raw", "src"]
+    assert lineage.lineage()["data/raw"] == lineage.of_folder("data/raw")
+
+
+def test_the_hash_of_a_folder_is_the_one_that_dvc_writes(project: Project) -> None:
+    from dvc.repo import Repo
+
+    for file in ("ü.txt", "b/c.txt", "a.json", "B.txt"):
+        artifacts.write_text(f"content of {file}", artifacts.path(f"models/bundle/{file}"))
+    repo = Repo.init(no_scm=True)
+    repo.add("models/bundle")
+    repo.close()
+    assert lineage.dvc_md5("models/bundle") in artifacts.path("models/bundle.dvc").read_text()
+
+
+@pytest.fixture
+def repository(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The tiny project, in a git repository of its own."""
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    git("init", "--quiet")
+    return project
+
+
+def git(*arguments: str) -> str:
+    named = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
+    return subprocess.run(["git", *named, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def record(*md5: str) -> str:
+    """Commit a ``dvc.lock`` that holds the hashes; return the commit."""
+    artifacts.write_text("\n".join(md5) + "\n", artifacts.path("dvc.lock"))
+    git("add", "dvc.lock")
+    git("commit", "--quiet", "--message", "a run")
+    return git("rev-parse", "HEAD")
+
+
+def test_the_commit_is_the_newest_whose_lock_recorded_the_model(repository: Project) -> None:
+    record("one")
+    again = [record("two"), record("one")][1]
+    other = record("three")
+    assert lineage.commit("one") == again
+    assert lineage.commit("three") == other
+    assert lineage.commit("unknown", "", "two") != other
+    assert git("show", f"{lineage.commit('unknown', '', 'two')}:dvc.lock") == "two"
+
+
+def test_a_model_that_no_commit_recorded_is_reported_so(repository: Project) -> None:
+    assert lineage.commit("one") == "not committed yet"
+    head = record("two")
+    artifacts.write_text("one\n", artifacts.path("dvc.lock"))
+    assert lineage.commit("one") == f"{head} with changes that are not committed"
+
+
+def test_a_project_in_a_folder_of_a_repository_is_found(repository: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = repository.folder / "inner"
+    inner.mkdir()
+    (inner / "params.yaml").write_text("{}\n")
+    monkeypatch.chdir(inner)
+    assert lineage.commit("one") == lineage.commit("one", "") == "not committed yet"
+    assert lineage.commit("one", "two") == "not committed yet"
+    commit = record("one")
+    assert lineage.commit("one") == commit
+
+
+def test_without_git_nothing_fails(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert lineage.commit("one") == "not in a git repository"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert lineage.commit("one") == "not in a git repository"

@@ -1,0 +1,68 @@
+"""What the tests of a project are given: rows of the source, a copy to work in, and why a run in it failed."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Project
+
+from ninefold.errors import NinefoldError, ParamsError
+from ninefold.testing import project as testing
+
+PIPELINE = "stages:\n  one:\n    cmd: 'true'\n  two:\n    cmd: echo the reason >&2 && exit 1\n    deps: [src]\n"
+
+
+@pytest.fixture
+def tracked(project: Project) -> Project:
+    """Make the tiny project a git repository with code, ignored results and an ignored source file."""
+    files = {".gitignore": "/data/\n", "src/project/features.py": "", "reports/index.html": "", "dvc.yaml": PIPELINE}
+    files |= {"data/source/orders.csv": "id\n1\n", "data/raw/manifest.json": "{}", ".dvc/config": ""}
+    for name, text in files.items():
+        (project.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (project.folder / name).write_text(text)
+    subprocess.run(["git", "init", "-q"], cwd=project.folder, check=True)
+    return project
+
+
+def test_a_copy_has_code_and_sources_and_no_results(tracked: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
+    before, copy = tracked.bytes("."), tmp_path_factory.mktemp("copy")
+    testing.copy_project(copy)
+    found = {file.relative_to(copy).as_posix() for file in copy.rglob("*") if file.is_file()}
+    assert found == {
+        ".gitignore",
+        ".dvc/config",
+        "params.yaml",
+        "dvc.yaml",
+        "src/project/features.py",
+        "data/source/orders.csv",
+    }
+    assert tracked.bytes(".") == before
+
+
+def test_a_project_outside_git_is_refused(project: Project, tmp_path: Path) -> None:
+    with pytest.raises(NinefoldError, match=r"found no git repository .*run `git init`"):
+        testing.copy_project(tmp_path / "copy")
+
+
+def test_a_failed_run_says_which_stage_and_why(tracked: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
+    copy = tmp_path_factory.mktemp("copy")
+    testing.copy_project(copy)
+    failure = testing.repro(copy)
+    assert failure.startswith("stage two failed, in a copy of the project at ")
+    assert "the reason" in failure
+
+
+def test_the_newest_months_are_read_and_tables_without_time_whole(project: Project) -> None:
+    calls = []
+    project.set("collection.start", "2019-06-01")
+    project.functions["collection", "read"] = lambda *call: calls.append(call) or pd.DataFrame({"id": range(10)})
+    assert {name: len(rows) for name, rows in testing.read_rows(4).items()} == {"orders": 4, "customers": 10}
+    assert calls == [("orders", pd.Timestamp("2019-12-01"), pd.Timestamp("2020-03-01")), ("customers", None, None)]
+
+
+def test_a_table_that_is_not_collected_is_named(project: Project) -> None:
+    with pytest.raises(ParamsError, match=r"problem.table: found 'sales', expected one of collection.tables: orders"):
+        testing.spans("sales")

@@ -1,0 +1,117 @@
+"""Calibration corrects distorted probabilities, and leaves right ones alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.utils.validation import check_is_fitted
+from training_data import ONE
+
+from ninefold.problem import Problem, decisions
+from ninefold.training import Calibrated, calibration
+
+METHODS = pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+
+
+def distorted(rows: int, classes: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return probabilities that are overconfident and shifted to the last class, true ones, and outcomes."""
+    random = np.random.default_rng(seed)
+    true = random.dirichlet(np.full(classes, 1.5), rows)
+    target = (random.random((rows, 1)) > true.cumsum(axis=1)).sum(axis=1).clip(0, classes - 1)
+    p = true**2.5 * np.linspace(1, 3, classes)
+    return p / p.sum(axis=1, keepdims=True), true, target
+
+
+@METHODS
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_calibration_corrects_a_distorted_prediction_and_hardly_changes_a_right_one(classes: int, method: str) -> None:
+    p, true, target = distorted(4000, classes)
+    later, best, outcome = distorted(4000, classes, seed=2)
+    corrected = Calibrated(None, method).fit_map(p, target).adjust(later)
+    raw, loss, least = (log_loss(outcome, each) for each in (later, corrected, best))
+    assert loss - least < 0.25 * (raw - least)
+    assert corrected.shape == later.shape
+    assert (corrected > 0).all()
+    np.testing.assert_allclose(corrected.sum(axis=1), 1)
+    np.testing.assert_allclose(corrected.mean(axis=0), np.bincount(outcome) / len(outcome), atol=0.03)
+    same = Calibrated(None, method).fit_map(true, target).adjust(best)
+    assert log_loss(outcome, same) < least + 0.02
+
+
+@METHODS
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_calibrated_prediction_is_never_certain(classes: int, method: str) -> None:
+    target = np.arange(90) % classes
+    p = Calibrated(None, method).fit_map(np.eye(classes)[target], target).adjust(np.eye(classes)[target])
+    assert ((p > 0) & (p < 1)).all()
+    assert (p.argmax(axis=1) == target).all()
+
+
+def test_a_class_that_is_not_among_the_outcomes_stays_possible() -> None:
+    p, _, target = distorted(500, 3)
+    rows = target != 1
+    calibrated = Calibrated(None, "sigmoid").fit_map(p[rows], target[rows]).adjust(p)
+    assert (calibrated[:, 1] > 0).all()
+    np.testing.assert_allclose(calibrated.sum(axis=1), 1)
+
+
+def test_a_calibrated_model_predicts_rows_and_drops_its_map_when_it_is_fitted_again() -> None:
+    rows = pd.DataFrame({"x": np.random.default_rng(1).normal(size=400)})
+    target = (rows["x"] > 0.5).astype(int).to_numpy()
+    model = LogisticRegression().fit(rows, target)
+    calibrated = Calibrated(model, "sigmoid").fit_map(model.predict_proba(rows), target)
+    assert calibrated.predict_proba(rows).shape == (400, 2)
+    assert (calibrated.predict(rows) == target).mean() > 0.95
+    assert calibrated.classes_.tolist() == [0, 1]
+    with pytest.raises(NotFittedError):
+        check_is_fitted(calibrated.fit(rows, 1 - target))
+
+
+def distort(predicted: pd.DataFrame, problem: Problem) -> pd.DataFrame:
+    """Return overconfident predictions, shifted to the last class."""
+    p = decisions.probabilities(predicted, problem) ** 3
+    p *= np.linspace(1, 4, p.shape[1])
+    p /= p.sum(axis=1, keepdims=True)
+    return pd.DataFrame(p[:, 1:] if problem.task == "binary" else p, columns=predicted.columns)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_calibration_is_chosen_where_predictions_are_distorted_and_only_there(task: str) -> None:
+    problem, random = ONE[task], np.random.default_rng(1)
+    count = len(problem.classes)
+    p = random.dirichlet(np.full(count, 1.5), 6000)
+    target = (random.random((6000, 1)) > p.cumsum(axis=1)).sum(axis=1).clip(0, count - 1)
+    names = decisions.forecast_columns(problem)
+    right = pd.DataFrame(p[:, -len(names) :], columns=names)
+    rows = pd.DataFrame({problem.target: target})
+    table = calibration.compare(distort(right, problem), rows, 0.9, problem)
+    loss = table.set_index("calibration")["log_loss"]
+    assert (loss[["sigmoid", "isotonic"]] < loss["none"] - 0.05).all()
+    best = calibration.choose(table, rows, "auto", problem)
+    assert best != "none"
+    corrected = table.set_index("calibration").loc[best]
+    assert abs(corrected["mean"] - corrected["observed"]) < 0.02
+    table = calibration.compare(right, rows, 0.9, problem)
+    assert calibration.choose(table, rows, "auto", problem) == "none"
+
+
+def test_the_calibration_that_params_name_is_used() -> None:
+    table = pd.DataFrame({"calibration": list(calibration.METHODS), "log_loss": [0.1, 0.5, 0.05]})
+    rows = pd.DataFrame({"returned": [0, 1] * 400})
+    for method in calibration.METHODS:
+        assert calibration.choose(table, rows, method, ONE["binary"]) == method
+    assert calibration.choose(table, rows, "auto", ONE["binary"]) == "none"  # too few rows for isotonic
+    assert calibration.choose(table, pd.concat([rows] * 2), "auto", ONE["binary"]) == "isotonic"
+    assert calibration.choose(table, rows, "auto", ONE["regression"]) == "conformal"
+
+
+def test_a_half_of_one_outcome_allows_no_calibration() -> None:
+    rows = pd.DataFrame({"returned": [0] * 30 + [0, 1] * 15})
+    predicted = pd.DataFrame({"probability": np.linspace(0.1, 0.9, 60)})
+    table = calibration.compare(predicted, rows, 0.9, ONE["binary"])
+    assert table["log_loss"].nunique() == 1
+    assert calibration.choose(table, rows, "auto", ONE["binary"]) == "none"

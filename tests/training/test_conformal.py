@@ -1,0 +1,90 @@
+"""Intervals hold the share of outcomes that they name, and the quantile acted on costs least."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.dummy import DummyRegressor
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+from training_data import ONE
+
+from ninefold.training import WithInterval, calibration
+
+
+def spread(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return predictions, and outcomes whose errors grow with them and lean to one side."""
+    random = np.random.default_rng(seed)
+    prediction = random.uniform(1, 10, rows)
+    return prediction, prediction * (1 + 0.3 * (random.gamma(2, 1, rows) - 2))
+
+
+@pytest.mark.parametrize("level", [0.8, 0.9])
+def test_an_interval_holds_the_share_it_names(level: float) -> None:
+    model = WithInterval(None, level).fit_errors(*spread(3000, 1))
+    prediction, outcome = spread(20_000, 2)
+    ends = model.around(prediction)
+    inside = pd.Series((outcome >= ends["low"]) & (outcome <= ends["high"]))
+    assert inside.mean() == pytest.approx(level, abs=0.025)
+    # Within bins of the prediction, not only on average: errors grow with it, and so do the intervals.
+    by_size = inside.groupby(pd.qcut(prediction, 4, labels=False)).mean()
+    assert by_size.between(level - 0.05, level + 0.05).all()
+    assert (ends["low"] <= ends["high"]).all()
+
+
+def test_an_interval_from_few_errors_holds_its_share_on_average() -> None:
+    shares = []
+    for seed in range(200):
+        model = WithInterval(None, 0.8).fit_errors(*spread(30, seed))
+        prediction, outcome = spread(200, 1000 + seed)
+        ends = model.around(prediction)
+        shares.append(((outcome >= ends["low"]) & (outcome <= ends["high"])).mean())
+    assert np.mean(shares) == pytest.approx(0.8, abs=0.03)
+
+
+def test_the_ends_are_the_errors_that_split_conformal_prediction_names() -> None:
+    error = np.random.default_rng(1).permutation(99).astype("float64")
+    model = WithInterval(None, 0.9).fit_errors(np.zeros(99), error)
+    ends = model.around(np.zeros(1))
+    # Of 99 errors, the 5th and the 95th: the next one lies outside with a chance of 5 in 100 at either end.
+    assert ends.loc[0, ["low", "high"]].tolist() == pytest.approx([4, 94], abs=1)
+
+
+def test_the_quantile_acted_on_costs_less_than_any_shift_of_it() -> None:
+    model = WithInterval(None, 0.9, over=1, under=4).fit_errors(*spread(4000, 3))
+    prediction, outcome = spread(20_000, 4)
+    ends = model.around(prediction)
+
+    def cost(quantity: np.ndarray) -> float:
+        return float(np.where(quantity > outcome, quantity - outcome, 4 * (outcome - quantity)).mean())
+
+    least = cost(ends["quantile"].to_numpy())
+    assert least < cost(prediction)
+    assert all(least < cost(ends["quantile"].to_numpy() * factor) for factor in (0.9, 1.1))
+    assert ends["loss"].mean() == pytest.approx(least, rel=0.05)  # the expected cost is the mean cost
+
+
+def test_one_prediction_for_all_rows_has_one_interval() -> None:
+    error = np.random.default_rng(1).normal(size=1000)
+    ends = WithInterval(None, 0.9).fit_errors(np.full(1000, 5.0), 5 + error).around(np.array([4.0, 5.0, 6.0]))
+    assert np.isfinite(ends.to_numpy()).all()
+    assert ends["high"].sub(ends["low"]).nunique() <= 2
+
+
+def test_an_interval_can_be_learned_from_a_single_error() -> None:
+    ends = WithInterval(None, 0.9).fit_errors(np.array([1.0]), np.array([3.0])).around(np.array([10.0]))
+    assert ends.loc[0, ["low", "high", "quantile"]].tolist() == [12, 12, 12]
+
+
+def test_comparison_and_refitting_follow_the_errors_of_the_model() -> None:
+    prediction, price = spread(2000, 1)
+    predicted = pd.DataFrame(dict.fromkeys(["prediction", "low", "high"], prediction))
+    rows = pd.DataFrame({"price": price})
+    table = calibration.compare(predicted, rows, 0.9, ONE["regression"]).set_index("interval")
+    assert table.loc["conformal", "holds"] == pytest.approx(0.9, abs=0.04)
+    assert table.loc["none", "width"] == 0
+    model = calibration.adjust(DummyRegressor().fit(rows, price), "conformal", predicted, rows, 0.9, ONE["regression"])
+    check_is_fitted(model)
+    with pytest.raises(NotFittedError):
+        check_is_fitted(model.fit(rows, price))

@@ -1,0 +1,133 @@
+"""The models that params can name take columns of every kind, messy ones too."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import TASKS, Project
+from pydantic import ValidationError
+from sklearn.dummy import DummyRegressor
+from training_data import FEW, MODELS, ONE, PARAMS, SCHEMA, orders
+
+from ninefold.errors import ParamsError
+from ninefold.features import FeatureSchema
+from ninefold.metrics import task_scores
+from ninefold.problem import Problem, decisions
+from ninefold.training import candidates, cross_validation, models, selection
+
+
+@pytest.fixture(autouse=True)
+def _project(project: Project) -> Project:
+    return project
+
+
+def fitted(name: str, frame: pd.DataFrame, problem: Problem, schema: FeatureSchema = SCHEMA) -> Any:
+    return cross_validation.fit(candidates(PARAMS, schema, problem)[name], frame, schema, problem)
+
+
+@pytest.mark.parametrize("name", [selection.NAIVE, *MODELS])
+@pytest.mark.parametrize("task", TASKS)
+def test_every_candidate_predicts_messy_rows(task: str, name: str) -> None:
+    problem, frame = ONE[task], orders(task, 300)
+    frame.loc[:150, "amount"] = np.nan
+    strange = frame.head(4).assign(
+        amount=[np.nan, 1e12, -1e12, 0],
+        shop=["never seen", None, "a", ""],
+        street=None,
+        note=[None, "", "ünï 漢字", "!"],
+        signup=[np.nan, 1e9, -5, 18_000],
+    )
+    model = fitted(name, frame, problem)
+    assert hasattr(model, "predict_proba") == problem.is_class
+    for rows in (frame, strange):
+        predicted = cross_validation.predict(model, rows, SCHEMA, problem)
+        assert list(predicted.columns) == decisions.forecast_columns(problem)
+        assert len(predicted) == len(rows)
+        assert np.isfinite(predicted.to_numpy()).all()
+        if problem.is_class:
+            p = decisions.probabilities(predicted, problem)
+            assert ((p >= 0) & (p <= 1)).all()
+            np.testing.assert_allclose(p.sum(axis=1), 1)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"amount": np.nan, "signup": np.nan},
+        {"amount": 1.0, "signup": 18_000.0},
+        {"shop": None, "street": None, "note": None},
+        {"shop": "a", "street": "b", "note": "the same words"},
+        {"note": [f"word{number}" for number in range(120)]},
+    ],
+    ids=["numbers missing", "numbers constant", "texts missing", "texts constant", "texts all different"],
+)
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_a_column_without_values_or_with_a_single_one_is_accepted(task: str, column: dict[str, Any]) -> None:
+    frame = orders(task, 120)
+    for name, values in column.items():
+        frame[name] = values
+    frame = frame.astype(dict.fromkeys(["shop", "street", "note"], "str"))
+    for name in MODELS:
+        predicted = cross_validation.predict(fitted(name, frame, ONE[task]), frame, SCHEMA, ONE[task])
+        assert np.isfinite(predicted.to_numpy()).all(), name
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        FeatureSchema(all=["amount"], numeric=["amount"]),
+        FeatureSchema(all=["street"], categorical=["street"], high_cardinality=["street"]),
+        FeatureSchema(all=["note"], text=["note"]),
+        FeatureSchema(all=["signup"], dates=["signup"]),
+    ],
+    ids=["numeric", "categorical", "text", "dates"],
+)
+@pytest.mark.parametrize("task", TASKS)
+def test_one_kind_of_features_is_enough(task: str, schema: FeatureSchema) -> None:
+    frame = orders(task, 150)
+    for name in MODELS:
+        predicted = cross_validation.predict(fitted(name, frame, ONE[task], schema), frame, schema, ONE[task])
+        assert np.isfinite(predicted.to_numpy()).all()
+
+
+@pytest.mark.parametrize("name", ["boosting", "forest"])
+def test_trees_get_one_number_for_a_category_also_if_the_target_is_a_whole_number(name: str) -> None:
+    frame = orders("regression", 200)
+    columns = fitted(name, frame, ONE["regression"])[0].transform(frame[SCHEMA.all]).shape[1]
+    assert columns == 1 + 2 + 5 + 30  # the number, the categories, the parts of the date, those of the text
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_words_predict_what_nothing_else_does(name: str) -> None:
+    frame, schema = orders("binary", 400, signal=0.0), FeatureSchema(all=["note"], text=["note"])
+    frame["returned"] = frame["note"].str.contains("red", na=False).astype("int64")
+    model, later = fitted(name, frame.head(250), ONE["binary"], schema), frame.tail(150)
+    predicted = cross_validation.predict(model, later, schema, ONE["binary"])
+    assert task_scores(later["returned"].to_numpy(), predicted, ONE["binary"])["roc_auc"] > 0.95
+
+
+def test_the_projects_own_candidates_are_added_to_those_of_params(project: Project) -> None:
+    own = models.linear({"C": 0.01, "rare": 2}, 1, FEW, ONE["regression"])
+    project.functions["training", "candidates"] = lambda *_: {"mine": own, "line": DummyRegressor()}
+    estimators = candidates(PARAMS, FEW, ONE["regression"])
+    assert list(estimators) == [selection.NAIVE, *MODELS, "mine"]
+    assert isinstance(estimators["line"], DummyRegressor)
+
+
+@pytest.mark.parametrize("model", models.OPTIONS)
+def test_an_option_of_another_model_is_refused(model: str) -> None:
+    foreign: dict[str, Any] = {"max_iter": 5} if model == "linear" else {"C": 1.0}
+    with pytest.raises(ValidationError, match=f"options of {model}: .*; found {next(iter(foreign))}"):
+        models.Candidate(model=model, **foreign)
+    assert models.Candidate(model=model).options() == models.OPTIONS[model]
+
+
+def test_a_model_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    with pytest.raises(ParamsError, match="run `make setup`, or name"):
+        candidates(PARAMS, FEW, ONE["binary"])

@@ -1,0 +1,76 @@
+"""The simplest candidate about as good as the best is chosen; a blend is added where it is better."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import TASKS, Project
+from training_data import FEW, MODELS, ONE, PARAMS, agree, orders
+
+from ninefold.metrics import Bootstrap, naive_forecast, replicates
+from ninefold.problem import PRIMARY, decisions
+from ninefold.training import candidates, cross_validation, selection
+
+
+@pytest.mark.parametrize(
+    ("behind", "errors", "expected"),
+    [
+        ([0.3, 0.2, 0.1, 0.0], [0.01, 0.05, 0.05, 0.0], "c"),
+        ([0.3, 0.2, 0.04, 0.0], [0.01, 0.05, 0.05, 0.0], "b"),
+        ([0.3, 0.05, 0.04, 0.0], [0.01, 0.06, 0.05, 0.0], "a"),
+        ([0.3, 0.0, 0.04, 0.1], [0.01, 0.0, 0.05, 0.2], "a"),
+        ([0.001, 0.2, 0.1, 0.0], [0.01, 0.05, 0.05, 0.0], "c"),  # the naive one never by simplicity
+        ([0.0, 0.2, 0.1, 0.01], [0.0, 0.05, 0.05, 0.2], selection.NAIVE),
+    ],
+)
+def test_the_simplest_within_a_standard_error_of_the_best_is_chosen(
+    behind: list[float], errors: list[float], expected: str
+) -> None:
+    models = [selection.NAIVE, "a", "b", "c"]
+    assert selection.choose(pd.DataFrame({"model": models, "behind": behind, "standard error": errors})) == expected
+
+
+@pytest.mark.parametrize(("primary", "better"), [("log_loss", "lower"), ("brier", "lower"), ("roc_auc", "higher")])
+def test_candidates_are_compared_on_the_same_resampled_rows(primary: str, better: str) -> None:
+    random, problem, frame = np.random.default_rng(3), ONE["binary"], orders("binary", 800)
+    p = np.clip(0.15 + 0.5 * frame["returned"] + random.normal(0, 0.2, 800), 0.02, 0.98)
+    forecasts = {
+        "worse": pd.DataFrame({"probability": np.clip(p + random.normal(0, 0.1, 800), 0.02, 0.98)}),
+        "good": pd.DataFrame({"probability": p}),
+    }
+    plan = agree(frame, problem)
+    metric = plan.primary.model_copy(update={"name": primary, "better": better})
+    table = selection.compare(frame, forecasts, problem, plan.model_copy(update={"primary": metric}))
+    table = table.set_index("model")
+    assert table.loc["good", ["behind", "standard error"]].tolist() == [0, 0]
+    assert table.loc["worse", "behind"] == pytest.approx(abs(table[primary].diff().iloc[1]))
+    # Unpaired, the standard error would be that of each by itself, many times as large.
+    bootstrap = Bootstrap(replicates=100, level=0.9, seed=1)
+    alone = replicates(primary, frame["returned"].to_numpy(), forecasts, np.arange(800), problem, bootstrap).std()
+    assert 0 < table.loc["worse", "standard error"] < 0.6 * np.hypot(*alone)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_blend_is_better_than_its_parts_where_their_errors_are_independent(project: Project, task: str) -> None:
+    problem, frame, random = ONE[task], orders(task, 300), np.random.default_rng(1)
+    target, names, plan = frame[problem.target].to_numpy(), decisions.forecast_columns(problem), agree(frame, problem)
+    forecasts = {selection.NAIVE: naive_forecast(300, problem, plan)}
+    for name in MODELS:
+        if task == "regression":
+            forecasts[name] = pd.DataFrame({column: target + random.normal(0, 9, 300) for column in names})
+            continue
+        p = np.exp(np.eye(len(problem.classes))[target] + random.normal(0, 1, (300, len(problem.classes))))
+        forecasts[name] = pd.DataFrame((p / p.sum(axis=1, keepdims=True))[:, -len(names) :], columns=names)
+    single = candidates(PARAMS, FEW, problem)
+    estimators, blended = selection.blend(single, frame, forecasts, True, problem)
+    scores = selection.compare(frame, blended, problem, plan).set_index("model")[PRIMARY[task]]
+    assert scores.idxmin() == selection.BLEND
+    assert sum(estimators[selection.BLEND].weights) == pytest.approx(1)
+    blend = cross_validation.fit(estimators[selection.BLEND], frame, FEW, problem)
+    mean = sum(
+        weight * cross_validation.predict(model, frame, FEW, problem)
+        for model, weight in zip(blend.models, blend.weights, strict=True)
+    )
+    pd.testing.assert_frame_equal(cross_validation.predict(blend, frame, FEW, problem), mean)
+    assert selection.BLEND not in selection.blend(single, frame, forecasts, False, problem)[1]
