@@ -82,7 +82,7 @@ def test_the_features_are_drawn_and_told(project: Project, task: str, time: str 
     )
     events = features.build(features.read(engine.connect(), problem), params, problem)
     ranked = features.strongest(
-        frame.assign(**{window["name"]: 1.0 for window in features.windows(params, "2h")}),
+        frame.assign(**{window.name: 1.0 for window in features.windows(params, "2h")}),
         params,
         problem,
         plan.split,
