@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -107,7 +108,7 @@ def set_up(project: Clone) -> subprocess.CompletedProcess[str]:
         inside = sysconfig.get_path("purelib", vars={"base": str(project.environment)})
         (Path(inside) / "third_party.pth").write_text(sysconfig.get_path("purelib") + "\n")
         (project.environment / "share").symlink_to(Path(sys.prefix) / "share")  # the templates of nbconvert
-    pip = f"{sys.executable} -m pip --quiet --disable-pip-version-check --python .venv/bin/python"
+    pip = f"{shlex.quote(sys.executable)} -m pip --quiet --disable-pip-version-check --python .venv/bin/python"
     return project.run("make", "setup", "LOCKS=", f"PIP={pip}")
 
 

@@ -106,7 +106,7 @@ def test_text_dates_gaps_and_odd_names_go_through_all_nine_stages_once_a_leak_is
     done = project.run("dvc", "repro")
     assert done.returncode != 0
     assert "Running stage 'features'" not in done.stdout
-    assert "columns that give the outcome away: found refund.code" in done.stderr
+    assert "columns that leak the outcome: found refund.code" in done.stderr
     assert "exploration.known_later" in done.stderr
     assert "refund.code" in (project.folder / "reports/index.html").read_text()
     params["exploration"]["known_later"] = {"refund.code": "written once it came back"}

@@ -18,7 +18,8 @@ import pandas as pd
 import pytest
 from clones import ROOT, copy_files, lighten
 
-GUIDES = re.findall(r"\]\((\S+\.md)\)", (ROOT / "docs/README.md").read_text(encoding="utf-8"))
+LISTED = re.findall(r"\]\((\S+\.md)\)", (ROOT / "docs/README.md").read_text(encoding="utf-8"))
+GUIDES = [name for name in LISTED if name != "engine.md"]  # which is made from docstrings, see test_engine_docs
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 BY_A_PERSON = {
     "uvx copier copy",
@@ -211,7 +212,7 @@ def broken() -> list[str]:
 
 def test_the_index_lists_every_guide() -> None:
     assert len(GUIDES) == 12
-    assert sorted(GUIDES) == sorted(place.name for place in (ROOT / "docs").glob("*.md") if place.name != "README.md")
+    assert sorted(LISTED) == sorted(place.name for place in (ROOT / "docs").glob("*.md") if place.name != "README.md")
 
 
 @pytest.mark.parametrize("guide", GUIDES)
