@@ -1,4 +1,4 @@
-"""Shared by tests."""
+"""A quiet period of monitoring, its limits and its baseline."""
 
 from __future__ import annotations
 

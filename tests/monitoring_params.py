@@ -1,4 +1,4 @@
-"""Shared by tests."""
+"""Params of stage 09 for tests."""
 
 from __future__ import annotations
 

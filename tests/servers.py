@@ -1,4 +1,4 @@
-"""Shared by tests."""
+"""Servers of databases, started for a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by tests."""
+"""A small repository of git and DVC with a packed model, for tests of the registry and of retraining."""
 
 from __future__ import annotations
 

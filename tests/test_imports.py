@@ -10,16 +10,13 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from engine_docs import ROOMS
 
 from ninefold.params import MODULES
 from ninefold.stages import STAGES, label
 
 SOURCE = Path(__file__).parent.parent / "src"
 ENGINE = SOURCE / "ninefold"
-ROOMS = (
-    "problem", "collection", "processing", "metrics", "exploration", "features", "training", "serving", "monitoring",
-    "registry", "reports", "init", "testing",
-)  # fmt: skip
 TOP = ("cli", "__main__")
 LEVELS = {**dict.fromkeys(ROOMS, 0), **{room: level for level, room in enumerate((*ROOMS, *TOP), start=1)}}
 FILES = sorted(file for file in ENGINE.rglob("*.py") if "templates" not in file.parts)

@@ -25,7 +25,6 @@ Format = str | Callable[[Any], str]
 
 SHARE = "{:.1%}"
 COUNT = "{:,.0f}"
-MONEY = "{:+,.3f}"
 PLAIN = "mathjax_ignore"  # JupyterLab would set what stands between two dollar signs of the data as a formula
 
 

@@ -7,49 +7,26 @@ imported when params ask for it) and in `ninefold.collection.parsing`.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
 
 import ibis
-import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
 
-from ninefold import artifacts
+from ninefold import artifacts, engine_params
+from ninefold.engine_params import DUCKDB, PERIOD, ROW, SPARK, Params
 from ninefold.errors import DataError
-from ninefold.params import Section, load, root
+from ninefold.params import load, root
 
-DUCKDB, SPARK = "duckdb", "pyspark"
-ROW, PERIOD = "@row", "@period"
-STAMP = dt.Timestamp(scale=6)
 GROUP = 1_048_576  # rows of a row group
 Span = tuple[pd.Timestamp, pd.Timestamp]
-
-
-class Spark(Section):
-    """Where Spark runs, and its own settings."""
-
-    master: str = "local[*]"
-    conf: dict[str, str | int | float | bool] = Field(default_factory=dict)
-
-
-class Params(Section):
-    """Section ``engine`` of ``params.yaml``."""
-
-    backend: Literal["duckdb", "pyspark"] = "duckdb"
-    memory_limit: str | None = Field(default=None, pattern=r"^\d+(\.\d+)? ?[MG]i?B$")
-    threads: int | None = Field(default=None, ge=1)
-    temp_folder: str = "data/.temp"
-    spark: Spark = Spark()
 
 
 def connect(params: Params | None = None) -> ibis.BaseBackend:
@@ -64,7 +41,9 @@ def connect(params: Params | None = None) -> ibis.BaseBackend:
     if params.backend != SPARK:
         return local(params)
 
-    return _spark().connect(params)
+    from ninefold import spark
+
+    return spark.connect(params)
 
 
 def local(params: Params | None = None) -> ibis.BaseBackend:
@@ -78,11 +57,6 @@ def local(params: Params | None = None) -> ibis.BaseBackend:
         if params.threads:
             engine.raw_sql(f"SET threads = {params.threads}")
     return engine
-
-
-def _spark() -> ModuleType:
-    """Return `ninefold.spark`, imported when params ask for it."""
-    return importlib.import_module("ninefold.spark")
 
 
 def of(expression: ir.Expr) -> str:
@@ -100,9 +74,11 @@ def identity(connection: ibis.BaseBackend) -> str:
 
 def modules(connection: ibis.BaseBackend) -> list[ModuleType]:
     """Return the modules of the engine's code, for `hooks.digest`."""
-    own = [sys.modules[__name__]]
+    own = [sys.modules[__name__], engine_params]
     if connection.name == SPARK:
-        own.append(_spark())
+        from ninefold import spark
+
+        own.append(spark)
     return own
 
 
@@ -151,7 +127,9 @@ def scan(connection: ibis.BaseBackend, files: list[Path], numbered: bool = False
     """
     pattern = r"period=([^/\\]+)[/\\]" if files[0].parent.name.startswith("period=") else r"([^/\\]+)\.parquet$"
     if connection.name == SPARK:
-        return _spark().scan(connection, files, pattern if numbered else None)
+        from ninefold import spark
+
+        return spark.scan(connection, files, pattern if numbered else None)
     paths = [str(file) for file in files]
     if not numbered:
         return connection.read_parquet(paths, hive_partitioning=False)
@@ -177,17 +155,14 @@ def table(connection: ibis.BaseBackend, rows: pd.DataFrame, period: str | None =
     if connection.name != SPARK:
         return connection.create_table(ibis.util.gen_name("table"), rows)
 
-    return _spark().table(connection, rows)
+    from ninefold import spark
+
+    return spark.table(connection, rows)
 
 
 def columns(table: ibis.Table) -> list[str]:
     """Return the columns of a table without ``@row`` and ``@period``."""
     return [name for name in table.columns if name not in (ROW, PERIOD)]
-
-
-def microseconds(time: ir.TimestampValue) -> ir.IntegerValue:
-    """Return times as whole microseconds since 1970-01-01 (int64)."""
-    return time.cast(STAMP).delta(ibis.timestamp("1970-01-01"), unit="microsecond")
 
 
 def interval(span: pd.Timedelta) -> ir.IntervalScalar:
@@ -249,7 +224,9 @@ def settle(expression: ibis.Table) -> ibis.Table:
     if of(expression) != SPARK:
         return expression
 
-    return _spark().settle(expression)
+    from ninefold import spark
+
+    return spark.settle(expression)
 
 
 def parts(folder: str | Path, period: str | None = None) -> list[Path]:
@@ -310,7 +287,9 @@ def write(table: ibis.Table, folder: Path, order_by: list[str], periods: Iterabl
     schema = pa.schema([field.with_nullable(True) for field in table.drop(PERIOD).schema().to_pyarrow()])
     on_spark = of(table) == SPARK
     if on_spark:
-        _spark().write(table, folder, order_by)
+        from ninefold import spark
+
+        spark.write(table, folder, order_by)
     for period in periods:
         place = folder / f"period={period}"
         if on_spark and place.exists():

@@ -14,7 +14,7 @@ import ibis.expr.types as ir
 import pandas as pd
 import pyarrow as pa
 
-from ninefold.engine import PERIOD, ROW, Params, microseconds
+from ninefold.engine_params import PERIOD, ROW, Params, microseconds
 from ninefold.errors import ParamsError
 from ninefold.params import root
 

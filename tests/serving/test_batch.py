@@ -156,7 +156,7 @@ def test_missing_columns_are_named(bundle: Bundle, holdout: pd.DataFrame, tmp_pa
         ("customer", None, "row 25 .*, column 'customer': found .*, expected text, by which history is looked up"),
     ],
 )
-def test_a_wrong_value_is_named_and_earlier_results_stay(
+def test_a_wrong_value_is_named_and_earlier_results_stay(  # noqa: PLR0913, PLR0917
     bundle: Bundle, holdout: pd.DataFrame, tmp_path: Path, suffix: str, column: str, value: Any, says: str
 ) -> None:
     target = tmp_path / f"out{suffix}"

@@ -2,83 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TASKS, Project, statement
-from matplotlib.figure import Figure
+from conftest import TASKS, Project
+from odd_names import ALL, ODD, drawn, rows, sound
 from sklearn.dummy import DummyRegressor
 
 from ninefold import metrics, training
 from ninefold.features import FeatureSchema
-from ninefold.metrics import EvaluationPlan, evaluation
-from ninefold.problem import Problem, decisions
+from ninefold.metrics import evaluation
+from ninefold.problem import decisions
 from ninefold.training import WithInterval, calibration, cross_validation, figures, search, selection, tuning
 from ninefold.training import selection_figures as choice
 from ninefold.training.holdout import LockedHoldout
 
-ODD = {"amount": "$x$ 100% {a}", "shop": 'the "shop"', "when": "ünï.co de"}
-CLASSES = ["$small$", "a_{b", 'the "l"']
-NAMES: dict[str, dict[str, Any]] = {
-    "binary": {"unit": "$order$", "positive": "costs $5 or $6", "payoff_unit": "$"},
-    "multiclass": {
-        "unit": "$order$",
-        "classes": CLASSES,
-        "focus": "a_{b",
-        "payoffs": {f"${name}$": {each: float(each == name) for each in CLASSES} for name in CLASSES},
-    },
-    "regression": {"target": "$price$ {net}", "payoff_unit": "$ $"},
-}
 SCHEMA = FeatureSchema(all=[ODD["amount"], ODD["shop"]], numeric=[ODD["amount"]], categorical=[ODD["shop"]])
 PARAMS = training.Params(seed=1, candidates={"a_line": {"model": "linear"}}, importance_rows=100)
 TRIALS = tuning.table(
     [search.Trial("a_line", {"C": 0.1}, [0.5], 1.0), search.Trial("a_line", {"C": 3.0}, [0.4], 1.0)], 1, 1
 )
-ALL = [(task, time) for task in TASKS for time in ("ünï.co de", None)]
-
-
-def rows(task: str, time: str | None) -> tuple[pd.DataFrame, Problem, EvaluationPlan]:
-    """Return rows with odd names, the problem, and what stage 04 agrees on."""
-    random, problem = np.random.default_rng(1), statement(task, time=time, **NAMES[task])
-    amount = random.normal(size=400)
-    score = 2 * amount + random.normal(size=400)
-    target = {
-        "binary": (score > 1).astype("int64"),
-        "multiclass": (score > -1).astype("int64") + (score > 1),
-        "regression": score,
-    }[task]
-    frame = pd.DataFrame(
-        {
-            "id": range(400),
-            ODD["when"]: pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(400) // 5, "D"),
-            ODD["amount"]: amount,
-            ODD["shop"]: random.choice(["$a$", "b"], 400),
-            problem.target: target,
-        }
-    )
-    settings = metrics.Params(
-        primary={"regression": "rmse"}.get(task, "log_loss"),
-        split={"validation": 0.2, "holdout": 0.3},
-        bootstrap={"replicates": 20, "level": 0.9, "seed": 1},
-    )
-    points = metrics.split(frame, settings, problem)
-    policies, table = metrics.baselines(frame, points, problem)
-    return frame, problem, metrics.make_plan(frame, points, policies, table, settings, problem)
-
-
-def drawn(figure: Figure) -> None:
-    """Demand that a figure can be drawn, names and all."""
-    assert isinstance(figure, Figure)
-    figure.canvas.draw()
-
-
-def sound(*texts: str) -> None:
-    """Demand sentences without holes."""
-    for text in texts:
-        assert text
-        assert not {"nan", "None", "inf"} & set(text.replace("(", " ").replace(",", " ").split()), text
 
 
 @pytest.mark.parametrize(("task", "time"), ALL)

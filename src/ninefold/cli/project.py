@@ -13,7 +13,7 @@ from ninefold.errors import NinefoldError
 
 
 @app.command()
-def init(
+def init(  # noqa: PLR0913, PLR0917
     table: Annotated[
         str,
         typer.Argument(

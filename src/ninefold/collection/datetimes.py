@@ -12,7 +12,7 @@ import pandas as pd
 
 from ninefold import engine
 from ninefold.collection.numbers import matches, number
-from ninefold.engine import STAMP
+from ninefold.engine_params import STAMP
 from ninefold.errors import DataError
 from ninefold.timestamps import MICROSECONDS
 

@@ -3,10 +3,8 @@ from . import (
     univariate,
 )
 from .group_rates import (
-    BLOCK,
     CLUSTER,
     LABEL,
-    MOST_BLOCKS,
     MOST_CLUSTERS,
     cells,
     difference,
@@ -31,10 +29,8 @@ from .stage import (
 )
 
 __all__ = [
-    "BLOCK",
     "CLUSTER",
     "LABEL",
-    "MOST_BLOCKS",
     "MOST_CLUSTERS",
     "Params",
     "by_group",

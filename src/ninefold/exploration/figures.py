@@ -39,7 +39,7 @@ def formats(table: pd.DataFrame, problem: Problem) -> dict[str, Callable[[Any], 
     return {**{name: shown for name in LEVELS if name in table}, "missing": "{:.1%}".format}
 
 
-def findings(
+def findings(  # noqa: PLR0913, PLR0917
     whole: dict[str, float],
     along: pd.DataFrame,
     ranked: pd.DataFrame,

@@ -151,4 +151,3 @@ def _short(value: Any) -> str:
 
 
 # Names of before, for rooms that still use them.
-BLOCK, MOST_BLOCKS = CLUSTER, MOST_CLUSTERS

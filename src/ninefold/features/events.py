@@ -9,6 +9,7 @@ import ibis.expr.types as ir
 
 from ninefold import engine, hooks
 from ninefold.engine import PERIOD, ROW
+from ninefold.engine_params import microseconds
 from ninefold.errors import DataError
 from ninefold.features.declarations import Params, kinds, require_columns
 from ninefold.features.joins import join_related
@@ -100,4 +101,4 @@ def _cast(column: ir.Value, kind: str, name: str) -> ir.Value:
         raise DataError(
             f"params.yaml, features.dates: {name} is {column.type()}, expected a timestamp; see its contract"
         )
-    return engine.microseconds(column).cast("float64") / MICROSECONDS
+    return microseconds(column).cast("float64") / MICROSECONDS

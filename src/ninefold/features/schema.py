@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from ninefold import artifacts
+from ninefold.html_repr import facts_table
 
 FILE = "data/online/online.json"
 KINDS = {"numeric": ("numeric", "history"), "categorical": ("categorical",), "text": ("text",), "dates": ("date",)}
@@ -53,6 +53,5 @@ class FeatureSchema:
         return f"FeatureSchema({len(self.all)} columns: {', '.join(counts)})"
 
     def _repr_html_(self) -> str:
-        rows = ((each.name, ", ".join(getattr(self, each.name))) for each in fields(self) if each.name != "all")
-        cells = "".join(f"<tr><th>{name}</th><td>{html.escape(names)}</td></tr>" for name, names in rows if names)
-        return f'<div class="nf-table"><table><caption>{len(self.all)} features</caption>{cells}</table></div>'
+        kinds = {each.name: ", ".join(getattr(self, each.name)) for each in fields(self) if each.name != "all"}
+        return facts_table(f"{len(self.all)} features", {name: names for name, names in kinds.items() if names})

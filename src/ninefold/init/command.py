@@ -65,7 +65,7 @@ class Plan:
     texts: dict[str, str]
 
 
-def plan(
+def plan(  # noqa: PLR0913
     table: str,
     target: str,
     *,

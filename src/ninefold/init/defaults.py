@@ -12,7 +12,7 @@ from ninefold.init import inference, proposal
 from ninefold.init.columns import Column, unit, widened
 from ninefold.init.proposal import Proposal
 from ninefold.init.yaml_text import ascii_only, comment, day, digits
-from ninefold.problem import MEANING
+from ninefold.problem import MEANING, PRIMARY
 
 OPTION_NOTES = {
     "C": "inverse strength of the L2 penalty, > 0; smaller is simpler",
@@ -132,7 +132,7 @@ def models(p: Proposal) -> dict[str, Any]:
         same = all(old == new for old, new in one.renamed.items())
         one.listed = list(one.renamed) if same else one.renamed  # type: ignore[attr-defined]
     return {
-        "primary": proposal.PRIMARY[p.task],
+        "primary": PRIMARY[p.task],
         "primaries": " | ".join(MEANING[p.task]),
         "compare_rows": max(5, min(500, p.labelled // 50)),
         "late_example": {"closed_at": "exists only once it is over"},

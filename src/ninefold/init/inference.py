@@ -19,7 +19,6 @@ from ninefold.init.numbers import number, same_signs, without_signs
 from ninefold.init.times import as_time, dates_in_numbers, timestamp
 
 FEW = 20  # values that a contract lists
-WORDY = r"(^|[^a-z]){}([^a-z]|$)"
 NUMBERED_NAME = re.compile(r"(^|[\W_])(nr|no|num|number|ref|reference|code|sku|serial|ticket|invoice)$", re.I)
 
 

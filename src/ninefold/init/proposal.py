@@ -20,7 +20,6 @@ ENTITY_NAME = re.compile(
     re.I,
 )
 SPLITS = ((0.15, 0.20), (0.20, 0.25), (0.25, 0.30))  # validation and holdout: larger where outcomes are rare
-PRIMARY = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import pandas as pd
 
 from ninefold import metrics
 from ninefold.errors import DataError
-from ninefold.init.proposal import LEAST_ROWS, PRIMARY, SPLITS, Proposal
+from ninefold.init.proposal import LEAST_ROWS, SPLITS, Proposal
 from ninefold.init.tasks import as_class
-from ninefold.problem import Problem
+from ninefold.problem import PRIMARY, Problem
 
 ENOUGH = 5  # rows of the rarest class in each part, for which the rest is better left to training
 

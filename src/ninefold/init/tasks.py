@@ -8,7 +8,8 @@ from typing import Any
 
 from ninefold.errors import DataError
 from ninefold.init.columns import Column
-from ninefold.init.proposal import PRIMARY, Proposal, Wish
+from ninefold.init.proposal import Proposal, Wish
+from ninefold.problem import PRIMARY
 
 MOST_CLASSES = 30
 FEW_VALUES = 20  # whole numbers, up to which they could be classes

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
 from ninefold import artifacts
 from ninefold.errors import DataError
+from ninefold.html_repr import facts_table
 from ninefold.metrics.resampling import Bootstrap
 from ninefold.params import Section
 from ninefold.problem import Success
@@ -123,5 +123,4 @@ class EvaluationPlan(Section):
     def _repr_html_(self) -> str:
         facts = {"primary metric": self.primary.name, "split by": self.split.by, "policy to beat": self.best_baseline}
         facts |= {f"{name} starts": day for name, day in self.split.points().items() if name != "by"}
-        rows = "".join(f"<tr><th>{key}</th><td>{html.escape(str(value))}</td></tr>" for key, value in facts.items())
-        return f'<div class="nf-table"><table><caption>Evaluation plan</caption>{rows}</table></div>'
+        return facts_table("Evaluation plan", facts)

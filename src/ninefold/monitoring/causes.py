@@ -22,7 +22,7 @@ MOST_NAMED = 10  # features that a shift of the inputs is told by
 MINOR = 0.1  # of the importance of the first; less important features are not named
 
 
-def causes(
+def causes(  # noqa: PLR0913, PLR0917
     known: Rows,
     holdout: Rows,
     now: Rows,
@@ -87,7 +87,7 @@ def causes(
     return {"findings": order, **result}
 
 
-def _shifts(
+def _shifts(  # noqa: PLR0913, PLR0917
     holdout: Rows,
     now: Rows,
     kinds: Mapping[str, str],

@@ -75,7 +75,7 @@ def decompose(
     }
 
 
-def shares(
+def shares(  # noqa: PLR0913, PLR0917
     loss: np.ndarray,
     holdout: Rows,
     now: Rows,

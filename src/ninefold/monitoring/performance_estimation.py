@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ninefold.exploration import MOST_BLOCKS
+from ninefold.exploration import MOST_CLUSTERS
 from ninefold.metrics import EvaluationPlan
 from ninefold.monitoring import period, two_sample
 from ninefold.monitoring.period import Rows
@@ -32,7 +32,7 @@ class Learned(NamedTuple):
 def learn(holdout: Rows, problem: Problem) -> Learned:
     """Return what `estimate` needs of a holdout whose outcomes are known and whose forecasts were made before."""
     labelled = period.known(holdout)
-    if len(np.unique(labelled.block)) > MOST_BLOCKS:  # rows or entities; of days all rows count
+    if len(np.unique(labelled.block)) > MOST_CLUSTERS:  # rows or entities; of days all rows count
         labelled = period.sample(labelled, MOST_ROWS)
     block, count = pd.factorize(labelled.block)[0], len(np.unique(labelled.block))
     said, happened = _said(labelled.predicted, problem), _happened(labelled.target, problem)
@@ -50,7 +50,7 @@ def learn(holdout: Rows, problem: Problem) -> Learned:
     return Learned(edges, sums, size, (happened - said)[positions, 0], decile[positions, 0], block[positions])
 
 
-def estimate(
+def estimate(  # noqa: PLR0913, PLR0917
     rows: Rows,
     learned: Learned,
     problem: Problem,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ninefold.exploration import MOST_BLOCKS
+from ninefold.exploration import MOST_CLUSTERS
 from ninefold.monitoring import period, two_sample
 from ninefold.monitoring.period import Rows
 from ninefold.problem import Problem, decisions
@@ -56,8 +56,8 @@ def moved(
     code, one = pd.factorize(blocks[0])[0], np.ones(len(values[0]))
     count = int(code.max(initial=0)) + 1
     fuller = max(len(values[1]) / max(len(np.unique(blocks[1])), 1) / (len(values[0]) / count), 1.0)
-    if count > MOST_BLOCKS:
-        code, count = code % MOST_BLOCKS, MOST_BLOCKS
+    if count > MOST_CLUSTERS:
+        code, count = code % MOST_CLUSTERS, MOST_CLUSTERS
     weight = one if weight is None else weight
 
     def cells(each: np.ndarray) -> np.ndarray:

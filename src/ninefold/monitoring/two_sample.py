@@ -47,7 +47,7 @@ class Compared(NamedTuple):
     after_probability: np.ndarray
 
 
-def compare(
+def compare(  # noqa: PLR0913, PLR0917
     before: pd.DataFrame,
     after: pd.DataFrame,
     kinds: Mapping[str, str],
@@ -219,7 +219,7 @@ def _error(score: np.ndarray, side: np.ndarray, fold: np.ndarray, groups: np.nda
     return float(np.sqrt(variance))
 
 
-def _p_value(
+def _p_value(  # noqa: PLR0913, PLR0917
     score: np.ndarray, side: np.ndarray, fold: np.ndarray, groups: np.ndarray, auc: float, error: float, seed: int
 ) -> float:
     """Return how often blocks whose tables are permuted within their fold are told apart as well."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -12,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from ninefold import artifacts
 from ninefold.errors import DataError
+from ninefold.html_repr import facts_table
 from ninefold.params import Duration, Name, Section, Text
 from ninefold.problem.metric_names import MEANING
 
@@ -228,5 +228,4 @@ class Problem(Params):
     def _repr_html_(self) -> str:
         facts = {"task": self.task, "target": self.target, "table": self.table, "horizon": self.horizon}
         facts |= {"actions": ", ".join(self.actions)} if self.is_class else {"acts on": f"{self.ratio:.0%} quantile"}
-        rows = "".join(f"<tr><th>{key}</th><td>{html.escape(str(value))}</td></tr>" for key, value in facts.items())
-        return f'<div class="nf-table"><table><caption>{html.escape(self.question)}</caption>{rows}</table></div>'
+        return facts_table(self.question, facts)

@@ -29,7 +29,7 @@ from ninefold.errors import DataError, NinefoldError
 from ninefold.problem import Problem, decisions
 from ninefold.serving import hot_swap, middleware, review
 from ninefold.serving.bundle import Bundle
-from ninefold.serving.challenger import Challenger, Reply
+from ninefold.serving.challenger import Challenger, Reply, watching
 from ninefold.serving.fields import names
 from ninefold.serving.hot_swap import SwappableApp, Watcher
 from ninefold.serving.log import LOG, Log
@@ -389,7 +389,7 @@ def run(
             "lifespan": "off",
         }
         server = uvicorn.Server(uvicorn.Config(swappable, **settings))
-        with hot_swap.watching(swappable, champion, challenger):
+        with watching(swappable, champion, challenger):
             shown, served = f"[{host}]" if ":" in host else host, bundle or hot_swap.in_production()
             print(f"serving {served} at http://{shown}:{listener.getsockname()[1]}", flush=True)
             server.run(sockets=[listener])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +17,7 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from ninefold import artifacts
 from ninefold.errors import DataError
 from ninefold.features import FeatureSchema
+from ninefold.html_repr import facts_table
 from ninefold.problem import Problem, decisions
 from ninefold.serving import checksums, compiled, history
 from ninefold.serving.checksums import read_json, verify
@@ -135,8 +135,7 @@ class Bundle:
             "features": ", ".join(self.features),
             "history": self._history(),
         }
-        cells = "".join(f"<tr><th>{name}</th><td>{html.escape(str(value))}</td></tr>" for name, value in rows.items())
-        return f'<div class="nf-table"><table><caption>Model bundle</caption>{cells}</table></div>'
+        return facts_table("Model bundle", rows)
 
     def _history(self) -> str:
         return f"history as of {self.moment} UTC" if self.moment else "no history"

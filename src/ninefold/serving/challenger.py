@@ -6,8 +6,9 @@ import hashlib
 import json
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -19,13 +20,14 @@ from ninefold.params import FILE, Section, Text
 from ninefold.params import load as load_params
 from ninefold.serving.bundle import BUNDLE, Answered, Bundle
 from ninefold.serving.fields import names
-from ninefold.serving.hot_swap import Watcher
+from ninefold.serving.hot_swap import SwappableApp, Watcher
 from ninefold.serving.log import Log
 from ninefold.serving.log_entry import CANARY, CHAMPION, SHADOW, filled
 from ninefold.serving.middleware import Metrics
 
 SHADOWS = 100  # requests that may wait for a shadow; it skips further ones
 SAME = ("task", "target", "classes", "actions", "positive")  # of the problem, for all challengers
+POLL = 0.5  # seconds between two looks at models/production
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
 
@@ -191,3 +193,31 @@ def _position(rows: Rows, number: str, challenger: Bundle) -> float:
     key = {name: row[name] for name in names(challenger.signature, "identity", "key") if row.get(name) is not None}
     text = json.dumps(key or number, sort_keys=True, default=str)
     return int.from_bytes(hashlib.sha256(f"{challenger.version} {text}".encode()).digest()[:8]) / 2**64
+
+
+@contextmanager
+def watching(app: SwappableApp, champion: Watcher, challenger: Challenger) -> Iterator[None]:
+    """Look every `POLL` seconds, in a thread, for another bundle in production, and for another challenger."""
+    stop, metrics = threading.Event(), challenger.metrics
+    challenger.refresh(app.bundle)
+
+    def work() -> None:
+        while not stop.wait(POLL):
+            reason = champion.reason
+            if champion.look(app.swap):
+                metrics.set_bundle(app.bundle)
+                metrics.swaps.inc()
+                print(f"bundle {app.bundle.version} answers now", file=sys.stderr, flush=True)
+            metrics.stale.set(champion.reason is not None)
+            if champion.reason and champion.reason != reason:
+                print(f"warning: {app.bundle.version} goes on: {champion.reason}", file=sys.stderr, flush=True)
+            challenger.refresh(app.bundle)
+
+    thread = threading.Thread(target=work, name="hot swap", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        challenger.close()

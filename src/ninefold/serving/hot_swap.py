@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,7 +15,6 @@ from ninefold.serving.bundle import BUNDLE, Bundle
 from ninefold.serving.checksums import LIST, verify
 
 PRODUCTION, VERSIONS = "models/production", "models/versions"
-POLL = 0.5  # seconds between two looks at models/production
 RETRY = 5.0  # seconds after which a bundle that could not be loaded is tried again
 
 App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
@@ -140,34 +136,6 @@ def stamp(folder: Path) -> tuple[Any, ...] | None:
     except OSError:
         return None
     return (str(folder.resolve()), status.st_ino, status.st_mtime_ns, status.st_size)
-
-
-@contextmanager
-def watching(app: SwappableApp, champion: Watcher, challenger: Any) -> Iterator[None]:
-    """Look every `POLL` seconds, in a thread, for another bundle in production, and for another challenger."""
-    stop, metrics = threading.Event(), challenger.metrics
-    challenger.refresh(app.bundle)
-
-    def work() -> None:
-        while not stop.wait(POLL):
-            reason = champion.reason
-            if champion.look(app.swap):
-                metrics.set_bundle(app.bundle)
-                metrics.swaps.inc()
-                print(f"bundle {app.bundle.version} answers now", file=sys.stderr, flush=True)
-            metrics.stale.set(champion.reason is not None)
-            if champion.reason and champion.reason != reason:
-                print(f"warning: {app.bundle.version} goes on: {champion.reason}", file=sys.stderr, flush=True)
-            challenger.refresh(app.bundle)
-
-    thread = threading.Thread(target=work, name="hot swap", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        challenger.close()
 
 
 def _is_complete(copy: Path, version: str) -> bool:

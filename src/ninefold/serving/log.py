@@ -172,7 +172,9 @@ class Log:
             If it is not on disk.
         """
         absent = [field["name"] for field in bundle.signature if field["name"] not in frame]
-        rows = as_rows(frame.assign(**dict.fromkeys(absent, None)), bundle.signature)
+        whole = frame.copy(deep=False)
+        whole[absent] = None
+        rows = as_rows(whole, bundle.signature)
         given = answers[bundle.answers].astype(object).where(answers[bundle.answers].notna(), None).to_dict("records")
         moment = moment or datetime.now(UTC)
         for start in range(0, len(rows), ROWS_A_REQUEST):

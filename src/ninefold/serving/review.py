@@ -24,12 +24,14 @@ from ninefold import artifacts
 from ninefold.errors import DataError, ParamsError
 from ninefold.params import root
 from ninefold.problem import Problem, decisions
-from ninefold.serving import batch, monitoring_state, pages
+from ninefold.serving import monitoring_state, pages
 from ninefold.serving.bundle import Bundle, sample
+from ninefold.serving.chunks import CHUNK, readable, reader
 from ninefold.serving.fields import iso
 from ninefold.serving.log import Log
 from ninefold.serving.log_entry import LogError, filled
 from ninefold.serving.schemas import request_model, sent
+from ninefold.serving.scoring import check_columns, typed
 from ninefold.timestamps import as_days
 from ninefold.training import explanation
 
@@ -267,9 +269,9 @@ def score(table: pa.Table, name: str, bundle: Bundle) -> Scored:
         found = f"more than {MOST_ROWS:,} rows" if table.num_rows else "none"
         raise DataError(f"{name}: found {found}, expected 1 to {MOST_ROWS:,} rows; give the rows of a day")
     columns, problem = table.column_names, bundle.problem
-    batch.check_columns(columns, bundle, Path(name))
+    check_columns(columns, bundle, Path(name))
     used = [field for field in bundle.signature if field["kind"] != "identity" and field["name"] in columns]
-    typed = {field["name"]: batch.typed(table[field["name"]], field, Path(name), 0) for field in used}
+    typed = {field["name"]: typed(table[field["name"]], field, Path(name), 0) for field in used}
     frame = bundle.look_up(pd.DataFrame(typed, index=range(table.num_rows)))
     answers = bundle.decide(frame)
     always = _always(answers, bundle)
@@ -416,7 +418,7 @@ def _rows(review: Review) -> tuple[Scored | None, str]:
 def _of_file(place: Path) -> pa.Table:
     """Return the rows of a file, of one with too many just enough to see that."""
     chunks: list[pa.Table] = []
-    for chunk, _ in batch.readable(place, batch.reader(place)(place, batch.CHUNK)):
+    for chunk, _ in readable(place, reader(place)(place, CHUNK)):
         chunks.append(chunk)
         if sum(each.num_rows for each in chunks) > MOST_ROWS:
             break

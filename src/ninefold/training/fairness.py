@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ninefold.errors import DataError
-from ninefold.exploration import BLOCK, LABEL, cells, difference
+from ninefold.exploration import CLUSTER, LABEL, cells, difference
 from ninefold.metrics import EvaluationPlan, against_baseline
 from ninefold.problem import Problem, decisions
 from ninefold.training.slices import MOST_GROUPS, few_blocks, fewest, groups
@@ -54,7 +54,7 @@ def fairness(
             f"{', '.join(map(str, frame.columns))}; make it a feature (section features), or take it off the list"
         )
     rows, least = _rows(target, predicted, problem, plan), fewest(len(frame))
-    rows[BLOCK] = few_blocks(frame, problem, plan)
+    rows[CLUSTER] = few_blocks(frame, problem, plan)
     tables, gaps = [], []
     for name in dict.fromkeys(protected):
         group = _pooled(frame[name], least)
@@ -114,7 +114,7 @@ def _gaps(rows: pd.DataFrame, group: pd.Series, problem: Problem, plan: Evaluati
 
 def _gap(rows: pd.DataFrame, group: pd.Series, rate: str, level: float, rates: int = 1) -> tuple[Any, ...]:
     """Return the largest gap of a rate between two groups: gap, low, high, rate, highest, lowest; missing for one group."""
-    labels = pd.DataFrame({LABEL: rows["selected"], BLOCK: rows[BLOCK]})
+    labels = pd.DataFrame({LABEL: rows["selected"], CLUSTER: rows[CLUSTER]})
     sums, sizes = cells(labels, group[rows.index], 1)
     if sizes.shape[1] < 2:
         return (np.nan, np.nan, np.nan, rate, None, None)

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from ninefold import timestamps
-from ninefold.exploration import MOST_BLOCKS, univariate
+from ninefold.exploration import MOST_CLUSTERS, univariate
 from ninefold.features import FeatureSchema
 from ninefold.metrics import (
     LEAST_CLUSTERS,
@@ -176,12 +176,12 @@ def worst(
 
 
 def few_blocks(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> np.ndarray:
-    """Return the block of each row; more than `MOST_BLOCKS` are merged at random into so many."""
+    """Return the block of each row; more than `MOST_CLUSTERS` are merged at random into so many."""
     block = clusters(frame, problem)
     count = int(block.max(initial=-1)) + 1
-    if count <= MOST_BLOCKS:
+    if count <= MOST_CLUSTERS:
         return block
-    return np.random.default_rng(plan.bootstrap.seed).permutation(count)[block] % MOST_BLOCKS
+    return np.random.default_rng(plan.bootstrap.seed).permutation(count)[block] % MOST_CLUSTERS
 
 
 def groups(values: pd.Series) -> tuple[np.ndarray, list[str]]:
