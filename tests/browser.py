@@ -14,6 +14,10 @@ from typing import Any
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 from ninefold.serving import app as service
 
@@ -48,8 +52,6 @@ def served(app: FastAPI) -> Iterator[str]:
 @contextmanager
 def chromium(profile: Path) -> Iterator[Any]:
     """Start a browser, which tells its console and every address that it asks for."""
-    from selenium import webdriver
-
     if not (browser := shutil.which("chromium")) or not (driver := shutil.which("chromedriver")):
         assert not os.environ.get("CI"), "chromium and chromedriver have to be installed where CI is set"
         pytest.skip("chromium or chromedriver is not installed")
@@ -76,15 +78,11 @@ def screen(chrome: Any, width: int, scheme: str = "light") -> None:
 
 def press(chrome: Any, *keys: str) -> None:
     """Press keys, one after the other."""
-    from selenium.webdriver.common.action_chains import ActionChains
-
     ActionChains(chrome).send_keys(*keys).perform()
 
 
 def tab_to(chrome: Any, selector: str, most: int = 80) -> None:
     """Press Tab until the focus, which has to be visible, is on what the selector means."""
-    from selenium.webdriver.common.keys import Keys
-
     for _ in range(most):
         press(chrome, Keys.TAB)
         style = "const style = getComputedStyle(document.activeElement); return style.outlineStyle + style.outlineWidth"
@@ -96,13 +94,11 @@ def tab_to(chrome: Any, selector: str, most: int = 80) -> None:
 
 def until(chrome: Any, script: str) -> Any:
     """Wait until an expression is true; return it."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
     return WebDriverWait(chrome, 20).until(lambda driver: driver.execute_script(f"return {script}"))
 
 
-def asked(chrome: Any) -> list[str]:
+def requests(chrome: Any) -> list[str]:
     """Return the addresses that pages asked for since the last call; the browser's own are its own."""
     events = [json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")]
-    found = [each["params"]["request"]["url"] for each in events if each["method"] == "Network.requestWillBeSent"]
-    return [url for url in found if not url.startswith(("chrome", "data:"))]
+    urls = [each["params"]["request"]["url"] for each in events if each["method"] == "Network.requestWillBeSent"]
+    return [url for url in urls if not url.startswith(("chrome", "data:"))]

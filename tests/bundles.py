@@ -28,36 +28,20 @@ MODELS = {
 }
 LARGE = {"large": {"model": "gradient_boosting", "max_iter": 40, "max_leaf_nodes": 15, "min_samples_leaf": 2}}
 PROBLEM: dict[str, Any] = {
-    "title": "Returned orders",
-    "question": "Which orders will come back?",
-    "unit": "order",
-    "units": "orders",
-    "table": "orders",
-    "key": ["id"],
-    "time": None,
-    "group": None,
-    "target": "returned",
-    "horizon": "2h",
-    "owner": "the shop",
-    "action_meaning": "call the customer",
+    "title": "Returned orders", "question": "Which orders will come back?", "unit": "order", "units": "orders",
+    "table": "orders", "key": ["id"], "time": None, "group": None, "target": "returned", "horizon": "2h",
+    "owner": "the shop", "action_meaning": "call the customer", "payoff_unit": "euro", "risks": ["One shop only."],
     "uses": {"descriptive": "When?", "predictive": "How likely?", "prescriptive": "Is a call worth it?"},
-    "payoff_unit": "euro",
     "success": {"scores": {}, "min_payoff_gain": 0.0, "confidence": 0.9},
-    "risks": ["One shop only."],
-}
+}  # fmt: skip
 PROBLEMS: dict[str, dict[str, Any]] = {
     "binary": {
-        "task": "binary",
-        "time": "placed",
-        "positive": "comes back",
+        "task": "binary", "time": "placed", "positive": "comes back",
         "payoffs": {"act": {"positive": -1, "negative": -1}, "wait": {"positive": -4, "negative": 0}},
     },
     "multiclass": {
-        "task": "multiclass",
-        "target": "class",
-        "classes": ["s/m", 'the "l"', "É $"],
-        "focus": 'the "l"',
-        "positive": "is large",
+        "task": "multiclass", "target": "class", "positive": "is large",
+        "classes": ["s/m", 'the "l"', "É $"], "focus": 'the "l"',
         "payoffs": {
             "stock": {"s/m": 1, 'the "l"': -1, "É $": 0},
             "$end": {"s/m": -1, 'the "l"': 2, "É $": 0},
@@ -66,41 +50,30 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     },
     "regression": {"task": "regression", "target": "price", "group": ["owner"], "costs": {"over": 1, "under": 3}},
     "text": {
-        "task": "binary",
-        "positive": "is rubbish",
+        "task": "binary", "positive": "is rubbish",
         "payoffs": {"drop": {"positive": 0, "negative": -2}, "keep": {"positive": -1, "negative": 0}},
     },
-}
+}  # fmt: skip
 PROBLEMS["dated"] = PROBLEMS["binary"]  # its own time is a feature too
-FEATURES: dict[str, list[dict[str, Any]]] = {
-    "binary": [
-        {"name": "amount", "kind": "numeric"},
-        {"name": "items", "kind": "numeric"},
-        {"name": "rate_by_customer_7d", "kind": "history"},
-        {"name": "customer", "kind": "categorical"},
-        {"name": "channel", "kind": "categorical"},
-    ],
-    "multiclass": [
-        {"name": "a.b", "kind": "numeric"},
-        {"name": "Größe (cm)", "kind": "numeric"},
-        {"name": "action", "kind": "categorical"},
-        {"name": 'say "from"', "kind": "text"},
-        {"name": "@x", "kind": "date"},
-    ],
-    "regression": [
-        {"name": "prediction", "kind": "numeric"},
-        {"name": "built", "kind": "date"},
-        {"name": "$ & <b>", "kind": "categorical"},
-    ],
-    "text": [{"name": "comment", "kind": "text"}],
-    "dated": [{"name": "amount", "kind": "numeric"}, {"name": "placed", "kind": "date"}],
-}
+KINDS: dict[str, dict[str, str]] = {
+    "binary": {
+        "amount": "numeric", "items": "numeric", "rate_by_customer_7d": "history", "customer": "categorical",
+        "channel": "categorical",
+    },
+    "multiclass": {
+        "a.b": "numeric", "Größe (cm)": "numeric", "action": "categorical", 'say "from"': "text", "@x": "date",
+    },
+    "regression": {"prediction": "numeric", "built": "date", "$ & <b>": "categorical"},
+    "text": {"comment": "text"},
+    "dated": {"amount": "numeric", "placed": "date"},
+}  # fmt: skip
+FEATURES = {case: [{"name": name, "kind": kind} for name, kind in kinds.items()] for case, kinds in KINDS.items()}
 
 _FITTED: dict[tuple[str, str, int], bytes] = {}  # the same rows give the same model
 
 
 def problem_of(case: str) -> Problem:
-    """Return the problem of a case, ."""
+    """Return the problem of a case."""
     return Problem.of(Params(**{**PROBLEM, **PROBLEMS[case]}))
 
 
@@ -116,13 +89,14 @@ def lay_out(
 ) -> dict[str, pd.DataFrame]:
     """Write what stages 01, 04, 06 and 07 leave, with a prior of the history or none; return the rows by part."""
     table, problem = rows(case, count), problem_of(case)
-    by_time = {"by": "time", "validation": "2020-02-01", "holdout": "2020-02-10"}
     strata = ["all"] if case == "regression" else [str(number) for number in range(len(problem.classes))]
-    by_rows = {"by": "group" if problem.group else "rows", "edges": {name: [0.6, 0.8] for name in strata}}
+    split: dict[str, Any] = {"by": "group" if problem.group else "rows", "edges": {name: [0.6, 0.8] for name in strata}}
+    if problem.time:
+        split = {"by": "time", "validation": "2020-02-01", "holdout": "2020-02-10"}
     plan = EvaluationPlan(
         primary={"name": PRIMARY[problem.task], "better": "lower"},
         thresholds=problem.success,
-        split=by_time if problem.time else by_rows,
+        split=split,
         bootstrap={"replicates": 50, "level": 0.9, "seed": 1},
         policies=decisions.policies(table[problem.target].to_numpy(), problem),
     )
@@ -130,16 +104,14 @@ def lay_out(
     plan.save()
     artifacts.publish()
     artifacts.write_table(table, artifacts.path("data/features/period=all/part-0.parquet"))
-    stores = []
+    online: dict[str, Any] = {"moment": None, "stores": [], "features": FEATURES[case]}
     if case == "binary":
-        online = pd.DataFrame({"customer": ["ann", "bob"], "value": [0.125, 0.1 + 0.2]})
-        artifacts.write_table(online, artifacts.path("data/online/rate.parquet"))
+        values = pd.DataFrame({"customer": ["ann", "bob"], "value": [0.125, 0.1 + 0.2]})
+        artifacts.write_table(values, artifacts.path("data/online/rate.parquet"))
         store = {"feature": "rate_by_customer_7d", "by": ["customer"], "file": "rate.parquet"}
-        stores = [store if prior is None else {**store, "prior": prior}]
-    moment = "2020-02-20T00:00:00" if stores else None
-    artifacts.write_json(
-        {"moment": moment, "stores": stores, "features": FEATURES[case]}, artifacts.path("data/online/online.json")
-    )
+        store |= {} if prior is None else {"prior": prior}
+        online |= {"moment": "2020-02-20T00:00:00", "stores": [store]}
+    artifacts.write_json(online, artifacts.path("data/online/online.json"))
     parts = training.read(problem, plan)
     place = artifacts.path("models/candidate/model.skops")
     if (case, model, count) not in _FITTED:

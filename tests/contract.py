@@ -11,7 +11,6 @@ from hypothesis import strategies
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
-TOKEN = "a-token"
 PROTOCOL = "POST /v2/models/{name}/infer"
 
 
@@ -29,62 +28,47 @@ class Run:
         return sum(self.phases.values())
 
 
-def settings(fuzzed: int, sequences: int, token: str | None) -> dict[str, Any]:
-    """Return the settings of a run: all phases, valid and invalid data, always the same cases.
-
-    The document can type the tensors of the protocol, but not say that shapes fit data, that columns have one length, and
-    which fields have to be there: a tensor may be valid and yet refused with 422, which is documented.
-    """
-    accepted = {"expected-statuses": ["2xx", "422"]}
-    return {
-        "seed": 1,
-        "workers": 1,
-        "continue-on-failure": True,
-        "headers": {"Authorization": f"Bearer {token}"} if token else {},
-        "generation": {"mode": "all", "max-examples": fuzzed, "database": "none", "no-shrink": True},
-        "phases": {"stateful": {"generation": {"max-examples": sequences}}},
-        "operations": [{"include-name": PROTOCOL, "checks": {"positive_data_acceptance": accepted}}],
-    }
-
-
 def run(app: Any, fuzzed: int, sequences: int, token: str | None = None) -> Run:
-    """Send an application what its document describes and what it excludes; return what came of it.
+    """Send an application what its document at ``/openapi.json`` describes and what it excludes; always the same cases.
 
-    Parameters
-    ----------
-    app : ASGI application
-        With its document at ``/openapi.json``.
-    fuzzed : int
-        Cases made at random for every operation, beside the systematic ones.
-    sequences : int
-        Sequences of requests that follow from each other.
-    token : str, optional
-        What the application asks for.
+    `fuzzed` cases are made at random for every operation, beside the systematic ones, and `sequences` of requests that
+    follow from each other. `token` is what the application asks for.
     """
     moments = [strategies.datetimes(), strategies.datetimes(timezones=strategies.timezones())]
     texts = [strategies.dates().map(str), *(each.map(lambda moment: moment.isoformat()) for each in moments)]
     schemathesis.openapi.format("iso-8601", strategies.one_of(texts))
-    config = SchemathesisConfig.from_dict(settings(fuzzed, sequences, token))
-    headers = {"headers": {"Authorization": f"Bearer {token}"}} if token else {}
-    schema, found = schemathesis.openapi.from_asgi("/openapi.json", app, config=config, **headers), Run()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    # The document cannot say that shapes fit data, and which columns have to be there: 422 for a valid tensor is right.
+    accepted = {"positive_data_acceptance": {"expected-statuses": ["2xx", "422"]}}
+    settings: dict[str, Any] = {
+        "seed": 1,
+        "workers": 1,
+        "continue-on-failure": True,
+        "headers": headers,
+        "generation": {"mode": "all", "max-examples": fuzzed, "database": "none", "no-shrink": True},
+        "phases": {"stateful": {"generation": {"max-examples": sequences}}},
+        "operations": [{"include-name": PROTOCOL, "checks": accepted}],
+    }
+    config = SchemathesisConfig.from_dict(settings)
+    more = {"headers": headers} if token else {}
+    schema, run = schemathesis.openapi.from_asgi("/openapi.json", app, config=config, **more), Run()
     for event in from_schema(schema).execute():
         if isinstance(event, events.ScenarioFinished):
-            _count(event, found)
+            _count(event, run)
         elif isinstance(event, events.NonFatalError | events.FatalError):
             error = event.value if isinstance(event, events.NonFatalError) else event.exception
-            found.breaches.setdefault(f"no case could be made: {error!r}", "")
-    return found
+            run.breaches.setdefault(f"no case could be made: {error!r}", "")
+    return run
 
 
-def _count(event: events.ScenarioFinished, found: Run) -> None:
+def _count(event: events.ScenarioFinished, run: Run) -> None:
     recorder = event.recorder
-    found.phases[event.phase.value] += len(recorder.interactions)
+    labels = {case: each.value.operation.label for case, each in recorder.cases.items()}
+    run.phases[event.phase.value] += len(recorder.interactions)
     for case, interaction in recorder.interactions.items():
         if interaction.response is not None:
-            found.statuses[recorder.cases[case].value.operation.label, interaction.response.status_code] += 1
+            run.statuses[labels[case], interaction.response.status_code] += 1
     for case, checks in recorder.checks.items():
-        for check in checks:
-            if check.failure_info is not None:
-                label, failure = recorder.cases[case].value.operation.label, check.failure_info.failure
-                what = f"{label}: {check.name}: {failure.title}: {failure.message}"
-                found.breaches.setdefault(what, check.failure_info.code_sample)
+        for each in (check.failure_info for check in checks if check.failure_info is not None):
+            what = f"{labels[case]}: {each.failure.title}: {each.failure.message}"
+            run.breaches.setdefault(what, each.code_sample)

@@ -8,43 +8,26 @@ from conftest import statement
 
 from ninefold.problem import Problem
 
-RULE = {"limit": 0.25, "severity": "medium"}
-
-
 LIMITS = {
-    "quarantined": {"limit": 0.01, "severity": "medium"},
-    "volume": RULE,
-    "inputs": {"limit": 0.25, "severity": "low"},
-    "predictions": RULE,
-    "outcomes": {"limit": 0.05, "severity": "medium"},
-    "ranking": {"limit": 0.05, "severity": "high"},
-    "error": {"limit": 0.02, "severity": "high"},
-    "calibration": {"limit": 0.05, "severity": "high"},
-    "gain": {"limit": 0.0, "severity": "medium"},
-}
-
-
+    name: {"limit": limit, "severity": severity}
+    for name, limit, severity in (
+        ("quarantined", 0.01, "medium"), ("volume", 0.25, "medium"), ("inputs", 0.25, "low"),
+        ("predictions", 0.25, "medium"), ("outcomes", 0.05, "medium"), ("ranking", 0.05, "high"),
+        ("error", 0.02, "high"), ("calibration", 0.05, "high"), ("gain", 0.0, "medium"),
+    )
+}  # fmt: skip
 TARGETS = {"binary": "returned", "multiclass": "size", "regression": "price"}
+TASKS = list(TARGETS)
 COMMON: dict[str, Any] = {
-    "table": "orders",
-    "unit": "order",
-    "units": "orders",
-    "key": ["id"],
-    "time": "placed",
-    "group": None,
-    "horizon": "2h",
-    "payoff_unit": "euro",
-}
+    "table": "orders", "unit": "order", "units": "orders", "key": ["id"], "time": "placed", "group": None,
+    "horizon": "2h", "payoff_unit": "euro",
+}  # fmt: skip
+SIZES = {"small": {"s": 1, "m": 0, "l": -1}, "large": {"s": -1, "m": 0, "l": 6}}
 PROBLEMS: dict[str, dict[str, Any]] = {
     "binary": {"payoffs": {"act": {"positive": -1, "negative": -1}, "wait": {"positive": -4, "negative": 0}}},
-    "multiclass": {
-        "classes": ["s", "m", "l"],
-        "focus": "m",
-        "payoffs": {"small": {"s": 1, "m": 0, "l": -1}, "large": {"s": -1, "m": 0, "l": 6}},
-    },
+    "multiclass": {"classes": ["s", "m", "l"], "focus": "m", "payoffs": SIZES},
     "regression": {},
 }
-TASKS = list(PROBLEMS)
 
 
 def problem_of(task: str = "binary", **changes: Any) -> Problem:
@@ -64,21 +47,16 @@ LEVELS = {
 
 def baseline(task: str = "binary") -> dict[str, Any]:
     figures = {"roc_auc": 0.75, "brier": 0.13, "rank_correlation": 0.75, "rmse": 0.13, "observed": 0.2, "skill": 0.1}
-    held = {name: figure(value) for name, value in figures.items()}
-    return {"figures": held, "levels": LEVELS[task], "per_day": 100.0}
+    return {"figures": {name: figure(each) for name, each in figures.items()}, "levels": LEVELS[task], "per_day": 100.0}
 
 
 def record(drifted: int = 0, psi: float = 0.01, task: str = "binary", **changed: dict[str, float]) -> dict[str, Any]:
     """Return the record of a quiet period, with some figures or levels changed."""
     quiet = {"roc_auc": 0.74, "brier": 0.135, "rank_correlation": 0.74, "rmse": 0.135, "gap": 0.005, "gain": 0.1}
     levels = {name: changed.pop(name, level) for name, level in LEVELS[task].items()}
+    counts = {"period": "2020-03", "raw": 3100, "quarantined": 0, "predictions": 3100, "days": 31.0, "features": 4}
     return {
-        "period": "2020-03",
-        "raw": 3100,
-        "quarantined": 0,
-        "predictions": 3100,
-        "days": 31.0,
-        "features": 4,
+        **counts,
         "drifted": {f"feature_{number}": 0.4 for number in range(drifted)},
         "prediction_psi": psi,
         "predictions_drifted": psi > 0.25,

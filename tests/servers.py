@@ -1,4 +1,4 @@
-"""Servers of databases, started for a test."""
+"""Servers that a test starts: of a database, and the service as a process."""
 
 from __future__ import annotations
 
@@ -6,22 +6,38 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import ninefold
 
-def server_tool(name: str) -> str | None:
-    found = [shutil.which(name), *map(str, sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}")))]
-    return next((place for place in found if place), None)
+
+@contextmanager
+def started(*command: str, cwd: Path | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the engine in a Python process; yield it, and the line that it prints first."""
+    env = {**os.environ, "PYTHONPATH": str(Path(ninefold.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    child = subprocess.Popen(
+        [sys.executable, *command], cwd=cwd, env=env, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    )
+    try:
+        assert child.stdout is not None
+        yield child, child.stdout.readline()
+    finally:
+        child.kill()
+        child.wait()
 
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run a PostgreSQL server of our own; return its URL, with the password in the environment."""
-    initdb, control = server_tool("initdb"), server_tool("pg_ctl")
+    places = os.pathsep.join([os.environ["PATH"], *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin")))])
+    initdb, control = (shutil.which(name, path=places) for name in ("initdb", "pg_ctl"))
     if initdb is None or control is None:
         message = "no PostgreSQL server: install the Debian package postgresql"
         pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)

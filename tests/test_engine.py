@@ -6,7 +6,6 @@ import builtins
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 from conftest import Project
 
@@ -91,16 +90,6 @@ def test_a_partition_has_the_same_bytes_however_the_rows_came(project: Project) 
     assert list(found[0]) == ["period=p/part-0.parquet", "period=q/part-0.parquet"]
     assert found[0] == found[1]
     assert engine.count("data/x", "q") == 1000
-
-
-def test_row_groups_have_the_same_size_however_the_batches_came(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine, "GROUP", 2048)
-    frame = pd.DataFrame({"id": range(5000), "@period": "p"})
-    engine.write(engine.table(engine.local(), frame), artifacts.output("data/x"), ["id"], ["p"])
-    foot = pq.read_metadata(artifacts.pending("data/x") / "period=p/part-0.parquet")
-    assert [foot.row_group(number).num_rows for number in range(foot.num_row_groups)] == [2048, 2048, 904]
 
 
 def test_a_partition_without_rows_keeps_its_columns(project: Project) -> None:

@@ -1,7 +1,10 @@
-"""Encoded rows as stage 06 writes them, and what stage 07 needs beside them."""
+"""Encoded rows as stage 06 writes them, what stage 07 needs beside them, and a search whose best options are known."""
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,10 +12,12 @@ import pandas as pd
 from conftest import TASKS, statement
 
 from ninefold.features import FeatureSchema
-from ninefold.metrics import EvaluationPlan, baselines, make_plan, part_of, split
+from ninefold.metrics import EvaluationPlan, baselines, evaluation, make_plan, part_of, split
 from ninefold.metrics import Params as MetricsParams
 from ninefold.problem import PRIMARY, Problem
-from ninefold.training import Params, Task
+from ninefold.training import Params, Task, calibration, candidates, cross_validation, selection, tuning
+from ninefold.training.models import Range
+from ninefold.training.stage import LockedHoldout
 
 SCHEMA = FeatureSchema(
     all=["amount", "shop", "street", "note", "signup"],
@@ -33,6 +38,8 @@ MODELS: dict[str, dict[str, Any]] = {
 PARAMS = Params(seed=1, folds=2, candidates=MODELS, importance_rows=500)
 WORDS = np.array(["red", "green", "slow", "fast", "new", "old", "small", "big"])
 ONE = {task: statement(task, time=None) for task in TASKS}  # a problem of each task, without time
+START: dict[str, dict[str, Any]] = {"hill": {"x": 3.0, "steps": 50}, "flat": {"any": 1}}
+SPACES = {"hill": {"x": Range(-4.0, 4.0), "steps": Range(1, 100, log=True)}, "flat": {}}
 
 
 def orders(task: str, count: int = 600, signal: float = 2.0, seed: int = 4) -> pd.DataFrame:
@@ -45,22 +52,15 @@ def orders(task: str, count: int = 600, signal: float = 2.0, seed: int = 4) -> p
         target = (score > -1).astype("int64") + (score > 1)
     if task == "regression":
         target = np.round(100 + 10 * score)  # whole numbers, as counts are
-    frame = pd.DataFrame(
-        {
-            "id": np.arange(count),
-            "placed": pd.Timestamp("2020-01-01") + pd.to_timedelta(np.sort(random.integers(0, 100, count)), "D"),
-            "customer": random.integers(0, count // 3, count),
-            "amount": pd.Series(amount).mask(random.random(count) < 0.05),
-            "shop": pd.Series(random.choice(["a", "b", None], count), dtype="str"),
-            "street": pd.Series([f"s{number}" for number in random.integers(0, 300, count)], dtype="str"),
-            "note": pd.Series([" ".join(random.choice(WORDS, 3)) for _ in range(count)]).mask(
-                random.random(count) < 0.1
-            ),
-            "signup": pd.Series(18_000.0 + random.integers(0, 700, count)).mask(random.random(count) < 0.1),
-        }
-    )
-    frame[ONE[task].target] = target
-    return frame
+    day, customer = np.sort(random.integers(0, 100, count)), random.integers(0, count // 3, count)
+    amounts, shop = pd.Series(amount).mask(random.random(count) < 0.05), random.choice(["a", "b", None], count)
+    street = [f"s{number}" for number in random.integers(0, 300, count)]
+    note = pd.Series([" ".join(random.choice(WORDS, 3)) for _ in range(count)]).mask(random.random(count) < 0.1)
+    signup = pd.Series(18_000.0 + random.integers(0, 700, count)).mask(random.random(count) < 0.1)
+    frame = pd.DataFrame({"id": np.arange(count), "placed": pd.Timestamp("2020-01-01") + pd.to_timedelta(day, "D")})
+    frame = frame.assign(customer=customer, amount=amounts, shop=pd.Series(shop, dtype="str"))
+    frame = frame.assign(street=pd.Series(street, dtype="str"), note=note, signup=signup)
+    return frame.assign(**{ONE[task].target: target})
 
 
 def agree(frame: pd.DataFrame, problem: Problem) -> EvaluationPlan:
@@ -71,8 +71,7 @@ def agree(frame: pd.DataFrame, problem: Problem) -> EvaluationPlan:
         bootstrap={"replicates": 20, "level": 0.95, "seed": 1},
     )
     points = split(frame, params, problem)
-    policies, table = baselines(frame, points, problem)
-    return make_plan(frame, points, policies, table, params, problem)
+    return make_plan(frame, points, *baselines(frame, points, problem), params, problem)
 
 
 def parted(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> dict[str, pd.DataFrame]:
@@ -85,3 +84,47 @@ def task_of(frame: pd.DataFrame, problem: Problem, params: Params = PARAMS, sche
     """Return what candidates are validated on."""
     plan = agree(frame, problem)
     return Task.of(parted(frame, problem, plan), schema, params, problem, plan)
+
+
+def run(
+    frame: pd.DataFrame, problem: Problem, params: Params = PARAMS, schema: FeatureSchema = FEW, **given: Any
+) -> Any:
+    """Do what the notebook of the stage does, in its order; return what it holds at its end.
+
+    `given` may hold a plan, other rows of the holdout, or the name of the chosen model.
+    """
+    plan = given.get("plan") or agree(frame, problem)
+    parts = parted(frame, problem, plan)
+    locked = LockedHoldout(given.get("holdout", parts.pop("holdout")))
+    estimators = candidates(params, schema, problem)
+    rows, forecasts = cross_validation.validate(estimators, parts, schema, params, problem)
+    estimators, forecasts = selection.blend(estimators, rows, forecasts, params.blend, problem)
+    compared = selection.compare(rows, forecasts, problem, plan)
+    name = given.get("name") or selection.choose(compared)
+    recent, unseen = cross_validation.newest(rows, forecasts[name], problem)
+    calibrations = calibration.compare(unseen, recent, params.interval, problem)
+    method = calibration.choose(calibrations, recent, params.calibration, problem)
+    fitted = cross_validation.finish(estimators[name], parts, schema, problem)
+    model = calibration.adjust(fitted, method, unseen, recent, params.interval, problem)
+    holdout = locked.open(model)
+    target, predicted = holdout[problem.target].to_numpy(), cross_validation.predict(model, holdout, schema, problem)
+    evaluated = (target, predicted, holdout)
+    results = evaluation.evaluate(*evaluated, problem, plan)
+    floor = evaluation.gain_floor(*evaluated, problem, plan)
+    return SimpleNamespace(**locals())
+
+
+def distance(name: str, options: dict[str, Any], rung: int, seconds: float = 0, calls: str | None = None) -> float:
+    """Return how far a point is from the best one, blurred before the last rung; leave a trace in `calls`."""
+    time.sleep(seconds)
+    if calls:
+        with open(calls, "a", encoding="utf-8") as stream:
+            stream.write(f"{name} {options} {rung}\n")
+    return 5.0 if name == "flat" else abs(options["x"] - 1) + abs(options["steps"] - 10) / 50 + 0.01 * (2 - rung)
+
+
+def trials_of(
+    memory: Path, budget: int | str = 20, rungs: int = 1, seed: int = 1, score: Any = distance
+) -> list[tuning.Trial]:
+    """Return the trials of a search for the point of least distance."""
+    return tuning.search(tuning.Space(START, SPACES, rungs, seed), score, budget, memory)

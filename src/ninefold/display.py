@@ -159,15 +159,17 @@ def outputs(section: str) -> None:
     _files(places, "What goes out", "by stage", [label(section)] * len(names))
 
 
-def _pipeline() -> dict[str, Any]:
-    return yaml.safe_load(artifacts.path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+def _pipeline() -> dict[str, dict[str, Any]]:
+    stages: dict[str, dict[str, Any]] = yaml.safe_load(artifacts.path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    return stages
 
 
 def _declared(section: str) -> dict[str, Any]:
     """Return what ``dvc.yaml`` declares for a stage, or for a notebook of your own."""
     if not is_own(section):
         return _pipeline()[section]
-    return yaml.safe_load(yaml.safe_dump(_pipeline()["own"]["do"]).replace("${item}", section))
+    declared: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_pipeline()["own"]["do"]).replace("${item}", section))
+    return declared
 
 
 def _paths(entries: Sequence[Any]) -> list[str]:

@@ -1,7 +1,7 @@
 """The engine behind Ibis, DuckDB or Spark; reads and writes folders of Parquet partitions.
 
 The same expressions give equal results on both. Where the two differ is here, in `ninefold.spark` (what only Spark needs,
-imported when params ask for it) and in `ninefold.collection.parsing`.
+imported when params ask for it) and in `ninefold.collection.datetimes`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from ninefold.engine_params import DUCKDB, PERIOD, ROW, SPARK, Params
 from ninefold.errors import DataError
 from ninefold.params import load, root
 
-GROUP = 1_048_576  # rows of a row group
 Span = tuple[pd.Timestamp, pd.Timestamp]
 
 
@@ -62,7 +61,7 @@ def local(params: Params | None = None) -> ibis.BaseBackend:
 def of(expression: ir.Expr) -> str:
     """Return the name of the engine of an expression; ``duckdb`` if it belongs to none."""
     try:
-        return expression.get_backend().name
+        return str(expression.get_backend().name)
     except ibis.IbisError:
         return DUCKDB
 
@@ -297,8 +296,8 @@ def write(table: ibis.Table, folder: Path, order_by: list[str], periods: Iterabl
         place.mkdir(parents=True, exist_ok=True)
         rows = table.filter(table[PERIOD] == period).drop(PERIOD).order_by(order_by)
         with pq.ParquetWriter(place / "part-0.parquet", schema, compression="zstd") as writer:
-            for batch in () if on_spark else _grouped(_batches(rows), schema):  # Spark writes no file without rows
-                writer.write_table(batch, row_group_size=GROUP)
+            for batch in () if on_spark else _batches(rows):  # Spark writes no file without rows
+                writer.write_table(pa.Table.from_batches([batch]).cast(schema))
 
 
 def carry(name: str, periods: Iterable[str]) -> None:
@@ -312,17 +311,4 @@ def carry(name: str, periods: Iterable[str]) -> None:
 
 def _batches(table: ibis.Table) -> Iterator[pa.RecordBatch]:
     # Ibis 12's own way to batches asks for a method that DuckDB 2 no longer has.
-    yield from table.get_backend().con.sql(ibis.to_sql(table, dialect="duckdb")).to_arrow_reader(GROUP)
-
-
-def _grouped(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Yield the rows in tables of `GROUP` rows, the last shorter, so that the size of the batches does not matter."""
-    waiting: list[pa.Table] = []
-    for batch in batches:
-        part = pa.Table.from_batches([batch]).cast(schema)
-        while (rows := sum(table.num_rows for table in waiting)) + part.num_rows >= GROUP:
-            yield pa.concat_tables([*waiting, part.slice(0, GROUP - rows)])
-            part, waiting = part.slice(GROUP - rows), []
-        waiting = [*waiting, part]
-    if any(table.num_rows for table in waiting):
-        yield pa.concat_tables(waiting)
+    yield from table.get_backend().con.sql(ibis.to_sql(table, dialect="duckdb")).to_arrow_reader()

@@ -2,105 +2,65 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 SEVERITIES = ("low", "medium", "high")
 
 
 class Incident(BaseModel):
-    """An alert of one name and subject in periods without a gap between them."""
+    """An alert of one name and subject in periods without a gap between them; the alert is that of the last one."""
 
-    alert: str = Field(description="the rule that alerts")
-    subject: str | None = Field(None, description="the feature, slice or route concerned; null where it is all of them")
-    owner: str | None = Field(None, description="who has to look at it")
-    severity: str = Field(description="in the last of its periods: low, medium or high")
-    peak: str = Field(description="the highest severity of its periods")
-    since: str = Field(description="its first period")
-    last: str = Field(description="its last period so far")
-    until: str | None = Field(None, description="the period in which it was gone; null while it is open")
-    value: float | None = Field(None, description="what was found in its last period")
-    limit: float | None = Field(None, description="from which on it alerts")
-    sentence: str = Field("", description="what was found, in words")
+    alert: str  # the rule
+    subject: str | None = None  # the feature concerned; None where it is all of them
+    owner: str | None = None  # who has to look at it
+    severity: str
+    peak: str  # the highest severity of its periods
+    since: str  # its first period
+    last: str  # its last period so far
+    until: str | None = None  # the period in which it was gone; None while it is open
+    value: float | None = None
+    limit: float | None = None
+    sentence: str = ""
 
 
-def find(judged: Iterable[Mapping[str, Any]]) -> list[Incident]:
-    """Return the incidents of periods as ``periods.json`` has them, in order: the earliest first; those still open have no end.
-
-    Keys that are absent are not known, others are ignored. Of alerts of one name and subject in one period the most
-    severe counts.
-    """
-    done: list[Incident] = []
+def find(periods: Iterable[Mapping[str, Any]]) -> list[Incident]:
+    """Return the incidents of periods as ``periods.json`` has them, the earliest first; those still open have no end."""
+    ended: list[Incident] = []
     going: dict[tuple[str, str], Incident] = {}
-    for record in judged:
-        period, before, going = str(record.get("period", "")), going, {}
+    for record in periods:
+        period, before, going = str(record["period"]), going, {}
         for alert in record.get("alerts") or []:
-            now = _incident(alert, period)
-            key, twin = (now.alert, now.subject or ""), going.get((now.alert, now.subject or ""))
-            if twin is None or rank(now.severity) > rank(twin.severity):
-                going[key] = _continued(before[key], now) if key in before else now
-        done += [incident.model_copy(update={"until": period}) for key, incident in before.items() if key not in going]
-    return sorted(
-        [*done, *going.values()], key=lambda incident: (incident.since, incident.alert, incident.subject or "")
-    )
+            incident = Incident(**alert, peak=alert["severity"], since=period, last=period)
+            key = (incident.alert, incident.subject or "")
+            if earlier := before.pop(key, None):
+                incident.since, incident.peak = earlier.since, max(earlier.peak, incident.severity, key=rank)
+            going[key] = incident
+        ended += [incident.model_copy(update={"until": period}) for incident in before.values()]
+    return sorted([*ended, *going.values()], key=lambda each: (each.since, each.alert, each.subject or ""))
 
 
-def worst_first(found: Iterable[Incident]) -> list[Incident]:
-    """Return incidents by severity, the highest first, then by their beginning."""
-    return sorted(
-        found, key=lambda incident: (-rank(incident.severity), incident.since, incident.alert, incident.subject or "")
-    )
+def worst_first(incidents: Iterable[Incident]) -> list[Incident]:
+    """Return incidents by severity, the highest first; those of one severity stay in their order."""
+    return sorted(incidents, key=lambda incident: -rank(incident.severity))
 
 
-def as_text(found: Sequence[Incident]) -> str:
+def as_text(incidents: Sequence[Incident]) -> str:
     """Return the open incidents, the worst first, and the last five that ended, a line each."""
-    opened = worst_first(incident for incident in found if incident.until is None)
-    ended = [incident for incident in found if incident.until is not None][-5:]
-    lines = [f"{len(opened)} open"] + [f"  {_line(incident)}" for incident in opened]
-    return "\n".join(lines + [f"ended, the last {len(ended)}"] * bool(ended) + [f"  {_line(each)}" for each in ended])
+    opened = worst_first(incident for incident in incidents if incident.until is None)
+    ended = [incident for incident in incidents if incident.until is not None][-5:]
+    title = [f"ended, the last {len(ended)}"] if ended else []
+    return "\n".join([f"{len(opened)} open", *map(_line, opened), *title, *map(_line, ended)])
 
 
 def rank(severity: str) -> int:
-    """Return how severe a severity is: -1 if it is none that is known."""
-    return SEVERITIES.index(severity) if severity in SEVERITIES else -1
-
-
-def finite(value: Any) -> float | None:
-    """Return a value as a number; None if it is none, or not finite."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
-def _incident(alert: Mapping[str, Any], period: str) -> Incident:
-    severity = str(alert.get("severity") or "medium")
-    return Incident(
-        alert=str(alert.get("alert") or "alert"),
-        subject=_text(alert.get("subject")),
-        owner=_text(alert.get("owner")),
-        severity=severity,
-        peak=severity,
-        since=period,
-        last=period,
-        value=finite(alert.get("value")),
-        limit=finite(alert.get("limit")),
-        sentence=str(alert.get("sentence") or ""),
-    )
-
-
-def _continued(before: Incident, now: Incident) -> Incident:
-    peak = max(before.peak, now.severity, key=rank)
-    return now.model_copy(update={"since": before.since, "peak": peak})
+    """Return how severe a severity is, from 0."""
+    return SEVERITIES.index(severity)
 
 
 def _line(incident: Incident) -> str:
     of = f" of {incident.subject}" if incident.subject else ""
     end = f" until {incident.until}" if incident.until else ""
-    return f"{incident.severity:<6}  {incident.alert}{of}, since {incident.since}{end}: {incident.sentence}"
-
-
-def _text(value: Any) -> str | None:
-    return str(value) if value not in (None, "") else None
+    return f"  {incident.severity:<6}  {incident.alert}{of}, since {incident.since}{end}: {incident.sentence}"

@@ -1,8 +1,4 @@
-"""The engine's version in a project: the commit that ``ninefold.yaml`` names, the one that is installed, and how to own it.
-
-A copied project holds no sources of the engine. ``make setup`` installs the commit that ``ninefold.yaml`` names; `check`
-refuses another one; `eject` puts the sources into the project, which then owns them.
-"""
+"""The engine of a project: `check` refuses another commit than ``ninefold.yaml`` names; `eject` copies the sources."""
 
 from __future__ import annotations
 
@@ -38,13 +34,7 @@ class Pin:
 
 
 def read() -> Pin | None:
-    """Return the pin of the project; None if there is no ``ninefold.yaml``.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, or lacks one of its keys.
-    """
+    """Return the pin of the project; None if there is no ``ninefold.yaml``; raise `DataError` if it cannot be read."""
     place = artifacts.path(FILE)
     if not place.exists():
         return None
@@ -64,37 +54,22 @@ def installed() -> str | None:
         origin = json.loads(metadata.distribution("ninefold").read_text("direct_url.json") or "{}")
     except metadata.PackageNotFoundError:
         return None
-    return origin.get("vcs_info", {}).get("commit_id")
+    commit: str | None = origin.get("vcs_info", {}).get("commit_id")
+    return commit
 
 
 def check() -> None:
-    """Refuse to run with another engine than the one that ``ninefold.yaml`` names: results would be recorded under its name.
-
-    Raises
-    ------
-    DataError
-        If it names another commit, or sources in the project while an installed engine runs.
-    """
+    """Raise `DataError` if ``ninefold.yaml`` names another engine: results would be recorded under its name."""
     pin = read()
-    if pin is None:
-        return
-    if pin.commit and pin.commit != (found := installed()):
-        raise DataError(
-            f"{FILE}: names commit {pin.commit[:12]} of the engine, but {found[:12] if found else PACKAGE} is "
-            "installed; run `make setup`"
-        )
-    if pin.code == OWNED and PACKAGE.resolve() != artifacts.path(OWNED).resolve():
+    if pin and pin.commit and pin.commit != (commit := installed()):
+        running = f"{commit[:12] if commit else PACKAGE} is installed"
+        raise DataError(f"{FILE}: names commit {pin.commit[:12]} of the engine, but {running}; run `make setup`")
+    if pin and pin.code == OWNED and PACKAGE.resolve() != artifacts.path(OWNED).resolve():
         raise DataError(f"{FILE}: names {OWNED}, but the engine in {PACKAGE} is running; run `make setup`")
 
 
 def plan() -> str:
-    """Return, as text, what `eject` does and what it costs.
-
-    Raises
-    ------
-    NinefoldError
-        If the project owns the engine already, or another one than it names is installed.
-    """
+    """Return what `eject` does and what it costs; raise `NinefoldError` if the project owns the engine already."""
     commit, modules = _installed_here(), list(PACKAGE.rglob("*.py"))
     lines = sum(module.read_text(encoding="utf-8").count("\n") for module in modules)
     return (
@@ -107,13 +82,7 @@ def plan() -> str:
 
 
 def eject() -> str:
-    """Copy the installed engine to ``src/ninefold`` and make the project use it; return what to do next.
-
-    Raises
-    ------
-    NinefoldError
-        See `plan`; or if ``pyproject.toml`` lacks the list of dependencies. Nothing is changed.
-    """
+    """Copy the installed engine to ``src/ninefold`` and make the project use it; return what to do next."""
     _installed_here()
     project = _with_engine(artifacts.path("pyproject.toml").read_text(encoding="utf-8"))
     target = artifacts.path(OWNED)
@@ -131,7 +100,6 @@ def eject() -> str:
 
 
 def _installed_here() -> str:
-    """Return the commit of the engine that is installed for this project, which owns no sources of it."""
     pin = read()
     if pin is None or not pin.commit or artifacts.path(OWNED).exists():
         raise NinefoldError(f"{OWNED}: this project has the engine's sources already; there is nothing to eject")

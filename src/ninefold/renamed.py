@@ -1,4 +1,4 @@
-"""Keys of ``params.yaml`` and names of the engine that were renamed.
+"""Keys of ``params.yaml``, and names of the engine that notebooks and ``src/project`` used, which were renamed.
 
 Whoever renames one adds a line here; if it is renamed again, the line gets the newest name. A project that uses an old
 one is refused (`ninefold.outdated`), and ``ninefold migrate`` changes it.
@@ -6,6 +6,7 @@ one is refused (`ninefold.outdated`), and ``ninefold migrate`` changes it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -38,71 +39,31 @@ KEYS = (
     Key("monitoring.deliver.webhook", "monitoring.deliver.notify", "a list of variables, each with an Apprise URL"),
 )
 SAME_NAME = {  # room -> modules of `core` that moved there; the spine is the empty one
-    "": ("engine", "errors", "gate", "hooks", "incidents", "lineage", "outdated", "params", "renamed", "stages"),
-    "collection": ("databases", "delimited", "deliveries", "sources", "tabular"),
+    "": ("engine", "errors", "gate", "hooks", "params", "stages"),
+    "collection": ("sources",),
     "metrics": ("evaluation", "scores"),
-    "monitoring": ("decomposition", "drift", "period", "two_sample"),
     "problem": ("decisions",),
     "processing": ("contract", "lake", "warehouse"),
-    "training": ("estimators", "explanation", "fairness", "holdout", "model_file", "models", "selection", "slices"),
+    "training": ("estimators", "fairness", "model_file", "models", "selection", "slices"),
 }
 MODULES = {
-    "alerts": "monitoring.alerts",
     "core.adjustment": "training.calibration",
-    "core.clock": "exploration.calendar",
-    "core.estimation": "monitoring.performance_estimation",
-    "core.examination": "monitoring.report",
-    "core.faults": "monitoring.data_quality",
     "core.fitting": "training.cross_validation",
     "core.io": "artifacts",
-    "core.later_rows": "exploration.entity_leakage",
-    "core.leaks": "exploration.leakage",
-    "core.levels": "exploration.group_rates",
-    "core.limits": "monitoring.control_limits",
-    "core.moments": "timestamps",
-    "core.one_column": "exploration.univariate",
-    "core.places": "collection.files",
     "core.plots": "plotting",
-    "core.root_cause": "monitoring.causes",
-    "core.search": "training.search",
-    "core.shifts": "monitoring.shift_tests",
     "core.show": "display",
     "core.texts": "collection.datetimes",
     "deployment": "serving.deployment",
+    **{
+        f"figures.{room}": f"{room}.figures"
+        for room in ("exploration", "features", "monitoring", "processing", "training")
+    },
     "figures.deployment": "serving.figures",
     "figures.explanation": "training.explanation_figures",
-    "figures.exploration": "exploration.figures",
-    "figures.features": "features.figures",
-    "figures.monitoring": "monitoring.figures",
-    "figures.processing": "processing.figures",
     "figures.slices": "training.slice_figures",
     "figures.strategies": "monitoring.backtest_figures",
-    "figures.training": "training.figures",
-    "guides": "reports.guides",
-    "ingest": "processing.ingest",
-    "labels": "monitoring.labels",
-    "migrate": "init.migrate",
     "notebook": "reports.runner",
-    "notify": "monitoring.notification",
-    "own_notebook": "reports.own_notebook",
-    "production": "monitoring.production",
-    "repository": "registry.repository",
-    "retrain": "registry.retraining",
     "sampling": "testing.sampling",
-    "serving.batch_databases": "serving.batch_duckdb",
-    "serving.batch_io": "serving.chunks",
-    "serving.card": "serving.model_card",
-    "serving.desk": "serving.review",
-    "serving.fast": "serving.compiled",
-    "serving.fast_encode": "serving.compiled_encoders",
-    "serving.fast_models": "serving.compiled_models",
-    "serving.findings": "serving.monitoring_state",
-    "serving.messages": "serving.schemas",
-    "serving.operations": "serving.middleware",
-    "serving.rollout": "serving.hot_swap",
-    "serving.service": "serving.app",
-    "serving.signature": "serving.fields",
-    "site": "reports.site",
     "strategies": "monitoring.backtest",
 }
 PARSERS = ("matches", "number", "whole_number", "plain_number")
@@ -116,18 +77,11 @@ MONITORING = {  # functions of stage 09
     "watched": "service_reports",
     "judge": "apply_rules",
     "backtest.told": "backtest.as_plain",
-    "figures.arrival_table": "tables.arrival_table",
-    "figures.scorecard": "tables.scorecard",
-    "figures.rule_table": "tables.rule_table",
-    "figures.alert_table": "tables.alert_table",
-    "figures.cause_table": "tables.cause_table",
-    "figures.decision_table": "tables.decision_table",
-    "figures.describe_arrival": "tables.describe_arrival",
-    "figures.describe_arrivals": "tables.describe_arrivals",
-    "figures.describe_unusual": "tables.describe_unusual",
-    "figures.describe_alerts": "tables.describe_alerts",
-    "figures.describe_decision": "tables.describe_decision",
 }
+TABLES = (  # functions of stage 09 that moved from its figures
+    "arrival_table", "scorecard", "rule_table", "alert_table", "cause_table", "decision_table", "describe_arrival",
+    "describe_arrivals", "describe_unusual", "describe_alerts", "describe_decision",
+)  # fmt: skip
 NAMES = (
     *(
         Name(f"ninefold.core.{name}", f"ninefold.{room}.{name}".replace("..", "."))
@@ -144,13 +98,12 @@ NAMES = (
     Name("ninefold.core.texts.moments", "ninefold.collection.datetimes.parse_series"),
     Name("ninefold.training.tried", "ninefold.training.trial_scores"),
     *(Name(f"ninefold.monitoring.{old}", f"ninefold.monitoring.{new}") for old, new in MONITORING.items()),
-    Name("ninefold.problem.load", "ninefold.problem.Problem.load"),
-    Name("ninefold.metrics.load", "ninefold.metrics.EvaluationPlan.load"),
-    Name("ninefold.training.columns", "ninefold.features.FeatureSchema.load"),
+    *(Name(f"ninefold.monitoring.figures.{name}", f"ninefold.monitoring.tables.{name}") for name in TABLES),
     Name("ninefold.exploration.one_column_scores", "ninefold.exploration.univariate_scores"),
-    Name("ninefold.core.decisions.is_class", None, "use problem.is_class"),
-    Name("ninefold.core.decisions.break_even", None, "use problem.break_even"),
-    Name("ninefold.core.decisions.payoff_matrix", None, "use problem.payoff_matrix"),
+    *(
+        Name(f"ninefold.core.decisions.{name}", None, f"use problem.{name}")
+        for name in ("is_class", "break_even", "payoff_matrix")
+    ),
 )
 
 
@@ -175,10 +128,10 @@ class Change:
 def new_key(old: Parts) -> tuple[Parts | None, Key | None]:
     """Return the new name of a key, and its entry in `KEYS`; the key itself and None if it was not renamed."""
     for key in KEYS:
-        parts = key.old.split(".")
-        if len(parts) == len(old) and all(part in ("*", name) for part, name in zip(parts, old, strict=True)):
-            same = iter([name for part, name in zip(parts, old, strict=True) if part == "*"])
-            return tuple(next(same) if part == "*" else part for part in key.new.split(".")) if key.new else None, key
+        if match := re.fullmatch(re.escape(key.old).replace(r"\*", "([^\0]+)").replace(r"\.", "\0"), "\0".join(old)):
+            names = iter(match.groups())
+            new = tuple(next(names) if part == "*" else part for part in (key.new or "").split("."))
+            return new if key.new else None, key
     return old, None
 
 

@@ -120,7 +120,7 @@ def write(table: ibis.Table, folder: Path, order_by: list[str]) -> None:
 
 
 def asof_join(left: ibis.Table, right: ibis.Table, keys: dict[str, str], on: tuple[str, str]) -> ibis.Table:
-    """Join the newest row at or before a time; Spark has no such join. See `ninefold.features.joins`."""
+    """Join the newest row at or before a time; Spark has no such join. See `ninefold.features.events`."""
     moment, time = on
     until = right[time].lead().over(group_by=list(keys.values()), order_by=time)
     spans = right.mutate(until.name("@until"))  # each row holds from its time to the next one's
@@ -134,7 +134,7 @@ def over_past(
 ) -> ir.NumericValue:
     """Return ``mean``, ``sum`` or ``count`` of whole numbers as differences of running sums, which are exact.
 
-    Spark computes a window anew for each row, but a running sum once. See `ninefold.features.histories`.
+    Spark computes a window anew for each row, but a running sum once. See `ninefold.features.events`.
     """
     micros = microseconds(time)
     start, end = (int(side / pd.Timedelta("1us")) for side in window)

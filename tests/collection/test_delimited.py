@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import time
 from typing import Any
 
 import pytest
@@ -21,19 +20,18 @@ from ninefold.errors import DataError
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_what_is_sniffed_reads_the_file(delimiter: str, encoding: str, newline: str) -> None:
-    lines = ["id,city,price,note", "01,Köln,¤1,5¤,¤a, b;\tc|¤", "2,NA,¤2,25¤,¤two", "lines¤", "3,Zürich,7,- ¤¤x¤¤"]
-    text = newline.join(lines).replace("¤¤x¤¤", "x").replace(",", "\0").replace("¤", '"')
-    cells = text.replace('"1\x005"', '"1,5"').replace('"2\x0025"', '"2,25"').replace('"a\x00 b', '"a, b')
-    source = put("t.csv", cells.replace("\0", delimiter) + newline, encoding)
+    rows = [
+        ["id", "city", "note"],
+        ["01", "Köln", '"a, b;\tc|"'],
+        ["2", "NA", f'"two{newline}lines"'],
+        ["3", "Zürich", "x"],
+    ]
+    source = put("t.csv", "".join(delimiter.join(row) + newline for row in rows), encoding)
     options = sources.sniff(source)
     assert set(options) <= {"delimiter", "encoding"}
     assert options.get("delimiter", ",") == delimiter
-    assert read(source, **options) == {
-        "id": ["01", "2", "3"],
-        "city": ["Köln", "NA", "Zürich"],
-        "price": ["1,5", "2,25", "7"],
-        "note": ["a, b;\tc|", f"two{newline}lines", "- x"],
-    }
+    notes = ["a, b;\tc|", f"two{newline}lines", "x"]
+    assert read(source, **options) == {"id": ["01", "2", "3"], "city": ["Köln", "NA", "Zürich"], "note": notes}
 
 
 def test_nothing_is_sniffed_where_the_default_will_do() -> None:
@@ -43,14 +41,10 @@ def test_nothing_is_sniffed_where_the_default_will_do() -> None:
     assert sources.sniff(put("one.csv", "a\n1\n2\n")) == {}
 
 
-def test_what_is_known_is_not_guessed() -> None:
-    source = put("t.csv", "a;b,c\n1;2,3\n")
-    assert sources.sniff(source, {"delimiter": ","}) == {"delimiter": ","}
-
-
-def test_a_decimal_comma_does_not_look_like_a_delimiter() -> None:
+def test_what_is_known_is_not_guessed_and_a_decimal_comma_is_no_delimiter() -> None:
     source = put("t.csv", "a;b\n1,5;2,5\n4,1;5,2\n")
     assert sources.sniff(source) == {"delimiter": ";"}
+    assert sources.sniff(source, {"delimiter": ","}) == {"delimiter": ","}
     assert read(source, delimiter=";") == {"a": ["1,5", "4,1"], "b": ["2,5", "5,2"]}
 
 
@@ -261,23 +255,15 @@ def test_utf_8_does_not_pass_for_a_code_page() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        (
-            "t.csv",
-            "a,b\nx,1\nü,1\n".encode("cp1252"),
-            r"line 3: found text that is not utf-8; set options: {enc.*: cp1252}",
-        ),
-        (
-            "t.csv",
-            "a,b\nü,1\n".encode() + b"\xfc,1\n",
-            r"line 3: found .* not utf-8, as the text before it is; mend that",
-        ),
+        ("t.csv", "a,b\nx,1\nü,1\n".encode("cp1252"), r"line 3: found text that is not utf-8; set .*: cp1252}"),
+        ("t.csv", "a,b\nü,1\n".encode() + b"\xfc,1\n", r"line 3: found .* utf-8, as the text before it is; mend that"),
         ("t.csv", "a,b\nx,ü".encode()[:-1], r"line 2: ends within a letter, after 'a,b\\nx,', as a file .* cut off"),
         ("t.csv", "a,b\nx,y\n".encode("utf-16")[:-1], r"line 2: ends within a letter"),
         ("t.json", '{"a": 1}\n{"a": "ü"}\n'.encode("cp1252"), r"line 2: found text that is not utf-8; set options"),
         (
             "t.json",
             '{"a": 1}\n{"a": 2\n',
-            r"line 2: not JSON \(.*, character 8\), expected .* cut off there, fetch it anew",
+            r"line 2: not JSON \(.*, character 8\), expected .* off there, fetch it anew",
         ),
         ("t.json", '[{"a": 1},\n{"a" 2}]', r"line 2: not JSON"),
         ("t.json", '{"a": 1}\n{"a": 1, "a": 2}\n', r"line 2: not JSON \('a' twice in an object\)"),
@@ -290,11 +276,3 @@ def test_utf_8_does_not_pass_for_a_code_page() -> None:
 def test_what_is_damaged_is_named_by_its_line(name: str, content: Any, message: str) -> None:
     with pytest.raises(DataError, match=f"{name}: {message}"):
         sources.read(put(name, content))
-
-
-def test_many_rows_are_read_within_seconds() -> None:
-    row = ",".join(["2013-01-01T10:00:00Z", "abc", "12.5"] * 6) + ",x\n"
-    source = put("t.csv", ",".join(f"c{place}" for place in range(19)) + "\n" + row * 300_000)
-    start = time.process_time()
-    assert sources.read(source).shape == (300_000, 19)
-    assert time.process_time() - start < 10

@@ -39,4 +39,4 @@ def test_the_features_are_drawn_and_told(project: Project, task: str, time: str 
         sixth.describe_windows(params, problem),
     )
     assert decisions.level_name(problem) in sixth.describe_strongest(ranked, problem)
-    assert f"**400** orders, each with {len(frame.columns)} columns." in sixth.describe_events(events, params, problem)
+    assert f"**400** orders, each with {len(frame.columns)} columns," in sixth.describe_events(events, params, problem)

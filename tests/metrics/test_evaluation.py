@@ -1,4 +1,4 @@
-"""What a forecast is worth: curves with intervals, and the gain when prices change."""
+"""What a forecast is worth: its gain over policies without a model, curves with intervals, and other prices."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from conftest import TASKS, statement
 from sklearn.dummy import DummyRegressor
+from training_data import ONE, agree, orders, parted
 
 from ninefold.metrics import EvaluationPlan, evaluation
 from ninefold.problem import decisions
@@ -19,21 +20,19 @@ PLAN = EvaluationPlan(
     thresholds={"scores": {}, "min_payoff_gain": 0, "confidence": 0.9},
     split={"by": "time", "validation": "2020-02-01", "holdout": "2020-02-20"},
     bootstrap={"replicates": 200, "level": 0.9, "seed": 1},
-    naive=[0.7, 0.3],
+    naive=[0.75, 0.25],
 )
+POLICIES = PLAN.model_copy(update={"policies": {"always act": "act", "always wait": "wait"}})
 
 
 def right(task: str, count: int = 4000, days: int = 40) -> tuple[Any, ...]:
     """Return outcomes that come as a forecast says, the forecast, rows, a model, the problem and the plan."""
     random, problem = np.random.default_rng(5), statement(task)
-    frame = pd.DataFrame(
-        {"placed": pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(count) * days // count, "D")}
-    )
+    day = pd.to_timedelta(np.arange(count) * days // count, "D")
+    frame = pd.DataFrame({"placed": pd.Timestamp("2020-01-01") + day})
     if task == "regression":
-        expected, model = (
-            random.uniform(0, 100, count),
-            WithInterval(DummyRegressor(), 0.9, **problem.costs.model_dump()),
-        )
+        expected = random.uniform(0, 100, count)
+        model = WithInterval(DummyRegressor(), 0.9, **problem.costs.model_dump())
         target = expected + random.normal(0, 10, count)
         model.fit_errors(expected, target)
         predicted = model.around(expected)
@@ -44,18 +43,12 @@ def right(task: str, count: int = 4000, days: int = 40) -> tuple[Any, ...]:
         names = decisions.forecast_columns(problem)
         predicted = pd.DataFrame(p[:, -len(names) :], columns=names)
     policies = decisions.policies(target, problem)
-    return (
-        target,
-        predicted,
-        frame,
-        model,
-        problem,
-        PLAN.model_copy(update={"policies": policies, "best_baseline": next(iter(policies))}),
-    )
+    plan = PLAN.model_copy(update={"policies": policies, "best_baseline": next(iter(policies))})
+    return target, predicted, frame, model, problem, plan
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_first_row_of_moved_prices_is_as_stated(task: str) -> None:
+def test_prices_are_as_stated_halved_and_half_as_high_again_and_actions_that_follow_pay_more(task: str) -> None:
     target, predicted, frame, model, problem, plan = right(task)
     table = evaluation.price_moves(target, predicted, frame, model, problem, plan)
     paid = decisions.payoff(decisions.decide(predicted, problem)["action"], target, problem)
@@ -65,12 +58,7 @@ def test_the_first_row_of_moved_prices_is_as_stated(task: str) -> None:
     assert first["payoff"] == first["unmoved"] == pytest.approx(paid.mean())
     assert first["gain"] == pytest.approx(paid.mean() - best)
     assert first["low"] < first["gain"] < first["high"]
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_each_price_is_halved_and_half_as_high_again_and_actions_that_follow_pay_more(task: str) -> None:
-    target, predicted, frame, model, problem, plan = right(task)
-    moved = evaluation.price_moves(target, predicted, frame, model, problem, plan).iloc[1:]
+    moved = table.iloc[1:]
     names = ["over", "under"] if task == "regression" else list(problem.payoffs)
     assert moved[["price", "factor"]].to_numpy().tolist() == [[name, by] for name in names for by in (0.5, 1.5)]
     # The forecast is right, so whoever follows the moved prices earns at least as much, but for luck.
@@ -79,23 +67,17 @@ def test_each_price_is_halved_and_half_as_high_again_and_actions_that_follow_pay
     assert (moved["gain"] > 0).all()
 
 
-def test_a_price_of_nothing_does_not_move() -> None:
-    target, predicted, frame, model, problem, plan = right("binary")
-    free = problem.changed(payoffs={"act": {"positive": 2, "negative": -1}, "wait": {"positive": 0, "negative": 0}})
-    table = evaluation.price_moves(target, predicted, frame, model, free, plan)
-    assert table["price"].tolist() == ["current", "act", "act"]
-
-
 def test_a_price_is_moved_for_each_outcome() -> None:
     target, predicted = np.array([1, 0] * 50), pd.DataFrame({"probability": [1.0, 0.0] * 50})
     frame = pd.DataFrame({"placed": pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(100), "D")})
-    problem, plan = statement(), PLAN.model_copy(update={"policies": {"always act": "act", "always wait": "wait"}})
-    table = evaluation.price_moves(target, predicted, frame, None, problem, plan).set_index(["price", "factor"])
+    table = evaluation.price_moves(target, predicted, frame, None, statement(), POLICIES).set_index(["price", "factor"])
     # Foresight acts on events (-1) and waits otherwise (0); acting always pays -1, waiting always -4 on half the rows.
     assert table.loc[("current", 1.0), ["payoff", "gain"]].tolist() == [-0.5, 0.5]
     assert table.loc[("act", 0.5), ["payoff", "gain"]].tolist() == [-0.25, 0.25]
     assert table.loc[("act", 1.5), ["payoff", "gain"]].tolist() == [-0.75, 0.75]
-    assert table.loc[("wait", 0.5), ["payoff", "gain"]].tolist() == [-0.5, 0.5]
+    free = statement(payoffs={"act": {"positive": 2, "negative": -1}, "wait": {"positive": 0, "negative": 0}})
+    table = evaluation.price_moves(target, predicted, frame, None, free, POLICIES)
+    assert table["price"].tolist() == ["current", "act", "act"], "a price of nothing does not change"
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -112,22 +94,6 @@ def test_calibration_has_intervals_that_hold_a_right_forecast(task: str) -> None
         assert ((expected["low"] <= expected["predicted"]) & (expected["predicted"] <= expected["high"])).sum() <= 3
 
 
-def test_intervals_are_wider_where_rows_of_a_day_are_correlated() -> None:
-    random, problem = np.random.default_rng(2), statement()
-    day = np.repeat(np.arange(40), 100)
-    p = random.uniform(0.2, 0.6, 40)[day] + random.uniform(-0.1, 0.1, 4000)
-    alike = (random.random(40)[day] < p).astype("int64")  # of a day all or none
-    apart = (random.random(4000) < p).astype("int64")
-    frame = pd.DataFrame({"placed": pd.Timestamp("2020-01-01") + pd.to_timedelta(day, "D")})
-    widths = []
-    for target in (alike, apart):
-        plan = PLAN.model_copy(update={"policies": decisions.policies(target, problem)})
-        predicted = pd.DataFrame({"probability": p})
-        curve = evaluation.curves(target, predicted, frame, None, problem, plan)["calibration"]
-        widths.append((curve["high"] - curve["low"]).mean())
-    assert widths[0] > 2 * widths[1]
-
-
 def test_precision_ends_at_the_share_of_events() -> None:
     target, predicted, frame, model, problem, plan = right("binary")
     curve = evaluation.curves(target, predicted, frame, model, problem, plan)["precision"]
@@ -135,3 +101,32 @@ def test_precision_ends_at_the_share_of_events() -> None:
     assert curve["recall"].is_monotonic_increasing
     assert curve["precision"].iloc[-1] == pytest.approx(target.mean())
     assert curve["precision"].iloc[5:50].mean() > target.mean()
+
+
+def test_the_gain_is_over_the_best_policy_without_a_model() -> None:
+    target = np.array([1, 0, 0, 0, 1, 0, 0, 0] * 10)
+    predicted = pd.DataFrame({"probability": np.where(target == 1, 0.9, 0.1)})
+    frame = pd.DataFrame({"placed": pd.Series(np.repeat(pd.date_range("2020-01-01", periods=10), 8))})
+    evaluated = (target, predicted, frame, statement(), POLICIES)
+    results = evaluation.evaluate(*evaluated)
+    # Foresight pays -1 for each of 20 events; always acting and always waiting both pay -80 for 80 rows.
+    assert results["payoff"]["value"] == pytest.approx(-0.25)
+    assert results["gain"]["value"] == pytest.approx(0.75)
+    assert results["observed"]["value"] == 0.25
+    naive = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
+    assert results["improvement"]["value"] == pytest.approx(naive + np.log(0.9))
+    assert evaluation.gain_floor(*evaluated) == pytest.approx(0.75)  # every day is the same
+    noisy = predicted.assign(probability=np.random.default_rng(2).random(80))
+    asked = [statement(success={"scores": {}, "min_payoff_gain": 0, "confidence": share}) for share in (0.8, 0.99)]
+    less, more = (evaluation.gain_floor(target, noisy, frame, problem, POLICIES) for problem in asked)
+    assert more < less
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_naive_prediction_improves_on_itself_by_nothing(task: str) -> None:
+    problem, frame = ONE[task], orders(task)
+    agreed = agree(frame, problem)
+    holdout = parted(frame, problem, agreed)["holdout"]
+    naive = evaluation.naive_forecast(len(holdout), problem, agreed)
+    results = evaluation.evaluate(holdout[problem.target].to_numpy(), naive, holdout, problem, agreed)
+    assert [results["improvement"][end] for end in ("low", "high")] == pytest.approx([0, 0])

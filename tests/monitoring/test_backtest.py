@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +15,10 @@ from monitoring_params import PARAMS as MONITORING
 
 from ninefold import metrics, training
 from ninefold.errors import DataError
-from ninefold.metrics import Bootstrap, EvaluationPlan, evaluation
-from ninefold.monitoring import backtest
+from ninefold.metrics import Bootstrap, EvaluationPlan
+from ninefold.monitoring import backtest, stage
 from ninefold.monitoring import backtest_figures as figures
-from ninefold.monitoring.answers import PERIOD, outcomes
+from ninefold.monitoring.answers import PERIOD, outcomes, predict_holdout
 from ninefold.monitoring.backtest import CALENDAR, NEVER, TRIGGERED, Followed, Setting
 from ninefold.problem import decisions
 from ninefold.serving import bundle as packing
@@ -31,12 +32,9 @@ def parts(project: Project) -> dict[str, pd.DataFrame]:
 
 
 @pytest.fixture
-def bundle(parts: dict[str, pd.DataFrame], setting: Setting) -> packing.Bundle:
-    """Return a bundle that says how good it was on the holdout."""
-    packed, holdout, problem = bundles.pack(parts), parts["holdout"], setting.problem
-    target = outcomes(holdout, problem)
-    found = evaluation.evaluate(target, packed.predict(holdout), holdout, problem, setting.plan)
-    return replace(packed, described={**packed.described, "holdout": found})
+def bundle(parts: dict[str, pd.DataFrame]) -> packing.Bundle:
+    packed = bundles.pack(parts)
+    return replace(packed, described={**packed.described, "holdout": {}})
 
 
 @pytest.fixture
@@ -72,30 +70,19 @@ def later(turned: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     return frame, volume.assign(raw=counts, quarantined=0, ready=counts)
 
 
-def run(
-    strategy: str, bundle: packing.Bundle, parts: dict[str, pd.DataFrame], setting: Setting, turned: bool
-) -> Followed:
-    return backtest.follow(strategy, bundle, parts, later(turned), setting)
+@pytest.fixture
+def follow(bundle: packing.Bundle, parts: dict[str, pd.DataFrame], setting: Setting) -> Callable[..., Followed]:
+    """Return a function that follows a strategy in a stable world, or in one that is turned round."""
+    return lambda strategy, turned=False: backtest.follow(strategy, bundle, parts, later(turned), setting)
 
 
-def test_who_never_retrains_answers_with_the_model_in_place(
-    bundle: packing.Bundle, parts: dict[str, pd.DataFrame], setting: Setting
+def test_every_month_retrains_where_a_month_ends_and_the_monitor_not_at_all_in_a_stable_world(
+    bundle: packing.Bundle, follow: Callable[..., Followed]
 ) -> None:
-    found = run(NEVER, bundle, parts, setting, turned=True)
-    assert found.retrained == []
-    assert set(found.frame["@version"]) == {bundle.version}
-    answers = bundle.decide(later(True)[0])
-    assert np.allclose(found.frame["@probability"], answers["probability"], atol=1e-12)
-    assert (found.frame["@action"].to_numpy() == answers["action"].to_numpy()).all()
-
-
-def test_every_month_retrains_where_a_month_ends_and_not_for_nothing_at_the_last_close(
-    bundle: packing.Bundle, parts: dict[str, pd.DataFrame], setting: Setting
-) -> None:
-    frame, volume = later()
-    found = backtest.follow(CALENDAR, bundle, parts, (frame, volume), setting)
-    assert [each["close"] for each in found.retrained] == ["02-27"]  # of 5 March; that of 2 April is the last
-    versions = found.frame.groupby(PERIOD, sort=False)["@version"].first().tolist()
+    assert follow(TRIGGERED).retrained == []
+    result = follow(CALENDAR)
+    assert [each["close"] for each in result.retrained] == ["02-27"]  # of 5 March; that of 2 April is the last
+    versions = result.frame.groupby(PERIOD, sort=False)["@version"].first().tolist()
     assert versions == [bundle.version] * 2 + ["fitted after 02-27"] * 4
 
 
@@ -120,33 +107,34 @@ def test_at_a_close_only_labels_that_are_known_by_then_are_learned_from(
 
 
 def test_a_world_turned_round_is_learned_when_the_monitor_says_so_and_pays(
-    bundle: packing.Bundle, parts: dict[str, pd.DataFrame], setting: Setting
+    bundle: packing.Bundle, follow: Callable[..., Followed], setting: Setting
 ) -> None:
-    followed = {name: run(name, bundle, parts, setting, turned=True) for name in (NEVER, TRIGGERED)}
+    followed, problem = {name: follow(name, turned=True) for name in (NEVER, CALENDAR, TRIGGERED)}, setting.problem
+    never, answers = followed[NEVER], bundle.decide(later(True)[0])
+    assert (never.retrained, set(never.frame["@version"])) == ([], {bundle.version})
+    assert np.allclose(never.frame["@probability"], answers["probability"], atol=1e-12)
+    assert never.frame["@action"].tolist() == answers["action"].tolist()
     times = followed[TRIGGERED].retrained
-    assert times
     assert times[0]["close"] == "02-20"
     assert times[0]["reasons"]
-    # A retrained model is not judged before it had time: `decide.rest`.
+    # A retrained model is not evaluated before it had time: `decide.rest`.
     closes = later()[1].set_index("period")["end"]
     gaps = np.diff([closes[each["close"]] for each in times])
     assert all(gap >= pd.Timedelta(setting.monitoring.decide.rest) for gap in gaps)
-    table = backtest.compare(followed, setting).set_index("strategy")
+    compared = backtest.compare(followed, setting)
+    table, payoffs = compared.set_index("strategy"), {}
     assert table.loc[NEVER, ["gain", "gain_low", "gain_high"]].tolist() == [0.0, 0.0, 0.0]
-    direct = {
-        name: decisions.payoff(one.frame["@action"].to_numpy(), outcomes(one.frame, setting.problem), setting.problem)
-        for name, one in (
-            (name, one._replace(frame=one.frame[one.frame["@status"] != "open"])) for name, one in followed.items()
-        )
-    }
-    assert table.loc[TRIGGERED, "gain"] == pytest.approx(direct[TRIGGERED].mean() - direct[NEVER].mean())
-    assert table.loc[TRIGGERED, "retrainings"] == len(times)
-
-
-def test_a_stable_world_calls_for_no_retraining(
-    bundle: packing.Bundle, parts: dict[str, pd.DataFrame], setting: Setting
-) -> None:
-    assert run(TRIGGERED, bundle, parts, setting, turned=False).retrained == []
+    for name in (NEVER, TRIGGERED):
+        known = followed[name].frame[followed[name].frame["@status"] != "open"]
+        payoffs[name] = decisions.payoff(known["@action"].to_numpy(), outcomes(known, problem), problem).mean()
+    assert table.loc[TRIGGERED, "gain"] == pytest.approx(payoffs[TRIGGERED] - payoffs[NEVER])
+    assert table["retrainings"].to_dict() == {name: len(followed[name].retrained) for name in followed}
+    assert "in euro above never, retraining every month gains 0.000" in figures.describe_strategies(compared, problem)
+    assert figures.strategy_table(compared, problem)["retrained"].tolist() == [NEVER, CALENDAR, TRIGGERED]
+    assert len(figures.retraining_table(followed)) == table["retrainings"].sum()
+    drawing = figures.plot_strategies(backtest.by_period(followed, problem), followed, problem)
+    assert [len(axes.lines) for axes in drawing.axes] == [3 + 3 + 1, 3 + 3]
+    assert figures.describe_strategies(compared[:0], problem) == figures.NOTHING
 
 
 def test_a_refitted_model_has_not_seen_its_holdout_and_keeps_its_kind(
@@ -157,35 +145,11 @@ def test_a_refitted_model_has_not_seen_its_holdout_and_keeps_its_kind(
     assert split["holdout"]["placed"].min() > split["validation"]["placed"].max()
     assert type(again.model) is type(bundle.model)
     assert again.model is not bundle.model
-    figures_of = backtest.with_figures(again, split["holdout"], setting).described["holdout"]
-    assert set(figures_of) >= {"roc_auc", "gain"}
+    holdout = predict_holdout(split["holdout"], again)
+    assert {"roc_auc", "gain"} <= set(stage.baseline_metrics(again, holdout, split, setting.plan)["figures"])
     mixed = split["holdout"].assign(returned=1 - split["holdout"]["returned"])
     other, _ = backtest.refit(bundle, pd.concat([split["train"], split["validation"], mixed]), setting)
     table = split["holdout"]
     assert np.array_equal(again.predict(table)["probability"], other.predict(table)["probability"])
-
-
-def test_of_too_little_no_model_is_made(
-    bundle: packing.Bundle, parts: dict[str, pd.DataFrame], setting: Setting
-) -> None:
-    dull = pd.concat(parts.values()).assign(returned=0)
     with pytest.raises(DataError, match="not two different outcomes"):
-        backtest.refit(bundle, dull, setting)
-
-
-def test_the_story_is_told_by_what_was_found(
-    bundle: packing.Bundle, parts: dict[str, pd.DataFrame], setting: Setting
-) -> None:
-    followed = {name: run(name, bundle, parts, setting, turned=True) for name in (NEVER, CALENDAR, TRIGGERED)}
-    table = backtest.compare(followed, setting)
-    told = figures.describe_strategies(table, setting.problem)
-    share = backtest.captured(table)
-    assert (f"{share:.0%} of the gain" if share is not None else "Retraining every month gains nothing") in told
-    shown = figures.strategy_table(table, setting.problem)
-    assert shown["retrained"].tolist() == [NEVER, CALENDAR, TRIGGERED]
-    assert set(figures.retraining_table(followed)["strategy"]) == {
-        name for name in followed if followed[name].retrained
-    }
-    drawn = figures.plot_strategies(backtest.by_period(followed, setting.problem), followed, setting.problem)
-    assert [len(axes.lines) for axes in drawn.axes] == [3 + 3 + 1, 3 + 3]
-    assert figures.describe_strategies(table[:0], setting.problem) == figures.NOTHING
+        backtest.refit(bundle, pd.concat(parts.values()).assign(returned=0), setting)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from bundles import lay_out, pack, problem_of
 from conftest import Project
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from ninefold import cli
@@ -58,128 +61,48 @@ def by_request(*rows: tuple[str, int, str]) -> pd.DataFrame:
     return table.assign(**{KNOWN_AT: pd.Series(pd.NaT, table.index, dtype="datetime64[us]")})
 
 
-def joined(predicted: pd.DataFrame, *deliveries: pd.DataFrame, **options: Any) -> labels.Joined:
-    return labels.join(predicted, pd.concat(deliveries, ignore_index=True), PROBLEM, **options)
+def joined(predicted: pd.DataFrame, *deliveries: pd.DataFrame) -> labels.Joined:
+    return labels.join(predicted, pd.concat(deliveries, ignore_index=True), PROBLEM)
 
 
-def states(found: labels.Joined) -> list[str]:
-    return found.table[LABEL].tolist()
+def states(result: labels.Joined) -> list[str]:
+    return result.table[LABEL].tolist()
 
 
 def test_an_outcome_is_joined_by_key_and_time_or_by_request() -> None:
     predicted = predictions({"id": 1}, {"id": 2}, {"id": 3}, {"id": 4, "request": "r", "row": 7})
-    found = joined(predicted, outcomes(("1", "1", None), ("2", "0", None)), by_request(("r", 7, "1"), ("r", 8, "1")))
-    assert states(found) == ["known", "known", "open", "known"]
-    assert found.table["returned"].fillna(-1).tolist() == [1.0, 0.0, -1.0, 1.0]
-    assert found.counts["unmatched"] == 1
-    assert found.unmatched[[REQUEST_ID, ROW]].to_numpy().tolist() == [["r", 8]]
+    result = joined(predicted, outcomes(("1", "1", None), ("2", "0", None)), by_request(("r", 7, "1"), ("r", 8, "1")))
+    assert states(result) == ["known", "known", "open", "known"]
+    assert result.table["returned"].fillna(-1).tolist() == [1.0, 0.0, -1.0, 1.0]
+    assert (result.counts["outcomes"], result.counts["unmatched"]) == (4, 1)
 
 
-def test_a_repeated_outcome_counts_once() -> None:
-    found = joined(predictions({"id": 1}), *[outcomes(("1", "1", None))] * 3, by_request(("r0", 0, "1")))
-    assert states(found) == ["known"]
-    assert found.table["returned"].tolist() == [1.0]
+TWICE = ({"id": 1, "request": "same"}, {"id": 2, "request": "same"})
+EMPTY = labels.load(Path("nowhere"))
 
 
-def test_of_different_outcomes_the_latest_known_counts() -> None:
-    told = [("1", "0", "2020-03-01"), ("1", "1", "2020-03-03"), ("1", "0", "2020-03-02"), ("1", "0", None)]
-    for order in (told, told[::-1]):
-        found = joined(predictions({"id": 1}), outcomes(*order))
-        assert found.table[[LABEL, "returned", KNOWN_AT]].to_numpy().tolist() == [
-            ["known", 1.0, pd.Timestamp("2020-03-03")]
-        ]
-
-
-def test_contradicting_outcomes_are_set_aside_until_a_dated_correction() -> None:
-    undated = outcomes(("1", "0", None), ("1", "1", None))
-    same = outcomes(("1", "0", "2020-03-01"), ("1", "1", "2020-03-01"))
-    later = outcomes(("1", "1", "2020-03-02"))
-    for deliveries in ([undated], [same], [undated, same]):
-        found = joined(predictions({"id": 1}), *deliveries)
-        assert (states(found), found.table["returned"].isna().all()) == (["contradicted"], True)
-        corrected = joined(predictions({"id": 1}), later, *deliveries)
-        assert (states(corrected), corrected.table["returned"].tolist()) == (["known"], [1.0])
-
-
-def test_a_missing_outcome_never_becomes_known() -> None:
-    found = joined(
-        predictions({"id": 1}, {"id": 2}), outcomes(("1", None, "2020-03-01"), ("2", None, None), ("2", "1", None))
-    )
-    assert states(found) == ["never", "contradicted"]
-
-
-def test_the_last_answer_before_its_time_is_the_decision() -> None:
-    predicted = predictions(
-        {"id": 1, "at": 11}, {"id": 1, "at": 9}, {"id": 1, "at": 14}, {"id": 2, "at": 14}, {"id": 2, "at": 13}
-    )
-    found = joined(predicted, outcomes(("1", "1", None)), by_request(("r4", 0, "0")))
-    assert states(found) == ["known", "superseded", "superseded", "known", "superseded"]
-    assert found.table["returned"].fillna(-1).tolist() == [1, -1, -1, 0, -1]
-
-
-def test_a_prediction_without_a_key_is_a_case_of_its_own() -> None:
-    predicted = predictions({"id": None}, {"id": None}, {"id": "7"})
-    found = joined(predicted, by_request(("r0", 0, "1")))
-    assert states(found) == ["known", "open", "open"]
-
-
-def test_a_request_id_that_stands_for_several_cases_labels_none() -> None:
-    predicted = predictions({"id": 1, "request": "same"}, {"id": 2, "request": "same"})
-    found = joined(predicted, by_request(("same", 0, "1")))
-    assert states(found) == ["open", "open"]
-    assert (found.counts["ambiguous"], found.counts["unmatched"]) == (1, 0)
-
-
-def test_a_shadow_never_decides_but_can_be_asked_for() -> None:
-    predicted = predictions({"id": 1}, {"id": 1, "at": 10, "role": "shadow"}, {"id": 2, "role": "canary"})
-    told = outcomes(("1", "1", None), ("2", "0", None))
-    found = joined(predicted, told)
-    assert (states(found), found.counts["other roles"]) == (["known", "known"], 1)
-    shadow = joined(predicted, told, roles=["shadow"])
-    assert (states(shadow), shadow.counts["unmatched"]) == (["known"], 1)
-    assert states(joined(predicted.drop(columns=ROLE), told)) == ["superseded", "known", "known"]
+@pytest.mark.parametrize(
+    ("predicted", "deliveries", "expected"),
+    [
+        pytest.param([{"id": None}] * 2, [by_request(("r0", 0, "1"))], ["known", "open"], id="without a key"),
+        pytest.param(TWICE, [by_request(("same", 0, "1"))], ["open", "open"], id="an id of several cases"),
+        pytest.param([{"id": 1}], [outcomes(("1", "2", None))], ["open"], id="not an outcome of the problem"),
+        pytest.param([{"id": 1}], [EMPTY], ["open"], id="no outcome"),
+    ],
+)  # fmt: skip
+def test_each_case_has_one_label(
+    predicted: list[dict[str, Any]], deliveries: list[pd.DataFrame], expected: list[str]
+) -> None:
+    result = joined(predictions(*predicted), *deliveries)
+    assert states(result) == expected
+    assert result.counts["ambiguous"] == int(predicted is TWICE)
+    assert result.counts["unmatched"] == 0 or expected == ["open"]
 
 
 @pytest.mark.parametrize("kind", ["int64", "float64", "str", "Int64"])
 def test_seven_is_seven_however_it_is_written(kind: str) -> None:
     predicted = predictions({"id": 7}, {"id": 12}).astype({"id": kind})
-    found = joined(predicted, outcomes(("7", "1", None), ("12.0", "0", None)))
-    assert states(found) == ["known", "known"]
-
-
-def test_an_outcome_that_the_problem_does_not_know_is_counted_and_not_joined() -> None:
-    found = joined(predictions({"id": 1}), outcomes(("1", "2", None)))
-    assert (states(found), found.counts["foreign_rows"]) == (["open"], 1)
-
-
-def test_without_outcomes_or_predictions_nothing_fails() -> None:
-    assert states(labels.join(predictions({"id": 1}), labels.load(Path("nowhere")), PROBLEM)) == ["open"]
-    found = joined(predictions({"id": 1}).iloc[:0], outcomes(("1", "1", None)))
-    assert (states(found), found.counts["unmatched"]) == ([], 1)
-
-
-def drawn(random: np.random.Generator, world: int) -> tuple[list[dict[str, Any]], list[pd.DataFrame]]:
-    """Return some predictions and outcomes of few cases, so that all the rules meet; other worlds have other cases."""
-    asked = [
-        {
-            "id": 10 * world + int(random.integers(6)),
-            "request": f"{world}.{number}",
-            "due": int(random.integers(11, 13)),
-            "at": number / 2 + 8,
-            "role": str(random.choice(["champion", "canary", "shadow"], p=[0.6, 0.2, 0.2])),
-        }
-        for number in range(random.integers(1, 10))
-    ]
-    told = []
-    for _ in range(random.integers(1, 12)):
-        value = [None, "0", "1"][random.integers(3)]
-        known = [None, "2020-03-01", "2020-03-02"][random.integers(3)]
-        target: dict[str, Any] = {REQUEST_ID: f"{world}.{random.integers(10)}", ROW: 0}
-        if random.integers(2):
-            due = pd.Timestamp("2020-02-01") + pd.Timedelta(hours=int(random.integers(11, 13)))
-            target = {"id": str(10 * world + random.integers(7)), "placed": due}
-        told.append({**target, OUTCOME: value, KNOWN_AT: pd.Timestamp(known or "NaT")})
-    return asked, told
+    assert states(joined(predicted, outcomes(("7", "1", None), ("12.0", "0", None)))) == ["known", "known"]
 
 
 def by_hand(predicted: list[dict[str, Any]], told: list[dict[str, Any]]) -> dict[str, tuple[str, str | None]]:
@@ -206,44 +129,42 @@ def by_hand(predicted: list[dict[str, Any]], told: list[dict[str, Any]]) -> dict
     return found
 
 
-def final(found: labels.Joined) -> tuple[Any, ...]:
-    rows = found.table.sort_values(REQUEST_ID)
-    values = [None if value != value else value for value in rows["returned"]]
-    known = rows[KNOWN_AT].astype("str").tolist()
-    lost = sorted(map(str, found.unmatched[[REQUEST_ID, ROW, "id", "placed"]].astype("str").to_numpy().tolist()))
-    return rows[REQUEST_ID].tolist(), rows[LABEL].tolist(), values, known, lost, found.counts
+def final(result: labels.Joined) -> tuple[Any, ...]:
+    rows = result.table.sort_values(REQUEST_ID)[[REQUEST_ID, LABEL, "returned", KNOWN_AT]]
+    return rows.astype("str").to_numpy().tolist(), result.counts
 
 
-def delivery(told: pd.DataFrame) -> pd.DataFrame:
-    return told.astype(
-        {REQUEST_ID: "str", ROW: "Int64", "id": "str", "placed": "datetime64[us]", OUTCOME: "str"}
-    ).astype({KNOWN_AT: "datetime64[us]"})
+HOUR, VALUE, DAY = map(st.sampled_from, ((11, 12), (None, "0", "1"), (None, "2020-03-01", "2020-03-02")))
+ROLES = st.sampled_from(["champion", "canary", "shadow"])
+ASKED = st.fixed_dictionaries({"id": st.integers(0, 9), "due": HOUR, "role": ROLES})
+BY_ID = st.builds(lambda number: {REQUEST_ID: str(number), ROW: 0}, st.integers(0, 49))
+BY_KEY = st.builds(lambda id, due: {"id": str(id), "placed": pd.Timestamp(2020, 2, 1, due)}, st.integers(0, 10), HOUR)
+WHAT = st.builds(lambda value, day: {OUTCOME: value, KNOWN_AT: pd.Timestamp(day or "NaT")}, VALUE, DAY)
+TOLD = st.builds(lambda of, what: of | what, BY_ID | BY_KEY, WHAT)
 
 
-def test_duplicated_shuffled_late_and_contradictory_outcomes_give_the_same_numbers(tmp_path: Path) -> None:
-    random = np.random.default_rng(7)
-    worlds = [drawn(random, world) for world in range(200)]
-    predicted = predictions(*(row for asked, _ in worlds for row in asked))
-    told = delivery(pd.DataFrame([row for _, rows in worlds for row in rows]))
-    first = labels.join(predicted, told, PROBLEM)
-    asked, expected = iter(predicted.to_dict("records")), dict[str, Any]()
-    for requests, rows in worlds:
-        expected |= by_hand([next(asked) for _ in requests], rows)
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(ASKED, min_size=20, max_size=45), st.lists(TOLD, min_size=30, max_size=60), st.integers(0, 99))
+def test_duplicated_shuffled_late_and_contradictory_outcomes_give_the_same_numbers(
+    asked: list[dict[str, Any]], told: list[dict[str, Any]], seed: int
+) -> None:
+    predicted = predictions(*({**row, "request": str(at), "at": at / 8 + 8} for at, row in enumerate(asked)))
+    table = pd.DataFrame(told, columns=[REQUEST_ID, ROW, "id", "placed", OUTCOME, KNOWN_AT])
+    table = table.astype({REQUEST_ID: "str", ROW: "Int64", "id": "str", OUTCOME: "str"})
+    table = table.astype(dict.fromkeys(["placed", KNOWN_AT], "datetime64[us]"))
+    first = labels.join(predicted, table, PROBLEM)
     values = [None if value != value else f"{value:.0f}" for value in first.table["returned"]]
-    said = dict(zip(first.table[REQUEST_ID], zip(first.table[LABEL], values, strict=True), strict=True))
-    assert said == expected
-    assert set(first.table[LABEL]) == set(STATES)
+    result = dict(zip(first.table[REQUEST_ID], zip(first.table[LABEL], values, strict=True), strict=True))
+    assert result == by_hand(predicted.to_dict("records"), told)
     assert sum(first.counts[state] for state in STATES) == first.counts["predictions"]
-    for number in range(3):
-        folder, some = tmp_path / str(number), told.sample(frac=0.5, random_state=number)
-        repeated = pd.concat([told, some]).sample(frac=1, random_state=number)
-        for piece in np.array_split(np.arange(len(repeated)), random.integers(1, 9)):
-            late = repeated.iloc[piece]
+    repeated = pd.concat([table, table.sample(frac=0.5, random_state=seed)]).sample(frac=1, random_state=seed)
+    with TemporaryDirectory() as folder:
+        for late in (repeated[:seed], repeated[seed:]):
             by_id = late[REQUEST_ID].notna()
-            labels.keep(late[by_id].drop(columns=["id", "placed"]), folder)
-            labels.keep(late[~by_id].drop(columns=[REQUEST_ID, ROW]), folder)
-        shuffled = predicted.sample(frac=1, random_state=number)
-        assert final(labels.join(shuffled, labels.load(folder), PROBLEM)) == final(first)
+            labels.keep(late[by_id].drop(columns=["id", "placed"]), Path(folder))
+            labels.keep(late[~by_id].drop(columns=[REQUEST_ID, ROW]), Path(folder))
+        received = labels.load(Path(folder))
+    assert final(labels.join(predicted.sample(frac=1, random_state=seed), received, PROBLEM)) == final(first)
 
 
 @pytest.fixture
@@ -305,6 +226,7 @@ def test_outcomes_are_named_as_their_problem_names_them(project: Project, place:
     found = labels.read(write(project.folder, 'id,class\n1,s/m\n2, É $ \n3,\n4,NA\n5,"the ""l"""\n'), bundle, place)
     assert found[OUTCOME].fillna("-").tolist() == ["s/m", "É $", "-", "-", 'the "l"']
     table = pd.DataFrame({"id": range(1, 6), REQUEST_ID: "r", ROW: range(5), MOMENT: pd.Timestamp("2020-01-01")})
+    table[ROLE] = "canary"
     assert labels.join(table, found, bundle.problem).table["class"].fillna(-1).tolist() == [0, 2, -1, -1, 1]
     bundle = pack(lay_out("regression"))
     for value in ("dear", "inf"):
@@ -317,14 +239,17 @@ def test_outcomes_are_named_as_their_problem_names_them(project: Project, place:
     assert told[LABEL].tolist() == ["known", "never", "open", "open", "open"]
 
 
+def append(place: Path, bundle: Bundle, *rows: dict[str, Any]) -> None:
+    sent = [{"customer": "ann", **row} for row in rows]
+    with closing(Log(place)) as log:
+        log.submit(log.entry("a", NOW, bundle, log_entry.filled(sent, bundle), bundle.answer(sent).records)).result()
+
+
 def test_redacted_keys_join_and_are_on_no_disk(
     bundle: Bundle, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(bundle.described, "log", {"keep": "90d", "redact": ["id"]})
-    rows = [{"id": 777123, "placed": DUE, "customer": "ann"}, {"id": "888456", "placed": DUE, "customer": "ann"}]
-    log = Log(place)
-    log.submit(log.entry("a", NOW, bundle, log_entry.filled(rows, bundle), bundle.answer(rows).records)).result()
-    log.close()
+    append(place, bundle, {"id": 777123, "placed": DUE}, {"id": "888456", "placed": DUE})
     text = f"id,placed,returned\n777123.0,{DUE},1\n888456,{DUE},0\n9,{DUE},0\n"
     said = list(labels.run([write(tmp_path, text)], bundle, place))
     assert said[1] == "of 2 predictions: 2 known, 0 never, 0 open, 0 contradicted, 0 superseded"
@@ -334,28 +259,25 @@ def test_redacted_keys_join_and_are_on_no_disk(
 
 
 def test_the_command_says_what_came_of_it(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*arguments: str) -> list[str]:
+        return CliRunner().invoke(cli.app, ["labels", *arguments]).output.splitlines()
+
     monkeypatch.chdir(tmp_path)
     file = write(tmp_path, f"id,placed,returned\n7,{DUE},1\n8,{DUE},\n")
-    first = CliRunner().invoke(cli.app, ["labels", "outcomes.csv"])
-    assert first.output.splitlines() == [
+    assert run("outcomes.csv") == [
         f"{file}: 2 outcomes by id, placed, 1 of them never known",
         "no prediction is logged yet; the outcomes are stored until there is one",
     ]
-    log = Log(tmp_path / "data/predictions/log.sqlite")
-    row = {"id": 7, "placed": "2020-02-01T13:00:00+01:00", "customer": "ann"}
-    log.submit(log.entry("a", NOW, bundle, log_entry.filled([row], bundle), bundle.answer([row]).records)).result()
-    log.close()
-    write(tmp_path, "request_id;returned\na;0\n", "late.csv")
-    again = CliRunner().invoke(cli.app, ["labels", "outcomes.csv", "late.csv", "--option", "delimiter=;"])
-    assert again.exit_code == 1
-    write(tmp_path, "request_id,returned,known_at\na,0,2020-03-01\n", "late.csv")
-    again = CliRunner().invoke(cli.app, ["labels", "outcomes.csv", "late.csv"])
-    assert again.output.splitlines() == [
+    append(tmp_path / "data/predictions/log.sqlite", bundle, {"id": 7, "placed": "2020-02-01T13:00:00+01:00"})
+    write(tmp_path, "request_id;returned;known_at\na;0;2020-03-01\n", "late.csv")
+    assert run("late.csv", "--option", "delimiter=;")[:1] == [
+        f"{tmp_path / 'late.csv'}: 1 outcome by request_id, 0 of them never known"
+    ]
+    assert run("outcomes.csv") == [
         f"{file}: 2 outcomes by id, placed, 1 of them never known; the same was delivered before, and counts once",
-        f"{tmp_path / 'late.csv'}: 1 outcome by request_id, 0 of them never known",
         "of 1 predictions: 1 known, 0 never, 0 open, 0 contradicted, 0 superseded",
         "of 3 outcomes, 1 match no prediction (kept for later), 0 have a request id that stands for several cases "
         "(deliver them by key)",
     ]
-    found = labels.join(production.served(bundle), labels.load(), bundle.problem).table
-    assert found["returned"].tolist() == [0.0]  # the dated correction
+    table = labels.join(production.served(bundle), labels.load(), bundle.problem).table
+    assert table["returned"].tolist() == [0.0]  # the dated correction

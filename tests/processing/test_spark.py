@@ -22,8 +22,7 @@ from ninefold import artifacts, engine, features
 from ninefold.collection import datetimes, numbers
 from ninefold.collection import stage as collection
 from ninefold.errors import DataError
-from ninefold.features.histories import over_past
-from ninefold.features.joins import asof_join
+from ninefold.features.events import asof_join, over_past
 from ninefold.params import load
 from ninefold.problem.statement import Problem
 from ninefold.processing import ingest
@@ -34,42 +33,13 @@ ROOT = Path(__file__).parents[2]
 READY = importlib.util.find_spec("pyspark") is not None and (shutil.which("java") or os.environ.get("JAVA_HOME"))
 SPARK = engine.Params(backend="pyspark", memory_limit="3GB", spark={"master": "local[2]"})
 NUMBERS = [
-    "12",
-    " 12 ",
-    "+5",
-    "-5",
-    ".5",
-    "5.",
-    "1e3",
-    "1E-2",
-    "2.0",
-    "2.7",
-    "1_000",
-    "0x1F",
-    "1,000",
-    "--1",
-    "+-1",
-    "1d",
-]
-NUMBERS += ["", "nan", "inf", "-Infinity", "1e400", "9223372036854775807", "9223372036854775808", "-0", "0012", "true"]
-TIMES = [
-    "2013-09-30",
-    "2013-9-3",
-    "2013-02-30",
-    "2013",
-    "20130930",
-    "2013/09/30",
-    "13-09-30",
-    "epoch",
-    "infinity",
-    "soon",
-]
-TIMES += [
-    f"2013-09-30{end}" for end in ("T17:00", " 17:00:05", "T17:00:00.5Z", "T17:00:00+02:00", " 17:00-0530", " 24:00")
-]
-TIMES += [
-    f"2013-09-30 1:5{end}" for end in (" UTC", "UTC", "Z", "+02", "-14", "+1400", ":7.123456789-03:30", "+0", " +01:00")
-]
+    "12", " 12 ", "+5", "-5", ".5", "5.", "1e3", "1E-2", "2.0", "2.7", "1_000", "0x1F", "1,000", "--1", "+-1", "1d", "",
+    "nan", "inf", "-Infinity", "1e400", "9223372036854775807", "9223372036854775808", "-0", "0012", "true",
+]  # fmt: skip
+ENDS = ["T17:00", " 17:00:05", "T17:00:00.5Z", "T17:00:00+02:00", " 17:00-0530", " 24:00", " 1:5 UTC", " 1:5UTC"]
+ENDS += [f" 1:5{end}" for end in ("Z", "+02", "-14", "+1400", ":7.123456789-03:30", "+0", " +01:00")]
+TIMES = ["2013-9-3", "2013-02-30", "2013", "20130930", "2013/09/30", "13-09-30", "epoch", "infinity", "soon"]
+TIMES += [f"2013-09-30{end}" for end in ("", *ENDS)]
 WRITTEN = {
     "%d/%m/%Y %H:%M": ["30/09/2013 17:05", "3/9/2013 7:5", "31/09/2013 00:00"],
     "%Y%m%d": ["20130930", "2013093", "2013 930", " 20130930"],

@@ -12,6 +12,7 @@ import duckdb
 import pandas as pd
 import pytest
 from conftest import Project
+from processing_runs import collect
 from typer.testing import CliRunner
 
 from ninefold import artifacts, cli, engine
@@ -20,26 +21,13 @@ from ninefold.params import load
 from ninefold.processing import stage as processing
 from ninefold.processing import warehouse
 
-CUSTOMERS = pd.DataFrame({"customer": ["ann", "bob"], "city": ["Bern", ""]})
-VIEWS = [
-    "raw.customers",
-    "raw.orders",
-    "lake.customers",
-    "lake.orders",
-    "quarantine.orders",
-    "features.events",
-    "online.late_by_customer_7d",
-    "predictions.drift",
-    "metrics.figures",
-    "metrics.gates",
-]
+VIEWS = ["raw.customers", "raw.orders", "lake.customers", "lake.orders", "quarantine.orders", "features.events"]
+VIEWS += ["online.late_by_customer_7d", "predictions.drift", "metrics.figures", "metrics.gates"]
 
 
 def process(orders: pd.DataFrame, project: Project) -> None:
     """Let raw data arrive, and stage 03 make lake and quarantine of it, which stay pending."""
-    for month, rows in orders.groupby(orders["placed"].str[:7]):
-        project.raw("orders", str(month), rows)
-    project.raw("customers", "all", CUSTOMERS)
+    collect(project, orders)
     processing.update(load("processing"), engine.connect())
 
 
@@ -81,21 +69,17 @@ def test_every_table_has_a_view_under_the_stage_that_makes_it(shop: Project) -> 
     assert dict((row[0], row[1:]) for row in rows)["quarantine.orders"] == (1, 10)
 
 
-def test_the_views_show_what_the_files_hold(shop: Project) -> None:
+def test_the_views_show_what_the_files_hold_and_copy_nothing(shop: Project) -> None:
     lake = artifacts.read_table("data/lake/orders")
     with duckdb.connect(warehouse.refresh(), read_only=True) as opened:
         shown = opened.sql("SELECT * EXCLUDE period FROM lake.orders").df()
-        held = opened.sql("SELECT id, broken_rule, raw_row FROM quarantine.orders").fetchall()
-        raw = opened.sql("SELECT id, period FROM raw.orders ORDER BY ALL").fetchall()
-    pd.testing.assert_frame_equal(shown, lake, check_dtype=False)
-    assert held == [(2, "status: not allowed", 2)]
-    assert raw == [(str(number), "2020-01" if number < 4 else "2020-02") for number in range(1, 7)]
-
-
-def test_nothing_is_copied(shop: Project) -> None:
-    with duckdb.connect(warehouse.refresh(), read_only=True) as opened:
+        broken = opened.sql("SELECT id, broken_rule, raw_row FROM quarantine.orders").fetchall()
         assert opened.sql("FROM duckdb_tables()").fetchall() == []
-        assert len(opened.sql("FROM duckdb_views() WHERE NOT internal").fetchall()) == len(VIEWS)
+    pd.testing.assert_frame_equal(shown, lake, check_dtype=False)
+    assert broken == [(2, "status: not allowed", 2)]
+    assert asked("SELECT id, period FROM raw.orders ORDER BY ALL") == [
+        (str(number), "2020-01" if number < 4 else "2020-02") for number in range(1, 7)
+    ]
 
 
 def test_the_partition_is_a_text_and_only_what_is_asked_for_is_read(shop: Project) -> None:
@@ -166,21 +150,6 @@ def test_gates_are_a_line_for_every_check_in_their_order(shop: Project) -> None:
     assert warehouse.ask("FROM metrics.gates")[0] == ["stage", "check", "value", "limit", "passed"]
 
 
-def test_it_opens_from_any_folder_and_after_a_move_when_refreshed(
-    shop: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place = warehouse.refresh()
-    monkeypatch.chdir("/")
-    with duckdb.connect(place, read_only=True) as opened:
-        assert opened.sql("SELECT count(*) FROM lake.orders").fetchall() == [(5,)]
-    moved = tmp_path / "moved"
-    moved.mkdir()
-    for name in ("data", "reports", "params.yaml"):
-        (tmp_path / name).rename(moved / name)
-    monkeypatch.chdir(moved)
-    assert asked("SELECT count(*) FROM lake.orders") == [(5,)]
-
-
 @pytest.mark.parametrize("name", ["it's", "a=b", "[1]*", 'say "so"', "period=9"])
 def test_the_project_may_lie_in_a_folder_of_any_name(
     shop: Project, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
@@ -195,21 +164,15 @@ def test_the_project_may_lie_in_a_folder_of_any_name(
     assert names == ["id", "placed", "customer", "amount", "status", "returned", "period"]
     assert [(row[0], row[-1]) for row in rows] == [(1, "2020-01"), (3, "2020-01"), *((n, "2020-02") for n in (4, 5, 6))]
     assert [row[1] for row in warehouse.outline()[1]] == [2, 6, 2, 5, 1, 4, 2, 2, 8, 13]
+    monkeypatch.chdir("/")
+    with duckdb.connect(folder / warehouse.FILE, read_only=True) as opened:
+        assert opened.sql("SELECT count(*) FROM lake.orders").fetchall() == [(5,)]
 
 
-@pytest.mark.parametrize(
-    ("name", "called"),
-    [
-        ("it's", 'lake."it\'s"'),
-        ('a"b', 'lake."a""b"'),
-        ("order", 'lake."order"'),
-        ("Big Table", 'lake."Big Table"'),
-        ("größe", 'lake."größe"'),
-        ("x_1", "lake.x_1"),
-    ],
-)
-def test_a_table_may_have_any_name(shop: Project, name: str, called: str) -> None:
+@pytest.mark.parametrize("name", ["it's", 'a"b', "order", "Big Table", "größe", "x_1"])
+def test_a_table_may_have_any_name(shop: Project, name: str) -> None:
     shop.lake(name, pd.DataFrame({"select": [1], "%s": ["x"]}))
+    called = "lake.x_1" if name == "x_1" else 'lake."{}"'.format(name.replace('"', '""'))
     assert called in [row[0] for row in warehouse.outline()[1]]
     assert asked(f'SELECT "select", "%s", period FROM {called}') == [(1, "x", "all")]
 
@@ -263,23 +226,12 @@ def test_a_damaged_file_is_named_and_the_earlier_warehouse_stays(shop: Project) 
     assert [file.name for file in artifacts.path("data").glob(".warehouse*")] == []
 
 
-def test_any_engine_will_do(shop: Project) -> None:
-    shop.set("engine", {"backend": "pyspark", "spark": {"master": "spark://nowhere:7077"}})
-    assert asked("SELECT count(*) FROM lake.orders") == [(5,)]
-
-
 def test_the_command_prints_a_table(shop: Project) -> None:
-    done = CliRunner().invoke(
-        cli.app, ["sql", "SELECT id, customer, amount, returned FROM lake.orders ORDER BY id LIMIT 3"]
-    )
+    shop.set("engine", {"backend": "pyspark", "spark": {"master": "spark://nowhere:7077"}})  # any engine will do
+    query = "SELECT id, customer, amount, returned FROM lake.orders ORDER BY id LIMIT 3"
+    done = CliRunner().invoke(cli.app, ["sql", query])
     assert done.exit_code == 0
-    assert done.stdout.splitlines() == [
-        "id  customer  amount  returned",
-        " 1  ann         10.5         0",
-        " 3  ann                       ",
-        " 4  bob           40         0",
-        "(3 rows)",
-    ] or done.stdout.splitlines() == [
+    assert [line.rstrip() for line in done.stdout.splitlines()] == [
         "id  customer  amount  returned",
         " 1  ann         10.5         0",
         " 3  ann",
@@ -316,13 +268,8 @@ def test_the_command_without_a_query_lists_the_views_and_says_how_to_open_them(s
     ("query", "message"),
     [
         ("SELECT nothing FROM lake.orders", "Binder Error: Referenced column"),
-        ("FROM lake.order", "Error: "),
         ("SELEC 1", "Parser Error: "),
-        (
-            "SELECT CAST(customer AS INTEGER) FROM lake.orders",
-            "Conversion Error: Could not convert string 'ann' to INT32",
-        ),
-        ("CREATE TABLE t AS SELECT 1", "read-only"),
+        ("SELECT CAST(customer AS INTEGER) FROM lake.orders", "Conversion Error: Could not convert string"),
         ("DROP VIEW lake.orders", "read-only"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -26,10 +25,8 @@ from typer.testing import CliRunner
 from ninefold import artifacts, collection, hooks, params
 from ninefold.cli import app
 from ninefold.errors import DataError
-from ninefold.metrics import EvaluationPlan
-from ninefold.monitoring import conclude
 from ninefold.problem.statement import Problem
-from ninefold.registry import comparison, journal, planning, promotion, repository, retraining
+from ninefold.registry import comparison, planning, promotion, repository, retraining
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME, DAY = bundles.PARAMS.name, date(2020, 4, 30)
@@ -49,10 +46,9 @@ class Home:
         self.kill_after: int | None = None
 
     def git(self, *arguments: str) -> str:
-        """Run git; return what it said."""
         return subprocess.run(["git", *arguments], cwd=self.folder, check=True, capture_output=True, text=True).stdout
 
-    def dvc(self, *arguments: str, lock: int) -> int:
+    def dvc(self, *arguments: str) -> int:
         """Stand in for DVC's command: outputs come from what was built beforehand."""
         if arguments[0] == "repro":
             lay_out(self.built / self.gives, self.folder)
@@ -71,7 +67,6 @@ class Home:
             raise KeyboardInterrupt
 
     def state(self) -> dict[str, Any]:
-        """Return all that a run leaves."""
         return {
             "refs": self.git("for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/tags"),
             "branch": self.git("branch", "--show-current"),
@@ -84,7 +79,6 @@ class Home:
 
 
 def lay_out(source: Path, target: Path, names: tuple[str, ...] = BUILT) -> None:
-    """Put files in the place of others."""
     for name in names:
         artifacts.remove(target / name)
         if (source / name).is_dir():
@@ -94,7 +88,6 @@ def lay_out(source: Path, target: Path, names: tuple[str, ...] = BUILT) -> None:
 
 
 def fail(folder: Path) -> None:
-    """Leave what a stage leaves whose gate did not pass."""
     check = {"name": "gain exceeded", "value": -0.1, "limit": "> 0", "passed": False}
     artifacts.write_json({"gate": {"passed": False, "checks": [check]}}, folder / "reports/failed/07_training.json")
     artifacts.write_text("{}", folder / "reports/failed/07_training.ipynb")
@@ -130,7 +123,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def identify(patch: pytest.MonkeyPatch) -> None:
-    """Give git a name."""
     patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     for role in ("AUTHOR", "COMMITTER"):
         patch.setenv(f"GIT_{role}_NAME", "test")
@@ -150,8 +142,8 @@ def fresh(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
     def enter() -> Home:
         home = Home(shutil.copytree(built / "home", tmp_path / f"home-{next(count)}"), built)
 
-        def noted(*arguments: str, **ends: str) -> str:
-            said = git(*arguments, **ends)
+        def noted(*arguments: str) -> str:
+            said = git(*arguments)
             if arguments[0] in CHANGING and "--show-current" not in arguments:
                 home.done(arguments[0])
             return said
@@ -180,7 +172,6 @@ class Reader:
 
 @pytest.fixture
 def home(fresh: Callable[[], Home]) -> Home:
-    """Stand in a fresh copy."""
     return fresh()
 
 
@@ -246,12 +237,8 @@ def test_one_that_is_not_significantly_better_stays_on_its_own_branch_and_is_not
     home.git("commit", "-q", "--allow-empty", "-m", "Better code")
     retraining.retrain(DAY)
     assert home.git("branch", "--list", "retrain/*", "--format=%(refname:short)").split() == [BRANCH, f"{BRANCH}-2"]
-
-
-def test_with_a_reason_it_is_promoted_all_the_same(home: Home) -> None:
-    home.gives = "worse"
+    home.git("commit", "-q", "--allow-empty", "-m", "More code")
     assert "forced, it has seen April" in retraining.retrain(DAY, "it has seen April")
-    assert home.state()["branch"] == "main\n"
 
 
 def test_without_a_champion_the_branch_moves_on_and_nobody_is_promoted(home: Home) -> None:
@@ -297,7 +284,7 @@ def test_a_real_kill_amid_the_pipeline_leaves_no_lock_and_the_next_start_goes_on
 ) -> None:
     code = (
         "import datetime, os, signal; from ninefold.registry import planning, retraining; planning.changes = dict\n"
-        "def _dvc(*arguments, lock):\n"
+        "def _dvc(*arguments):\n"
         "    open('dvc.lock', 'w').write('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         f"retraining._dvc = _dvc; retraining.retrain(datetime.date.fromisoformat('{DAY}'))"
@@ -323,33 +310,25 @@ def test_a_gate_that_fails_puts_everything_back_and_its_report_is_kept(home: Hom
     assert not list((home.folder / "reports/failed").iterdir())
 
 
-def test_two_at_once_the_second_refuses_or_waits(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    with (home.folder / ".git" / journal.LOCK).open("w") as lock:
+def test_two_at_once_the_second_refuses(home: Home) -> None:
+    with (home.folder / ".git/ninefold-retrain.lock").open("w") as lock:
         lock_descriptor(lock.fileno())
         with pytest.raises(DataError, match=r"another `ninefold retrain` is running.*`--wait` waits"):
             retraining.retrain(DAY)
     assert home.did == []
-    waits: list[bool] = []
-    monkeypatch.setattr(artifacts, "lock_descriptor", lambda _, blocking: waits.append(blocking) or True)
-    monkeypatch.setattr(planning, "plan", lambda *_: "planned")
-    assert retraining.retrain(wait=True) == "planned"
-    assert waits == [True]
 
 
 def test_a_pipeline_that_outlives_its_run_holds_the_lock(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # the command itself
     monkeypatch.chdir(home.folder)
-    monkeypatch.setattr(retraining, "_command", lambda: [sys.executable, "-c"])
-    with (home.folder / "lock").open("w") as held:
-        held_by_child = f"import os, sys; sys.exit(0 if os.fstat({held.fileno()}) else 1)"
-        assert retraining._dvc(held_by_child, lock=held.fileno()) == 0
+    monkeypatch.setattr(retraining, "DVC", (sys.executable, "-c"))
+    with planning.locked(False) as lock:
+        assert retraining._dvc(f"import os, sys; sys.exit(0 if os.fstat({lock}) else 1)") == 0
 
 
 def test_a_push_that_fails_is_tried_again_or_abandoned(home: Home, quick: dict[str, Any], monkeypatch: Any) -> None:
     before, dvc = home.state(), home.dvc
-    monkeypatch.setattr(
-        retraining, "_dvc", lambda *arguments, lock: int(arguments[0] == "push") or dvc(*arguments, lock=lock)
-    )
+    monkeypatch.setattr(retraining, "_dvc", lambda *arguments: int(arguments[0] == "push") or dvc(*arguments))
     for _ in range(2):
         with pytest.raises(DataError, match=r"dvc push: failed.*goes on from here"):
             retraining.retrain(DAY)
@@ -430,6 +409,7 @@ def test_one_that_moved_elsewhere_meanwhile_is_not_gone_on_with(home: Home, quic
         ("replay", "2020-06-01T00:00:00", "2020-03-31"),  # the rest of one month
         ("replay", "2020-03-20T18:00:00", "2020-03-18"),  # of the 19th the labels are due at the end of the 20th
         ("log", "2020-05-02T00:00:00", "2020-04-30"),
+        ("landed", "2020-05-02T00:00:00", "2020-04-30"),
         ("log", "2020-02-10T00:00:00", "2020-02-29"),
         ("log", "2262-01-01T00:00:00", None),  # rows of the future tell nothing
     ],
@@ -437,6 +417,9 @@ def test_one_that_moved_elsewhere_meanwhile_is_not_gone_on_with(home: Home, quic
 def test_the_last_day_is_whole_and_its_labels_are_due(
     source: str, last: str, expected: str | None, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if source == "landed":
+        artifacts.write_text(f"id,placed\n1,{last}\n", home.folder / f"{collection.LANDING}/orders/2020-08.csv")
+        source, last = "log", "2020-01-05T00:00:00"
     rows = pd.DataFrame({"placed": ["2020-01-05T00:00:00", last]})
     monkeypatch.setattr(hooks, "project", lambda *_: lambda *_: rows)
     monitored = params.load("monitoring").model_copy(update={"source": source})
@@ -444,12 +427,6 @@ def test_the_last_day_is_whole_and_its_labels_are_due(
     today = pd.Timestamp.now("UTC").normalize()
     found = planning.due(params.load("collection"), problem, monitored)
     assert str(found) == (expected or str((today - pd.Timedelta(days=2)).date()))
-
-
-def test_rows_that_landed_count_too(home: Home) -> None:
-    text = "id,placed\n1,2020-08-10T00:00:00\n"
-    artifacts.write_text(text, home.folder / f"{collection.LANDING}/orders/2020-08.csv")
-    assert planning._newest(params.load("collection"), Problem.of(params.load("problem"))) == pd.Timestamp("2020-08-10")
 
 
 @pytest.mark.parametrize(
@@ -495,27 +472,12 @@ def test_what_changes_nothing_is_neither_committed_nor_promoted(home: Home, quic
     assert home.state() == before
 
 
-@pytest.fixture(scope="module")
-def workflow() -> dict[Any, Any]:
-    return yaml.safe_load((ROOT / ".github/workflows/retrain.yml").read_text(encoding="utf-8"))
-
-
-def test_the_workflow_runs_alone_by_the_clock_or_by_hand_and_only_where_it_was_asked_for(
-    workflow: dict[Any, Any],
-) -> None:
-    assert set(workflow[True]) == {"schedule", "workflow_dispatch"}  # YAML's reading of `on`
+def test_the_workflow_s_commands_are_shell_and_push_all_that_a_run_leaves(home: Home, tmp_path: Path) -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/retrain.yml").read_text(encoding="utf-8"))
     assert workflow["concurrency"] == {"group": "retrain", "cancel-in-progress": False}
-    job = workflow["jobs"]["retrain"]
     assert workflow["permissions"] == {}
-    assert job["permissions"] == {"contents": "write", "id-token": "write"}
-    assert job["if"].startswith("vars.RETRAIN == ")
-    used = [step["uses"] for step in job["steps"] if "uses" in step]
+    used = [step["uses"] for step in workflow["jobs"]["retrain"]["steps"] if "uses" in step]
     assert [each for each in used if not re.search(r"@(v\d+\.\d+\.\d+|[0-9a-f]{40})$", each)] == []
-
-
-def test_the_workflow_s_commands_are_shell_and_push_all_that_a_run_leaves(
-    workflow: dict[Any, Any], home: Home, tmp_path: Path
-) -> None:
     commands = [step["run"] for step in workflow["jobs"]["retrain"]["steps"] if "run" in step]
     for command in commands:
         done = subprocess.run(["bash", "-n"], input=command, text=True, capture_output=True, check=False)
@@ -525,16 +487,9 @@ def test_the_workflow_s_commands_are_shell_and_push_all_that_a_run_leaves(
     push = next(command for command in commands if "git push" in command)
     home.git("init", "-q", "--bare", str(tmp_path / "origin"))
     home.git("remote", "add", "origin", str(tmp_path / "origin"))
-    for branches in ([], [BRANCH]):
-        for branch in branches:
-            home.git("branch", branch)
-        subprocess.run(["bash", "-c", push], cwd=home.folder, check=True, capture_output=True)
-        assert home.git("ls-remote", "origin").count("\n") >= 3 + len(branches)
+    subprocess.run(["bash", "-c", push], cwd=home.folder, check=True, capture_output=True)
+    home.git("branch", BRANCH)
+    subprocess.run(["bash", "-c", push], cwd=home.folder, check=True, capture_output=True)
     found = home.git("ls-remote", "origin")
     for ref in ("refs/heads/main", f"refs/heads/{BRANCH}", f"refs/tags/{NAME}@v0.0.1"):
         assert f"{ref}\n" in found
-
-
-def test_cron_finds_json_of_the_last_decision_as_stage_09_writes_it() -> None:
-    decision = conclude([], EvaluationPlan.model_construct(best_baseline="wait"), "0123")
-    assert json.loads(json.dumps(decision))["decision"] == "keep"

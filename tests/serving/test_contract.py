@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import pytest
 from bundles import lay_out, pack
 from conftest import Project
-from fastapi import FastAPI
-from fastapi.responses import JSONResponse, Response
 
 from ninefold.serving import app as service
 
@@ -32,29 +29,13 @@ def test_no_request_breaks_the_contract_and_every_documented_refusal_is_met(
 ) -> None:
     import contract
 
-    found = contract.run(service.create_app(pack(lay_out(case)), token=token), fuzzed=40, sequences=15, token=token)
-    assert found.breaches == {}
-    assert set(found.phases) == {"examples", "coverage", "fuzzing", "stateful"}
-    assert found.cases > 400
+    run = contract.run(service.create_app(pack(lay_out(case)), token=token), fuzzed=40, sequences=15, token=token)
+    assert run.breaches == {}
+    assert set(run.phases) == {"examples", "coverage", "fuzzing", "stateful"}
+    assert run.cases > 400
     for operation, statuses in OPERATIONS.items():
-        met = {status for label, status in found.statuses if label == operation}
+        met = {status for label, status in run.statuses if label == operation}
         # What is no JSON is drawn by chance, and not for every operation: once is seen below.
         assert statuses - {400} <= met - {401} <= statuses, operation
         assert (401 in met) == (token is not None and operation not in PROBES), operation
-    assert 400 in {status for _, status in found.statuses}
-
-
-def test_what_breaks_a_contract_is_found() -> None:
-    import contract
-
-    app = FastAPI()
-
-    @app.get("/halves", response_model=dict[str, int], responses={422: {"content": {"application/json": {}}}})
-    def halves(count: int) -> Any:
-        if count % 2:
-            return JSONResponse({"count": count / 2})
-        return Response(status_code=409) if count else Response("none", media_type="text/plain")
-
-    found = contract.run(app, fuzzed=20, sequences=1).breaches
-    for breach in ("response_schema_conformance", "status_code_conformance", "content_type_conformance"):
-        assert any(f"GET /halves: {breach}: " in what for what in found), found
+    assert 400 in {status for _, status in run.statuses}

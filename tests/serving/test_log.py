@@ -6,14 +6,10 @@ import os
 import signal
 import sqlite3
 import stat
-import subprocess
-import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +20,9 @@ import pytest
 from bundles import PARAMS, lay_out, pack
 from conftest import Project
 from fastapi.testclient import TestClient
+from servers import started
 
+from ninefold import artifacts
 from ninefold.errors import DataError, NinefoldError, ParamsError
 from ninefold.serving import app, deployment, log_entry, log_export
 from ninefold.serving.bundle import Bundle
@@ -34,13 +32,23 @@ from ninefold.serving.log_entry import LogError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROW = {"customer": "ann", "id": 7, "amount": 12.5}
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    opened = Log(tmp_path / "predictions/log.sqlite")
-    yield opened
-    opened.close()
+READERS = {
+    "read": log_export.read,
+    "export": lambda place: log_export.export(place, place.parent),
+    "prune": lambda place: log_export.prune(place, "1d"),
+}
+NURSERY = """
+import os, sys
+from pathlib import Path
+from ninefold.serving import app
+print("ready", flush=True)
+for _ in sys.stdin:
+    if (child := os.fork()) == 0:
+        print(os.getpid(), flush=True)
+        app.run(Path(sys.argv[1]), port=0, log=Path(sys.argv[2]))
+    os.waitpid(child, 0)
+    print("gone", flush=True)
+"""
 
 
 def append(log: Log, bundle: Bundle, *rows: dict[str, Any], moment: datetime = NOW, name: str = "a") -> None:
@@ -52,43 +60,9 @@ def exported(folder: Path) -> pd.DataFrame:
     return pd.concat([pd.read_parquet(file, partitioning=None) for file in files], ignore_index=True)
 
 
-NURSERY = """
-import os, sys
-from pathlib import Path
-from ninefold.serving import app
-for _ in sys.stdin:
-    if (child := os.fork()) == 0:
-        print(os.getpid(), flush=True)
-        app.run(Path(sys.argv[1]), port=0, log=Path(sys.argv[2]))
-    os.waitpid(child, 0)
-    print("gone", flush=True)
-"""
-
-
 @pytest.fixture
-def nursery(bundle: Bundle, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Return a process that has imported the service, and forks one of it for each line: twenty starts would take minutes."""
-    env = {**os.environ, "PYTHONPATH": str(Path(app.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", NURSERY, str(bundle.place), str(tmp_path / "log.sqlite")]
-    process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    yield process
-    assert process.stdin is not None
-    process.stdin.close()
-    assert process.wait(timeout=60) == 0
-
-
-@contextmanager
-def served(nursery: subprocess.Popen[str]) -> Iterator[str]:
-    """Give the address of a service; kill it at the end, with no time to say goodbye."""
-    assert nursery.stdin is not None
-    assert nursery.stdout is not None
-    print("one more", file=nursery.stdin, flush=True)
-    child = int(nursery.stdout.readline())
-    try:
-        yield nursery.stdout.readline().split()[-1]
-    finally:
-        os.kill(child, signal.SIGKILL)
-        assert nursery.stdout.readline() == "gone\n"
+def lake(tmp_path: Path) -> Path:
+    return tmp_path / "lake"
 
 
 def load(url: str, acknowledged: dict[str, tuple[float, float]], stop: threading.Event) -> None:
@@ -106,25 +80,32 @@ def load(url: str, acknowledged: dict[str, tuple[float, float]], stop: threading
 
 
 def test_no_acknowledged_prediction_is_lost_when_the_server_is_killed_twenty_times_under_load(
-    bundle: Bundle, nursery: subprocess.Popen[str], tmp_path: Path
+    bundle: Bundle, tmp_path: Path
 ) -> None:
     acknowledged: dict[str, tuple[float, float]] = {}
-    for _ in range(20):
-        before, stop = len(acknowledged), threading.Event()
-        with ThreadPoolExecutor(8) as pool:
-            with served(nursery) as url:  # from the log as the last one left it
+    place = tmp_path / "log.sqlite"
+    # One process imports the service, and forks it for each line: twenty starts would take minutes.
+    with started("-c", NURSERY, str(bundle.place), str(place)) as (nursery, _):
+        assert nursery.stdin and nursery.stdout  # noqa: PT018
+        for _ in range(20):
+            print("one more, from the log as the last one left it", file=nursery.stdin, flush=True)
+            child, url = int(nursery.stdout.readline()), nursery.stdout.readline().split()[-1]
+            before, stop = len(acknowledged), threading.Event()
+            with ThreadPoolExecutor(8) as pool:
                 callers = [pool.submit(load, url, acknowledged, stop) for _ in range(8)]
                 until = time.monotonic() + 20
                 while len(acknowledged) < before + 40 and time.monotonic() < until:
                     time.sleep(0.01)
-            stop.set()
-        assert [caller.exception() for caller in callers] == [None] * 8
-        assert len(acknowledged) >= before + 40
-    found = log_export.read(tmp_path / "log.sqlite").set_index("request_id")
-    assert found.index.is_unique
-    kept = {name: (row.amount, row.probability) for name, row in found.iterrows() if name in acknowledged}
-    assert kept == acknowledged
-    assert set(found["version"]) == {bundle.version}
+                os.kill(child, signal.SIGKILL)  # with no time to end its requests
+                assert nursery.stdout.readline() == "gone\n"
+                stop.set()
+            assert [caller.exception() for caller in callers] == [None] * 8
+            assert len(acknowledged) >= before + 40
+    rows = log_export.read(place).set_index("request_id")
+    assert rows.index.is_unique
+    logged = {name: (row.amount, row.probability) for name, row in rows.iterrows() if name in acknowledged}
+    assert logged == acknowledged
+    assert set(rows["version"]) == {bundle.version}
 
 
 def test_what_is_logged_is_what_was_asked_and_answered(
@@ -134,66 +115,41 @@ def test_what_is_logged_is_what_was_asked_and_answered(
     sent = as_rows(parts["holdout"].head(5), bundle.signature)
     before = datetime.now(UTC).replace(tzinfo=None)
     answer = client.post("/predict", json={"rows": sent}).json()
-    found = log_export.read(log.place)
+    rows = log_export.read(log.place)
     for name in ("amount", "items", "customer", "channel", "placed"):
-        assert found[name].astype(object).where(found[name].notna(), None).tolist() == [row[name] for row in sent]
-    assert found["id"].tolist() == [str(row["id"]) for row in sent]
+        assert rows[name].astype(object).where(rows[name].notna(), None).tolist() == [row[name] for row in sent]
+    assert rows["id"].tolist() == [str(row["id"]) for row in sent]
     for name in bundle.answers:
-        assert found[name].tolist() == [each[name] for each in answer["predictions"]]
-    assert found["row"].tolist() == list(range(5))
-    assert set(found["request_id"]) == {answer["request_id"]}
-    assert found["moment"].between(before, datetime.now(UTC).replace(tzinfo=None)).all()
-
-
-def test_history_that_was_looked_up_is_logged_too(bundle: Bundle, log: Log) -> None:
+        assert rows[name].tolist() == [each[name] for each in answer["predictions"]]
+    assert rows["row"].tolist() == list(range(5))
+    assert set(rows["request_id"]) == {answer["request_id"]}
+    assert rows["moment"].between(before, datetime.now(UTC).replace(tzinfo=None)).all()
     append(log, bundle, {"customer": "ann"}, {"customer": "nobody"}, {"customer": "ann", "rate_by_customer_7d": None})
-    found = log_export.read(log.place)["rate_by_customer_7d"]
-    assert found.iloc[0] == 0.125
-    assert found.iloc[1:].isna().all()
-
-
-def test_requests_of_the_open_inference_protocol_are_logged_under_their_id(bundle: Bundle, log: Log) -> None:
-    client = TestClient(app.create_app(bundle, log))
+    assert log_export.read(log.place)["rate_by_customer_7d"].tail(3).fillna(-1).tolist() == [0.125, -1, -1]
     inputs = [{"name": "customer", "shape": [2], "datatype": "BYTES", "data": ["ann", "bob"]}]
     client.post("/v2/models/returns/infer", json={"id": "mine", "inputs": inputs})
-    found = log_export.read(log.place)
-    assert (found["request_id"].tolist(), found["customer"].tolist()) == (["mine", "mine"], ["ann", "bob"])
+    assert client.post("/predict", json={"rows": [{"customer": 5}]}).status_code == 422  # which is not logged
+    last = log_export.read(log.place).tail(2)
+    assert (last["request_id"].tolist(), last["customer"].tolist()) == (["mine", "mine"], ["ann", "bob"])
 
 
-def test_what_is_refused_is_not_logged(bundle: Bundle, log: Log) -> None:
-    client = TestClient(app.create_app(bundle, log))
-    assert client.post("/predict", json={"rows": [{"customer": 5}]}).status_code == 422
-    assert log_export.read(log.place).empty
-
-
-def test_requests_at_once_share_a_commit(bundle: Bundle, log: Log) -> None:
-    entry = log.entry("a", NOW, bundle, [ROW], bundle.answer([ROW]).records)
-    before = log.commits
+def test_requests_at_once_share_a_commit_and_what_nobody_waits_for_any_more_is_not_written(
+    bundle: Bundle, log: Log
+) -> None:
+    entry, before = log.entry("a", NOW, bundle, [ROW], bundle.answer([ROW]).records), log.commits
     with sqlite3.connect(log.place, isolation_level=None) as another:
         another.execute("BEGIN IMMEDIATE")  # the first commit has to wait, and the others for it
-        first = log.submit(entry)
+        futures = [log.submit(entry)]
         time.sleep(0.2)
-        others = [log.submit(entry) for _ in range(50)]
-        assert log.waiting() == 50
-        assert not first.done()
+        futures += [log.submit(entry) for _ in range(50)]
+        assert log.submit(entry._replace(request_id="late")).cancel()
+        assert log.waiting() == 51
+        assert not futures[0].done()
         another.execute("ROLLBACK")
-    for each in (first, *others):
+    for each in futures:
         each.result(timeout=10)
     assert log.commits - before == 2
-    assert len(log_export.read(log.place)) == 51
-
-
-def test_what_nobody_waits_for_any_more_is_not_written(bundle: Bundle, log: Log) -> None:
-    entry = log.entry("a", NOW, bundle, [ROW], bundle.answer([ROW]).records)
-    with sqlite3.connect(log.place, isolation_level=None) as another:
-        another.execute("BEGIN IMMEDIATE")
-        first = log.submit(entry)
-        time.sleep(0.2)
-        assert log.submit(entry._replace(request_id="late")).cancel()
-        another.execute("ROLLBACK")
-    first.result(timeout=10)
-    append(log, bundle, ROW, name="next")
-    assert log_export.read(log.place)["request_id"].tolist() == ["a", "next"]
+    assert log_export.read(log.place)["request_id"].tolist() == ["a"] * 51
 
 
 def check_refused(client: TestClient, says: str) -> None:
@@ -207,7 +163,9 @@ def check_refused(client: TestClient, says: str) -> None:
     assert client.get("/health").status_code == 200
 
 
-def test_without_a_log_nothing_is_answered_until_it_can_be_written_again(bundle: Bundle, tmp_path: Path) -> None:
+def test_without_a_log_or_its_key_nothing_is_answered_until_it_can_be_written_again(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wall = tmp_path / "wall"
     wall.write_text("a file where a folder should be")
     log = Log(wall / "log.sqlite")
@@ -217,15 +175,12 @@ def test_without_a_log_nothing_is_answered_until_it_can_be_written_again(bundle:
     assert client.get("/ready").status_code == 200
     assert client.post("/predict", json={"rows": [ROW]}).status_code == 200
     log.close()
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_in_a_read_only_folder_nothing_is_answered(bundle: Bundle, tmp_path: Path) -> None:
-    folder = tmp_path / "locked"
-    folder.mkdir(mode=0o500)
-    log = Log(folder / "log.sqlite")
-    check_refused(TestClient(app.create_app(bundle, log)), "cannot be written")
-    log.close()
+    monkeypatch.setitem(bundle.described, "log", {"keep": "90d", "redact": ["customer"]})
+    for wrong in ("no key", "00" * 31):
+        log = Log(tmp_path / "log.sqlite")
+        log.place.with_suffix(".key").write_text(wrong)
+        check_refused(TestClient(app.create_app(bundle, log)), "put back the copy that you keep")
+        log.close()
 
 
 def test_a_full_disk_refuses_and_loses_nothing(bundle: Bundle, log: Log) -> None:
@@ -249,41 +204,24 @@ def test_a_log_that_was_taken_away_is_made_again(bundle: Bundle, log: Log) -> No
     assert log_export.read(log.place)["request_id"].tolist() == ["b"]
 
 
-def test_another_database_is_left_alone(tmp_path: Path) -> None:
-    place = tmp_path / "other.sqlite"
-    with sqlite3.connect(place) as other:
-        other.execute("CREATE TABLE requests (mine TEXT)")
-    before = place.read_bytes()
-    log = Log(place)
-    assert "another program's database" in str(log.failure())
-    log.close()
-    assert place.read_bytes() == before
-    with pytest.raises(DataError, match="another program's database"):
-        log_export.read(place)
-
-
-def test_a_log_of_another_format_is_refused_and_left_alone(bundle: Bundle, log: Log, tmp_path: Path) -> None:
+def test_a_log_of_another_program_or_format_is_refused_and_left_alone(bundle: Bundle, log: Log, tmp_path: Path) -> None:
     append(log, bundle, ROW)
     log.close()
-    with sqlite3.connect(log.place) as old:
-        old.execute("PRAGMA user_version = 1")
+    old = sqlite3.connect(log.place)
+    old.execute("PRAGMA user_version = 1")
     old.close()
-    before = log.place.read_bytes()
-    says = f"{log.place}: found a prediction log of format 1, expected format 2; export it"
-    opened = Log(log.place)
-    check_refused(TestClient(app.create_app(bundle, opened)), says)
-    opened.close()
-    for ask in (
-        log_export.read,
-        lambda place: log_export.export(place, tmp_path),
-        lambda place: log_export.prune(place, "1d"),
+    with sqlite3.connect(tmp_path / "other.sqlite") as other:
+        other.execute("CREATE TABLE requests (mine TEXT)")
+    for place, says in (
+        (log.place, "found a prediction log of format 1, expected format 2; export it"),
+        (tmp_path / "other.sqlite", "found another program's database"),
     ):
-        with pytest.raises(
-            DataError, match="found a prediction log of format 1, expected format 2; export it"
-        ) as refused:
-            ask(log.place)
-        assert str(refused.value).startswith(says)
-    assert log.place.read_bytes() == before
+        before, opened = place.read_bytes(), Log(place)
+        check_refused(TestClient(app.create_app(bundle, opened)), f"{place}: {says}")
+        opened.close()
+        with pytest.raises(DataError, match=says):
+            log_export.export(place, place.parent)
+        assert place.read_bytes() == before
 
 
 def test_a_closed_log_is_whole_and_takes_no_more(bundle: Bundle, log: Log) -> None:
@@ -294,88 +232,70 @@ def test_a_closed_log_is_whole_and_takes_no_more(bundle: Bundle, log: Log) -> No
     with pytest.raises(LogError, match="closed"):
         log.submit(entry).result(timeout=0)
     assert sorted(file.name for file in log.place.parent.iterdir()) == ["log.sqlite"]
+    assert stat.S_IMODE(log.place.stat().st_mode) == 0o600
     again = Log(log.place)
     append(again, bundle, ROW)
     again.close()
     assert len(log_export.read(log.place)) == 21
 
 
-def test_a_log_is_for_its_owner_alone(log: Log) -> None:
-    assert stat.S_IMODE(log.place.stat().st_mode) == 0o600
-
-
 def test_redacted_values_are_on_no_disk_but_still_join(
-    bundle: Bundle, log: Log, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bundle: Bundle, log: Log, monkeypatch: pytest.MonkeyPatch, lake: Path
 ) -> None:
     monkeypatch.setitem(bundle.described, "log", {"keep": "90d", "redact": ["customer", "id"]})
     rows = [{"customer": "secret-ann", "id": 777123}, {"customer": "secret-ann", "id": "777123"}, {"customer": "bob"}]
     client = TestClient(app.create_app(bundle, log))
     assert client.post("/predict", json={"rows": rows}).json()["predictions"][0]["identity"] == {"id": 777123}
-    log_export.export(log.place, tmp_path / "lake")
-    for file in [*log.place.parent.iterdir(), *tmp_path.rglob("*.parquet")]:
+    log_export.export(log.place, lake)
+    for file in [*log.place.parent.iterdir(), *lake.rglob("*.parquet")]:
         assert b"secret-ann" not in file.read_bytes()
         assert b"777123" not in file.read_bytes()
-    found = exported(tmp_path / "lake")
+    rows = exported(lake)
     secret = log_entry.key(log.place)
+    assert (len(secret), log_entry.key(log.place)) == (32, secret)
+    assert stat.S_IMODE(log.place.with_suffix(".key").stat().st_mode) == 0o600
     ann = log_entry.pseudonym("secret-ann", secret)
-    assert found["customer"].tolist() == [ann, ann, log_entry.pseudonym("bob", secret)]
-    assert found["id"].tolist()[:2] == [log_entry.pseudonym(777123.0, secret)] * 2
-    assert found["id"].isna().tolist() == [False, False, True]
+    assert rows["customer"].tolist() == [ann, ann, log_entry.pseudonym("bob", secret)]
+    assert rows["id"].tolist()[:2] == [log_entry.pseudonym(777123.0, secret)] * 2
+    assert rows["id"].isna().tolist() == [False, False, True]
     assert ann != log_entry.pseudonym("secret-ann", b"another key")
 
 
-def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
-    secret = log_entry.key(tmp_path / "log.sqlite")
-    assert len(secret) == 32
-    assert log_entry.key(tmp_path / "log.sqlite") == secret
-    assert stat.S_IMODE((tmp_path / "log.key").stat().st_mode) == 0o600
-    assert [file.name for file in tmp_path.iterdir()] == ["log.key"]
-
-
-def test_without_its_key_a_redacted_log_answers_nothing(
-    bundle: Bundle, log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(bundle.described, "log", {"keep": "90d", "redact": ["customer"]})
-    log.place.with_suffix(".key").write_text("no key")
-    check_refused(TestClient(app.create_app(bundle, log)), "put back the copy that you keep")
-
-
 def test_the_params_decide_what_is_kept_and_redacted(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def described(**log: Any) -> dict[str, Any]:
+        params = deployment.Params.model_validate({**PARAMS.model_dump(), "log": log})
+        monkeypatch.setattr("bundles.PARAMS", params)
+        return pack(parts).described
+
     parts = lay_out()
-    wanted = {**PARAMS.model_dump(), "timeout_s": 3, "log": {"keep": "7d", "redact": ["id", "customer"]}}
-    monkeypatch.setattr("bundles.PARAMS", deployment.Params.model_validate(wanted))
-    described = pack(parts).described
-    assert described["log"] == {"keep": "7d", "redact": ["customer", "id"]}
-    limits = {"max_rows": 100, "max_body_mb": 0.05, "timeout_s": 3, "max_waiting": 100, "latency_budget_ms": 250}
-    assert described["limits"] == limits
-    wanted["log"] = {"redact": ["custmer"]}
-    monkeypatch.setattr("bundles.PARAMS", deployment.Params.model_validate(wanted))
+    assert described(keep="7d", redact=["id", "customer"])["log"] == {"keep": "7d", "redact": ["customer", "id"]}
     with pytest.raises(ParamsError, match=r"deployment\.log\.redact: found custmer, expected fields of a row"):
-        pack(parts)
+        described(redact=["custmer"])
 
 
-def test_an_export_holds_every_row_once_by_day(bundle: Bundle, log: Log, tmp_path: Path) -> None:
+def test_an_export_holds_every_row_once_by_day(bundle: Bundle, log: Log, lake: Path) -> None:
     for hours in (0, 11, 13, 40):
         append(log, bundle, ROW, ROW, moment=NOW + timedelta(hours=hours), name=str(hours))
-    assert log_export.export(log.place, tmp_path / "lake") == 8
-    assert [folder.name for folder in sorted((tmp_path / "lake").iterdir())] == [
-        "day=2026-03-01",
-        "day=2026-03-02",
-        "day=2026-03-03",
-    ]
-    assert log_export.export(log.place, tmp_path / "lake") == 0
+    assert log_export.export(log.place, lake) == 8
+    days = [folder.name for folder in sorted((lake).iterdir())]
+    assert days == ["day=2026-03-01", "day=2026-03-02", "day=2026-03-03"]
+    assert log_export.export(log.place, lake) == 0
+    some = log_export.read(log.place, since=NOW + timedelta(hours=11), until=NOW + timedelta(hours=40))
+    assert some["request_id"].tolist() == ["11", "11", "13", "13"]
+    assert log_export.read(log.place, since=NOW + timedelta(days=9)).columns.tolist()[:5] == list(log_export.META)
     append(log, bundle, ROW, moment=NOW, name="new")
-    assert log_export.export(log.place, tmp_path / "lake") == 1
-    found = exported(tmp_path / "lake").sort_values(["moment", "request_id", "row"], ignore_index=True)
+    assert log_export.export(log.place, lake) == 1
+    rows = exported(lake).sort_values(["moment", "request_id", "row"], ignore_index=True)
     wanted = log_export.read(log.place).sort_values(["moment", "request_id", "row"], ignore_index=True)
-    pd.testing.assert_frame_equal(found, wanted)
-    assert len(found) == 9
+    pd.testing.assert_frame_equal(rows, wanted)
+    assert len(rows) == 9
 
 
 @pytest.mark.parametrize("survives", [0, 1, 2])
 def test_an_interrupted_export_is_finished_without_gaps_or_repeats(
-    bundle: Bundle, log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survives: int
+    bundle: Bundle, log: Log, lake: Path, monkeypatch: pytest.MonkeyPatch, survives: int
 ) -> None:
+    monkeypatch.setattr(log_export, "ROWS_A_FILE", 5)
     for day in range(3):
         append(log, bundle, ROW, moment=NOW + timedelta(days=day), name=str(day))
     write, written = log_export._write_parquet, []
@@ -388,126 +308,86 @@ def test_an_interrupted_export_is_finished_without_gaps_or_repeats(
 
     monkeypatch.setattr(log_export, "_write_parquet", breaks)
     with pytest.raises(DataError, match="no space left"):
-        log_export.export(log.place, tmp_path / "lake")
+        log_export.export(log.place, lake)
     monkeypatch.setattr(log_export, "_write_parquet", write)
     append(log, bundle, ROW, moment=NOW, name="later")
-    assert log_export.prune(log.place, "1d", now=NOW + timedelta(days=300)) == 0
-    log_export.export(log.place, tmp_path / "lake")
-    assert sorted(exported(tmp_path / "lake")["request_id"]) == ["0", "1", "2", "later"]
-
-
-def test_large_exports_are_cut_into_files(
-    bundle: Bundle, log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(log_export, "ROWS_A_FILE", 5)
-    for number in range(7):
-        append(log, bundle, ROW, ROW, name=str(number))
     append(log, bundle, *[ROW] * 9, name="large")
-    assert log_export.export(log.place, tmp_path / "lake") == 23
-    sizes = [len(pd.read_parquet(file)) for file in sorted((tmp_path / "lake").rglob("*.parquet"))]
-    assert sizes == [4, 4, 4, 2, 9]
+    assert log_export.prune(log.place, "1d", now=NOW + timedelta(days=300)) == 0
+    log_export.export(log.place, lake)
+    assert sorted(exported(lake)["request_id"]) == ["0", "1", "2", *["large"] * 9, "later"]
+    assert len(list(lake.rglob("*.parquet"))) == 5  # of the days, of what came later, and of a large request
 
 
-def test_only_one_export_runs(bundle: Bundle, log: Log, tmp_path: Path) -> None:
-    append(log, bundle, ROW)
-    with log_export._alone(log.place):
-        for ask in (lambda: log_export.export(log.place, tmp_path / "lake"), lambda: log_export.prune(log.place, "1d")):
-            with pytest.raises(DataError, match=r"log\.sqlite: another export or clean-up of it runs"):
-                ask()
-
-
-def test_an_export_is_typed_by_the_signature_whatever_the_names(project: Project, log: Log, tmp_path: Path) -> None:
+def test_an_export_is_typed_by_the_signature_whatever_the_names(project: Project, log: Log, lake: Path) -> None:
     parts = lay_out("multiclass")
     bundle = pack(parts)
     sent = as_rows(parts["holdout"], bundle.signature)
     append(log, bundle, *sent)
     append(log, bundle, {"@x": "2024-02-29T13:30:00+01:00"}, {'say "from"': "long " * 500_000})
-    log_export.export(log.place, tmp_path / "lake")
-    found = exported(tmp_path / "lake")
-    kinds = {name: str(kind) for name, kind in found.dtypes.items()}
-    assert (kinds["a.b"], kinds["action"], kinds["@x"], kinds["action_predicted"]) == (
-        "float64",
-        "str",
-        "datetime64[us]",
-        "str",
-    )
-    assert found["@x"].iloc[-2] == pd.Timestamp("2024-02-29T12:30:00")
-    assert found["a.b"].iloc[:-2].astype(object).where(found["a.b"].notna(), None).tolist()[: len(sent)] == [
-        row["a.b"] for row in sent
-    ]
-    assert found["action_predicted"].tolist()[: len(sent)] == [each["action"] for each in bundle.answer(sent).records]
+    log_export.export(log.place, lake)
+    rows = exported(lake)
+    kinds = rows.dtypes[["a.b", "action", "@x", "action_predicted"]].astype(str).tolist()
+    assert kinds == ["float64", "str", "datetime64[us]", "str"]
+    assert rows["@x"].iloc[-2] == pd.Timestamp("2024-02-29T12:30:00")
+    first = rows.head(len(sent))
+    assert first["a.b"].astype(object).where(first["a.b"].notna(), None).tolist() == [row["a.b"] for row in sent]
+    assert first["action_predicted"].tolist() == [each["action"] for each in bundle.answer(sent).records]
 
 
-def test_columns_called_as_ours_keep_their_names(bundle: Bundle, log: Log) -> None:
-    bundle.described["signature"] += [{"name": "row", "kind": "identity", "type": "any", "required": False}]
-    log.submit(log.entry("a", NOW, bundle, [{"row": "mine"}], bundle.answer([ROW]).records)).result()
-    found = log_export.read(log.place)
-    assert (found["row"].tolist(), found["row_logged"].tolist()) == (["mine"], [0])
-
-
-def test_only_what_is_old_and_exported_is_deleted(bundle: Bundle, log: Log, tmp_path: Path) -> None:
+def test_only_what_is_old_and_exported_is_deleted(bundle: Bundle, log: Log, lake: Path) -> None:
     append(log, bundle, ROW, ROW, moment=NOW - timedelta(days=100), name="old")
     append(log, bundle, ROW, moment=NOW - timedelta(days=1), name="young")
     assert log_export.prune(log.place, "90d", NOW) == 0  # nothing was exported
-    log_export.export(log.place, tmp_path / "lake")
+    log_export.export(log.place, lake)
     append(log, bundle, ROW, moment=NOW - timedelta(days=100), name="old, and new in the log")
     assert log_export.prune(log.place, "90d", NOW) == 1
     assert log_export.read(log.place)["request_id"].tolist() == ["young", "old, and new in the log"]
-    log_export.export(log.place, tmp_path / "lake")
+    log_export.export(log.place, lake)
     assert log_export.prune(log.place, "90d", NOW) == 1
-    assert len(exported(tmp_path / "lake")) == 4
-    with sqlite3.connect(log.place) as found:
-        assert found.execute("SELECT count(*) FROM predictions").fetchone() == (1,)
+    assert len(exported(lake)) == 4
+    with sqlite3.connect(log.place) as left:
+        assert left.execute("SELECT count(*) FROM predictions").fetchone() == (1,)
 
 
-def test_a_period_of_the_log_can_be_read(bundle: Bundle, log: Log) -> None:
-    for day in range(4):
-        append(log, bundle, ROW, moment=NOW + timedelta(days=day), name=str(day))
-    found = log_export.read(log.place, since=NOW + timedelta(days=1), until=NOW + timedelta(days=3))
-    assert found["request_id"].tolist() == ["1", "2"]
-    assert log_export.read(log.place, since=NOW + timedelta(days=9)).columns.tolist()[:5] == list(log_export.META)
-
-
-def test_bundles_with_other_fields_share_a_log(bundle: Bundle, log: Log, tmp_path: Path) -> None:
+def test_bundles_with_other_fields_share_a_log(bundle: Bundle, log: Log, lake: Path) -> None:
     append(log, bundle, ROW, name="old")
     other = pack(lay_out("text"))
-    append(log, other, {"comment": "buy pills"}, name="new")
+    other.described["signature"] += [{"name": "row", "kind": "identity", "type": "any", "required": False}]
+    append(log, other, {"comment": "buy pills", "row": "mine"}, name="new")
     append(log, bundle, ROW, name="old again")
-    found = log_export.read(log.place)
-    assert found["request_id"].tolist() == ["old", "new", "old again"]
-    assert found["comment"].isna().tolist() == [True, False, True]
-    log_export.export(log.place, tmp_path / "lake")
-    assert len(list((tmp_path / "lake").rglob("*.parquet"))) == 2  # each typed by its own signature
+    rows = log_export.read(log.place)
+    assert rows["request_id"].tolist() == ["old", "new", "old again"]
+    assert rows["comment"].isna().tolist() == [True, False, True]
+    assert (rows["row"].tolist(), rows["row_logged"].tolist()[1]) == ([0, "mine", 0], 0)
+    log_export.export(log.place, lake)
+    assert len(list(lake.rglob("*.parquet"))) == 2  # each typed by its own signature
 
 
-def test_a_log_that_is_not_there_says_where_it_comes_from(tmp_path: Path) -> None:
-    for ask in (
-        log_export.read,
-        lambda place: log_export.export(place, tmp_path),
-        lambda place: log_export.prune(place, "1d"),
-    ):
-        with pytest.raises(DataError, match="no prediction log there; `ninefold serve` writes one"):
-            ask(tmp_path / "log.sqlite")
+@pytest.mark.parametrize("way", READERS)
+def test_a_log_that_is_not_there_or_is_exported_meanwhile_is_refused(log: Log, tmp_path: Path, way: str) -> None:
+    with pytest.raises(DataError, match="no prediction log there; `ninefold serve` writes one"):
+        READERS[way](tmp_path / "log.sqlite")
+    if way != "read":
+        with artifacts.alone(log.place.with_suffix(".lock"), ""), pytest.raises(DataError, match="another export or"):
+            READERS[way](log.place)
 
 
 def test_the_projects_bundle_is_logged_in_the_project_and_others_only_if_told(bundle: Bundle, tmp_path: Path) -> None:
-    with app._logging(None, None, False) as kept:
-        assert kept.place == tmp_path / "data/predictions/log.sqlite"
-    for given in ((bundle.place, None, False), (None, None, True)):
-        with app._logging(*given) as kept:
-            assert kept is None
-    with app._logging(bundle.place, tmp_path / "here.sqlite", False) as kept:
-        assert kept.place == tmp_path / "here.sqlite"
+    here, own = tmp_path / "here.sqlite", tmp_path / "data/predictions/log.sqlite"
+    cases = [(None, None, False, own), (bundle.place, None, False, None), (None, None, True, None)]
+    for place, log, no_log, wanted in [*cases, (bundle.place, here, False, here)]:
+        with app._logging(place, log, no_log) as opened:
+            assert getattr(opened, "place", None) == wanted
     with pytest.raises(NinefoldError, match="expected one of them"):
-        app._logging(None, tmp_path / "here.sqlite", True)
+        app._logging(None, here, True)
 
 
 def test_a_table_that_was_answered_at_once_is_a_request_for_each_thousand_rows(
     bundle: Bundle, log: Log, parts: dict[str, pd.DataFrame]
 ) -> None:
-    rows = pd.concat([parts["train"]] * 8, ignore_index=True).head(1500)
-    assert log.record(rows, bundle.decide(rows), bundle, "run", 500) == "run-000000500"
-    found = log_export.read(log.place)
-    assert found["request_id"].value_counts().to_dict() == {"run-000000500": 1000, "run-000001500": 500}
-    assert found["row"].tolist() == [*range(1000), *range(500)]
-    assert found["id"].tolist() == rows["id"].astype(str).tolist()
+    table = pd.concat([parts["train"]] * 8, ignore_index=True).head(1500)
+    assert log.record(table, bundle.decide(table), bundle, "run", 500) == "run-000000500"
+    rows = log_export.read(log.place)
+    assert rows["request_id"].value_counts().to_dict() == {"run-000000500": 1000, "run-000001500": 500}
+    assert rows["row"].tolist() == [*range(1000), *range(500)]
+    assert rows["id"].tolist() == table["id"].astype(str).tolist()

@@ -24,21 +24,18 @@ def alert(name: str, severity: str, **more: Any) -> dict[str, Any]:
 
 
 def records() -> list[dict[str, Any]]:
-    """Return three weeks as stage 09 judges them; two alerts are still open in the last."""
-    raised = [
-        [alert("volume", "medium")],
-        [alert("inputs", "low", subject="amount")],
-        [alert("inputs", "low", subject="amount"), alert("ranking", "high")],
-    ]
+    """Return three weeks of stage 09; two alerts are still open in the last."""
+    inputs = alert("inputs", "low", subject="amount")
+    raised = [[alert("volume", "medium")], [inputs], [inputs, alert("ranking", "high")]]
     return [
         {"period": f"2020-W1{number}", "alerts": alerts, "decision": "retrain", "reasons": ["The ranking moved."]}
         for number, alerts in enumerate(raised)
     ]
 
 
-def write(judged: list[dict[str, Any]], version: str = "abc") -> Path:
+def write(periods: list[dict[str, Any]], version: str = "abc") -> Path:
     """Write what stage 09 decided, as it does: the folder is replaced whole."""
-    decision = monitoring.conclude(judged, SimpleNamespace(best_baseline="always wait"), version)
+    decision = monitoring.conclude(periods, SimpleNamespace(best_baseline="always wait"), version)
     artifacts.write_json(decision, artifacts.output(monitoring.MONITORING) / "decision.json")
     artifacts.publish()
     return artifacts.path(monitoring.MONITORING) / "decision.json"
@@ -53,10 +50,10 @@ def test_prometheus_reads_open_alerts_the_decision_and_its_age(bundle: Bundle) -
 
     assert samples() == set()
     place = write(records(), bundle.version)
-    found = samples()
-    (written,) = [each for each in found if each.startswith("ninefold_monitoring_timestamp_seconds ")]
+    values = samples()
+    (written,) = [each for each in values if each.startswith("ninefold_monitoring_timestamp_seconds ")]
     assert float(written.split()[1]) == pytest.approx(place.stat().st_mtime)
-    assert found - {written} == {
+    assert values - {written} == {
         'ninefold_alert{alert="ranking",severity="high",subject=""} 1.0',
         'ninefold_alert{alert="inputs",severity="low",subject="amount"} 1.0',
         'ninefold_decision{decision="keep"} 0.0',
@@ -78,19 +75,19 @@ def test_the_review_tells_what_was_found_and_where_the_report_is(
 ) -> None:
     client = TestClient(app.create_app(bundle))
 
-    def told() -> str:
+    def state() -> str:
         return client.get("/").text.partition("<dt>monitoring</dt><dd>")[2].partition("</dd>")[0]
 
-    assert told() == "none yet"
+    assert state() == "none yet"
     place = write(records(), bundle.version)
-    assert told() == "retrain, 2 open alerts, at the close of 2020-W12; see reports/09_monitoring.html"
+    assert state() == "retrain, open alerts: 2, at the close of 2020-W12; see reports/09_monitoring.html"
     write([{**records()[0], "period": HOSTILE}])
-    assert HOSTILE in unescape(told())
-    assert HOSTILE not in told()
+    assert HOSTILE in unescape(state())
+    assert HOSTILE not in state()
     write([])
-    assert told() == "keep; see reports/09_monitoring.html (of model abc)"
+    assert state() == "keep; see reports/09_monitoring.html (of model abc)"
     place.write_text("{")
-    assert "cannot be read" in told()
+    assert "cannot be read" in state()
     monkeypatch.chdir("/")
     assert monitoring_state.read() is None
 
@@ -98,12 +95,12 @@ def test_the_review_tells_what_was_found_and_where_the_report_is(
 def test_a_decision_that_is_replaced_while_it_is_read_is_never_read_half(bundle: Bundle) -> None:
     runs = [records()[:1], records()]
     write(runs[0])
-    stop, seen = threading.Event(), []
+    stop, states = threading.Event(), []
 
     def read() -> None:
         while not stop.is_set():
-            if found := monitoring_state.read():
-                seen.append((found.period, len(found.open), found.failure))
+            if state := monitoring_state.read():
+                states.append((state.period, len(state.open), state.failure))
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -111,4 +108,4 @@ def test_a_decision_that_is_replaced_while_it_is_read_is_never_read_half(bundle:
         write(runs[number % 2])
     stop.set()
     reader.join()
-    assert {*seen} <= {("2020-W10", 1, ""), ("2020-W12", 2, "")}
+    assert {*states} <= {("2020-W10", 1, ""), ("2020-W12", 2, "")}

@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss
 from sklearn.utils.validation import check_is_fitted
 from training_data import ONE
 
-from ninefold.problem import Problem, decisions
+from ninefold.problem import decisions
 from ninefold.training import Calibrated, calibration
 
 METHODS = pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
@@ -40,12 +40,7 @@ def test_calibration_corrects_a_distorted_prediction_and_hardly_changes_a_right_
     np.testing.assert_allclose(corrected.mean(axis=0), np.bincount(outcome) / len(outcome), atol=0.03)
     same = Calibrated(None, method).fit_map(true, target).adjust(best)
     assert log_loss(outcome, same) < least + 0.02
-
-
-@METHODS
-@pytest.mark.parametrize("classes", [2, 3])
-def test_a_calibrated_prediction_is_never_certain(classes: int, method: str) -> None:
-    target = np.arange(90) % classes
+    target = np.arange(90) % classes  # predictions that were certain, and right
     p = Calibrated(None, method).fit_map(np.eye(classes)[target], target).adjust(np.eye(classes)[target])
     assert ((p > 0) & (p < 1)).all()
     assert (p.argmax(axis=1) == target).all()
@@ -71,47 +66,31 @@ def test_a_calibrated_model_predicts_rows_and_drops_its_map_when_it_is_fitted_ag
         check_is_fitted(calibrated.fit(rows, 1 - target))
 
 
-def distort(predicted: pd.DataFrame, problem: Problem) -> pd.DataFrame:
-    """Return overconfident predictions, shifted to the last class."""
-    p = decisions.probabilities(predicted, problem) ** 3
-    p *= np.linspace(1, 4, p.shape[1])
-    p /= p.sum(axis=1, keepdims=True)
-    return pd.DataFrame(p[:, 1:] if problem.task == "binary" else p, columns=predicted.columns)
-
-
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
 def test_calibration_is_chosen_where_predictions_are_distorted_and_only_there(task: str) -> None:
-    problem, random = ONE[task], np.random.default_rng(1)
-    count = len(problem.classes)
-    p = random.dirichlet(np.full(count, 1.5), 6000)
-    target = (random.random((6000, 1)) > p.cumsum(axis=1)).sum(axis=1).clip(0, count - 1)
-    names = decisions.forecast_columns(problem)
-    right = pd.DataFrame(p[:, -len(names) :], columns=names)
+    problem, names = ONE[task], decisions.forecast_columns(ONE[task])
+    p, true, target = distorted(6000, len(problem.classes))
+    wrong, right = (pd.DataFrame(each[:, -len(names) :], columns=names) for each in (p, true))
     rows = pd.DataFrame({problem.target: target})
-    table = calibration.compare(distort(right, problem), rows, 0.9, problem)
+    table = calibration.compare(wrong, rows, 0.9, problem)
     loss = table.set_index("calibration")["log_loss"]
     assert (loss[["sigmoid", "isotonic"]] < loss["none"] - 0.05).all()
     best = calibration.choose(table, rows, "auto", problem)
     assert best != "none"
     corrected = table.set_index("calibration").loc[best]
     assert abs(corrected["mean"] - corrected["observed"]) < 0.02
-    table = calibration.compare(right, rows, 0.9, problem)
-    assert calibration.choose(table, rows, "auto", problem) == "none"
+    assert calibration.choose(calibration.compare(right, rows, 0.9, problem), rows, "auto", problem) == "none"
 
 
-def test_the_calibration_that_params_name_is_used() -> None:
+def test_the_calibration_that_params_name_is_used_and_auto_needs_rows_of_both_classes() -> None:
     table = pd.DataFrame({"calibration": list(calibration.METHODS), "log_loss": [0.1, 0.5, 0.05]})
-    rows = pd.DataFrame({"returned": [0, 1] * 400})
+    rows, binary = pd.DataFrame({"returned": [0, 1] * 400}), ONE["binary"]
     for method in calibration.METHODS:
-        assert calibration.choose(table, rows, method, ONE["binary"]) == method
-    assert calibration.choose(table, rows, "auto", ONE["binary"]) == "none"  # too few rows for isotonic
-    assert calibration.choose(table, pd.concat([rows] * 2), "auto", ONE["binary"]) == "isotonic"
+        assert calibration.choose(table, rows, method, binary) == method
+    assert calibration.choose(table, rows, "auto", binary) == "none"  # too few rows for isotonic
+    assert calibration.choose(table, pd.concat([rows] * 2), "auto", binary) == "isotonic"
     assert calibration.choose(table, rows, "auto", ONE["regression"]) == "conformal"
-
-
-def test_a_half_of_one_outcome_allows_no_calibration() -> None:
     rows = pd.DataFrame({"returned": [0] * 30 + [0, 1] * 15})
-    predicted = pd.DataFrame({"probability": np.linspace(0.1, 0.9, 60)})
-    table = calibration.compare(predicted, rows, 0.9, ONE["binary"])
-    assert table["log_loss"].nunique() == 1
-    assert calibration.choose(table, rows, "auto", ONE["binary"]) == "none"
+    table = calibration.compare(pd.DataFrame({"probability": np.linspace(0.1, 0.9, 60)}), rows, 0.9, binary)
+    assert table["log_loss"].nunique() == 1  # from a half of one outcome nothing can be learned
+    assert calibration.choose(table, rows, "auto", binary) == "none"

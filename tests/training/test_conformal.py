@@ -20,40 +20,27 @@ def spread(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return prediction, prediction * (1 + 0.3 * (random.gamma(2, 1, rows) - 2))
 
 
+def inside(model: WithInterval, prediction: np.ndarray, outcome: np.ndarray) -> pd.Series:
+    ends = model.around(prediction)
+    assert (ends["low"] <= ends["high"]).all()
+    return (ends["low"] <= outcome) & (outcome <= ends["high"])
+
+
 @pytest.mark.parametrize("level", [0.8, 0.9])
 def test_an_interval_holds_the_share_it_names(level: float) -> None:
-    model = WithInterval(None, level).fit_errors(*spread(3000, 1))
-    prediction, outcome = spread(20_000, 2)
-    ends = model.around(prediction)
-    inside = pd.Series((outcome >= ends["low"]) & (outcome <= ends["high"]))
-    assert inside.mean() == pytest.approx(level, abs=0.025)
+    model, (prediction, outcome) = WithInterval(None, level).fit_errors(*spread(3000, 1)), spread(20_000, 2)
+    covered = inside(model, prediction, outcome)
+    assert covered.mean() == pytest.approx(level, abs=0.025)
     # Within bins of the prediction, not only on average: errors grow with it, and so do the intervals.
-    by_size = inside.groupby(pd.qcut(prediction, 4, labels=False)).mean()
+    by_size = covered.groupby(pd.qcut(prediction, 4, labels=False)).mean()
     assert by_size.between(level - 0.05, level + 0.05).all()
-    assert (ends["low"] <= ends["high"]).all()
-
-
-def test_an_interval_from_few_errors_holds_its_share_on_average() -> None:
-    shares = []
-    for seed in range(200):
-        model = WithInterval(None, 0.8).fit_errors(*spread(30, seed))
-        prediction, outcome = spread(200, 1000 + seed)
-        ends = model.around(prediction)
-        shares.append(((outcome >= ends["low"]) & (outcome <= ends["high"])).mean())
-    assert np.mean(shares) == pytest.approx(0.8, abs=0.03)
-
-
-def test_the_ends_are_the_errors_that_split_conformal_prediction_names() -> None:
-    error = np.random.default_rng(1).permutation(99).astype("float64")
-    model = WithInterval(None, 0.9).fit_errors(np.zeros(99), error)
-    ends = model.around(np.zeros(1))
-    # Of 99 errors, the 5th and the 95th: the next one lies outside with a chance of 5 in 100 at either end.
-    assert ends.loc[0, ["low", "high"]].tolist() == pytest.approx([4, 94], abs=1)
+    models = [WithInterval(None, level).fit_errors(*spread(30, seed)) for seed in range(200)]
+    few = [inside(model, *spread(200, 1000 + seed)).mean() for seed, model in enumerate(models)]
+    assert np.mean(few) == pytest.approx(level, abs=0.04)  # of few errors, on average
 
 
 def test_the_quantile_acted_on_costs_less_than_any_shift_of_it() -> None:
-    model = WithInterval(None, 0.9, over=1, under=4).fit_errors(*spread(4000, 3))
-    prediction, outcome = spread(20_000, 4)
+    model, (prediction, outcome) = WithInterval(None, 0.9, 1, 4).fit_errors(*spread(4000, 3)), spread(20_000, 4)
     ends = model.around(prediction)
 
     def cost(quantity: np.ndarray) -> float:
@@ -65,26 +52,23 @@ def test_the_quantile_acted_on_costs_less_than_any_shift_of_it() -> None:
     assert ends["loss"].mean() == pytest.approx(least, rel=0.05)  # the expected cost is the mean cost
 
 
-def test_one_prediction_for_all_rows_has_one_interval() -> None:
+def test_one_prediction_for_all_rows_or_a_single_error_gives_an_interval() -> None:
     error = np.random.default_rng(1).normal(size=1000)
     ends = WithInterval(None, 0.9).fit_errors(np.full(1000, 5.0), 5 + error).around(np.array([4.0, 5.0, 6.0]))
     assert np.isfinite(ends.to_numpy()).all()
     assert ends["high"].sub(ends["low"]).nunique() <= 2
-
-
-def test_an_interval_can_be_learned_from_a_single_error() -> None:
     ends = WithInterval(None, 0.9).fit_errors(np.array([1.0]), np.array([3.0])).around(np.array([10.0]))
     assert ends.loc[0, ["low", "high", "quantile"]].tolist() == [12, 12, 12]
 
 
 def test_comparison_and_refitting_follow_the_errors_of_the_model() -> None:
-    prediction, price = spread(2000, 1)
+    (prediction, price), problem = spread(2000, 1), ONE["regression"]
     predicted = pd.DataFrame(dict.fromkeys(["prediction", "low", "high"], prediction))
     rows = pd.DataFrame({"price": price})
-    table = calibration.compare(predicted, rows, 0.9, ONE["regression"]).set_index("interval")
+    table = calibration.compare(predicted, rows, 0.9, problem).set_index("interval")
     assert table.loc["conformal", "holds"] == pytest.approx(0.9, abs=0.04)
     assert table.loc["none", "width"] == 0
-    model = calibration.adjust(DummyRegressor().fit(rows, price), "conformal", predicted, rows, 0.9, ONE["regression"])
+    model = calibration.adjust(DummyRegressor().fit(rows, price), "conformal", predicted, rows, 0.9, problem)
     check_is_fitted(model)
     with pytest.raises(NotFittedError):
         check_is_fitted(model.fit(rows, price))

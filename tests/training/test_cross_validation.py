@@ -1,23 +1,49 @@
-"""Folds keep entities whole and classes in each, and follow time where there is time."""
+"""Candidates are compared on rows that they have not seen: folds keep entities whole, classes in each, and follow time."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TASKS, statement
-from training_data import FEW, ONE, PARAMS, orders, task_of
+from conftest import TASKS, Project, statement
+from sklearn.base import BaseEstimator
+from training_data import FEW, ONE, PARAMS, agree, orders, parted, task_of
 
-from ninefold.training import candidates, cross_validation
+from ninefold.features import FeatureSchema
+from ninefold.metrics import task_scores
+from ninefold.training import candidates, cross_validation, learning_curve
+
+KNOWS = FeatureSchema(all=["id"], numeric=["id"])
+
+
+@pytest.fixture(autouse=True)
+def _project(project: Project) -> Project:
+    return project
+
+
+class Recalls(BaseEstimator):
+    """A model that knows the rows it was fitted on, by their number in the first column."""
+
+    def fit(self, X: pd.DataFrame, y: pd.Series) -> Recalls:
+        self.classes_ = np.unique(y)
+        self.rows_ = set(X["id"])
+        return self
+
+    def predict_proba(self, X: pd.DataFrame) -> np.ndarray:
+        p = self.predict(X)
+        return np.column_stack([1 - p, p] if len(self.classes_) == 2 else [1 - p, p / 2, p / 2])
+
+    def predict(self, X: pd.DataFrame) -> np.ndarray:
+        return np.where(X["id"].isin(self.rows_), 0.99, 0.01)
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_an_entity_is_never_split_between_folds_and_every_row_is_in_one(task: str) -> None:
     problem, frame = statement(task, time=None, group=["customer"]), orders(task, 300)
     frame["customer"] = frame["customer"].where(frame["customer"] > 5)  # some have no name: they are one entity
-    folds = cross_validation.at_random(frame, 2, 1, problem)
-    assert len(folds) == 2
-    names = frame["customer"].astype(str)
+    folds, names = cross_validation.at_random(frame, 2, 1, problem), frame["customer"].astype(str)
     for fold in folds:
         assert not set(names.iloc[fold.fitted]) & set(names.iloc[fold.unseen])
     assert sorted(np.concatenate([fold.unseen for fold in folds])) == list(range(300))
@@ -26,15 +52,11 @@ def test_an_entity_is_never_split_between_folds_and_every_row_is_in_one(task: st
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_rare_class_makes_fewer_folds_and_is_in_each() -> None:
+def test_a_rare_class_makes_fewer_folds_and_one_that_is_not_in_training_has_probability_zero() -> None:
     frame = orders("binary", 60).assign(returned=[1, 1, *[0] * 58])
     folds = cross_validation.at_random(frame, 5, 1, ONE["binary"])
     assert [frame["returned"].iloc[fold.unseen].sum() for fold in folds] == [1, 1]
-
-
-def test_a_class_that_is_not_in_training_has_probability_zero() -> None:
-    problem, frame = ONE["multiclass"], orders("multiclass", 60)
-    frame["size"] = [2, *[1] * 20, *[0] * 39]
+    problem, frame = ONE["multiclass"], orders("multiclass", 60).assign(size=[2, *[1] * 20, *[0] * 39])
     for estimator in candidates(PARAMS, FEW, problem).values():
         model = cross_validation.fit(estimator, frame.tail(59), FEW, problem)
         assert (cross_validation.predict(model, frame, FEW, problem).iloc[:, -1] == 0).all()
@@ -42,8 +64,7 @@ def test_a_class_that_is_not_in_training_has_probability_zero() -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_each_fold_is_predicted_from_rows_before_it_whose_outcomes_were_known(task: str) -> None:
-    params = PARAMS.model_copy(update={"gap": "2d"})
-    whole = task_of(orders(task, 900), statement(task), params)
+    whole = task_of(orders(task, 900), statement(task), PARAMS.model_copy(update={"gap": "2d"}))
     assert len(whole.folds) == 2
     for fold in whole.folds:
         before, after = whole.rows["placed"].iloc[fold.fitted], whole.rows["placed"].iloc[fold.unseen]
@@ -52,8 +73,54 @@ def test_each_fold_is_predicted_from_rows_before_it_whose_outcomes_were_known(ta
     assert not set(whole.folds[0].unseen) & set(whole.folds[1].unseen)
 
 
-def test_a_fold_with_too_little_before_it_is_left_out() -> None:
-    frame = orders("binary", 300)
-    folds = task_of(frame, statement(), PARAMS.model_copy(update={"folds": 20})).folds
+def test_a_fold_with_too_little_before_it_is_omitted_but_the_last() -> None:
+    problem, frame = statement(), orders("binary", 300)
+    folds = task_of(frame, problem, PARAMS.model_copy(update={"folds": 20})).folds
     assert 1 < len(folds) < 5
     assert all(len(fold.fitted) >= len(fold.unseen) for fold in folds)
+    parts = parted(frame, problem, agree(frame, problem))
+    parts["train"]["returned"] = 0  # nothing can be learned before the last fold
+    assert len(cross_validation.folded(parts, FEW, PARAMS, problem)[1]) == 1
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"time": None}, {"time": None, "group": ["customer"]}], ids=["time", "rows", "group"]
+)
+@pytest.mark.parametrize("task", TASKS)
+def test_no_row_that_chooses_was_seen_by_the_model_that_predicts_it(task: str, changes: dict[str, Any]) -> None:
+    problem, frame = statement(task, **changes), orders(task, 300)
+    parts = parted(frame, problem, agree(frame, problem))
+    rows, forecasts = cross_validation.validate({"mine": Recalls()}, parts, KNOWS, PARAMS, problem)
+    assert forecasts["mine"].iloc[:, 0].nunique() == 1
+    final = cross_validation.finish(Recalls(), parts, KNOWS, problem)
+    assert final.rows_ == {*parts["train"]["id"], *parts["validation"]["id"]}  # both, and no row of the holdout
+    recent, predicted = cross_validation.newest(rows, forecasts["mine"], problem)
+    assert len(predicted) == len(recent)
+    assert not problem.time or rows["placed"].is_monotonic_increasing
+    assert sorted(recent["id"]) == sorted(parts["validation"]["id"] if problem.time else final.rows_)
+
+
+@pytest.mark.parametrize("case", ["one fold", "one fold of time", "many rows"])
+def test_with_one_fold_or_many_rows_the_validation_part_chooses(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    problem = statement() if case == "one fold of time" else ONE["binary"]
+    params = PARAMS if case == "many rows" else PARAMS.model_copy(update={"folds": 1})
+    monkeypatch.setattr(cross_validation, "MOST_FOLDED", 100 if case == "many rows" else 20_000)
+    frame = orders("binary", 300)
+    parts = parted(frame, problem, agree(frame, problem))
+    rows, _ = cross_validation.validate({"mine": Recalls()}, parts, KNOWS, params, problem)
+    assert sorted(rows["id"]) == sorted(parts["validation"]["id"])
+    assert (rows["id"].tolist() == sorted(rows["id"])) == (case == "one fold of time")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_learning_curve_ends_with_the_score_of_all_rows(task: str) -> None:
+    problem, frame = statement(task), orders(task, 900, signal=4.0)
+    whole, estimator = task_of(frame, problem), candidates(PARAMS, FEW, problem)["line"]
+    parts = parted(frame, problem, whole.plan)
+    rows, forecasts = cross_validation.validate({"line": estimator}, parts, FEW, PARAMS, problem)
+    curve = learning_curve(estimator, rows, forecasts["line"], whole)
+    assert curve["rows"].is_monotonic_increasing
+    assert curve["rows"].iloc[-1] == len(whole.folds[-1].fitted)
+    recent, predicted = cross_validation.newest(rows, forecasts["line"], problem)
+    score = task_scores(recent[problem.target].to_numpy(), predicted, problem)[whole.plan.primary.name]
+    assert curve["score"].iloc[-1] == pytest.approx(score)

@@ -10,29 +10,20 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from ninefold.training import Blend, DateParts, EmptyAsZero, Words
 
-MOMENTS = pd.Series(pd.to_datetime(["1970-01-01", "2020-02-29 07:20", None, "1969-12-31 23:00"], format="ISO8601"))
-
-
+TIMES = pd.Series(pd.to_datetime(["1970-01-01", "2020-02-29 07:20", None, "1969-12-31 23:00"], format="ISO8601"))
+DAYS = ((TIMES - pd.Timestamp(0)) / pd.Timedelta(days=1)).to_frame("day")
 PARTS = [[0, 1, 1, 3, 0], [18321 + 7 / 24 + 20 / 1440, 2, 29, 5, 7 + 1 / 3], [np.nan] * 5, [-1 / 24, 12, 31, 2, 23]]
 
 
-def test_days_become_the_parts_of_the_calendar() -> None:
-    days = (MOMENTS - pd.Timestamp(0)) / pd.Timedelta(days=1)
-    result = DateParts().fit_transform(days.to_frame("day"))
+def test_days_and_timestamps_of_any_unit_become_the_parts_of_the_calendar() -> None:
+    result = DateParts().fit_transform(DAYS)
     np.testing.assert_allclose(result, PARTS, atol=0.02)
-
-
-@pytest.mark.parametrize("unit", ["s", "us", "ns"])
-def test_moments_and_their_days_are_the_same_dates(unit: str) -> None:
-    days = ((MOMENTS - pd.Timestamp(0)) / pd.Timedelta(days=1)).to_frame("day")
-    result = DateParts().fit_transform(MOMENTS.astype(f"datetime64[{unit}]").to_frame("day"))
-    np.testing.assert_array_equal(result, DateParts().fit_transform(days))
-
-
-def test_a_date_beyond_the_calendar_keeps_its_number_and_has_no_parts() -> None:
-    result = DateParts().fit_transform(pd.DataFrame({"day": [1e9, -1e9]}))
-    assert result[:, 0].tolist() == [1e9, -1e9]
-    assert np.isnan(result[:, 1:]).all()
+    for unit in ("s", "us", "ns"):
+        times = TIMES.astype(f"datetime64[{unit}]").to_frame("day")
+        np.testing.assert_array_equal(result, DateParts().fit_transform(times))
+    beyond = DateParts().fit_transform(pd.DataFrame({"day": [1e9, -1e9]}))  # the calendar of pandas
+    assert beyond[:, 0].tolist() == [1e9, -1e9]
+    assert np.isnan(beyond[:, 1:]).all()
 
 
 def test_only_columns_without_any_value_become_zero() -> None:
@@ -41,18 +32,17 @@ def test_only_columns_without_any_value_become_zero() -> None:
     np.testing.assert_array_equal(result, [[np.nan, 0.0, np.nan]])
 
 
+@pytest.mark.parametrize("kind", ["str", object])
 @pytest.mark.parametrize("parts", [None, 3])
-def test_words_are_weighed_by_how_rare_they_are_and_missing_texts_have_none(parts: int | None) -> None:
-    texts = ["red car", "red bike", "red car", None, "Café car", "the red car"] * 3
-    for kind in ("str", object):
-        column = pd.Series(texts, dtype=kind)
-        result = Words(parts).fit(column).transform(pd.Series(["red", None, "never seen", "CAFE"], dtype=kind))
-        result = result if parts else result.toarray()
-        assert result.shape[1] == (parts or 9)
-        norms = np.linalg.norm(result, axis=1)
-        assert norms[1:3].tolist() == [0, 0]
-        assert norms[0] > 0
-    words = Words().fit(pd.Series(texts))
+def test_rare_words_weigh_more_and_missing_texts_have_none(parts: int | None, kind: type | str) -> None:
+    column = pd.Series(["red car", "red bike", "red car", None, "Café car", "the red car"] * 3, dtype=kind)
+    result = Words(parts).fit(column).transform(pd.Series(["red", None, "never seen", "CAFE"], dtype=kind))
+    result = result if parts else result.toarray()
+    assert result.shape[1] == (parts or 9)
+    norms = np.linalg.norm(result, axis=1)
+    assert norms[1:3].tolist() == [0, 0]
+    assert norms[0] > 0
+    words = Words().fit(column)
     rarity = dict(zip(words.words_.split("\n"), words.weigh_.idf_, strict=True))
     assert rarity["red"] < rarity["bike"]
     assert "red car" in rarity
@@ -62,8 +52,7 @@ def test_words_are_weighed_by_how_rare_they_are_and_missing_texts_have_none(part
 @pytest.mark.parametrize("text", [None, "", "!?", "one", "one two three"])
 @pytest.mark.parametrize("parts", [None, 30])
 def test_texts_that_say_nothing_are_accepted(parts: int | None, text: str | None) -> None:
-    column = pd.Series([text] * 5)
-    result = Words(parts).fit_transform(column)
+    result = Words(parts).fit_transform(pd.Series([text] * 5))
     assert result.shape[0] == 5
     assert result.shape[1] >= 1
     assert np.isfinite(result if parts else result.toarray()).all()
@@ -71,7 +60,7 @@ def test_texts_that_say_nothing_are_accepted(parts: int | None, text: str | None
     assert not np.any(Words().fit_transform(rare).toarray())
 
 
-def test_a_blend_forecasts_the_weighted_mean() -> None:
+def test_a_blend_predicts_the_weighted_mean() -> None:
     rows = pd.DataFrame({"x": np.random.default_rng(1).normal(size=200)})
     target = (rows["x"] > 0).astype(int)
     models = [LogisticRegression().fit(rows, target), DummyClassifier(strategy="prior").fit(rows, target)]

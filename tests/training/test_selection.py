@@ -35,14 +35,11 @@ def test_the_simplest_within_a_standard_error_of_the_best_is_chosen(
 def test_candidates_are_compared_on_the_same_resampled_rows(primary: str, better: str) -> None:
     random, problem, frame = np.random.default_rng(3), ONE["binary"], orders("binary", 800)
     p = np.clip(0.15 + 0.5 * frame["returned"] + random.normal(0, 0.2, 800), 0.02, 0.98)
-    forecasts = {
-        "worse": pd.DataFrame({"probability": np.clip(p + random.normal(0, 0.1, 800), 0.02, 0.98)}),
-        "good": pd.DataFrame({"probability": p}),
-    }
+    worse = np.clip(p + random.normal(0, 0.1, 800), 0.02, 0.98)
+    forecasts = {name: pd.DataFrame({"probability": each}) for name, each in {"worse": worse, "good": p}.items()}
     plan = agree(frame, problem)
     metric = plan.primary.model_copy(update={"name": primary, "better": better})
-    table = selection.compare(frame, forecasts, problem, plan.model_copy(update={"primary": metric}))
-    table = table.set_index("model")
+    table = selection.compare(frame, forecasts, problem, plan.model_copy(update={"primary": metric})).set_index("model")
     assert table.loc["good", ["behind", "standard error"]].tolist() == [0, 0]
     assert table.loc["worse", "behind"] == pytest.approx(abs(table[primary].diff().iloc[1]))
     # Unpaired, the standard error would be that of each by itself, many times as large.
@@ -55,22 +52,19 @@ def test_candidates_are_compared_on_the_same_resampled_rows(primary: str, better
 def test_a_blend_is_better_than_its_parts_where_their_errors_are_independent(project: Project, task: str) -> None:
     problem, frame, random = ONE[task], orders(task, 300), np.random.default_rng(1)
     target, names, plan = frame[problem.target].to_numpy(), decisions.forecast_columns(problem), agree(frame, problem)
-    forecasts = {selection.NAIVE: naive_forecast(300, problem, plan)}
+    forecasts, single = {selection.NAIVE: naive_forecast(300, problem, plan)}, candidates(PARAMS, FEW, problem)
     for name in MODELS:
         if task == "regression":
             forecasts[name] = pd.DataFrame({column: target + random.normal(0, 9, 300) for column in names})
             continue
         p = np.exp(np.eye(len(problem.classes))[target] + random.normal(0, 1, (300, len(problem.classes))))
         forecasts[name] = pd.DataFrame((p / p.sum(axis=1, keepdims=True))[:, -len(names) :], columns=names)
-    single = candidates(PARAMS, FEW, problem)
     estimators, blended = selection.blend(single, frame, forecasts, True, problem)
     scores = selection.compare(frame, blended, problem, plan).set_index("model")[PRIMARY[task]]
     assert scores.idxmin() == selection.BLEND
-    assert sum(estimators[selection.BLEND].weights) == pytest.approx(1)
     blend = cross_validation.fit(estimators[selection.BLEND], frame, FEW, problem)
-    mean = sum(
-        weight * cross_validation.predict(model, frame, FEW, problem)
-        for model, weight in zip(blend.models, blend.weights, strict=True)
-    )
+    assert sum(blend.weights) == pytest.approx(1)
+    parts = [cross_validation.predict(model, frame, FEW, problem) for model in blend.models]
+    mean = sum(weight * part for weight, part in zip(blend.weights, parts, strict=True))
     pd.testing.assert_frame_equal(cross_validation.predict(blend, frame, FEW, problem), mean)
     assert selection.BLEND not in selection.blend(single, frame, forecasts, False, problem)[1]

@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import date
-from typing import Any
+from functools import reduce
+from typing import Annotated, Any
 
 import typer
 import yaml
+from typer.core import TyperGroup
 
 from ninefold.errors import NinefoldError, ParamsError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+Options = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="How to read it, such as header=false or delimiter=;. May repeat."),
+]
+
+
+class Commands(TyperGroup):
+    """Commands that print an error which the user can mend as one message, without a stack, and exit with 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except NinefoldError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 
 
 @app.callback()
 def _main() -> None:
     """Machine learning on tables, through nine stages. `dvc repro` runs them; these commands are its parts."""
-
-
-class clear_errors:  # noqa: N801 -- reads as a statement: with clear_errors()
-    """Print an error that the user can mend as one message, without a stack, and exit with 1."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, NinefoldError):
-            print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(1) from None
 
 
 def confirm(question: str, yes: bool, remedy: str) -> None:
@@ -45,18 +56,13 @@ def day(text: str | None, flag: str) -> date | None:
         raise ParamsError(f"{flag} {text}: expected a day, such as 2013-10-31") from None
 
 
-def overrides(
-    pairs: list[str], flag: str = "--param", example: str = "candidates.boosting.max_iter=100"
-) -> dict[str, Any]:
+def overrides(pairs: Sequence[str] | None, flag: str, example: str) -> dict[str, Any]:
     """Return the nested values of ``KEY=VALUE`` options."""
     overrides: dict[str, Any] = {}
-    for pair in pairs:
+    for pair in pairs or ():
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise ParamsError(f"{flag} {pair}: expected KEY=VALUE, such as {example}")
-        inner = overrides
         *parents, leaf = key.split(".")
-        for parent in parents:
-            inner = inner.setdefault(parent, {})
-        inner[leaf] = yaml.safe_load(value)
+        reduce(lambda inner, name: inner.setdefault(name, {}), parents, overrides)[leaf] = yaml.safe_load(value)
     return overrides

@@ -8,8 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
-from ninefold.cli.common import app, clear_errors, day, overrides
+from ninefold.cli.common import Options, app, day, overrides
 from ninefold.errors import ParamsError
+
+READS = "The features: .csv, .parquet, a folder of .parquet files, FILE.db::TABLE (DuckDB or SQLite), or URL::TABLE."
+WRITES = "Where to, of the same kinds. A file is replaced whole; of tables only one that an earlier run wrote."
+LABELS = "The target, by request_id (and row) or key and time; known_at if known."
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON, with all fields.")]
+BundleFolder = Annotated[Path | None, typer.Option("--bundle", help="A bundle's folder; default: models/bundle.")]
+LogFile = Annotated[Path | None, typer.Option("--log", help="The log; default: data/predictions/log.sqlite.")]
+Force = Annotated[
+    str | None,
+    typer.Option("--force", metavar="REASON", help="Why to promote what does not significantly beat the champion."),
+]
 
 
 @app.command()
@@ -17,88 +28,59 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 allows other machines.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 chooses a free one.")] = 8000,
     bundle: Annotated[
-        Path | None,
-        typer.Option(help="A bundle's folder; default: models/production, or models/bundle before a promotion."),
+        Path | None, typer.Option(help="Default: models/production, or models/bundle without it.")
     ] = None,
-    log: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where to log predictions; default: data/predictions/log.sqlite, for a named bundle nowhere."
-        ),
-    ] = None,
+    log: Annotated[Path | None, typer.Option(help="Default: data/predictions/log.sqlite; with --bundle none.")] = None,
     no_log: Annotated[bool, typer.Option("--no-log", help="Log nothing.")] = False,
-    review: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Rows to review, .csv or .parquet; default: the newest of the project."),
-    ] = None,
+    review: Annotated[Path | None, typer.Option(metavar="FILE", help="Rows to review; default: the newest.")] = None,
 ) -> None:
     """Serve the bundle over HTTP until stopped: predictions for programs, and a review page at / for people."""
     from ninefold.serving import app as service
 
-    with clear_errors():
-        service.run(bundle, host, port, log, no_log, review)
+    service.run(bundle, host, port, log, no_log, review)
 
 
 @app.command(name="log")
 def export_log(
     folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="Default: data/predictions/lake.")] = None,
-    log: Annotated[Path | None, typer.Option(help="The log; default: data/predictions/log.sqlite.")] = None,
+    log: LogFile = None,
 ) -> None:
     """Export new predictions as Parquet, by day; delete exported ones older than deployment.log.keep."""
     from ninefold import artifacts, params
     from ninefold.serving import LOG, log_export
 
-    with clear_errors():
-        place, target = log or artifacts.path(LOG), folder or artifacts.path("data/predictions/lake")
-        rows, old = log_export.export(place, target), log_export.prune(place, params.load("deployment").log.keep)
-        print(f"exported {rows:,} rows to {target}; deleted {old:,} old requests")
+    place, target = log or artifacts.path(LOG), folder or artifacts.path("data/predictions/lake")
+    rows, old = log_export.export(place, target), log_export.prune(place, params.load("deployment").log.keep)
+    print(f"exported {rows:,} rows to {target}; deleted {old:,} old requests")
 
 
 @app.command()
-def alerts(as_json: Annotated[bool, typer.Option("--json", help="As JSON, with all fields.")] = False) -> None:
+def alerts(as_json: AsJson = False) -> None:
     """Notify of alerts that stage 09 raised or closed, each once; list the open ones."""
     from ninefold import artifacts, incidents, monitoring
-    from ninefold.monitoring import messages, notification
+    from ninefold.monitoring import notification
 
-    with clear_errors():
-        periods = artifacts.read_json(f"{monitoring.MONITORING}/periods.json")
-        deliver = _deliver()
-        place, alerts = artifacts.path(deliver.file or notification.ALERTS), incidents.find(periods)
-        sent = notification.deliver(periods, deliver, place)
-        waiting = {name: len(unsent) for name, unsent in messages.read(place).waiting.items()}
-        if not as_json:
-            print(notification.as_text(alerts, sent, waiting))
-            return
-        opened = [incident.model_dump() for incident in incidents.worst_first(alerts) if incident.until is None]
-        ended = [incident.model_dump() for incident in alerts if incident.until is not None]
-        report = {"open": opened, "ended": ended, "sent": [one.model_dump() for one in sent], "waiting": waiting}
-        print(json.dumps(report, indent=1, ensure_ascii=False))
+    periods = artifacts.read_json(f"{monitoring.MONITORING}/periods.json")
+    deliver = _deliver()
+    place, alerts = artifacts.path(deliver.file or notification.ALERTS), incidents.find(periods)
+    sent = notification.deliver(periods, deliver, place)
+    waiting = {name: len(unsent) for name, unsent in notification.read(place).waiting.items()}
+    if not as_json:
+        print(notification.as_text(alerts, sent, waiting))
+        return
+    opened = [incident.model_dump() for incident in incidents.worst_first(alerts) if incident.until is None]
+    ended = [incident.model_dump() for incident in alerts if incident.until is not None]
+    report = {"open": opened, "ended": ended, "sent": [one.model_dump() for one in sent], "waiting": waiting}
+    print(json.dumps(report, indent=1, ensure_ascii=False))
 
 
 @app.command()
 def predict(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="IN",
-            help="The features: .csv, .parquet, a folder of .parquet files, FILE.db::TABLE (DuckDB or SQLite), or URL::TABLE.",
-        ),
-    ],
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="OUT",
-            help="Where to, of the same kinds. A file is replaced whole; of tables only one that an earlier run wrote.",
-        ),
-    ],
-    bundle: Annotated[Path | None, typer.Option(help="A bundle's folder; default: models/bundle.")] = None,
-    query: Annotated[
-        str | None, typer.Option(metavar="SQL", help="What to score of the database IN, instead of a table.")
-    ] = None,
-    log: Annotated[
-        bool,
-        typer.Option("--log", help="Write the predictions to the prediction log, which stage 09 evaluates."),
-    ] = False,
+    source: Annotated[str, typer.Argument(metavar="IN", help=READS)],
+    target: Annotated[str, typer.Argument(metavar="OUT", help=WRITES)],
+    bundle: BundleFolder = None,
+    query: Annotated[str | None, typer.Option(metavar="SQL", help="What to score of the database IN.")] = None,
+    log: Annotated[bool, typer.Option("--log", help="Log the predictions too, for stage 09 to evaluate.")] = False,
 ) -> None:
     """Score a table: the rows of IN with forecast, action and expected payoff."""
     from contextlib import closing, nullcontext
@@ -107,36 +89,26 @@ def predict(
     from ninefold.serving import Bundle, batch
     from ninefold.serving import log as logs
 
-    with clear_errors():
-        loaded = Bundle.load(bundle)
-        with closing(logs.Log(artifacts.path(logs.LOG))) if log else nullcontext() as open_log:
-            print(batch.describe(batch.predict(source, target, loaded, query=query, log=open_log), loaded))
+    loaded = Bundle.load(bundle)
+    with closing(logs.Log(artifacts.path(logs.LOG))) if log else nullcontext() as open_log:
+        print(batch.describe(batch.predict(source, target, loaded, query=query, log=open_log), loaded))
 
 
 @app.command(name="labels")
 def deliver_labels(
-    files: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FILE...", help="The target, by request_id (and row) or key and time; known_at if known."
-        ),
-    ],
-    bundle: Annotated[Path | None, typer.Option(help="A bundle's folder; default: models/bundle.")] = None,
-    log: Annotated[Path | None, typer.Option(help="The log; default: data/predictions/log.sqlite.")] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="How to read the files, such as delimiter=;. May repeat."),
-    ] = None,
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help=LABELS)],
+    bundle: BundleFolder = None,
+    log: LogFile = None,
+    option: Options = None,
 ) -> None:
     """Deliver outcomes: late, in any order, repeated or corrected; each is joined to its prediction once."""
     from ninefold.monitoring import labels
     from ninefold.serving import Bundle
 
-    with clear_errors():
-        options = overrides(option or [], "--option", "delimiter=;")
-        paths = [str(Path(file).resolve()) if Path(file).exists() else file for file in files]
-        for line in labels.run(paths, Bundle.load(bundle), log, options):
-            print(line)
+    options = overrides(option, "--option", "delimiter=;")
+    paths = [str(Path(file).resolve()) if Path(file).exists() else file for file in files]
+    for line in labels.run(paths, Bundle.load(bundle), log, options):
+        print(line)
 
 
 @app.command()
@@ -145,39 +117,29 @@ def monitor() -> None:
     from ninefold import params
     from ninefold.reports import runner, site
 
-    with clear_errors():
-        if params.load("monitoring").source != "log":
-            raise ParamsError(
-                "params.yaml, monitoring.source: found replay, expected log: `ninefold monitor` reads the "
-                "prediction log; for a replay run `dvc repro`"
-            )
-        runner.execute("monitoring", {})
-        site.render()
+    if params.load("monitoring").source != "log":
+        what_to_do = "`ninefold monitor` reads the prediction log; for a replay run `dvc repro`"
+        raise ParamsError(f"params.yaml, monitoring.source: found replay, expected log: {what_to_do}")
+    runner.execute("monitoring", {})
+    site.render()
     alerts()
 
 
 @app.command()
-def promote(
-    force: Annotated[
-        str | None,
-        typer.Option("--force", metavar="REASON", help="Why to promote what does not significantly beat the champion."),
-    ] = None,
-) -> None:
+def promote(force: Force = None) -> None:
     """Make the bundle a version in git, and the champion, if its gates passed and it beats the one in production."""
     from ninefold.registry import promotion
 
-    with clear_errors():
-        print(promotion.promote(force))
+    print(promotion.promote(force))
 
 
 @app.command()
-def models(as_json: Annotated[bool, typer.Option("--json", help="As JSON, with all figures.")] = False) -> None:
+def models(as_json: AsJson = False) -> None:
     """List the versions of the model, how good they are, and which one is in production."""
     from ninefold.registry import promotion
 
-    with clear_errors():
-        versions = promotion.models()
-        print(json.dumps(versions, indent=1, ensure_ascii=False) if as_json else promotion.as_table(versions))
+    versions = promotion.models()
+    print(json.dumps(versions, indent=1, ensure_ascii=False) if as_json else promotion.as_table(versions))
 
 
 @app.command()
@@ -185,24 +147,17 @@ def rollback() -> None:
     """Go back to the version that was in production before, bundle and all."""
     from ninefold.registry import promotion
 
-    with clear_errors():
-        print(promotion.rollback())
+    print(promotion.rollback())
 
 
 @app.command(name="retrain")
 def retrain_model(
     as_of: Annotated[
-        str | None,
-        typer.Option(metavar="DATE", help="The last day to add; default: the last whole one with labels."),
+        str | None, typer.Option(metavar="DATE", help="The last day; default: the last with labels.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")] = False,
-    if_needed: Annotated[
-        bool, typer.Option("--if-needed", help="Start only if stage 09 has decided to retrain: for cron and CI.")
-    ] = False,
-    force: Annotated[
-        str | None,
-        typer.Option("--force", metavar="REASON", help="Why to promote what does not significantly beat the champion."),
-    ] = None,
+    if_needed: Annotated[bool, typer.Option("--if-needed", help="Only if stage 09 says so: for cron and CI.")] = False,
+    force: Force = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for another run to end, instead of refusing.")] = False,
     abandon: Annotated[bool, typer.Option("--abandon", help="Put back what an interrupted run has changed.")] = False,
 ) -> None:
@@ -212,16 +167,14 @@ def retrain_model(
     """
     from ninefold.registry import planning, retraining
 
-    with clear_errors():
-        last = day(as_of, "--as-of")
-        if abandon:
-            print(retraining.abandon())
-        else:
-            print(planning.preview(last) if dry_run else retraining.retrain(last, force, wait, if_needed))
+    last = day(as_of, "--as-of")
+    if abandon:
+        print(retraining.abandon())
+    else:
+        print(planning.preview(last) if dry_run else retraining.retrain(last, force, wait, if_needed))
 
 
 def _deliver() -> Any:
-    """Return `monitoring.deliver` of ``params.yaml``."""
     from ninefold import params
 
     return params.load("monitoring").deliver

@@ -8,43 +8,34 @@ from typing import Annotated
 
 import typer
 
-from ninefold.cli.common import app, clear_errors, confirm, overrides
+from ninefold.cli.common import Options, app, confirm, overrides
 from ninefold.errors import NinefoldError
+
+TABLE = (
+    "A file (CSV, Parquet, JSON lines, Excel), a folder of such, FILE.db::TABLE, s3://..., or the URL of a database."
+)
 
 
 @app.command()
 def init(  # noqa: PLR0913, PLR0917
-    table: Annotated[
-        str,
-        typer.Argument(
-            metavar="TABLE",
-            help="A file (CSV, Parquet, JSON lines, Excel), a folder of such, FILE.db::TABLE, s3://..., or the URL of a database.",
-        ),
-    ],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help=TABLE)],
     target: Annotated[str, typer.Option(metavar="COL", help="The column to predict.")],
     time: Annotated[str | None, typer.Option(metavar="COL", help="When a row's event happens; none: no time.")] = None,
     key: Annotated[str | None, typer.Option("--id", metavar="COL", help="What identifies a row, or an entity.")] = None,
     task: Annotated[str, typer.Option(help="auto, binary, multiclass or regression.")] = "auto",
-    join: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TABLE", help="A table that tells more of what a column names; may repeat."),
-    ] = None,
+    join: Annotated[list[str] | None, typer.Option(metavar="TABLE", help="A table to join; may repeat.")] = None,
     name: Annotated[str | None, typer.Option("--table", help="The table in a database file, or the sheet.")] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="How to read it, such as header=false or delimiter=;. May repeat."),
-    ] = None,
+    option: Options = None,
     yes: Annotated[bool, typer.Option("--yes", help="Replace existing files without asking.")] = False,
 ) -> None:
     """Start with your own table: write params.yaml and src/project so that `dvc repro` runs all nine stages."""
     from ninefold.init import command
 
-    with clear_errors():
-        options = overrides(option or [], "--option", "delimiter=;") | ({"table": name} if name else {})
-        plan = command.plan(table, target, time=time, key=key, task=task, joins=join or [], options=options or None)
-        if not yes and (files := ", ".join(command.replaced(plan))):
-            confirm(f"init would replace {files}. Replace them?", yes, f"`ninefold init --yes` replaces {files}")
-        print(command.apply(plan))
+    options = overrides(option, "--option", "delimiter=;") | ({"table": name} if name else {})
+    plan = command.plan(table, command.Wish(target, time, key, task), join or [], options)
+    if not yes and (files := ", ".join(command.replaced(plan))):
+        confirm(f"init would replace {files}. Replace them?", yes, f"`ninefold init --yes` replaces {files}")
+    print(command.apply(plan))
 
 
 @app.command(name="notebook")
@@ -52,8 +43,7 @@ def add_notebook(title: Annotated[str, typer.Argument(help='Its title, such as "
     """Add a numbered notebook of your own, which runs with the pipeline after stage 05 and appears in the report."""
     from ninefold.reports import own_notebook
 
-    with clear_errors():
-        print(own_notebook.describe(own_notebook.add(title)))
+    print(own_notebook.describe(own_notebook.add(title)))
 
 
 @app.command(name="migrate")
@@ -61,15 +51,14 @@ def migrate_project(yes: Annotated[bool, typer.Option("--yes", help="Write witho
     """Update the keys and names of the project for this version of the engine; show the changes first."""
     from ninefold.init import migrate
 
-    with clear_errors():
-        edits = migrate.plan()
-        if not edits:
-            print("nothing to migrate")
-            return
-        print(migrate.diff(edits))
-        confirm("Apply these changes?", yes, "`ninefold migrate --yes` writes these changes")
-        migrate.apply(edits)
-        print(f"changed {', '.join(edit.file for edit in edits)}")
+    edits = migrate.plan()
+    if not edits:
+        print("nothing to migrate")
+        return
+    print(migrate.diff(edits))
+    confirm("Apply these changes?", yes, "`ninefold migrate --yes` writes these changes")
+    migrate.apply(edits)
+    print(f"changed {', '.join(edit.file for edit in edits)}")
 
 
 @app.command()
@@ -77,68 +66,60 @@ def sources() -> None:
     """Write clean copies of the notebooks to reports/sources, on which the stages depend."""
     from ninefold.reports import refresh_sources
 
-    with clear_errors():
-        refresh_sources()
+    refresh_sources()
 
 
 @app.command()
 def stage(
     name: Annotated[
-        str, typer.Argument(help="The stage: problem, collection, ... monitoring; or a notebook of your own, 05b_...")
+        str, typer.Argument(help="problem, collection, ... monitoring; or a notebook of your own, 05b_...")
     ],
     param: Annotated[
-        list[str] | None, typer.Option("--param", "-p", help="KEY=VALUE laid over the stage's params; may repeat.")
+        list[str] | None, typer.Option("--param", "-p", help="KEY=VALUE over its params; may repeat.")
     ] = None,
 ) -> None:
     """Execute one stage's notebook; exit non-zero, with a report, if a cell or the gate fails."""
     from ninefold.reports import runner
 
-    with clear_errors():
-        try:
-            runner.execute(name, overrides(param or []))
-        except runner.StageFailed as error:
-            from ninefold.reports import site
+    try:
+        runner.execute(name, overrides(param, "--param", "candidates.boosting.max_iter=100"))
+    except runner.StageFailed as error:
+        from ninefold.reports import site
 
-            site.render()
-            raise NinefoldError(f"{error}\nThe run so far: {site.place_of(name)}") from None
+        site.render()
+        raise NinefoldError(f"{error}\nThe run so far: {site.place_of(name)}") from None
 
 
 @app.command(name="site")
 def render_site(
     all_passed: Annotated[
-        bool, typer.Option("--all-passed", help="Remove failed runs first; DVC runs this only when all gates passed.")
+        bool, typer.Option("--all-passed", help="Remove failed runs first: all gates passed.")
     ] = False,
 ) -> None:
     """Render the executed notebooks and the index to reports/*.html; refresh data/warehouse.duckdb."""
     from ninefold.processing import warehouse
     from ninefold.reports import runner, site
 
-    with clear_errors():
-        if all_passed:
-            runner.clear_failures()
-        print(f"wrote {site.render()}")
-        if warehouse.found():
-            warehouse.refresh()
+    if all_passed:
+        runner.clear_failures()
+    print(f"wrote {site.render()}")
+    if warehouse.found():
+        warehouse.refresh()
 
 
 @app.command()
 def ingest(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Files arrive here: <table>/<file>, or <table>-....csv.")
-    ],
-    follow: Annotated[
-        bool, typer.Option("--follow", help="Continue until stopped, and read files as they arrive.")
-    ] = False,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where <table>/<file>, or <table>-....csv, arrive.")],
+    follow: Annotated[bool, typer.Option("--follow", help="Read files as they arrive, until stopped.")] = False,
     every: Annotated[float, typer.Option(min=0.05, help="Seconds between two checks.")] = 1.0,
 ) -> None:
     """Read files as they arrive, each exactly once, through the contract into data/stream/lake."""
     from ninefold.processing import ingest as ingesting
 
-    with clear_errors():
-        try:
-            ingesting.run(folder, follow, every)
-        except KeyboardInterrupt:
-            print("stopped; files that were read are kept")
+    try:
+        ingesting.run(folder, follow, every)
+    except KeyboardInterrupt:
+        print("stopped; files that were read are kept")
 
 
 @app.command()
@@ -146,29 +127,25 @@ def summary() -> None:
     """Print the gates, the headline figures, and where the report is."""
     from ninefold.reports import site
 
-    with clear_errors():
-        site.summarize()
+    site.summarize()
 
 
 @app.command()
 def sql(
-    query: Annotated[
-        str | None, typer.Argument(metavar="QUERY", help="Such as 'SELECT * FROM metrics.gates'; none: list the views.")
-    ] = None,
+    query: Annotated[str | None, typer.Argument(metavar="QUERY", help="SQL; none: list the views.")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Write the whole answer as CSV.")] = False,
 ) -> None:
     """Query the project's tables in SQL: raw data, lake, quarantine, features, predictions, metrics."""
     from ninefold.processing import warehouse
 
-    with clear_errors():
-        if not query and not csv:
-            print(warehouse.describe())
-            return
-        names, rows = warehouse.ask(query) if query else warehouse.outline()
-        if csv:
-            warehouse.write_csv(names, rows, sys.stdout)
-        else:
-            print(warehouse.as_text(names, rows))
+    if not query and not csv:
+        print(warehouse.describe())
+        return
+    names, rows = warehouse.ask(query) if query else warehouse.outline()
+    if csv:
+        warehouse.write_csv(names, rows, sys.stdout)
+    else:
+        print(warehouse.as_text(names, rows))
 
 
 @app.command()
@@ -181,9 +158,8 @@ def guide(
 
     from ninefold.reports import guides
 
-    with clear_errors():
-        text = guides.read(name)
-        Console().print(Markdown(text)) if sys.stdout.isatty() else print(text)
+    text = guides.read(name)
+    Console().print(Markdown(text)) if sys.stdout.isatty() else print(text)
 
 
 @app.command()
@@ -191,7 +167,6 @@ def eject(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
     """Own the engine: copy its sources to src/ninefold and make the project use them. Only git undoes it."""
     from ninefold import pin
 
-    with clear_errors():
-        print(pin.plan())
-        confirm("Eject?", yes, "`ninefold eject --yes` does it")
-        print(pin.eject())
+    print(pin.plan())
+    confirm("Eject?", yes, "`ninefold eject --yes` does it")
+    print(pin.eject())

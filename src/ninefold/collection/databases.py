@@ -32,9 +32,12 @@ def read_url(url: str, options: dict[str, Any], where: str | None = None) -> pd.
         raise DataError(f"{where}: options: found table and query, expected one of them; drop the other")
     with Database(url, where) as database:
         query = options.get("query") or database.select(options.get("table"))
-        names, chunks = database.rows(query)
-    columns = [pa.chunked_array([chunk[place] for chunk in chunks], pa.string()) for place in range(len(names))]
-    return table(names, columns)
+        with database.errors(), database.result(query) as result:
+            names = list(result.keys())
+            chunks = [[texts(column) for column in zip(*rows, strict=True)] for rows in result.partitions(CHUNK)]
+    return table(
+        names, [pa.chunked_array([part[place] for part in chunks], pa.string()) for place in range(len(names))]
+    )
 
 
 def read_file(where: str, place: Path, options: dict[str, Any]) -> pd.DataFrame:
@@ -43,10 +46,10 @@ def read_file(where: str, place: Path, options: dict[str, Any]) -> pd.DataFrame:
         return read_url(sqlite_url(place, where), options, where)
     query = options.get("query")
     if query is None:
-        tables = tables_of_file(where, place)
-        name = options.get("table") or only(tables, "table", where)
-        if name not in tables:
-            raise no_table(where, name, tables)
+        names = tables(where, place)
+        name = options.get("table") or only(names, "table", where)
+        if name not in names:
+            raise no_table(where, name, names)
         query = 'SELECT * FROM "{}"'.format(name.replace('"', '""'))
     with _duckdb(where, place) as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -61,19 +64,13 @@ def split(source: str) -> tuple[str, str | None]:
     return place, name or None
 
 
-def tables(url: str) -> list[str]:
-    """Return the names of the tables and views of a SQL server's default schema."""
-    with Database(url) as database:
-        return database.tables()
-
-
-def tables_of_file(where: str, place: Path) -> list[str]:
-    """Return the names of the tables and views of a SQLite or DuckDB file."""
-    if is_duckdb(place):
+def tables(where: str, place: Path | None = None) -> list[str]:
+    """Return the names of the tables and views of a SQL server's default schema, or of a SQLite or DuckDB file."""
+    if place and is_duckdb(place):
         with _duckdb(where, place) as connection:
             rows = connection.execute("SELECT table_name FROM information_schema.tables ORDER BY 1").fetchall()
         return [name for (name,) in rows]
-    with Database(sqlite_url(place, where), where) as database:
+    with Database(sqlite_url(place, where) if place else where, where if place else None) as database:
         return database.tables()
 
 
@@ -145,26 +142,25 @@ class Database:
     def __exit__(self, *_: object) -> None:
         self.engine.dispose()
 
-    def tables(self) -> list[str]:
-        """Return the names of the tables and views of the default schema."""
+    def inspector(self) -> Any:
+        """Return SQLAlchemy's view of the tables."""
         import sqlalchemy as sa
 
+        return sa.inspect(self.engine)
+
+    def tables(self) -> list[str]:
+        """Return the names of the tables and views of the default schema."""
         with self.errors():
-            inspector = sa.inspect(self.engine)
+            inspector = self.inspector()
             return sorted([*inspector.get_table_names(), *inspector.get_view_names()])
 
     def find(self, name: str) -> tuple[str | None, str]:
         """Return the schema (None: the default one) and the name of a table or view.
 
-        Raises
-        ------
-        DataError
-            If there is none; lists those there are.
+        Raises `DataError` if there is none; lists those there are.
         """
-        import sqlalchemy as sa
-
         with self.errors():
-            inspector = sa.inspect(self.engine)
+            inspector = self.inspector()
             schema, table = None, name
             if not inspector.has_table(table) and "." in name:
                 schema, _, table = name.partition(".")
@@ -174,11 +170,9 @@ class Database:
 
     def select(self, name: str | None) -> str:
         """Return the query for a whole table, by its primary key if it has one, so that the order repeats."""
-        import sqlalchemy as sa
-
         schema, table = self.find(name or only(self.tables(), "table", self.where))
         with self.errors():
-            inspector = sa.inspect(self.engine)
+            inspector = self.inspector()
             has_key = table in inspector.get_table_names(schema=schema)
             key = inspector.get_pk_constraint(table, schema=schema)["constrained_columns"] if has_key else []
         mark = self.engine.dialect.identifier_preparer.quote_identifier
@@ -192,12 +186,6 @@ class Database:
             # no_parameters: a per cent sign in the query is one
             ready = connection.execution_options(stream_results=True, no_parameters=True)
             yield ready.exec_driver_sql(query)
-
-    def rows(self, query: str) -> tuple[list[str], list[list[pa.Array]]]:
-        """Return the names of a query's columns, and its rows as text, chunk by chunk."""
-        with self.errors(), self.result(query) as result:
-            chunks = [[texts(column) for column in zip(*rows, strict=True)] for rows in result.partitions(CHUNK)]
-            return list(result.keys()), chunks
 
     @contextmanager
     def errors(self, action: str = "read") -> Iterator[None]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 import duckdb
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 import pandas as pd
+from pydantic import AfterValidator
 
 from ninefold import engine
 from ninefold.collection.numbers import matches, number
 from ninefold.engine_params import STAMP
 from ninefold.errors import DataError
+from ninefold.params import Text
 from ninefold.timestamps import MICROSECONDS
 
 ZONED = dt.Timestamp(timezone="UTC", scale=6)
@@ -23,20 +26,33 @@ ISO = r"\d{4}-\d{1,2}-\d{1,2}([T ]([01]?\d|2[0-3]):\d{1,2}(:\d{1,2}(\.\d+)?)?(Z|
 # Spark reads a time with a zone as 17:00:00+02:00 alone.
 FOR_SPARK = {r"([+-]\d\d)(\d\d)$": "$1:$2", r"(\d[T ]\d+:\d+)([^\d:])": "$1:00$2"}
 # Directives of `strptime` -> letters of Spark's patterns; WIDE has those for numbers that touch another number.
-SPARK = {
-    "Y": "yyyy",
-    "m": "M",
-    "d": "d",
-    "H": "H",
-    "I": "h",
-    "M": "m",
-    "S": "s",
-    "f": "SSSSSSSSS",
-    "p": "a",
-    "b": "MMM",
-}
-SPARK |= {"B": "MMMM", "j": "D", "z": "[XXX][XX][X]"}
+LETTERS = ("yyyy", "M", "d", "H", "h", "m", "s", "SSSSSSSSS", "a", "MMM", "MMMM", "D", "[XXX][XX][X]")
+SPARK = dict(zip("YmdHIMSfpbBjz", LETTERS, strict=True))
 WIDE = {"Y": "yyyy", "m": "MM", "d": "dd", "H": "HH", "I": "hh", "M": "mm", "S": "ss", "j": "DDD"}
+
+
+def known_format(form: str) -> str:
+    """Return a format of timestamps unchanged.
+
+    Raises
+    ------
+    ValueError
+        If it is neither one of `FORMATS` nor a format of `strptime`.
+    """
+    if form in FORMATS:
+        return form
+    if "%" not in form:
+        raise ValueError(f'one of {", ".join(FORMATS)}, or a format such as "%d/%m/%Y"')
+    try:
+        duckdb.connect().execute("SELECT try_strptime('', ?)", [form])
+    except duckdb.Error as error:
+        raise ValueError(f"a format of strptime ({str(error).splitlines()[0]})") from None
+    if not re.search("%[YyGcx]", form):
+        raise ValueError("a format with a year, %Y or %y: a time of day alone is no timestamp")
+    return form
+
+
+Format = Annotated[Text, AfterValidator(known_format)]
 
 
 @ibis.udf.scalar.builtin
@@ -72,6 +88,8 @@ def timestamp_micros(microseconds: int) -> STAMP:
 def parse(text: ir.StringValue, form: str | None = None) -> ir.TimestampValue:
     """Return the timestamps that texts hold, in UTC, null where a text holds none. Years are 1 to 9999.
 
+    Raises `DataError` if the engine cannot read the format.
+
     Parameters
     ----------
     text : StringValue
@@ -79,11 +97,6 @@ def parse(text: ir.StringValue, form: str | None = None) -> ir.TimestampValue:
         ``iso`` (the default: 2013-09-30, 2013-09-30T17:00:00, with or without an offset), ``epoch_s``, ``epoch_ms``,
         ``seconds`` or ``days`` (numbers counted from 1970-01-01), ``year``, or a format of `strptime` (DuckDB's, which
         are C's).
-
-    Raises
-    ------
-    DataError
-        If the engine cannot read the format.
     """
     form, spark = form or "iso", engine.of(text) == engine.SPARK
     if form == "iso":
@@ -119,34 +132,10 @@ def parse_series(texts: pd.Series, form: str | None = None) -> pd.Series:
     return pd.Series(parsed.to_numpy("datetime64[us]"), index=texts.index)
 
 
-def known_format(form: str) -> str:
-    """Return a format of timestamps unchanged.
-
-    Raises
-    ------
-    ValueError
-        If it is neither one of `FORMATS` nor a format of `strptime`.
-    """
-    if form in FORMATS:
-        return form
-    if "%" not in form:
-        raise ValueError(f'one of {", ".join(FORMATS)}, or a format such as "%d/%m/%Y"')
-    try:
-        duckdb.connect().execute("SELECT try_strptime('', ?)", [form])
-    except duckdb.Error as error:
-        raise ValueError(f"a format of strptime ({str(error).splitlines()[0]})") from None
-    if not re.search("%[YyGcx]", form):
-        raise ValueError("a format with a year, %Y or %y: a time of day alone is no timestamp")
-    return form
-
-
 def spark_pattern(form: str) -> str:
     """Return a format of `strptime` as Spark writes it (https://spark.apache.org/docs/latest/sql-ref-datetime-pattern.html).
 
-    Raises
-    ------
-    DataError
-        If Spark has no such directive.
+    Raises `DataError` if Spark has no such directive.
     """
     pattern = ""
     for directive, literal, tight in _parts(form):

@@ -11,8 +11,9 @@ import io
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -31,56 +32,51 @@ NUMBER = re.compile(r"\s*[+-]?\d+(\.\d+)?\s*")
 
 
 def read(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
-    """Return a text as a table.
+    """Return a text as a table, or raise a `DataError` if it cannot be a whole one.
 
-    Raises
-    ------
-    DataError
-        If the text cannot be a whole table: a row is longer or shorter than the first line, a quote takes lines with
-        it, the names stand once more below, or the last line has no newline (unless ``options`` has ``final_newline:
-        False``): if a file was cut off, ``12`` may be left of ``125``, and nothing else shows it.
+    Then a row is longer or shorter than the first line, a quote takes lines with it, the names stand once more below, or
+    the last line has no newline (unless ``options`` has ``final_newline: False``): if a file was cut off, ``12`` may be left
+    of ``125``, and nothing else shows it.
     """
     text = _Text.of(where, content, options)
     first = text.first_record()
-    width = len(first)
-    if width == 1 and "delimiter" not in options:
-        _demand_no_other_delimiter(text, options, first[0])
-    places = [str(place) for place in range(width)]
+    places = [str(place) for place in range(len(first))]
+    if len(first) == 1 and "delimiter" not in options:
+        guess = sniff(where, content, {"header": True, **options}).get("delimiter")
+        if guess and guess in first[0]:
+            raise DataError(
+                f"{where}: found one column, named {first[0][:60]!r}, whose delimiter seems to be {guess!r}; "
+                f'set options: {{delimiter: "{guess}"}}'
+            )
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(content),
             # a block has to hold the longest row
-            read_options=pyarrow.csv.ReadOptions(column_names=places, encoding=text.encoding, block_size=1 << 24),
-            parse_options=pyarrow.csv.ParseOptions(
+            pyarrow.csv.ReadOptions(column_names=places, encoding=text.encoding, block_size=1 << 24),
+            pyarrow.csv.ParseOptions(
                 delimiter=text.delimiter,
                 quote_char=text.quote,
                 escape_char=text.escape or False,
                 newlines_in_values=True,
-                ignore_empty_lines=width > 1,
+                ignore_empty_lines=len(first) > 1,
             ),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(places, pa.string()), strings_can_be_null=False
-            ),
+            pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(places, pa.string()), strings_can_be_null=False),
         )
     except (pa.ArrowInvalid, UnicodeError) as error:
-        raise _explained(text, width, error) from None
-    if _may_miss_a_quote(text, table):
-        _demand_closed_quotes(text)
+        raise _explained(text, len(first), error) from None
+    _demand_closed_quotes(text, table)
     if options.get("final_newline", True):
         _demand_last_newline(text, table)
     if options.get("header", True):
         _demand_names_once(text, table.slice(1), first)
         return tabular.table(first, table.slice(1).columns)
-    return tabular.table([""] * width, table.columns)
+    return tabular.table([""] * len(first), table.columns)
 
 
 def sniff(where: str, content: pa.Buffer, known: dict[str, Any]) -> dict[str, Any]:
     """Return encoding, delimiter, quote, escape and whether it ends in a newline, where they are not the default.
 
-    Raises
-    ------
-    DataError
-        If the file is empty, is no text, or its first line looks like a row.
+    A `DataError` says that the file is empty or no text, or that its first line looks like a row.
     """
     if not content.size:
         raise DataError(f"{where}: found an empty file, expected a table; fetch it anew, or remove it")
@@ -88,13 +84,8 @@ def sniff(where: str, content: pa.Buffer, known: dict[str, Any]) -> dict[str, An
     encoding = encodings.known(where, content, {"encoding": guess})
     sample = bytes(content[: SAMPLE - SAMPLE % 4]).decode(encoding, errors="replace").removeprefix("\ufeff")
     sample = sample if content.size < SAMPLE else sample[: sample.rfind("\n") + 1] or sample
-    default: dict[str, Any] = {
-        "encoding": "utf-8",
-        "quote": '"',
-        "final_newline": True,
-        "delimiter": _default_delimiter(where),
-    }
-    delimiter = known.get("delimiter") or _sniff_delimiter(sample) or default["delimiter"]
+    default = {"encoding": "utf-8", "quote": '"', "final_newline": True, "delimiter": _default_delimiter(where)}
+    delimiter = known.get("delimiter") or _sniff_delimiter(sample) or _default_delimiter(where)
     quote, escape, named = _sniff_quotes(sample, delimiter)
     guesses = {"encoding": guess, "delimiter": delimiter, "quote": quote, "escape": escape}
     guesses |= {"final_newline": encodings.ends_in_newline(content, encoding), **known}
@@ -159,17 +150,14 @@ def _default_delimiter(where: str) -> str:
 
 def _sniff_delimiter(sample: str) -> str | None:
     """Return the delimiter by which most lines have as many fields as the first, and of equals the one of most fields."""
-    best: tuple[float, int, str | None] = (-1, 0, None)
+    best: list[tuple[float, int, str]] = []
     for delimiter in ",;\t|":
-        try:
-            reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
-            widths = [len(record) for record, _ in zip(reader, range(1000), strict=False) if record]
-        except csv.Error:
-            continue
-        if widths and widths[0] > 1:
-            share = sum(width == widths[0] for width in widths[1:]) / max(len(widths) - 1, 1)
-            best = max(best, (share, widths[0], delimiter))
-    return best[2]
+        reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
+        with suppress(csv.Error):
+            first, *others = [len(record) for record in islice(reader, 1000) if record] or [0]
+            if first > 1:
+                best.append((sum(width == first for width in others) / max(len(others), 1), first, delimiter))
+    return max(best)[2] if best else None
 
 
 def _sniff_quotes(sample: str, delimiter: str) -> tuple[str | None, str | None, bool]:
@@ -201,57 +189,33 @@ def _demand_names(text: _Text) -> None:
         )
 
 
-def _demand_no_other_delimiter(text: _Text, options: dict[str, Any], name: str) -> None:
-    guess = sniff(text.where, text.content, {"header": True, **options}).get("delimiter")
-    if guess and guess in name:
-        raise DataError(
-            f"{text.where}: found one column, named {name[:60]!r}, whose delimiter seems to be {guess!r}; "
-            f'set options: {{delimiter: "{guess}"}}'
-        )
+def _demand_closed_quotes(text: _Text, table: pa.Table) -> None:
+    """Refuse text behind a closing quote (but spaces), and a quote that is never closed, which take fields or lines.
 
-
-def _may_miss_a_quote(text: _Text, table: pa.Table) -> bool:
-    """Return whether a quote too many or too few may have taken fields or lines, up to the next one, into one field.
-
-    Then another quote stands in a value, or the last line has an odd number of them.
+    There can be one only where another quote stands in a value, or the last line has an odd number of them.
     """
     quote, last = text.quote, table.column(table.num_columns - 1)[-1].as_py()
-    if not encodings.contains(text.content, quote.encode()):
-        return False
+    if not re.search(re.escape(quote.encode()), text.content):
+        return
     end = re.split(rb"[\r\n]", bytes(text.content[-SAMPLE:]).replace(b"\0", b"").rstrip(b"\r\n"))[-1]
     inside = any(pc.any(pc.match_substring(column, quote)).as_py() for column in table.columns)
-    return bool(end.count(quote.encode()) % 2 or "\n" in last or inside)
-
-
-def _demand_closed_quotes(text: _Text) -> None:
-    """Refuse text behind a closing quote (but spaces), and a quote that is never closed."""
-    line = [""]  # at which the reader is
-
-    def lines() -> Iterator[str]:
-        for line[0] in text.lines():
-            yield line[0]
-
-    spaces = re.compile(rf"{re.escape(text.quote)}[ \t]+({re.escape(text.delimiter)}|[\r\n]|$)")
-    reader, start = text.reader(lines(), strict=True), 1
-    while True:
-        try:
-            next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            row = f"in the row that begins in line {start}"
-            if "end of data" in str(error):
-                raise DataError(
-                    f"{text.where}: found a quote ({text.quote}) that is never closed, {row}; mend that row, or, if the "
-                    "file was cut off there, fetch it anew"
-                ) from None
-            if reader.line_num > start or not spaces.search(line[0]):
-                raise DataError(
-                    f"{text.where}: line {reader.line_num}: found text behind a closing quote ({text.quote}), {row}; a "
-                    "quote is missing or too many, or those within a field are not doubled; mend the row, or set "
-                    "options.escape or options.quote"
-                ) from None
-        start = reader.line_num + 1
+    if not (end.count(quote.encode()) % 2 or "\n" in last or inside):
+        return
+    spaces = re.compile(rf"{re.escape(quote)}[ \t]+(?={re.escape(text.delimiter)}|[\r\n]|$)")
+    reader, start = text.reader((spaces.sub(lambda _: quote, line) for line in text.lines()), strict=True), 1
+    try:
+        for _ in reader:
+            start = reader.line_num + 1
+    except csv.Error as error:
+        row = f"in the row that begins in line {start}"
+        problem, remedy = (
+            f"found a quote ({quote}) that is never closed, {row}",
+            "if the file was cut off there, fetch it anew",
+        )
+        if "end of data" not in str(error):
+            problem = f"line {reader.line_num}: found text behind a closing quote ({quote}), {row}; a quote is missing or too many"
+            problem, remedy = f"{problem}, or not doubled within a field", "set options.escape or options.quote"
+        raise DataError(f"{text.where}: {problem}; mend the row, or {remedy}") from None
 
 
 def _demand_last_newline(text: _Text, table: pa.Table) -> None:

@@ -30,8 +30,13 @@ class File(BaseModel):
 def glance(folder: str) -> str:
     """Return what tells one state of a folder from another without reading its files: their names, sizes and times."""
     place = places.local(folder)
-    states = [(path.relative_to(place).as_posix(), places.state_of(path)) for path in places.inside(place)]
-    return "".join(f"{name} {state.size} {state.changed}\n" for name, state in states)
+    states = [(path.relative_to(place).as_posix(), *places.state_of(path)) for path in places.inside(place)]
+    return "".join(f"{name} {size} {changed}\n" for name, size, changed in states)
+
+
+def months(times: pd.Series) -> pd.Series:
+    """Return the month of each time, such as ``2013-01``; `UNDATED` for NaT."""
+    return times.dt.strftime("%Y-%m").fillna(UNDATED)
 
 
 def index(folder: str, read: Read, known: Iterable[File] = ()) -> list[File]:
@@ -39,62 +44,53 @@ def index(folder: str, read: Read, known: Iterable[File] = ()) -> list[File]:
 
     A file of the same bytes as one before it repeats that one, and adds nothing.
 
+    Raises `DataError` if a file cannot be read, or has other columns than the first.
+
     Parameters
     ----------
     folder : str
     read : callable
-        Returns the rows of a file and their times; not asked for files that are known.
+        Returns the rows of a file and their times; not called for files that are known.
     known : iterable of File
         What an earlier call returned.
-
-    Raises
-    ------
-    DataError
-        If a file cannot be read, or has other columns than the first.
     """
-    before, names, result = {(one.name, one.sha256): one for one in known}, dict[str, str](), list[File]()
-    place = places.local(folder)
-    for path in places.inside(place) if place.is_dir() else []:
+    entries = {(one.name, one.sha256): one for one in known if not one.repeats}
+    names, result, place = dict[str, str](), list[File](), places.local(folder)
+    for path in places.inside(place):
         name, sha = path.relative_to(place).as_posix(), artifacts.sha256(path)
         if sha in names:
             result.append(File(name=name, sha256=sha, repeats=names[sha]))
             continue
         names[sha] = name
-        entry = before.get((name, sha))
-        if entry is None or entry.repeats:
+        if (name, sha) not in entries:
             rows, times = read(f"{folder.rstrip('/')}/{name}", sha)
-            months = times.dt.strftime("%Y-%m").fillna(UNDATED).value_counts().sort_index()
-            entry = File(name=name, sha256=sha, columns=list(rows.columns), months={**months.astype(int).to_dict()})
-        result.append(entry)
-    first = next((one for one in result if not one.repeats), None)
-    for one in result:
-        if first and not one.repeats:
-            demand_columns(one.columns, first.columns, f"{folder}/{one.name}", f"in {first.name}", ONE_TABLE)
+            counts = months(times).value_counts().sort_index().to_dict()
+            entries[name, sha] = File(name=name, sha256=sha, columns=list(rows.columns), months=counts)
+        result.append(entries[name, sha])
+    whole = [one for one in result if not one.repeats]
+    for one in whole[1:]:
+        demand_columns(one.columns, whole[0].columns, f"{folder}/{one.name}", f"in {whole[0].name}", ONE_TABLE)
     return result
 
 
 def holding(files: Iterable[File], months: Iterable[str]) -> list[File]:
     """Return the files with rows of some months."""
-    periods = set(months)
-    return [one for one in files if periods & set(one.months)]
+    return [one for one in files if not one.months.keys().isdisjoint(months)]
 
 
 def digest(files: Iterable[File]) -> str:
     """Return what tells the content of some files, in their order, from any other; empty of none."""
-    lines = [f"{one.name} {one.sha256}\n" for one in files]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16] if lines else ""
+    text = "".join(f"{one.name} {one.sha256}\n" for one in files)
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if text else ""
 
 
-def whole(files: Iterable[File], period: str) -> File | None:
-    """Return the file that is called as a period, such as ``2013-03.csv``: it stands for all of it."""
-    return next(
-        (one for one in files if not one.repeats and PurePosixPath(one.name).name.split(".")[0] == period), None
-    )
+def whole(files: Iterable[File], period: str) -> bool:
+    """Return whether a file is called as a period, such as ``2013-03.csv``: it stands for all of it."""
+    return any(not one.repeats and PurePosixPath(one.name).name.split(".")[0] == period for one in files)
 
 
 def rows(folder: str, files: Iterable[File], read: Read) -> tuple[pd.DataFrame, pd.Series]:
     """Return the rows of some files, in their order, and their times."""
-    parts = [read(f"{folder.rstrip('/')}/{one.name}", one.sha256) for one in files]
-    columns = parts[0][0].columns
-    frame = pd.concat([part[columns] for part, _ in parts], ignore_index=True)
-    return frame, pd.concat([times for _, times in parts], ignore_index=True)
+    parts, times = zip(*(read(f"{folder.rstrip('/')}/{one.name}", one.sha256) for one in files), strict=True)
+    frame = pd.concat([part[parts[0].columns] for part in parts], ignore_index=True)
+    return frame, pd.concat(times, ignore_index=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -52,10 +51,7 @@ def guess(content: bytes) -> str:
 def known(where: str, content: pa.Buffer, options: dict[str, Any]) -> str:
     """Return the encoding of the options, else that of a byte order mark, else UTF-8.
 
-    Raises
-    ------
-    DataError
-        If there is no such encoding, or the content is no text, or evidently in another encoding.
+    Raises `DataError` if there is no such encoding, or the content is no text, or evidently in another encoding.
     """
     head = bytes(content[:SAMPLE])
     for magic, kind in MAGIC.items():
@@ -67,15 +63,18 @@ def known(where: str, content: pa.Buffer, options: dict[str, Any]) -> str:
         encoding = codecs.lookup(encoding).name
     except (LookupError, UnicodeError):
         raise DataError(f"{where}: options.encoding: found {encoding!r}, expected a name such as cp1252") from None
-    if not encoding.startswith(("utf-16", "utf-32")) and contains(content, b"\0"):
-        if likely := _utf_16(head):
-            raise DataError(f"{where}: found text that is not {encoding}; set options: {{encoding: {likely}}}")
-        before = next(block for block in _blocks(content) if b"\0" in block).partition(b"\0")[0][-20:]
+    zero = None if encoding.startswith(("utf-16", "utf-32")) else re.search(b"\0", content)
+    if zero and (likely := _utf_16(head)):
+        raise DataError(f"{where}: found text that is not {encoding}; set options: {{encoding: {likely}}}")
+    if zero:
+        before = bytes(content[max(zero.start() - 20, 0) : zero.start()]).decode(errors="replace")
         raise DataError(
-            f"{where}: found bytes that are no text (a zero after {before.decode(errors='replace')!r}), expected a "
-            "table as text; is the suffix right? If so, fetch the file anew"
+            f"{where}: found bytes that are no text (a zero after {before!r}), expected a table as text; is the suffix "
+            "right? If so, fetch the file anew"
         )
-    if _has_one_byte(encoding) and _is_utf8(content):
+    # An encoding with a byte for each letter would decode UTF-8, to wrong letters.
+    one_byte = not encoding.startswith("utf") and len(bytes(range(128, 256)).decode(encoding, "replace")) == 128
+    if one_byte and _is_utf8(content):
         raise DataError(
             f"{where}: found text that is utf-8, expected {encoding}, as options.encoding says; write the file anew as "
             f"{encoding}, or, if all of the table is so, set options: {{encoding: utf-8}}"
@@ -85,10 +84,9 @@ def known(where: str, content: pa.Buffer, options: dict[str, Any]) -> str:
 
 def undecodable(where: str, content: pa.Buffer, encoding: str) -> DataError:
     """Return what is wrong with a text that cannot be decoded: the line, whether it was cut off, what to set."""
-    raw, end = bytes(content), ""
+    raw, line, cut, mixed, end = bytes(content), 1, False, False, ""
     try:
         raw.decode(encoding)
-        line, cut, mixed = 1, False, False
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode(encoding, "ignore")
         line, end = before.count("\n") + 1, before[-20:]
@@ -97,8 +95,7 @@ def undecodable(where: str, content: pa.Buffer, encoding: str) -> DataError:
         return DataError(
             f"{where}: line {line}: ends within a letter, after {end!r}, as a file does that was cut off; fetch it anew"
         )
-    likely = guess(raw)
-    problem = f"{where}: line {line}: found text that is not {encoding}"
+    likely, problem = guess(raw), f"{where}: line {line}: found text that is not {encoding}"
     if mixed or likely == encoding:
         return DataError(f"{problem}, as the text before it is; mend that line, after {end!r}, or fetch the file anew")
     return DataError(f"{problem}; set options: {{encoding: {likely}}}, or write the file anew as {encoding}")
@@ -108,16 +105,6 @@ def ends_in_newline(content: pa.Buffer, encoding: str) -> bool:
     """Return whether the last line of a text ends."""
     unit = {"utf-16": 2, "utf-32": 4}.get(encoding[:6], 1)
     return bytes(content[-unit:]).strip(b"\0") in (b"\n", b"\r")
-
-
-def contains(content: pa.Buffer, byte: bytes) -> bool:
-    """Return whether a byte is in a file."""
-    return any(byte in block for block in _blocks(content))
-
-
-def _blocks(content: pa.Buffer) -> Iterator[bytes]:
-    for start in range(0, content.size, SAMPLE):
-        yield content[start : start + SAMPLE].to_pybytes()
 
 
 def _marked(head: bytes) -> str | None:
@@ -132,17 +119,9 @@ def _utf_16(head: bytes) -> str | None:
     return "utf-16-be" if head[0::2].count(0) > 0.5 * half > head[1::2].count(0) * 10 else None
 
 
-def _has_one_byte(encoding: str) -> bool:
-    """Return whether an encoding has a byte for each letter, as cp1252 has: it would decode UTF-8, to wrong letters."""
-    return not encoding.startswith("utf") and len(bytes(range(128, 256)).decode(encoding, "replace")) == 128
-
-
 def _is_utf8(content: pa.Buffer) -> bool:
     """Return whether a text is UTF-8 with letters beyond ASCII, which text in another encoding is not by chance."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        ascii_only = [decoder.decode(block).isascii() for block in _blocks(content)]
-        decoder.decode(b"", final=True)
+        return not str(content, "utf-8").isascii()
     except UnicodeDecodeError:
         return False
-    return not all(ascii_only)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import lzma
 import os
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
@@ -20,7 +17,7 @@ from ninefold import artifacts
 from ninefold.collection.tabular import line
 from ninefold.errors import DataError, ParamsError
 
-PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+PACKED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
 S3, CLOUD = "s3://", ("s3://", "gs://", "abfs://", "abfss://")
 CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL",
@@ -29,26 +26,16 @@ CREDENTIALS = {
 }
 
 
-class State(NamedTuple):
-    """Size of a file in bytes, and when it was written (nanoseconds): a change of the file changes one of them."""
-
-    size: int
-    changed: int
-
-
-def state_of(file: Path) -> State:
-    """Return the state of a file."""
+def state_of(file: Path) -> tuple[int, int]:
+    """Return the size of a file, and when it was written (nanoseconds): a change of the file changes one of them."""
     stat = file.stat()
-    return State(stat.st_size, stat.st_mtime_ns)
+    return stat.st_size, stat.st_mtime_ns
 
 
 def files(source: str) -> Iterator[tuple[str, pa.Buffer]]:
     """Yield the name and content of a file, unpacked, or of each file of a folder in the order of their names.
 
-    Raises
-    ------
-    DataError
-        If there is no such file, the folder is empty, or a file cannot be read or unpacked.
+    Raises `DataError` if there is no such file, the folder is empty, or a file cannot be read or unpacked.
     """
     for name, content in _from_cloud(source) if source.startswith(CLOUD) else _from_disk(source):
         yield _unpack(name, content)
@@ -69,9 +56,8 @@ def local(source: str) -> Path:
 
 
 def inside(folder: Path) -> list[Path]:
-    """Return the files in a folder and its subfolders, by name, without hidden ones."""
-    files = (file for file in folder.rglob("*") if file.is_file())
-    return sorted(file for file in files if not _is_hidden(file.relative_to(folder)))
+    """Return the files in a folder and its subfolders, by name, without hidden ones; none if there is no folder."""
+    return sorted(file for file in folder.rglob("*") if file.is_file() and not _is_hidden(file.relative_to(folder)))
 
 
 def _is_hidden(path: Path | PurePosixPath) -> bool:
@@ -86,7 +72,7 @@ def _from_disk(source: str) -> Iterator[tuple[str, pa.Buffer]]:
     if not paths:
         raise DataError(f"{source}: found an empty folder, expected the files of a table in it")
     for file in paths:
-        name = f"{source.rstrip('/')}/{file.relative_to(place).as_posix()}" if place.is_dir() else source
+        name = source if file == place else f"{source.rstrip('/')}/{file.relative_to(place).as_posix()}"
         try:
             yield name, pa.memory_map(str(file)).read_buffer() if file.stat().st_size else pa.py_buffer(b"")
         except OSError as error:
@@ -97,11 +83,10 @@ def _from_cloud(source: str) -> Iterator[tuple[str, pa.Buffer]]:
     scheme, source = source.partition("://")[0], source.rstrip("/")
     try:
         store, place = _store(source)
-        info = store.get_file_info(place)
-        infos = [info]
-        if info.type == pyarrow.fs.FileType.Directory:
+        infos = [store.get_file_info(place)]
+        if infos[0].type == pyarrow.fs.FileType.Directory:
             infos = store.get_file_info(pyarrow.fs.FileSelector(place, recursive=True))
-        names = {one.path.removeprefix(place): one.path for one in infos if one.type == pyarrow.fs.FileType.File}
+        names = {one.path.removeprefix(place): one.path for one in infos if one.is_file}
         names = {name: path for name, path in sorted(names.items()) if not _is_hidden(PurePosixPath(name.lstrip("/")))}
         contents = [(source + name, store.open_input_file(path).read_buffer()) for name, path in names.items()]
     except (OSError, pa.ArrowException) as error:
@@ -127,20 +112,17 @@ def _unpack(where: str, content: pa.Buffer) -> tuple[str, pa.Buffer]:
     suffix = PurePosixPath(where).suffix.lower()
     if suffix not in PACKED:
         return where, content
+    inner = where[: -len(suffix)]
     try:
         if suffix == ".zip":
-            return _unpack(*_from_zip(where, content))
-        if suffix == ".zst":
-            return _unpack(where[:-4], pa.input_stream(content, compression="zstd").read_buffer())
-        unpack = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}[suffix]
-        return _unpack(where[: -len(suffix)], pa.py_buffer(unpack(content)))
+            archive = zipfile.ZipFile(pa.BufferReader(content))
+            names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
+            if len(names) != 1:
+                listed = ", ".join(names[:10])
+                raise DataError(f"{where}: found {len(names)} files in it ({listed}), expected one; unpack it")
+            return _unpack(f"{inner}/{names[0]}", pa.py_buffer(archive.read(names[0])))
+        if suffix == ".xz":
+            return _unpack(inner, pa.py_buffer(lzma.decompress(content)))
+        return _unpack(inner, pa.input_stream(content, compression=PACKED[suffix]).read_buffer())
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise DataError(f"{where}: cannot be unpacked ({line(error)}); fetch or pack the file anew") from None
-
-
-def _from_zip(where: str, content: pa.Buffer) -> tuple[str, pa.Buffer]:
-    archive = zipfile.ZipFile(pa.BufferReader(content))
-    names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
-    if len(names) != 1:
-        raise DataError(f"{where}: found {len(names)} files in it ({', '.join(names[:10])}), expected one; unpack it")
-    return f"{where[:-4]}/{names[0]}", pa.py_buffer(archive.read(names[0]))

@@ -45,26 +45,25 @@ def read_file(
     if table not in params.tables:
         raise DataError(f"collection.tables: found no {table!r}, expected one of {', '.join(params.tables)}")
     source = params.tables[table]
-    if (folder := _folder(table, source)) and start is not None and end is not None:
+    folder = _folder(table, source)
+    if folder and start is not None and end is not None:
         parts = folders(table, params)[folder]
         parts = deliveries.holding(parts, _months(start, end, params)) or parts[:1]  # for its columns, if none has rows
-        rows, times = deliveries.rows(folder, parts, partial(_read_part, source))
+        rows, times = deliveries.rows(folder, parts, partial(read_landed, source))
     else:
         rows, times = _read_whole(table, source, source_digest(table, source))
-    if start is None or end is None or times is None:
-        return rows
-    return rows[_inside(times, start, end, params)]
+    return rows if start is None or times is None else rows[_inside(times, start, end, params)]
 
 
-def read_landed(table: str, source: Source, file: str, sha256: str) -> tuple[pd.DataFrame, pd.Series]:
+@lru_cache(maxsize=8)
+def read_landed(source: Source, file: str, sha256: str) -> tuple[pd.DataFrame, pd.Series]:
     """Return the rows of one file of a table, all text, and their times (datetime64[us], NaT where none can be read).
 
-    Raises
-    ------
-    DataError
-        If it cannot be read, or lacks the column of time.
+    Raises `DataError` if it cannot be read, or lacks the column of time.
     """
-    return _read_part(source, file, sha256)
+    rows = sources.read_part(file, source.options.model_dump())
+    times = _times(rows, source, file)
+    return rows, pd.Series(pd.NaT, rows.index, dtype="datetime64[us]") if times is None else times
 
 
 def reader(params: Params) -> Callable[..., pd.DataFrame]:
@@ -81,11 +80,10 @@ def read_partition(part: Any, params: Params) -> pd.DataFrame:
     start, end = (part.start, part.end) if pd.notna(part.start) else (None, None)
     months = [deliveries.UNDATED] if start is None else _months(start, end, params)
     landed = deliveries.holding(folders(table, params).get(folder, []), months)
-    replaced = deliveries.whole(landed, part.period)
-    parts = [] if replaced else [reader(params)(table, start, end)]
+    parts = [] if deliveries.whole(landed, part.period) else [reader(params)(table, start, end)]
     if not landed:
         return parts[0]
-    rows, times = deliveries.rows(folder, landed, partial(_read_part, params.tables[table]))
+    rows, times = deliveries.rows(folder, landed, partial(read_landed, params.tables[table]))
     if start is not None:
         rows = rows[_inside(times, start, end, params)]
     if parts:
@@ -109,22 +107,14 @@ def recipe(table: str, params: Params, period: str, last: bool) -> str:
 
 def source_digest(table: str, source: Source) -> str:
     """Return the SHA-256 of a table's local source; empty if there is none, or it is a folder read file by file."""
-    if _has_own_reader():
-        return ""
-    try:
-        where = location(table, source)
-    except DataError:
-        return ""
-    return "" if _folder(table, source) else sources.fingerprint(where) or ""
+    where = _place(table, source)
+    return "" if not where or _folder(table, source) else sources.fingerprint(where) or ""
 
 
 def location(table: str, source: Source) -> str:
     """Return where the default reader reads a table: its ``source``, or the one file or folder of its name.
 
-    Raises
-    ------
-    DataError
-        If no ``source`` is set, and ``data/source`` holds no file or folder of that name, or several.
+    Raises `DataError` if no ``source`` is set, and ``data/source`` holds no file or folder of that name, or several.
     """
     if source.source:
         return source.source
@@ -143,14 +133,14 @@ def location(table: str, source: Source) -> str:
 def folders(table: str, params: Params) -> dict[str, list[deliveries.File]]:
     """Return the folders from which a table is read file by file -> their files: its source, if it is one, and landed."""
     source = params.tables[table]
-    places = [_folder(table, source), f"{LANDING}/{table}"]
-    states = {place: deliveries.glance(place) for place in places if place and files.local(place).is_dir()}
+    places = [place for place in (_folder(table, source), f"{LANDING}/{table}") if place]
+    states = {place: deliveries.glance(place) for place in places if files.local(place).is_dir()}
     return {place: _indexed(table, source, place, state) for place, state in states.items()}
 
 
 @lru_cache(maxsize=1)  # a table is read month by month; more than one would fill the memory
 def _read_whole(table: str, source: Source, state: str) -> tuple[pd.DataFrame, pd.Series | None]:
-    """Return all rows of a table's source, numbered if asked for, and their times; `state` is part of the cache's key."""
+    """Return all rows of a table's source, numbered if so set, and their times; `state` is part of the cache's key."""
     rows = sources.read(location(table, source), source.options.model_dump())
     if source.number in rows:
         raise DataError(
@@ -158,30 +148,27 @@ def _read_whole(table: str, source: Source, state: str) -> tuple[pd.DataFrame, p
         )
     if source.number:
         rows.insert(0, source.number, pd.Series(range(1, len(rows) + 1), dtype="int64").astype("str"))
-    if source.time is None:
-        return rows, None
-    artifacts.require(rows, [source.time], f"collection.tables.{table}")
-    times = datetimes.parse_series(rows[source.time], source.format)
-    _refuse_untimed(table, source, rows, times)
+    times = _times(rows, source, f"collection.tables.{table}")
+    if times is not None:
+        _refuse_untimed(table, source, rows, times)
     return rows, times
 
 
-@lru_cache(maxsize=8)
-def _read_part(source: Source, file: str, sha256: str) -> tuple[pd.DataFrame, pd.Series]:
-    """Return the rows of one file of a folder, and their times, all NaT for a table without time."""
-    rows = sources.read_part(file, source.options.model_dump())
+def _times(rows: pd.DataFrame, source: Source, where: str) -> pd.Series | None:
     if source.time is None:
-        return rows, pd.Series(pd.NaT, rows.index, dtype="datetime64[us]")
-    artifacts.require(rows, [source.time], file)
-    return rows, datetimes.parse_series(rows[source.time], source.format)
+        return None
+    artifacts.require(rows, [source.time], where)
+    return datetimes.parse_series(rows[source.time], source.format)
 
 
 @lru_cache(maxsize=64)
 def _indexed(table: str, source: Source, folder: str, state: str) -> list[deliveries.File]:
     """Return the index of a folder; `state` is part of the cache's key."""
-    read = partial(_read_part, source)
+    read = partial(read_landed, source)
     known = (artifacts.published(MANIFEST) or {}).get("files", {}).get(f"{table} in {folder}", [])
     index = deliveries.index(folder, read, [deliveries.File(**file) for file in known])
+    if not index and not folder.startswith(LANDING):
+        raise DataError(f"{folder}: found an empty folder, expected the files of a table in it")
     dated = any(set(file.months) - {deliveries.UNDATED} for file in index)
     if source.time and not dated and not folder.startswith(LANDING):
         _refuse_untimed(table, source, *deliveries.rows(folder, index[:1], read))
@@ -192,15 +179,18 @@ def _has_own_reader() -> bool:
     return hooks.project("collection", "read", read_file) is not read_file
 
 
-def _folder(table: str, source: Source) -> str | None:
-    """Return the folder from which the default reader reads a table file by file; None if it does not."""
-    if not source.time or source.number or _has_own_reader():
-        return None
+def _place(table: str, source: Source) -> str | None:
+    """Return where the default reader reads a table; None if it does not, or there is nothing."""
     try:
-        where = location(table, source)
+        return None if _has_own_reader() else location(table, source)
     except DataError:
         return None
-    return where if files.is_local(where) and files.local(where).is_dir() else None
+
+
+def _folder(table: str, source: Source) -> str | None:
+    """Return the folder from which the default reader reads a table file by file; None if it does not."""
+    where = _place(table, source) if source.time and not source.number else None
+    return where if where and files.is_local(where) and files.local(where).is_dir() else None
 
 
 def _months(start: pd.Timestamp, end: pd.Timestamp, params: Params) -> list[str]:
@@ -209,8 +199,8 @@ def _months(start: pd.Timestamp, end: pd.Timestamp, params: Params) -> list[str]
     return [*months, *([deliveries.UNDATED] if _is_last(end, params) else [])]
 
 
-def _inside(times: pd.Series, start: pd.Timestamp, end: pd.Timestamp, params: Params) -> pd.Series:
-    return ((times >= start) & (times < end)) | (times.isna() if _is_last(end, params) else False)
+def _inside(times: pd.Series, start: Any, end: Any, params: Params) -> pd.Series:
+    return ((times >= start) & (times < end)) | (times.isna() & _is_last(end, params))
 
 
 def _is_last(end: pd.Timestamp, params: Params) -> bool:

@@ -29,7 +29,7 @@ class Source(Section):
     """One raw table: its text column with a timestamp (if it has one), its minimum of rows, where it is read from."""
 
     time: Name | None = None
-    format: Text | None = None
+    format: datetimes.Format | None = None
     min_rows: int = Field(default=1, ge=0)
     source: Text | None = None
     options: Options = Options()
@@ -40,11 +40,6 @@ class Source(Section):
         return {
             key: value for key, value in handler(self).items() if key in {"time", "min_rows", *self.model_fields_set}
         }
-
-    @field_validator("format")
-    @classmethod
-    def _format(cls, value: str | None) -> str | None:
-        return value if value is None else datetimes.known_format(value)
 
     @field_validator("source")
     @classmethod

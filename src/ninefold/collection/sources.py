@@ -9,6 +9,10 @@ from __future__ import annotations
 import hashlib
 import io as buffers
 import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -66,23 +70,26 @@ def read(source: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
     """
     options = _set(options)
     if _is_url(source):
-        return _filled(databases.read_url(source, options), source)
-    parts = [(where, _read_one(where, content, options)) for where, content in files.files(source)]
+        parts = [(source, databases.read_url(source, options))]
+    else:
+        parts = [(where, _read_one(where, content, options)) for where, content in files.files(source)]
     first, whole = parts[0]
     for where, part in parts[1:]:
         demand_columns(part.columns, whole.columns, where, f"in {first}", ONE_TABLE)
     if len(parts) > 1:
         whole = pd.concat([part[whole.columns] for _, part in parts], ignore_index=True)
-    return _filled(whole, source)
+    if whole.empty:
+        columns = ", ".join(whole.columns[:10])
+        raise DataError(
+            f"{masked(source)}: found names ({columns}) and no row, expected rows below them; fetch it anew"
+        )
+    return whole
 
 
 def read_part(file: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
     """Return one file of a folder as `read` would return it, were it alone; it may hold no row.
 
-    Raises
-    ------
-    DataError
-        If it cannot be read as a table.
+    Raises `DataError` if it cannot be read as a table.
     """
     where, content = next(files.files(file))
     return _read_one(where, content, _set(options))
@@ -110,8 +117,7 @@ def sniff(source: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
     guesses: dict[str, Any] = {}
     ends = False
     for where, content in files.files(source):
-        kind = _kind(where)
-        _accept(where, kind, known)
+        kind = _kind(where, known)
         if kind == "csv":
             guesses = {**delimited.sniff(where, content, known), **guesses}
             ends = ends or encodings.ends_in_newline(content, guesses.get("encoding", "utf-8"))
@@ -127,17 +133,15 @@ def sniff(source: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
 def tables(source: str) -> list[str]:
     """Return the tables (and views) of a database, or the sheets of an Excel file; none for any other source.
 
-    Raises
-    ------
-    DataError
-        If the source cannot be opened.
+    Raises `DataError` if the source cannot be opened.
     """
     if _is_url(source):
         return databases.tables(source)
     where, content = next(files.files(source))
-    if _kind(where) == "excel":
+    kind = _kind(where, {})
+    if kind == "excel":
         return _sheets(where, content)
-    return databases.tables_of_file(where, files.local(source)) if _kind(where) == "database" else []
+    return databases.tables(where, files.local(source)) if kind == "database" else []
 
 
 def fingerprint(source: str) -> str | None:
@@ -159,40 +163,27 @@ def _is_url(source: str) -> bool:
     return not files.is_local(source) and not source.startswith(files.CLOUD)
 
 
-def _filled(table: pd.DataFrame, source: str) -> pd.DataFrame:
-    if table.empty:
-        columns = ", ".join(map(str, table.columns[:10]))
-        raise DataError(
-            f"{masked(source)}: found names ({columns}) and no row, expected rows below them; fetch it anew"
-        )
-    return table
-
-
-def _kind(where: str) -> str:
+def _kind(where: str, options: dict[str, Any]) -> str:
+    """Return the kind of a file, which has to accept the options."""
     suffix = PurePosixPath(where).suffix.lower()
     if suffix not in KINDS:
         known = f"{', '.join(KINDS)}, or one of these packed: {', '.join(PACKED)}"
         raise DataError(
             f"{where}: found the suffix {suffix or '(none)'!r}, expected one of {known}; rename or convert it"
         )
-    return KINDS[suffix]
-
-
-def _accept(where: str, kind: str, options: dict[str, Any]) -> None:
+    kind = KINDS[suffix]
     if unknown := [key for key in options if key not in ACCEPTED[kind]]:
         known = ", ".join(ACCEPTED[kind]) or "none"
         raise DataError(f"{where}: options: found {', '.join(unknown)}, expected for this kind of file: {known}")
+    return kind
 
 
 def _read_one(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
-    kind = _kind(where)
-    _accept(where, kind, options)
+    kind = _kind(where, options)
     if not content.size:
         raise DataError(f"{where}: found an empty file, expected a table; fetch it anew, or remove it")
-    if kind == "parquet":
-        return _read_parquet(where, content)
-    readers = {"csv": delimited.read, "json": _read_json, "excel": _read_excel, "database": _read_database}
-    return readers[kind](where, content, options)
+    readers = {"csv": delimited.read, "json": _read_json, "parquet": _read_parquet, "excel": _read_excel}
+    return {**readers, "database": _read_database}[kind](where, content, options)
 
 
 def _read_database(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
@@ -213,30 +204,26 @@ def _read_json(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.Da
         raise DataError(f"{where}: cannot be decoded ({line(error)}); set options.encoding") from None
     if other := next((place for place, row in enumerate(rows, 1) if not isinstance(row, dict)), None):
         raise DataError(f"{where}: item {other}: found no object, expected an object for every row; mend the file")
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    if not keys:
+    columns = {key: pa.nulls(0) for row in rows for key in row}
+    if not columns:
         raise DataError(f"{where}: found no row, expected an array of objects, or an object a line; fetch it anew")
-    return table(keys, [_column(where, key, [row.get(key) for row in rows]) for key in keys])
-
-
-def _column(where: str, name: str, values: list[Any]) -> pa.Array:
-    try:
-        name.encode()
-        return texts(values)
-    except UnicodeEncodeError:  # JSON can write one half of a pair alone
-        raise DataError(f"{where}: {name!r}: found half a letter (such as \\ud800); mend the file") from None
+    for key in columns:
+        try:
+            key.encode()
+            columns[key] = texts([row.get(key) for row in rows])
+        except UnicodeEncodeError:  # JSON can write one half of a pair alone
+            raise DataError(f"{where}: {key!r}: found half a letter (such as \\ud800); mend the file") from None
+    return table(list(columns), list(columns.values()))
 
 
 def _objects(where: str, text: str) -> list[Any]:
     """Return the items of a JSON array, or of a text with an object a line."""
     is_array = text.lstrip().startswith("[")
-    lines = [(1, text)] if is_array else list(enumerate(text.split("\n"), start=1))
     items: list[Any] = []
-    for number, content in lines:
-        if not content.strip():
-            continue
+    for number, content in enumerate([text] if is_array else text.split("\n"), start=1):
         try:
-            items.append(json.loads(content, object_pairs_hook=_once))
+            if content.strip():
+                items.append(json.loads(content, object_pairs_hook=_once))
         except (ValueError, RecursionError) as error:
             place = number + getattr(error, "lineno", 1) - 1
             reason = f"{error.msg}, character {error.colno}" if isinstance(error, json.JSONDecodeError) else line(error)
@@ -249,13 +236,13 @@ def _objects(where: str, text: str) -> list[Any]:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object; refuse a key that stands in it twice."""
-    keys = [key for key, _ in pairs]
-    if repeated := next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None:
-        raise ValueError(f"{repeated!r} twice in an object")
-    return dict(pairs)
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        raise ValueError(f"{Counter(key for key, _ in pairs).most_common(1)[0][0]!r} twice in an object")
+    return result
 
 
-def _read_parquet(where: str, content: pa.Buffer) -> pd.DataFrame:
+def _read_parquet(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
     try:
         typed = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
         typed.validate(full=True)  # such as that texts are UTF-8
@@ -265,40 +252,33 @@ def _read_parquet(where: str, content: pa.Buffer) -> pd.DataFrame:
 
 
 def _sheets(where: str, content: pa.Buffer) -> list[str]:
-    return [sheet.title for sheet in _workbook(where, content).worksheets]
+    with _workbook(where, content) as book:
+        return [sheet.title for sheet in book.worksheets]
 
 
-def _workbook(where: str, content: pa.Buffer) -> Any:
+@contextmanager
+def _workbook(where: str, content: pa.Buffer) -> Iterator[Any]:
+    """Open a workbook, whose sheets are unpacked and parsed only as they are read."""
     from openpyxl import load_workbook  # type: ignore[import-untyped]
 
     try:
-        return load_workbook(buffers.BytesIO(content), read_only=True, data_only=True)
+        yield load_workbook(buffers.BytesIO(content), read_only=True, data_only=True)
+    except DataError:
+        raise
     except Exception as error:  # openpyxl lets the errors of zip, XML and its own pass through
-        raise _no_workbook(where, error) from None
-
-
-def _no_workbook(where: str, error: Exception) -> DataError:
-    return DataError(f"{where}: cannot be read as Excel ({line(error)}); save it anew as .xlsx")
+        raise DataError(f"{where}: cannot be read as Excel ({line(error)}); save it anew as .xlsx") from None
 
 
 def _read_excel(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
-    book = _workbook(where, content)
-    title = options.get("sheet") or only(_sheets(where, content), "sheet", where)
-    sheet = next((sheet for sheet in book.worksheets if sheet.title == title), None)
-    if sheet is None:
-        raise DataError(f"{where}: found no sheet {title!r}, expected one of {', '.join(_sheets(where, content))}")
-    try:
-        sheet.reset_dimensions()  # what the file says of its size is often wrong
-        rows = [row for row in sheet.iter_rows(values_only=True) if any(value is not None for value in row)]
-    except Exception as error:  # a sheet is unpacked and parsed only now
-        raise _no_workbook(where, error) from None
+    with _workbook(where, content) as book:
+        sheets = {sheet.title: sheet for sheet in book.worksheets}
+        title = options.get("sheet") or only(list(sheets), "sheet", where)
+        if title not in sheets:
+            raise DataError(f"{where}: found no sheet {title!r}, expected one of {', '.join(sheets)}")
+        sheets[title].reset_dimensions()  # what the file says of its size is often wrong
+        rows = [row for row in sheets[title].iter_rows(values_only=True) if any(value is not None for value in row)]
     if not rows:
         raise DataError(f"{where}: found the sheet {title!r} empty, expected a row of names and rows below it")
-    width = max(place + 1 for row in rows for place in range(len(row) - 1, -1, -1)[:1])
-    rows = [(*row, *[None] * (width - len(row))) for row in rows]
-    columns = [texts(column) for column in zip(*rows[1:], strict=True)] or [pa.array([], pa.string())] * width
-    header = [plain(value) for value in rows[0]]
-    used = [
-        place for place in range(width) if header[place].strip() or pc.any(pc.not_equal(columns[place], "")).as_py()
-    ]
-    return table([header[place] for place in used], [columns[place] for place in used])
+    columns = [(plain(name), texts(values)) for name, *values in zip_longest(*rows)]
+    columns = [(name, values) for name, values in columns if name.strip() or pc.any(pc.not_equal(values, "")).as_py()]
+    return table([name for name, _ in columns], [values for _, values in columns])

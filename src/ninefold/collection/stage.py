@@ -49,11 +49,6 @@ def plan(params: Params) -> pd.DataFrame:
     The recipe is a digest of what else decides on its content: how the source is read, and which files of a folder
     hold rows of it; ``source`` is the SHA-256 of any other source. Both are empty where they cannot be known: for a
     function of the user, and for a database.
-
-    Raises
-    ------
-    DataError
-        If a file of a folder cannot be read.
     """
     calendar = periods(params)
     whole = pd.DataFrame({"period": [WHOLE], "start": [pd.NaT], "end": [pd.NaT]})
@@ -95,10 +90,8 @@ def verified_manifest() -> pd.DataFrame:
 def missing(plan: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
     """Return the planned partitions that a manifest lacks, or has for another span, recipe or state of the source."""
     known = {_identity(part): part.source for part in manifest.itertuples()}
-    is_new = []
-    for part in plan.itertuples():
-        before = known.get(_identity(part))
-        is_new.append(before is None or part.source not in ("", before))
+    before = [known.get(_identity(part)) for part in plan.itertuples()]
+    is_new = [old is None or now not in ("", old) for now, old in zip(plan["source"], before, strict=True)]
     return plan[is_new].reset_index(drop=True)
 
 
@@ -110,16 +103,13 @@ def collect(params: Params, new: pd.DataFrame, previous: pd.DataFrame) -> pd.Dat
     Parameters
     ----------
     params : Params
-    new : DataFrame
-        What `missing` returned.
-    previous : DataFrame
-        What `verified_manifest` returned.
+    new, previous : DataFrame
+        What `missing` and `verified_manifest` returned.
 
     Returns
     -------
     DataFrame
-        ``table``, ``period``, ``start``, ``end``, ``recipe`` and ``source`` (see `plan`), ``rows`` (int64), ``sha256``,
-        in a fixed order.
+        The columns of `plan`, ``rows`` (int64) and ``sha256``, in a fixed order.
 
     Raises
     ------
@@ -131,26 +121,23 @@ def collect(params: Params, new: pd.DataFrame, previous: pd.DataFrame) -> pd.Dat
     to_read = set(zip(new["table"], new["period"], strict=True))
     lines = []
     for part in planned.itertuples():
-        file, source = _file(folder, part), part.source
-        if (part.table, part.period) in to_read:
-            count = _write(reading.read_partition(part, params), params.tables[part.table].time, part.table, file)
+        file, before = _file(folder, part), known.get((part.table, part.period))
+        if before is None or (part.table, part.period) in to_read:
+            rows, source = reading.read_partition(part, params), part.source
+            count = _write(rows, params.tables[part.table].time, part.table, file)
         else:
-            before = known[part.table, part.period]
             count, source = int(before.rows), part.source or before.source
             file.parent.mkdir(parents=True, exist_ok=True)
             artifacts.link(_file(artifacts.path(RAW), part), file)
         span = (_iso(part.start), _iso(part.end))
         lines.append((part.table, part.period, *span, part.recipe, source, count, artifacts.sha256(file)))
     result = pd.DataFrame(lines, columns=MANIFEST)
-    index = {
-        f"{name} in {place}": files for name in params.tables for place, files in reading.folders(name, params).items()
-    }
-    listed = {name: [file.model_dump(exclude_defaults=True) for file in files] for name, files in index.items()}
+    listed, note = {}, [f"collected {len(new)} partition{'' if len(new) == 1 else 's'}, kept {len(planned) - len(new)}"]
+    for name in params.tables:
+        for place, files in reading.folders(name, params).items():
+            listed[f"{name} in {place}"] = [file.model_dump(exclude_defaults=True) for file in files]
+            note += [f"{name} in {place}: {one.name} repeats {one.repeats}" for one in files if one.repeats]
     artifacts.write_json({"partitions": result.to_dict("records"), "files": listed}, folder / "manifest.json")
-    note = [f"collected {len(new)} partition{'' if len(new) == 1 else 's'}, kept {len(planned) - len(new)}"]
-    note += [
-        f"{name}: {file.name} repeats {file.repeats}" for name, files in index.items() for file in files if file.repeats
-    ]
     artifacts.note("collection", "\n".join(note))
     return result
 
@@ -160,24 +147,14 @@ def tables(manifest: pd.DataFrame) -> pd.DataFrame:
 
     The fingerprint is computed from the checksums of all partitions: equal fingerprints mean equal bytes.
     """
-    grouped = manifest.groupby("table", sort=False)
-    return grouped.agg(
-        rows=("rows", "sum"),
-        partitions=("period", "size"),
-        first=("period", "first"),
-        last=("period", "last"),
-        fingerprint=("sha256", lambda sums: hashlib.sha256("".join(sums).encode()).hexdigest()[:16]),
-    ).reset_index()
+    grouped, period = manifest.groupby("table", sort=False), "period"
+    sums = ("sha256", lambda sums: hashlib.sha256("".join(sums).encode()).hexdigest()[:16])
+    ends = {"partitions": (period, "size"), "first": (period, "first"), "last": (period, "last")}
+    return grouped.agg(rows=("rows", "sum"), **ends, fingerprint=sums).reset_index()
 
 
 def last_part(manifest: pd.DataFrame, table: str) -> pd.DataFrame:
-    """Return the last partition of a raw table that holds any rows, all text.
-
-    Raises
-    ------
-    ParamsError
-        If there is no such table.
-    """
+    """Return the last partition of a raw table that holds any rows, all text; raise `ParamsError` if it is unknown."""
     parts = manifest[manifest["table"] == table]
     if parts.empty:
         known = ", ".join(manifest["table"].unique())
@@ -202,13 +179,11 @@ def checks(manifest: pd.DataFrame, params: Params) -> list[gate.Check]:
         what = "fewest rows in a whole month" if source.time else "rows"
         results.append(gate.at_least(f"{name}: {what}", int(value), limit))
     if not all(check.passed for check in results):
-        small = [
-            f"{part.table} {part.period} ({part.rows:,})" for part in manifest[manifest["rows"] < expected].itertuples()
-        ]
+        parts = manifest[manifest["rows"] < expected]
+        small = [f"{part.table} {part.period} ({part.rows:,})" for part in parts.itertuples()]
+        few = ", ".join(small[:10]) + " ..." * (len(small) > 10)
         remedy = "as many rows as min_rows says; fetch what is missing, or, if it is all, lower collection.tables.<table>.min_rows"
-        results.append(
-            gate.holds("partitions too small", False, ", ".join(small[:10]) + " ..." * (len(small) > 10), remedy)
-        )
+        results.append(gate.holds("partitions too small", False, few, remedy))
     return results
 
 

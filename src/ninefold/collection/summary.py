@@ -13,48 +13,32 @@ from ninefold.problem import Problem
 
 def outline(plan: pd.DataFrame) -> pd.DataFrame:
     """Return the plan a line per table: ``table``, ``partitions``, ``first`` and ``last`` period, ``start``, ``end``."""
-    grouped = plan.groupby("table", sort=False)
-    return grouped.agg(
-        partitions=("period", "size"),
-        first=("period", "first"),
-        last=("period", "last"),
-        start=("start", "min"),
-        end=("end", "max"),
-    ).reset_index()
+    period = "period"
+    columns = {"partitions": (period, "size"), "first": (period, "first"), "last": (period, "last")}
+    columns |= {"start": ("start", "min"), "end": ("end", "max")}
+    return plan.groupby("table", sort=False).agg(**columns).reset_index()
 
 
 def describe_plan(plan: pd.DataFrame, params: Params) -> str:
-    """Return, as a sentence, how many partitions there should be, and whether the last month is unfinished."""
-    due = f"{_number(len(plan), 'partition')} {'is' if len(plan) == 1 else 'are'} due"
+    """Return, as a sentence, how many partitions are due, and whether the last month is unfinished."""
     months = plan[plan["period"] != WHOLE]
+    by_month, whole = months["table"].nunique(), len(plan) - len(months)
+    text = f"Partitions due: {len(plan):,}; tables cut by month: {by_month:,}, tables of one partition: {whole:,}."
     if months.empty or params.as_of is None:
-        return f"{due}: one for every table, as none is cut by time."
+        return text
     unfinished = params.as_of < pd.Period(params.as_of, freq="M").end_time.date()
-    return (
-        f"{due} by {params.as_of}: "
-        f"{_number(months['period'].nunique(), 'month')} of {_number(months['table'].nunique(), 'table')} with time, "
-        f"and {_number(len(plan) - len(months), 'table')} without. "
-        + ("The last month is unfinished, and will be collected again." if unfinished else "Every month is finished.")
-    )
+    return f"{text} The last month is {'unfinished, and will be collected again' if unfinished else 'finished'}."
 
 
 def describe_volume(manifest: pd.DataFrame, params: Params) -> str:
     """Return, in sentences, how many rows arrived and where they are too few."""
     sentences, whole = [], manifest[is_whole(manifest)]
     for name, source in params.tables.items():
-        part, table = whole[whole["table"] == name], display.code(name)
-        few = ", ".join(part.loc[part["rows"] < source.min_rows, "period"])
-        if part.empty:
-            sentences.append(f"Table {table} has no whole month yet.")
-        elif source.time:
-            sizes = f"A whole month of {table} holds {part['rows'].min():,} to {part['rows'].max():,} rows"
-            limit = f"too few in {few}" if few else f"none fewer than the {source.min_rows:,} expected"
-            sentences.append(f"{sizes}; {limit}.")
-        else:
-            limit = "fewer than" if few else "at least"
-            sentences.append(
-                f"{table} holds {_number(part['rows'].sum(), 'row')}, {limit} the {source.min_rows:,} expected."
-            )
+        part, what = whole[whole["table"] == name], "a whole month" if source.time else "in all"
+        few = ", ".join(part.loc[part["rows"] < source.min_rows, "period"]) or "none"
+        sizes = sorted({part["rows"].min(), part["rows"].max()}) if len(part) else []
+        rows = f"{' to '.join(f'{size:,}' for size in sizes) or 'no'} rows {what}"
+        sentences.append(f"{display.code(name)}: {rows}, at least {source.min_rows:,} expected; too few: {few}.")
     return " ".join(sentences)
 
 
@@ -69,8 +53,8 @@ def describe_columns(rows: pd.DataFrame) -> str:
     distinct = rows.nunique().sort_values(kind="stable")
     constant = [display.code(name) for name in distinct.index[distinct <= 1]]
     return (
-        f"The column with most distinct values is {display.code(distinct.index[-1])}, with {distinct.iloc[-1]:,} in "
-        f"{_number(len(rows), 'row')}; constant: {', '.join(constant) or 'none'}."
+        f"The column with most distinct values is {display.code(distinct.index[-1])}, with {distinct.iloc[-1]:,} of "
+        f"{len(rows):,} rows; constant: {', '.join(constant) or 'none'}."
     )
 
 
@@ -86,9 +70,8 @@ def plot_volume(manifest: pd.DataFrame, params: Params) -> Figure:
     if not timed:
         return _plot_sizes(manifest, params)
     columns, lines = min(len(timed), 3), -(-len(timed) // 3)
-    fig, axes = plotting.canvas(
-        "Did every month arrive whole?", height=3.6 * lines, ncols=columns, nrows=lines, squeeze=False
-    )
+    grid = {"height": 3.6 * lines, "ncols": columns, "nrows": lines, "squeeze": False}
+    fig, axes = plotting.canvas("Did every month arrive whole?", **grid)
     for axis in axes.flat[len(timed) :]:
         axis.set_visible(False)
     for axis, name in zip(axes.flat, timed, strict=False):
@@ -105,6 +88,20 @@ def plot_volume(manifest: pd.DataFrame, params: Params) -> Figure:
     return fig
 
 
+def _plot_sizes(manifest: pd.DataFrame, params: Params) -> Figure:
+    rows = manifest.groupby("table", sort=False)["rows"].sum()
+    fig, axes = plotting.canvas("Did every table arrive whole?", height=max(2.0, 0.4 * len(rows) + 1))
+    names, least = map(plotting.plain, rows.index), [params.tables[name].min_rows for name in rows.index]
+    axes.barh([*names], rows, color=plotting.BLUE)
+    axes.scatter(least, range(len(rows)), color=plotting.RED, marker="|", s=300, label="least expected", zorder=3)
+    axes.invert_yaxis()
+    axes.set(xlabel="rows")
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.legend(loc="lower right", framealpha=1)
+    return fig
+
+
 def headline(manifest: pd.DataFrame, params: Params, problem: Problem) -> dict[str, str]:
     """Return the figures of this stage for the index."""
     rows = manifest.loc[manifest["table"] == problem.table, "rows"].sum()
@@ -114,28 +111,10 @@ def headline(manifest: pd.DataFrame, params: Params, problem: Problem) -> dict[s
 
 def conclusion(manifest: pd.DataFrame, params: Params, problem: Problem) -> str:
     """Return the stage's conclusion: rows, span, related tables, partitions."""
-    rows = manifest.loc[manifest["table"] == problem.table, "rows"].sum()
-    others = manifest.loc[manifest["table"] != problem.table, "table"].nunique()
+    is_main = manifest["table"] == problem.table
     timed = problem.table in params.tables and params.tables[problem.table].time
     span = f" from {params.start} to {params.as_of}" if timed else ""
-    related = f", with {_number(others, 'related table')}" if others else ""
-    return f"{rows:,} {problem.units}{span} have arrived{related}, in {_number(len(manifest), 'immutable partition')}."
-
-
-def _plot_sizes(manifest: pd.DataFrame, params: Params) -> Figure:
-    rows = manifest.groupby("table", sort=False)["rows"].sum()
-    fig, axes = plotting.canvas("Did every table arrive whole?", height=max(2.0, 0.4 * len(rows) + 1))
-    names = [plotting.plain(name) for name in rows.index]
-    axes.barh(names, rows, color=plotting.BLUE)
-    least = [params.tables[name].min_rows for name in rows.index]
-    axes.scatter(least, names, color=plotting.RED, marker="|", s=300, label="least expected", zorder=3)
-    axes.invert_yaxis()
-    axes.set(xlabel="rows")
-    axes.grid(axis="y", visible=False)
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.legend(loc="lower right", framealpha=1)
-    return fig
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+    return (
+        f"{manifest.loc[is_main, 'rows'].sum():,} {problem.units}{span} have arrived; related tables: "
+        f"{manifest.loc[~is_main, 'table'].nunique()}, immutable partitions: {len(manifest):,}."
+    )

@@ -20,10 +20,7 @@ RESERVED = ("broken_rule", "file_row_number")  # the quarantine's own column, an
 def demand_columns(columns: Iterable[str], known: Iterable[str], where: str, than: str, remedy: str) -> None:
     """Demand that two parts of one table have the same columns.
 
-    Raises
-    ------
-    DataError
-        Naming the part, what it was compared with, and the columns that stand in one only.
+    Raises `DataError` naming the part, what it was compared with, and the columns that stand in one only.
     """
     if differ := sorted(set(columns) ^ set(known)):
         raise DataError(f"{where}: found other columns than {than}: {', '.join(differ)} stand in one only; {remedy}")
@@ -50,8 +47,7 @@ def names(header: Iterable[Any]) -> list[str]:
 
 def table(header: Iterable[Any], columns: Sequence[pa.Array | pa.ChunkedArray]) -> pd.DataFrame:
     """Return columns of text as a table under usable names."""
-    arrow = pa.Table.from_arrays(list(columns), names=[str(place) for place in range(len(columns))])
-    frame = arrow.to_pandas().astype("str")
+    frame = pa.table(list(columns), names=list(map(str, range(len(columns))))).to_pandas().astype("str")
     frame.columns = pd.Index(names(header), dtype="str")
     return frame
 
@@ -73,8 +69,8 @@ def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
         text = pc.strftime(column.cast(pa.timestamp(kind.unit)), format="%Y-%m-%dT%H:%M:%S")
         text = pc.replace_substring_regex(text, r"\.0+$", "")
         text = pc.binary_join_element_wise(text, "Z", "") if kind.tz else text
-    elif any(
-        test(kind) for test in (pa.types.is_nested, pa.types.is_binary, pa.types.is_duration, pa.types.is_interval)
+    elif (
+        pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_duration(kind) or pa.types.is_interval(kind)
     ):
         return pa.chunked_array([texts(column.to_pylist())])
     else:
@@ -107,21 +103,15 @@ def plain(value: Any) -> str:
     """Return a Python value as text, without loss."""
     if value is None or value != value:
         return ""
-    if isinstance(value, bool):
-        return str(value).lower()
+    if isinstance(value, datetime) and value.tzinfo:
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
     if isinstance(value, date | time):
-        return _iso(value)
+        return value.isoformat()
     if isinstance(value, bytes | memoryview):
         return _decoded(bytes(value))
     if isinstance(value, dict | list | tuple):
         return json.dumps(value, ensure_ascii=False, default=plain)
-    return str(value)  # of a float, its repr
-
-
-def _iso(value: date | time) -> str:
-    if isinstance(value, datetime) and value.tzinfo:
-        return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
-    return value.isoformat()
+    return str(value).lower() if isinstance(value, bool) else str(value)  # of a float, its repr
 
 
 def _decoded(raw: bytes) -> str:

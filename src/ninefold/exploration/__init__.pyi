@@ -6,23 +6,28 @@ from .group_rates import (
     CLUSTER,
     LABEL,
     MOST_CLUSTERS,
-    cells,
-    difference,
-)
-from .stage import (
-    Params,
     by_group,
-    checks,
-    compared,
+    cells,
     course,
     cross,
-    decided,
+    difference,
     gaps,
-    load,
-    metrics,
-    missing_effects,
     outcomes,
     overall,
+)
+from .leakage import (
+    missing_effects,
+)
+from .params import (
+    Params,
+)
+from .stage import (
+    Results,
+    checks,
+    compared,
+    decided,
+    load,
+    metrics,
     read,
     save,
     univariate_scores,
@@ -33,6 +38,7 @@ __all__ = [
     "LABEL",
     "MOST_CLUSTERS",
     "Params",
+    "Results",
     "by_group",
     "cells",
     "checks",

@@ -28,7 +28,8 @@ class EntityLeakage:
         """
         self.time = frame[problem.time].to_numpy() if problem.time else None
         self.piece = np.arange(len(frame)) * int(np.clip(len(frame) // PIECE, 1, PIECES)) // max(len(frame), 1)
-        self.design = [code for name in names if (code := _design(frame[name])) is not None]
+        coded = [pd.factorize(frame[name], use_na_sentinel=False) for name in names]
+        self.design = [code for code, distinct in coded if 2 <= len(distinct) <= FEW]  # which a design may balance
         self.labels = _labels(outcome, problem)
         self.entities = [(name, _Groups.of(code)) for name, code in _entities(frame, names, problem)]
 
@@ -50,16 +51,16 @@ class EntityLeakage:
         return ""
 
     def _evidence(self, values: np.ndarray, label: np.ndarray, groups: _Groups, entity: str) -> str:
-        whose = "own and later" if self.time is not None else "own"
-        constant = (values == values[groups.first]).all()
-        if constant and len(np.unique(values)) >= 5 and (share := self._noise(values, label, groups)) >= NOISE:
-            return f"it contains outcomes of the {whose} rows of each {entity}: it explains {share:.0%} of their noise"
-        if not constant and _linear(values, label[groups.rows], groups):
+        if (values == values[groups.first]).all():
+            share = self._noise(values, label, groups) if len(np.unique(values)) >= 5 else 0.0
+            whose = "own and later" if self.time is not None else "own"
+            text = f"it contains outcomes of the {whose} rows of each {entity}: it explains {share:.0%} of their noise"
+            return text if share >= NOISE else ""
+        if _linear(values, label[groups.rows], groups):
             return f"within each {entity} it is a linear function of the outcome"
-        if not constant and self.time is not None:
-            later, earlier = self._ahead(values, label, groups, self.time[groups.rows])
-            if later > earlier:
-                return f"it predicts later outcomes of its {entity} (R² {later:.2f}), not earlier ones ({earlier:.2f})"
+        later, earlier = (0.0, 0.0) if self.time is None else self._ahead(values, label, groups, self.time[groups.rows])
+        if later > earlier:
+            return f"it predicts later outcomes of its {entity} (R² {later:.2f}), not earlier ones ({earlier:.2f})"
         return ""
 
     def _noise(self, values: np.ndarray, label: np.ndarray, groups: _Groups) -> float:
@@ -69,8 +70,7 @@ class EntityLeakage:
         noise. If their sums vary less than independent noise would, the column was made of them. Outcomes that exclude
         each other, or that a design balances, look similar; the first is tested, the second is removed.
         """
-        design = [code[groups.rows] for code in self.design]
-        design = [code for code in design if groups.balances(code)]
+        design = [code[groups.rows] for code in self.design if groups.balances(code[groups.rows])]
         if self.time is not None:
             design += [self.piece[groups.rows], np.minimum(groups.place, FEW)]
         residuals = _residuals(label[groups.rows], design)
@@ -88,24 +88,24 @@ class EntityLeakage:
     def _ahead(self, values: np.ndarray, label: np.ndarray, groups: _Groups, moment: np.ndarray) -> tuple[float, float]:
         """Return the partial R² of a column with an entity's later and earlier outcomes, if the first is significantly larger.
 
-        Each conditional on the other and the row's own outcome; both 0 if not. What was known in time predicts the past at least
-        as well. Trends shared by all are removed. The standard error is by entity.
+        Each conditional on the other and the row's own outcome; both 0 if not. What was known in time predicts the past at
+        least as well. Trends shared by all are removed. The standard error is by entity.
         """
         piece, between = self.piece[groups.rows], groups.between
         apart = (moment[1:] != moment[:-1]) | (groups.place[1:] == 0)
-        if between.sum() < 2 * ENTITIES or apart.mean() < 0.9 or _within(values, groups) < 0.1:
+        constant = groups.within(values).var() < 0.1 * (values.var() or 1)
+        if constant or between.sum() < 2 * ENTITIES or apart.mean() < 0.9:
             return 0.0, 0.0
         y = _residuals(stats.rankdata(label[groups.rows]), [piece])
         before = np.cumsum(y) - y
         before = before - before[groups.first]
         after = groups.total(y)[groups.code] - before - y
         past, future = (before / np.maximum(groups.place, 1))[between], (after / np.maximum(groups.ahead, 1))[between]
-        best = (0.0, 0.0)
+        pairs = [(0.0, 0.0)]
         for each in (values, values / np.maximum(groups.ahead, 1)):  # a mean, or a sum, of later outcomes
             x = _residuals(stats.rankdata(each), [piece])[between]
-            pair = _asymmetry(x, y[between], past, future, groups.code[between])
-            best = max(best, pair, key=lambda r2: r2[0] - r2[1])
-        return best
+            pairs.append(_asymmetry(x, y[between], past, future, groups.code[between]))
+        return max(pairs, key=lambda r2: r2[0] - r2[1])
 
 
 class _Groups:
@@ -125,8 +125,7 @@ class _Groups:
     @classmethod
     def of(cls, code: np.ndarray) -> _Groups:
         """Return the groups of rows by code; -1 is in none."""
-        order = np.argsort(code, kind="stable")
-        order = order[code[order] >= 0]
+        order = np.argsort(code, kind="stable")[(code < 0).sum() :]
         return cls(order, code[order])
 
     def only(self, mask: np.ndarray) -> _Groups:
@@ -137,6 +136,10 @@ class _Groups:
     def total(self, values: np.ndarray) -> np.ndarray:
         """Return the sum of each entity."""
         return np.bincount(self.code, values, len(self.size))
+
+    def within(self, values: np.ndarray) -> np.ndarray:
+        """Return values less the mean of their entity."""
+        return values - (self.total(values) / self.size)[self.code]
 
     def correlation(self, values: np.ndarray, pooled: bool) -> tuple[float, float]:
         """Return the correlation of values within entities, -1 if they cancel, and its ratio to its standard error.
@@ -165,11 +168,11 @@ def _entities(frame: pd.DataFrame, names: list[str], problem: Problem) -> list[t
 
     With their codes; in tables of more than `MOST_ROWS` rows, those of some entities, and -1.
     """
-    entities: list[tuple[tuple[int, int], str, np.ndarray]] = []
-    measures = _measures(frame[names]) - set(problem.key)
+    entities = {}
     if problem.group:
         code = frame.groupby(problem.group, sort=False).ngroup().to_numpy()
-        entities.append(((0, 0), " and ".join(problem.group), code))
+        entities[" and ".join(problem.group)] = (0, 0, code)
+    measures = _measures(frame[names]) - set(problem.key)
     for name in names:
         values = frame[name]
         whole = pd.api.types.is_integer_dtype(values) and name not in measures
@@ -177,11 +180,11 @@ def _entities(frame: pd.DataFrame, names: list[str], problem: Problem) -> list[t
             continue
         code, distinct = pd.factorize(values)
         if ENTITIES <= len(distinct) <= (code >= 0).sum() / 2:
-            entities.append(((2 if whole else 1, -len(distinct)), name, code))
-    entities.sort(key=lambda each: each[0])
-    steps = [max(-(-int((code >= 0).sum()) // MOST_ROWS), 1) for _, _, code in entities]
-    pairs = zip(entities[:MOST_ENTITIES], steps, strict=False)
-    return [(name, np.where(code % step == 0, code, -1)) for (_, name, code), step in pairs]
+            entities[name] = (2 if whole else 1, -len(distinct), code)
+    finest = sorted(entities, key=lambda name: entities[name][:2])[:MOST_ENTITIES]
+    codes = {name: entities[name][2] for name in finest}
+    steps = {name: max(-(-int((code >= 0).sum()) // MOST_ROWS), 1) for name, code in codes.items()}
+    return [(name, np.where(code % steps[name] == 0, code, -1)) for name, code in codes.items()]
 
 
 def _measures(frame: pd.DataFrame) -> set[str]:
@@ -192,12 +195,6 @@ def _measures(frame: pd.DataFrame) -> set[str]:
         correlation = np.nan_to_num(np.abs(np.atleast_2d(np.corrcoef(ranks, rowvar=False))))
     np.fill_diagonal(correlation, 0)
     return set(rows.columns[correlation.max(axis=1, initial=0) > MEASURE]) if rows.shape[1] else set()
-
-
-def _design(values: pd.Series) -> np.ndarray | None:
-    """Return the code of a column of few values, which a design may balance; None of many."""
-    code, distinct = pd.factorize(values, use_na_sentinel=False)
-    return code if 2 <= len(distinct) <= FEW else None
 
 
 def _labels(outcome: np.ndarray, problem: Problem) -> list[np.ndarray]:
@@ -219,7 +216,7 @@ def _residuals(values: np.ndarray, codes: list[np.ndarray]) -> np.ndarray:
 
 def _linear(values: np.ndarray, label: np.ndarray, groups: _Groups) -> bool:
     """Return whether a column is linear in the outcome within each entity, as a mean of the other rows is."""
-    x, y = (each - (groups.total(each) / groups.size)[groups.code] for each in (values, label))
+    x, y = groups.within(values), groups.within(label)
     xx, yy, xy = groups.total(x * x), groups.total(y * y), groups.total(x * y)
     moves = (groups.size >= 4) & (xx > 1e-9 * values.var()) & (yy > 1e-9 * label.var())
     exact = 0.99 if len(np.unique(label)) == 2 else 1 - 1e-6
@@ -244,9 +241,3 @@ def _asymmetry(
     more, error = squares[0] - squares[1], np.sqrt((moves**2).sum())
     significant = more > AHEAD and more > stats.t.ppf(1 - FALSE_ALARM, entities - 1) * error
     return (squares[0], squares[1]) if significant else (0.0, 0.0)
-
-
-def _within(values: np.ndarray, groups: _Groups) -> float:
-    """Return the share of a column's variance that is within entities."""
-    within = values - (groups.total(values) / groups.size)[groups.code]
-    return float(within.var() / (values.var() or 1))

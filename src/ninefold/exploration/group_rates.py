@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ninefold.exploration.params import Params
 from ninefold.exploration.univariate import edges
 from ninefold.metrics import clustered_variance, count_clusters, influence, student
 from ninefold.problem import Problem
 
-# Columns of the frames that these functions take: `decisions.event` (float64), the cluster of the row (int64 from 0).
-LABEL, CLUSTER = "@label", "@cluster"
+# Columns of the frames that these functions take: the encoded outcome, `decisions.event` (float64), the cluster of the row
+# (int64 from 0), its local time, its part of the split.
+OURS = OUTCOME, LABEL, CLUSTER, CLOCK, PART = "@outcome", "@label", "@cluster", "@clock", "@part"
 MOST_VALUES = 31  # a numeric column with more values than a month has days is cut into bins
 MOST_CLUSTERS = 400  # more are merged into so many random groups (Wolter, Introduction to Variance Estimation, 2007)
 ROWS_PER_VALUE = 20  # with fewer, values are binned
 MOST_GROUPS = 500  # of a column; smaller groups are omitted
+MOST_CROSSED = 6  # columns among which to look for two that say more together
+PIECES = 20  # of a table without time
+WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+MOST_PERIODS = 130  # points that a line over time can show
+SPAN = {"D": ("day", 1), "W": ("week", 7), "M": ("month", 30.4), "Y": ("year", 365.25)}
 
 
 def rates(frame: pd.DataFrame, group: pd.Series, problem: Problem, level: float, min_rows: int) -> pd.DataFrame:
@@ -26,11 +36,7 @@ def rates(frame: pd.DataFrame, group: pd.Series, problem: Problem, level: float,
     clusters (Dean and Pagano, Survey Methodology 41, 2015); it is never narrower than Wilson's of independent rows.
     Where the variance cannot be measured (no event, only events, or one cluster), each cluster counts as one row.
     Quantities: Student's interval of a ratio mean, linearised, from the same sums; missing where there is one cluster.
-
-    Returns
-    -------
-    DataFrame
-        ``group``, ``rows``, ``clusters`` (int64), ``mean``, ``low``, ``high``, in the order of the groups.
+    Returns ``group``, ``rows``, ``clusters`` (int64), ``mean``, ``low``, ``high``, in the order of the groups.
     """
     sums, sizes = cells(frame, group, min_rows)
     rows, clusters = sizes.sum(), (sizes > 0).sum()
@@ -38,9 +44,9 @@ def rates(frame: pd.DataFrame, group: pd.Series, problem: Problem, level: float,
     t = pd.Series(student(level, clusters), rows.index)
     if problem.is_class:
         binomial = mean * (1 - mean)
-        measured = (clusters > 1) & (binomial > 0)
         size = (binomial / variance.where(variance > 0)).fillna(np.inf).clip(lower=1).clip(upper=rows)
-        size = size if measured.all() else size.where(measured, _distinct(frame, group).reindex(rows.index))
+        distinct = frame[CLUSTER].groupby(group.astype("category"), observed=True).nunique()
+        size = size.where((clusters > 1) & (binomial > 0), distinct.reindex(rows.index))
         centre = (mean + t**2 / (2 * size)) / (1 + t**2 / size)
         half = t / (1 + t**2 / size) * np.sqrt(binomial / size + t**2 / (4 * size**2))
     else:
@@ -49,87 +55,163 @@ def rates(frame: pd.DataFrame, group: pd.Series, problem: Problem, level: float,
     return pd.DataFrame(table).rename_axis("group").reset_index()
 
 
+def candidates(frame: pd.DataFrame) -> list[str]:
+    """Return the columns of `read` that could become features."""
+    return [column for column in frame if column not in OURS]
+
+
+def least(frame: pd.DataFrame, params: Params) -> int:
+    """Return the fewest rows of a group that is shown: ``min_rows``, or a hundredth of the rows, 10 to 500."""
+    return params.min_rows or int(np.clip(len(frame) // 100, 10, 500))
+
+
+def outcomes(frame: pd.DataFrame, problem: Problem, level: float) -> pd.DataFrame:
+    """Return ``class``, ``rows``, ``share``, ``low``, ``high`` (0-1), the most frequent first; or ``quantile``, ``value``."""
+    if not problem.is_class:
+        names = {0: "lowest", 0.05: "5%", 0.25: "25%", 0.5: "median", 0.75: "75%", 0.95: "95%", 1: "highest"}
+        values = [*np.quantile(frame[LABEL], list(names)), frame[LABEL].std(ddof=0)]
+        return pd.DataFrame({"quantile": [*names.values(), "standard deviation"], "value": values})
+    rows = []
+    for number, name in enumerate(problem.classes):
+        event = pd.DataFrame({CLUSTER: frame[CLUSTER], LABEL: (frame[OUTCOME] == number).astype("float64")})
+        rows.append((name, int(event[LABEL].sum()), *overall(event, problem, level).values()))
+    table = pd.DataFrame(rows, columns=["class", "rows", "share", "low", "high"])
+    return table.sort_values("rows", ascending=False, ignore_index=True, kind="stable")
+
+
+def overall(frame: pd.DataFrame, problem: Problem, level: float) -> dict[str, float]:
+    """Return the mean of the outcome over all rows, with its interval: ``mean``, ``low``, ``high``."""
+    row = rates(frame, pd.Series("all", frame.index), problem, level, 0).iloc[0]
+    return {name: float(row[name]) for name in ("mean", "low", "high")}
+
+
+def course(frame: pd.DataFrame, params: Params, problem: Problem, level: float) -> pd.DataFrame:
+    """Return the `rates` along time, or, in a table without time, along the order of its key.
+
+    ``period`` is ``day``, ``week``, ``month``, ``year`` (the finest with enough rows in each), or ``piece``, of equally
+    many rows; ``group`` its first moment, or its number.
+    """
+    rows = least(frame, params)
+    if problem.time:
+        unit = _period(frame[CLOCK], rows)
+        table = rates(frame, frame[CLOCK].dt.to_period(unit).dt.start_time, problem, level, rows)
+        if len(table) > 1:
+            return table.assign(period=SPAN[unit][0])
+    pieces = int(np.clip(len(frame) // rows, 2, PIECES))
+    piece = pd.Series(np.arange(len(frame)) * pieces // max(len(frame), 1), frame.index)
+    starts = frame[CLOCK].groupby(piece).transform("first") if problem.time else piece + 1
+    return rates(frame, starts, problem, level, 1).assign(period="piece")
+
+
+def by_group(frame: pd.DataFrame, columns: list[str], params: Params, problem: Problem, level: float) -> pd.DataFrame:
+    """Return the mean of the outcome per `groups` of each column, but the small ones: ``column`` and those of `rates`."""
+    order = ["column", "group", "rows", "clusters", "mean", "low", "high"]
+    fewest, tables = least(frame, params), [pd.DataFrame(columns=order)]
+    for name in columns:
+        table = rates(frame, groups(frame[name], params.bins), problem, level, fewest)
+        tables += [table.astype({"group": str}).assign(column=name)[order]] if len(table) else []
+    return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def gaps(frame: pd.DataFrame, columns: list[str], params: Params, problem: Problem, level: float) -> pd.DataFrame:
+    """Return, per column, the gap between its highest and its lowest group, the most significant first.
+
+    The interval, of cluster sums, is widened for the choice of the two groups among all pairs (Bonferroni), so ``low``,
+    which orders the table, is what is left of the gap without sampling noise.
+    """
+    rows = []
+    for column in columns:
+        sums, sizes = cells(frame, groups(frame[column], params.bins), least(frame, params))
+        mean, count = sums.sum() / sizes.sum(), sizes.shape[1]
+        if count > 1:
+            top = mean.idxmax()
+            bottom = mean.drop(top).idxmin()
+            pairs = count * (count - 1) // 2
+            gap = difference(sums, sizes, (top, bottom), shares=problem.is_class, level=level, pairs=pairs)
+            rows.append((column, str(top), str(bottom), mean[top], mean[bottom], *gap))
+    names = ["column", "highest", "lowest", "mean of highest", "mean of lowest", "gap", "low", "high"]
+    table = pd.DataFrame(rows, columns=names)
+    return table.sort_values("low", ascending=False, ignore_index=True, kind="stable")
+
+
+def cross(frame: pd.DataFrame, ranked: pd.DataFrame, params: Params, problem: Problem) -> pd.DataFrame:
+    """Return the mean of the outcome where two scales meet, NaN where there are few rows; empty if there are no such two.
+
+    The first pair of `_scales`, or of the column with the most significant gap and one of the next, of which at
+    least half of the cells, and of the rows, can be shown. The axes are named by the scales.
+    """
+    rows = least(frame, params)
+    bins = params.bins if len(frame) >= 4 * rows * params.bins**2 else 3
+    top = list(ranked["column"].head(MOST_CROSSED))
+    pairs = (([top[0], other], [_largest(groups(frame[name], bins)) for name in (top[0], other)]) for other in top[1:])
+    for names, scales in chain(_scales(frame[CLOCK]), pairs):
+        cells = frame[LABEL].groupby([pd.Series(scale, frame.index) for scale in scales], observed=True)
+        table = cells.agg(["mean", "size"])
+        shown = table["size"] >= rows
+        grid = table["mean"].where(shown).unstack().tail(MOST_VALUES)
+        grid = grid.dropna(axis=0, how="all").dropna(axis=1, how="all")
+        known = table.loc[shown, "size"].sum() >= len(frame) / 2 and grid.notna().mean(axis=None) >= 0.5
+        if known and min(grid.shape) > 1:
+            return grid.rename_axis(index=names[0], columns=names[1])
+    return pd.DataFrame()
+
+
 def groups(values: pd.Series, bins: int) -> pd.Series:
     """Return the group of each row, as an ordered category: a value, or a bin named by its ends, or missing."""
-    time = pd.api.types.is_datetime64_any_dtype(values)
-    if not (time or pd.api.types.is_numeric_dtype(values)) or _few(values, bins):
+    time, distinct = pd.api.types.is_datetime64_any_dtype(values), values.nunique()
+    few = distinct <= MOST_VALUES and (distinct <= bins or values.notna().sum() >= ROWS_PER_VALUE * distinct)
+    if few or not (time or pd.api.types.is_numeric_dtype(values)):
         return _named(values.astype("category"))
     numbers = values.astype("int64").where(values.notna()).astype("float64") if time else values
     bin_of = pd.Series(np.searchsorted(edges(numbers, bins), numbers, side="right"), values.index)
     bin_of = bin_of.where(values.notna())
     ends = values.groupby(bin_of).agg(["min", "max"])
     codes = pd.Index(ends.index).get_indexer(bin_of)
-    return pd.Series(pd.Categorical.from_codes(codes, _bin_names(ends), ordered=True), values.index)
+    return pd.Series(
+        pd.Categorical.from_codes(codes, _names([*zip(ends["min"], ends["max"], strict=True)]), ordered=True),
+        values.index,
+    )
 
 
 def cells(frame: pd.DataFrame, group: pd.Series, min_rows: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the sum of the labels, and the number of rows, of each cluster (line) and group (column) of enough rows."""
     category = group.astype("category").cat
     code = category.codes.to_numpy()
-    rows = np.bincount(code[code >= 0], minlength=len(category.categories))
-    large = np.flatnonzero(rows >= max(min_rows, 1))
-    largest = np.sort(large[np.argsort(-rows[large], kind="stable")[:MOST_GROUPS]])
-    place = np.full(len(rows) + 1, -1)  # missing is code -1, and so the last
-    place[largest] = np.arange(len(largest))
-    inside = place[code] >= 0
+    rows = pd.Series(np.bincount(code[code >= 0], minlength=len(category.categories)))
+    largest = np.sort(rows[rows >= max(min_rows, 1)].nlargest(MOST_GROUPS).index)
+    place = pd.Index(largest).get_indexer(code)
+    inside, names = place >= 0, pd.Index(category.categories[largest], dtype=None)
     cluster = (frame[CLUSTER].to_numpy() % MOST_CLUSTERS)[inside]
-    shape = (count_clusters(cluster), len(largest))
-    cell, names = cluster * len(largest) + place[code[inside]], pd.Index(category.categories[largest], dtype=None)
-    sums = np.bincount(cell, frame[LABEL].to_numpy()[inside], minlength=shape[0] * shape[1])
-    sizes = np.bincount(cell, minlength=shape[0] * shape[1])
-    return pd.DataFrame(sums.reshape(shape), columns=names), pd.DataFrame(sizes.reshape(shape), columns=names)
+    shape, cell = (count_clusters(cluster), len(largest)), cluster * len(largest) + place[inside]
+    tables = [np.bincount(cell, weights, np.prod(shape)) for weights in (frame[LABEL].to_numpy()[inside], None)]
+    return pd.DataFrame(tables[0].reshape(shape), columns=names), pd.DataFrame(tables[1].reshape(shape), columns=names)
 
 
 def difference(
-    sums: pd.DataFrame,
-    sizes: pd.DataFrame,
-    pair: tuple[str, str],
-    *,
-    shares: bool,
-    level: float,
-    pairs: int = 1,
+    sums: pd.DataFrame, sizes: pd.DataFrame, pair: tuple[str, str], *, shares: bool, level: float, pairs: int = 1
 ) -> tuple[float, float, float]:
     """Return the mean of the first group less that of the second, and its interval, for one of so many pairs.
 
     A group of only events, or of none, has no variance; its end of Wilson's interval, each cluster a row, replaces it
     (as in Newcombe's hybrid, Statistics in Medicine 17, 1998, method 10). Shares differ by no more than 1.
     """
-    rows = [sizes[name].to_numpy("float64") for name in pair]
-    events = [sums[name].to_numpy() for name in pair]
-    mean = [values.sum() / size.sum() for values, size in zip(events, rows, strict=True)]
-    first, second = (influence(values, size) for values, size in zip(events, rows, strict=True))
-    clusters = int(((rows[0] > 0) | (rows[1] > 0)).sum())
-    t = student(level, clusters, pairs)
-    gap = mean[0] - mean[1]
-    below = above = t * np.sqrt(clustered_variance(first - second, clusters))
+    two = [(sums[name].to_numpy(), sizes[name].to_numpy("float64")) for name in pair]
+    (first, rows), (second, others) = two
+    mean, clusters = [events.sum() / size.sum() for events, size in two], int(((rows > 0) | (others > 0)).sum())
+    t, gap = student(level, clusters, pairs), mean[0] - mean[1]
+    below = above = t * np.sqrt(clustered_variance(influence(first, rows) - influence(second, others), clusters))
     if shares:
-        reach = [t**2 / ((size > 0).sum() + t**2) for size in rows]  # from 0 or 1 to the other end of Wilson's interval
+        # From 0 or 1 to the other end of Wilson's interval.
+        reach = [t**2 / ((size > 0).sum() + t**2) for _, size in two]
         down = np.hypot(reach[0] if mean[0] == 1 else 0, reach[1] if mean[1] == 0 else 0)
         up = np.hypot(reach[0] if mean[0] == 0 else 0, reach[1] if mean[1] == 1 else 0)
         below, above = min(np.hypot(below, down), 1 + gap), min(np.hypot(above, up), 1 - gap)
     return float(gap), float(gap - below), float(gap + above)
 
 
-def _distinct(frame: pd.DataFrame, group: pd.Series) -> pd.Series:
-    """Return the number of clusters of each group."""
-    return frame[CLUSTER].groupby(group.astype("category"), observed=True).nunique()
-
-
-def _few(values: pd.Series, bins: int) -> bool:
-    """Return whether a numeric column has so few values, and enough rows of each, that each can be a group."""
-    distinct = values.nunique()
-    return distinct <= MOST_VALUES and (distinct <= bins or values.notna().sum() >= ROWS_PER_VALUE * distinct)
-
-
-def _bin_names(ends: pd.DataFrame) -> list[str]:
-    """Return the names of bins by their ends: in short, or in full where short names are not unique."""
-    names: list[str] = []
-    for text in (_short, str):
-        written = ends.map(text).to_numpy()
-        names = [low if low == high else f"{low} – {high}" for low, high in written]
-        if len(set(names)) == len(names):
-            break
-    return names
+def _largest(values: pd.Series) -> pd.Series:
+    """Return the twelve largest groups, the others missing."""
+    return values.where(values.isin(values.value_counts().index[:12])).cat.remove_unused_categories()
 
 
 def _named(values: pd.Series) -> pd.Series:
@@ -139,8 +221,17 @@ def _named(values: pd.Series) -> pd.Series:
         return values.cat.rename_categories(known.map(str))
     if not (pd.api.types.is_float_dtype(known) or isinstance(known, pd.DatetimeIndex)):
         return values
-    names = [_short(value) for value in known]
-    return values.cat.rename_categories(names if len(set(names)) == len(names) else [str(value) for value in known])
+    return values.cat.rename_categories(_names([(value, value) for value in known]))
+
+
+def _names(ends: Iterable[Any]) -> list[str]:
+    """Return the names of ranges by their ends, short where these are unique."""
+    for text in (_short, str):
+        shown = [(text(low), text(high)) for low, high in ends]
+        names = [low if low == high else f"{low} – {high}" for low, high in shown]
+        if len(set(names)) == len(names):
+            break
+    return names
 
 
 def _short(value: Any) -> str:
@@ -150,4 +241,54 @@ def _short(value: Any) -> str:
     return f"{value:.0f}" if 1000 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
-# Names of before, for rooms that still use them.
+def local_times(frame: pd.DataFrame, problem: Problem, timezone: str) -> pd.Series:
+    """Return the local time of each row; dates without hours are dates everywhere."""
+    if not problem.time:
+        return pd.Series(pd.NaT, frame.index, dtype="datetime64[us]")
+    times = frame[problem.time]
+    if (times == times.dt.normalize()).all():
+        return times
+    return times.dt.tz_localize("UTC").dt.tz_convert(timezone).dt.tz_localize(None)
+
+
+def _finest(clock: pd.Series) -> str:
+    """Return the finest part of the clock that times tell: ``hour``, ``day``, ``month``, ``year``, or ``none``."""
+    if clock.isna().all():
+        return "none"
+    if (clock - clock.dt.normalize()).nunique() > 2:  # two: one time of the day, in summer and in winter
+        return "hour"
+    if (clock.dt.day == 1).all() or clock.dt.is_month_end.all():
+        return "year" if clock.dt.month.nunique() == 1 else "month"
+    return "day"
+
+
+def time_parts(clock: pd.Series) -> dict[str, Any]:
+    """Return what the local time tells of a row, by name: its weekday, hour and month."""
+    names = {"hour": ("weekday", "hour"), "day": ("weekday", "month"), "month": ("month",)}.get(_finest(clock), ())
+    return {name: _weekday(clock) if name == "weekday" else getattr(clock.dt, name) for name in names}
+
+
+def _scales(clock: pd.Series) -> list[tuple[list[str], list[Any]]]:
+    """Return the pairs of scales that the local time tells, the finest first: their names, their values by row."""
+    known = {"hour": 3, "day": 2, "month": 1}.get(_finest(clock))
+    if not known:
+        return []
+    month = pd.Categorical.from_codes(clock.dt.month - 1, MONTHS, ordered=True)
+    by_name = {"weekday": _weekday(clock), "hour": clock.dt.hour, "month": month, "year": clock.dt.year}
+    pairs = (["weekday", "hour"], ["weekday", "month"], ["year", "month"])
+    return [(names, [by_name[name] for name in names]) for names in pairs[-known:]]
+
+
+def _period(clock: pd.Series, rows: int) -> str:
+    """Return the finest period that gives a readable line: enough rows in most, few holes, not too many points."""
+    days = (clock.max() - clock.min()).days + 1
+    for unit, (_, length) in SPAN.items():
+        counts = clock.dt.to_period(unit).value_counts()
+        holes = len(counts) < 0.5 * days / length
+        if (unit != "D" or days <= 28) and len(counts) <= MOST_PERIODS and counts.median() >= rows and not holes:
+            return unit
+    return "Y" if days > 2 * 365 else "M" if days > 60 else "W" if days > 14 else "D"
+
+
+def _weekday(clock: pd.Series) -> pd.Categorical:
+    return pd.Categorical.from_codes(clock.dt.weekday, WEEKDAYS, ordered=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,35 +23,21 @@ Scores = list[tuple[np.ndarray, np.ndarray]]  # of all scored rows, and of those
 
 
 class Score(NamedTuple):
-    """How well one column predicts the outcome, 0-1: ROC AUC (of several classes the mean over them), or R².
+    """How well one column predicts the outcome, 0-1: ROC AUC (of several classes the mean over them), or R²."""
 
-    Attributes
-    ----------
-    learned : float
-        Of the means of its groups on other rows, out of sample.
-    direct : float
-        Of its numbers as they are, in the better direction (R²: the squared rank correlation); NaN for text.
-    score : float
-        The largest of these, and of `learned` on rows whose group is among the training rows.
-    event : str or None
-        What it predicts best: one of several classes; of a quantity, by missing values, whether it is high.
-    event_score : float
-        How well, as ROC AUC; NaN if there is none.
-    """
-
-    learned: float
-    direct: float
-    score: float
-    event: str | None
-    event_score: float
+    learned: float  # of the means of its groups on other rows, out of sample
+    direct: float  # of its numbers as they are, in the better direction (squared rank correlation); NaN for text
+    score: float  # the largest of these, and of `learned` on rows whose group is among the training rows
+    event: str | None  # what it predicts best: one of several classes; by missing values, that a quantity is high
+    event_score: float  # how well, as ROC AUC; NaN if there is none
 
 
 class Column(NamedTuple):
-    """A column to score: its values, these as float64 if they are numbers, ways to group its rows."""
+    """A column to score."""
 
     values: pd.Series
-    numbers: pd.Series | None
-    codes: list[np.ndarray]
+    numbers: pd.Series | None  # its values as float64
+    codes: list[np.ndarray]  # ways to group its rows: by bins of numbers, by values that repeat; 0 is missing
 
 
 class Roc(NamedTuple):
@@ -71,28 +57,22 @@ def guess(problem: Problem) -> float:
 def folds(part: np.ndarray, outcome: np.ndarray, cluster: np.ndarray, problem: Problem, small: int = SMALL) -> Folds:
     """Return masks of training and of scored rows: the parts train and validation, or five folds.
 
-    Where validation has few rows, or few of an outcome, all open rows are scored out of fold, to reduce sampling noise.
-    Rows of one cluster are in one fold.
+    The latter where validation has few rows, or few of an outcome. Rows of one cluster are in one fold.
     """
     train, valid = part == "train", part == "validation"
-    if valid.sum() >= small and _enough(outcome[valid], outcome, problem):
+    enough = valid.sum() >= small
+    if problem.is_class:
+        count = len(problem.classes)
+        rows, scored = (np.bincount(y.astype("int64"), minlength=count) for y in (outcome, outcome[valid]))
+        enough &= (scored[rows >= FEWEST] >= FEWEST).all()
+    if enough:
         return [(train, valid)]
     fold = cluster % FOLDS if cluster.max(initial=0) >= FOLDS - 1 else np.arange(len(cluster)) % FOLDS
     return [(fold != number, fold == number) for number in range(FOLDS)]
 
 
 def scorer(part: np.ndarray, outcome: np.ndarray, cluster: np.ndarray, problem: Problem) -> Classes | Quantity:
-    """Return the scorer of columns for an outcome.
-
-    Parameters
-    ----------
-    part : ndarray of str, shape (n,)
-        ``train`` or ``validation``.
-    outcome : ndarray, shape (n,)
-        Encoded as by `decisions.outcome`.
-    cluster : ndarray of int, shape (n,)
-    problem : Problem
-    """
+    """Return the scorer of columns for an outcome, encoded as by `decisions.outcome`; `part`: train or validation."""
     masks = folds(part, outcome, cluster, problem)
     if not problem.is_class:
         return Quantity(outcome, masks)
@@ -101,16 +81,23 @@ def scorer(part: np.ndarray, outcome: np.ndarray, cluster: np.ndarray, problem: 
 
 
 def column(values: pd.Series, scorer: Classes | Quantity) -> Column:
-    """Return a column for `score`; missing is a group of its own."""
-    numbers = as_numbers(values)
-    return Column(values, numbers, _codes(values, numbers, scorer.masks))
+    """Return a column for `score`."""
+    numbers, distinct, known, ways = as_numbers(values), values.nunique(), int(values.notna().sum()), []
+    if numbers is not None:
+        learn = np.logical_or.reduce([rows for rows, _ in scorer.masks])
+        bins = np.searchsorted(edges(numbers[learn], BINS), numbers, side="right") + 1
+        ways.append(np.where(numbers.isna(), 0, bins))
+    # Of values that do not repeat, only being missing can predict.
+    repeats = distinct <= known / 2 or known < len(values)
+    if repeats and (numbers is None or BINS < distinct <= known / 2):
+        ways.append(pd.factorize(values)[0] + 1)
+    return Column(values, numbers, ways)
 
 
 def score(column: Column, scorer: Classes | Quantity) -> Score:
     """Return how well a column alone predicts the outcome."""
     scores = [scorer.learn(code) for code in column.codes]
-    learned = max([float(np.mean(every)) for every, _ in scores], default=scorer.guess)
-    known = max([float(np.mean(some)) for _, some in scores], default=scorer.guess)
+    learned, known = (max((float(np.mean(each[of])) for each in scores), default=scorer.guess) for of in (0, 1))
     direct = np.nan if column.numbers is None else float(np.mean(scorer.rank(column.numbers.to_numpy("float64"))))
     return Score(learned, direct, float(np.nanmax([learned, known, direct])), *scorer.best(column, scores))
 
@@ -136,10 +123,9 @@ def is_identifier(values: pd.Series, outcome: np.ndarray, problem: Problem) -> b
     If a file is sorted by outcome, such numbers predict it without being a leak. If the outcome itself is such a
     number, as a rank is, the two cannot be distinguished: then nothing is an identifier.
     """
-    numbers = as_numbers(values)
-    if numbers is None or pd.api.types.is_datetime64_any_dtype(values) or not _counts(numbers.to_numpy()):
-        return False
-    return problem.is_class or not _counts(np.asarray(outcome, dtype="float64"))
+    numbers = None if pd.api.types.is_datetime64_any_dtype(values) else as_numbers(values)
+    sorts = numbers is not None and _counts(numbers.to_numpy())
+    return sorts and (problem.is_class or not _counts(np.asarray(outcome, dtype="float64")))
 
 
 def edges(values: pd.Series, bins: int) -> np.ndarray:
@@ -154,47 +140,25 @@ def edges(values: pd.Series, bins: int) -> np.ndarray:
     return np.unique(np.concatenate([cuts, common, np.nextafter(common, np.inf)]))
 
 
-def _codes(values: pd.Series, numbers: pd.Series | None, masks: Folds) -> list[np.ndarray]:
-    """Return ways to group rows, codes from 1, missing is 0: by bins of numbers, by values that repeat."""
-    learn = np.logical_or.reduce([rows for rows, _ in masks])
-    distinct, known = values.nunique(), int(values.notna().sum())
-    ways = []
-    if numbers is not None:
-        bins = np.searchsorted(edges(numbers[learn], BINS), numbers, side="right") + 1
-        ways.append(np.where(numbers.isna(), 0, bins))
-    repeats = distinct <= known / 2 or known < len(
-        values
-    )  # of values that do not repeat, only being missing can predict
-    if repeats and (numbers is None or BINS < distinct <= known / 2):
-        ways.append(pd.factorize(values)[0] + 1)
-    return ways
-
-
 class Classes:
     """Scores by ROC AUC, each class against the rest (of two, the event alone)."""
 
     guess = 0.5
 
     def __init__(self, outcome: np.ndarray, masks: Folds, finer: Folds, problem: Problem) -> None:
-        self.outcome, self.masks, self.names = outcome.astype("int64"), masks, problem.classes
+        self.outcome, self.masks, self.finer, self.names = outcome.astype("int64"), masks, finer, problem.classes
         rows = np.bincount(self.outcome, minlength=len(self.names))
         self.large = rows >= SMALL
         large = np.flatnonzero((rows >= FEWEST) & (len(outcome) - rows >= FEWEST))
         self.classes = large if problem.task == "multiclass" else np.intersect1d(large, [1])
         learn = np.logical_or.reduce([rows for rows, _ in masks])
         self.prior = np.bincount(self.outcome[learn], minlength=len(self.names)) / max(learn.sum(), 1)
-        self.places = self._places(masks)
-        self.finer = self.places if finer is masks or len(finer) == 1 else self._places(finer)
 
     def learn(self, code: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the ROC AUC per class of the shares learned by group: of scored rows, and of those in known groups."""
-        rows, scored, counts = self._count(code, self.places)
-        known = rows > 0
-        most = scored[known].sum() >= scored.sum() / 2
-        every, some = [], []
-        for hits, share in counts:
-            every.append(roc(hits, scored - hits, share).auc)
-            some.append(roc(hits[known], (scored - hits)[known], share[known]).auc if most else 0.5)
+        known, counts = self._counts(code, self.masks)
+        every = [roc(*classes).auc for classes in counts]
+        some = [roc(*(values[known] for values in classes)).auc for classes in counts]
         return np.array(every or [0.5]), np.array(some or [0.5])
 
     def rank(self, numbers: np.ndarray) -> np.ndarray:
@@ -202,67 +166,56 @@ class Classes:
         known = ~np.isnan(numbers)
         outcome, place = self.outcome[known], stats.rankdata(numbers[known])
         rows = np.bincount(outcome, minlength=len(self.names)).astype("float64")
-        sums = np.bincount(outcome, place, minlength=len(self.names))
-        rest = known.sum() - rows
+        rest, sums = known.sum() - rows, np.bincount(outcome, place, minlength=len(self.names))
         enough = np.intersect1d(self.classes, np.flatnonzero((rows >= FEWEST) & (rest >= FEWEST)))
         auc = (sums[enough] - rows[enough] * (rows[enough] + 1) / 2) / (rows[enough] * rest[enough])
         return np.maximum(auc, 1 - auc) if len(enough) else np.array([0.5])
 
     def best(self, column: Column, scores: Scores) -> tuple[str | None, float]:
-        """Return the class of many rows that text, or a few values, predict best, and how well.
-
-        A range of a measurement may well contain all rows of a class and none of another, so it does not count.
-        """
+        """Return the class of many rows that text, or a few values, predict best, and how well."""
         large = self.marked(column)
         if not scores or not large.any():
             return None, np.nan
         values = np.where(large, np.max([every for every, _ in scores], axis=0), -1)
-        place = int(values.argmax())
-        return self.names[self.classes[place]], float(values[place])
+        return self.names[self.classes[values.argmax()]], float(values.max())
 
     def marked(self, column: Column) -> np.ndarray:
-        """Return which of several classes have enough rows for a column to label them; none, if it is a measurement."""
+        """Return which of several classes have enough rows for a column to label them; none, if it is a measurement.
+
+        A range of a measurement may well contain all rows of a class and none of another.
+        """
         labels = len(self.names) > 2 and (column.numbers is None or column.values.nunique() <= FEW_VALUES)
         return self.large[self.classes] & labels
 
     def curves(self, code: np.ndarray) -> list[Roc]:
         """Return the ROC curve of each class, on enough scored rows to count errors."""
-        _, scored, counts = self._count(code, self.finer)
-        return [roc(hits, scored - hits, share) for hits, share in counts]
+        return [roc(*classes) for classes in self._counts(code, self.finer)[1]]
 
-    def cuts(self, numbers: np.ndarray) -> list[tuple[Roc, Roc]]:
-        """Return the ROC curves of each class by the numbers as they are, rising and falling, on rows that have one."""
+    def cuts(self, numbers: np.ndarray) -> list[Roc]:
+        """Return the ROC curve of each class by the numbers as they are, on rows that have one, in the better direction."""
         known = ~np.isnan(numbers)
         distinct, code = np.unique(numbers[known], return_inverse=True)
-        rows, pairs = np.bincount(code), []
+        rows, curves = np.bincount(code), []
         for number in self.classes:
             hits = np.bincount(code, self.outcome[known] == number, minlength=len(distinct))
-            pairs.append((roc(hits, rows - hits, distinct), roc(hits, rows - hits, -distinct)))
-        return pairs
+            ways = [roc(hits, rows - hits, share) for share in (distinct, -distinct)]
+            curves.append(max(ways, key=lambda curve: curve.right))
+        return curves
 
-    def _places(self, masks: Folds) -> list[tuple[Any, ...]]:
-        """Return, per fold, the positions of training and of scored rows, and of these those of each class."""
-        events = [self.outcome == number for number in self.classes]
-        return [
-            tuple((np.flatnonzero(rows), [np.flatnonzero(rows & event) for event in events]) for rows in fold)
-            for fold in masks
-        ]
+    def _counts(self, code: np.ndarray, masks: Folds) -> tuple[np.ndarray, list[tuple[np.ndarray, ...]]]:
+        """Return which groups of each fold have training rows (none, if these hold less than half of the scored rows).
 
-    def _count(
-        self, code: np.ndarray, places: list[tuple[Any, ...]]
-    ) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-        """Return the training and the scored rows per group and fold; per class its scored rows and its learned share."""
-        size = int(code.max(initial=0)) + 1
-
-        def count(of: list[np.ndarray]) -> np.ndarray:
-            return np.concatenate([np.bincount(code[rows], minlength=size) for rows in of])
-
-        rows, scored = (count([fold[side][0] for fold in places]) for side in (0, 1))
-        counts = []
-        for place, number in enumerate(self.classes):
-            events, hits = (count([fold[side][1][place] for fold in places]) for side in (0, 1))
-            counts.append((hits, (events + PRIOR_ROWS * self.prior[number]) / (rows + PRIOR_ROWS)))
-        return rows, scored, counts
+        And per class the scored rows of it, those of others, and the share that is learned: shape (folds * groups,).
+        """
+        size, width = int(code.max(initial=0)) + 1, len(self.names)
+        cell, length = code * width + self.outcome, size * width
+        shape = (len(masks) * size, width)
+        sides = ([np.bincount(cell[rows], minlength=length) for rows in side] for side in zip(*masks, strict=True))
+        learned, scored = (np.concatenate(counts).reshape(shape) for counts in sides)
+        rows, total = learned.sum(axis=1), scored.sum(axis=1)
+        share = (learned + PRIOR_ROWS * self.prior) / (rows + PRIOR_ROWS)[:, None]
+        known = (rows > 0) & (total[rows > 0].sum() >= total.sum() / 2)
+        return known, [(scored[:, n], total - scored[:, n], share[:, n]) for n in self.classes]
 
 
 class Quantity:
@@ -277,15 +230,18 @@ class Quantity:
 
     def learn(self, code: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the R² of the means learned by group: of scored rows, and of those in known groups."""
-        size = int(code.max(initial=0)) + 1
         predicted, known = np.zeros(len(code)), np.zeros(len(code), dtype=bool)
         for train, scored in self.masks:
-            mean, rows = _means(code[train], self.outcome[train], size)
+            mean, rows = _means(code[train], self.outcome[train], int(code.max(initial=0)) + 1)
             predicted[scored], known[scored] = mean[code[scored]], rows[code[scored]] > 0
         every = np.logical_or.reduce([scored for _, scored in self.masks])
         some = every & known if (every & known).sum() >= every.sum() / 2 else every
-        first, second = (np.array([_r2(self.outcome[mask], predicted[mask])]) for mask in (every, some))
-        return first, second
+        return self._r2(predicted, every), self._r2(predicted, some)
+
+    def _r2(self, predicted: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        outcome = self.outcome[rows]
+        spread = ((outcome - outcome.mean()) ** 2).sum() if len(outcome) else 0.0
+        return np.array([max(1 - ((outcome - predicted[rows]) ** 2).sum() / spread, 0.0) if spread > 0 else 0.0])
 
     def rank(self, numbers: np.ndarray) -> np.ndarray:
         """Return the squared rank correlation with the numbers as they are, on rows that have one."""
@@ -322,11 +278,6 @@ def _means(code: np.ndarray, outcome: np.ndarray, size: int) -> tuple[np.ndarray
     return mean + weight * (own - mean), rows
 
 
-def _r2(outcome: np.ndarray, predicted: np.ndarray) -> float:
-    spread = ((outcome - outcome.mean()) ** 2).sum() if len(outcome) else 0.0
-    return float(max(1 - ((outcome - predicted) ** 2).sum() / spread, 0.0)) if spread > 0 else 0.0
-
-
 def roc(hits: np.ndarray, misses: np.ndarray, share: np.ndarray) -> Roc:
     """Return the ROC curve of scores shared by groups of rows; a random one where an outcome has few rows."""
     if min(hits.sum(), misses.sum()) < FEWEST:
@@ -349,11 +300,3 @@ def _counts(numbers: np.ndarray) -> bool:
     if not len(numbers) or not np.isfinite(numbers).all() or (numbers != np.floor(numbers)).any():
         return False
     return bool(np.ptp(numbers) < 2 * len(numbers) and len(np.unique(numbers)) == len(numbers))
-
-
-def _enough(scored: np.ndarray, outcome: np.ndarray, problem: Problem) -> bool:
-    if not problem.is_class:
-        return True
-    count = len(problem.classes)
-    rows, here = (np.bincount(values.astype("int64"), minlength=count) for values in (outcome, scored))
-    return bool((here[rows >= FEWEST] >= FEWEST).all())

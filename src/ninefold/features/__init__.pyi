@@ -1,48 +1,17 @@
-from . import (
-    figures,
-)
-from .declarations import (
-    History,
-    Join,
-    Params,
-    declared,
-    history,
-    join,
-    kinds,
-    reach,
-    windows,
-)
-from .events import (
-    FEATURES,
-    LAKE,
-    assemble,
-    build,
-    order,
-    read,
-)
-from .histories import (
-    add_history,
-)
-from .increments import (
-    update,
-)
-from .joins import (
-    join_related,
-)
-from .online import (
+from . import figures
+from .declarations import History, Join, Params, declared, history, join, kinds, reach, windows
+from .events import FEATURES, LAKE, add_history, assemble, build, join_related, order, read
+from .increments import update
+from .point_in_time import (
     ONLINE,
+    future_difference,
     moment_of,
     online_difference,
     sampled_moments,
     save_online,
     snapshot,
 )
-from .point_in_time import (
-    future_difference,
-)
-from .schema import (
-    FeatureSchema,
-)
+from .schema import FeatureSchema
 from .stage import (
     checks,
     conclusion,
@@ -57,41 +26,8 @@ from .stage import (
 )
 
 __all__ = [
-    "FEATURES",
-    "LAKE",
-    "ONLINE",
-    "FeatureSchema",
-    "History",
-    "Join",
-    "Params",
-    "add_history",
-    "assemble",
-    "build",
-    "checks",
-    "conclusion",
-    "declared",
-    "dictionary",
-    "figures",
-    "future_difference",
-    "headline",
-    "high_cardinality",
-    "history",
-    "join",
-    "join_related",
-    "kinds",
-    "known_too_late",
-    "load",
-    "metrics",
-    "moment_of",
-    "online_difference",
-    "order",
-    "reach",
-    "read",
-    "sample",
-    "sampled_moments",
-    "save_online",
-    "snapshot",
-    "strongest",
-    "update",
-    "windows",
-]
+    "FEATURES", "LAKE", "ONLINE", "FeatureSchema", "History", "Join", "Params", "add_history", "assemble", "build",
+    "checks", "conclusion", "declared", "dictionary", "figures", "future_difference", "headline", "high_cardinality",
+    "history", "join", "join_related", "kinds", "known_too_late", "load", "metrics", "moment_of", "online_difference",
+    "order", "reach", "read", "sample", "sampled_moments", "save_online", "snapshot", "strongest", "update", "windows",
+]  # fmt: skip

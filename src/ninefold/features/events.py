@@ -1,18 +1,18 @@
-"""The events and their feature table: what `project.features` builds, and the columns as the model takes them."""
+"""The events and their feature table: columns of related tables, what `project.features` builds, history over past rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 
 import ibis
 import ibis.expr.types as ir
+import pandas as pd
 
 from ninefold import engine, hooks
 from ninefold.engine import PERIOD, ROW
 from ninefold.engine_params import microseconds
 from ninefold.errors import DataError
-from ninefold.features.declarations import Params, kinds, require_columns
-from ninefold.features.joins import join_related
+from ninefold.features.declarations import Join, Params, Window, kinds, require_columns, windows
 from ninefold.problem import Problem, decisions
 from ninefold.timestamps import MICROSECONDS
 
@@ -26,24 +26,10 @@ def read(connection: ibis.BaseBackend, problem: Problem) -> dict[str, ir.Table]:
 
 
 def build(tables: dict[str, ir.Table], params: Params, problem: Problem) -> ir.Table:
-    """Return the events with what is known of each by itself: own columns, the declared joins, ``project.features``.
-
-    Parameters
-    ----------
-    tables : dict of str to Table
-        The typed tables: the lake's, or any that keep the same contract.
-    params : Params
-    problem : Problem
-
-    Raises
-    ------
-    DataError
-        If a column is missing.
-    """
-    make = hooks.project("features", "build", own_columns)
+    """Return the events with own columns, declared joins, and ``project.features.build``; `DataError` if a column is missing."""
     joined = engine.settle(join_related(tables, params, problem))
     try:
-        events = make({**tables, problem.table: joined}, problem)
+        events = builder()({**tables, problem.table: joined}, problem)
     except (AttributeError, KeyError, ibis.IbisError) as error:
         columns = "; ".join(f"{name}: {', '.join(engine.columns(table))}" for name, table in tables.items())
         raise DataError(f"project.features.build: {error}; the lake has {columns}") from None
@@ -54,25 +40,19 @@ def build(tables: dict[str, ir.Table], params: Params, problem: Problem) -> ir.T
     return engine.settle(events)
 
 
-def own_columns(tables: dict[str, ir.Table], problem: Problem) -> ir.Table:
-    """Return the events as they are: the default if ``project.features.build`` is absent."""
-    return tables[problem.table]
+def builder() -> Callable[..., ir.Table]:
+    """Return ``project.features.build``; where it is absent, the events stay as they are."""
+    return hooks.project("features", "build", lambda tables, problem: tables[problem.table])
 
 
-def assemble(events: ir.Table, params: Params, problem: Problem, keep: Iterable[str] = ()) -> ir.Table:
-    """Return the feature table: key, time, entity, keys of the history, target, then the features, as the model takes them.
+def assemble(events: ir.Table, params: Params, problem: Problem, period: bool = False) -> ir.Table:
+    """Return the feature table: key, time, entity, keys of the history, encoded target, then the features.
 
-    The target is encoded (see `decisions.outcome`). Numbers, history and dates (days since 1970-01-01) are float64,
-    categories and texts string; missing stays missing. Columns to `keep` come last.
-
-    Raises
-    ------
-    DataError
-        If a column is missing or of the wrong type, or the target is a feature.
+    Numbers, history and dates (days since 1970-01-01) are float64, categories and texts string; missing stays missing. With
+    `period`, the rows' partition comes last. `DataError` if a column is missing or of the wrong type, or the target is one.
     """
     keys = [name for history in params.history for by in history.by for name in by]
-    columns = [*problem.key, problem.time, *(problem.group or []), *keys]
-    head = list(dict.fromkeys(name for name in columns if name and name != problem.target))
+    head = [name for name in (*problem.key, problem.time, *(problem.group or []), *keys) if name]
     by_kind = kinds(params, problem.horizon)
     require_columns(events, [*head, problem.target, *by_kind], "features")
     if problem.target in by_kind:
@@ -81,15 +61,84 @@ def assemble(events: ir.Table, params: Params, problem: Problem, keep: Iterable[
         raise DataError(f"params.yaml, features: {problem.time} is the time of the events; name it in features.dates")
     # A feature may also be part of the key; it is stored once, with the feature's type. The event's own time stays a
     # timestamp, by which rows are split; the model turns it into days itself.
-    values: dict[str, ir.Value] = {name: events[name] for name in head}
+    values: dict[str, ir.Value] = {name: events[name] for name in head if name != problem.target}
     values[problem.target] = decisions.outcome(events[problem.target], problem)
     values |= {name: _cast(events[name], kind, name) for name, kind in by_kind.items() if name != problem.time}
-    return events.select([value.name(name) for name, value in values.items()] + [events[name] for name in keep])
+    return events.select([value.name(name) for name, value in values.items()] + [PERIOD] * period)
 
 
 def order(problem: Problem) -> list[str]:
     """Return the columns that fix the order of the rows: the time, if there is one, then the key."""
-    return list(dict.fromkeys([*([problem.time] if problem.time else []), *problem.key]))
+    return list(dict.fromkeys(name for name in (problem.time, *problem.key) if name))
+
+
+def join_related(tables: dict[str, ir.Table], params: Params, problem: Problem) -> ir.Table:
+    """Return the events with the columns of related tables that ``features.joins`` declares, a row per event."""
+    events = tables[problem.table]
+    for number, join in enumerate(params.joins):
+        related = _related(tables, join, f"params.yaml, features.joins[{number}]")
+        events = _joined(events, related, join, number, problem)
+    return events
+
+
+def asof_join(left: ir.Table, right: ir.Table, keys: dict[str, str], on: tuple[str, str]) -> ir.Table:
+    """Join to each row of `left` the newest row of `right` with the same `keys`, at or before its time; `on` are the times."""
+    if engine.of(left) == engine.SPARK:
+        from ninefold import spark
+
+        return spark.asof_join(left, right, keys, on)
+    same = [left[mine] == right[theirs] for mine, theirs in keys.items()]
+    return left.asof_join(right, on=left[on[0]] >= right[on[1]], predicates=same)
+
+
+def add_history(events: ir.Table, params: Params, problem: Problem) -> ir.Table:
+    """Add the history features to the events; raise `DataError` without time, or if a column is missing or not numeric."""
+    every = windows(params, problem.horizon)
+    if every and not problem.time:
+        raise DataError("params.yaml, features.history: needs problem.time, the order of the past; there is none")
+    require_columns(events, [name for window in every for name in (window.of, *window.by)], "history")
+    added = []
+    for window in every:
+        values, span = number(events, window.of, problem), (window.start, window.end)
+        value = over_past(values, window.how, window.by, events[problem.time], span)
+        added.append(fill(value, window).name(window.name))
+    return events.mutate(added) if added else events
+
+
+def over_past(
+    values: ir.NumericValue, how: str, by: list[str], time: ir.TimestampValue, window: tuple[pd.Timedelta, pd.Timedelta]
+) -> ir.NumericValue:
+    """Return for each row the `aggregate` over the rows with the same `by` in ``[time - window[0], time - window[1]]``."""
+    if engine.of(values) == engine.SPARK and (
+        how == "count" or (how in ("mean", "sum") and values.type().is_integer())
+    ):
+        from ninefold import spark
+
+        return spark.over_past(values, how, by, time, window)
+    past = tuple(engine.interval(side) for side in window)
+    return aggregate(values, how).over(ibis.range_window(preceding=past, group_by=by, order_by=time))
+
+
+def aggregate(values: ir.NumericValue, how: str) -> ir.NumericValue:
+    """Return the ``mean``, ``sum``, ``count``, ``min``, ``max`` or ``std`` (n - 1) of values, without missing ones."""
+    return values.std(how="sample") if how == "std" else getattr(values, how)()
+
+
+def fill(value: ir.NumericValue, window: Window) -> ir.FloatingValue:
+    """Return an aggregate as float64, with the prior of its window where there is no value."""
+    value = value.cast("float64")
+    value = value.nullif(0) if window.how == "count" else value  # null where there is no value, as the others are
+    return value if window.prior is None else value.fill_null(window.prior)
+
+
+def number(events: ir.Table, of: str, problem: Problem) -> ir.NumericValue:
+    """Return a column as int64 or float64; a target of classes as 1 for the class in focus, else 0."""
+    column = events[of]
+    if of == problem.target and problem.is_class:
+        return (column.cast("string") == problem.focus).cast("int64")
+    if not column.type().is_numeric() and not column.type().is_boolean():
+        raise DataError(f"params.yaml, features.history: {of} is {column.type()}, expected a number to average")
+    return column.cast("float64" if column.type().is_floating() or column.type().is_decimal() else "int64")
 
 
 def _cast(column: ir.Value, kind: str, name: str) -> ir.Value:
@@ -102,3 +151,59 @@ def _cast(column: ir.Value, kind: str, name: str) -> ir.Value:
             f"params.yaml, features.dates: {name} is {column.type()}, expected a timestamp; see its contract"
         )
     return microseconds(column).cast("float64") / MICROSECONDS
+
+
+def _joined(events: ir.Table, related: ir.Table, join: Join, number: int, problem: Problem) -> ir.Table:
+    where, keys, new = f"params.yaml, features.joins[{number}]", join.keys(), join.renamed()
+    require_columns(events, list(keys), f"features.joins[{number}].by")
+    existing = {name.casefold() for name in events.columns}  # the engine ignores case in names
+    if repeated := [name for name in new.values() if name.casefold() in existing]:
+        raise DataError(
+            f"{where}.columns: the events have {', '.join(repeated)} already; give another name, {{old: new}}"
+        )
+    inner = {name: f"@{number} {name}" for name in _key(join)}
+    right = related.select([related[name].name(to) for each in (inner, new) for name, to in each.items()])
+    pairs = {mine: inner[theirs] for mine, theirs in keys.items()}
+    for mine, theirs in keys.items():
+        _require_same_type(events[mine], related[theirs], f"{where}.by: {mine} and {join.table}'s {theirs}")
+    if join.as_of is None:
+        same = [events[mine] == right[theirs] for mine, theirs in pairs.items()]
+        return events.left_join(right, same).drop(*inner.values())
+    if not problem.time:
+        raise DataError(f"{where}.as_of: needs problem.time, the moment of the decision; there is none")
+    moment = f"@{number} moment"
+    left = events.mutate((events[problem.time] - engine.interval(pd.Timedelta(problem.horizon))).name(moment))
+    both = f"{where}.as_of: the time and {join.table}'s {join.as_of}"
+    _require_same_type(left[moment], related[join.as_of], both)
+    return asof_join(left, right, pairs, (moment, inner[join.as_of])).drop(moment, *inner.values())
+
+
+def _key(join: Join) -> list[str]:
+    return [*join.keys().values(), *([join.as_of] if join.as_of else [])]
+
+
+def _related(tables: dict[str, ir.Table], join: Join, where: str) -> ir.Table:
+    if join.table not in tables:
+        raise DataError(f"{where}.table: found {join.table!r}, expected a table of the lake: {', '.join(tables)}")
+    related, key = tables[join.table], _key(join)
+    if missing := sorted({*key, *join.renamed()} - set(related.columns)):
+        raise DataError(
+            f"{where}: {', '.join(missing)} is no column of {join.table}; found {', '.join(related.columns)}"
+        )
+    related = related.filter(*(related[name].notnull() for name in key))  # a missing key matches no row
+    rows, distinct = (int(table.count().execute()) for table in (related, related.select(*key).distinct()))
+    if rows != distinct:
+        raise DataError(
+            f"{where}.by: {', '.join(key)} names {distinct:,} rows of {join.table}, which has {rows:,}; expected one row "
+            "for each key: add the columns that tell them apart, or `as_of` for their time"
+        )
+    return related
+
+
+def _require_same_type(mine: ir.Value, theirs: ir.Value, where: str) -> None:
+    try:
+        mine == theirs  # noqa: B015
+    except ibis.IbisError:
+        raise DataError(
+            f"{where}: found {mine.type()} and {theirs.type()}, expected one type; see processing.tables"
+        ) from None

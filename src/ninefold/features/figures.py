@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from ninefold import display, engine, plotting
 from ninefold.features.declarations import Params, windows
 from ninefold.features.events import LAKE
-from ninefold.features.online import MOMENTS
 from ninefold.features.stage import quantiles, short, train
 from ninefold.metrics import Split
 from ninefold.problem import Problem, decisions
@@ -18,16 +17,15 @@ from ninefold.problem import Problem, decisions
 def plot_strongest(features: pd.DataFrame, table: pd.DataFrame, problem: Problem, points: Split) -> Figure:
     """Draw the mean target over the deciles of the six strongest numbers (training rows)."""
     rows = train(features, problem, points)
-    outcome = pd.Series(decisions.event(rows[problem.target].to_numpy(), problem), rows.index, name="y")
+    outcome = pd.Series(decisions.event(rows[problem.target].to_numpy(), problem), rows.index)
     top = table["feature"].head(6)
     down = max(-(-len(top) // 3), 1)
     fig, axes = plotting.canvas(
         "Do the features order the outcomes?", height=2.1 * down + 0.5, nrows=down, ncols=3, sharey=True, squeeze=False
     )
     for axis, name in zip(axes.ravel(), top, strict=False):
-        deciles = pd.DataFrame({"x": rows[name], "y": outcome}).groupby(quantiles(rows[name], 10)).median()
-        deciles["y"] = outcome.groupby(quantiles(rows[name], 10)).mean()
-        axis.plot(deciles["x"], deciles["y"], marker="o", color=plotting.BLUE)
+        decile = quantiles(rows[name], 10)
+        axis.plot(rows[name].groupby(decile).median(), outcome.groupby(decile).mean(), marker="o", color=plotting.BLUE)
         axis.set_title(plotting.plain(name), fontsize=9)
         if problem.is_class:
             plotting.as_share(axis)
@@ -47,18 +45,17 @@ def plot_windows(params: Params, problem: Problem) -> Figure:
         axes.text(0.5, 0.5, "no history features", ha="center", transform=axes.transAxes)
         axes.set_axis_off()
         return fig
-    for row, window in enumerate(every):
-        start, end = (side.total_seconds() / 3600 for side in (window.start, window.end))
-        axes.barh(row, start - end, left=max(end, 0.1), color=plotting.BLUE, height=0.6)
-    horizon = pd.Timedelta(problem.horizon).total_seconds() / 3600
-    axes.axvline(
-        max(horizon, 0.1), color=plotting.RED, ls="--", lw=1.2, label=f"the decision, {problem.horizon} before"
-    )
-    axes.set_yticks(range(len(every)), [plotting.plain(window.name) for window in every])
+    hour, rows = pd.Timedelta("1h"), range(len(every))
+    widths = [(window.start - window.end) / hour for window in every]
+    axes.barh(rows, widths, left=[max(window.end / hour, 0.1) for window in every], color=plotting.BLUE, height=0.6)
+    decision, label = max(pd.Timedelta(problem.horizon) / hour, 0.1), f"the decision, {problem.horizon} before"
+    axes.axvline(decision, color=plotting.RED, ls="--", lw=1.2, label=label)
+    axes.set_yticks(rows, [plotting.plain(window.name) for window in every])
     axes.set_xscale("log")
     axes.invert_yaxis()
     axes.invert_xaxis()
-    axes.set_xticks([1, 2, 4, 12, 24, 72, 168, 672], ["1", "2", "4", "12", "24", "72", "168", "672"])
+    ticks = [1, 2, 4, 12, 24, 72, 168, 672]
+    axes.set_xticks(ticks, map(str, ticks))
     axes.set(xlabel=plotting.plain(f"hours before the {problem.unit} is due (log scale)"))
     axes.grid(axis="y", visible=False)
     axes.legend(frameon=False, loc="lower left")
@@ -68,18 +65,14 @@ def plot_windows(params: Params, problem: Problem) -> Figure:
 def describe_events(events: ir.Table, params: Params, problem: Problem) -> str:
     """Return the number of events and of their columns, as a sentence."""
     rows, joined = engine.count(f"{LAKE}/{problem.table}"), sum(len(join.columns) for join in params.joins)
-    related = f", {joined} of them from {len(params.joins)} declared joins" if joined else ""
-    return f"**{rows:,}** {problem.units}, each with {len(engine.columns(events))} columns{related}."
+    return f"**{rows:,}** {problem.units}, each with {len(engine.columns(events))} columns, {joined} of them joined."
 
 
 def describe_proofs(changed: int, online: float, params: Params, problem: Problem) -> str:
     """Return the outcome of both proofs, as a sentence."""
-    future = "No value changes" if changed == 0 else f"{changed} values change"
-    if not windows(params, problem.horizon):
-        return f"{future} when the future is removed. There is no history, so there are no online values to compare."
     return (
-        f"{future} when the future is removed. At {MOMENTS} moments, online and offline values differ by at most "
-        f"{online:.3g}."
+        f"{changed} values change when the future is removed. Online and offline values of the "
+        f"{len(windows(params, problem.horizon))} history features differ by at most {online:.3g}."
     )
 
 
@@ -87,11 +80,10 @@ def describe_strongest(ranked: pd.DataFrame, problem: Problem) -> str:
     """Return what the figure of the strongest features shows, in words."""
     if ranked.empty:
         return "No number has enough different values to be ranked."
-    first = ranked.iloc[0]
-    low, high = (decisions.show_level(first[end], problem) for end in ("lowest", "highest"))
+    low, high = (decisions.show_level(ranked[end].iloc[0], problem) for end in ("lowest", "highest"))
     return (
-        f"The {decisions.level_name(problem)} varies most over {display.code(first['feature'])}: from {low} to {high} "
-        f"between its quintiles. {len(ranked)} features were ranked."
+        f"Of {len(ranked)} features, the {decisions.level_name(problem)} varies most over "
+        f"{display.code(ranked['feature'].iloc[0])}: from {low} to {high} between its quintiles."
     )
 
 
@@ -100,10 +92,8 @@ def describe_windows(params: Params, problem: Problem) -> str:
     every = windows(params, problem.horizon)
     if not every:
         return "The params name no history features."
-    nearest = min(window.end for window in every)
-    longest = max(window.start for window in every)
+    longest, nearest = max(window.start for window in every), min(window.end for window in every)
     return (
-        f"The {len(every)} history features look back at most {short(longest)}, and never at the last "
-        f"{short(nearest)} before the {problem.unit} is due: {problem.horizon} between decision and event, the rest until "
-        "a value is known."
+        f"The {len(every)} history features look back at most {short(longest)}, and never at the last {short(nearest)} "
+        f"before the {problem.unit} is due."
     )

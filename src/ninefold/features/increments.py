@@ -13,11 +13,9 @@ import pandas as pd
 from ninefold import artifacts, engine, hooks, timestamps
 from ninefold.engine import PERIOD, Span
 from ninefold.errors import DataError
-from ninefold.features import declarations, events, histories, joins
-from ninefold.features.declarations import Join, Params, reach, windows
-from ninefold.features.events import FEATURES, LAKE, assemble, order, own_columns
-from ninefold.features.histories import add_history, number
-from ninefold.features.joins import join_related
+from ninefold.features import declarations, events
+from ninefold.features.declarations import Params, reach, windows
+from ninefold.features.events import FEATURES, LAKE, add_history, assemble, join_related, number, order
 from ninefold.problem import Problem, decisions
 
 STATE = "data/state/features.json"
@@ -27,49 +25,36 @@ Tables = dict[str, ir.Table]
 
 
 def update(tables: Tables, built: ir.Table, params: Params, problem: Problem) -> None:
-    """Bring ``data/features/`` up to the lake; partitions of which nothing changed are reused.
+    """Bring ``data/features/`` up to the lake, from the results of `read`, `build` and `declared`; reuse equal partitions.
 
     A partition is computed alone, from its own rows and as many before them as the longest window needs. So the result
     does not depend on which others are computed in the same run, and memory holds no more of the table than that.
-
-    Parameters
-    ----------
-    tables : dict of str to Table
-        From `read`.
-    built : Table
-        The events, from `build`.
-    params : Params
-        With what ``project.features.define`` declares: see `declared`.
-    problem : Problem
-
-    Raises
-    ------
-    DataError
-        If a column is missing, or ``project.features.build`` drops or repeats rows.
+    Raises `DataError` if a column is missing, or ``project.features.build`` drops or repeats rows.
     """
     inputs, before = _inputs(tables, built, params, problem), _state()
     reused = [period for period in inputs if before.get(period, {}).get("needs") == inputs[period]]
     artifacts.output(FEATURES)
     engine.carry(FEATURES, reused)
-    for period in (period for period in inputs if period not in reused):
+    for period in sorted(inputs.keys() - set(reused)):
         near = engine.keep(_near(built, period, params, problem))
         with engine.in_one_thread(built.get_backend(), _depends_on_order(near, params, problem)):
             complete = add_history(near, params, problem)
-            table = assemble(complete.filter(complete[PERIOD] == period), params, problem, keep=[PERIOD])
+            table = assemble(complete.filter(complete[PERIOD] == period), params, problem, period=True)
             engine.write(table, artifacts.pending(FEATURES), order(problem), [period])
         rows, result = engine.count(f"{LAKE}/{problem.table}", period), engine.count(FEATURES, period)
         if rows != result:
             raise DataError(
                 f"project.features.build: {rows:,} rows of {period} went in, {result:,} came out; a join drops or repeats"
             )
-    state = {period: {"needs": inputs[period], "features": engine.fingerprint(FEATURES, period)} for period in inputs}
+    state = {
+        period: {"needs": needs, "features": engine.fingerprint(FEATURES, period)} for period, needs in inputs.items()
+    }
     artifacts.write_json({"periods": state}, artifacts.output(STATE))
     count = len(inputs) - len(reused)
     artifacts.note("features", f"made {count} partition{'' if count == 1 else 's'}, kept {len(reused)}")
 
 
 def _near(built: ir.Table, period: str, params: Params, problem: Problem) -> ir.Table:
-    """Return the events of one partition, with those before them that its windows include."""
     span = engine.span(f"{LAKE}/{problem.table}", period, problem.time) if problem.time else None
     if span is None or not windows(params, problem.horizon):
         return built.filter(built[PERIOD] == period)
@@ -91,16 +76,18 @@ def _depends_on_order(near: ir.Table, params: Params, problem: Problem) -> bool:
 def _inputs(tables: Tables, built: ir.Table, params: Params, problem: Problem) -> dict[str, str]:
     """Return, per partition of the events, the digest of all that its features depend on."""
     connection, main = built.get_backend(), problem.table
-    lake = {name: _digests(name) for name in tables}
+    lake = {
+        name: {period: engine.fingerprint(f"{LAKE}/{name}", period) for period in engine.periods(f"{LAKE}/{name}")}
+        for name in tables
+    }
     by_row, whole = _read_by_build(tables, params, problem)
     related = _related_parts(tables, params, problem)
-    make = hooks.project("features", "build", own_columns)
-    code = [declarations, events, histories, joins, *engine.modules(connection), timestamps, decisions]
+    code = [declarations, events, *engine.modules(connection), timestamps, decisions]
     recipe = {
         "params": params.model_dump(mode="json"),
         "problem": problem.model_dump(mode="json", include=set(RELEVANT)),
         "engine": engine.identity(connection),
-        "code": hooks.digest(update, *code, make),
+        "code": hooks.digest(update, *code, events.builder()),
         "whole": {name: lake[name] for name in sorted(whole)},
     }
     time = problem.time if windows(params, problem.horizon) else None
@@ -120,17 +107,14 @@ def _inputs(tables: Tables, built: ir.Table, params: Params, problem: Problem) -
 
 def _read_by_build(tables: Tables, params: Params, problem: Problem) -> tuple[bool, set[str]]:
     """Return whether ``project.features.build`` computes each event from one alone, and the other tables that it reads."""
-    make = hooks.project("features", "build", own_columns)
     others = {name: table for name, table in tables.items() if name != problem.table}
     alone = ibis.table(join_related(tables, params, problem).schema(), name="@events")
     try:
-        built = make({**tables, problem.table: alone}, problem)
+        built = events.builder()({**tables, problem.table: alone}, problem)
     except ibis.IbisError:  # it computes values, of which this table has none
         return False, set(others)
     sources = engine.reads(built)
-    return engine.row_by_row(built, {"@events"}), {
-        name for name, table in others.items() if engine.reads(table) & sources
-    }
+    return engine.row_by_row(built, {"@events"}), {name for name in others if engine.reads(others[name]) & sources}
 
 
 def _related_parts(tables: Tables, params: Params, problem: Problem) -> dict[str, set[tuple[str, str]]]:
@@ -140,11 +124,13 @@ def _related_parts(tables: Tables, params: Params, problem: Problem) -> dict[str
     for join in params.joins:
         name, keys = f"{LAKE}/{join.table}", join.keys()
         parts = engine.periods(name)
-        if join.as_of is not None:
-            pairs = [(mine, part) for mine in result for part in parts if _begins_before(part, mine, join, problem)]
-        elif len(parts) == 1 or any(mine not in main.columns for mine in keys):
-            pairs = [(mine, part) for mine in result for part in parts]
-        else:
+        pairs = [(mine, part) for mine in result for part in parts]
+        if join.as_of is not None:  # only rows from before the last event of a partition
+            firsts = {part: engine.span(name, part, join.as_of) for part in parts}
+            lasts = {mine: engine.span(f"{LAKE}/{problem.table}", mine, str(problem.time)) for mine in result}
+            spans = ((pair, firsts[pair[1]], lasts[pair[0]]) for pair in pairs)
+            pairs = [pair for pair, first, last in spans if first and last and first[0] <= last[1]]
+        elif len(parts) > 1 and set(keys) <= set(main.columns):
             there = engine.read(main.get_backend(), name, numbered=True)
             there = there.select(there[PERIOD].name("@part"), *(there[key].name(f"@ {key}") for key in keys.values()))
             same = [main[mine] == there[f"@ {theirs}"] for mine, theirs in keys.items()]
@@ -155,25 +141,11 @@ def _related_parts(tables: Tables, params: Params, problem: Problem) -> dict[str
     return result
 
 
-def _begins_before(part: str, period: str, join: Join, problem: Problem) -> bool:
-    """Return whether a partition of a related table has a row that may be the newest for events of a period."""
-    theirs = engine.span(f"{LAKE}/{join.table}", part, str(join.as_of))
-    mine = engine.span(f"{LAKE}/{problem.table}", period, str(problem.time))
-    return theirs is not None and mine is not None and theirs[0] <= mine[1]
-
-
 def _periods_near(period: str, spans: dict[str, Span | None], back: pd.Timedelta) -> list[str]:
-    """Return the partitions that contain a period's events, or rows in its windows."""
-    own = spans[period]
-    if own is None:
+    if (own := spans[period]) is None:
         return [period]
     first = own[0] - back
     return [each for each, span in spans.items() if each == period or (span and span[1] >= first and span[0] <= own[1])]
-
-
-def _digests(name: str) -> dict[str, str]:
-    """Return the digest of every partition of a table of the lake."""
-    return {period: engine.fingerprint(f"{LAKE}/{name}", period) for period in engine.periods(f"{LAKE}/{name}")}
 
 
 def _state() -> dict[str, Any]:

@@ -1,9 +1,15 @@
-"""The proof that no feature sees the future: features are built again without it, and have to stay the same."""
+"""Values as they were known at a moment: for the service, and as proofs that no feature sees the future.
+
+The history of a moment is computed twice: with windows for the feature table, and without them for the service; the two
+have to agree. And features that are built again without the future have to stay the same.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -12,43 +18,135 @@ import pandas as pd
 
 from ninefold import artifacts, engine
 from ninefold.features.declarations import Params, kinds, windows
-from ninefold.features.events import LAKE, assemble, build, read
-from ninefold.features.histories import add_history
-from ninefold.features.online import with_types_of
+from ninefold.features.events import FEATURES, LAKE, aggregate, assemble, build, fill, number, read
 from ninefold.problem import Problem
 
+ONLINE = "data/online"
+MOMENTS = 24
+MOMENT = "@moment"
 PROOFS = (0.3, 0.6, 0.9)  # where in the sample the future is removed
 ROWS = 10_000  # without time, so many rows are built again
+
+
+def snapshot(events: ir.Table, params: Params, problem: Problem, moment: datetime | None) -> dict[str, pd.DataFrame]:
+    """Return the history values for events due at `moment`: feature -> its key columns and ``value`` (float64)."""
+    values = snapshots(events, params, problem, [moment] if moment else [])
+    return {name: table.drop(columns=MOMENT) for name, table in values.items()}
+
+
+def snapshots(
+    events: ir.Table, params: Params, problem: Problem, due_at: Iterable[datetime]
+) -> dict[str, pd.DataFrame]:
+    """Return the history values for events due at some moments, without windows, from what was known by the decision.
+
+    By feature, a table of ``@moment`` (timestamp), the key columns and ``value`` (float64), in their order.
+    """
+    stamps = pd.DataFrame({MOMENT: pd.to_datetime(pd.Series(list(due_at))).astype("datetime64[us]")})
+    if stamps.empty:
+        return {}
+    due, time, result = engine.table(events.get_backend(), stamps), problem.time, dict[str, pd.DataFrame]()
+    for window in windows(params, problem.horizon):
+        first, last = stamps[MOMENT].min() - window.start, stamps[MOMENT].max() - window.end
+        past = events.filter(events[time].between(first.to_pydatetime(), last.to_pydatetime()))
+        past = past.select(*dict.fromkeys([*window.by, time, window.of]))
+        start, end = (due[MOMENT] - engine.interval(side) for side in (window.start, window.end))
+        known = past.inner_join(due, [past[time] >= start, past[time] <= end])
+        value = fill(aggregate(number(known, window.of, problem), window.how), window)
+        keys = [MOMENT, *window.by]
+        result[window.name] = known.group_by(keys).aggregate(value.name("value")).order_by(keys).to_pandas()
+    return result
+
+
+def online_difference(
+    events: ir.Table, table: ir.Table, due_at: Iterable[datetime], params: Params, problem: Problem
+) -> float:
+    """Return the largest difference between online and offline history values, for the rows due at some moments.
+
+    It is relative where the value is above 1, as sums may be large, and infinite where only one of both has a value.
+    """
+    largest = 0.0
+    for offline, online in _histories(events, table, list(due_at), params, problem):
+        if (np.isnan(offline) != np.isnan(online)).any():
+            return float("inf")
+        difference = np.abs(offline - online) / np.maximum(np.abs(offline), 1)
+        largest = max(largest, float(np.nanmax(difference, initial=0.0)))
+    return largest
 
 
 def future_difference(events: ir.Table, table: ir.Table, sample: pd.DataFrame, params: Params, problem: Problem) -> int:
     """Return how many values at a few moments change when the future of each moment is removed.
 
-    Removed are all later rows, and of the earlier ones every value that was not known at the decision: for history, the
-    values in its windows; for ``project.features.build``, the target and the columns that stage 05 declares known later.
-    Without time, the target is removed from all rows.
+    Removed are all later rows, and of the earlier ones what was not known at the decision: for ``project.features.build``,
+    the target and the columns that stage 05 declares known later. Without time, the target is removed from all rows.
     """
-    changed = _changed_history(events, table, sample, params, problem)
-    return changed + _changed_build(table, sample, params, problem)
+    due_at, changed = list[datetime](), 0
+    if problem.time and len(sample):
+        due_at = [sample[problem.time].iloc[int(len(sample) * share)].to_pydatetime() for share in PROOFS]
+    for offline, known in _histories(events, table, due_at, params, problem):
+        changed += int((~np.isclose(offline, known, rtol=1e-9, atol=1e-9, equal_nan=True)).sum())
+    return changed + _changed_build(table, sample, due_at or [None], params, problem)
 
 
-def _changed_history(events: ir.Table, table: ir.Table, sample: pd.DataFrame, params: Params, problem: Problem) -> int:
-    every, time, changed = windows(params, problem.horizon), problem.time, 0
-    for share in PROOFS if every else ():
-        moment = sample[time].iloc[int(len(sample) * share)].to_pydatetime()
-        first = moment - max(window.start for window in every)
-        past = engine.settle(events.filter(events[time].between(first, moment)))
-        now = table.filter(table[time] == moment).to_pandas()
-        for end in dict.fromkeys(window.end for window in every):
-            same_end, known = [window for window in every if window.end == end], past[time] <= moment - end
-            rebuilt = add_history(_hide(past, [window.of for window in same_end], known), params, problem)
-            names = [window.name for window in same_end]
-            then = rebuilt.filter(rebuilt[time] == moment).select(*problem.key, *names).to_pandas()
-            changed += _differing(now, then, names, problem)
-    return changed
+def sampled_moments(sample: pd.DataFrame, problem: Problem, count: int = MOMENTS) -> list[datetime]:
+    """Return `count` moments at which events are due, spread over a sample of the feature table without its first decile."""
+    if not problem.time or sample.empty:
+        return []
+    times = np.sort(sample[problem.time].unique())
+    chosen = times[np.unique(np.linspace(len(times) // 10, len(times) - 1, count).astype(int))]
+    return [moment.to_pydatetime() for moment in pd.to_datetime(chosen)]
 
 
-def _changed_build(table: ir.Table, sample: pd.DataFrame, params: Params, problem: Problem) -> int:
+def moment_of(problem: Problem) -> datetime | None:
+    """Return the first midnight (UTC) after the last event, for which the online values hold; None without time."""
+    if not problem.time:
+        return None
+    spans = [engine.span(FEATURES, period, problem.time) for period in engine.periods(FEATURES)]
+    last = max(span[1] for span in spans if span)
+    return (last.normalize() + pd.Timedelta(days=1)).to_pydatetime()
+
+
+def save_online(
+    online: dict[str, pd.DataFrame],
+    high_cardinality: list[str],
+    params: Params,
+    problem: Problem,
+    moment: datetime | None,
+) -> None:
+    """Write ``data/online/``: the history values of one moment, and the model's columns (see `FeatureSchema`)."""
+    folder, stores = artifacts.output(ONLINE), []
+    for window in windows(params, problem.horizon):
+        file = re.sub(r"[^\w-]", "_", window.name)  # which any system accepts
+        file += "" if file == window.name else f"-{hashlib.sha256(window.name.encode()).hexdigest()[:8]}"
+        artifacts.write_table(online[window.name], folder / f"{file}.parquet")
+        prior = {} if window.prior is None else {"prior": window.prior}
+        stores.append({"feature": window.name, "by": window.by, "file": f"{file}.parquet", **prior})
+    columns = [
+        {"name": name, "kind": kind, **({"wide": True} if name in high_cardinality else {})}
+        for name, kind in kinds(params, problem.horizon).items()
+    ]
+    described = {"moment": moment.isoformat() if moment else None, "stores": stores, "features": columns}
+    artifacts.write_json(described, folder / "online.json")
+
+
+def _histories(
+    events: ir.Table, table: ir.Table, due_at: list[datetime], params: Params, problem: Problem
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the values of each history feature for the rows due at some moments: in the feature table, by `snapshots`."""
+    every = windows(params, problem.horizon) if due_at else []
+    online = snapshots(events, params, problem, due_at)
+    due = table.filter(table[problem.time].isin(due_at)).to_pandas() if every else pd.DataFrame()
+    for window in every:
+        keys = [MOMENT, *window.by]
+        due[MOMENT] = due[problem.time].astype("datetime64[us]")
+        values = online[window.name].astype(due.dtypes[keys].to_dict())
+        both = due[[*keys, window.name]].merge(values, on=keys, how="left")
+        served = both["value"].fillna(np.nan if window.prior is None else window.prior)
+        yield both[window.name].to_numpy("float64"), served.to_numpy("float64")
+
+
+def _changed_build(
+    table: ir.Table, sample: pd.DataFrame, due_at: Sequence[datetime | None], params: Params, problem: Problem
+) -> int:
     """Return how many values other than history change; 0 if there is no lake to build them from again."""
     by_kind, time = kinds(params, problem.horizon), problem.time
     names = [name for name, kind in by_kind.items() if kind != "history" and name not in (time, *problem.key)]
@@ -56,8 +154,7 @@ def _changed_build(table: ir.Table, sample: pd.DataFrame, params: Params, proble
         return 0
     connection = table.get_backend()
     tables, plain, changed = read(connection, problem), params.model_copy(update={"history": []}), 0
-    for share in PROOFS if time else PROOFS[:1]:
-        at = sample[time].iloc[int(len(sample) * share)].to_pydatetime() if time else None
+    for at in due_at:
         past = engine.settle(_without_future(tables[problem.table], at, problem))
         rebuilt = assemble(build({**tables, problem.table: past}, plain, problem), plain, problem)
         if time:
@@ -71,28 +168,24 @@ def _changed_build(table: ir.Table, sample: pd.DataFrame, params: Params, proble
 
 def _without_future(main: ir.Table, at: datetime | None, problem: Problem) -> ir.Table:
     """Return the rows up to a moment, without the target and columns known later of events after the decision for it."""
-    time, file = problem.time, "data/exploration.json"
+    time, file, known = problem.time, "data/exploration.json", ibis.literal(False)
     late = artifacts.read_json(file)["known_later"] if artifacts.path(file).is_file() else []
-    columns = [name for name in [problem.target, *late] if name in main.columns and name not in (time, *problem.key)]
-    if at is None:
-        return _hide(main, columns, ibis.literal(False))
-    main = main.filter(main[time] <= at)
-    return _hide(main, columns, (main[time] <= at - pd.Timedelta(problem.horizon)) & (main[time] < at))
-
-
-def _hide(table: ir.Table, columns: list[str], known: Any) -> ir.Table:
-    """Return a table in which some columns are null where they are not known."""
-    hidden = [ibis.cases((known, table[name]), else_=ibis.null()).name(name) for name in dict.fromkeys(columns)]
-    return table.mutate(hidden) if hidden else table
+    if at is not None:
+        main = main.filter(main[time] <= at)
+        known = (main[time] <= at - pd.Timedelta(problem.horizon)) & (main[time] < at)
+    names = (set(main.columns) & {problem.target, *late}) - {time, *problem.key}
+    hidden = [ibis.cases((known, main[name]), else_=ibis.null()).name(name) for name in sorted(names)]
+    return main.mutate(hidden) if hidden else main
 
 
 def _differing(now: pd.DataFrame, then: pd.DataFrame, names: list[str], problem: Problem) -> int:
     """Return how many values of the same rows differ, and how many rows are in the first alone."""
-    then = with_types_of(now, then, problem.key).rename(columns={name: f"@then {name}" for name in names})
-    both = now.merge(then[[*problem.key, *(f"@then {name}" for name in names)]], on=problem.key)
+    columns = [*problem.key, *names]
+    then = then[columns].astype(now.dtypes[problem.key].to_dict())
+    both = now[columns].merge(then, on=problem.key, suffixes=("", "@then"))
     changed = len(now) - len(both)
     for name in names:
-        one, other = both[name], both[f"@then {name}"]
+        one, other = both[name], both[f"{name}@then"]
         if pd.api.types.is_numeric_dtype(one):
             same = np.isclose(one, other.astype("float64"), rtol=1e-9, atol=1e-9, equal_nan=True)
         else:

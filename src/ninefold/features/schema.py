@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from ninefold import artifacts
@@ -15,16 +15,9 @@ KINDS = {"numeric": ("numeric", "history"), "categorical": ("categorical",), "te
 
 @dataclass(frozen=True)
 class FeatureSchema:
-    """The columns that a model sees, all of them in order, and by kind.
+    """The columns that a model sees: `all` in order, by kind, and the categorical ones of `high_cardinality`.
 
-    Attributes
-    ----------
-    all : list of str
-        Every column, in the model's order.
-    numeric, categorical, text, dates : list of str
-        The columns of each kind; ``numeric`` holds the history features, too.
-    high_cardinality : list of str
-        The categorical columns of many values.
+    ``numeric`` holds the history features, too.
     """
 
     all: list[str] = field(default_factory=list)
@@ -53,5 +46,5 @@ class FeatureSchema:
         return f"FeatureSchema({len(self.all)} columns: {', '.join(counts)})"
 
     def _repr_html_(self) -> str:
-        kinds = {each.name: ", ".join(getattr(self, each.name)) for each in fields(self) if each.name != "all"}
-        return facts_table(f"{len(self.all)} features", {name: names for name, names in kinds.items() if names})
+        facts = {name: ", ".join(names) for name, names in asdict(self).items() if names and name != "all"}
+        return facts_table(f"{len(self.all)} features", facts)

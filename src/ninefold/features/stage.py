@@ -26,10 +26,9 @@ MAX_CATEGORIES = 250  # histogram trees take at most 255
 
 def known_too_late(params: Params, exploration: dict[str, Any]) -> list[str]:
     """Return the features that, by stage 05, are known only after the decision."""
-    late = set(exploration["known_later"])
     joined = {new: f"{join.table}.{old}" for join in params.joins for old, new in join.renamed().items()}
     names = {*params.numeric, *params.categorical, *params.text, *params.dates}
-    return sorted(name for name in names if joined.get(name, name) in late)
+    return sorted(name for name in names if joined.get(name, name) in exploration["known_later"])
 
 
 def load(columns: list[str] | None = None) -> pd.DataFrame:
@@ -39,56 +38,34 @@ def load(columns: list[str] | None = None) -> pd.DataFrame:
 
 def sample(limit: int = SAMPLE) -> pd.DataFrame:
     """Return the feature table by time; of more than `limit` rows, as many, spread evenly over it."""
-    step = -(-engine.count(FEATURES) // limit)
-    if step <= 1:
-        return load()
+    step = max(-(-engine.count(FEATURES) // limit), 1)
     parts = [artifacts.read_table(str(file.relative_to(root()))).iloc[::step] for file in engine.parts(FEATURES)]
     return pd.concat(parts, ignore_index=True)
 
 
 def dictionary(table: ir.Table, params: Params, problem: Problem) -> pd.DataFrame:
-    """Return every feature: ``feature``, ``kind``, ``looks back``, ``missing`` (0-1), ``distinct`` values.
-
-    Parameters
-    ----------
-    table : Table
-        The feature table, in the engine.
-    """
-    back = {
-        window.name: f"from {short(window.start)} to {short(window.end)} before"
-        for window in windows(params, problem.horizon)
-    }
-    by_kind = kinds(params, problem.horizon)
-    columns = [table[name] for name in by_kind]
-    missing = table.aggregate([column.isnull().mean().name(column.get_name()) for column in columns])
-    distinct = table.aggregate([column.nunique().name(column.get_name()) for column in columns])
-    return pd.DataFrame(
-        {
-            "feature": list(by_kind),
-            "kind": list(by_kind.values()),
-            "looks back": [back.get(name, "") for name in by_kind],
-            "missing": missing.to_pandas().iloc[0].to_numpy("float64"),
-            "distinct": distinct.to_pandas().iloc[0].to_numpy("int64"),
-        }
-    )
+    """Return every feature of the engine's feature table: ``feature``, ``kind``, ``looks back``, ``missing`` (0-1), ``distinct`` values."""
+    every, by_kind = windows(params, problem.horizon), kinds(params, problem.horizon)
+    back = {window.name: f"from {short(window.start)} to {short(window.end)} before" for window in every}
+    missing = table.aggregate([table[name].isnull().mean().name(name) for name in by_kind]).to_pandas()
+    distinct = table.aggregate([table[name].nunique().name(name) for name in by_kind]).to_pandas()
+    result = pd.DataFrame(by_kind.items(), columns=["feature", "kind"])
+    result["looks back"] = result["feature"].map(back).fillna("")
+    return result.assign(missing=missing.iloc[0].to_numpy("float64"), distinct=distinct.iloc[0].to_numpy("int64"))
 
 
 def strongest(features: pd.DataFrame, params: Params, problem: Problem, points: Split) -> pd.DataFrame:
-    """Return, on training rows, how far the outcome (`decisions.event`) moves over the quintiles of each number.
+    """Return, on training rows, how far the mean outcome (`decisions.event`) moves over the quintiles of each number.
 
-    Returns
-    -------
-    DataFrame
-        ``feature``, ``lowest``, ``highest``, ``range`` (of the means: shares 0-1, or the target's unit), widest first.
+    ``feature``, ``lowest``, ``highest``, ``range`` (of the means: shares 0-1, or the target's unit), widest first.
     """
     rows = train(features, problem, points)
     outcome = pd.Series(decisions.event(rows[problem.target].to_numpy(), problem), rows.index)
     result = []
     for name, kind in kinds(params, problem.horizon).items():
-        if kind in ("categorical", "text", "date") or rows[name].nunique() < 5:
-            continue
-        means = outcome.groupby(quantiles(rows[name], 5)).mean()
-        result.append((name, means.min(), means.max(), means.max() - means.min()))
+        if kind in ("numeric", "history") and rows[name].nunique() >= 5:
+            means = outcome.groupby(quantiles(rows[name], 5)).mean()
+            result.append((name, means.min(), means.max(), means.max() - means.min()))
     table = pd.DataFrame(result, columns=["feature", "lowest", "highest", "range"])
     return table.sort_values("range", ascending=False, ignore_index=True)
 
@@ -107,13 +84,7 @@ def quantiles(column: pd.Series, count: int) -> pd.Series:
 
 
 def high_cardinality(table: pd.DataFrame, problem: Problem, points: Split) -> list[str]:
-    """Return the categories with more values on training rows than trees can encode (`MAX_CATEGORIES`).
-
-    Parameters
-    ----------
-    table : DataFrame
-        From `dictionary`.
-    """
+    """Return the categories of a `dictionary` with more values on training rows than trees encode (`MAX_CATEGORIES`)."""
     many = table.loc[(table["kind"] == "categorical") & (table["distinct"] > MAX_CATEGORIES), "feature"].tolist()
     if not many:
         return []
@@ -136,17 +107,13 @@ def checks(late: list[str], online: float, changed: int, rows: int, table: pd.Da
 
 def metrics(rows: int, table: pd.DataFrame, ranked: pd.DataFrame) -> dict[str, Any]:
     """Return the figures of this stage for ``dvc metrics``."""
-    return {
-        "rows": rows,
-        "features": len(table),
-        "missing": table.set_index("feature")["missing"].to_dict(),
-        "range": ranked.set_index("feature")["range"].to_dict(),
-    }
+    missing, spread = (each.set_index("feature")[name] for each, name in ((table, "missing"), (ranked, "range")))
+    return {"rows": rows, "features": len(table), "missing": missing.to_dict(), "range": spread.to_dict()}
 
 
 def headline(table: pd.DataFrame, ranked: pd.DataFrame) -> dict[str, str]:
     """Return the figures of this stage for the index."""
-    return {"features": f"{len(table)}", "strongest alone": ranked["feature"].iloc[0] if len(ranked) else "none"}
+    return {"features": f"{len(table)}", "strongest alone": next(iter(ranked["feature"]), "none")}
 
 
 def conclusion(rows: int, table: pd.DataFrame, problem: Problem) -> str:
@@ -158,7 +125,7 @@ def conclusion(rows: int, table: pd.DataFrame, problem: Problem) -> str:
 
 def short(span: pd.Timedelta) -> str:
     """Return a span in hours, or in days and hours."""
-    days, hours = span.days, (span - pd.Timedelta(days=span.days)).total_seconds() / 3600
-    if days < 2:
-        return f"{span.total_seconds() / 3600:g} h"
-    return f"{days} d {hours:g} h" if hours else f"{days} d"
+    if span < pd.Timedelta("2d"):
+        return f"{span / pd.Timedelta('1h'):g} h"
+    hours = (span % pd.Timedelta("1d")) / pd.Timedelta("1h")
+    return f"{span.days} d {hours:g} h" if hours else f"{span.days} d"

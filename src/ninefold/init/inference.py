@@ -1,7 +1,4 @@
-"""Tell what the columns of a table are: numbers, times, categories, free text, names of rows, or nothing of use.
-
-A table comes as text (see ``ninefold.collection.sources``). Whatever is said of a column holds for every row of it.
-"""
+"""Tell what the columns of a table of texts are: numbers, times, categories, free text, names of rows, or nothing of use."""
 
 from __future__ import annotations
 
@@ -12,68 +9,65 @@ from typing import Any
 import duckdb
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from ninefold.init.columns import CAMEL_ID, ID_NAME, MISSING, SAMPLED, STRAY_TIMES, Column, blanked
+from ninefold.collection import datetimes
+from ninefold.init.columns import ID_NAME, MISSING, SAMPLED, STRAY_TIMES, TIME_NAME, Column, blanked
 from ninefold.init.numbers import number, same_signs, without_signs
-from ninefold.init.times import as_time, dates_in_numbers, timestamp
 
-FEW = 20  # values that a contract lists
-NUMBERED_NAME = re.compile(r"(^|[\W_])(nr|no|num|number|ref|reference|code|sku|serial|ticket|invoice)$", re.I)
+NUMBERED_NAME = re.compile(r"(^|[\W_])(nr|no|num|number|ref|reference|code|sku|serial|ticket|invoice)$|(?-i:^column_\d+$)", re.I)  # fmt: skip
+_DAYS = (
+    "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y", "%m.%d.%Y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y",
+    "%d.%m.%y", "%Y.%m.%d", "%Y%m%d", "%Y-%m", "%Y/%m", "%d-%b-%Y", "%d %b %Y", "%d-%b-%y", "%d %b %y", "%d %B %Y",
+    "%b %d, %Y", "%b %d %Y", "%B %d, %Y", "%B %d %Y", "%d/%b/%Y", "%b-%Y", "%b %Y",
+)  # fmt: skip
+_CLOCKS = (
+    "", " %H:%M", ", %H:%M", " %H:%M:%S", ", %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M%p", " %I:%M:%S %p", " %I:%M:%S%p",
+    "T%H:%M:%S", ":%H:%M:%S %z", " %H%M", "%H%M", " %H%M%S", "%H%M%S",
+)  # fmt: skip
+_SHAPES = {"Y": r"\d{4}", "b": "[A-Za-z]{3}", "B": "[A-Za-z]{3,9}", "f": r"\d+", "p": "[APap][Mm]", "z": r"[+-]\d{4}"}
+_ISO = r"\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}([T ]+\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|[+-]\d{2}(:?\d{2})?)?)?\s*"
+# Of numbers that are times, the least and the first beyond, and how they are read; of the first two, whole ones.
+_COUNTED = ((1000, 3000, "year"), (19_000_101, 29_991_232, "%Y%m%d"), (3e8, 5e9, "epoch_s"), (3e11, 5e12, "epoch_ms"))
 
 
 def describe(frame: pd.DataFrame, timed: str | None = None, target: str | None = None) -> dict[str, Column]:
-    """Return what every column of a table is, by its name in the source.
+    """Return what every column of a table is, by its name in the source; `frame` is all text.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        All text; what is missing is ``""`` or one of `MISSING`.
-    timed : str, optional
-        A column known to hold the time of a row, even where it looks like a number.
-    target : str, optional
-        The column to predict: "none" and "-" are values of it, if it holds texts.
+    The column `timed` holds times, even where these look like numbers. In texts of `target`, "none" and "-" are values.
     """
     connection = duckdb.connect()
     columns = {name: _describe(name, frame[name], connection, name == timed, name == target) for name in frame.columns}
     columns = same_signs(columns, connection)
-    first: dict[Any, list[str]] = {}
-    names = sorted(columns, key=lambda name: name not in (target, timed))  # of copies, these are kept
-    for name in names:
+    alike: dict[Any, list[str]] = {}
+    for name in sorted(columns, key=lambda name: name not in (target, timed)):  # of copies, these are kept
         column = columns[name]
-        alike = first.setdefault((len(column.texts), hash(column.codes.tobytes())), [])
         if column.kind in ("constant", "missing"):
             continue
-        twin = next((other for other in alike if (columns[other].texts == column.texts).all()), None)
-        if twin == target and twin is not None:
-            continue  # a leak, which stage 05 has to see
-        if twin:
+        others = alike.setdefault((len(column.texts), hash(column.codes.tobytes())), [])
+        twin = next((other for other in others if (columns[other].texts == column.texts).all()), None)
+        if twin is None:
+            others.append(name)
+        elif twin != target:  # a copy of that is a leak, which stage 05 has to see
             columns[name] = replace(column, kind="duplicate", of=twin)
-        else:
-            alike.append(name)
     return columns
 
 
 def _describe(name: str, texts: pd.Series, connection: Any, timed: bool, target: bool) -> Column:
-    coded = pa.array(texts, type=pa.string(), from_pandas=True).fill_null("").dictionary_encode()
-    coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
-    codes, distinct = coded.indices.to_numpy(), coded.dictionary
-    known = distinct.to_numpy(zero_copy_only=False).astype(object)
+    codes, distinct = pd.factorize(texts.fillna(""))
+    codes, known = codes.astype("int32"), distinct.to_numpy(dtype=object)
     plain = np.array([text.strip().lower() for text in known], dtype=object)
     gap = np.isin(plain.astype(str), sorted(MISSING))
     base = Column(name, name, "category", "string", codes, known, gap, blanked(known, gap))
     if gap.all():
         return replace(base, kind="missing")
-    column = number(base, plain, connection) or timestamp(base, 0.5 if timed else 1 - STRAY_TIMES)
+    column = number(base, plain, connection) or _timestamp(base, 0.5 if timed else 1 - STRAY_TIMES)
     if column is None and target:  # of texts, these are names like others
         gap = np.isin(plain.astype(str), sorted(MISSING - {"none", "-"}))
         base = replace(base, gap=gap, values=blanked(known, gap))
     column = column or without_signs(base, connection) or _texts(base)
-    if timed and column.kind == "number":
-        column = as_time(column)
     if column.kind == "number":
-        column = dates_in_numbers(column)
-    if column.distinct <= 1 and not column.missing and not column.stray.any():
+        column = _as_time(column) if timed else _dates_in_numbers(column)
+    if column.distinct <= 1 and column.complete:
         return replace(column, kind="constant")
     if column.kind == "number" and not timed and not target and _names_rows(column):
         return replace(column, kind="identifier")
@@ -83,11 +77,9 @@ def _describe(name: str, texts: pd.Series, connection: Any, timed: bool, target:
 def _texts(column: Column) -> Column:
     """Return a column of texts as names of rows, as free text or as categories."""
     known = column.texts[~column.gap]
-    rows = int(column.counts[~column.gap].sum())
     sample = known[np.unique(np.linspace(0, len(known) - 1, min(len(known), SAMPLED)).astype(int))]
-    words = float(np.mean([len(text.split()) for text in sample])) if len(sample) else 0.0
-    length = float(np.mean([len(text) for text in sample])) if len(sample) else 0.0
-    share = len(known) / max(rows, 1)
+    words, length = np.mean([(len(text.split()), len(text)) for text in sample], axis=0) if len(known) else (0, 0)
+    share = len(known) / max(len(column.codes) - column.missing, 1)
     if len(known) >= 20 and ((words >= 3 and share >= 0.3) or (words >= 6 and len(known) >= 50)):
         return replace(column, kind="text")
     if len(known) >= 20 and share >= 0.95 and (words < 3 or length < 40):
@@ -107,5 +99,84 @@ def _names_rows(column: Column) -> bool:
     # From 1 on without a gap, or rising from row to row with few gaps: rows were numbered, and some taken out.
     rising = every and high - low < 3 * rows and bool((np.diff(column.rows()) > 0).all())
     in_order = column.distinct == rows == high - low + 1 or rising
-    named = ID_NAME.search(column.name) or CAMEL_ID.search(column.name) or NUMBERED_NAME.search(column.name)
-    return bool(named or in_order or re.fullmatch(r"column_\d+", column.name))
+    return bool(in_order or ID_NAME.search(column.name) or NUMBERED_NAME.search(column.name))
+
+
+def _as_time(column: Column) -> Column:
+    """Return a column of numbers as times: year, yyyymmdd, or seconds, milliseconds or days since 1970."""
+    low, high = column.bounds()
+    kinds = _COUNTED if column.type == "int64" else _COUNTED[2:]
+    forms = [form for least, most, form in kinds if least <= low and high < most]
+    form = [*forms, "days" if high - low <= 40_000 and abs(high) < 1e5 else "seconds"][0]
+    warning = f"{column.name} holds numbers; they are read as {form}: processing.tables.*.columns.{column.name}.format"
+    how: dict[str, Any] = {"kind": "timestamp", "type": "timestamp", "format": form, "decimal": None, "thousands": None}
+    return replace(column, values=_parse(column, form), warnings=(warning,), **how)
+
+
+def _dates_in_numbers(column: Column) -> Column:
+    """Return numbers as times where their name and all their values say so."""
+    low, high = column.bounds()
+    if column.type != "int64" or column.decimal or column.thousands or not TIME_NAME.search(column.name):
+        return column
+    if not any(least <= low and high < most for least, most, _ in _COUNTED[1:]):
+        return column
+    times = _as_time(column)
+    return column if times.stray.any() else times
+
+
+def _timestamp(column: Column, enough: float) -> Column | None:
+    """Return the column as times if at least this share of its rows holds some."""
+    counts, known = column.counts, column.texts[~column.gap]
+    sample = known[np.unique(np.linspace(0, len(known) - 1, min(len(known), 500)).astype(int))]
+    parsed = {form: _parse(column, form) for form in _candidates([text.strip() for text in sample], min(enough, 0.9))}
+    for values in parsed.values():  # "1/2/20" has no year 20
+        values[(values < np.datetime64("1000-01-01")) | (values > np.datetime64("2999-12-31"))] = np.datetime64("NaT")
+    rows = {form: int(counts[~np.isnat(values)].sum()) for form, values in parsed.items()}
+    best, total = max(rows, key=lambda form: rows[form], default=""), int(counts[~column.gap].sum())
+    if not rows or not rows[best] or rows[best] < enough * total:
+        return None
+    twin, warnings = best.translate(str.maketrans("dm", "md")), column.warnings
+    if twin != best and rows.get(twin) == rows[best]:
+        if _steady(parsed[twin][column.codes]) > _steady(parsed[best][column.codes]):
+            best, twin = twin, best
+        if not np.array_equal(parsed[best], parsed[twin], equal_nan=True):
+            key = f"processing.tables.*.columns.{column.name}.format"
+            warnings += (f"{column.name} may be day or month first; read as {best}: {key}",)
+    values = parsed[best]
+    if rows[best] < total:
+        lost = column.texts[np.isnat(values) & ~column.gap][0]
+        warnings += (f"{column.name}: {total - rows[best]:,} values are no times, such as {lost!r}; their rows go to quarantine: processing.tables",)  # fmt: skip
+    how: dict[str, Any] = {"kind": "timestamp", "type": "timestamp", "format": None if best == "iso" else best}
+    return replace(column, values=values, warnings=warnings, **how)
+
+
+def _candidates(sample: list[str], share: float) -> list[str]:
+    """Return the formats of time whose shape at least this share of a sample has."""
+
+    def fit(shape: str) -> bool:
+        return sum(re.fullmatch(shape, text) is not None for text in sample) >= share * len(sample)
+
+    if fit(_ISO):
+        return ["iso"]
+    clocks = {form: _shape(form) for form in _CLOCKS}
+    days = {form: shape for form in _DAYS if fit(rf"{(shape := _shape(form))}.*")}
+    return [day + clock for day in days for clock in clocks if fit(days[day] + clocks[clock])]
+
+
+def _shape(form: str) -> str:
+    """Return the regular expression of the texts that a format may read; digits without signs between them are fixed."""
+    one = r"\d{2}" if re.search("%Y%m|%H%M|^%Y.%m$", form) else r"\d{1,2}"
+    shapes = {**dict.fromkeys("dmHI", one), **dict.fromkeys("yMS", r"\d{2}"), **_SHAPES}
+    return re.sub(r"%(\w)", lambda match: shapes[match[1]], re.escape(form))
+
+
+def _parse(column: Column, form: str) -> np.ndarray:
+    times = datetimes.parse_series(pd.Series(column.texts), form).to_numpy("datetime64[us]").copy()
+    times[column.gap] = np.datetime64("NaT")
+    return times
+
+
+def _steady(times: np.ndarray) -> float:
+    """Return how often a time is not before that of the row above: files are often in the order of time."""
+    known = times[~np.isnat(times)]
+    return float((known[1:] >= known[:-1]).mean()) if len(known) > 1 else 0.0

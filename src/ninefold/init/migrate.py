@@ -64,11 +64,9 @@ def plan() -> list[Edit]:
 
 def diff(edits: Sequence[Edit]) -> str:
     """Return the changes as a unified diff."""
-    lines: list[str] = []
-    for edit in edits:
-        old = edit.old.decode(errors="replace").splitlines()
-        lines += difflib.unified_diff(old, edit.new.splitlines(), edit.file, edit.file, lineterm="")
-    return "\n".join(lines)
+    texts = ((edit.file, edit.old.decode(errors="replace").splitlines(), edit.new.splitlines()) for edit in edits)
+    changes = (difflib.unified_diff(old, new, file, file, lineterm="") for file, old, new in texts)
+    return "\n".join(line for lines in changes for line in lines)
 
 
 def apply(edits: Sequence[Edit]) -> None:

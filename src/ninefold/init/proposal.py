@@ -1,15 +1,9 @@
-"""Propose a project for a table: the task, the key, the time, the split, the contract, the features and the models.
-
-What cannot be known from a table, such as prices, is assumed; what could be otherwise is a numbered warning.
-"""
+"""What a project for a table begins with: the task, the key, the time, the split, the contract, the features."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
 
 from ninefold.init.columns import Column
 
@@ -26,10 +20,10 @@ SPLITS = ((0.15, 0.20), (0.20, 0.25), (0.25, 0.30))  # validation and holdout: l
 class Wish:
     """What the user says of a table; the rest is found out."""
 
-    target: str
-    time: str | None = None  # "none": the table has no time
-    key: str | None = None
-    task: str = "auto"
+    target: str  # the column to predict
+    time: str | None = None  # the column that says when a row's event happens; "none": there is none
+    key: str | None = None  # the column that identifies a row, or an entity that comes back
+    task: str = "auto"  # or binary, multiclass, regression
 
 
 @dataclass
@@ -40,6 +34,11 @@ class Related:
     columns: dict[str, Column]
     by: list[str]
     renamed: dict[str, str]
+
+    @property
+    def listed(self) -> list[str] | dict[str, str]:
+        """Return the columns as ``features.joins`` lists them."""
+        return list(self.renamed) if all(old == new for old, new in self.renamed.items()) else self.renamed
 
 
 @dataclass
@@ -55,7 +54,6 @@ class Proposal:
     sizes: dict[str, int] = field(default_factory=dict)
     focus: str | None = None
     time: Column | None = None
-    months: int = 0
     partitioned: bool = False
     key: list[str] = field(default_factory=list)
     number: str | None = None
@@ -72,27 +70,15 @@ class Proposal:
     parts: dict[str, int] = field(default_factory=dict)
     min_rarest: int = 20
     by: list[str] = field(default_factory=list)
-    sources: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def contract(self) -> dict[str, Column]:
         """Return the columns that the lake holds, by their names there."""
         useless = ("constant", "missing", "duplicate")
         return {column.name: column for column in self.columns.values() if column.kind not in useless}
 
-
-def feature_columns(p: Proposal) -> dict[str, Column]:
-    """Return the columns that could be features, by their names beside the main table's own."""
-    columns = {column.name: column for column in p.columns.values()}
-    for one in p.related:
-        columns |= {new: one.columns[old] for old, new in one.renamed.items()}
-    return columns
-
-
-def share(p: Proposal) -> float:
-    """Return the share of the event, or of the class in focus, among the rows with an outcome."""
-    return p.sizes[str(p.focus)] / sum(p.sizes.values())
-
-
-def spread(p: Proposal) -> float:
-    """Return the standard deviation of a quantity."""
-    return float(np.nanstd(p.target.rows()))
+    def feature_columns(self) -> dict[str, Column]:
+        """Return the columns that could be features, by their names beside the main table's own."""
+        columns = {column.name: column for column in self.columns.values()}
+        for one in self.related:
+            columns |= {new: one.columns[old] for old, new in one.renamed.items()}
+        return columns

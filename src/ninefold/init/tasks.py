@@ -1,19 +1,25 @@
-"""Choose the task of a target, its classes, and the event."""
+"""Choose the task of a target, its classes, the event, and the shares of the split, so that each part holds every class."""
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from ninefold import metrics
 from ninefold.errors import DataError
 from ninefold.init.columns import Column
-from ninefold.init.proposal import Proposal, Wish
-from ninefold.problem import PRIMARY
+from ninefold.init.proposal import LEAST_ROWS, SPLITS, Proposal, Wish
+from ninefold.problem import PRIMARY, Problem
 
 MOST_CLASSES = 30
 FEW_VALUES = 20  # whole numbers, up to which they could be classes
 LEAST_CLASS = 3  # rows of a class, under which no part of the split can hold one
+ENOUGH = 5  # rows of the rarest class in each part, for which the rest is better left to training
 EVENTS = {"yes", "y", "true", "t", "1", "positive", "pos", "event", "fraud", "spam", "churn", "churned", "default", "late", "bad", "dead", "died", "sick", "malignant", "fail", "failed", "failure", "returned", "cancelled", "canceled", "left"}  # fmt: skip
 NO_EVENTS = {"no", "n", "false", "f", "0", "negative", "neg", "none", "ham", "good", "ok", "benign", "healthy", "alive", "normal", "stayed", "on time", "retained", "pass", "passed"}  # fmt: skip
 LABEL_NAME = re.compile(r"class|label|type|categor|species|grade|segment|cluster|kind|group|level|digit|cover", re.I)
@@ -22,8 +28,15 @@ COUNT_NAME = re.compile(r"count|number|num|qty|quantity|quality|rating|score|sta
 
 def choose_task(p: Proposal, wish: Wish) -> None:
     """Settle the task, and of classes their order and which of them is looked at."""
-    column, sizes = p.target, p.target.sizes()
-    _demand_outcomes(p, sizes)
+    column, sizes, where = p.target, p.target.sizes(), f"{p.table}: the target {p.target.name}"
+    if column.kind == "missing":
+        raise DataError(f"{where} is missing in every row; choose a column that is known")
+    if len(sizes) < 2:
+        rows = f"{column.missing:,} rows; write what these mean into the source"
+        gaps = f", and nothing in {rows}" if column.missing else ""
+        raise DataError(f"{where} is always {next(iter(sizes), 'nothing')!r}{gaps}; there is nothing to predict")
+    if column.kind == "timestamp":
+        raise DataError(f"{where} holds times, expected a class or a number; add a column such as the days until then")
     numbers = column.kind in ("number", "identifier") and column.type != "string"
     p.task = wish.task if wish.task != "auto" else _task(p, column, sizes, numbers)
     if p.task not in PRIMARY:
@@ -31,67 +44,42 @@ def choose_task(p: Proposal, wish: Wish) -> None:
     if p.task == "regression":
         if not numbers:
             shown = ", ".join(repr(text) for text in column.texts[~column.gap][:3])
-            raise DataError(
-                f"{p.table}: the target {column.name} holds texts such as {shown}, expected numbers for --task regression"
-            )
+            raise DataError(f"{where} holds texts such as {shown}, expected numbers for --task regression")
         p.target = p.columns[column.raw] = replace(column, kind="number", type="float64")
         return
     if numbers and all(float(value).is_integer() for value in sizes):
         column = replace(column, type="int64")
     p.target = p.columns[column.raw] = replace(column, kind="category")
-    p.sizes = {as_class(value, column): size for value, size in sizes.items()}
+    p.sizes = {_as_class(value, column): size for value, size in sizes.items()}
     p.classes = list(p.sizes)
-    _demand_classes(p)
+    _demand_classes(p, where)
     if p.task == "binary":
         p.focus = _event(p)
-        p.classes = [next(name for name in p.classes if name != p.focus), p.focus]
+        p.classes.sort(key=lambda name: name == p.focus)
     else:
         enough = [name for name, size in p.sizes.items() if size >= 0.05 * sum(p.sizes.values())]
         p.focus = min(reversed(enough or p.classes), key=lambda name: p.sizes[name])
 
 
-def _demand_outcomes(p: Proposal, sizes: dict[Any, int]) -> None:
-    """Refuse a target that is missing, always the same, or a time."""
-    column = p.target
-    if column.kind == "missing":
-        raise DataError(f"{p.table}: the target {column.name} is missing in every row; choose a column that is known")
-    if len(sizes) < 2:
-        only = next(iter(sizes), "nothing")
-        gaps = (
-            f", and nothing in {column.missing:,} rows; write what these mean into the source" if column.missing else ""
-        )
-        raise DataError(f"{p.table}: the target {column.name} is always {only!r}{gaps}; there is nothing to predict")
-    if column.kind == "timestamp":
-        raise DataError(
-            f"{p.table}: the target {column.name} holds times, expected a class or a number; add a column "
-            "such as the days until then, or whether it came within a week"
-        )
-
-
-def _demand_classes(p: Proposal) -> None:
+def _demand_classes(p: Proposal, where: str) -> None:
     """Refuse too many classes, classes of too few rows, and any but two for a binary target."""
-    name = p.target.name
+    values = f"{where} holds {len(p.classes):,} values, such as {', '.join(map(repr, p.classes[:3]))}"
     if p.task == "binary" and len(p.classes) != 2:
         raise DataError(
-            f"{p.table}: the target {name} holds {len(p.classes)} values ({', '.join(p.classes[:10])}), expected "
-            "two for --task binary; use --task multiclass, or add a column that says yes or no"
+            f"{values}, expected two for --task binary; use --task multiclass, or add a column of yes and no"
         )
     if len(p.classes) > MOST_CLASSES:
         raise DataError(
-            f"{p.table}: the target {name} holds {len(p.classes):,} different values, such as "
-            f"{', '.join(repr(each) for each in p.classes[:3])}, expected at most {MOST_CLASSES} classes; pool the rare "
-            "ones into one class, or choose another target"
+            f"{values}, expected at most {MOST_CLASSES} classes; pool the rare ones, or choose another target"
         )
-    if rare := {each: size for each, size in p.sizes.items() if size < LEAST_CLASS}:
-        listed = ", ".join(f"{each!r} ({size})" for each, size in rare.items())
+    if rare := ", ".join(f"{name!r} ({size})" for name, size in p.sizes.items() if size < LEAST_CLASS):
         raise DataError(
-            f"{p.table}: too few rows of some classes of the target {name}: {listed}; expected at least "
-            f"{LEAST_CLASS} of each; pool them with others, blank them (rows without an outcome are not learned from), "
-            "or drop their rows"
+            f"{where} has too few rows of some classes: {rare}; expected at least {LEAST_CLASS} of each; pool them with "
+            "others, blank them (rows without an outcome are not learned from), or drop their rows"
         )
 
 
-def as_class(value: Any, column: Column) -> str:
+def _as_class(value: Any, column: Column) -> str:
     """Return a value of the target as the lake's value is written as text."""
     return str(int(value)) if column.type == "int64" else str(value)
 
@@ -107,18 +95,16 @@ def _task(p: Proposal, column: Column, sizes: dict[Any, int], numbers: bool) -> 
         return "binary"
     if not numbers:
         return "multiclass"
-    values, total = list(sizes), sum(sizes.values())
-    whole = all(float(value).is_integer() for value in values)
-    if not whole or len(values) > FEW_VALUES:
+    values = list(sizes)
+    if len(values) > FEW_VALUES or not all(float(value).is_integer() for value in values):
         return "regression"
     run = values[0] in (0, 1) and len(values) <= 10 and values[-1] - values[0] == len(values) - 1
-    even = min(sizes.values()) >= 0.05 * total and not COUNT_NAME.search(column.name)
-    task = "multiclass" if run and (LABEL_NAME.search(column.name) or even) else "regression"
-    other = "regression" if task == "multiclass" else "multiclass"
-    p.warnings.append(
-        f"{column.name} holds {len(values)} whole numbers, taken as "
-        f"{'classes' if task == 'multiclass' else 'quantities'}; else init again with --task {other}: problem.task"
-    )
+    even = min(sizes.values()) >= 0.05 * sum(sizes.values()) and not COUNT_NAME.search(column.name)
+    kinds = [("regression", "quantities"), ("multiclass", "classes")]
+    classes = bool(run and (LABEL_NAME.search(column.name) or even))
+    (task, what), (other, _) = kinds[classes], kinds[not classes]
+    taken = f"taken as {what}; else init again with --task {other}"
+    p.warnings.append(f"{column.name} holds {len(values)} whole numbers, {taken}: problem.task")
     return task
 
 
@@ -127,15 +113,89 @@ def _event(p: Proposal) -> str:
     words = {name: name.strip().lower() for name in p.classes}
     if "1" in words.values() and set(words.values()) != {"0", "1"}:
         words = dict.fromkeys(p.classes, "")  # of 1 and 2, neither says what it is
-    yes = [name for name, word in words.items() if word in EVENTS]
-    no = [name for name, word in words.items() if word in NO_EVENTS]
-    if len(yes) == 1:
-        return yes[0]
-    if len(no) == 1:
-        return next(name for name in p.classes if name != no[0])
+    for events, place in ((EVENTS, 0), (NO_EVENTS, 1)):
+        said = sorted(p.classes, key=lambda name: words[name] not in events)
+        if sum(word in events for word in words.values()) == 1:
+            return said[place]
     for one, other in (p.classes, reversed(p.classes)):
         if re.fullmatch(rf"(non|not|no|un)[\W_]*{re.escape(words[other])}", words[one]):
             return other
     rarer = min(reversed(p.classes), key=lambda name: p.sizes[name])
     p.warnings.append(f"the event is {rarer!r}, the rarer value of {p.target.name}: problem.classes (the second)")
     return rarer
+
+
+def choose_split(p: Proposal, time_is_named: bool) -> None:
+    """Settle partitions and split: parts that hold enough of every class, as stage 04 will cut them."""
+    bad = functools.reduce(np.logical_or, (column.stray for column in p.contract().values()))
+    if p.time is not None:
+        bad |= np.isnat(p.time.rows())
+    p.quarantined = int(bad.sum())
+    frame = _labelled(p, ~bad)
+    p.labelled = len(frame)
+    if p.labelled < LEAST_ROWS:
+        known = f"is known in {p.labelled} rows, expected at least {LEAST_ROWS}"
+        raise DataError(f"{p.table}: the target {p.target.name} {known}")
+    cuts = {shares: counts for shares in SPLITS if (counts := _cut(frame, shares, p)) is not None}
+    least = {shares: int(counts.to_numpy().min()) for shares, counts in cuts.items()}
+    most = max(least, key=lambda each: least[each], default=None)
+    best = next((shares for shares in least if least[shares] >= ENOUGH), most)
+    if best is None or not least[best]:
+        if p.time is None or time_is_named:
+            empty = cuts[best].index[(cuts[best] < 1).any(axis=1)] if best and p.classes else []
+            classes = ", ".join(repr(p.classes[row]) for row in empty)
+            what = f"{classes} of {p.target.name}" if classes else "all rows"
+            advice = f"pool classes, or init with {'--time none' if p.time else 'another --id'}"
+            raise DataError(f"{p.table}: {what} would be missing in a part of the split; {advice}")
+        name, p.time = p.time.name, None
+        p.warnings = [warning for warning in p.warnings if not warning.startswith(f"{name} is taken as the time")]
+        p.warnings.append(f"{name} is no time to split by: some classes would be in one part only: problem.time")
+        choose_split(p, time_is_named)
+        return
+    p.split, p.min_rarest = best, min(20, least[best])
+    p.parts = {str(name): int(size) for name, size in cuts[best].sum().items()}
+    if least[best] < 20:
+        p.warnings.append(
+            f"only {least[best]} rows{' of the rarest class' if p.classes else ''} in the smallest part of the split, so all "
+            "scores are uncertain: metrics.split.min_rarest"
+        )
+    if p.time is not None:
+        months = p.time.times().astype("datetime64[M]")
+        p.partitioned = 2 <= int(np.ptp(months).astype(int)) + 1 <= 240
+
+
+def _cut(frame: pd.DataFrame, shares: tuple[float, float], p: Proposal) -> pd.DataFrame | None:
+    """Return how many rows of each class fall into each part; None where a part would be empty."""
+    time, target = p.time.name if p.time else None, p.target.name
+    known: dict[str, Any] = {"group": p.group, "key": p.key, "task": p.task, "classes": p.classes}
+    problem = Problem.model_construct(time=time, target=target, **known)
+    split, bootstrap = (
+        dict(zip(("validation", "holdout"), shares, strict=True)),
+        {"replicates": 200, "level": 0.95, "seed": 1},
+    )
+    params = metrics.Params.model_validate({"primary": PRIMARY[p.task], "split": split, "bootstrap": bootstrap})
+    try:
+        part = metrics.part_of(frame, metrics.split(frame, params, problem), problem)
+    except DataError:
+        return None
+    kinds = frame[target].astype(int) if p.classes else pd.Series(0, index=frame.index)
+    kinds = pd.Categorical(kinds, range(max(len(p.classes), 1)))
+    return pd.crosstab(kinds, pd.Categorical(part, metrics.PARTS), dropna=False)
+
+
+def _labelled(p: Proposal, sound: np.ndarray) -> pd.DataFrame:
+    """Return the rows with an outcome, as ``metrics.labelled`` will: key, time, group, encoded target."""
+    by_name = p.contract()
+    columns = {name: np.arange(1, p.rows + 1) if name == p.number else by_name[name].rows() for name in p.key}
+    columns |= {name: by_name[name].rows() for name in p.group or []}
+    columns |= {p.time.name: p.time.rows()} if p.time is not None else {}
+    frame = pd.DataFrame({**columns, p.target.name: encoded(p)})
+    return frame[sound & frame[p.target.name].notna()].reset_index(drop=True)
+
+
+def encoded(p: Proposal) -> np.ndarray:
+    """Return the position of each row's class, or its quantity, float64; NaN where it is not known."""
+    if not p.classes:
+        return p.target.rows().astype("float64")
+    position = [np.nan if pd.isna(each) else p.classes.index(_as_class(each, p.target)) for each in p.target.values]
+    return np.array(position, dtype="float64")[p.target.codes]

@@ -1,27 +1,11 @@
-from . import (
-    baseline_policies,
-    evaluation,
-)
-from .baseline_policies import (
-    baselines,
-    naive,
-    reference_scores,
-)
-from .evaluation import (
-    FOLLOW,
-    against_baseline,
-    naive_forecast,
-    threshold,
-)
-from .plan import (
-    EvaluationPlan,
-    Params,
-    Split,
-)
+from . import evaluation
+from .evaluation import FOLLOW, against_baseline, naive_forecast, threshold
+from .plan import EvaluationPlan, Params, Split
 from .resampling import (
     LEAST_CLUSTERS,
     Bootstrap,
     cluster_name,
+    cluster_sums,
     clustered_variance,
     clusters,
     count_clusters,
@@ -32,21 +16,10 @@ from .resampling import (
     student,
     with_interval,
 )
-from .scores import (
-    one_score,
-    row_losses,
-    task_scores,
-)
-from .splits import (
-    PARTS,
-    labelled,
-    newest,
-    outcomes,
-    part_of,
-    parts,
-    split,
-)
+from .scores import one_score, row_losses, task_scores
+from .splits import PARTS, labelled, newest, outcomes, part_of, parts, split
 from .stage import (
+    baselines,
     checks,
     conclusion,
     definitions,
@@ -57,55 +30,17 @@ from .stage import (
     headline,
     make_plan,
     metrics,
+    naive,
     plot_baselines,
     plot_split,
+    reference_scores,
 )
 
 __all__ = [
-    "FOLLOW",
-    "LEAST_CLUSTERS",
-    "PARTS",
-    "Bootstrap",
-    "EvaluationPlan",
-    "Params",
-    "Split",
-    "against_baseline",
-    "baseline_policies",
-    "baselines",
-    "checks",
-    "cluster_name",
-    "clustered_variance",
-    "clusters",
-    "conclusion",
-    "count_clusters",
-    "definitions",
-    "describe_baselines",
-    "describe_outcomes",
-    "describe_references",
-    "describe_split",
-    "draws",
-    "evaluation",
-    "headline",
-    "influence",
-    "intervals",
-    "labelled",
-    "make_plan",
-    "metrics",
-    "naive",
-    "naive_forecast",
-    "newest",
-    "one_score",
-    "outcomes",
-    "part_of",
-    "parts",
-    "plot_baselines",
-    "plot_split",
-    "reference_scores",
-    "replicates",
-    "row_losses",
-    "split",
-    "student",
-    "task_scores",
-    "threshold",
-    "with_interval",
-]
+    "FOLLOW", "LEAST_CLUSTERS", "PARTS", "Bootstrap", "EvaluationPlan", "Params", "Split", "against_baseline",
+    "baselines", "checks", "cluster_name", "cluster_sums", "clustered_variance", "clusters", "conclusion",
+    "count_clusters", "definitions", "describe_baselines", "describe_outcomes", "describe_references", "describe_split",
+    "draws", "evaluation", "headline", "influence", "intervals", "labelled", "make_plan", "metrics", "naive",
+    "naive_forecast", "newest", "one_score", "outcomes", "part_of", "parts", "plot_baselines", "plot_split",
+    "reference_scores", "replicates", "row_losses", "split", "student", "task_scores", "threshold", "with_interval",
+]  # fmt: skip

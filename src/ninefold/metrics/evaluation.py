@@ -1,23 +1,19 @@
-"""What a forecast is worth on new rows: scores and payoffs with intervals, against policies without a model."""
+"""What a forecast is worth on new rows: scores and payoffs with intervals, against policies without a model.
+
+`target` is encoded as by `decisions.outcome`, `predicted` the forecast of the same rows; `frame` holds their time and group.
+"""
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ninefold.metrics.plan import EvaluationPlan
-from ninefold.metrics.resampling import (
-    Bootstrap,
-    clusters,
-    count_clusters,
-    draws,
-    intervals,
-    percentile_interval,
-)
+from ninefold.metrics.resampling import Bootstrap, clusters, draw_matrix, intervals, percentile_interval
 from ninefold.metrics.scores import one_score, task_scores
 from ninefold.problem import PRIMARY, Costs, Problem, decisions
 
@@ -28,28 +24,12 @@ FACTORS = (0.5, 1.5)  # by which prices are multiplied
 def evaluate(
     target: np.ndarray, predicted: pd.DataFrame, frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan
 ) -> dict[str, dict[str, float]]:
-    """Return every metric of the task, and the payoffs, with intervals over resampled clusters (days, entities or rows).
+    """Return every metric of the task, and the payoffs: ``{"value", "low", "high"}`` by name, over resampled clusters.
 
-    Parameters
-    ----------
-    target : ndarray, shape (n,)
-        Encoded as by `decisions.outcome`.
-    predicted : DataFrame
-        The forecast.
-    frame : DataFrame
-        The same rows, with time and group.
-    problem : Problem
-    plan : EvaluationPlan
-
-    Returns
-    -------
-    dict
-        Name -> ``{"value", "low", "high"}``: the scores; ``payoff`` per row of the policy that follows the model;
-        ``gain`` over the best policy without a model (the best one on these very rows, the hardest to beat); ``acted``
-        (share of rows with another action than that policy's); ``observed`` and ``predicted``, the means of
-        `decisions.event` and `decisions.expected`; ``improvement``, by which the proper score (log loss, or root mean
-        squared error) is lower than the naive forecast's of stage 04; for quantities ``covered``, the share of outcomes
-        in their intervals.
+    ``payoff`` per row of following the model; ``gain`` over the policy without a model that is best on these very rows;
+    ``acted``, the share of rows with another action than that policy's; ``observed`` and ``predicted``, the means of
+    `decisions.event` and `decisions.expected`; ``improvement``, by which the proper score is lower than the naive
+    forecast's of stage 04; for quantities ``covered``, the share of outcomes in their intervals.
     """
     model, best, acted = against_baseline(target, predicted, problem, plan)
     naive, proper = naive_forecast(len(target), problem, plan), PRIMARY[problem.task]
@@ -72,22 +52,18 @@ def policies(
     """Return the mean payoff per row of each policy with its interval: ``policy``, ``payoff``, ``low``, ``high``."""
     payoffs = decisions.policy_payoffs(target, problem, plan.policies)
     payoffs.insert(0, FOLLOW, decisions.payoff(decisions.decide(predicted, problem)["action"], target, problem))
-    mean = partial(_mean, {name: payoffs[name].to_numpy() for name in payoffs})
-    values = intervals(mean, clusters(frame, problem), plan.bootstrap)
-    rows = [(name, *values[name].values()) for name in payoffs]
-    return pd.DataFrame(rows, columns=["policy", "payoff", "low", "high"])
+    values = intervals(partial(_mean, dict(payoffs.items())), clusters(frame, problem), plan.bootstrap)
+    table = pd.DataFrame(values).T.rename(columns={"value": "payoff"})
+    return table.rename_axis("policy").reset_index()
 
 
 def gain_floor(
     target: np.ndarray, predicted: pd.DataFrame, frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan
 ) -> float:
-    """Return the gain per row that the model exceeds with the confidence that the problem requires.
-
-    The lower end of a one-sided interval over resampled clusters, for the gain that `evaluate` defines.
-    """
+    """Return the gain per row (see `evaluate`) that the model exceeds with the confidence that the problem requires."""
     model, best, _ = against_baseline(target, predicted, problem, plan)
-    one_sided = plan.bootstrap.model_copy(update={"level": 2 * problem.success.confidence - 1})
-    return intervals(partial(_mean, {"gain": model - best}), clusters(frame, problem), one_sided)["gain"]["low"]
+    mean, one_sided = partial(_mean, {"gain": model - best}), plan.bootstrap.one_sided(problem.success.confidence)
+    return intervals(mean, clusters(frame, problem), one_sided)["gain"]["low"]
 
 
 def against_baseline(
@@ -103,35 +79,27 @@ def against_baseline(
 def naive_forecast(rows: int, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame:
     """Return the forecast without features that stage 04 fixed, the same for every row."""
     values, names = plan.naive, decisions.forecast_columns(problem)
-    if problem.is_class:
-        values = values[1:] if problem.task == "binary" else values
-        return pd.DataFrame(np.tile(values, (rows, 1)), columns=names)
-    return pd.DataFrame({name: np.repeat(0.0 if name == "loss" else values[0], rows) for name in names})
+    if not problem.is_class:
+        values = [0.0 if name == "loss" else plan.naive[0] for name in names]
+    return pd.DataFrame(np.tile(values[-len(names) :], (rows, 1)), columns=names)
 
 
 def curves(
-    target: np.ndarray,
-    predicted: pd.DataFrame,
-    frame: pd.DataFrame,
-    model: BaseEstimator,
-    problem: Problem,
-    plan: EvaluationPlan,
+    target: np.ndarray, predicted: pd.DataFrame, frame: pd.DataFrame, model: Any, problem: Problem, plan: EvaluationPlan
 ) -> dict[str, pd.DataFrame]:
     """Return the curves that ``dvc plots`` compares: ``calibration``, ``roc``, ``precision``, and ``payoff`` by threshold.
 
-    ``calibration``: mean `decisions.expected` and `decisions.event` by decile of the former, with the interval of the
-    latter over resampled clusters. ``roc`` and ``precision`` (by recall): of the event; for quantities, of an outcome
-    above the median. ``payoff``: by the probability from which the action for the event is taken; for several classes
-    by the highest probability from which the model is followed, instead of the best constant policy; for quantities by
-    the quantile of the errors that is acted on.
+    ``calibration``: mean `decisions.expected` and `decisions.event` by decile of the former. ``roc`` and ``precision``: of
+    the event, or of a quantity above the median. ``payoff``: by the probability from which the action for the event is
+    taken; for several classes by the highest probability from which the model is followed, instead of the best constant
+    policy; for quantities by the quantile of the errors that is acted on.
     """
     observed, expected = decisions.event(target, problem), decisions.expected(predicted, problem)
-    deciles = _calibration(observed, expected, clusters(frame, problem), plan.bootstrap)
     event = observed if problem.is_class else observed > np.median(observed)
     false, true, _ = roc_curve(event, expected)
     precision, recall, _ = precision_recall_curve(event, expected)
     return {
-        "calibration": deciles,
+        "calibration": _calibration(observed, expected, clusters(frame, problem), plan.bootstrap),
         "roc": _subsample({"false_positive_rate": false, "true_positive_rate": true}),
         "precision": _subsample({"recall": recall[::-1], "precision": precision[::-1]}),
         "payoff": _payoff_curve(target, predicted, model, problem, plan),
@@ -139,35 +107,29 @@ def curves(
 
 
 def price_moves(
-    target: np.ndarray,
-    predicted: pd.DataFrame,
-    frame: pd.DataFrame,
-    model: BaseEstimator,
-    problem: Problem,
-    plan: EvaluationPlan,
+    target: np.ndarray, predicted: pd.DataFrame, frame: pd.DataFrame, model: Any, problem: Problem, plan: EvaluationPlan
 ) -> pd.DataFrame:
     """Return what following the model would pay if one price were half, or half as much again.
 
     A price is all payoffs of an action, or the cost of a unit too high or too low. Actions, and the best policy without
-    a model on these rows, are chosen anew under the changed prices.
-
-    Returns
-    -------
-    DataFrame
-        ``price``, ``factor``, ``payoff`` per row, ``unmoved`` (payoff of the actions chosen under current prices),
-        ``gain`` over the best policy without a model, with ``low`` and ``high``; the first row has the current prices.
+    a model, are chosen anew under it. The first row has the current prices; ``unmoved`` is the payoff per row of the
+    actions chosen under these.
     """
     cluster, rows = clusters(frame, problem), []
     current = decisions.decide(predicted, problem)["action"]
-    for price, factor in [("current", 1.0), *((name, by) for name in _prices(problem) for by in FACTORS)]:
-        changed = _at_price(problem, price, factor)
-        actions = current if factor == 1 else _decide(predicted, model, changed)
+    prices = list(Costs.model_fields)
+    if problem.is_class:
+        prices = [action for action, payoffs in problem.payoffs.items() if any(payoffs.values())]
+    for price, factor in [("current", 1.0), *((name, by) for name in prices for by in FACTORS)]:
+        changed = problem if factor == 1 else problem.at_price(price, factor)
+        actions = decisions.decide(predicted, changed)["action"]
+        if factor != 1 and not problem.is_class:  # the quantile of all errors of the model
+            actions = predicted["prediction"] + np.interp(changed.ratio, model.levels_, model.shifts_)
         payoff = decisions.payoff(actions, target, changed)
-        baselines = decisions.policy_payoffs(target, changed, decisions.policies(target, changed))
-        baselines = baselines.drop(columns=decisions.FORESIGHT)
-        gain = partial(_mean, {"gain": payoff - baselines[baselines.mean().idxmax()].to_numpy()})
+        anew = plan.model_copy(update={"policies": decisions.policies(target, changed)})
+        best = against_baseline(target, predicted, changed, anew)[1]
+        interval = intervals(partial(_mean, {"gain": payoff - best}), cluster, plan.bootstrap)["gain"]
         unmoved = decisions.payoff(current, target, changed).mean()
-        interval = intervals(gain, cluster, plan.bootstrap)["gain"]
         rows.append((price, factor, payoff.mean(), unmoved, *interval.values()))
     return pd.DataFrame(rows, columns=["price", "factor", "payoff", "unmoved", "gain", "low", "high"])
 
@@ -178,9 +140,9 @@ def threshold(problem: Problem) -> float | None:
 
 
 def _payoff_curve(
-    target: np.ndarray, predicted: pd.DataFrame, model: BaseEstimator, problem: Problem, plan: EvaluationPlan
+    target: np.ndarray, predicted: pd.DataFrame, model: Any, problem: Problem, plan: EvaluationPlan
 ) -> pd.DataFrame:
-    grid = np.round(np.linspace(0, 1, 101), 2)
+    grid = np.linspace(0, 1, 101).round(2)
     if problem.task == "regression":
         grid, actions = model.levels_, [predicted["prediction"] + shift for shift in model.shifts_]
     elif problem.task == "binary":
@@ -201,13 +163,9 @@ def _mean(values: dict[str, np.ndarray], weight: np.ndarray) -> dict[str, float]
 def _calibration(observed: np.ndarray, expected: np.ndarray, cluster: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
     """Return ``predicted`` and ``observed`` by decile of the forecast, with ``low`` and ``high`` of the latter."""
     decile = pd.qcut(pd.Series(expected).rank(method="first"), min(10, len(expected)), labels=False).to_numpy()
-    deciles, count = int(decile.max()) + 1, count_clusters(cluster)
-    cell = cluster * deciles + decile
-    sums, rows = (
-        np.bincount(cell, weights, count * deciles).reshape(count, deciles)
-        for weights in (observed, np.ones(len(cell)))
-    )
-    weights = np.array([*draws(count, bootstrap.replicates, bootstrap.seed)])
+    weights, deciles = draw_matrix(cluster, bootstrap), int(decile.max()) + 1
+    cell, shape = cluster * deciles + decile, (weights.shape[1], deciles)
+    sums, rows = (np.bincount(cell, each, np.prod(shape)).reshape(shape) for each in (observed, np.ones(len(cell))))
     with np.errstate(invalid="ignore"):  # a draw may have no row of a decile
         low, high = percentile_interval(pd.DataFrame((weights @ sums) / (weights @ rows)), bootstrap.level)
     means = pd.DataFrame({"predicted": expected, "observed": observed}).groupby(decile).mean()
@@ -218,27 +176,3 @@ def _subsample(curve: dict[str, np.ndarray]) -> pd.DataFrame:
     """Return a curve with at most 201 points, its ends among them."""
     frame = pd.DataFrame(curve)
     return frame.iloc[np.unique(np.linspace(0, len(frame) - 1, 201).astype(int))].reset_index(drop=True)
-
-
-def _prices(problem: Problem) -> list[str]:
-    """Return the prices that can change: actions that pay anything, or the costs."""
-    if not problem.is_class:
-        return list(Costs.model_fields)
-    return [action for action, payoffs in problem.payoffs.items() if any(payoffs.values())]
-
-
-def _at_price(problem: Problem, price: str, factor: float) -> Problem:
-    """Return the problem with one price multiplied by a factor."""
-    if factor == 1:
-        return problem
-    if not problem.is_class:
-        return problem.changed(costs=problem.costs.model_copy(update={price: factor * getattr(problem.costs, price)}))
-    payoffs = {name: factor * value for name, value in problem.payoffs[price].items()}
-    return problem.changed(payoffs={**problem.payoffs, price: payoffs})
-
-
-def _decide(predicted: pd.DataFrame, model: BaseEstimator, problem: Problem) -> pd.Series:
-    """Return the actions under other prices; for quantities by the quantile of all errors of the model."""
-    if problem.is_class:
-        return decisions.decide(predicted, problem)["action"]
-    return predicted["prediction"] + np.interp(problem.ratio, model.levels_, model.shifts_)

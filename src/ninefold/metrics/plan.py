@@ -10,7 +10,7 @@ from ninefold import artifacts
 from ninefold.errors import DataError
 from ninefold.html_repr import facts_table
 from ninefold.metrics.resampling import Bootstrap
-from ninefold.params import Section
+from ninefold.params import Section, Sparse
 from ninefold.problem import Success
 
 FILE = "data/metrics.json"
@@ -46,16 +46,11 @@ class Metric(Section):
     meaning: str
 
 
-class Split(Section):
+class Split(Sparse):
     """How rows are split into ``train``, ``validation`` and ``holdout``.
 
-    Attributes
-    ----------
-    by : {"time", "group", "rows"}
-    validation, holdout : str or None
-        By time: the days (ISO, UTC) on which these parts begin.
-    edges : dict of str to list of float, or None
-        By group or rows: per class (``all`` for quantities and entities) the hashes, 0-1, where they begin.
+    By time, `validation` and `holdout` are the days (ISO, UTC) on which these parts begin. By group or rows, `edges` are
+    the hashes, 0-1, where they begin: per class, or ``all`` for quantities and entities.
     """
 
     by: Literal["time", "group", "rows"]
@@ -65,24 +60,21 @@ class Split(Section):
 
     def points(self) -> dict[str, Any]:
         """Return what a reader needs of the split: how, and where its parts begin; no hashes."""
-        return self.model_dump(exclude={"edges"}, exclude_none=True)
+        return self.model_dump(exclude={"edges"})
+
+    def __repr__(self) -> str:
+        """Return how rows are split in one line."""
+        return f"Split({', '.join(f'{name} {value}' for name, value in self.points().items())})"
+
+    def _repr_html_(self) -> str:
+        return facts_table("Split", self.points())
 
 
 class EvaluationPlan(Section):
     """What later stages evaluate models by, as stage 04 fixed it.
 
-    Attributes
-    ----------
-    thresholds : Success
-        What the holdout has to reach.
-    policies : dict
-        The policies without a model: name to action.
-    naive : list of float
-        The prediction without features: shares of the classes, or the mean of the quantity.
-    best_baseline : str
-        The policy that a model has to beat.
-    baselines : dict
-        Mean payoff per row of each policy on ``train`` and ``validation``, in the problem's payoff unit.
+    `policies` (name to action) need no model, and `naive` (shares of the classes, or the mean) no features. `baselines` are
+    the mean payoffs per row of each policy on ``train`` and ``validation``.
     """
 
     primary: Primary
@@ -98,13 +90,7 @@ class EvaluationPlan(Section):
 
     @classmethod
     def load(cls) -> Self:
-        """Read ``data/metrics.json``, which stage 04 writes.
-
-        Raises
-        ------
-        DataError
-            If the file is missing, or not a plan as this version writes it.
-        """
+        """Read ``data/metrics.json``; raise `DataError` if it is missing, or not a plan as this version writes it."""
         try:
             return cls.model_validate(artifacts.read_json(FILE))
         except ValidationError as error:
@@ -112,9 +98,7 @@ class EvaluationPlan(Section):
 
     def save(self) -> None:
         """Write ``data/metrics.json``."""
-        values = self.model_dump(mode="json")
-        values["split"] = self.split.model_dump(exclude_none=True)
-        artifacts.write_json(values, artifacts.output(FILE))
+        artifacts.write_json(self.model_dump(mode="json"), artifacts.output(FILE))
 
     def __repr__(self) -> str:
         """Return the plan in one line."""

@@ -25,6 +25,10 @@ class Bootstrap(Section):
     level: float = Field(gt=0.5, lt=1)
     seed: int = Field(ge=0)
 
+    def one_sided(self, confidence: float) -> Bootstrap:
+        """Return the bootstrap whose intervals have a lower end that is exceeded with this confidence."""
+        return self.model_copy(update={"level": 2 * confidence - 1})
+
 
 def clusters(frame: pd.DataFrame, problem: Problem) -> np.ndarray:
     """Return the cluster of each row, int64 from 0: rows of one cluster are correlated and are resampled together.
@@ -34,7 +38,7 @@ def clusters(frame: pd.DataFrame, problem: Problem) -> np.ndarray:
     """
     if problem.time:
         days = pd.factorize(frame[problem.time].dt.normalize())[0]
-        if days.max(initial=-1) + 1 >= LEAST_CLUSTERS:
+        if count_clusters(days) >= LEAST_CLUSTERS:
             return days
     if problem.group:
         return frame.groupby(problem.group, sort=False, dropna=False).ngroup().to_numpy()
@@ -52,10 +56,15 @@ def count_clusters(cluster: np.ndarray) -> int:
 
 
 def draws(clusters: int, replicates: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield, per replicate, how often each cluster is drawn with replacement: int64, shape (clusters,)."""
+    """Yield, per replicate, how often each cluster occurs in a sample with replacement: int64, shape (clusters,)."""
     random = np.random.default_rng(seed)
     for _ in range(replicates):
         yield np.bincount(random.integers(0, clusters, clusters), minlength=clusters)
+
+
+def draw_matrix(cluster: np.ndarray, bootstrap: Bootstrap) -> np.ndarray:
+    """Return all `draws` of the clusters of some rows: int64, shape (replicates, clusters)."""
+    return np.array([*draws(count_clusters(cluster), bootstrap.replicates, bootstrap.seed)])
 
 
 def percentile_interval(samples: pd.DataFrame, level: float) -> tuple[pd.Series, pd.Series]:
@@ -69,20 +78,11 @@ def intervals(
 ) -> dict[str, dict[str, float]]:
     """Return each value of `statistic` as ``{"value", "low", "high"}``: a percentile interval over resampled clusters.
 
+    `statistic` maps row weights (float64, shape (n,)) to named values; `cluster` is from `clusters` (int, shape (n,)).
     Cluster bootstrap: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 8.6.
-
-    Parameters
-    ----------
-    statistic : callable
-        From row weights (float64, shape (n,)) to named values.
-    cluster : ndarray of int, shape (n,)
-        What `clusters` returned.
-    bootstrap : Bootstrap
     """
-    count = count_clusters(cluster)
-    samples = [
-        statistic(draw[cluster].astype("float64")) for draw in draws(count, bootstrap.replicates, bootstrap.seed)
-    ]
+    weights = draws(count_clusters(cluster), bootstrap.replicates, bootstrap.seed)
+    samples = [statistic(draw[cluster].astype("float64")) for draw in weights]
     value = statistic(np.ones(len(cluster)))
     low, high = percentile_interval(pd.DataFrame(samples), bootstrap.level)
     return {name: {"value": value[name], "low": low[name], "high": high[name]} for name in value}
@@ -96,21 +96,15 @@ def replicates(
     problem: Problem,
     bootstrap: Bootstrap,
 ) -> pd.DataFrame:
-    """Return a metric of several forecasts over the same resampled clusters: a row per draw, a column per forecast.
-
-    Differences between columns are paired.
-    """
-    count = count_clusters(cluster)
-    weights, rows = np.array([*draws(count, bootstrap.replicates, bootstrap.seed)]), np.bincount(cluster, None, count)
-    values: dict[str, Any] = {}
+    """Return a metric over the same resampled clusters: a row per draw, a column per forecast; differences are paired."""
+    weights, rows, values = draw_matrix(cluster, bootstrap), np.bincount(cluster), dict[str, Any]()
     for name, predicted in forecasts.items():
         losses = row_losses(metric, target, predicted, problem)
         if losses is None:
-            values[name] = [
-                one_score(metric, target, predicted, problem, draw[cluster].astype("float64")) for draw in weights
-            ]
+            of_rows = (draw[cluster].astype("float64") for draw in weights)
+            values[name] = [one_score(metric, target, predicted, problem, weight) for weight in of_rows]
         else:
-            mean = (weights @ np.bincount(cluster, losses, count)) / (weights @ rows)
+            mean = (weights @ np.bincount(cluster, losses)) / (weights @ rows)
             values[name] = np.sqrt(mean) if metric == "rmse" else mean
     return pd.DataFrame(values)
 
@@ -136,14 +130,17 @@ def student(level: float, clusters: Any, comparisons: int = 1) -> Any:
 
 def with_interval(figure: dict[str, float] | None) -> str:
     """Return a value with its interval, ``0.738 (0.702 to 0.770)``; the value alone without one, a dash without a value."""
-    if not figure:
-        return "–"
-    interval = f" ({_short(figure['low'])} to {_short(figure['high'])})" if "low" in figure else ""
-    return f"{_short(figure['value'])}{interval}"
+    values = [figure[name] for name in ("value", "low", "high") if figure and name in figure]
+    shown = [f"{each:.3f}" if abs(each) < 100 else f"{each:,.0f}" for each in values]
+    return f"{shown[0]} ({' to '.join(shown[1:])})" if shown[1:] else "".join(shown) or "–"
 
 
-def _short(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+def cluster_sums(values: np.ndarray | None, cluster: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
+    """Return the sum of values (None: the number of rows) by cluster (line) and group (column): float64.
 
-
-# Names of before, for rooms that still use them.
+    Rows of group -1 are in none.
+    """
+    inside = group >= 0
+    shape = (count_clusters(cluster), groups)
+    cell, weights = cluster[inside] * groups + group[inside], None if values is None else np.asarray(values)[inside]
+    return np.bincount(cell, weights, shape[0] * groups).reshape(shape).astype("float64")

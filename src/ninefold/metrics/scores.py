@@ -13,25 +13,11 @@ from ninefold.problem import Problem, decisions
 def task_scores(
     target: np.ndarray, predicted: pd.DataFrame, problem: Problem, weight: np.ndarray | None = None
 ) -> dict[str, float]:
-    """Return every metric of the task.
-
-    Parameters
-    ----------
-    target : ndarray, shape (n,)
-        As `decisions.outcome` has it: int for classes, float for quantities.
-    predicted : DataFrame
-        The forecast.
-    problem : Problem
-    weight : ndarray of float, shape (n,), optional
-    """
+    """Return every metric of the task; `target` is as `decisions.outcome` has it, it and `weight` of shape (n,)."""
     if not problem.is_class:
         return _quantity(np.asarray(target, dtype="float64"), predicted["prediction"].to_numpy(), weight)
     target, p = np.asarray(target).astype("int64"), decisions.probabilities(predicted, problem)
-    values = {
-        "log_loss": one_score("log_loss", target, predicted, problem, weight),
-        "brier": one_score("brier", target, predicted, problem, weight),
-        "roc_auc": _roc_auc(target, p, weight),
-    }
+    values = {name: one_score(name, target, predicted, problem, weight) for name in ("log_loss", "brier", "roc_auc")}
     if problem.task == "binary":
         events = target.any() if weight is None else target[weight > 0].any()
         average = average_precision_score(target, p[:, 1], sample_weight=weight) if events else np.nan
@@ -78,31 +64,21 @@ def _quantity(target: np.ndarray, prediction: np.ndarray, weight: np.ndarray | N
     error = prediction - target
     square = np.average(error**2, weights=weight)
     spread = np.average((target - np.average(target, weights=weight)) ** 2, weights=weight)
+    one, other = (rank - np.average(rank, weights=weight) for rank in map(stats.rankdata, (prediction, target)))
+    ranks = np.average(one**2, weights=weight) * np.average(other**2, weights=weight)
     return {
         "rmse": float(np.sqrt(square)),
         "mae": float(np.average(np.abs(error), weights=weight)),
         "r2": float(1 - square / spread) if spread > 0 else float("nan"),
-        "rank_correlation": _correlation(stats.rankdata(prediction), stats.rankdata(target), weight),
+        "rank_correlation": float(np.average(one * other, weights=weight) / np.sqrt(ranks)) if ranks > 1e-12 else 0.0,
     }
-
-
-def _correlation(one: np.ndarray, other: np.ndarray, weight: np.ndarray) -> float:
-    one, other = one - np.average(one, weights=weight), other - np.average(other, weights=weight)
-    spread = np.average(one**2, weights=weight) * np.average(other**2, weights=weight)
-    return float(np.average(one * other, weights=weight) / np.sqrt(spread)) if spread > 1e-12 else 0.0
 
 
 def _roc_auc(target: np.ndarray, p: np.ndarray, weight: np.ndarray | None) -> float:
     """Return the ROC AUC of the event, or the mean over classes of each against the rest; NaN without both outcomes."""
-    if p.shape[1] == 2:
-        return _auc(target == 1, p[:, 1], weight)
-    by_class = [_auc(target == number, p[:, number], weight) for number in range(p.shape[1])]
-    known = [auc for auc in by_class if not np.isnan(auc)]
+    known = []
+    for number in [1] if p.shape[1] == 2 else range(p.shape[1]):
+        event = target == number
+        if len(np.unique(event if weight is None else event[weight > 0])) == 2:
+            known.append(roc_auc_score(event, p[:, number], sample_weight=weight))
     return float(np.mean(known)) if known else float("nan")
-
-
-def _auc(event: np.ndarray, score: np.ndarray, weight: np.ndarray | None) -> float:
-    weighted = event if weight is None else event[weight > 0]
-    if not weighted.any() or weighted.all():
-        return float("nan")
-    return float(roc_auc_score(event, score, sample_weight=weight))

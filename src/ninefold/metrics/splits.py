@@ -18,16 +18,7 @@ SALT = "0123456789123456"  # 16 characters that fix the hash by which rows witho
 def labelled(problem: Problem, columns: list[str] | None = None) -> pd.DataFrame:
     """Return the rows of the lake whose outcome is known, by time, the target encoded as by `decisions.outcome`.
 
-    Parameters
-    ----------
-    problem : Problem
-    columns : list of str, optional
-        Beside key, time, group and target; all if absent.
-
-    Raises
-    ------
-    DataError
-        If the lake lacks a column, or no row has an outcome.
+    `columns` are those beside key, time, group and target, by default all; `DataError` if one, or any outcome, is missing.
     """
     where, target = f"data/lake/{problem.table}", problem.target
     table = engine.read(engine.local(), where)
@@ -36,9 +27,8 @@ def labelled(problem: Problem, columns: list[str] | None = None) -> pd.DataFrame
     if missing := [name for name in names if name not in table.columns]:
         raise DataError(f"{where}: lacks {', '.join(missing)}; found {', '.join(table.columns)}")
     table = table.mutate(decisions.outcome(table[target], problem).name(target))
-    known = [table[target].notnull(), *([table[problem.time].notnull()] if problem.time else [])]
-    order = dict.fromkeys([*([problem.time] if problem.time else []), *problem.key])
-    table = table.filter(*known).order_by(list(order))
+    order = list(dict.fromkeys(name for name in (problem.time, *problem.key) if name))
+    table = table.filter(*(table[name].notnull() for name in (target, problem.time) if name)).order_by(order)
     frame = (table if columns is None else table.select(*names)).to_pandas()
     if frame.empty:
         classes = f"; of classes {', '.join(problem.classes)}" if problem.classes else ""
@@ -47,28 +37,18 @@ def labelled(problem: Problem, columns: list[str] | None = None) -> pd.DataFrame
 
 
 def outcomes(problem: Problem, params: Params) -> pd.DataFrame:
-    """Return the labelled rows with key, time, group and target alone.
-
-    Raises
-    ------
-    ParamsError
-        If the primary metric is not one of the task's.
-    """
-    if params.primary not in MEANING[problem.task]:
-        known = ", ".join(MEANING[problem.task])
-        raise ParamsError(f"metrics.primary: found {params.primary!r}, expected for task {problem.task}: {known}")
+    """Return the labelled rows with key, time, group and target; raise `ParamsError` for a primary metric of another task."""
+    if params.primary not in (known := MEANING[problem.task]):
+        expected = f"expected for task {problem.task}: {', '.join(known)}"
+        raise ParamsError(f"metrics.primary: found {params.primary!r}, {expected}")
     return labelled(problem, [])
 
 
 def split(frame: pd.DataFrame, params: Params, problem: Problem) -> Split:
     """Return how rows are split: by time at day boundaries, else by entity, else by row within each class.
 
-    Without time, a hash of the entity or the key decides, so that a row stays in its part when others arrive.
-
-    Raises
-    ------
-    DataError
-        If a part would be empty.
+    Without time, a hash of the entity or the key decides, so that a row stays in its part when others arrive. Raises
+    `DataError` if a part would be empty.
     """
     share = [1 - params.split.holdout - params.split.validation, 1 - params.split.holdout]
     if problem.time:
@@ -91,12 +71,7 @@ def split(frame: pd.DataFrame, params: Params, problem: Problem) -> Split:
 def part_of(frame: pd.DataFrame, split: Split, problem: Problem) -> np.ndarray:
     """Return the part of the split of each row: ``train``, ``validation`` or ``holdout``.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        With the time; or, where the split is not by time, with key, group and the encoded target.
-    split : Split
-    problem : Problem
+    The rows need the time; or, where the split is not by time, key, group and the encoded target.
     """
     names = np.array(PARTS, dtype=object)
     if split.by == "time":
@@ -113,48 +88,44 @@ def parts(frame: pd.DataFrame, points: Split, problem: Problem) -> pd.DataFrame:
 
     The last column is the share of events or the mean outcome; that of the holdout stays hidden.
     """
-    part = pd.Series(part_of(frame, points, problem), frame.index, name="part")
-    label = pd.Series(decisions.event(frame[problem.target].to_numpy(), problem), frame.index)
-    table = pd.DataFrame({"rows": part.value_counts().reindex(list(PARTS), fill_value=0)})
+    part, events = _part_and_event(frame, points, problem)
+    table = pd.DataFrame({"part": PARTS})
     if problem.time:
-        days = frame[problem.time].dt.strftime("%Y-%m-%d").groupby(part).agg(["min", "max"]).reindex(list(PARTS))
-        table.insert(0, "first", days["min"])
-        table.insert(1, "last", days["max"])
+        days = frame[problem.time].dt.strftime("%Y-%m-%d").groupby(part).agg(first="min", last="max")
+        table = table.join(days, on="part")
+    table["rows"] = table["part"].map(part.value_counts()).fillna(0).astype("int64")
     table["share of rows"] = table["rows"] / len(frame)
-    means = label[part != "holdout"].groupby(part).mean().reindex(list(PARTS))
-    table[decisions.level_name(problem)] = [
-        None if np.isnan(mean) else decisions.show_level(mean, problem) for mean in means
-    ]
-    return table.rename_axis("part").reset_index()
+    means = table["part"].map(events[part != "holdout"].groupby(part).mean())
+    shown = [None if np.isnan(mean) else decisions.show_level(mean, problem) for mean in means]
+    table[decisions.level_name(problem)] = shown
+    return table
 
 
-def newest(frame: pd.DataFrame, points: Split, problem: Problem, periods: int = 6) -> tuple[pd.DataFrame, str]:
+def newest(frame: pd.DataFrame, points: Split, problem: Problem) -> tuple[pd.DataFrame, str]:
     """Return the mean outcome in the last weeks before the holdout, or by open part without time; and its caption."""
-    part = part_of(frame, points, problem)
-    label = pd.Series(decisions.event(frame[problem.target].to_numpy(), problem), frame.index)[part != "holdout"]
-    name = decisions.level_name(problem)
+    part, events = _part_and_event(frame, points, problem)
+    events, name = events[part != "holdout"], decisions.level_name(problem)
     if problem.time:
-        week = frame.loc[label.index, problem.time].dt.to_period("W").dt.end_time.dt.strftime("%Y-%m-%d")
-        table = label.groupby(week.rename("week ending")).agg(["size", "mean"]).tail(periods).reset_index()
-        caption = f"The last {len(table)} weeks before the holdout"
-    else:
-        table = label.groupby(pd.Series(part, frame.index, name="part")).agg(["size", "mean"]).reset_index()
-        caption = "The open parts"
+        times = frame.loc[events.index, problem.time]
+        part = times.dt.to_period("W").dt.end_time.dt.strftime("%Y-%m-%d").rename("week ending")
+    table = events.groupby(part).agg(["size", "mean"]).tail(6).reset_index()
+    caption = f"The last {len(table)} weeks before the holdout" if problem.time else "The open parts"
     return table.rename(columns={"size": "rows", "mean": name}), f"{caption}: rows, and the {name}"
 
 
 def entity_hash(frame: pd.DataFrame, problem: Problem) -> pd.Series:
     """Return a hash of the entity, or of the key, of each row: float64, uniform over 0-1, the same everywhere."""
-    names = pd.concat([_as_text(frame[name]) for name in problem.group or problem.key], axis=1)
+    columns = [frame[name] for name in problem.group or problem.key]
+    # As text, 1, 1.0 and "1" are the same, and so are a time and its days since 1970: a key may be a feature, too.
+    plain = [as_days(each) if pd.api.types.is_datetime64_any_dtype(each) else each for each in columns]
+    names = pd.concat([each.astype("str").str.removesuffix(".0").str.lower() for each in plain], axis=1)
     hashes = pd.util.hash_pandas_object(names, index=False, hash_key=SALT, categorize=False)
     return pd.Series(hashes.to_numpy() / 2.0**64, index=frame.index)
 
 
-def _as_text(column: pd.Series) -> pd.Series:
-    """Return names as text, the same for 1, 1.0 and "1", for a time and its days since 1970: a key may be a feature too."""
-    if pd.api.types.is_datetime64_any_dtype(column):
-        column = as_days(column)
-    return column.astype("str").str.removesuffix(".0").str.lower()
+def _part_and_event(frame: pd.DataFrame, points: Split, problem: Problem) -> tuple[pd.Series, pd.Series]:
+    part = pd.Series(part_of(frame, points, problem), frame.index, name="part")
+    return part, pd.Series(decisions.event(frame[problem.target].to_numpy(), problem), frame.index)
 
 
 def _stratum(frame: pd.DataFrame, by: str, problem: Problem) -> pd.Series:

@@ -14,9 +14,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ninefold import display, gate, plotting
-from ninefold.metrics.baseline_policies import best_baseline, naive, potential_gain
 from ninefold.metrics.plan import EvaluationPlan, Metric, Params, Primary, Split
 from ninefold.metrics.resampling import LEAST_CLUSTERS
+from ninefold.metrics.scores import task_scores
 from ninefold.metrics.splits import PARTS, entity_hash, part_of, parts
 from ninefold.problem import FORESIGHT, MEANING, Problem, decisions, title
 
@@ -33,37 +33,85 @@ def definitions(params: Params, problem: Problem) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["metric", "better", "role", "meaning"])
 
 
+def baselines(frame: pd.DataFrame, points: Split, problem: Problem) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Return the policies without a model, name to action, and their mean payoff: ``policy``, ``train``, ``validation``.
+
+    The holdout stays locked until a model has been chosen.
+    """
+    part, target = part_of(frame, points, problem), frame[problem.target].to_numpy()
+    policies = decisions.policies(target[part == "train"], problem)
+    means = decisions.policy_payoffs(target, problem, policies).groupby(part).mean().T[["train", "validation"]]
+    return policies, means.rename_axis("policy").rename_axis(None, axis=1).reset_index()
+
+
+def best_baseline(table: pd.DataFrame) -> tuple[str, float]:
+    """Return the policy without a model that the model has to beat, and its mean payoff: the best one on validation."""
+    payoffs = table.set_index("policy")["validation"].drop(FORESIGHT)
+    return str(payoffs.idxmax()), float(payoffs.max())
+
+
+def potential_gain(table: pd.DataFrame) -> float:
+    """Return the payoff per row, on validation, of perfect foresight above the best policy without a model."""
+    return float(table.set_index("policy")["validation"][FORESIGHT] - best_baseline(table)[1])
+
+
+def naive(frame: pd.DataFrame, points: Split, problem: Problem) -> list[float]:
+    """Return the forecast without features: the shares of the classes on open rows, or the mean of the quantity."""
+    rows = frame[part_of(frame, points, problem) != "holdout"]
+    return _indicators(rows[problem.target], problem).mean().tolist()
+
+
+def reference_scores(frame: pd.DataFrame, points: Split, problem: Problem) -> pd.DataFrame:
+    """Return the scores on validation of forecasts without features: ``forecast`` and a column per metric.
+
+    *Training mean* always forecasts the training rows' shares of the classes, or their mean; where there is time, *last
+    four weeks* forecasts those of the 28 days before the day.
+    """
+    part = part_of(frame, points, problem)
+    validation, indicators = frame[part == "validation"], _indicators(frame[problem.target], problem)
+    mean = indicators[part == "train"].mean()
+    forecasts = {"training mean": np.tile(mean.to_numpy(), (len(validation), 1))}
+    if problem.time:
+        day = frame[problem.time].dt.normalize()
+        by_day = indicators.groupby(day)
+        sums, sizes = (each.rolling("28D", closed="left").sum() for each in (by_day.sum(), by_day.size()))
+        recent = sums.div(sizes, axis=0).fillna(mean)
+        forecasts["last four weeks"] = recent.reindex(day[validation.index]).to_numpy()
+    target, names = validation[problem.target].to_numpy(), decisions.forecast_columns(problem)
+    names = names if problem.is_class else names[:1]
+    predicted = {name: pd.DataFrame(values[:, -len(names) :], columns=names) for name, values in forecasts.items()}
+    return pd.DataFrame([{"forecast": name, **task_scores(target, each, problem)} for name, each in predicted.items()])
+
+
 def plot_split(frame: pd.DataFrame, points: Split, problem: Problem) -> Figure:
     """Draw the rows of each part: per period where there is time, else per class or decile of the outcome."""
     part = pd.Series(part_of(frame, points, problem), frame.index)
     if problem.time:
-        group, label = _period(frame[problem.time]), "period (UTC)"
+        days = (frame[problem.time].max() - frame[problem.time].min()).days  # for a readable number of bars
+        unit = "D" if days <= 60 else "W" if days <= 500 else "M" if days <= 5000 else "Y"
+        form = {"Y": "%Y", "M": "%Y-%m"}.get(unit, "%Y-%m-%d")
+        group = frame[problem.time].dt.to_period(unit).dt.start_time.dt.strftime(form)
+        label = "period (UTC)"
     else:  # the outcomes of the holdout stay hidden
         group, label, part = _outcome_group(frame, problem), "outcome", part[part != "holdout"]
     counts = pd.crosstab(group[part.index], part).reindex(columns=list(PARTS), fill_value=0)
     fig, axes = plotting.canvas("Which rows train, choose and evaluate?")
-    below = np.zeros(len(counts))
-    for name, color in zip(PARTS, (plotting.BLUE, plotting.ORANGE, plotting.GREEN), strict=True):
-        axes.bar(range(len(counts)), counts[name], 0.85, bottom=below, color=color, label=name)
-        below += counts[name].to_numpy()
+    colors = [plotting.BLUE, plotting.ORANGE, plotting.GREEN]
+    counts.plot.bar(stacked=True, width=0.85, color=colors, ax=axes, legend=False)
     step = -(-len(counts) // 12)
-    names = [plotting.plain(name) for name in counts.index[::step]]
-    axes.set_xticks(range(0, len(counts), step), names, rotation=30 if max(map(len, names)) > 7 else 0)
+    axes.set_xticks(range(0, len(counts), step), map(plotting.plain, counts.index[::step]), rotation=30)
     axes.set(xlabel=label, ylabel="rows with an outcome")
     axes.grid(axis="x", visible=False)
     fig.legend(frameon=False, ncols=3, loc="outside lower center")
     return fig
 
 
-def plot_baselines(table: pd.DataFrame, problem: Problem, most: int = 10) -> Figure:
-    """Draw the mean payoff of the policies without a model, and of perfect foresight, on training and validation."""
-    policies = table[table["policy"] != FORESIGHT].nlargest(most, "validation", keep="all").index
-    table = table[table.index.isin(policies) | (table["policy"] == FORESIGHT)]
+def plot_baselines(table: pd.DataFrame, problem: Problem) -> Figure:
+    """Draw the mean payoff of the ten best policies without a model, and of perfect foresight, on open rows."""
+    table = table[table["validation"].rank(ascending=False, method="min") <= 11]
     fig, axes = plotting.canvas("How much can a model gain?", height=max(2.6, 0.45 * len(table) + 1))
-    places = np.arange(len(table))
-    for offset, part, color in ((-0.18, "train", plotting.BLUE), (0.18, "validation", plotting.ORANGE)):
-        axes.barh(places + offset, table[part], height=0.34, color=color, label=part)
-    axes.set_yticks(places, [plotting.plain(name) for name in table["policy"]])
+    table[["train", "validation"]].plot.barh(width=0.7, color=[plotting.BLUE, plotting.ORANGE], ax=axes, legend=False)
+    axes.set_yticks(range(len(table)), [plotting.plain(name) for name in table["policy"]])
     axes.invert_yaxis()
     axes.set(xlabel=plotting.plain(f"mean payoff per {problem.unit} ({problem.payoff_unit})"))
     axes.grid(axis="y", visible=False)
@@ -73,35 +121,32 @@ def plot_baselines(table: pd.DataFrame, problem: Problem, most: int = 10) -> Fig
 
 def describe_outcomes(frame: pd.DataFrame, problem: Problem) -> str:
     """Return, as a sentence, how many outcomes are known, and over which days."""
-    days = ""
-    if problem.time:
-        days = f", from {frame[problem.time].min().date()} to {frame[problem.time].max().date()}"
+    ends = frame[problem.time].agg(["min", "max"]).dt.strftime("%Y-%m-%d") if problem.time else []
+    days = ", from " + " to ".join(ends) if problem.time else ""
     return f"The outcome of **{len(frame):,}** {problem.units} is known{days}."
 
 
 def describe_split(frame: pd.DataFrame, points: Split, problem: Problem) -> str:
     """Return what the figure of the split shows, in words."""
     table, name = parts(frame, points, problem).set_index("part"), decisions.level_name(problem)
-    share = f"{table.loc['holdout', 'share of rows']:.0%} of the rows"
+    group, classes = display.code(" and ".join(problem.group or [])), " within each class" * problem.is_class
     means = f"The {name} is {table.loc['train', name]} in training and {table.loc['validation', name]} in validation"
-    if points.by == "time":
-        return (
-            f"Training ends before {points.validation}, validation before {points.holdout}. {means}. The holdout "
-            f"is the newest {share}."
-        )
-    how = {
-        "group": f"All rows of one {display.code(' and '.join(problem.group or []))} are in the same part",
-        "rows": "There is no time, so rows are split at random" + (" within each class" if problem.is_class else ""),
+    text = {
+        "time": f"Training ends before {points.validation}, validation before {points.holdout}; the holdout is the newest",
+        "group": f"All rows of one {group} are in the same part. The holdout represents rows like these, not later times:",
+        "rows": f"Rows are split at random{classes}. The holdout represents rows like these, not later times:",
     }
-    return f"{how[points.by]}. {means}. The holdout is {share}; it represents rows like these, not later times."
+    return f"{text[points.by]} {table.loc['holdout', 'share of rows']:.0%} of the rows. {means}."
 
 
-def describe_baselines(table: pd.DataFrame, problem: Problem, most: int = 6) -> str:
+def describe_baselines(table: pd.DataFrame, problem: Problem) -> str:
     """Return what the figure of the baselines shows, in words."""
     values = table.set_index("policy")["validation"]
-    shown = [*values.drop(FORESIGHT).nlargest(most).items(), (FORESIGHT, values[FORESIGHT])]
+    shown = [*values.drop(FORESIGHT).nlargest(6).items(), (FORESIGHT, values[FORESIGHT])]
     payoffs = ", ".join(f"{policy} {decisions.number(value, '+')}" for policy, value in shown)
-    return f"Mean payoff per {problem.unit} on validation: {payoffs}. The policy to beat is *{best_baseline(table)}*."
+    return (
+        f"Mean payoff per {problem.unit} on validation: {payoffs}. The policy to beat is *{best_baseline(table)[0]}*."
+    )
 
 
 def describe_references(references: pd.DataFrame, params: Params, problem: Problem) -> str:
@@ -113,12 +158,7 @@ def describe_references(references: pd.DataFrame, params: Params, problem: Probl
 
 
 def make_plan(
-    frame: pd.DataFrame,
-    points: Split,
-    policies: dict[str, Any],
-    table: pd.DataFrame,
-    params: Params,
-    problem: Problem,
+    frame: pd.DataFrame, points: Split, policies: dict[str, Any], table: pd.DataFrame, params: Params, problem: Problem
 ) -> EvaluationPlan:
     """Return the evaluation plan of later stages: metrics, thresholds, split, policies and baselines."""
     meaning = MEANING[problem.task]
@@ -130,7 +170,7 @@ def make_plan(
         bootstrap=params.bootstrap,
         policies=policies,
         naive=naive(frame, points, problem),
-        best_baseline=best_baseline(table),
+        best_baseline=best_baseline(table)[0],
         baselines=gate.tidy(table.set_index("policy").to_dict("index")),
         rows=len(frame),
     )
@@ -140,11 +180,10 @@ def checks(
     frame: pd.DataFrame, points: Split, table: pd.DataFrame, params: Params, problem: Problem
 ) -> list[gate.Check]:
     """Return the gate: enough outcomes of each kind in each part, and thresholds within reach."""
-    part, target = part_of(frame, points, problem), frame[problem.target]
+    part, kinds = part_of(frame, points, problem), np.zeros(len(frame), dtype=int)
     what = "rows of the rarest class in the smallest part" if problem.is_class else "rows of the smallest part"
-    kinds = pd.Series(0, index=target.index)
     if problem.is_class:
-        kinds = pd.Series(pd.Categorical(target.astype(int), range(len(problem.classes))), index=target.index)
+        kinds = pd.Categorical(frame[problem.target].astype(int), range(len(problem.classes)))
     counts = pd.crosstab(kinds, pd.Categorical(part, PARTS), dropna=False)
     result = [gate.at_least(what, int(counts.to_numpy().min()), params.split.min_rarest)]
     if points.by == "group":
@@ -167,31 +206,19 @@ def metrics(table: pd.DataFrame, references: pd.DataFrame, points: Split) -> dic
 
 def headline(table: pd.DataFrame, problem: Problem) -> dict[str, str]:
     """Return the figures of this stage for the index."""
-    best = best_baseline(table)
-    value = table.set_index("policy").loc[best, "validation"]
-    return {
-        "best without a model": f"{best}, {decisions.number(value, '+')}",
-        "potential gain": f"{decisions.number(potential_gain(table), '+')}",
-    }
+    name, value = best_baseline(table)
+    gain, best = decisions.number(potential_gain(table), "+"), f"{name}, {decisions.number(value, '+')}"
+    return {"best without a model": best, "potential gain": gain}
 
 
 def conclusion(table: pd.DataFrame, problem: Problem) -> str:
     """Return the bottom line."""
-    best, least, most = best_baseline(table), problem.success.min_payoff_gain, potential_gain(table)
-    value = decisions.number(table.set_index("policy").loc[best, "validation"], "+")
+    (best, value), least, most = best_baseline(table), problem.success.min_payoff_gain, potential_gain(table)
     needed = f"at least {least / most:.0%} of that" if least and most > 0 else "significantly more than nothing"
     return (
-        f"The policy to beat is {best!r}: {value} per {problem.unit} on validation. Perfect foresight would gain "
+        f"The policy to beat is {best!r}: {decisions.number(value, '+')} per {problem.unit} on validation. Perfect foresight would gain "
         f"{decisions.number(most)} more; a model has to gain {needed}."
     )
-
-
-def _period(times: pd.Series) -> pd.Series:
-    """Return the day, week, month or year of each time, as text: the one that gives a readable number of bars."""
-    days = (times.max() - times.min()).days
-    unit = "D" if days <= 60 else "W" if days <= 500 else "M" if days <= 5000 else "Y"
-    form = {"Y": "%Y", "M": "%Y-%m"}.get(unit, "%Y-%m-%d")
-    return times.dt.to_period(unit).dt.start_time.dt.strftime(form)
 
 
 def _outcome_group(frame: pd.DataFrame, problem: Problem) -> pd.Series:
@@ -201,6 +228,11 @@ def _outcome_group(frame: pd.DataFrame, problem: Problem) -> pd.Series:
         return pd.Series(pd.Categorical.from_codes(target.astype(int), problem.classes), index=frame.index)
     decile = pd.qcut(target, 10, labels=False, duplicates="drop").fillna(0).astype(int)  # NaN where all are equal
     start = target.groupby(decile).min()
-    names = [[f"from {value:.{digits}g}" for value in start] for digits in range(4, 18)]
-    short = next(each for each in names if len(set(each)) == len(each))
-    return pd.Series(pd.Categorical.from_codes(decile, short), index=frame.index)
+    digits = next(digits for digits in range(4, 18) if start.map(f"{{:.{digits}g}}".format).is_unique)
+    return pd.Series(pd.Categorical.from_codes(decile, start.map(f"from {{:.{digits}g}}".format)), index=frame.index)
+
+
+def _indicators(target: pd.Series, problem: Problem) -> pd.DataFrame:
+    if not problem.is_class:
+        return target.to_frame("prediction")
+    return pd.DataFrame({number: (target == number).astype("float64") for number in range(len(problem.classes))})

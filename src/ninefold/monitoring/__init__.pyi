@@ -3,7 +3,6 @@ from . import (
     backtest_figures,
     figures,
     labels,
-    messages,
     notification,
     tables,
 )
@@ -15,12 +14,13 @@ from .answers import (
 from .arrivals import (
     add_label_status,
     label_counts,
+    newest,
     read_arrivals,
 )
 from .decision import (
     conclude,
 )
-from .drift_by_period import (
+from .drift import (
     compare_inputs,
     compare_predictions,
 )
@@ -34,10 +34,7 @@ from .performance import (
     weekly,
     worse_slices,
 )
-from .replay import (
-    newest,
-)
-from .service import (
+from .production import (
     service_reports,
 )
 from .stage import (
@@ -74,7 +71,6 @@ __all__ = [
     "label_counts",
     "labels",
     "make_reference",
-    "messages",
     "metrics",
     "monitoring_reports",
     "newest",

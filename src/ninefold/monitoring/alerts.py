@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import chain
-from typing import Any, Literal
+from math import inf
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -15,16 +16,17 @@ from ninefold.problem import ERROR, RANKING, Problem, decisions, title
 
 Alert = dict[str, Any]
 Record = Mapping[str, Any]
+Candidate: TypeAlias = tuple[str, float, float, str, str | None]  # rule, measure, value, sentence, subject
 NOISE = 3.0  # standard deviations of a count of independent rows; a smaller change is sampling noise
 FIGURES = {  # rule -> the figures of `monitoring.report` of which one has to be beyond its control limits
-    "volume": ("rows per day",),
-    "predictions": ("psi: the forecast", "mean forecast", "expected payoff"),
-    "outcomes": ("outcome",),
-    "ranking": ("ranking",),
-    "error": ("loss",),
-    "calibration": ("gap",),
-    "gain": ("gain",),
-    "slices": ("slices",),
+    "volume": {"rows per day"},
+    "predictions": {"psi: the forecast", "mean forecast", "expected payoff"},
+    "outcomes": {"outcome"},
+    "ranking": {"ranking"},
+    "error": {"loss"},
+    "calibration": {"gap"},
+    "gain": {"gain"},
+    "slices": {"slices"},
 }
 COLUMN_RULES = {  # kind of figure -> rule, and what it means
     "missing": ("missing", "is missing in"),
@@ -40,56 +42,50 @@ class Rule(Section):
     owner: Text | None = None
 
 
+def _rule(watches: str, limit: float | None = None, severity: str = "medium") -> Any:
+    """Return the field of a rule; without a limit it has no default."""
+    default: Any = ... if limit is None else {"limit": limit, "severity": severity}
+    return Field(default, description=watches, validate_default=True)
+
+
 class Rules(Section):
     """One rule for each figure that can alert; of quantities, some limits are in the unit of the target."""
 
-    missing: Rule = Rule(limit=0.05, severity="high")
-    categories: Rule = Rule(limit=0.05, severity="medium")
-    joint: Rule = Rule(limit=0.6, severity="low")
-    expected: Rule = Rule(limit=0.02, severity="medium")
-    slices: Rule = Rule(limit=0.05, severity="medium")
-    skew: Rule = Rule(limit=0.001, severity="high")
-    failures: Rule = Rule(limit=0.01, severity="high")
-    latency: Rule = Rule(limit=0.05, severity="medium")
-    quarantined: Rule
-    volume: Rule
-    inputs: Rule
-    predictions: Rule
-    outcomes: Rule
-    ranking: Rule
-    error: Rule
-    calibration: Rule
-    gain: Rule
+    missing: Rule = _rule("rise of the share of missing values of a feature", 0.05, "high")
+    categories: Rule = _rule("share of rows with a category that training did not have", 0.05)
+    joint: Rule = _rule("ROC AUC of a classifier of the rows against those of training (chance: 0.5)", 0.6, "low")
+    expected: Rule = _rule("rise of the estimated {error}, before outcomes are known, above the holdout's", 0.02)
+    slices: Rule = _rule("how much farther off predictions are at a value of a category than on the holdout", 0.05)
+    skew: Rule = _rule("share of rows with a feature that was served unlike the pipeline builds it", 0.001, "high")
+    failures: Rule = _rule("share of requests that failed (status 500 and more)", 0.01, "high")
+    latency: Rule = _rule("share of requests over the latency budget", 0.05)
+    quarantined: Rule = _rule("share of rows that break the contract")
+    volume: Rule = _rule("change of rows a day against training, either way")
+    inputs: Rule = _rule("PSI of a feature against the rows fitted on, where a test agrees")
+    predictions: Rule = _rule("PSI of the predictions against the holdout, where a test agrees")
+    outcomes: Rule = _rule("change of the {share} against the holdout, either way")
+    ranking: Rule = _rule("loss of {ranking} against the holdout")
+    error: Rule = _rule("rise of {error} above the holdout's")
+    calibration: Rule = _rule("predicted less observed {level}, either way")
+    gain: Rule = _rule("payoff per {unit} over the best policy without a model: low end under the limit")
 
 
 def alerts(record: Record, baseline: Record, rules: Rules, problem: Problem) -> list[Alert]:
-    """Return the alerts of one period.
+    """Return the alerts of one period, from its record and the baseline metrics of `stage`.
 
-    Performance is compared with the baseline metrics, those of the holdout, and alerts only if its whole interval is
-    beyond the limit. Where the record has control limits (``outside``, see `monitoring.report`), only figures beyond
-    them alert: weeks of a stable stream differ too.
-
-    Parameters
-    ----------
-    record, baseline : mapping
-        Of `stage.records` and `stage.baseline_metrics`.
-
-    Returns
-    -------
-    list of dict
-        ``alert`` (name of the rule), ``severity``, ``value``, ``limit``, ``sentence``; if there is one, ``subject``
-        (a feature) and ``owner``.
+    Performance alerts only if its whole interval is beyond the limit, against the holdout. Where the record has control limits
+    (``outside``, see `monitoring.report`), only figures beyond them alert. Each alert has ``alert`` (name of the rule),
+    ``severity``, ``value``, ``limit``, ``sentence``; if there is one, ``subject`` (a feature) and ``owner``.
     """
-    candidates = chain(
-        _volume_alerts(record, baseline, rules),
-        _service_alerts(record, rules),
-        _column_alerts(record, rules),
-        _drift_alerts(record, rules),
-        _expected_alerts(record, baseline, rules, problem),
-        _outcome_alerts(record, baseline, rules, problem),
-        _slice_alerts(record, rules),
-    )
-    return gate.tidy([alert for alert in candidates if is_unusual(alert["alert"], record)])
+    raised = []
+    candidates = chain(_rows(record, baseline), _inputs(record), _outcomes(record, baseline, rules, problem))
+    for name, measure, value, text, subject in candidates:
+        rule: Rule = getattr(rules, name)
+        if measure > rule.limit and is_unusual(name, record):
+            alert = {"alert": name, "severity": rule.severity, "value": value, "limit": rule.limit, "sentence": text}
+            optional = {"subject": subject, "owner": rule.owner}
+            raised.append(alert | {key: text for key, text in optional.items() if text})
+    return gate.tidy(raised)
 
 
 def is_unusual(alert: str, record: Record) -> bool:
@@ -106,131 +102,77 @@ def drifted_features(record: Record) -> dict[str, float]:
     return {name: psi for name, psi in record["drifted"].items() if outside is None or f"psi: {name}" in outside}
 
 
-def _volume_alerts(record: Record, baseline: Record, rules: Rules) -> Iterator[Alert]:
-    broken = record["quarantined"] / max(record["raw"], 1)
-    if broken > rules.quarantined.limit:
-        yield _alert("quarantined", rules, broken, f"{broken:.2%} of the rows broke the contract.")
-    if baseline["per_day"] is None:
-        return
-    usual = baseline["per_day"] * record["days"]
-    change = record["predictions"] / usual - 1
-    if abs(change) > rules.volume.limit and abs(record["predictions"] - usual) > NOISE * usual**0.5:
-        rate, before = (
-            f"{rows:,.0f}" if rows >= 10 else f"{rows:.2g}"
-            for rows in (record["predictions"] / record["days"], baseline["per_day"])
-        )
-        yield _alert("volume", rules, change, f"{rate} rows a day, {change:+.0%} against {before} in training.")
-
-
-def _service_alerts(record: Record, rules: Rules) -> Iterator[Alert]:
+def _rows(record: Record, baseline: Record) -> Iterator[Candidate]:
+    broken, usual = record["quarantined"] / max(record["raw"], 1), (baseline["per_day"] or 0) * record["days"]
+    yield "quarantined", broken, broken, f"{broken:.2%} of the rows broke the contract.", None
+    if usual and abs(record["predictions"] - usual) > NOISE * usual**0.5:
+        now, change = record["predictions"] / record["days"], record["predictions"] / usual - 1
+        sentence = f"{now:,.1f} rows a day, {change:+.0%} against {baseline['per_day']:,.1f} in training."
+        yield "volume", abs(change), change, sentence, None
     service = record.get("service") or {}
     if requests := service.get("requests"):
         failed, slow = service["errors"] / requests, service["slow"] / requests
-        if failed > rules.failures.limit:
-            sentence = f"{failed:.1%} of {requests:,} requests failed (status 500 or more)."
-            yield _alert("failures", rules, failed, sentence)
-        if slow > rules.latency.limit:
-            yield _alert(
-                "latency", rules, slow, f"{slow:.1%} of {requests:,} requests took longer than the latency budget."
-            )
+        yield "failures", failed, failed, f"{failed:.1%} of {requests:,} requests failed (status 500 or more).", None
+        yield "latency", slow, slow, f"{slow:.1%} of {requests:,} requests took longer than the latency budget.", None
     for each in record.get("skew") or []:
-        if each["share"] > rules.skew.limit:
-            sentence = f"{each['feature']} was served with other values than the pipeline's in {each['share']:.1%} of the rows."
-            yield _alert("skew", rules, each["share"], sentence, each["feature"])
+        name, share = each["feature"], each["share"]
+        sentence = f"{name} was served with other values than the pipeline's in {share:.1%} of the rows."
+        yield "skew", share, share, sentence, name
 
 
-def _column_alerts(record: Record, rules: Rules) -> Iterator[Alert]:
-    """Yield columns with more missing values or more unseen categories than their control limits allow."""
-    for kind, (name, meaning) in COLUMN_RULES.items():
-        for figure_name in record.get("outside") or []:
-            if figure_name.startswith(f"{kind}: "):
-                figure, subject = record["natural"][figure_name], figure_name.removeprefix(f"{kind}: ")
-                if figure["value"] - figure["usual"] > getattr(rules, name).limit:
-                    sentence = f"{subject} {meaning} {figure['value']:.1%} of the rows; {figure['usual']:.1%} is usual."
-                    yield _alert(name, rules, figure["value"], sentence, subject)
-
-
-def _drift_alerts(record: Record, rules: Rules) -> Iterator[Alert]:
-    if "joint auc" in (record.get("outside") or []):
+def _inputs(record: Record) -> Iterator[Candidate]:
+    outside = record.get("outside") or []
+    for name in outside:
+        kind, _, subject = name.partition(": ")
+        if kind in COLUMN_RULES:
+            (rule, meaning), figure = COLUMN_RULES[kind], record["natural"][name]
+            sentence = f"{subject} {meaning} {figure['value']:.1%} of the rows; {figure['usual']:.1%} is usual."
+            yield rule, figure["value"] - figure["usual"], figure["value"], sentence, subject
+    if "joint auc" in outside:
         auc = record["natural"]["joint auc"]["value"]
-        if auc > rules.joint.limit:
-            sentence = (
-                f"A classifier separates the rows from those of training with a ROC AUC of {auc:.2f} (chance: 0.5)."
-            )
-            yield _alert("joint", rules, auc, sentence)
+        sentence = f"A classifier separates the rows from those of training with a ROC AUC of {auc:.2f} (chance: 0.5)."
+        yield "joint", auc, auc, sentence, None
     if drifted := drifted_features(record):
         first = ", ".join(f"{name} ({value:.2f})" for name, value in list(drifted.items())[:3])
         sentence = f"{len(drifted)} of {record['features']} features drifted; largest PSI: {first}."
-        yield _alert("inputs", rules, max(drifted.values()), sentence)
+        yield "inputs", inf, max(drifted.values()), sentence, None
     if record["predictions_drifted"]:
         psi = record["prediction_psi"]
-        yield _alert("predictions", rules, psi, f"The distribution of the predictions has moved: PSI {psi:.2f}.")
+        yield "predictions", inf, psi, f"The distribution of the predictions has moved: PSI {psi:.2f}.", None
 
 
-def _expected_alerts(record: Record, baseline: Record, rules: Rules, problem: Problem) -> Iterator[Alert]:
-    """Yield an error that is estimated to be higher while too few outcomes are known to measure it."""
-    name = ERROR[problem.task]
-    estimate, before = (record.get("estimated") or {}).get(name), baseline["figures"].get(name)
-    if estimate and before and not record["figures"] and estimate["low"] - before["value"] > rules.expected.limit:
-        sentence = (
-            f"Outcomes are not known yet; the estimated {title(name)} is {with_interval(estimate)}, {_was(before)}."
-        )
-        yield _alert("expected", rules, estimate["value"], sentence)
-
-
-def _outcome_alerts(record: Record, baseline: Record, rules: Rules, problem: Problem) -> Iterator[Alert]:
-    now, before = record["figures"], baseline["figures"]
-    yield from _rate_alerts(record["levels"], baseline["levels"], rules)
-    for alert, metric, sign in (("ranking", RANKING[problem.task], -1), ("error", ERROR[problem.task], 1)):
-        if metric not in now or metric not in before:
-            continue
-        worse = now[metric]["low"] - before[metric]["value"]
-        if sign < 0:
-            worse = before[metric]["value"] - now[metric]["high"]
-        if worse > getattr(rules, alert).limit:
-            skill = ""
-            if alert == "error" and "skill" in now and "skill" in before:
-                skill = "; the skill is {}, and was {}".format(
-                    *(with_interval({"value": each["skill"]["value"]}) for each in (now, before))
-                )
-            sentence = f"The {title(metric)} is {with_interval(now[metric])}, {_was(before[metric])}{skill}."
-            yield _alert(alert, rules, now[metric]["value"], sentence)
+def _outcomes(record: Record, baseline: Record, rules: Rules, problem: Problem) -> Iterator[Candidate]:
+    now, before, error = record["figures"], baseline["figures"], ERROR[problem.task]
+    estimate = (record.get("estimated") or {}).get(error)
+    if estimate and error in before and not now:  # too few outcomes are known to measure it
+        sentence = f"Outcomes are not known yet; the estimated {title(error)} is {_against(estimate, before[error])}."
+        yield "expected", estimate["low"] - before[error]["value"], estimate["value"], sentence, None
+    levels = [(name, level, baseline["levels"].get(name)) for name, level in record["levels"].items()]
+    changes = [
+        (level["value"] - was["value"], f"The {name} is {_against(level, was)}.")
+        for name, level, was in levels
+        if was and not level["low"] <= was["value"] <= level["high"]
+    ]
+    if changes:
+        change, sentence = max(changes, key=lambda each: abs(each[0]))
+        yield "outcomes", abs(change), change, sentence, None
+    for rule, metric, sign in (("ranking", RANKING[problem.task], -1), ("error", error, 1)):
+        if metric in now and metric in before:
+            harm = min(sign * (now[metric][end] - before[metric]["value"]) for end in ("low", "high"))
+            sentence = f"The {title(metric)} is {_against(now[metric], before[metric])}."
+            yield rule, harm, now[metric]["value"], sentence, None
     gap, gain = now.get("gap"), now.get("gain")
-    if gap and abs(gap["value"]) > rules.calibration.limit and not gap["low"] <= 0 <= gap["high"]:
+    if gap and not gap["low"] <= 0 <= gap["high"]:
         sentence = f"Predicted less observed {decisions.level_name(problem)} is {with_interval(gap)}."
-        yield _alert("calibration", rules, gap["value"], sentence)
+        yield "calibration", abs(gap["value"]), gap["value"], sentence, None
     if gain and gain["low"] < rules.gain.limit:
         sentence = f"The gain over the best policy without a model is {with_interval(gain)}, which is not significant."
-        yield _alert("gain", rules, gain["value"], sentence)
-
-
-def _rate_alerts(now: Record, before: Record, rules: Rules) -> Iterator[Alert]:
-    """Yield the class share (or mean of the target) that changed most, if the change is significant and large."""
-    changes = {
-        name: rate["value"] - before[name]["value"]
-        for name, rate in now.items()
-        if name in before and not rate["low"] <= before[name]["value"] <= rate["high"]
-    }
-    name = max(changes, key=lambda name: abs(changes[name]), default="")
-    if name and abs(changes[name]) > rules.outcomes.limit:
-        yield _alert(
-            "outcomes", rules, changes[name], f"The {name} is {with_interval(now[name])}, {_was(before[name])}."
-        )
-
-
-def _slice_alerts(record: Record, rules: Rules) -> Iterator[Alert]:
-    worse = [each for each in record.get("slices") or [] if each["worse"] > rules.slices.limit]
-    if worse:
+        yield "gain", inf, gain["value"], sentence, None
+    if worse := [each for each in record.get("slices") or [] if each["worse"] > rules.slices.limit]:
         first = ", ".join(f"{each['subject']} ({each['gap']:+.2f}, was {each['held']:+.2f})" for each in worse[:3])
         sentence = f"In {len(worse)} slices predicted less observed is larger than on the holdout: {first}."
-        yield _alert("slices", rules, worse[0]["worse"], sentence)
+        yield "slices", worse[0]["worse"], worse[0]["worse"], sentence, None
 
 
-def _alert(name: str, rules: Rules, value: float, sentence: str, subject: str | None = None) -> Alert:
-    rule: Rule = getattr(rules, name)
-    alert = {"alert": name, "severity": rule.severity, "value": value, "limit": rule.limit, "sentence": sentence}
-    return alert | ({"subject": subject} if subject else {}) | ({"owner": rule.owner} if rule.owner else {})
-
-
-def _was(figure: Mapping[str, float]) -> str:
-    return f"{with_interval({'value': figure['value']})} on the holdout"
+def _against(figure: dict[str, float], before: dict[str, float]) -> str:
+    return f"{with_interval(figure)}, {with_interval({'value': before['value']})} on the holdout"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ninefold.monitoring import production
 from ninefold.problem import Problem, decisions
 from ninefold.serving import Bundle
 
@@ -14,6 +13,11 @@ PERIOD, STATUS = "@period", "@status"  # beside the user's columns, of which non
 STATES = ("at close", "later", "never", "open")  # of a label: known at the close of its period, later, never, not yet
 AT_CLOSE, LATER, NEVER, OPEN = STATES
 DIGITS = 6  # significant ones of a saved float; further ones are not reproducible
+
+
+def identity(problem: Problem) -> list[str]:
+    """Return the columns that identify a case: the key and the time of the problem, each once."""
+    return list(dict.fromkeys([*problem.key, *([problem.time] if problem.time else [])]))
 
 
 def predict(frame: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
@@ -46,22 +50,12 @@ def outcomes(rows: pd.DataFrame, problem: Problem) -> np.ndarray:
 
 
 def answer_table(frame: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
-    """Return the predictions beside the outcomes received, for queries: ``answers.parquet``.
-
-    Returns
-    -------
-    DataFrame
-        Key, time and target of the problem; ``period``, ``status`` of the label, the prediction, ``action``,
-        ``expected_payoff``; a name that the problem has too keeps its ``@``. Floats have six significant digits.
-    """
-    problem = bundle.problem
-    own = list(dict.fromkeys([*production.identity(problem), problem.target]))
+    """Return predictions beside outcomes: ``answers.parquet``; a name that the problem has too keeps its ``@``."""
+    own = list(dict.fromkeys([*identity(bundle.problem), bundle.problem.target]))
     added = [PERIOD, STATUS, *(f"@{name}" for name in bundle.answers)]
-    table = frame[[*own, *added]].rename(columns={name: name[1:] for name in added if name[1:] not in own})
-    for name in table.columns[len(own) :]:
-        if pd.api.types.is_float_dtype(table[name]):
-            table[name] = _rounded(table[name].to_numpy())
-    return table
+    floats = [name for name in added if pd.api.types.is_float_dtype(frame[name])]
+    table = frame[[*own, *added]].assign(**{name: _rounded(frame[name].to_numpy()) for name in floats})
+    return table.rename(columns={name: name[1:] for name in added if name[1:] not in own})
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:

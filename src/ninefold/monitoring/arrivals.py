@@ -1,78 +1,78 @@
-"""Rows that arrived since the model was built, with the model's answers, and when their labels were received."""
+"""Rows that arrived since the model was built, with its answers, and when their labels were received.
+
+They are those after ``collection.as_of``, as stages 02, 03 and 06 make them, or those of the prediction log.
+"""
 
 from __future__ import annotations
 
 from datetime import date
-from typing import Any
+from typing import Any, TypeAlias
 
+import ibis
+import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from ninefold import features
+from ninefold import collection, engine, features, processing
+from ninefold.collection import datetimes
+from ninefold.errors import DataError
 from ninefold.monitoring import labels, production
-from ninefold.monitoring.answers import AT_CLOSE, LATER, PERIOD, STATES, STATUS, outcomes, predict
+from ninefold.monitoring.answers import AT_CLOSE, LATER, NEVER, OPEN, PERIOD, STATES, STATUS, outcomes, predict
 from ninefold.monitoring.params import Params
-from ninefold.monitoring.replay import cut, period_of, periods, replay
 from ninefold.problem import Problem, decisions
 from ninefold.serving import Bundle
 
+Record: TypeAlias = dict[str, Any]  # what is known of a period, as plain values
+Parts: TypeAlias = dict[str, pd.DataFrame]  # train, validation, holdout
+Arrived: TypeAlias = tuple[pd.DataFrame, pd.DataFrame]  # rows with their answers, and their volume
+DAYS = {"day": 1, "week": 7, "month": 30}  # in a period
+MOST_PERIODS = 400
+LATEST = pd.Timestamp("2262-01-01")
 
-def read_arrivals(params: Params, earlier: dict[str, Any], bundle: Bundle) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows since the model was built with its answers, and their ``volume``: replayed or from the log.
 
-    See `replay.replay` and `from_log`; `earlier` holds the params of ``collection``, ``processing`` and ``features``.
-    """
+def read_arrivals(params: Params, earlier: Record, bundle: Bundle) -> Arrived:
+    """Return rows with their answers, and volume: of `replay`, by the params of three `earlier` stages, or of `from_log`."""
     if params.source == "log":
         return from_log(params, bundle)
-    calendar = periods(params, earlier["collection"], bundle.problem)
-    frame, volume = replay(calendar, earlier, bundle.problem)
+    frame, volume = replay(periods(params, earlier["collection"], bundle.problem), earlier, bundle.problem)
     return predict(frame, bundle), volume
 
 
-def from_log(params: Params, bundle: Bundle) -> tuple[pd.DataFrame, pd.DataFrame]:
+def from_log(params: Params, bundle: Bundle) -> Arrived:
     """Return the decisions of the service and of batch runs, each once, with the outcomes received.
 
     A row belongs to the period of its time, or without one of its answer. Periods reach to today, so that silence
     shows. A label counts at the close of its period if it was known by then: by its ``known_at``, or else
-    `params.label_delay` after the event.
-
-    Returns
-    -------
-    frame : DataFrame
-        Of `production.served` and `labels.join`, ``@period`` and ``@status``.
-    volume : DataFrame
-        As of `replay`; nothing is quarantined, because the service refuses rows that break its schema.
+    `params.label_delay` after the event. The frame is of `production.served` and `labels.join`, with ``@period`` and
+    ``@status``; the volume as of `replay`: the service refuses rows that break its schema, so that none is quarantined.
     """
-    problem = bundle.problem
-    table = labels.join(production.served(bundle, like=features.load().iloc[:0]), labels.load(), problem).table
-    table = table[table[labels.LABEL] != "superseded"].reset_index(drop=True)
-    if table.empty:
-        calendar = cut(date.today(), date.today(), params.period).iloc[:0]
-        return table.assign(**{PERIOD: "", STATUS: ""}), calendar.assign(raw=0, quarantined=0, ready=0)
-    times = table[problem.time].fillna(table[production.MOMENT]) if problem.time else table[production.MOMENT]
+    problem, like = bundle.problem, features.load().iloc[:0]
+    answered = production.served(bundle, like=like)
+    if not answered.empty:
+        answered = labels.join(answered, labels.load(), problem).table
+        answered = answered[answered[labels.LABEL] != "superseded"]
+    if answered.empty:
+        return predict(like.assign(**{PERIOD: "", STATUS: ""}), bundle), _volume(cut(pd.NaT, pd.NaT, params.period))
+    table = answered.reset_index(drop=True)
+    moment, label = table[production.MOMENT], table[labels.LABEL]
+    times = table[problem.time].fillna(moment) if problem.time else moment
     calendar = cut(times.min().date(), max(times.max().date(), date.today()), params.period)
     period = period_of(times, calendar)
-    rows = calendar["period"].map(period.value_counts()).fillna(0).astype("int64")
-    close = calendar.set_index("period")["end"].reindex(period).to_numpy()
-    known_at = table[labels.KNOWN_AT].fillna(times + pd.Timedelta(params.label_delay)).to_numpy()
-    label = table[labels.LABEL]
-    status = np.select([label == "never", label != "known", known_at > close], ["never", "open", "later"], AT_CLOSE)
-    return table.assign(**{PERIOD: period, STATUS: status}), calendar.assign(raw=rows, quarantined=0, ready=rows)
+    late = table[labels.KNOWN_AT].fillna(times + pd.Timedelta(params.label_delay)) > _close(period, calendar)
+    status = np.select([label == "never", label != "known", late], [NEVER, OPEN, LATER], AT_CLOSE)
+    return table.assign(**{PERIOD: period, STATUS: status}), _volume(calendar, raw=period, ready=period)
 
 
 def add_label_status(frame: pd.DataFrame, volume: pd.DataFrame, params: Params, problem: Problem) -> pd.DataFrame:
-    """Add ``@status``, one of `STATES`: whether the label is known at the close, `params.label_delay` after the event.
-
-    Rows of the log have it already: it says when each label was received.
-    """
+    """Add ``@status``, one of `STATES`, where rows of the log have it already: when the label is known, after its delay."""
     if STATUS in frame:
         return frame
     if frame.empty:
         return frame.assign(**{STATUS: ""})
     known_at = frame[problem.time] + pd.Timedelta(params.label_delay)
-    close = volume.set_index("period")["end"].reindex(frame[PERIOD]).to_numpy()
-    conditions = [known_at > volume["end"].max(), frame[problem.target].isna(), known_at > close]
-    return frame.assign(**{STATUS: np.select(conditions, ["open", "never", "later"], AT_CLOSE)})
+    late = known_at > _close(frame[PERIOD], volume)
+    conditions = [known_at > volume["end"].max(), frame[problem.target].isna(), late]
+    return frame.assign(**{STATUS: np.select(conditions, [OPEN, NEVER, LATER], AT_CLOSE)})
 
 
 def label_counts(frame: pd.DataFrame, volume: pd.DataFrame, problem: Problem) -> pd.DataFrame:
@@ -85,3 +85,111 @@ def label_counts(frame: pd.DataFrame, volume: pd.DataFrame, problem: Problem) ->
         event = pd.Series(decisions.event(outcomes(rows, problem), problem), rows.index)
         table[name] = table["period"].map(event.groupby(rows[PERIOD]).mean()).astype("float64")
     return table
+
+
+def periods(params: Params, collected: collection.Params, problem: Problem) -> pd.DataFrame:
+    """Return the periods to replay, see `cut`; none without time; more than `MOST_PERIODS` raise DataError."""
+    first, last = pd.Timestamp(collected.as_of) + pd.Timedelta(days=1), pd.NaT
+    if problem.time and collected.tables[problem.table].time and collected.as_of:
+        last = pd.Timestamp(params.replay_until) if params.replay_until else newest(collected, problem, first)
+    table = cut(first, last, params.period)
+    if len(table) > MOST_PERIODS:
+        raise DataError(
+            f"params.yaml, monitoring.replay_until: from collection.as_of ({collected.as_of}) to {last:%Y-%m-%d} there are "
+            f"{len(table)} {params.period}s, expected at most {MOST_PERIODS}; set replay_until to the last day to replay"
+        )
+    return table
+
+
+def newest(collected: collection.Params, problem: Problem, start: pd.Timestamp) -> pd.Timestamp:
+    """Return the time of the last row in the source from `start` on; NaT if there is none."""
+    source = collected.tables[problem.table]
+    rows = collection.reader(collected)(problem.table, start, LATEST)
+    return datetimes.parse_series(rows[source.time], source.format).max()
+
+
+def cut(first: date, last: date, unit: str) -> pd.DataFrame:
+    """Cut the days from `first` to `last` into days, weeks or months: ``period``, ``start`` and ``end`` (UTC).
+
+    Months are named as ``2013-10``, days and weeks by their first day. A week is seven days from `first` on, so that each
+    has all weekdays; a rest of less than half a week belongs to the last one. There are none if `last` is before `first` or NaT.
+    """
+    days = (pd.date_range(first, last) if first <= last else pd.DatetimeIndex([])).as_unit("us")
+    starts = days[:: DAYS[unit]]
+    if unit == "month":
+        starts = days[days.is_month_start | (days == days.min())]
+    elif len(starts) > 1 and 2 * (len(days) - DAYS[unit] * (len(starts) - 1)) < DAYS[unit]:
+        starts = starts[:-1]
+    ends = starts[1:].append(days[-1:] + pd.Timedelta(days=1))
+    names = starts.strftime("%Y-%m" if unit == "month" else "%Y-%m-%d")
+    return pd.DataFrame({"period": names, "start": starts, "end": ends})
+
+
+def period_of(times: pd.Series, calendar: pd.DataFrame) -> pd.Series:
+    """Return the period of each time: the first for earlier times, the last for later or missing ones."""
+    position = np.searchsorted(calendar["start"].to_numpy(), times.to_numpy(), side="right") - 1
+    return pd.Series(calendar["period"].to_numpy("object")[np.maximum(position, 0)], times.index, dtype="object")
+
+
+def replay(calendar: pd.DataFrame, earlier: Record, problem: Problem) -> Arrived:
+    """Return the feature table of the rows that arrived in the periods of `calendar`, with ``@period``; and their volume.
+
+    The volume has a row per period, up to the last in which anything arrived: ``period``, ``start``, ``end``, ``raw``,
+    ``quarantined``, ``ready`` (rows, int64). A row without a readable time counts in the last period.
+    """
+    if calendar.empty:
+        return features.load().iloc[:0].assign(**{PERIOD: ""}), _volume(calendar)
+    connection = engine.connect()
+    tables = _checked_tables(calendar, earlier, connection)
+    frame = _feature_table(tables, earlier, problem, connection)
+    frame[PERIOD] = period_of(frame[problem.time], calendar)
+    arrived = tables[problem.table].select(problem.time, processing.RULE).to_pandas()
+    period = period_of(arrived[problem.time], calendar)
+    quarantined = period[arrived[processing.RULE].notna()]
+    volume = _volume(calendar, raw=period, quarantined=quarantined, ready=frame[PERIOD])
+    return frame, volume[: int(volume["raw"].to_numpy().nonzero()[0].max(initial=-1)) + 1]
+
+
+def _volume(calendar: pd.DataFrame, **periods: pd.Series) -> pd.DataFrame:
+    """Return the calendar with the rows of each period: ``raw``, ``quarantined`` and ``ready``."""
+    counts = pd.DataFrame({name: each.value_counts() for name, each in periods.items()}, calendar["period"])
+    counts = counts.reindex(columns=["raw", "quarantined", "ready"]).fillna(0).astype("int64")
+    return calendar.join(counts, on="period")
+
+
+def _close(period: pd.Series, volume: pd.DataFrame) -> np.ndarray:
+    return volume.set_index("period")["end"].reindex(period).to_numpy()
+
+
+def _checked_tables(calendar: pd.DataFrame, earlier: Record, connection: ibis.BaseBackend) -> dict[str, ir.Table]:
+    """Return the typed tables of these periods with the contract rule that a row breaks, ``unique`` also with the lake."""
+    sources, contract = earlier["collection"].tables, earlier["processing"]
+    read, lake = collection.reader(earlier["collection"]), engine.tables(connection, features.LAKE)
+    start, end, last = calendar["start"].iloc[0], calendar["end"].iloc[-1], calendar["period"].iloc[-1]
+    raw = {}
+    for name in contract.tables:
+        rows = read(name, start, end) if sources[name].time else read(name, None, None)
+        raw[name] = engine.table(connection, rows.astype("str"), period=last)
+    known = {name: lake[name] for name in contract.tables if sources[name].time}
+    tables = processing.judge(processing.convert(raw, contract), contract, known)
+    return {name: engine.keep(table.drop(engine.ROW, engine.PERIOD)) for name, table in tables.items()}
+
+
+def _feature_table(
+    tables: dict[str, ir.Table], earlier: Record, problem: Problem, connection: ibis.BaseBackend
+) -> pd.DataFrame:
+    """Return the features of the rows that keep the contract, by time; history and tables without time are the lake's."""
+    sources, params = earlier["collection"].tables, features.declared(earlier["features"], problem)
+    lake = engine.tables(connection, features.LAKE)
+    sound = {
+        name: table.filter(table[processing.RULE].isnull()).drop(processing.RULE).cast(lake[name].schema())
+        for name, table in tables.items()
+    }
+    lake |= {name: lake[name].union(sound[name]) for name in lake if sources[name].time}
+    new, events = sound[problem.table], features.build(lake, params, problem)
+    first = new[problem.time].min().execute()
+    if not pd.isna(first):
+        events = events.filter(events[problem.time] >= first - features.reach(params, problem))
+    rows = features.add_history(engine.settle(events), params, problem)
+    rows = rows.semi_join(new, [rows[name].identical_to(new[name]) for name in problem.key])
+    return features.assemble(rows, params, problem).order_by(features.order(problem)).to_pandas()

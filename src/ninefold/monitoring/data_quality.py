@@ -11,19 +11,20 @@ from scipy import stats
 
 from ninefold.monitoring.period import Rows, measured
 
-MIXED = 0.5  # of the values; of a column of which no value had a larger share, one alone is a fault
+MIXED = 0.5  # of the values; if no value had a larger share before, a single value now is a fault
 SILENT = 0.1  # of the usual rows; fewer are silence
 NEWLY_MISSING = 0.1  # of all rows that miss a value and usually would not; from this on the column is broken
 SAME = 0.99  # of the values that are one and the same
-FAR, NEAR = 0.25, 0.1  # Kolmogorov's distance of values in another unit before and after they are put right
-FEWEST = 30  # values without which nothing is said of a column
+FAR, NEAR = 0.25, 0.1  # Kolmogorov's distance of values in another unit, and after they are converted
+FEWEST = 30  # values with which a column is tested
 FAHRENHEIT = ((1.8, 32.0), (1 / 1.8, -32 / 1.8))  # from Celsius, and back; nothing else has both factor and offset
 SMALLEST = 1.5  # factor; a kilometre is 0.62 miles
-PLAIN = 5.0  # a factor that no shift of the inputs has; a smaller one needs values of one sign, put right more exactly
+PLAIN = 5.0  # a factor that no shift of the inputs has; a smaller one needs values of one sign, converted more exactly
 STEPS = np.linspace(0.05, 0.95, 19)
 UNSEEN = 0.01  # of the rows; a rarer new category is no cause
 
 Finding = dict[str, Any]
+Broken = tuple[dict[str, Any], str, float]  # the evidence, what a column is, and the share of the rows
 
 
 def finding(cause: str, subject: str, evidence: Mapping[str, Any], sentence: str, explains: float) -> Finding:
@@ -32,144 +33,106 @@ def finding(cause: str, subject: str, evidence: Mapping[str, Any], sentence: str
     return {"cause": cause, "subject": subject, "evidence": content, "sentence": sentence}
 
 
-def silence(rows: int, usual: float | None, days: float | None, with_rows: int) -> list[Finding]:
-    """Return the finding that no or almost no rows came, or on half of the days none.
-
-    Parameters
-    ----------
-    rows : int
-        That came.
-    usual : float, optional
-        Rows a day; not known where there is no time.
-    days : float, optional
-        Length of the period.
-    with_rows : int
-        Days on which any came.
-    """
-    if rows and (not usual or not days):
-        return []
-    expected = usual * days if usual and days else None
+def silence(rows: int, usual: float | None, days: float, with_rows: int) -> list[Finding]:
+    """Return the finding that no or almost no rows came, or on half of the days none; `usual` is a day's, if known."""
+    expected, empty = usual * days if usual else None, max(round(days) - with_rows, 0)
     share = rows / expected if expected else 0.0
-    empty = max(round(days) - with_rows, 0) if days else 0
-    if rows and share >= SILENT and empty < (days or 0) / 2:
-        return []
-    if rows and expected and expected < 3:  # so few come that none is no wonder
+    few = bool(expected and expected < 3)  # so few that none is not unusual
+    if rows and (not expected or few or (share >= SILENT and empty < days / 2)):
         return []
     volume = f"{rows:,} rows came, {share:.0%} of the {expected:,.0f} expected" if expected else "No row came"
     more = f"; on {empty} days there was none" if rows and empty else ""
     evidence = {"rows": rows, "expected": expected, "share": share, "days without rows": empty}
-    return [finding("silence", "rows", evidence, f"{volume}{more}.", max(1 - share, empty / days if days else 1.0))]
+    return [finding("silence", "rows", evidence, f"{volume}{more}.", max(1 - share, empty / days))]
 
 
 def broken_columns(known: Rows, now: Rows, kinds: Mapping[str, str]) -> list[Finding]:
-    """Return a finding for each column that is mostly empty, constant, or a multiple of what it was.
-
-    Parameters
-    ----------
-    known, now : Rows
-        Of before, and of the period.
-    kinds : mapping
-        Feature -> its kind.
-    """
+    """Return a finding for each column that is mostly empty, constant, or in another unit than before."""
     findings = []
     for name, kind in kinds.items():
         before, after = known.features[name], now.features[name]
-        broken = _empty(name, before, after, now.block) or _constant(name, before, after)
+        broken = _empty(before, after, now.block) or _constant(before, after)
         if not broken and kind not in ("categorical", "text"):
-            broken = _unit(name, measured(before, kind), measured(after, kind), known.block)
-        findings += broken
+            broken = _unit(measured(before, kind), measured(after, kind), known.block)
+        if broken:
+            evidence, text, share = broken
+            findings.append(finding("broken column", name, evidence, f"{name} {text}.", share))
     return findings
 
 
-def new_categories(known: Rows, now: Rows, kinds: Mapping[str, str]) -> list[Finding]:
-    """Return a finding for each column with categories that were not known, on at least `UNSEEN` of the rows."""
-    findings = []
+def new_categories(known: Rows, now: Rows, kinds: Mapping[str, str]) -> tuple[list[Finding], np.ndarray]:
+    """Return a finding for each column with at least `UNSEEN` new categories, and twice the usual, and their rows."""
+    findings, rows = [], np.zeros(len(now.block), dtype="bool")
     for name in (name for name, kind in kinds.items() if kind == "categorical"):
-        unseen = is_unseen(known, now, name)
-        if len(unseen) and unseen.mean() >= max(UNSEEN, _usually_new(known, name)):
-            names = now.features.loc[unseen, name].value_counts()
-            first, share = names.index[0], float(names.iloc[0] / len(unseen))
-            evidence = {"categories": names.index[:10].tolist(), "share": float(unseen.mean()), "largest share": share}
+        before, after = known.features[name], now.features[name]
+        cut = len(before) - len(before) // 10
+        last = before.iloc[cut:].dropna()
+        usual = 2 * float((~last.isin(before.iloc[:cut].dropna())).mean()) if len(last) else 0.0
+        unseen = (after.notna() & ~after.isin(before.dropna().unique())).to_numpy("bool")
+        if len(unseen) and unseen.mean() >= max(UNSEEN, usual):
+            names, share = after[unseen].value_counts(), float(unseen.mean())
+            largest = float(names.iloc[0] / len(unseen))
+            evidence = {"categories": names.index[:10].tolist(), "share": share, "largest share": largest}
             also = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-            sentence = (
-                f'{name} has the category "{first}"{also}, which was not known, on {unseen.mean():.1%} of the rows.'
-            )
-            findings.append(finding("new category", name, evidence, sentence, float(unseen.mean())))
-    return findings
+            text = f'{name} has the category "{names.index[0]}"{also}, which was not known, on {share:.1%} of the rows.'
+            findings.append(finding("new category", name, evidence, text, share))
+            rows |= unseen
+    return findings, rows
 
 
-def is_unseen(known: Rows, now: Rows, name: str) -> np.ndarray:
-    """Return of which rows the category was not known: bool, shape (n,)."""
-    values = now.features[name]
-    return (values.notna() & ~values.isin(known.features[name].dropna().unique())).to_numpy("bool")
-
-
-def _usually_new(known: Rows, name: str) -> float:
-    """Return twice the share of the last decile of the known rows whose category the others do not have."""
-    values = known.features[name]
-    cut = len(values) - len(values) // 10
-    last = values.iloc[cut:].dropna()
-    return 2 * float((~last.isin(values.iloc[:cut].dropna().unique())).mean()) if len(last) else 0.0
-
-
-def _empty(name: str, before: pd.Series, after: pd.Series, block: np.ndarray) -> list[Finding]:
+def _empty(before: pd.Series, after: pd.Series, block: np.ndarray) -> Broken | None:
     usual, missing = float(before.isna().mean()), float(after.isna().mean())
     if len(after) < FEWEST or missing - usual < NEWLY_MISSING:
-        return []
-    days = pd.Series(after.isna().to_numpy()).groupby(block).mean()
-    evidence = {"missing": missing, "usual": usual, "blocks without any value": int((days == 1).sum())}
-    sentence = f"{name} is missing on {missing:.0%} of the rows; {usual:.1%} is usual."
-    return [finding("broken column", name, {"how": "missing", **evidence}, sentence, missing - usual)]
+        return None
+    days = int(after.isna().groupby(block).all().sum())
+    evidence = {"how": "missing", "missing": missing, "usual": usual, "blocks without any value": days}
+    return evidence, f"is missing on {missing:.0%} of the rows; {usual:.1%} is usual", missing - usual
 
 
-def _constant(name: str, before: pd.Series, after: pd.Series) -> list[Finding]:
-    values, earlier = after.dropna(), before.dropna()
-    if len(values) < FEWEST or earlier.empty:
-        return []
-    most = values.value_counts()
-    share, usual = float(most.iloc[0] / len(values)), float(earlier.value_counts().iloc[0] / len(earlier))
+def _constant(before: pd.Series, after: pd.Series) -> Broken | None:
+    values, earlier = after.value_counts(normalize=True), before.value_counts(normalize=True)
+    if after.count() < FEWEST or earlier.empty:
+        return None
+    value, share, usual = values.index[0], float(values.iloc[0]), float(earlier.iloc[0])
     if share < SAME or usual > MIXED:  # what is nearly always the same may be so for a week
-        return []
-    evidence = {"how": "constant", "value": most.index[0], "share": share, "usual": usual}
-    sentence = (
-        f"{name} has one value, {most.index[0]}, on {share:.0%} of the rows; before, no value had over {usual:.0%}."
-    )
-    return [finding("broken column", name, evidence, sentence, share)]
+        return None
+    text = f"has one value, {value}, on {share:.0%} of the rows; before, no value had over {usual:.0%}"
+    return {"how": "constant", "value": value, "share": share, "usual": usual}, text, share
 
 
-def _unit(name: str, before: np.ndarray, after: np.ndarray, block: np.ndarray) -> list[Finding]:
-    """Return the finding that all values are a multiple of what they were, or moved by a constant, or both.
+def _unit(before: np.ndarray, after: np.ndarray, block: np.ndarray) -> Broken | None:
+    """Return that all values are a multiple of what they were, or moved by a constant, or both.
 
-    The quantiles of the two lie on a line. A shift of the inputs may look alike: so the line has to be far from the
-    diagonal, farther than single days were, and the values, put back along it, must be distributed as they were.
+    The quantiles of the two lie on a line, which has to be farther from the diagonal than single days were, and the values,
+    converted back along it, must be distributed as they were.
     """
     known = np.isfinite(before)
     before, block, after = before[known], block[known], after[np.isfinite(after)]
-    if min(len(before), len(after)) < FEWEST or len(np.unique(before)) < 10:
-        return []
-    if _distance(before, after) < FAR:
-        return []
+    if min(len(before), len(after)) < FEWEST or len(np.unique(before)) < 10 or _distance(before, after) < FAR:
+        return None
     was, now = np.quantile(before, STEPS), np.quantile(after, STEPS)
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = float(np.nan_to_num(np.median(now / was), posinf=0.0, neginf=0.0))
+    lines = list(FAHRENHEIT)
     offset, far = float(np.median(now - was)), 3 * max(np.ptp(was), np.ptp(now))
-    large = max(abs(factor), 1 / abs(factor)) if factor else 0.0
-    one_sign = was.min() >= 0 or was.max() <= 0
-    if large and (
-        (large >= PLAIN and _distance(before, after / factor) < NEAR)
-        or (one_sign and large > _usual(before, block) and _distance(before, after / factor) < NEAR / 2)
-    ):
-        return [_in_another_unit(name, "factor", factor, 0.0)]
     slope, start = (float(each) for each in stats.theilslopes(now, was)[:2])
-    lines = [(1.0, offset), (slope, start)] if abs(offset) > far and slope > 0 else []
-    for by, moved in [*lines, *FAHRENHEIT]:
-        if _distance(before, (after - moved) / by) < NEAR:
-            return [_in_another_unit(name, "offset" if by == 1 else "line", by, moved)]
-    return []
+    if abs(offset) > far and slope > 0:
+        lines = [(1.0, offset), (slope, start), *lines]
+    near = [(by, moved) for by, moved in lines if _distance(before, (after - moved) / by) < NEAR]
+    if factor:
+        large, distance = max(abs(factor), 1 / abs(factor)), _distance(before, after / factor)
+        one_sign = was.min() >= 0 or was.max() <= 0
+        exact = one_sign and distance < NEAR / 2 and large > _usual_factor(before, block)
+        near = [(factor, 0.0), *near] if exact or (large >= PLAIN and distance < NEAR) else near
+    if not near:
+        return None
+    by, moved = near[0]
+    relation = f"is {f'{by:.4g} times ' if by != 1 else ''}what it was{f', {moved:+.4g}' if moved else ''}"
+    return {"how": "unit", "factor": by, "offset": moved}, f"{relation}: as if its unit had changed", 1.0
 
 
-def _usual(values: np.ndarray, block: np.ndarray) -> float:
-    """Return the factor that is no longer usual: what the medians of all but few days keep to, squared; or `SMALLEST`."""
+def _usual_factor(values: np.ndarray, block: np.ndarray) -> float:
+    """Return the factor that is still usual: of the medians of all but few days, squared; at least `SMALLEST`."""
     days = pd.Series(values).groupby(block).agg(["median", "size"])
     medians = days.loc[days["size"] >= FEWEST, "median"].to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -179,16 +142,4 @@ def _usual(values: np.ndarray, block: np.ndarray) -> float:
 
 
 def _distance(before: np.ndarray, after: np.ndarray) -> float:
-    """Return Kolmogorov's distance of two samples, 0-1."""
     return float(stats.ks_2samp(before, after, method="asymp").statistic)
-
-
-def _in_another_unit(name: str, how: str, factor: float, moved: float) -> Finding:
-    relation = {
-        "factor": f"{factor:.4g} times",
-        "offset": f"{moved:+.4g} beside",
-        "line": f"{factor:.4g} times, {moved:+.4g},",
-    }
-    evidence = {"how": "unit", "factor": factor, "offset": moved}
-    sentence = f"The values of {name} are {relation[how]} what they were: as if its unit had changed."
-    return finding("broken column", name, evidence, sentence, 1.0)

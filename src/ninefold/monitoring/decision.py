@@ -30,51 +30,40 @@ def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
     """Return the ``decision`` at the close of a period, and its ``reasons``: the first rule that applies.
 
     1. ``stop acting``, and follow the best policy without a model: at least `rules.stop_broken` columns are broken.
-       Neither decisions on such rows nor a model fitted on them are worth anything.
     2. ``roll back``: the whole interval of the gain over the best policy without a model is below `rules.roll_back`.
-       The model does harm, and a retraining takes too long.
     3. ``retrain``: at least `rules.retrain_high` alerts of severity high, or `rules.retrain_drifted` of the features
        drifted (share, 0-1).
     4. ``keep``.
     """
-    broken = _broken_columns(record)
-    if len(broken) >= rules.stop_broken:
+    if len(broken := _broken_columns(record)) >= rules.stop_broken:
         return {"decision": "stop acting", "reasons": broken}
     gain = record["figures"].get("gain")
-    gain_text = f"gain over the best policy without a model is {with_interval(gain)}"
+    outcome = f"the gain over the best policy without a model is {with_interval(gain)}"
     if gain and gain["high"] < rules.roll_back and is_unusual("gain", record):
-        return {"decision": "roll back", "reasons": [f"The {gain_text}."]}
+        return {"decision": "roll back", "reasons": [f"{outcome.capitalize()}."]}
     high = [alert["sentence"] for alert in record["alerts"] if alert["severity"] == "high"]
     count, features = len(drifted_features(record)), record["features"]
-    drift_text = f"{count} of {features} features drifted"
+    drift = f"{count} of {features} features drifted"
     reasons = high if len(high) >= rules.retrain_high else []
     if count / max(features, 1) >= rules.retrain_drifted:
-        reasons = [*reasons, f"{drift_text}, which is at least {rules.retrain_drifted:.0%}."]
+        reasons = [*reasons, f"{drift}, which is at least {rules.retrain_drifted:.0%}."]
     if reasons:
         return {"decision": "retrain", "reasons": reasons}
-    outcome = f"the {gain_text}" if gain else "too few outcomes are known yet"
-    return {"decision": "keep", "reasons": [f"{len(high)} alerts of severity high; {drift_text}; {outcome}."]}
+    known = outcome if gain else "too few outcomes are known yet"
+    return {"decision": "keep", "reasons": [f"{len(high)} alerts of severity high; {drift}; {known}."]}
 
 
 def conclude(records: Sequence[Mapping[str, Any]], plan: EvaluationPlan, version: str) -> dict[str, Any]:
     """Return the decision of the last period with its evidence and the fallback: ``decision.json``."""
     last = records[-1] if records else {"decision": "keep", "reasons": [NOTHING]}
-    return {
-        "decision": last["decision"],
-        "reasons": last["reasons"],
-        "model": version,
-        "fallback": f"the version before, or the policy '{plan.best_baseline}'",
-        "periods": [{key: record[key] for key in EVIDENCE if key in record} for record in records],
-    }
+    fallback = f"the version before, or the policy '{plan.best_baseline}'"
+    conclusion = {"decision": last["decision"], "reasons": last["reasons"], "model": version, "fallback": fallback}
+    return conclusion | {"periods": [{key: each[key] for key in EVIDENCE if key in each} for each in records]}
 
 
 def _broken_columns(record: Mapping[str, Any]) -> list[str]:
     """Return a sentence for each broken column whose missing values or PSI are beyond the control limits."""
     outside = set(record.get("outside") or [])
-    return [
-        finding["sentence"]
-        for finding in record.get("findings", [])
-        if finding["cause"] == "broken column"
-        and finding["evidence"]["explains"] >= MOST_ROWS_BROKEN
-        and outside & {f"missing: {finding['subject']}", f"psi: {finding['subject']}"}
-    ]
+    broken = [each for each in record.get("findings", []) if each["cause"] == "broken column"]
+    broken = [each for each in broken if outside & {f"missing: {each['subject']}", f"psi: {each['subject']}"}]
+    return [each["sentence"] for each in broken if each["evidence"]["explains"] >= MOST_ROWS_BROKEN]

@@ -8,46 +8,39 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ninefold import artifacts
-from ninefold.collection import sources
+from ninefold.collection import datetimes, sources
 from ninefold.errors import DataError
 from ninefold.monitoring import production
-from ninefold.monitoring.label_files import KNOWN_AT, OUTCOME, read
-from ninefold.monitoring.label_join import DECISIONS, LABEL, STATES, Joined, join
-from ninefold.monitoring.production import REQUEST_ID, ROW, identity
-from ninefold.serving import LOG, Bundle
+from ninefold.monitoring.answers import identity
+from ninefold.monitoring.production import MOMENT, REQUEST_ID, ROLE, ROW
+from ninefold.problem import Problem
+from ninefold.serving import CANARY, CHAMPION, LOG, Bundle, as_text, key, pseudonym
 
-__all__ = ["DECISIONS", "KNOWN_AT", "LABEL", "OUTCOME", "STATES", "Joined", "join", "keep", "load", "read", "run"]
+LABEL, OUTCOME, KNOWN_AT = "@label", "@outcome", "@known_at"
+STATES = ("known", "never", "open", "contradicted", "superseded")
+MISSING = ("", "NA", "N/A", "NaN", "nan", "NaT", "null", "NULL", "None")
+TRUTH = {"true": "1", "false": "0"}
+WHOLE = r"^([+-]?\d+)\.0+$"
+LARGEST = 1e30
+TIME = "a date or time in ISO format, such as 2024-02-29T12:30:00 (UTC where it names no other zone)"
 
 
 def run(
     files: Iterable[str], bundle: Bundle, place: Path | None = None, options: dict[str, Any] | None = None
 ) -> Iterator[str]:
-    """Store files of outcomes and yield the lines of ``ninefold labels``. If one file is wrong, none is stored.
-
-    Parameters
-    ----------
-    files : iterable of str
-        What `ninefold.collection.sources.read` reads, with its `options`.
-    bundle : Bundle
-    place : Path, optional
-        The prediction log; default: the project's.
-
-    Raises
-    ------
-    DataError
-        See `label_files.read`.
-    """
+    """Store files of outcomes, see `read`, and yield the lines of ``ninefold labels``; if one file is wrong, none is stored."""
     place = place or artifacts.path(LOG)
     folder = place.parent / "labels"
     for source, rows in [(file, read(file, bundle, place, options)) for file in files]:
@@ -71,29 +64,43 @@ def run(
         )
 
 
-def keep(rows: pd.DataFrame, folder: Path) -> tuple[Path, bool]:
-    """Store the rows of `read` in a file named by their content; return the file, and whether it is new.
+def read(source: str, bundle: Bundle, place: Path, options: dict[str, Any] | None = None) -> pd.DataFrame:
+    """Return a file of outcomes as it is stored, each different row once; raise DataError at the first wrong row.
 
-    The same rows give the same file. It appears whole, after it is on disk, also if two processes write it at once.
+    The file has the target (empty: never known); ``request_id`` and, if a request had several rows, ``row`` (from 0), or key
+    and time; and perhaps ``known_at``. `place` is the prediction log, beside which the key of redacted values lies. The table
+    has ``@request_id`` (str) and ``@row`` (int64), or the key (text, as in the log, redacted as there) and the time
+    (datetime64[us], UTC); ``@outcome``, the name of the class (str) or float64; ``@known_at`` (datetime64[us], UTC).
     """
-    buffer = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), buffer, compression="zstd")
-    content = buffer.getvalue()
+    table, where, own = sources.read(source, options), sources.masked(source), identity(bundle.problem)
+    by_id = "request_id" in table and "request_id" not in own
+    if not by_id and (missing := [name for name in own if name not in table]):
+        raise DataError(
+            f"{where}: found the columns {', '.join(table.columns)}, and neither request_id nor {', '.join(missing)}; "
+            f"expected request_id (and row), or {', '.join(own)}, which join outcomes to predictions; rename the columns"
+        )
+    artifacts.require(table, [bundle.problem.target], where)
+    try:
+        columns = _ids(table) if by_id else _keys(table, bundle, place)
+        columns[OUTCOME] = _outcomes(table[bundle.problem.target], bundle.problem)
+        known_at = _moments(table["known_at"]) if "known_at" in table else pd.Series(pd.NaT, index=table.index)
+    except DataError as error:
+        raise DataError(f"{where}: {error}; correct the file and deliver it again: nothing of it was stored") from None
+    rows = pd.DataFrame({**columns, KNOWN_AT: known_at.astype("datetime64[us]")})
+    return rows.sort_values(list(rows.columns), ignore_index=True).drop_duplicates(ignore_index=True)
+
+
+def keep(rows: pd.DataFrame, folder: Path) -> tuple[Path, bool]:
+    """Store the rows of `read` in a file named by their content, whole and on disk; return it, and whether it is new."""
+    content = rows.to_parquet(index=False, compression="zstd")
     place = folder / f"{hashlib.sha256(content).hexdigest()[:32]}.parquet"
     if place.exists():
         return place, False
     folder.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(
-        prefix=".", suffix=".tmp", dir=folder
-    )  # readable by its owner alone, as the log
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, place)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with tempfile.NamedTemporaryFile(prefix=".", dir=folder, delete=False) as file:  # for its owner alone, as the log
+        file.write(content)
+    artifacts.sync(Path(file.name))
+    os.replace(file.name, place)
     artifacts.sync(folder)
     return place, True
 
@@ -101,12 +108,188 @@ def keep(rows: pd.DataFrame, folder: Path) -> tuple[Path, bool]:
 def load(folder: Path | None = None) -> pd.DataFrame:
     """Return all outcomes received, from the files of `keep` in `folder`; default: that of the project."""
     folder = folder or artifacts.path(LOG).parent / "labels"
-    files = [str(file) for file in sorted(folder.glob("*.parquet")) if not file.name.startswith(".")]
+    files = [str(file) for file in sorted(folder.glob("[!.]*.parquet"))]
     if not files:
         return pd.DataFrame({OUTCOME: pd.Series(dtype="str"), KNOWN_AT: pd.Series(dtype="datetime64[us]")})
+    try:
+        with duckdb.connect() as connection:
+            return connection.read_parquet(files, union_by_name=True).to_arrow_table().to_pandas()
+    except duckdb.Error as error:
+        raise DataError(f"{folder}: a delivery is damaged ({error}); deliver its outcomes again") from None
+
+
+class Joined(NamedTuple):
+    """Predictions with their outcomes, and counts.
+
+    `table` has the target (float64: the number of the class, or the quantity; missing where not ``known``), ``@label`` (one
+    of `STATES`) and ``@known_at`` (datetime64[us], UTC). `counts` has the ``predictions``, how many are in each of `STATES`;
+    the ``outcomes``, of which ``unmatched`` have no prediction and ``ambiguous`` an id of several cases.
+    """
+
+    table: pd.DataFrame
+    counts: dict[str, int]
+
+
+def join(predictions: pd.DataFrame, delivered: pd.DataFrame, problem: Problem) -> Joined:
+    """Return predictions (of `production.served`) with their outcomes (of `load`), each joined once.
+
+    Key and time identify a case; a prediction without a key is a case of its own. Answers of a shadow are omitted. Of several
+    answers for a case the last one before its time is the decision (the last one, if all came later); the others are
+    ``superseded``. An outcome belongs to the case, by whichever id or key it was delivered; one that the problem does not have
+    is omitted. Of different outcomes that with the latest ``@known_at`` counts, undated ones are older than dated ones; if
+    several with that date differ, the case is ``contradicted``. A missing outcome counts as one: ``never``.
+    """
+    table = predictions[predictions[ROLE].isin([CHAMPION, CANARY])].reset_index(drop=True)
     with duckdb.connect() as connection:
-        try:
-            rows = connection.read_parquet(files, union_by_name=True).to_arrow_table().to_pandas()
-        except duckdb.Error as error:
-            raise DataError(f"{folder}: a delivery is damaged ({error}); deliver its outcomes again") from None
-    return rows.astype({ROW: "Int64"}) if ROW in rows else rows
+        connection.execute("SET TimeZone = 'UTC'")
+        _create_tables(connection, table, delivered, problem)
+        connection.execute(RESOLVE)
+        resolved = connection.sql("SELECT * FROM answered ORDER BY n").to_arrow_table().to_pandas()
+        totals = connection.sql("SELECT * FROM totals").to_arrow_table().to_pylist()[0]
+    table[problem.target] = resolved["outcome"].astype("float64")
+    table[LABEL] = resolved["label"].astype("str")
+    table[KNOWN_AT] = resolved["known_at"].astype("datetime64[us]")
+    states = table[LABEL].value_counts().reindex(STATES, fill_value=0).astype(int)
+    return Joined(table, {"predictions": len(table), **states.to_dict(), **totals})
+
+
+def _create_tables(
+    connection: duckdb.DuckDBPyConnection, table: pd.DataFrame, delivered: pd.DataFrame, problem: Problem
+) -> None:
+    """Create p: n, request_id, row, moment, due, entity; and l: request_id, row, entity, outcome, known_at."""
+    keys = {name: f"k{place}" for place, name in enumerate(identity(problem))}  # the user's column -> ours
+    asked = table[[REQUEST_ID, ROW, MOMENT, *keys]].set_axis(["request_id", "row", "moment", *keys.values()], axis=1)
+    predictions = pa.Table.from_pandas(asked.assign(n=np.arange(len(table))), preserve_index=False)
+    outcome, numbers = delivered[OUTCOME], {name: float(number) for number, name in enumerate(problem.classes or [])}
+    value = outcome.astype("str").map(numbers) if problem.is_class else pd.to_numeric(outcome, errors="coerce")
+    columns = {REQUEST_ID: "request_id", ROW: "row", KNOWN_AT: "known_at", **keys}
+    received = pd.DataFrame({ours: delivered.get(name) for name, ours in columns.items()}, delivered.index)
+    received = received.assign(outcome=value.astype("float64"))[outcome.isna() | value.notna()]
+    connection.register("predictions", predictions)
+    connection.register("received", pa.Table.from_pandas(received, preserve_index=False))
+    time = keys.get(problem.time or "")
+    texts = [_as_text(ours, predictions.schema.field(ours).type, ours == time) for ours in keys.values()]
+    entity, alone = f"to_json([{', '.join(texts)}])", "to_json({'request_id': request_id, 'row': row})"
+    without_key = " AND ".join(f"{keys[name]} IS NULL" for name in problem.key)
+    connection.execute(
+        f"CREATE TEMP TABLE p AS SELECT n, request_id, row, moment, TRY_CAST({time or 'NULL'} AS TIMESTAMP) AS due, "
+        f"CAST(CASE WHEN {without_key} THEN {alone} ELSE {entity} END AS VARCHAR) AS entity FROM predictions; "
+        "CREATE TEMP TABLE l AS SELECT CAST(request_id AS VARCHAR) AS request_id, CAST(row AS BIGINT) AS row, outcome, "
+        f"CAST(CASE WHEN request_id IS NULL THEN {entity} END AS VARCHAR) AS entity, CAST(known_at AS TIMESTAMP) AS known_at "
+        "FROM received"
+    )
+
+
+def _as_text(column: str, kind: pa.DataType, is_time: bool) -> str:
+    """Return SQL that gives a key as text, the same in predictions and outcomes: 7, 7.0 and "7" are one key."""
+    plain = f"CAST({column} AS VARCHAR)"
+    if is_time or pa.types.is_timestamp(kind):
+        return f"coalesce(CAST(CAST(TRY_CAST({column} AS TIMESTAMPTZ) AS TIMESTAMP) AS VARCHAR), {plain})"
+    if pa.types.is_floating(kind):
+        return f"coalesce(CAST(TRY_CAST({column} AS DOUBLE) AS VARCHAR), {plain})"
+    text = rf"regexp_replace({plain}, '^([+-]?\d+)\.0+$', '\1')"
+    if pa.types.is_integer(kind):
+        is_whole = f"regexp_full_match({text}, " + r"'[+-]?\d{1,18}')"
+        return f"CASE WHEN {is_whole} THEN CAST(CAST({text} AS BIGINT) AS VARCHAR) ELSE {text} END"
+    return text
+
+
+def _ids(table: pd.DataFrame) -> dict[str, pd.Series]:
+    name, row = table["request_id"].str.strip(), table.get("row", pd.Series("0", table.index, name="row"))
+    _require(table["request_id"], name != "", "the id of the request, as the answer gave it")
+    number = row.str.strip().str.replace(WHOLE, r"\1", regex=True).replace("", "0")
+    _require(row, number.str.fullmatch(r"\d{1,9}"), "the number of the row in its request, from 0")
+    return {REQUEST_ID: name, ROW: number.astype("int64")}
+
+
+def _keys(table: pd.DataFrame, bundle: Bundle, place: Path) -> dict[str, pd.Series]:
+    """Return key and time as the log has them, redacted ones hashed by its key."""
+    problem, redacted = bundle.problem, set(bundle.described["log"]["redact"])
+    kinds = {field["name"]: field["type"] for field in bundle.signature}
+    secret = key(place) if redacted & set(identity(problem)) else b""
+    columns = {}
+    for name in identity(problem):
+        kind, column = kinds.get(name, "any"), table[name]
+        if name == problem.time:
+            _require(column, ~column.str.strip().isin(MISSING), TIME)
+        if name in redacted:
+            plain = _plain(column, "any" if kind == "date" else kind)
+            columns[name] = plain.map({value: pseudonym(value, secret) for value in plain.dropna().unique()})
+        else:
+            columns[name] = _moments(column) if name == problem.time else _plain(column, kind)
+    _require(table[problem.key[0]], pd.DataFrame(columns)[problem.key].notna().any(axis=1), "what identifies the row")
+    return columns
+
+
+def _plain(column: pd.Series, kind: str) -> pd.Series:
+    """Return a key as the text by which it is joined, see `log_entry.as_text`; missing where it is empty."""
+    if kind == "date":
+        return _moments(column).dt.strftime("%Y-%m-%dT%H:%M:%S.%f").astype("str")
+    if kind == "number":
+        numbers = _numbers(column)
+        return numbers.map({value: as_text(value) for value in numbers.dropna().unique()}).astype("str")
+    text = column if kind == "string" else column.str.replace(WHOLE, r"\1", regex=True)
+    return text.where(text != "").astype("str")
+
+
+def _outcomes(column: pd.Series, problem: Problem) -> pd.Series:
+    if not problem.is_class:
+        return _numbers(column)
+    bare, classes = column.str.strip(), problem.classes
+    truth = bare.str.lower().map(TRUTH).fillna(bare) if classes == ["0", "1"] else bare
+    whole = {re.sub(WHOLE, r"\1", name): name for name in classes}  # 1.0 is the class 1
+    names = column.where(column.isin(classes), truth.str.replace(WHOLE, r"\1", regex=True).map(whole))
+    expected = f"one of {', '.join(classes)}, or nothing where it never becomes known"
+    _require(column, names.notna() | bare.isin(MISSING), expected)
+    return names.astype("str")
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    bare = column.str.strip()
+    numbers = pd.to_numeric(bare, errors="coerce").astype("float64")
+    _require(column, (numbers.abs() <= LARGEST) | bare.isin(MISSING), "a finite number, or nothing if it is unknown")
+    return numbers
+
+
+def _moments(column: pd.Series) -> pd.Series:
+    bare = column.str.strip()
+    moments = datetimes.parse_series(bare).astype("datetime64[us]")
+    _require(column, moments.notna() | bare.isin(MISSING), TIME)
+    return moments
+
+
+def _require(column: pd.Series, valid: pd.Series, expected: str) -> None:
+    """Raise a DataError for the first wrong row."""
+    if not valid.all():
+        row, others = int(np.flatnonzero(~valid)[0]), int((~valid).sum()) - 1
+        more = f", and {others:,} more such rows" if others else ""
+        raise DataError(
+            f"row {row} (of the data, from 0), column {column.name!r}: found {column.iloc[row]!r}{more}, expected {expected}"
+        )
+
+
+# The label of each prediction, from the tables of `_create_tables`.
+RESOLVE = """
+CREATE TEMP TABLE placed AS
+    WITH ids AS (
+        SELECT request_id, row, any_value(entity) AS entity, count(DISTINCT entity) AS entities FROM p GROUP BY ALL)
+    SELECT l.* EXCLUDE (entity), (l.request_id, l.row, l.entity) AS named, coalesce(i.entities, 0) > 1 AS ambiguous,
+        CASE WHEN l.request_id IS NULL THEN l.entity WHEN i.entities = 1 THEN i.entity END AS entity
+    FROM l LEFT JOIN ids i ON i.request_id = l.request_id AND i.row = l.row;
+CREATE TEMP TABLE totals AS
+    SELECT count(DISTINCT named) AS outcomes, count(DISTINCT named) FILTER (ambiguous) AS ambiguous,
+        count(DISTINCT named) FILTER (NOT ambiguous AND NOT coalesce(entity IN (SELECT entity FROM p), false)) AS unmatched
+    FROM placed;
+CREATE TEMP TABLE answered AS
+    WITH ranked AS (SELECT n, entity, row_number() OVER (PARTITION BY entity
+        ORDER BY coalesce(moment < due, true) DESC, moment DESC, request_id DESC, row DESC, n DESC) AS rank FROM p),
+    latest AS (SELECT entity, max(known_at) AS latest FROM placed GROUP BY entity),
+    resolved AS (SELECT entity, any_value(latest) AS known_at, any_value(outcome) AS outcome,
+            count(DISTINCT outcome) + CAST(count(*) > count(outcome) AS INT) > 1 AS contradicted
+        FROM placed JOIN latest USING (entity) WHERE known_at IS NOT DISTINCT FROM latest GROUP BY entity)
+    SELECT n, CASE WHEN rank > 1 THEN 'superseded' WHEN r.entity IS NULL THEN 'open' WHEN contradicted THEN 'contradicted'
+            WHEN outcome IS NULL THEN 'never' ELSE 'known' END AS label,
+        CASE WHEN label = 'known' THEN outcome END AS outcome,
+        CASE WHEN label IN ('known', 'never') THEN known_at END AS known_at
+    FROM ranked LEFT JOIN resolved r USING (entity);
+"""

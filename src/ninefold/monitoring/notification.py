@@ -1,28 +1,26 @@
-"""Tell people of alerts: each incident once when it begins, again when it gets worse, and once when it ends.
+"""Notify people of alerts: each incident once when it begins, again when it gets worse, and once when it ends.
 
-Stage 09 itself sends nothing, so that it can run again and give the same. `deliver` reads what it found, and tells it to a
-file, the log and, by Apprise, to mail and chats. ``alerts.state.json`` beside the file holds what was told and what waits: a
-message is noted there before it is sent, and struck off after. So none is lost, and the file has each once; elsewhere one that
-was sent just before the process was killed comes again, with the same ``id``.
+Stage 09 itself sends nothing, so that it can run again. ``alerts.state.json`` beside the file of messages holds what was sent and
+what waits: a message is noted there before it is sent, and removed after. So none is lost, and the file has each once; elsewhere
+one that was sent just before the process was killed comes again, with the same ``id``.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from ninefold import artifacts, incidents
 from ninefold.errors import DataError, ParamsError
-from ninefold.incidents import Incident
-from ninefold.monitoring import messages
-from ninefold.monitoring.messages import Message
+from ninefold.incidents import Incident, rank
 from ninefold.params import Name, Section, Text
 from ninefold.stages import label
 
@@ -30,16 +28,19 @@ ALERTS = "data/predictions/alerts.jsonl"
 REPORTS, ANCHOR = "reports", "raise-the-alerts"  # of the heading in notebook 09 below which the alerts stand
 AT_ONCE = 20  # messages in one notification
 TRIES, PAUSE = 3, 1.0  # seconds before the second try; twice as long before each further one
+GONE = "It is found in none of the periods any more."  # of another model, or by other labels
+WORDS = {"begun": "alert", "risen": "worse", "resolved": "resolved"}
+Event: TypeAlias = Literal["begun", "risen", "resolved"]
 logger = logging.getLogger("ninefold.monitoring.alerts")
 
 
 def _variable(name: str) -> str:
     if name.isidentifier():
         return name
-    advice = "put the Apprise URL into an environment variable, and name that, such as NINEFOLD_NOTIFY"
-    raise ParamsError(
-        f"params.yaml: monitoring.deliver.notify: found no name of a variable; {advice}"
-    )  # nor what it is
+    raise ParamsError(  # which does not show what was found: it may be a secret
+        "params.yaml: monitoring.deliver.notify: found no name of a variable; put the Apprise URL into an environment "
+        "variable, and name that, such as NINEFOLD_NOTIFY"
+    )
 
 
 class Deliver(Section):
@@ -52,63 +53,147 @@ class Deliver(Section):
     base_url: Text = REPORTS
 
 
+class Message(BaseModel):
+    """What is sent of an incident: a line of the file, and one of ``messages`` in what ``json://`` is sent."""
+
+    id: str  # the same where a message comes twice
+    moment: str  # UTC
+    state: Event
+    alert: str
+    subject: str | None
+    owner: str | None
+    severity: str  # the highest of the incident so far
+    since: str
+    until: str | None
+    value: float | None
+    limit: float | None
+    sentence: str
+    decision: str | None  # of stage 09 at the close of the last period
+    link: str  # to the alerts in the report
+
+    def text(self) -> str:
+        """Return the message as a line for people."""
+        of, end = f" of {self.subject}" if self.subject else "", f", until {self.until}" if self.until else ""
+        owner = f"; owner: {self.owner}" if self.owner else ""
+        what = f"{self.severity}: {self.alert}{of}, since {self.since}{end}{owner}"
+        return f"{WORDS[self.state]}, {what}. {self.sentence} {self.link}".replace("\n", " ")
+
+
+class Told(BaseModel):
+    """An incident that was sent; `severity` is the highest that was sent, `seen` what it is in the present periods."""
+
+    alert: str
+    subject: str | None
+    since: str
+    last: str
+    severity: str
+    open: bool = True
+    seen: list[Incident] = Field([], exclude=True)
+
+    def is_of(self, incident: Incident) -> bool:
+        """Return whether an incident is this one: both have a period in common, since late labels may change its ends."""
+        same = (self.alert, self.subject) == (incident.alert, incident.subject)
+        return same and self.since <= incident.last and incident.since <= self.last
+
+
+class State(BaseModel):
+    """What was sent, and what waits to be sent, by channel."""
+
+    told: list[Told] = []
+    waiting: dict[str, list[Message]] = {}
+
+
 def deliver(
-    judged: Sequence[dict[str, Any]], params: Deliver, place: Path, now: datetime | None = None
+    periods: Sequence[dict[str, Any]], params: Deliver, place: Path, now: datetime | None = None
 ) -> list[Message]:
-    """Send what is new in the periods, and what could not be sent before; return what was sent, each message once.
+    """Send what is new in `periods` (of ``periods.json``), and what could not be sent before; return each message sent once.
 
-    Two at once: the second waits. A channel that fails is told of in the log, and keeps its messages for the next time.
-
-    Parameters
-    ----------
-    judged : sequence of dict
-        What ``periods.json`` holds.
-    params : Deliver
-    place : Path
-        The file of messages (JSON lines); ``.state.json`` and ``.lock`` of the same name belong to it, also where
-        `params` has no file.
-    now : datetime, optional
-        With a zone.
-
-    Raises
-    ------
-    DataError
-        If what was told cannot be read, or written.
+    Two at once: the second waits. A channel that fails is named in the log, and keeps its messages for the next time.
+    `place` is the file of messages (JSON lines); ``.state.json`` and ``.lock`` of the same name belong to it, also where
+    `params` has no file. `now` has a zone. DataError is raised if the state cannot be read, or written.
     """
-    channels: dict[str, Callable[[Sequence[Message]], str]] = {}
-    channels |= {"file": partial(_append, place)} if params.file is not None else {}
+    channels: dict[str, Callable[[Sequence[Message]], str]] = {"file": partial(_append, place)} if params.file else {}
     channels |= {"log": _log} if params.log else {}
     channels |= {name: partial(_send, name) for name in params.notify or []}
     link, sent = f"{params.base_url.rstrip('/')}/{label('monitoring')}.html#{ANCHOR}", dict[str, Message]()
     try:
         with artifacts.alone(place.with_suffix(".lock"), "", wait=True):
-            state = messages.read(place)
-            new = messages.news(state, judged, params.min_severity, link, now or datetime.now(UTC))
+            state = read(place)
+            new = news(state, periods, params.min_severity, link, now or datetime.now(UTC))
             state.waiting = {name: [*state.waiting.get(name, []), *new] for name in channels}
-            messages.write(state, place)
+            _write(state, place)
             for name, send in channels.items():
                 while batch := state.waiting[name][:AT_ONCE]:
                     if failure := send(batch):
                         logger.warning("alerts: %s; kept for the next time: %d", failure, len(state.waiting[name]))
                         break
                     del state.waiting[name][: len(batch)]
-                    messages.write(state, place)
+                    _write(state, place)
                     sent |= {message.id: message for message in batch}
     except OSError as error:
         raise DataError(f"{place}: nothing can be written beside it ({error}); make room, or mend its rights") from None
     return list(sent.values())
 
 
-def as_text(found: Sequence[Incident], sent: Sequence[Message], waiting: dict[str, int]) -> str:
+def read(place: Path) -> State:
+    """Return the state beside the file of messages; an empty one if there is none; raise DataError if it is damaged."""
+    file = place.with_suffix(".state.json")
+    try:
+        return State.model_validate_json(file.read_bytes()) if file.exists() else State()
+    except (OSError, ValidationError) as error:
+        first, advice = str(error).partition("\n")[0], "mend it, or remove it: then every incident is told once more"
+        raise DataError(f"{file}: cannot be read ({first}); {advice}") from None
+
+
+def _write(state: State, place: Path) -> None:
+    artifacts.write_durable(state.model_dump_json(indent=1).encode() + b"\n", place.with_suffix(".state.json"))
+
+
+def news(state: State, periods: Sequence[Mapping[str, Any]], least: str, link: str, now: datetime) -> list[Message]:
+    """Return what is to be sent, in the order in which it happened, from severity `least` on, and note it in the state."""
+    events = list[tuple[str, Event, Incident]]()
+    for incident in incidents.find(periods):
+        known = next((each for each in reversed(state.told) if each.is_of(incident)), None)
+        if known is None:
+            if rank(incident.peak) < rank(least):
+                continue
+            known = Told(**incident.model_dump(exclude={"severity"}), severity=incident.peak)
+            state.told.append(known)
+            events.append((incident.since, "begun", incident))
+        elif not known.open and incident.until is None:  # later labels say that it goes on
+            known.open = True
+            events.append((incident.since, "begun", incident))
+        elif known.open and rank(incident.peak) > rank(known.severity):
+            events.append((incident.last, "risen", incident))
+        known.severity = max(known.severity, incident.peak, key=rank)
+        known.seen.append(incident)
+    first, end = (str(periods[at]["period"]) for at in (0, -1)) if periods else ("", f"{now:%Y-%m-%d}")
+    for each in state.told:
+        if each.seen:
+            each.since, each.last = each.seen[0].since, each.seen[-1].last
+        if each.open and all(incident.until for incident in each.seen):
+            gone = Incident(**each.model_dump(), peak=each.severity, until=end, sentence=GONE)
+            each.open, over = False, each.seen[-1] if each.seen else gone
+            events.append((over.until or "", "resolved", over))
+    state.told = [each for each in state.told if each.open or each.last >= first]  # others can never be met again
+    decision = periods[-1].get("decision") if periods else None
+    common = {"moment": now.astimezone(UTC).isoformat(timespec="seconds"), "decision": decision, "link": link}
+    return [
+        Message(
+            **one.model_dump(exclude={"severity"}), **common, id=secrets.token_hex(8), state=event, severity=one.peak
+        )
+        for _, event, one in sorted(events, key=lambda each: each[0])
+    ]
+
+
+def as_text(alerts: Sequence[Incident], sent: Sequence[Message], waiting: dict[str, int]) -> str:
     """Return what the command says: the incidents, and what was sent and is kept."""
-    lines = [incidents.as_text(found), f"sent {len(sent)} message{'s' * (len(sent) != 1)}"]
-    return "\n".join(
-        lines + [f"kept for the next time, {name}: {number}" for name, number in waiting.items() if number]
-    )
+    kept = [f"kept for the next time, {name}: {number}" for name, number in waiting.items() if number]
+    return "\n".join([incidents.as_text(alerts), f"sent {len(sent)} message{'s' * (len(sent) != 1)}", *kept])
 
 
 def _append(place: Path, batch: Sequence[Message]) -> str:
-    """Append the lines that a file does not have yet; what a killed process left of a line goes first."""
+    """Append the lines that the file lacks; what a killed process left of a line goes first; return why not, or nothing."""
     try:
         with place.open("ab+") as file:
             file.seek(0)
@@ -126,13 +211,13 @@ def _append(place: Path, batch: Sequence[Message]) -> str:
 
 def _log(batch: Sequence[Message]) -> str:
     for message in batch:
-        bad = message.state != "resolved" and message.severity == "high"
-        logger.log(logging.ERROR if bad else logging.WARNING, "%s", message.text())
+        is_bad = message.state != "resolved" and message.severity == "high"
+        logger.log(logging.ERROR if is_bad else logging.WARNING, "%s", message.text())
     return ""
 
 
 def _send(name: str, batch: Sequence[Message]) -> str:
-    """Send messages to the Apprise URL in an environment variable; return why not, or nothing. Nobody is told the URL."""
+    """Send messages to the Apprise URL in an environment variable; return why not, or nothing; never the URL."""
     from apprise import Apprise, AppriseAsset
     from apprise.plugins.custom_json import NotifyJSON
     from tenacity import Retrying, retry_if_not_result, stop_after_attempt, wait_exponential
@@ -147,14 +232,12 @@ def _send(name: str, batch: Sequence[Message]) -> str:
     for service in channel:
         if isinstance(service, NotifyJSON):  # read by programs
             service.payload_extras["messages"] = [message.model_dump() for message in batch]
-    worst = incidents.SEVERITIES[max(incidents.rank(message.severity) for message in batch)]
+    worst = max((message.severity for message in batch), key=rank)
     over = all(message.state == "resolved" for message in batch)
     tries = Retrying(
-        stop=stop_after_attempt(TRIES),
-        wait=wait_exponential(PAUSE),
-        retry=retry_if_not_result(bool),
+        stop=stop_after_attempt(TRIES), wait=wait_exponential(PAUSE), retry=retry_if_not_result(bool),
         retry_error_callback=lambda _: False,
-    )
+    )  # fmt: skip
     sent = tries(
         channel.notify,
         title=f"{len(batch)} alert{'s' * (len(batch) > 1)}, {'resolved' if over else f'severity up to {worst}'}",

@@ -23,10 +23,9 @@ Interval = dict[str, float]  # value, low, high
 def scores_by_period(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> dict[str, dict[str, Any]]:
     """Return the scores of each period, see `scores_of`; periods in which all known outcomes are equal are absent."""
     result = {}
-    for period, rows in closed(frame):
-        target = outcomes(rows, problem)
+    for period, rows, target, predicted in _closed(frame, problem):
         if len(np.unique(target)) > 1:
-            results = evaluation.evaluate(target, predictions(rows, problem), rows, problem, plan)
+            results = evaluation.evaluate(target, predicted, rows, problem, plan)
             result[period] = scores_of(results, rows, problem, plan)
     return result
 
@@ -34,17 +33,16 @@ def scores_by_period(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan
 def scores_of(
     results: dict[str, Interval], rows: pd.DataFrame, problem: Problem, plan: EvaluationPlan
 ) -> dict[str, dict[str, Interval]]:
-    """Return ``figures``, the results of `evaluation.evaluate` with ``gap`` and ``skill``, and ``levels``.
+    """Return ``figures``, the results of `evaluation.evaluate` with ``gap`` and `skill`, and ``levels``: those that are finite.
 
-    ``gap`` is the mean of `decisions.expected` less that of `decisions.event`; ``skill`` see `skill`; ``levels`` are the
-    shares of the classes, or the mean of the target. What is not finite, of too few rows, is left out.
+    ``gap`` is the mean prediction less the mean outcome; ``levels`` are the shares of the classes, or the mean of the target.
     """
-    target, predicted = outcomes(rows, problem), predictions(rows, problem)
-    columns = {"gap": decisions.expected(predicted, problem) - decisions.event(target, problem)}
+    target, expected = outcomes(rows, problem), decisions.expected(predictions(rows, problem), problem)
+    event = decisions.event(target, problem)
+    columns = {decisions.level_name(problem): event}
     if problem.task == "multiclass":
-        columns |= {f'share of "{name}"': target == number for number, name in enumerate(problem.classes)}
-    else:
-        columns[decisions.level_name(problem)] = decisions.event(target, problem)
+        columns = {f'share of "{name}"': target == number for number, name in enumerate(problem.classes)}
+    columns["gap"] = expected - event
 
     def means(weight: np.ndarray) -> dict[str, float]:
         return {name: float(np.average(values, weights=weight)) for name, values in columns.items()}
@@ -55,11 +53,7 @@ def scores_of(
 
 
 def skill(results: dict[str, Interval], target: np.ndarray, problem: Problem) -> Interval:
-    """Return the Brier skill score (``1 - brier / reference``), or R2.
-
-    The reference is a prediction that knows the class shares, or the mean, of these very rows. Unlike an error, skill
-    does not change because outcomes are more mixed.
-    """
+    """Return the Brier skill score against a prediction that knows the class shares of these very rows, or R2."""
     if not problem.is_class:
         return results["r2"]
     shares = np.bincount(target, minlength=2) / len(target)
@@ -67,68 +61,42 @@ def skill(results: dict[str, Interval], target: np.ndarray, problem: Problem) ->
     return {"value": 1 - results["brier"]["value"] / (error / 2 if len(problem.classes) == 2 else error)}
 
 
-def closed(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield each period with its rows whose label was known at its close: at most `MOST_ROWS`, spread evenly."""
-    for period, rows in frame[frame[STATUS] == AT_CLOSE].groupby(PERIOD, sort=False):
-        yield str(period), packing.sample(rows, MOST_ROWS)
-
-
-def calibration(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan, bins: int = 10) -> pd.DataFrame:
-    """Return, per period and decile of the prediction, the ``predicted`` and the observed mean.
-
-    Returns
-    -------
-    DataFrame
-        ``period``, ``predicted``, and ``value``, ``low``, ``high`` of the observed mean.
-    """
+def calibration(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame:
+    """Return, per period and decile, the ``predicted`` mean and ``value``, ``low``, ``high`` of the observed mean."""
     tables = []
-    for period, rows in closed(frame):
-        predicted = pd.Series(decisions.expected(predictions(rows, problem), problem))
-        observed = decisions.event(outcomes(rows, problem), problem)
-        rank = predicted.rank(method="first").to_numpy() - 1
-        decile = (rank * min(bins, len(rank)) // len(rank)).astype(int)
+    for period, rows, target, predicted in _closed(frame, problem):
+        expected, event = pd.Series(decisions.expected(predicted, problem)), decisions.event(target, problem)
+        rank = expected.rank(method="first").to_numpy() - 1
+        decile = (rank * min(10, len(rank)) // len(rank)).astype(int)
 
-        def means(weight: np.ndarray, decile: np.ndarray = decile, observed: np.ndarray = observed) -> dict[str, float]:
+        def means(weight: np.ndarray, decile: np.ndarray = decile, event: np.ndarray = event) -> dict[str, float]:
             with np.errstate(invalid="ignore"):  # the blocks of a draw may lack a decile
-                values = np.bincount(decile, weight * observed) / np.bincount(decile, weight)
+                values = np.bincount(decile, weight * event) / np.bincount(decile, weight)
             return {str(number): float(value) for number, value in enumerate(values)}
 
         table = pd.DataFrame(intervals(means, clusters(rows, problem), plan.bootstrap).values())
-        tables.append(table.assign(period=period, predicted=predicted.groupby(decile).mean().to_numpy()))
+        tables.append(table.assign(period=period, predicted=expected.groupby(decile).mean().to_numpy()))
     return pd.concat(tables) if tables else pd.DataFrame(columns=["value", "low", "high", "period", "predicted"])
 
 
 def policies(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame:
     """Return, per period, the mean payoff of each policy with its interval: ``period``, and what stage 07 returns."""
-    tables = [
-        evaluation.policies(outcomes(rows, problem), predictions(rows, problem), rows, problem, plan).assign(
-            period=period
-        )
-        for period, rows in closed(frame)
-    ]
-    return pd.concat(tables) if tables else pd.DataFrame(columns=["policy", "payoff", "low", "high", "period"])
+    tables = [pd.DataFrame(columns=["policy", "payoff", "low", "high", "period"])]
+    for period, rows, target, predicted in _closed(frame, problem):
+        tables.append(evaluation.policies(target, predicted, rows, problem, plan).assign(period=period))
+    return pd.concat(tables[1:] or tables)
 
 
 def weekly(frame: pd.DataFrame, problem: Problem) -> pd.DataFrame:
-    """Return the means of `decisions.expected` and `decisions.event` per week (UTC) of rows with a label.
-
-    Returns
-    -------
-    DataFrame
-        ``week``, ``predicted``, ``observed``, ``rows``; none without time.
-    """
+    """Return ``predicted`` and ``observed`` means and ``rows`` per ``week`` (UTC); no rows without time."""
     known = frame[frame[STATUS].isin([AT_CLOSE, LATER])]
     if not problem.time or known.empty:
         return pd.DataFrame(columns=["week", "predicted", "observed", "rows"])
-    table = pd.DataFrame(
-        {
-            "week": known[problem.time].dt.to_period("W").dt.start_time.to_numpy(),
-            "predicted": decisions.expected(predictions(known, problem), problem),
-            "observed": decisions.event(outcomes(known, problem), problem),
-            "rows": 1,
-        }
-    )
-    return table.groupby("week", as_index=False).agg({"predicted": "mean", "observed": "mean", "rows": "sum"})
+    week = known[problem.time].dt.to_period("W").dt.start_time.rename("week").reset_index(drop=True)
+    expected = decisions.expected(predictions(known, problem), problem)
+    event = decisions.event(outcomes(known, problem), problem)
+    grouped = pd.DataFrame({"predicted": expected, "observed": event}).groupby(week)
+    return grouped.mean().assign(rows=grouped.size()).reset_index()
 
 
 def worse_slices(
@@ -136,36 +104,32 @@ def worse_slices(
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Return, per period, the ``slices`` with a significant bias that is larger than on the holdout.
 
-    Returns
-    -------
-    dict
-        Period -> ``slices``: ``subject`` ("origin is JFK"), ``rows``, ``gap`` (mean of predicted less observed),
-        ``held``, the gap on the holdout (0 where it had too few such rows), and ``worse``, by how much the gap is larger;
-        the most significant first.
+    Each has ``subject`` ("origin is JFK"), ``rows``, ``gap`` (mean of predicted less observed), ``held``, the gap on the
+    holdout (else 0), and ``worse``, by how much the gap is larger; the most significant first.
     """
     problem, columns = bundle.problem, replace(bundle.columns, high_cardinality=[], numeric=[])
     if not columns.categorical:
         return {}
-
-    def biases(rows: pd.DataFrame) -> pd.DataFrame:
-        return slices.slices(outcomes(rows, problem), predictions(rows, problem), rows, columns, problem, plan)
-
-    before = biases(holdout).set_index(["feature", "group"])["bias"]
+    usual, known = outcomes(holdout, problem), predictions(holdout, problem)
+    before = slices.slices(usual, known, holdout, columns, problem, plan).set_index(["feature", "group"])["bias"]
     result: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for period, rows in closed(frame):
-        worse = []
-        if len(np.unique(outcomes(rows, problem))) > 1:
-            for each in biases(rows).query("flagged").itertuples():
-                baseline_parts = float(before.get((each.feature, each.group), 0.0))
-                gap = {"subject": f"{each.feature} is {each.group}", "rows": int(each.rows), "gap": each.bias}
-                worse.append({**gap, "held": baseline_parts, "worse": abs(each.bias) - abs(baseline_parts)})
-        result[period] = {"slices": [each for each in worse if each["worse"] > 0]}
+    for period, rows, target, predicted in _closed(frame, problem):
+        result[period] = {"slices": []}
+        if len(np.unique(target)) > 1:
+            table = slices.slices(target, predicted, rows, columns, problem, plan).query("flagged")
+            for each in table.itertuples():
+                held, subject = float(before.get((each.feature, each.group), 0.0)), f"{each.feature} is {each.group}"
+                if (worse := abs(each.bias) - abs(held)) > 0:
+                    gap = {"subject": subject, "rows": int(each.rows), "gap": each.bias, "held": held, "worse": worse}
+                    result[period]["slices"].append(gap)
     return result
 
 
-def _finite(figures: dict[str, Any]) -> dict[str, Interval]:
-    return {
-        name: figure
-        for name, figure in figures.items()
-        if all(value is not None and np.isfinite(value) for value in figure.values())
-    }
+def _closed(frame: pd.DataFrame, problem: Problem) -> Iterator[tuple[str, pd.DataFrame, np.ndarray, pd.DataFrame]]:
+    for period, known in frame[frame[STATUS] == AT_CLOSE].groupby(PERIOD, sort=False):
+        rows = packing.sample(known, MOST_ROWS)
+        yield str(period), rows, outcomes(rows, problem), predictions(rows, problem)
+
+
+def _finite(figures: dict[str, Interval]) -> dict[str, Interval]:
+    return {name: each for name, each in figures.items() if np.isfinite(pd.Series(each, dtype="float64")).all()}

@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ninefold.metrics import EvaluationPlan, evaluation, one_score
-from ninefold.monitoring import causes, control_limits, drift, performance_estimation, period, shift_tests, two_sample
-from ninefold.monitoring.control_limits import Shape
+from ninefold.monitoring import drift, performance_estimation, period, two_sample
 from ninefold.monitoring.performance_estimation import Learned
-from ninefold.monitoring.period import Bins, Rows
-from ninefold.monitoring.shift_tests import FORECAST
+from ninefold.monitoring.period import FORECAST, Bins, Rows
 from ninefold.problem import RANKING, Problem, decisions
 from ninefold.training import losses
 
 MOST_ROWS = 200_000  # of a side: the standard error of a share of so many is at most 0.1 %
-MOST_WINDOWS = 24
 ENOUGH_WINDOWS = 20  # of the holdout, for its figures to vary as they do between these
 RESAMPLES = 60  # periods drawn from the days of the holdout where it has fewer windows
 LEAST_VOLUME = 0.05  # of the usual rows a day; a smaller change does not matter
 LEAST_ROWS = 100  # of a category value, to be a slice
 RARE = 0.01  # of the rows; rarer categories are one
 LABELLED = 0.5  # share of the rows whose outcome has to be known
-SHAPES = {
-    "missing": Shape("high", "plain", 0.01),
-    "unseen": Shape("high", "plain", 0.01),
-    "psi": Shape("high", "root", 0.05),
-    "joint auc": Shape("high"),
-    "loss": Shape("high", "log"),
-    "ranking": Shape("low"),
-    "payoff": Shape("low"),
-    "gain": Shape("low"),
-    "slices": Shape("high", "log"),
+FEWEST_WINDOWS = 4  # without which the spread of a figure is not known, and nothing is called unusual
+# Distances and losses have a long tail; their roots and logarithms are near enough to normal.
+SCALES: dict[str, tuple[Any, Any]] = {
+    "plain": (lambda values: values, lambda values: values),
+    "root": (lambda values: np.sqrt(np.maximum(values, 0)), lambda values: np.maximum(values, 0) ** 2),
+    "log": (lambda values: np.log(np.maximum(values, 1e-12)), np.exp),
 }
+
+
+class Shape(NamedTuple):
+    """Which values of a figure are unusual."""
+
+    side: str = "both"  # high, low or both
+    scale: str = "plain"  # of `SCALES`: where it is nearly normal
+    least: float = 0.0  # a change from the usual that is smaller does not matter, however stable the figure was
+
+
+SHAPES = {"psi": Shape("high", "root", 0.05), "joint auc": Shape("high")}
+SHAPES |= dict.fromkeys(("missing", "unseen"), Shape("high", "plain", 0.01))
+SHAPES |= dict.fromkeys(("loss", "slices"), Shape("high", "log"))
+SHAPES |= dict.fromkeys(("ranking", "payoff", "gain"), Shape("low"))
 
 
 class Context(NamedTuple):
@@ -49,7 +58,7 @@ class Context(NamedTuple):
 class Reference(NamedTuple):
     """What periods are compared with; made once for a model."""
 
-    known: Rows  # the rows fitted on, and the holdout
+    known: Rows  # the rows fitted on, and the holdout; without predictions
     holdout: Rows
     kinds: Mapping[str, str]
     problem: Problem
@@ -67,108 +76,108 @@ def reference(
 ) -> Reference:
     """Return distributions, the control limits of every figure, and the errors on the holdout.
 
-    Figures of inputs vary as between windows of all known rows. Those of predictions and outcomes vary as in the
-    holdout alone: between its windows, or where these are fewer than `ENOUGH_WINDOWS`, between periods drawn from its
-    days with replacement. Such periods vary less than real weeks, whose days are correlated: a season that the holdout
-    does not have is beyond these limits.
-
-    Parameters
-    ----------
-    fitted : Rows, optional
-        What the model was fitted on; its predictions are not used. Rows without an outcome belong to it too.
-    holdout : Rows
-        With predictions, and outcomes where they are known.
-    context : Context
-    length : float
-        Of a period: days where there is time, else rows.
-    alpha : float
-        The share of stable periods with any figure beyond its control limits, 0-1.
-    seed : int
+    Figures of inputs vary as between windows of all known rows: `fitted`, those that the model was fitted on (predictions
+    and outcomes are not used), and the `holdout`. Those of predictions and outcomes vary as between windows of the holdout,
+    or where these are fewer than `ENOUGH_WINDOWS`, periods drawn from its days with replacement, which vary less than real
+    weeks. `length` is that of a period: days where there is time, else rows; `alpha` as of `bounds`.
     """
-    kinds, problem, plan = context
+    kinds, problem = context.kinds, context.problem
     parts = [part for part in (fitted, holdout) if part is not None and len(part.block)]
-    timed = bool(problem.time)
-    block = np.concatenate([part.block for part in parts])
-    per_day = len(block) / len(np.unique(block)) if timed else None
-    spans = period.windows(block, length, timed, most=MOST_WINDOWS, seed=seed) if timed else []
-    volume = pd.DataFrame([{"rows per day": len(block[span]) / (np.ptp(block[span]) + 1)} for span in spans])
-    known, holdout_rows = _together(parts), period.sample(holdout, MOST_ROWS)
-    bins = {name: period.learn_bins(known.features[name], kind) for name, kind in kinds.items()}
-    bins[FORECAST] = period.learn_bins(_expected(holdout_rows, problem), "numeric")
-    learned = performance_estimation.learn(holdout_rows, problem)
-    whole = Reference(known, holdout_rows, kinds, problem, plan, bins, {}, pd.DataFrame(), learned, per_day, seed)
-    places = {name: _places(whole, known, name) for name in kinds}
-    for name, place in {**places, FORECAST: _places(whole, holdout_rows, FORECAST)}.items():
-        whole.counts[name] = np.bincount(place, minlength=bins[name].size + 1)
-    inputs = control_limits.measure(
-        period.windows(known.block, length, timed, most=MOST_WINDOWS, seed=seed),
-        lambda window: _input_figures(
-            whole, period.take(known, window), {name: place[window] for name, place in places.items()}, window
-        ),
-    )
-    table = pd.concat([volume, inputs, _holdout_figures(whole, length, timed)], axis=1)
-    shapes = {name: SHAPES.get(name.split(":")[0], Shape()) for name in table}
-    shapes["rows per day"] = Shape("both", "log", LEAST_VOLUME * (per_day or 0.0))
-    return whole._replace(bounds=control_limits.bounds(table, shapes, alpha))
+    target, block = (np.concatenate([getattr(part, name) for part in parts]) for name in ("target", "block"))
+    features = pd.concat([part.features for part in parts], ignore_index=True)
+    known = period.sample(Rows(features, pd.DataFrame(), target, block), MOST_ROWS)
+    holdout = period.sample(holdout, MOST_ROWS)
+    learned = performance_estimation.learn(holdout, problem)
+    per_day = len(block) / len(np.unique(block)) if problem.time else None
+    whole = Reference(known, holdout, *context, {}, {}, pd.DataFrame(), learned, per_day, seed)
+    for name, side in {**dict.fromkeys(kinds, known), FORECAST: holdout}.items():
+        whole.bins[name] = period.learn_bins(period.column(side, name, problem), kinds.get(name, "numeric"))
+        whole.counts[name] = _count(whole, side, name)
+    days = [block[window] for window in _windows(whole, block, length) if problem.time]
+    volume = [{"rows per day": len(each) / (np.ptp(each) + 1)} for each in days]
+    windows = _windows(whole, known.block, length)
+    inputs = [_input_figures(whole, period.take(known, window), window) for window in windows]
+    tables = map(pd.DataFrame, (volume, inputs, _holdout_figures(whole, length)))
+    table = pd.concat(tables, axis=1).astype("float64")
+    shapes = {**SHAPES, "rows per day": Shape("both", "log", LEAST_VOLUME * (per_day or 0.0))}
+    return whole._replace(bounds=bounds(table, shapes, alpha))
 
 
-def figures(
-    reference: Reference, rows: Rows, days: float | None = None, arrived: int | None = None
-) -> dict[str, float]:
+def figures(reference: Reference, rows: Rows, days: float, arrived: int | None = None) -> dict[str, float]:
     """Return the figures of a period by name, those that are finite.
 
-    ``rows per day``; of each feature ``missing`` and ``unseen`` (categories), shares 0-1, and ``psi``; ``joint auc`` of all
-    features; ``psi: the forecast``, ``mean forecast`` (of several classes, each), ``expected payoff``; where the outcomes of
-    at least half of the rows are known ``outcome`` (mean, or share of each class), ``gap`` (mean prediction less outcome),
-    ``loss``, ``ranking``, ``payoff`` and ``gain`` per row, and ``slices``, the largest bias of a slice.
-
-    Parameters
-    ----------
-    reference : Reference
-    rows : Rows
-        Of the period, at least one.
-    days : float, optional
-        Length of the period; days with rows if absent.
-    arrived : int, optional
-        Rows that arrived, if `rows` are a sample.
+    ``rows per day``; of each feature ``missing`` and ``unseen`` (categories), shares 0-1, and ``psi``; ``joint auc``;
+    ``psi: the forecast``, ``mean forecast``, ``expected payoff``; where the outcomes of at least half of the rows are known
+    ``outcome``, ``gap`` (mean prediction less outcome), ``loss``, ``ranking``, ``payoff`` and ``gain`` per row, and
+    ``slices``, the largest bias of a slice. `days` is the length of the period, `arrived` its rows if `rows` are a sample.
     """
     values: dict[str, float] = {}
     if reference.per_day is not None:
-        values["rows per day"] = (arrived or len(rows.block)) / (days or len(np.unique(rows.block)))
-    values |= _input_figures(reference, rows, {name: _places(reference, rows, name) for name in reference.kinds})
-    values |= _prediction_figures(reference, rows)
+        values["rows per day"] = (arrived or len(rows.block)) / days
+    values |= {**_input_figures(reference, rows), **_prediction_figures(reference, rows)}
     if np.isfinite(rows.target).mean() >= LABELLED:
         values |= _outcome_figures(reference, rows)
     return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
-def _input_figures(
-    reference: Reference, rows: Rows, places: Mapping[str, np.ndarray], window: np.ndarray | None = None
-) -> dict[str, float]:
+def bounds(table: pd.DataFrame, shapes: Mapping[str, Shape], alpha: float) -> pd.DataFrame:
+    """Return the bounds that all figures of a new period keep to together, but for a share `alpha` of stable periods.
+
+    Student's prediction interval of one more window (Hahn and Meeker, Statistical Intervals, 1991), from the spread between
+    windows (the rows of `table`). `alpha` is divided by the number of kinds of figures (before the colon of their names),
+    and among those of a kind (Bonferroni). ``low`` and ``high`` are infinite where that side is not unusual, or there are
+    few windows.
+    """
+    kinds = {name: name.split(":")[0] for name in table}
+    count = Counter(kind for name, kind in kinds.items() if table[name].count() >= FEWEST_WINDOWS)
+    limits = {}
+    for name, kind in kinds.items():
+        shape, low, high, usual = shapes.get(kind, Shape()), -np.inf, np.inf, np.nan
+        to_normal, back = SCALES[shape.scale]
+        scaled = to_normal(table[name].dropna().to_numpy("float64"))
+        if len(scaled) >= FEWEST_WINDOWS:
+            tail = alpha / len(count) / count[kind] / (2 if shape.side == "both" else 1)
+            spread = scaled.std(ddof=1) * np.sqrt(1 + 1 / len(scaled))
+            mean, reach = scaled.mean(), stats.t.ppf(1 - tail, len(scaled) - 1) * spread
+            usual = float(back(mean))
+            least = max(shape.least, 1e-9 * abs(usual))  # what never varied may differ in its last digits
+            low = min(float(back(mean - reach)), usual - least) if shape.side != "high" else low
+            high = max(float(back(mean + reach)), usual + least) if shape.side != "low" else high
+        limits[name] = {"low": low, "high": high, "usual": usual}
+    return pd.DataFrame.from_dict(limits, orient="index")
+
+
+def outside(figures: Mapping[str, float], bounded: pd.DataFrame) -> list[str]:
+    """Return the figures beyond their bounds, farthest first, in widths of the way from the usual to the bound."""
+    value = pd.Series({name: figures.get(name, np.nan) for name in bounded.index}, dtype="float64")
+    high = value > bounded["high"]
+    width = (bounded["high"].where(high, bounded["low"]) - bounded["usual"]).abs()
+    far = ((value - bounded["usual"]).abs() / width.clip(lower=1e-12))[high | (value < bounded["low"])]
+    return sorted(far.index, key=lambda name: (-far[name], name))
+
+
+def _input_figures(reference: Reference, rows: Rows, window: np.ndarray | None = None) -> dict[str, float]:
     """Return the figures of features against all known rows, or against those outside of `window`, a mask of these."""
-    values, size = {}, len(rows.block)
+    values: dict[str, float] = {}
     for name, kind in reference.kinds.items():
-        count = np.bincount(places[name], minlength=reference.bins[name].size + 1)
+        count = _count(reference, rows, name)
         before = reference.counts[name] - (count if window is not None else 0)
-        values[f"missing: {name}"] = count[0] / size
+        values[f"missing: {name}"] = count[0] / len(rows.block)
         if kind == "categorical":
-            values[f"unseen: {name}"] = float(count[1:][before[1:] == 0].sum() / size)
+            values[f"unseen: {name}"] = float(count[1:][before[1:] == 0].sum() / len(rows.block))
         values[f"psi: {name}"] = _psi(before, count)
     rest = np.arange(len(reference.known.block)) if window is None else np.flatnonzero(~window)
-    sample = period.take(reference.known, rest[two_sample.thin(len(rest), causes.JOINT_ROWS)])
-    parts = sample.features, rows.features
-    blocks = sample.block, rows.block
-    compared = two_sample.compare(*parts, reference.kinds, blocks, reference.seed, causes.JOINT_ROWS, explain=False)
+    sample = period.take(reference.known, rest[period.subsample(len(rest), two_sample.JOINT_ROWS)])
+    compared = two_sample.compare(sample, rows, reference.kinds, reference.seed, two_sample.JOINT_ROWS, explain=False)
     return {**values, "joint auc": compared.auc}
 
 
-def _prediction_figures(reference: Reference, rows: Rows, window: np.ndarray | None = None) -> dict[str, float]:
-    problem = reference.problem
-    count = np.bincount(_places(reference, rows, FORECAST), minlength=reference.bins[FORECAST].size + 1)
-    before = reference.counts[FORECAST] - (count if window is not None else 0)
+def _prediction_figures(reference: Reference, rows: Rows, inside: bool = False) -> dict[str, float]:
+    """Return the figures of predictions against the holdout, without these rows if they are `inside` of it."""
+    problem, count = reference.problem, _count(reference, rows, FORECAST)
     return {
-        f"psi: {FORECAST}": _psi(before, count),
-        **_by_class("mean forecast", shift_tests.said(rows, problem).mean(axis=0), problem),
+        f"psi: {FORECAST}": _psi(reference.counts[FORECAST] - inside * count, count),
+        **_by_class("mean forecast", period.expected(rows, problem).mean(axis=0), problem),
         "expected payoff": float(decisions.decide(rows.predicted, problem)["expected_payoff"].mean()),
     }
 
@@ -177,11 +186,12 @@ def _outcome_figures(reference: Reference, rows: Rows) -> dict[str, float]:
     rows, problem = period.known(rows), reference.problem
     if not len(rows.block):
         return {}
-    gap, predicted = (each(rows, problem).mean(axis=0) for each in (shift_tests.residuals, shift_tests.said))
+    residuals = period.residuals(rows, problem)
+    gap, mean = residuals.mean(axis=0), period.expected(rows, problem).mean(axis=0)
     paid, best, _ = evaluation.against_baseline(rows.target, rows.predicted, problem, reference.plan)
-    bias = _largest_bias(reference, rows)
+    bias = _largest_bias(reference, rows, residuals - gap)
     return {
-        **_by_class("outcome", predicted + gap, problem),
+        **_by_class("outcome", mean + gap, problem),
         **_by_class("gap", -gap, problem),
         "loss": float(losses(rows.target, rows.predicted, problem).mean()),
         "ranking": one_score(RANKING[problem.task], rows.target, rows.predicted, problem),
@@ -191,34 +201,26 @@ def _outcome_figures(reference: Reference, rows: Rows) -> dict[str, float]:
     }
 
 
-def _holdout_figures(reference: Reference, length: float, timed: bool) -> pd.DataFrame:
+def _holdout_figures(reference: Reference, length: float) -> list[dict[str, float]]:
     """Return the figures of predictions and outcomes in stable periods: windows of the holdout, or drawn from its days."""
-
-    def values(rows: Rows, window: np.ndarray | None = None) -> dict[str, float]:
-        return {**_prediction_figures(reference, rows, window), **_outcome_figures(reference, rows)}
-
-    holdout_rows, seed = reference.holdout, reference.seed
-    windows = period.windows(holdout_rows.block, length, timed, most=MOST_WINDOWS, seed=seed)
-    if len(windows) >= ENOUGH_WINDOWS:
-        return control_limits.measure(windows, lambda window: values(period.take(holdout_rows, window), window))
-    samples = period.replays(holdout_rows.block, length, timed, RESAMPLES, seed)
-    table = [values(period.take(holdout_rows, rows)._replace(block=block)) for rows, block in samples]
-    return pd.DataFrame(table, dtype="float64")
+    holdout, windows = reference.holdout, _windows(reference, reference.holdout.block, length)
+    samples: Iterator[Rows] = (period.take(holdout, window) for window in windows)
+    if not (inside := len(windows) >= ENOUGH_WINDOWS):
+        draws = period.replays(holdout.block, length, bool(reference.problem.time), RESAMPLES, reference.seed)
+        samples = (period.take(holdout, rows)._replace(block=block) for rows, block in draws)
+    return [{**_prediction_figures(reference, rows, inside), **_outcome_figures(reference, rows)} for rows in samples]
 
 
-def _largest_bias(reference: Reference, rows: Rows) -> float:
+def _largest_bias(reference: Reference, rows: Rows, error: np.ndarray) -> float:
     """Return the largest bias at a value of a category, beyond that of all rows, in standard errors of independent rows."""
-    error = shift_tests.residuals(rows, reference.problem)
-    error = error - error.mean(axis=0)
-    spread, largest = error.std(axis=0), 0.0
+    spread, largest = error.std(axis=0), [0.0]
     for name in (name for name, kind in reference.kinds.items() if kind == "categorical"):
-        place = _places(reference, rows, name)
-        count = np.bincount(place)
+        place, count = _places(reference, rows, name), _count(reference, rows, name)
         often = count >= LEAST_ROWS
         for column in np.flatnonzero(spread > 0):
-            total = np.abs(np.bincount(place, error[:, column]))[often]
-            largest = max(largest, float((total / np.sqrt(count[often]) / spread[column]).max(initial=0.0)))
-    return largest
+            total = np.abs(np.bincount(place, error[:, column], len(count)))[often]
+            largest += (total / np.sqrt(count[often]) / spread[column]).tolist()
+    return max(largest)
 
 
 def _by_class(name: str, values: np.ndarray, problem: Problem) -> dict[str, float]:
@@ -232,26 +234,18 @@ def _psi(before: np.ndarray, after: np.ndarray) -> float:
     shares = [each / max(each.sum(), 1) for each in (before, after)]
     often = np.maximum(*shares) >= RARE
     often[0] = False
-    distributions = [
-        {"shares": each[often].tolist(), "other": float(each[1:][~often[1:]].sum()), "missing": float(each[0])}
-        for each in shares
-    ]
-    return drift.psi(*distributions)
+    return drift.stability(*(np.array([*each[often], each[1:][~often[1:]].sum(), each[0]]) for each in shares))
+
+
+def _windows(reference: Reference, block: np.ndarray, length: float) -> list[np.ndarray]:
+    return period.windows(block, length, bool(reference.problem.time), reference.seed)
 
 
 def _places(reference: Reference, rows: Rows, name: str) -> np.ndarray:
     """Return the bin of each row by a feature, or by `FORECAST`; 0 where it is missing."""
-    column = _expected(rows, reference.problem) if name == FORECAST else rows.features[name]
-    kind = "numeric" if name == FORECAST else reference.kinds[name]
-    return period.places(column, kind, reference.bins[name]) + 1
+    column, kind = period.column(rows, name, reference.problem), reference.kinds.get(name, "numeric")
+    return period.places(column, kind, reference.bins[name])
 
 
-def _expected(rows: Rows, problem: Problem) -> pd.Series:
-    return pd.Series(np.asarray(decisions.expected(rows.predicted, problem), dtype="float64"))
-
-
-def _together(parts: list[Rows]) -> Rows:
-    """Return the rows of all parts, without predictions: a sample of at most `MOST_ROWS`."""
-    features = pd.concat([part.features for part in parts], ignore_index=True)
-    target, block = (np.concatenate([getattr(part, name) for part in parts]) for name in ("target", "block"))
-    return period.sample(Rows(features, pd.DataFrame(), target, block), MOST_ROWS)
+def _count(reference: Reference, rows: Rows, name: str) -> np.ndarray:
+    return np.bincount(_places(reference, rows, name), minlength=reference.bins[name].size)

@@ -2,76 +2,190 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ninefold.monitoring import causes, control_limits, data_quality, performance_estimation, period, shift_tests
-from ninefold.monitoring.period import Rows
-from ninefold.monitoring.reference import MOST_ROWS, Reference, figures
+from ninefold.monitoring import data_quality, period, shift_tests, two_sample
+from ninefold.monitoring.data_quality import Finding, finding
+from ninefold.monitoring.performance_estimation import estimate
+from ninefold.monitoring.period import FORECAST, Rows
+from ninefold.monitoring.reference import MOST_ROWS, Reference, figures, outside
+from ninefold.monitoring.shift_tests import EVERYTHING
+from ninefold.monitoring.two_sample import Compared
+from ninefold.problem import Problem, decisions
+from ninefold.training import losses
 
 INPUTS = ("missing", "unseen", "psi", "joint auc")
+CAUSES = ("silence", "broken column", "new category", "label shift", "covariate shift", "concept shift")
+FEWEST = 100  # rows of a period, and outcomes, with which a shift is tested
+MOST_NAMED = 10  # features by which a shift of the inputs is described
+MINOR = 0.1  # of the importance of the first; less important features are not named
 
 
 def period_report(
-    reference: Reference, rows: Rows, days: float | None = None, alpha: float = 0.01, explain: bool = True
+    reference: Reference, rows: Rows, days: float, alpha: float = 0.01, explain: bool = True
 ) -> dict[str, Any]:
-    """Return what is unusual in a period, and why, as plain values.
+    """Return what is unusual in a period of so many `days`, and why, as plain values.
 
-    Parameters
-    ----------
-    reference : Reference
-    rows : Rows
-        All that arrived in the period, with predictions; outcomes where they are known. No row is silence.
-    days : float, optional
-        Length of the period; needed to find silence where there is time.
-    alpha : float
-        Significance level of the tests behind the causes, corrected for their number.
-    explain : bool
-        Whether causes are looked for, which takes longer; those that need no comparison are found anyway.
-
-    Returns
-    -------
-    dict
-        ``rows`` and ``labelled``; ``figures``: name -> ``value``, ``low`` and ``high`` (the control limits, infinite where
-        there is none) and ``usual``; ``outside``: names of those beyond, farthest first; ``estimated``: see
-        `performance_estimation.estimate`; ``findings``, ``decomposition`` and ``auc``: see `causes.causes`, of a period in
-        which anything is outside.
+    `rows` are all that arrived; no row is silence. `alpha` is the significance level of the tests behind the causes, which
+    take longer, and are omitted without `explain`. The keys are ``rows`` and ``labelled``; ``figures``: name -> ``value``,
+    ``low`` and ``high`` (the control limits, infinite where there is none) and ``usual``; ``outside``: names of those
+    beyond, farthest first; ``estimated``: see `estimate`; ``findings``, ``decomposition`` and ``auc``: see `causes`.
     """
-    count = len(rows.block)
+    count, labelled = len(rows.block), int(np.isfinite(rows.target).sum())
     silence = data_quality.silence(count, reference.per_day, days, len(np.unique(rows.block)))
-    report: dict[str, Any] = {
-        "rows": count,
-        "labelled": int(np.isfinite(rows.target).sum()),
-        "figures": {},
-        "outside": ["rows per day"] if silence else [],
-        "estimated": {},
-        "findings": silence,
-        "decomposition": None,
-        "auc": None,
-    }
+    beyond = ["rows per day"] if silence else []
+    report: dict[str, Any] = {"rows": count, "labelled": labelled, "figures": {}, "outside": beyond, "estimated": {}}
+    report |= {"findings": silence, "decomposition": None, "auc": None}
     if count < data_quality.FEWEST:
         return report
-    problem, plan, seed = reference.problem, reference.plan, reference.seed
     rows = period.sample(rows, MOST_ROWS)
     values = figures(reference, rows, days, count)
-    for name in control_limits.outside(values, reference.bounds):
-        if name not in report["outside"]:
-            report["outside"].append(name)
-    report["figures"] = _with_limits(values, reference.bounds)
-    report["estimated"] = performance_estimation.estimate(rows, reference.learned, problem, plan, seed=seed)
-    if not explain or not report["outside"]:
+    limits, none = reference.bounds.to_dict("index"), {"low": -np.inf, "high": np.inf, "usual": float("nan")}
+    report["figures"] = {name: {"value": float(value), **limits.get(name, none)} for name, value in values.items()}
+    report["outside"] = beyond = list(dict.fromkeys([*beyond, *outside(values, reference.bounds)]))
+    report["estimated"] = estimate(rows, reference.learned, reference.problem, reference.plan, seed=reference.seed)
+    if not explain or not beyond:
         return report
-    natural = float(reference.bounds["high"].get("joint auc", 1.0))
-    holdout = period.known(reference.holdout)
-    moved = any(name.split(":")[0] in INPUTS and not name.endswith(shift_tests.FORECAST) for name in report["outside"])
-    why = causes.causes(reference.known, holdout, rows, reference.kinds, problem, natural, moved, alpha, seed)
+    inputs = any(name.split(":")[0] in INPUTS and not name.endswith(FORECAST) for name in beyond)
+    why = causes(reference, rows, inputs, alpha)
     return {**report, **why, "findings": [*silence, *why["findings"]]}
 
 
-def _with_limits(values: Mapping[str, float], limits: pd.DataFrame) -> dict[str, dict[str, float]]:
-    unlimited = {"low": -np.inf, "high": np.inf, "usual": float("nan")}
-    known = limits[["low", "high", "usual"]].to_dict("index")
-    return {name: {"value": float(value), **{**unlimited, **known.get(name, {})}} for name, value in values.items()}
+def causes(reference: Reference, now: Rows, inputs: bool = True, alpha: float = 0.01) -> dict[str, Any]:
+    """Return why a period is unusual: what is broken first, then which distribution moved.
+
+    Columns that are broken or have new categories, and the rows that these spoil, are omitted before shifts are tested.
+    Label shift: the shares of outcomes and the predictions moved, and predictions and inputs of the same outcome did not.
+    Else covariate shift: a classifier distinguishes the inputs (only if `inputs`: a figure of these is beyond its bounds),
+    and concept shift: outcomes of the same inputs and predictions moved. Their p-values are corrected together (Holm).
+
+    ``findings`` have a ``cause`` (of `CAUSES`), ``subject``, ``evidence`` with ``explains`` (share of the rows or of the
+    change of the loss), and ``sentence``; ``decomposition`` is None without outcomes; ``auc`` is of the sound inputs.
+    """
+    reference = reference._replace(holdout=period.known(reference.holdout))
+    broken, sound = data_quality.broken_columns(reference.known, now, reference.kinds), dict(reference.kinds)
+    for each in broken:
+        del sound[each["subject"]]
+    new, unseen = data_quality.new_categories(reference.known, now, sound)
+    for each in new:
+        del sound[each["subject"]]
+    rest, findings = period.take(now, ~unseen), [*broken, *new]
+    details: dict[str, Any] = {}
+    if len(rest.block) >= FEWEST and sound:
+        shifts, details = _shifts(reference._replace(kinds=sound), rest, not broken, inputs, alpha)
+        findings += shifts
+    _weigh(new, reference, now, unseen)
+    order = sorted(findings, key=lambda each: (-each["evidence"]["explains"], CAUSES.index(each["cause"])))
+    return {"findings": order, "decomposition": None, "auc": None, **details}
+
+
+def _shifts(
+    reference: Reference, now: Rows, relations: bool, inputs: bool, alpha: float
+) -> tuple[list[Finding], dict[str, Any]]:
+    """Return what moved, and the decomposition; `relations` tells whether predictions are sound enough to test them."""
+    holdout, problem, seed = reference.holdout, reference.problem, reference.seed
+    compared = two_sample.compare(holdout, now, reference.kinds, seed)
+    details = {"auc": dict(zip(("value", "low", "high", "p"), compared, strict=False))}
+    p = {"inputs": 1.0 if np.isnan(compared.p) else compared.p}
+    mine, theirs = period.take(holdout, compared.before), period.take(now, compared.after)
+    labelled = np.isfinite(theirs.target)
+    if labelled.sum() < FEWEST:
+        return ([_covariate(compared, p["inputs"])] if inputs and p["inputs"] < alpha else []), details
+    theirs = period.take(theirs, labelled)
+    loss = losses(mine.target, mine.predicted, problem), losses(theirs.target, theirs.predicted, problem)
+    both = compared._replace(after_probability=compared.after_probability[labelled])
+    details["decomposition"] = split = shift_tests.decompose(loss, both, (mine.block, theirs.block), seed)
+    if relations:
+        after = period.sample(period.known(now), 20 * two_sample.MOST_ROWS)
+        # The same inputs need no weights, and all of the holdout tells more than a sample.
+        before, weight = (mine, two_sample.ratios(compared)) if p["inputs"] < 0.05 else (holdout, None)
+        table = shift_tests.relations(before, after, reference.kinds, weight, problem)
+        labels = shift_tests.outcomes(holdout, after, reference.kinds, problem, seed)
+        p |= {"relations": float(table["q"].min()), "outcomes": labels["outcomes"]}
+    p = dict(zip(p, shift_tests.holm(np.array(list(p.values()))).tolist(), strict=True))
+    if relations and _is_label_shift(labels, table, p, reference, alpha):
+        return [_label(labels, p["outcomes"], problem)], details
+    findings = []
+    if inputs and p["inputs"] < alpha:
+        kinds = {name: reference.kinds[name] for name in _named(compared)}
+        split["features"] = shift_tests.shares(loss[0], mine, now, kinds, split["covariate"]["value"], seed)
+        findings.append(_covariate(compared, p["inputs"], split))
+    if relations and p["relations"] < alpha:
+        findings.append(_concept(table, p["relations"], split, problem))
+    return findings, details
+
+
+def _is_label_shift(
+    labels: dict[str, Any], table: pd.DataFrame, p: dict[str, float], reference: Reference, alpha: float
+) -> bool:
+    """Return whether the shares of outcomes explain all that moved; inputs are alike up to the AUC of a stable period."""
+    if p["outcomes"] >= alpha or labels["forecasts"] >= alpha:
+        return False
+    natural, forecasts = float(reference.bounds["high"].get("joint auc", 1.0)), labels["forecasts of a class"]
+    alike = 1.0 if labels["auc of a class"] <= natural < 1 else np.nan_to_num(labels["inputs of a class"], nan=1.0)
+    everywhere = float(table.loc[table["where"] == EVERYTHING, "p"].iloc[0])
+    return 2 * min(forecasts, alike) >= alpha and (p["relations"] < alpha or forecasts > everywhere)
+
+
+def _label(labels: dict[str, Any], p: float, problem: Problem) -> Finding:
+    was, is_ = map(np.array, labels["shares"])
+    far = 1 if problem.task == "binary" else int(np.abs(is_ - was).argmax())
+    name = problem.classes[far] if problem.is_class else f"decile {far + 1} of {problem.target}"
+    subject = decisions.level_name(problem) if problem.task == "binary" else f'share of "{name}"'
+    evidence = {"p": p, **{key: value for key, value in labels.items() if key != "outcomes"}}
+    sentence = f"The {subject} is {is_[far]:.1%}, and was {was[far]:.1%}; inputs and forecasts of the same outcome are what they were."
+    return finding("label shift", subject, evidence, sentence, 1.0)
+
+
+def _covariate(compared: Compared, p: float, split: dict[str, Any] | None = None) -> Finding:
+    importance = {name: compared.importance[name] for name in _named(compared)}
+    shares = {each["feature"]: each["share"] for each in split["features"]} if split else {}
+    evidence: dict[str, Any] = {"p": p, "auc": compared.auc, "low": compared.low, "high": compared.high}
+    evidence |= {"importance": importance, "shares": shares} | ({"loss": split["covariate"]} if split else {})
+    explains, worth = _part(split, "covariate") if split else (2 * compared.auc - 1, "")
+    worth = f"; they account for {worth}" if split else ""
+    listed = ", ".join(importance) or "no one alone"
+    sentence = f"Inputs moved: a classifier tells them from the holdout's with an AUC of {compared.auc:.2f}, by {listed}{worth}."
+    return finding("covariate shift", next(iter(importance), "inputs"), evidence, sentence, explains)
+
+
+def _concept(table: pd.DataFrame, p: float, split: dict[str, Any], problem: Problem) -> Finding:
+    everywhere = table[table["where"] == EVERYTHING].iloc[0]
+    features = table[~table["where"].isin([EVERYTHING, FORECAST])]
+    strongest = features.sort_values("strength", ascending=False, kind="stable").iloc[0]
+    alike = strongest["strength"] <= 2 * everywhere["strength"] or strongest["q"] >= 0.05
+    subject, row = (decisions.level_name(problem), everywhere) if alike else (str(strongest["where"]), strongest)
+    evidence = {"p": p, "difference": float(row["difference"]), "loss": split["concept"]}
+    evidence["by"] = table.head(5)[["where", "q", "difference"]].to_dict("records")
+    explains, worth = _part(split, "concept")
+    where = f"{'on all rows alike' if alike else f'most by {subject}'} (by up to {row['difference']:+.3g})"
+    sentence = f"Outcomes of the same inputs and forecasts changed, {where}; that accounts for {worth}."
+    return finding("concept shift", subject, evidence, sentence, explains)
+
+
+def _part(split: dict[str, Any], name: str) -> tuple[float, str]:
+    """Return the share of a part of the change of the loss, 0-1, and how large it is in words."""
+    value, both = split[name]["value"], sum(abs(split[each]["value"]) for each in ("covariate", "concept"))
+    return abs(value) / max(both, 1e-12), f"{value:+.3g} of a change of the loss by {split['total']['value']:+.3g}"
+
+
+def _named(compared: Compared) -> list[str]:
+    most = max(compared.importance.values(), default=0.0)
+    return [name for name, lost in compared.importance.items() if lost > MINOR * most][:MOST_NAMED]
+
+
+def _weigh(new: list[Finding], reference: Reference, now: Rows, unseen: np.ndarray) -> None:
+    """Replace the share of rows by their share of the excess loss, where outcomes are known and it is larger."""
+    labelled = np.isfinite(now.target)
+    if not new or labelled.sum() < FEWEST:
+        return
+    after, before, problem = period.take(now, labelled), reference.holdout, reference.problem
+    excess = losses(after.target, after.predicted, problem)
+    excess = excess - losses(before.target, before.predicted, problem).mean()
+    if excess.sum() > 0:
+        share = float(np.clip(excess[unseen[labelled]].sum() / excess.sum(), 0, 1))
+        for each in new:
+            each["evidence"]["explains"] = max(each["evidence"]["explains"], share)

@@ -1,247 +1,230 @@
-"""Did outcomes change for the same inputs, or inputs for the same outcomes? Tests that know that days are correlated."""
+"""Did outcomes change for the same inputs, or inputs for the same outcomes? Tests, and a decomposition of the loss."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from ninefold.exploration import MOST_CLUSTERS
+from ninefold.metrics import cluster_sums, clustered_variance, draws, influence
 from ninefold.monitoring import period, two_sample
-from ninefold.monitoring.period import Rows
-from ninefold.problem import Problem, decisions
+from ninefold.monitoring.period import FORECAST, Rows
+from ninefold.monitoring.two_sample import HIGHEST_RATIO, Compared
+from ninefold.problem import Problem
 
+Pair = tuple[np.ndarray, np.ndarray]  # of the rows of the holdout, and of those of the period
 MOST_PLACES = 20  # of categories, the most frequent ones; the others are one
-FEWEST = 30  # rows of a place on either side, with which it is judged
-OUTCOME_BINS, FINE_BINS = 10, 50  # of a quantity: to tell its shares, and to compare rows of the same outcome
-EVERYTHING, FORECAST = "all rows", "the forecast"
+FEWEST = 30  # rows of a place on either side, with which it is tested
+OUTCOME_BINS, FINE_BINS = 10, 50  # of a quantity: to compare its shares, and rows of the same outcome
+LEAST_SHARED = 0.1  # of the rows that are likely on both sides; with fewer, inputs and relations cannot be separated
+SMOOTHING = 0.5  # rows added to every place, so that none is empty
+ENDS = (0.025, 0.975)  # of the percentile intervals over resampled blocks
+REPLICATES, SHARE_REPLICATES = 500, 200
+EVERYTHING = "all rows"
 
 
-class Moved(NamedTuple):
-    """How far means of the period are from those of the holdout, place by place: shape (places,) each."""
+def moved(values: Pair, blocks: Pair, places: Pair | None = None, weight: np.ndarray | None = None) -> pd.DataFrame:
+    """Return how far the mean of each place (default: of all rows) moved, with Student's test of each.
 
-    difference: np.ndarray
-    error: np.ndarray
-    p: np.ndarray  # NaN where there are too few rows
-    share: np.ndarray  # of the period's rows
+    The spread of the sums of the holdout's blocks stands for both sides, as a period has too few, but it is at least that
+    of independent rows of the period. `weight`, of the rows of the holdout, makes their inputs like the period's.
 
-
-def moved(
-    values: tuple[np.ndarray, np.ndarray],
-    blocks: tuple[np.ndarray, np.ndarray],
-    places: tuple[np.ndarray, np.ndarray] | None = None,
-    weight: np.ndarray | None = None,
-) -> Moved:
-    """Return how far the mean of each place moved from the holdout to the period, with Student's test of each.
-
-    A period has few blocks, too few to tell how these vary. If nothing changed they vary as those of the holdout do: so
-    the spread of the sums of the holdout's blocks stands for both, never below that of independent rows of the period.
-    Ratio means by Taylor linearisation (Wolter, Introduction to Variance Estimation, 2007).
-
-    Parameters
-    ----------
-    values, blocks : two ndarrays each
-        Of the rows of the holdout, and of the period.
-    places : two ndarrays of int, optional
-        From 0; without, all rows are one place.
-    weight : ndarray of float, optional
-        Of the rows of the holdout, which makes their inputs like the period's.
+    By place: ``difference``, its ``error``, ``p`` (NaN where there are too few rows), ``share`` of the period's rows.
     """
-    if places is None:
-        places = (np.zeros(len(values[0]), dtype="int64"), np.zeros(len(values[1]), dtype="int64"))
-    size = int(max(places[0].max(initial=0), places[1].max(initial=0))) + 1
-    code, one = pd.factorize(blocks[0])[0], np.ones(len(values[0]))
-    count = int(code.max(initial=0)) + 1
-    fuller = max(len(values[1]) / max(len(np.unique(blocks[1])), 1) / (len(values[0]) / count), 1.0)
-    if count > MOST_CLUSTERS:
-        code, count = code % MOST_CLUSTERS, MOST_CLUSTERS
-    weight = one if weight is None else weight
-
-    def cells(each: np.ndarray) -> np.ndarray:
-        return np.bincount(code * size + places[0], each, count * size).reshape(count, size)
-
+    places = places or (np.zeros(len(values[0]), dtype="int64"), np.zeros(len(values[1]), dtype="int64"))
+    size = int(max(each.max(initial=0) for each in places)) + 1
+    code, names = pd.factorize(blocks[0])
+    fuller = max(len(values[1]) / max(len(np.unique(blocks[1])), 1) / (len(values[0]) / len(names)), 1.0)
+    code, count = code % MOST_CLUSTERS, min(len(names), MOST_CLUSTERS)
+    weight, cells = (
+        np.ones(len(code)) if weight is None else weight,
+        partial(cluster_sums, cluster=code, group=places[0], groups=size),
+    )
     rows = np.bincount(places[1], minlength=size).astype("float64")
     with np.errstate(divide="ignore", invalid="ignore"):
-        sums, total = cells(weight * values[0]), cells(weight)
-        mean = sums.sum(axis=0) / total.sum(axis=0)
-        spread = (sums - mean * total).var(axis=0, ddof=min(count - 1, 1)) * count / total.sum(axis=0) ** 2
-        plain, number = cells(values[0]), cells(one)
-        a_row = ((plain - plain.sum(axis=0) / number.sum(axis=0) * number) ** 2).sum(axis=0) / number.sum(axis=0)
+        sums, total, number = cells(weight * values[0]), cells(weight), cells(None)
+        known = number.sum(axis=0)
+        a_row = (influence(cells(values[0]), number) ** 2).sum(axis=0) * known
         level = np.bincount(places[1], values[1], size) / rows
         own = np.bincount(places[1], (values[1] - level[places[1]]) ** 2, size) / rows**2
+        difference = level - sums.sum(axis=0) / total.sum(axis=0)
+        spread = clustered_variance(influence(sums, total), count)
         error = np.sqrt(spread + np.maximum(a_row * fuller / rows, own))
-        freedom = np.maximum(number.sum(axis=0) ** 2 / (number**2).sum(axis=0) - 1, 1)
-        p = 2 * stats.t.sf(np.abs(level - mean) / error, freedom)
-    few = (rows < FEWEST) | (number.sum(axis=0) < FEWEST)
-    return Moved(level - mean, error, np.where(few, np.nan, p), rows / max(rows.sum(), 1))
+        p = 2 * stats.t.sf(np.abs(difference) / error, np.maximum(known**2 / (number**2).sum(axis=0) - 1, 1))
+    p, share = np.where((rows < FEWEST) | (known < FEWEST), np.nan, p), rows / max(rows.sum(), 1)
+    return pd.DataFrame({"difference": difference, "error": error, "p": p, "share": share})
 
 
-def smallest(tests: list[Moved]) -> float:
+def smallest(tests: list[pd.DataFrame]) -> float:
     """Return the smallest p-value, corrected for the number of places (Bonferroni); 1 where there is none."""
-    p = np.concatenate([each.p for each in tests]) if tests else np.array([])
-    p = p[np.isfinite(p)]
-    return float(min(p.min() * len(p), 1.0)) if len(p) else 1.0
-
-
-def residuals(rows: Rows, problem: Problem) -> np.ndarray:
-    """Return outcome less forecast: of the event, of each class, or of the quantity; float64, shape (n, k)."""
-    if problem.task != "multiclass":
-        return (decisions.event(rows.target, problem) - decisions.expected(rows.predicted, problem))[:, None]
-    return (rows.target[:, None] == np.arange(len(problem.classes))) - said(rows, problem)
-
-
-def said(rows: Rows, problem: Problem) -> np.ndarray:
-    """Return the forecast: of the event, of each class, or of the quantity; float64, shape (n, k)."""
-    if problem.task == "multiclass":
-        return decisions.probabilities(rows.predicted, problem)
-    return np.asarray(decisions.expected(rows.predicted, problem), dtype="float64")[:, None]
+    p = pd.concat(tests)["p"].dropna()
+    return float(np.nanmin([p.min() * len(p), 1.0]))
 
 
 def relations(
     holdout: Rows, now: Rows, kinds: Mapping[str, str], weight: np.ndarray | None, problem: Problem
 ) -> pd.DataFrame:
-    """Return where outcomes are no longer what they were beside the forecast, the smallest p-value first.
+    """Return where outcomes are no longer what they were beside the prediction, the smallest p-value first.
 
-    The test of a recalibration of the outcome on the forecast that differs between the two tables, by its score
-    (outcome less forecast): on all rows; by decile of the forecast, and along it; by decile or category of each feature, and
-    along it. The holdout is weighted to the inputs of the period.
-
-    Parameters
-    ----------
-    holdout, now : Rows
-        With outcomes.
-    kinds : mapping
-        The features to look at.
-    weight : ndarray of float, optional
-        Of the rows of the holdout; needed where inputs moved.
-    problem : dict
-        The problem.
-
-    Returns
-    -------
-    DataFrame
-        ``where`` (`EVERYTHING`, `FORECAST` or a feature), ``p`` (corrected for its places), ``q`` (Holm's, for all rows of
-        the table), ``difference`` (the largest, period less holdout), and ``strength``, the mean square of differences
-        without what noise adds.
+    Tests of outcome less prediction: on all rows; by decile of the prediction, and along it; by decile or category of each
+    feature, and along it. Columns: ``where`` (`EVERYTHING`, `FORECAST` or a feature), ``p`` (corrected for its places),
+    ``difference`` (the largest, period less holdout), ``strength``, the mean square of differences without what noise adds,
+    and ``q`` (Holm's).
     """
-    both = residuals(holdout, problem), residuals(now, problem)
-    blocks, table = (holdout.block, now.block), []
+    residuals = [period.residuals(rows, problem).T for rows in (holdout, now)]
+    pairs, blocks, table = list(zip(*residuals, strict=True)), (holdout.block, now.block), []
     for where in (EVERYTHING, FORECAST, *kinds):
         places = None if where == EVERYTHING else _places(where, holdout, now, kinds, problem)
-        pairs = list(zip(*(each.T for each in both), strict=True))
         tests = [moved(pair, blocks, places, weight) for pair in pairs]
-        p = smallest(tests)
+        least = smallest(tests)
         if places is not None and kinds.get(where) != "categorical":
             middle = float(np.median(places[0]))
             along = [np.where(each > 0, each - middle, 0.0) for each in places]
             slopes = [moved((one * along[0], two * along[1]), blocks, None, weight) for one, two in pairs]
-            p = min(1.0, 2 * min(p, smallest(slopes)))
-        testable = [np.isfinite(each.p) for each in tests]
-        far = [np.where(ok, np.abs(each.difference), 0) for each, ok in zip(tests, testable, strict=True)]
-        first = int(np.argmax([each.max() for each in far]))
-        strength = sum(
-            float((each.share * (each.difference**2 - each.error**2))[ok].sum())
-            for each, ok in zip(tests, testable, strict=True)
-        )
-        table.append((where, p, float(tests[first].difference[far[first].argmax()]), max(strength, 0.0)))
+            least = min(1.0, 2 * min(least, smallest(slopes)))
+        every = pd.concat(tests, ignore_index=True)
+        tested, largest = every.dropna(subset="p"), every["difference"].where(every["p"].notna(), 0).abs().argmax()
+        strength = float((tested["share"] * (tested["difference"] ** 2 - tested["error"] ** 2)).sum())
+        table.append((where, least, float(every["difference"].iloc[largest]), max(strength, 0.0)))
     result = pd.DataFrame(table, columns=["where", "p", "difference", "strength"])
     result["q"] = holm(result["p"].to_numpy())
     return result.sort_values(["p", "strength"], ascending=[True, False], ignore_index=True, kind="stable")
 
 
-def outcomes(
-    holdout: Rows, now: Rows, kinds: Mapping[str, str], problem: Problem, seed: int, most: int
-) -> dict[str, Any]:
-    """Return how far outcomes and forecasts moved, and whether inputs of the same outcome stayed what they were.
+def outcomes(holdout: Rows, now: Rows, kinds: Mapping[str, str], problem: Problem, seed: int) -> dict[str, Any]:
+    """Return how far outcomes and predictions moved, and whether inputs of the same outcome stayed what they were.
 
-    Under label shift the forecasts of a class are what they were, and their mean moves as the shares of the classes say
-    (the relation that Lipton, Wang and Smola, Detecting and correcting for label shift, 2018, solve for the shares);
-    here the shares are known. And no classifier tells the period from rows of the holdout with the same shares. Deciles
-    stand for classes of a quantity.
-
-    Returns
-    -------
-    dict
-        P-values: ``outcomes`` and ``forecasts`` (of having moved), ``forecasts of a class`` and ``inputs of a class`` (of
-        being other than label shift leaves them), with the ``auc of a class`` of at most `most` rows a side, missing
-        where either had not moved; and ``shares``, before and after, by class or decile.
+    Label shift: Lipton, Wang and Smola, Detecting and correcting for label shift, 2018; deciles stand for classes of a
+    quantity. P-values: ``outcomes`` and ``forecasts`` (of having moved), ``forecasts of a class`` and ``inputs of a class``
+    (of being other than label shift leaves them); the latter, with the ``auc of a class``, only where both moved; and
+    ``shares``, before and after, by class or decile.
     """
-    label, size = _classes(holdout.target, now.target, problem, OUTCOME_BINS)
-    same, fine = _classes(holdout.target, now.target, problem, FINE_BINS)
-    blocks, both = (holdout.block, now.block), (said(holdout, problem), said(now, problem))
-    shares = [np.bincount(each, minlength=size) / max(len(each), 1) for each in label]
-    hits = [moved((label[0] == number, label[1] == number), blocks) for number in range(size)]
-    forecasts, inside = [], []
-    for mine, theirs in zip(both[0].T, both[1].T, strict=True):
-        usual = np.bincount(same[0], mine, fine) / np.maximum(np.bincount(same[0], minlength=fine), 1)
-        forecasts.append(moved((mine, theirs), blocks))
+    label, same = (_labels(holdout, now, problem, bins) for bins in (OUTCOME_BINS, FINE_BINS))
+    size = len(problem.classes) if problem.is_class else int(max(each.max() for each in label)) + 1
+    blocks = holdout.block, now.block
+    pairs = list(zip(*(period.expected(rows, problem).T for rows in (holdout, now)), strict=True))
+    rows, inside = np.bincount(same[0], minlength=same[1].max() + 1), []
+    for mine, theirs in pairs:
+        usual = np.bincount(same[0], mine, len(rows)) / np.maximum(rows, 1)
         inside.append(moved((mine - usual[same[0]], theirs - usual[same[1]]), blocks))
-    p = {
+    hits = [moved((label[0] == number, label[1] == number), blocks) for number in range(size)]
+    result: dict[str, Any] = {
         "outcomes": smallest(hits),
-        "forecasts": smallest(forecasts),
-        "forecasts of a class": smallest(inside),
-        "inputs of a class": float("nan"),
-        "auc of a class": float("nan"),
+        "forecasts": smallest([moved(pair, blocks) for pair in pairs]),
     }
-    if p["outcomes"] < 0.05 and p["forecasts"] < 0.05:
-        alike = matched(label[0], label[1], seed)
-        compared = two_sample.compare(
-            holdout.features.iloc[alike],
-            now.features,
-            kinds,
-            (holdout.block[alike], now.block),
-            seed,
-            most,
-            explain=False,
-        )
-        p |= {"inputs of a class": compared.p, "auc of a class": compared.auc}
-    return {**p, "shares": [each.tolist() for each in shares]}
+    both = max(result.values()) < 0.05
+    result |= {"forecasts of a class": smallest(inside), "inputs of a class": np.nan, "auc of a class": np.nan}
+    if both:
+        matching = period.take(holdout, matched(label[0], label[1], seed))
+        compared = two_sample.compare(matching, now, kinds, seed, two_sample.JOINT_ROWS, explain=False)
+        result |= {"inputs of a class": compared.p, "auc of a class": compared.auc}
+    return result | {"shares": [(np.bincount(each, minlength=size) / max(len(each), 1)).tolist() for each in label]}
+
+
+def decompose(loss: Pair, compared: Compared, blocks: Pair, seed: int = 0) -> dict[str, Any]:
+    """Return the change of the mean loss from the holdout to a period as a part of the inputs and one of the relations.
+
+    Cai, Namkoong and Yadlowsky, Diagnosing model performance under distribution shift, 2023 (DISDE): both tables are
+    weighted to the inputs that they share. What differs there is ``concept``; the way there is ``covariate``. `loss` and
+    `blocks` are of the rows that `compared` names. Where ``shared``, the share of likely shared inputs, is under
+    `LEAST_SHARED`, the parts are not ``separable``.
+    """
+    weights = compared.before_probability, 1 - compared.after_probability
+    seeds = np.random.default_rng(seed).integers(2**31, size=2).tolist()
+    sides = zip(loss, weights, blocks, (REPLICATES, REPLICATES), seeds, strict=True)
+    (before, before_shared), (after, after_shared) = (_means(*side) for side in sides)
+    shared = float(min(2 * weight.mean() for weight in weights))
+    return {
+        "holdout": float(before[0]),
+        "shared, holdout": float(before_shared[0]),
+        "shared, period": float(after_shared[0]),
+        "period": float(after[0]),
+        "total": _figure(after - before),
+        "covariate": _figure(before_shared - before + after - after_shared),
+        "concept": _figure(after_shared - before_shared),
+        "shared": min(shared, 1.0),
+        "separable": shared >= LEAST_SHARED,
+    }
+
+
+def shares(
+    loss: np.ndarray, holdout: Rows, now: Rows, kinds: Mapping[str, str], covariate: float, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Return how much of the covariate part each drifted feature (those of `kinds`) explains, the largest first.
+
+    ``effect``: by how much the mean loss of the holdout changes when it is weighted to the period's distribution of that
+    feature alone; ``share``, 0-1, is that of the sum of all effects of the sign of the `covariate` part.
+    """
+    table = []
+    for name, kind in kinds.items():
+        plain, weighted = _means(loss, _ratio(holdout, now, name, kind), holdout.block, SHARE_REPLICATES, seed)
+        effect = _figure(weighted - plain)
+        same_way = max(np.sign(covariate) * effect["value"], 0)
+        table.append({"feature": name, "effect": effect.pop("value"), **effect, "share": same_way})
+    total = sum(each["share"] for each in table) or 1.0
+    for each in table:
+        each["share"] /= total
+    return sorted(table, key=lambda each: (-each["share"], each["feature"]))
 
 
 def matched(before: np.ndarray, after: np.ndarray, seed: int) -> np.ndarray:
     """Return positions of as many rows as can be taken from the first so that each label is as frequent as in the second."""
     size = int(max(before.max(), after.max())) + 1
-    there, target = (np.bincount(each, minlength=size).astype("float64") for each in (before, after))
-    needed = target > 0
-    most = np.min(there[needed] / target[needed])
-    random, positions = np.random.default_rng(seed), []
-    for number in np.flatnonzero(needed):
-        rows = np.flatnonzero(before == number)
-        positions.append(random.permutation(rows)[: int(most * target[number])])
+    available, target = (np.bincount(each, minlength=size) for each in (before, after))
+    needed = np.flatnonzero(target)
+    most = np.min(available[needed] / target[needed])
+    random = np.random.default_rng(seed)
+    positions = [random.permutation(np.flatnonzero(before == one))[: int(most * target[one])] for one in needed]
     return np.sort(np.concatenate(positions))
 
 
 def holm(p: np.ndarray) -> np.ndarray:
     """Return p-values corrected for their number, so that one false among them is as rare as a level says (Holm, 1979)."""
-    order = np.argsort(p, kind="stable")
-    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(steps, 1.0)
-    return corrected
+    ordered = pd.Series(p).sort_values(kind="stable")
+    return (ordered * np.arange(len(p), 0, -1)).cummax().clip(upper=1).sort_index().to_numpy()
 
 
-def _places(
-    where: str, holdout: Rows, now: Rows, kinds: Mapping[str, str], problem: Problem
-) -> tuple[np.ndarray, np.ndarray]:
-    if where == FORECAST:
-        before, after = (decisions.expected(rows.predicted, problem) for rows in (holdout, now))
-        edges = np.unique(np.quantile(before, np.linspace(0, 1, 11)[1:-1]))
-        return np.searchsorted(edges, before, side="right"), np.searchsorted(edges, after, side="right")
-    bins = period.learn_bins(holdout.features[where], kinds[where])
-    before, after = (period.places(rows.features[where], kinds[where], bins) + 1 for rows in (holdout, now))
-    often = np.argsort(-np.bincount(before, minlength=bins.size + 1), kind="stable")[:MOST_PLACES]
-    if bins.size <= MOST_PLACES:
-        return before, after
-    place = np.full(bins.size + 1, len(often))
-    place[often] = np.arange(len(often))
-    return place[before], place[after]
+def _places(where: str, holdout: Rows, now: Rows, kinds: Mapping[str, str], problem: Problem) -> Pair:
+    columns, kind = [period.column(rows, where, problem) for rows in (holdout, now)], kinds.get(where, "numeric")
+    bins = period.learn_bins(columns[0], kind)
+    before, after = (period.places(column, kind, bins) - (where == FORECAST) for column in columns)
+    if kind == "categorical" and bins.size > MOST_PLACES + 1:
+        often = np.argsort(-np.bincount(before, minlength=bins.size), kind="stable")
+        place = np.minimum(np.argsort(often, kind="stable"), MOST_PLACES)
+        before, after = place[before], place[after]
+    return before, after
 
 
-def _classes(before: np.ndarray, after: np.ndarray, problem: Problem, bins: int) -> tuple[list[np.ndarray], int]:
-    if problem.is_class:
-        return [before.astype("int64"), after.astype("int64")], len(problem.classes)
-    edges = np.unique(np.quantile(before, np.linspace(0, 1, bins + 1)[1:-1]))
-    return [np.searchsorted(edges, each, side="right") for each in (before, after)], len(edges) + 1
+def _labels(holdout: Rows, now: Rows, problem: Problem, bins: int) -> Pair:
+    edges = np.arange(1, len(problem.classes)) if problem.is_class else period.quantile_edges(holdout.target, bins)
+    return np.searchsorted(edges, holdout.target, side="right"), np.searchsorted(edges, now.target, side="right")
+
+
+def _ratio(holdout: Rows, now: Rows, name: str, kind: str) -> np.ndarray:
+    """Return how much likelier each row's value of one feature is in the period: float64, mean 1."""
+    bins = period.learn_bins(holdout.features[name], kind)
+    mine, theirs = (period.places(rows.features[name], kind, bins) for rows in (holdout, now))
+    was, is_ = (np.bincount(each, minlength=bins.size) + SMOOTHING for each in (mine, theirs))
+    ratio = np.clip((is_ / is_.sum()) / (was / was.sum()), 1 / HIGHEST_RATIO, HIGHEST_RATIO)[mine]
+    return ratio / ratio.mean()
+
+
+def _means(values: np.ndarray, weight: np.ndarray, block: np.ndarray, replicates: int, seed: int) -> Pair:
+    """Return the plain and the weighted mean, as they are and then over resampled blocks: shape (1 + replicates,)."""
+    code, names = pd.factorize(block)
+    sums = np.column_stack(
+        [np.bincount(code, each) for each in (values, np.ones_like(values), weight * values, weight)]
+    )
+    totals = np.array([np.ones(len(names)), *draws(len(names), replicates, seed)]) @ sums
+    return totals[:, 0] / totals[:, 1], totals[:, 2] / totals[:, 3]
+
+
+def _figure(samples: np.ndarray) -> dict[str, float]:
+    return dict(
+        zip(("value", "low", "high"), [float(samples[0]), *np.quantile(samples[1:], ENDS).tolist()], strict=True)
+    )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from ninefold.metrics import with_interval
+from ninefold.monitoring.alerts import Rules
 from ninefold.monitoring.answers import AT_CLOSE, HOLDOUT, STATES
+from ninefold.monitoring.arrivals import Record
 from ninefold.monitoring.decision import NOTHING
 from ninefold.monitoring.params import Params
-from ninefold.problem import ERROR, RANKING, Problem, decisions, listed, title
+from ninefold.problem import ERROR, RANKING, Problem, decisions, title
 
 SCORED = {
     "binary": ("roc_auc", "log_loss", "brier"),
@@ -18,197 +18,127 @@ SCORED = {
     "regression": ("rank_correlation", "rmse", "mae", "covered"),
 }
 NONE_YET = "none yet"
-LAST_PERIODS = 6  # named in a sentence
 UNUSUAL = 5  # figures named, per period
 MOST_ALERTS = 12  # shown, per period
 
 
 def arrival_table(arrivals: pd.DataFrame, holdout: pd.DataFrame, problem: Problem) -> pd.DataFrame:
     """Return, for reading, how many labels of each period arrived when, and the level of the outcome; first the holdout."""
-    known = decisions.event(holdout[problem.target].to_numpy(), problem).mean()
+    levels = ["level at close", "level in the end"]
     first = {"period": HOLDOUT, "predictions": len(holdout), **dict.fromkeys(STATES, 0), AT_CLOSE: len(holdout)}
-    first |= {"level at close": known, "level in the end": known}
+    first |= dict.fromkeys(levels, decisions.event(holdout[problem.target].to_numpy(), problem).mean())
     table = pd.DataFrame([first, *arrivals.to_dict("records")], columns=list(arrivals))
-    name = decisions.level_name(problem)
-    for column in ("level at close", "level in the end"):
-        shown = [None if value != value else decisions.show_level(value, problem) for value in table[column]]
-        table[column] = pd.Series(shown, dtype="object")
-    counts = ["raw", "quarantined", "predictions", *STATES]
-    renamed = {column: column.replace("level", name) for column in ("level at close", "level in the end")}
-    return table.astype(dict.fromkeys(counts, "Int64")).rename(columns=renamed)
+    table[levels] = table[levels].map(lambda value: None if value != value else decisions.show_level(value, problem))
+    table = table.astype(dict.fromkeys(["raw", "quarantined", "predictions", *STATES], "Int64"))
+    return table.rename(columns={column: column.replace("level", decisions.level_name(problem)) for column in levels})
 
 
 def describe_arrival(volume: pd.DataFrame, params: Params, problem: Problem, version: str) -> str:
     """Return how much came, as a sentence; where nothing did, why, and what can be read here all the same."""
-    units = problem.units
-    if volume.empty and params.source == "log":
+    if len(volume):
         return (
-            "**Nothing was answered yet**, or the log is elsewhere: `ninefold serve` writes it. What follows shows the "
-            "holdout, and the rules."
+            f"**{volume['ready'].sum():,}** {problem.units} arrived. Periods: {len(volume)}, of which silent: "
+            f"{(volume['ready'] == 0).sum()}. Rows that broke the contract: {volume['quarantined'].sum():,}."
         )
-    if volume.empty and not problem.time:
-        return (
-            f"**Nothing has arrived yet.** The {units} have no time, so none is known to have come later than those that "
-            f"model `{version}` was built on. What follows shows the holdout, which stands for {units} like them, and the "
-            "rules."
-        )
-    if volume.empty:
-        return (
-            f"**Nothing has arrived yet** after the last day of the {units} that model `{version}` was built on. What "
-            "follows shows the holdout, and the rules. Move `collection.as_of` back to a "
-            "day before the last ones, and later rows are replayed as if it arrived now."
-        )
+    why = "Rows after `collection.as_of` are replayed: move it back. Without a time no row is known to be later."
     if params.source == "log":
-        silent = int((volume["ready"] == 0).sum())
-        return (
-            f"**{volume['ready'].sum():,}** {units} were decided on in {count_text(len(volume), 'period')}, as the prediction log "
-            f"and the labels tell; {silent} of these are silent."
-        )
-    return (
-        f"**{volume['ready'].sum():,}** {units} arrived in {count_text(len(volume), 'period')} and were answered by model "
-        f"`{version}`; {volume['quarantined'].sum():,} rows broke the contract."
-    )
+        why = "The prediction log is empty, or elsewhere: `ninefold serve` writes it."
+    return f"**Nothing has arrived yet** since model `{version}` was built. {why} What follows shows the holdout, and the rules."
 
 
 def describe_arrivals(arrivals: pd.DataFrame, params: Params, problem: Problem) -> str:
     """Return how complete the labels were when they were needed, as a sentence."""
-    total = arrivals["predictions"].sum()
+    total, shift = arrivals["predictions"].sum(), arrivals["level in the end"] - arrivals["level at close"]
     if not total:
-        return "Of the holdout every outcome is known; of what comes later one has to wait for some."
-    later, never, still = (int(arrivals[name].sum()) for name in STATES[1:])
-    shift = (arrivals["level in the end"] - arrivals["level at close"]).abs().max()
-    moved = change_text(0.0 if shift != shift else shift, problem).removeprefix("+")
+        return "Every outcome of the holdout is known; those of later rows are received after a while."
     return (
-        f"{arrivals['at close'].sum() / total:.1%} of the labels were known at the close of their period, "
-        f"{params.label_delay} after the event; {later:,} came later, {never:,} never will, {still:,} are open. "
-        f"Waiting for the late ones moves the {decisions.level_name(problem)} of no period by more than {moved}."
+        f"{arrivals[AT_CLOSE].sum() / total:.1%} of the labels were known at the close of their period, {params.label_delay} "
+        f"after the event. The later ones move the {decisions.level_name(problem)} of no period by more than "
+        f"{change_text(shift.abs().fillna(0).max(), problem)[1:]}."
     )
 
 
-def scorecard(records: list[dict[str, Any]], baseline: dict[str, Any], problem: Problem) -> pd.DataFrame:
+def figures_by_period(records: list[Record], baseline: Record) -> dict[str, Record]:
+    """Return period -> its figures, first those of the holdout."""
+    return {HOLDOUT: baseline["figures"], **{record["period"]: record["figures"] for record in records}}
+
+
+def scorecard(records: list[Record], baseline: Record, problem: Problem) -> pd.DataFrame:
     """Return the figures of each period as text with intervals, above them those of the holdout."""
     names = [*SCORED[problem.task], "skill", "observed", "predicted", "payoff", "gain"]
-    rows = [(HOLDOUT, baseline["figures"]), *((record["period"], record["figures"]) for record in records)]
-    return pd.DataFrame(
-        [
-            {"period": period, **{title(name): with_interval(figures.get(name)) for name in names}}
-            for period, figures in rows
-        ]
-    )
+    rows = figures_by_period(records, baseline)
+    columns = {title(name): [with_interval(figures.get(name)) for figures in rows.values()] for name in names}
+    return pd.DataFrame({"period": rows.keys(), **columns})
 
 
-def cause_table(reports: dict[str, dict[str, Any]]) -> pd.DataFrame:
+def cause_table(reports: dict[str, Record]) -> pd.DataFrame:
     """Return, per period, the figures beyond their natural variation, and every cause, largest first."""
-    rows: list[tuple[str, str | None, str | None, str]] = []
+    rows: list[tuple[str | None, ...]] = []
     for period, report in reports.items():
-        names = report["outside"][:UNUSUAL]
-        more = f" and {len(report['outside']) - UNUSUAL} more" if len(report["outside"]) > UNUSUAL else ""
-        figures = ", ".join(names) + more
-        causes = [(each["cause"], each["sentence"]) for each in report["findings"]]
-        for cause, sentence in causes or [("none found" if names else "nothing unusual", "")]:
-            rows.append((period, figures or None, cause, sentence))
-            figures = ""
-    rows = rows or [(NONE_YET, None, None, NOTHING)]
-    return pd.DataFrame(rows, columns=["period", "beyond its variation", "cause", "evidence"])
+        names, more = report["outside"], len(report["outside"]) - UNUSUAL
+        figures = ", ".join(names[:UNUSUAL]) + (f" and {more} more" if more > 0 else "") or None
+        none = {"cause": "none found" if names else "nothing unusual", "sentence": ""}
+        rows += [(period, figures, each["cause"], each["sentence"]) for each in report["findings"] or [none]]
+    columns = ["period", "beyond its variation", "cause", "evidence"]
+    return pd.DataFrame(rows or [(NONE_YET, None, None, NOTHING)], columns=columns)
 
 
-def describe_unusual(reports: dict[str, dict[str, Any]], params: Params) -> str:
-    """Return in how many periods anything was unusual, and what caused it, as a sentence."""
-    if not reports:
-        return NOTHING
-    unusual = [period for period, report in reports.items() if report["outside"]]
-    if not unusual:
-        return f"In none of {count_text(len(reports), 'period')} any figure left its natural variation."
-    causes: dict[str, int] = {}
-    for report in reports.values():
-        for name in dict.fromkeys(each["cause"] for each in report["findings"]):
-            causes[name] = causes.get(name, 0) + 1
-    named = listed([f"{name} in {count}" for name, count in sorted(causes.items(), key=lambda each: -each[1])])
+def describe_unusual(reports: dict[str, Record], params: Params) -> str:
+    """Return in how many periods anything was unusual, as a sentence."""
+    unusual = sum(bool(report["outside"]) for report in reports.values())
     return (
-        f"In **{len(unusual)}** of {count_text(len(reports), 'period')} some figure left its natural variation, first in "
-        f"{unusual[0]}; in a stable stream {params.false_alarms:.0%} of the periods would. Causes named: {named or 'none'}."
+        f"Periods in which some figure left its natural variation: **{unusual}** of {len(reports)}; in a stable stream "
+        f"{params.false_alarms:.0%} of the periods would."
     )
 
 
-def rule_table(
-    records: list[dict[str, Any]], baseline: dict[str, Any], params: Params, problem: Problem
-) -> pd.DataFrame:
+def rule_table(records: list[Record], baseline: Record, params: Params, problem: Problem) -> pd.DataFrame:
     """Return every rule: ``rule``, ``watches``, ``alerts beyond``, ``severity``, ``on the holdout``, ``raised in``."""
-    figures, task, rows = baseline["figures"], problem.task, []
-    metrics = {
-        "ranking": RANKING[task],
-        "error": ERROR[task],
-        "calibration": "gap",
-        "gain": "gain",
-        "outcomes": "observed",
-    }
+    level, ranking, error = decisions.level_name(problem), RANKING[problem.task], ERROR[problem.task]
+    share = "share of any class" if problem.task == "multiclass" else level
+    names = {"level": level, "share": share, "ranking": title(ranking), "error": title(error), "unit": problem.unit}
+    figures = {"outcomes": "observed", "ranking": ranking, "error": error, "calibration": "gap", "gain": "gain"}
+    rows = []
     for name, rule in params.alerts:
         raised = [record["period"] for record in records if name in [alert["alert"] for alert in record["alerts"]]]
-        shown = with_interval(figures.get(metrics.get(name, "")))
-        rows.append((name, _watched(name, problem), rule.limit, rule.severity, shown, ", ".join(raised) or "none"))
+        watches, before = Rules.model_fields[name].description or "", baseline["figures"].get(figures.get(name))
+        shown = [rule.limit, rule.severity, with_interval(before), ", ".join(raised) or "none"]
+        rows.append((name, watches.format(**names), *shown))
     columns = ["rule", "watches", "alerts beyond", "severity", "on the holdout", "raised in"]
     return pd.DataFrame(rows, columns=columns).astype({"alerts beyond": "object"})
 
 
-def alert_table(records: list[dict[str, Any]]) -> pd.DataFrame:
+def alert_table(records: list[Record]) -> pd.DataFrame:
     """Return every alert of every period for reading; a period without any has a line that says so."""
-    rows = []
+    columns = ["period", "alert", "severity", "sentence"]
+    rows: list[Record] = []
     for record in records:
-        alerts = [(alert["alert"], alert["severity"], alert["sentence"]) for alert in record["alerts"][:MOST_ALERTS]]
-        if len(record["alerts"]) > MOST_ALERTS:
-            alerts.append(("and", None, f"{len(record['alerts']) - MOST_ALERTS} more; see periods.json"))
-        rows += [(record["period"], *each) for each in alerts or [("none", None, "No figure is beyond its limit.")]]
-    rows = rows or [(NONE_YET, "none", None, NOTHING)]
-    return pd.DataFrame(rows, columns=["period", "alert", "severity", "what was found"])
+        alerts, more = record["alerts"][:MOST_ALERTS], len(record["alerts"]) - MOST_ALERTS
+        alerts = alerts or [{"alert": "none", "sentence": "No figure is beyond its limit."}]
+        alerts += [{"alert": "and", "sentence": f"{more} more; see periods.json"}] if more > 0 else []
+        rows += [{**alert, "period": record["period"]} for alert in alerts]
+    rows = rows or [{"period": NONE_YET, "alert": "none", "sentence": NOTHING}]
+    return pd.DataFrame(rows, columns=columns).rename(columns={"sentence": "what was found"})
 
 
-def describe_alerts(records: list[dict[str, Any]], params: Params) -> str:
-    """Return how many alerts each period raised, and how many of them are high, as a sentence."""
-    if not records:
-        rules = dict(params.alerts)
-        high = [name for name, rule in rules.items() if rule.severity == "high"]
-        return f"{len(rules)} rules stand ready, and have nothing to judge yet; of severity high: {listed(high) or 'none'}."
-    high = sum(alert["severity"] == "high" for record in records for alert in record["alerts"])
-    counts = listed([f"{len(record['alerts'])} in {record['period']}" for record in records[-LAST_PERIODS:]])
-    return f"Alerts raised: {counts}. Of severity high, in all periods: **{high}**."
+def describe_alerts(records: list[Record], params: Params) -> str:
+    """Return how many alerts were raised, and how many of them are high, as a sentence."""
+    severities = [alert["severity"] for record in records for alert in record["alerts"]]
+    high = f"**{severities.count('high')}** of severity high"
+    return f"Alerts of {len(list(params.alerts))} rules in {len(records)} periods: {len(severities)}, of which {high}."
 
 
-def decision_table(decision: dict[str, Any]) -> pd.DataFrame:
+def decision_table(decision: Record) -> pd.DataFrame:
     """Return the decision at the close of each period, and its reasons."""
-    rows = [(each["period"], each["decision"], " ".join(each["reasons"])) for each in decision["periods"]]
-    rows = rows or [(NONE_YET, decision["decision"], " ".join(decision["reasons"]))]
+    periods = decision["periods"] or [{**decision, "period": NONE_YET}]
+    rows = [(each["period"], each["decision"], " ".join(each["reasons"])) for each in periods]
     return pd.DataFrame(rows, columns=["close of", "decision", "reasons"])
 
 
-def describe_decision(decision: dict[str, Any]) -> str:
+def describe_decision(decision: Record) -> str:
     """Return the decision with its reasons, as Markdown."""
     back = f" Back to {decision['fallback']}." if decision["decision"] == "roll back" else ""
     return f"**{decision['decision'].capitalize()}.** {' '.join(decision['reasons'])}{back}"
-
-
-def _watched(name: str, problem: Problem) -> str:
-    """Return what a rule watches, in words."""
-    task, level = problem.task, decisions.level_name(problem)
-    outcome = "of any class" if task == "multiclass" else f"of the {level}"
-    return {
-        "missing": "rise of the share of missing values of a feature",
-        "categories": "share of rows with a category that training did not have",
-        "joint": "ROC AUC of a classifier that tells the rows from those learned from; 0.5 is by chance",
-        "expected": f"rise of the {title(ERROR[task])} that is expected before outcomes are known, above the holdout's",
-        "slices": "how much farther off forecasts are at a value of a category than on the holdout",
-        "skew": "share of rows with a feature that was served unlike the pipeline builds it",
-        "failures": "share of requests that failed (status 500 and more)",
-        "latency": "share of requests over the latency budget",
-        "quarantined": "share of rows that break the contract",
-        "volume": "change of rows a day against training, either way",
-        "inputs": "PSI of a feature against the rows learned from, where a test agrees",
-        "predictions": "PSI of the forecasts against the holdout, where a test agrees",
-        "outcomes": f"change {'of the share ' if task == 'multiclass' else ''}{outcome} against the holdout, either way",
-        "ranking": f"loss of {title(RANKING[task])} against the holdout",
-        "error": f"rise of {title(ERROR[task])} above the holdout's",
-        "calibration": f"predicted less observed {level}, either way",
-        "gain": f"payoff per {problem.unit} over the best policy without a model: its low end is under the limit",
-    }[name]
 
 
 def change_text(value: float, problem: Problem) -> str:
@@ -219,8 +149,3 @@ def change_text(value: float, problem: Problem) -> str:
 def sign_text(value: float) -> str:
     """Return a number with its sign."""
     return f"{value:+,.0f}" if abs(value) >= 100 else f"{value:+.3g}"
-
-
-def count_text(number: int, what: str) -> str:
-    """Return a count with its noun, which gets an s unless it is one."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

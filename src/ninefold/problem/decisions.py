@@ -13,18 +13,14 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from ninefold.problem.statement import Costs, Problem
+from ninefold.problem.statement import Problem
 
 FORESIGHT = "perfect foresight"
 QUANTITY = ["prediction", "low", "high", "quantile", "loss"]
 
 
 def outcome(column: ir.Value, problem: Problem) -> ir.Value:
-    """Return the target as it is learned, null where it is not known.
-
-    Classes: int64, the position in ``problem.classes`` of the value as text, so that of two the event is 1.
-    Regression: float64.
-    """
+    """Return the target as it is learned, null where not known: int64, the position of its class, or a float64 quantity."""
     if not problem.is_class:
         number = column.cast("float64")
         return ibis.cases((~(number.isnan() | number.isinf()), number))
@@ -58,11 +54,9 @@ def event(target: np.ndarray, problem: Problem) -> np.ndarray:
 
 def expected(predicted: pd.DataFrame, problem: Problem) -> np.ndarray:
     """Return the forecast of `event`: its probability, or the predicted quantity; float64, shape (n,)."""
-    return (
-        probabilities(predicted, problem)[:, problem.focus_index]
-        if problem.is_class
-        else predicted["prediction"].to_numpy()
-    )
+    if problem.is_class:
+        return probabilities(predicted, problem)[:, problem.focus_index]
+    return predicted["prediction"].to_numpy()
 
 
 def level_name(problem: Problem) -> str:
@@ -78,7 +72,7 @@ def show_level(value: float, problem: Problem) -> str:
 
 
 def number(value: float, sign: str = "") -> str:
-    """Return a quantity as text, to four digits, or whole from 1000 on; with ``sign="+"`` its sign is always shown."""
+    """Return a quantity as text, to four digits, or whole from 1000 on; with ``sign="+"`` always with its sign."""
     return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign}.4g}"
 
 
@@ -96,36 +90,28 @@ def expected_payoff(predicted: pd.DataFrame, problem: Problem) -> pd.DataFrame:
 def decide(predicted: pd.DataFrame, problem: Problem) -> pd.DataFrame:
     """Return, per row, the ``action`` of the highest expected payoff (the first where they tie), and ``expected_payoff``.
 
-    Regression: the action is the quantity to act on, the quantile ``under / (under + over)`` of what may come, which
-    has the least expected cost (the newsvendor's problem; Arrow, Harris and Marschak, Optimal Inventory Policy, 1951).
+    Regression: the action is the quantile ``under / (under + over)`` of what may come, of least expected cost (the
+    newsvendor's problem; Arrow, Harris and Marschak, Optimal Inventory Policy, 1951).
     """
     if not problem.is_class:
         return pd.DataFrame({"action": predicted["quantile"], "expected_payoff": -predicted["loss"]})
     values = expected_payoff(predicted, problem)
-    best = values.to_numpy().argmax(axis=1)
-    names = values.columns.to_numpy(dtype=object)[best]
+    names = values.columns.to_numpy(dtype=object)[values.to_numpy().argmax(axis=1)]
     return pd.DataFrame({"action": names, "expected_payoff": values.to_numpy().max(axis=1)}, index=predicted.index)
 
 
 def payoff(actions: np.ndarray | pd.Series, target: np.ndarray, problem: Problem) -> np.ndarray:
     """Return what each row pays, given the action taken and the outcome: float64, shape (n,)."""
     if not problem.is_class:
-        return -cost(np.asarray(actions, dtype="float64") - np.asarray(target, dtype="float64"), problem.costs)
+        excess = np.asarray(actions, dtype="float64") - np.asarray(target, dtype="float64")
+        return -np.where(excess > 0, problem.costs.over * excess, -problem.costs.under * excess)
     matrix = problem.payoff_matrix
     row = matrix.index.get_indexer(pd.Index(actions))
     return matrix.to_numpy()[row, np.asarray(target).astype("int64")]
 
 
-def cost(excess: np.ndarray, costs: Costs) -> np.ndarray:
-    """Return what it costs to act on a quantity that is too high by `excess` (too low where negative)."""
-    return np.where(excess > 0, costs.over * excess, -costs.under * excess)
-
-
 def policies(target: np.ndarray, problem: Problem) -> dict[str, Any]:
-    """Return the policies that need no model, name to action: always the same one.
-
-    Of quantities there are too many to try; the one that was best on `target`, the training rows, stands for all.
-    """
+    """Return the policies that need no model, name to action: always the same, of quantities the one best on `target`."""
     if problem.is_class:
         return {f"always {action}": action for action in problem.actions}
     best = float(np.quantile(np.asarray(target, dtype="float64"), problem.ratio))
@@ -136,11 +122,5 @@ def policy_payoffs(target: np.ndarray, problem: Problem, policies: dict[str, Any
     """Return, per row, what each policy without a model pays, and last what perfect foresight would: a column each."""
     rows = len(target)
     paid = {name: payoff(np.repeat(np.array([action]), rows), target, problem) for name, action in policies.items()}
-    return pd.DataFrame({**paid, FORESIGHT: foresight(target, problem)})
-
-
-def foresight(target: np.ndarray, problem: Problem) -> np.ndarray:
-    """Return what the best action for each outcome pays: float64, shape (n,)."""
-    if not problem.is_class:
-        return np.zeros(len(target))
-    return problem.payoff_matrix.to_numpy().max(axis=0)[np.asarray(target).astype("int64")]
+    best = problem.payoff_matrix.max().to_numpy()[np.asarray(target).astype("int64")] if problem.is_class else 0.0
+    return pd.DataFrame({**paid, FORESIGHT: best})

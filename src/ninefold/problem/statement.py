@@ -20,7 +20,7 @@ OUTCOMES = ("positive", "negative")  # of a binary target: the event happens, or
 
 
 class Uses(Section):
-    """What each kind of analytics is for in this project."""
+    """What each kind of analytics is for."""
 
     descriptive: Text
     predictive: Text
@@ -32,11 +32,6 @@ class Costs(Section):
 
     over: float = Field(gt=0)
     under: float = Field(gt=0)
-
-    @property
-    def critical_ratio(self) -> float:
-        """The quantile that has the least expected cost: ``under / (under + over)``, 0-1."""
-        return self.under / (self.under + self.over)
 
 
 class Success(Section):
@@ -75,32 +70,29 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _fits_the_task(self) -> Self:
-        needed, foreign = ("costs", "payoffs") if self.task == "regression" else ("payoffs", "costs")
+        task, classes, payoffs = self.task, self.classes or [], self.payoffs or {}
+        needed, foreign = ("costs", "payoffs") if task == "regression" else ("payoffs", "costs")
         if getattr(self, needed) is None:
-            raise ValueError(f"{needed} for task {self.task}; they are missing")
+            raise ValueError(f"{needed} for task {task}; they are missing")
         if getattr(self, foreign) is not None:
-            raise ValueError(f"{needed} for task {self.task}; found {foreign}, which are for another task")
-        if self.task == "multiclass" and not self.classes:
+            raise ValueError(f"{needed} for task {task}; found {foreign}, which are for another task")
+        if task == "multiclass" and not classes:
             raise ValueError("classes for task multiclass: all values of the target, as text")
-        if self.task == "binary" and self.classes and len(self.classes) != 2:
-            raise ValueError(f"two classes for task binary, the second is the event; found {len(self.classes)}")
-        if self.task != "regression" and self.positive is None:
+        if task == "binary" and len(classes) not in (0, 2):
+            raise ValueError(f"two classes for task binary, the second is the event; found {len(classes)}")
+        if task != "regression" and self.positive is None:
             raise ValueError("positive: a verb phrase that says what the event is, such as 'arrives late'")
-        if self.classes and len(set(self.classes)) < len(self.classes):
-            raise ValueError(f"every class once; found {', '.join(self.classes)}")
-        if self.classes and self.focus is not None and self.focus not in self.classes:
-            raise ValueError(f"focus to be one of the classes, {', '.join(self.classes)}; found {self.focus}")
-        if strange := sorted(set(self.success.scores) - set(MEANING[self.task])):
-            raise ValueError(f"success.scores of {', '.join(MEANING[self.task])}; found {', '.join(strange)}")
-        return self
-
-    @model_validator(mode="after")
-    def _payoffs_decide(self) -> Self:
-        expected = list(OUTCOMES) if self.task == "binary" else self.classes or []
-        for action, pays in (self.payoffs or {}).items():
-            if sorted(pays) != sorted(expected):
-                raise ValueError(f"payoffs.{action} for each of {', '.join(expected)}; found {', '.join(pays)}")
-        if self.payoffs and len({tuple(sorted(pays.items())) for pays in self.payoffs.values()}) < 2:
+        if len(set(classes)) < len(classes):
+            raise ValueError(f"every class once; found {', '.join(classes)}")
+        if classes and self.focus not in (None, *classes):
+            raise ValueError(f"focus to be one of the classes, {', '.join(classes)}; found {self.focus}")
+        if strange := sorted(set(self.success.scores) - set(MEANING[task])):
+            raise ValueError(f"success.scores of {', '.join(MEANING[task])}; found {', '.join(strange)}")
+        known = list(OUTCOMES) if task == "binary" else classes
+        for action, pays in payoffs.items():
+            if sorted(pays) != sorted(known):
+                raise ValueError(f"payoffs.{action} for each of {', '.join(known)}; found {', '.join(pays)}")
+        if payoffs and len({tuple(sorted(pays.items())) for pays in payoffs.values()}) < 2:
             raise ValueError("actions whose payoffs differ; with equal ones there is nothing to decide")
         return self
 
@@ -108,19 +100,9 @@ class Params(Section):
 class Problem(Params):
     """The decision that a project supports, as every stage reads it.
 
-    Built from `Params`: ``classes`` and ``focus`` are filled in, so that of two classes the second is the event.
-
-    Attributes
-    ----------
-    task : {"binary", "multiclass", "regression"}
-    classes : list of str or None
-        The values of the target as text, in the order of the encoded target; None for a regression.
-    focus : str or None
-        The class that descriptions look at: the event, or the one that ``params.yaml`` names.
-    payoffs : dict or None
-        Action to payoff by outcome (``positive``, ``negative``, or the classes), in `payoff_unit`.
-    costs : Costs or None
-        Of a regression: the cost of one unit too high, and too low.
+    `classes`, the values of the target as text in the order of the encoded target, and `focus`, the class that descriptions
+    look at, are filled in: of two classes the second is the event. Both are None for a regression, which has `costs` in the
+    place of `payoffs` (action to payoff by outcome, in `payoff_unit`).
     """
 
     if TYPE_CHECKING:  # which of these there are, the task tells
@@ -132,22 +114,13 @@ class Problem(Params):
     @classmethod
     def of(cls, params: Params) -> Problem:
         """Return the problem that params describe."""
-        values = params.model_dump(mode="json")
-        if params.task == "regression":
-            return cls(**{**values, "classes": None, "focus": None})
-        classes = params.classes or ["0", "1"]
-        focus = classes[-1] if params.task == "binary" or params.focus is None else params.focus
-        return cls(**{**values, "classes": classes, "focus": focus})
+        classes = (params.classes or ["0", "1"]) if params.task != "regression" else None
+        focus = params.focus if params.task == "multiclass" and params.focus is not None else classes and classes[-1]
+        return cls(**{**params.model_dump(mode="json"), "classes": classes, "focus": focus})
 
     @classmethod
     def read(cls, values: dict[str, Any], where: str) -> Self:
-        """Return the problem that `save` or a bundle stored, from its JSON values.
-
-        Raises
-        ------
-        DataError
-            If the values are not a problem as this version writes it.
-        """
+        """Return the problem that `save` or a bundle stored as JSON."""
         try:
             return cls(**{key: value for key, value in values.items() if key not in ("actions", "break_even")})
         except (ValidationError, TypeError) as error:
@@ -166,13 +139,20 @@ class Problem(Params):
         """Return the problem with other values for some fields; the caller answers for them, they are not checked."""
         return Problem.model_construct(**{**dict(self), **values})
 
+    def at_price(self, price: str, factor: float) -> Problem:
+        """Return the problem with one price multiplied: all payoffs of an action, or the cost ``over`` or ``under``."""
+        if not self.is_class:
+            return self.changed(costs=self.costs.model_copy(update={price: factor * getattr(self.costs, price)}))
+        payoffs = {name: factor * value for name, value in self.payoffs[price].items()}
+        return self.changed(payoffs={**self.payoffs, price: payoffs})
+
     def values(self) -> dict[str, Any]:
         """Return the problem as JSON's own types, with ``actions`` and ``break_even``."""
         return {**self.model_dump(mode="json"), "actions": self.actions, "break_even": self.break_even}
 
     @property
     def is_class(self) -> bool:
-        """Whether the target is a class (binary or multiclass), not a quantity."""
+        """Whether the target is a class, not a quantity."""
         return self.task != "regression"
 
     @property
@@ -187,8 +167,8 @@ class Problem(Params):
 
     @property
     def ratio(self) -> float:
-        """The quantile to act on of a regression (see `Costs.critical_ratio`), 0-1."""
-        return self.costs.critical_ratio
+        """The quantile to act on of a regression, which has the least expected cost: ``under / (under + over)``, 0-1."""
+        return self.costs.under / (self.costs.under + self.costs.over)
 
     @cached_property
     def payoff_matrix(self) -> pd.DataFrame:

@@ -1,15 +1,8 @@
-from . import (
-    figures,
-    ingest,
-    warehouse,
-)
-from .contract import (
-    RULE,
-)
+from . import figures, ingest, warehouse
+from .contract import RULE, Params
 from .stage import (
     EVENT,
     LAKE,
-    Params,
     broken_rules,
     check_problem,
     checks,
@@ -27,25 +20,7 @@ from .stage import (
 )
 
 __all__ = [
-    "EVENT",
-    "LAKE",
-    "RULE",
-    "Params",
-    "broken_rules",
-    "check_problem",
-    "checks",
-    "conclusion",
-    "convert",
-    "figures",
-    "headline",
-    "ingest",
-    "judge",
-    "metrics",
-    "missing_shares",
-    "newest",
-    "read",
-    "update",
-    "validate",
-    "view",
-    "warehouse",
-]
+    "EVENT", "LAKE", "RULE", "Params", "broken_rules", "check_problem", "checks", "conclusion", "convert",
+    "figures", "headline", "ingest", "judge", "metrics", "missing_shares", "newest", "read", "update", "validate",
+    "view", "warehouse",
+]  # fmt: skip

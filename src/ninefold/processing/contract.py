@@ -5,28 +5,39 @@ Declared in ``processing.tables`` of ``params.yaml``; `judge` gives each row the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal
 
 import ibis
 import ibis.expr.types as ir
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ninefold import engine
 from ninefold.collection import datetimes, numbers
 from ninefold.engine import PERIOD, ROW
 from ninefold.errors import ParamsError
-from ninefold.params import Duration, Keyed, Name, Section, Text
+from ninefold.params import Duration, Keyed, Name, Section
 
 RULE = "broken_rule"
 TAKEN = (RULE, "raw_row", "raw_period")  # columns of the quarantine
+MATCH = "@match"
+Breaks = Callable[[ir.Value], ir.BooleanValue]
 
 
-class Column(Section):
+class Brief(Section):
+    """A section of which only what is set is shown."""
+
+    @model_serializer(mode="wrap")
+    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
+
+
+class Column(Brief):
     """What one column promises: its type and how the source writes it, whether it may be missing, and its bounds."""
 
     type: Literal["string", "int64", "float64", "timestamp"]
-    format: Text | None = None
+    format: datetimes.Format | None = None
     decimal: str | None = Field(default=None, min_length=1, max_length=1)
     thousands: str | None = Field(default=None, min_length=1, max_length=1)
     nullable: bool = False
@@ -34,32 +45,41 @@ class Column(Section):
     max: float | None = None
     allowed: list[str | int | float] | None = Field(default=None, min_length=1)
 
-    @model_serializer(mode="wrap")
-    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
-
-    @field_validator("format")
-    @classmethod
-    def _format(cls, value: str | None) -> str | None:
-        return value if value is None else datetimes.known_format(value)
-
     @model_validator(mode="after")
-    def _written(self) -> Column:
+    def _coherent(self) -> Column:
+        is_number = self.type in ("int64", "float64")
         if self.format and self.type != "timestamp":
             raise ValueError(f"no format for type {self.type}; it tells how a timestamp is written")
-        if (self.decimal or self.thousands) and self.type not in ("int64", "float64"):
+        if (self.decimal or self.thousands) and not is_number:
             raise ValueError(f"no decimal or thousands for type {self.type}; they tell how a number is written")
         if self.thousands is not None and self.thousands == (self.decimal or "."):
             raise ValueError(f"decimal and thousands to differ, found {self.thousands!r} for both")
-        return self
-
-    @model_validator(mode="after")
-    def _coherent(self) -> Column:
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min <= max, found {self.min:g} > {self.max:g}")
-        if self.type in ("string", "timestamp") and (self.min is not None or self.max is not None):
+        if (self.min is not None or self.max is not None) and not is_number:
             raise ValueError(f"no min or max for type {self.type}; they bound numbers")
         return self
+
+    def rules(self) -> Iterator[tuple[str, str, Breaks]]:
+        """Yield each rule on values: its name, the key that sets it, and a function that tells where values break it."""
+        if not self.nullable:
+            yield "missing", "nullable", lambda value: value.isnull()
+        if self.min is not None:
+            yield f"under {self.min:g}", "min", lambda value: value < self.min
+        if self.max is not None:
+            yield f"over {self.max:g}", "max", lambda value: value > self.max
+        if self.allowed is not None:
+            yield "not allowed", "allowed", lambda value: value.notnull() & value.notin(self.allowed)
+
+    def written(self) -> str:
+        """Return how the source is expected to write the values."""
+        if self.type == "timestamp":
+            form = self.format or "iso"
+            return f"times in the format {form}" + (" (2013-09-30 or 2013-09-30T17:00:00)" if form == "iso" else "")
+        thousands = f"thousands {self.thousands!r}" if self.thousands else ""
+        if self.type == "int64":
+            return f"whole numbers with {thousands}" if thousands else "whole numbers"
+        return f"numbers with decimal {self.decimal or '.'!r}" + (f" and {thousands}" if thousands else "")
 
 
 class Reference(Keyed):
@@ -73,7 +93,7 @@ class Reference(Keyed):
         return f"{', '.join(self.keys())}: not in {self.table}"
 
 
-class Contract(Section):
+class Contract(Brief):
     """What one table promises: what identifies a row, what each column holds, what refers elsewhere, how new it is.
 
     `newest` gives, for columns of times, how long before the end of what was collected their newest value may be.
@@ -84,15 +104,10 @@ class Contract(Section):
     newest: dict[Name, Duration] = Field(default_factory=dict)
     columns: dict[Name, Column] = Field(min_length=1)
 
-    @model_serializer(mode="wrap")
-    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if key in self.model_fields_set}
-
     @model_validator(mode="after")
     def _known(self) -> Contract:
         referring = [name for one in self.references for name in list(one.keys())]
-        named = {"unique": self.unique, "references": referring, "newest": list(self.newest)}
-        for key, names in named.items():
+        for key, names in {"unique": self.unique, "references": referring, "newest": list(self.newest)}.items():
             if unknown := [name for name in names if name not in self.columns]:
                 raise ValueError(f"{key} to name columns of the contract; {', '.join(unknown)} is none")
         if wrong := [name for name in self.newest if self.columns[name].type != "timestamp"]:
@@ -107,17 +122,37 @@ class Contract(Section):
 
     def rules(self) -> dict[str, str | None]:
         """Return every rule that a row can break, in the order in which they are looked at -> its column, if one."""
-        result: dict[str, str | None] = {}
-        for name, column in self.columns.items():
-            result |= {f"{name}: not {column.type}": name} if column.type != "string" else {}
-        for name, column in self.columns.items():
-            bounds = {"under": column.min, "over": column.max}
-            result |= {} if column.nullable else {f"{name}: missing": name}
-            result |= {f"{name}: {word} {bound:g}": name for word, bound in bounds.items() if bound is not None}
-            result |= {f"{name}: not allowed": name} if column.allowed is not None else {}
-        for one in self.references:
-            result[one.rule()] = next(iter(one.keys())) if len(one.keys()) == 1 else None
+        columns = self.columns.items()
+        result: dict[str, str | None] = {
+            f"{name}: not {one.type}": name for name, one in columns if one.type != "string"
+        }
+        result |= {f"{name}: {rule}": name for name, column in columns for rule, *_ in column.rules()}
+        result |= {one.rule(): next(iter(one.keys())) if len(one.keys()) == 1 else None for one in self.references}
         return {**result, self.uniqueness(): None}
+
+    def remedy(self, rule: str, table: str) -> str:
+        """Return what is expected in place of values that break a rule, and the params key that says otherwise."""
+        path = f"processing.tables.{table}"
+        for number, one in enumerate(self.references):
+            if rule == one.rule():
+                lost = f"collect the rows that it lacks, or leave out {path}.references[{number}]"
+                return f"values that stand in {one.table}; {lost}"
+        if rule == self.uniqueness():
+            return f"rows that differ in {path}.unique; name more columns there, or drop the copies at the source"
+        name = self.rules()[rule] or ""
+        column, path = self.columns[name], f"{path}.columns.{name}"
+        key = {f"{name}: {rule}": key for rule, key, _ in column.rules()}.get(rule)
+        if key is None:
+            signs = "format" if column.type == "timestamp" else "decimal and thousands"
+            return (
+                f"{column.written()}; set {path}.{signs} to how the source writes them, or add the texts that mean not "
+                "known to processing.missing"
+            )
+        if key == "nullable":
+            return f"a value in every row; if it may be missing, set {path}.nullable: true"
+        bound = getattr(column, key)
+        limit = ", ".join(map(str, bound)) if isinstance(bound, list) else f"{bound:g}"
+        return f"values within {key} {limit}; if these are sound, widen {path}.{key}, else mend the source"
 
 
 def convert(raw: ir.Table, contract: Contract, missing: list[str]) -> ir.Table:
@@ -149,18 +184,6 @@ def cast(text: ir.StringValue, column: Column) -> ir.Value:
     return numbers.whole_number(plain) if column.type == "int64" else numbers.number(plain)
 
 
-def written(column: Column) -> str:
-    """Return how the source is expected to write the values of a column."""
-    if column.type == "timestamp":
-        form = column.format or "iso"
-        return f"times in the format {form}" + (" (2013-09-30 or 2013-09-30T17:00:00)" if form == "iso" else "")
-    signs = [f"thousands {column.thousands!r}"] if column.thousands else []
-    decimal = f"decimal {column.decimal or '.'!r}"
-    if column.type == "float64":
-        return f"numbers with {' and '.join([decimal, *signs])}"
-    return " with ".join(["whole numbers", *signs])
-
-
 def same(mine: ir.Value, other: ir.Value, nullable: bool = True) -> ir.BooleanValue:
     """Return whether values are equal, or both missing."""
     return mine.identical_to(other) if nullable else mine == other
@@ -173,58 +196,54 @@ def judge(
 
     Of sound rows with the same key the first is kept, by partition and place in it; the others break uniqueness.
 
-    Parameters
-    ----------
-    table : Table
-        What `convert` returned, with ``@row`` and ``@period``, which stay.
-    contract : Contract
-    others : dict of str to Table, optional
-        The sound rows of the tables that it refers to.
-    earlier : Table, optional
-        Sound rows of the same table that came before; a row with the key of one breaks uniqueness.
+    The table is what `convert` returned, with ``@row`` and ``@period``, which stay; `others` are the sound rows of the tables
+    that it refers to, `earlier` those of the same table that came before: a row with the key of one breaks uniqueness.
     """
     broken = [(table[RULE].notnull(), table[RULE])]
-    broken += [(condition, ibis.literal(rule)) for rule, condition in _broken(table, contract)]
+    for name, column in contract.columns.items():
+        broken += [(breaks(table[name]), ibis.literal(f"{name}: {rule}")) for rule, _, breaks in column.rules()]
     table = table.select(*contract.columns, ROW, PERIOD, ibis.cases(*broken).name(RULE))
-    for number, reference in enumerate(contract.references):
-        table = _refer(table, reference, (others or {})[reference.table], f"@found {number}")
-    sound = table[RULE].isnull()
+    for reference in contract.references:
+        keys = reference.keys()
+        matched = _matched(table, (others or {})[reference.table], keys, contract)
+        refers = ibis.and_(*(matched[name].notnull() for name in keys))
+        table = _give(matched, refers & ~matched[MATCH], reference.rule()).drop(MATCH)
     place = ibis.row_number().over(group_by=[*contract.unique, RULE], order_by=[PERIOD, ROW])
-    twice = ibis.literal(contract.uniqueness())
-    table = table.mutate(ibis.cases((sound & (place > 0), twice), else_=table[RULE]).name(RULE))
+    table = _give(table, place > 0, contract.uniqueness())
     if earlier is None:
         return table
-    held = earlier.select(**{f"@held {name}": earlier[name] for name in contract.unique}).mutate(**{"@held": True})
-    both = table.left_join(
-        held, [same(table[name], held[f"@held {name}"], contract.columns[name].nullable) for name in contract.unique]
-    )
-    again = both[RULE].isnull() & both["@held"].notnull()
-    return both.mutate(ibis.cases((again, twice), else_=both[RULE]).name(RULE)).select(*table.columns)
+    matched = _matched(table, earlier, {name: name for name in contract.unique}, contract)
+    return _give(matched, matched[MATCH], contract.uniqueness()).drop(MATCH)
+
+
+def _give(table: ir.Table, broken: ir.BooleanValue, rule: str) -> ir.Table:
+    """Give a rule to the rows that break it, and none before it."""
+    return table.mutate(ibis.cases((table[RULE].isnull() & broken, ibis.literal(rule)), else_=table[RULE]).name(RULE))
+
+
+def _matched(table: ir.Table, other: ir.Table, keys: dict[str, str], contract: Contract) -> ir.Table:
+    """Return a table with ``@match``: whether the other one has a row with the values of its columns `keys`."""
+    theirs = other.select(*(other[name].name(f"@ {name}") for name in dict.fromkeys(keys.values()))).distinct()
+    theirs = theirs.mutate(ibis.literal(True).name(MATCH))
+    pairs = [same(table[one], theirs[f"@ {other}"], contract.columns[one].nullable) for one, other in keys.items()]
+    both = table.left_join(theirs, pairs)
+    return both.select(*table.columns, both[MATCH].notnull().name(MATCH))
 
 
 def in_order(contracts: dict[str, Contract]) -> list[str]:
     """Return the tables so that each stands after those that it refers to.
 
-    Raises
-    ------
-    ParamsError
-        If a reference names a table or column that is in no contract, or a column of another type, or tables refer to
-        each other in a circle.
+    Raises `ParamsError` if a reference names a table or column that is in no contract, or a column of another type, or
+    tables refer to each other in a circle.
     """
-    result: list[str] = []
-
-    def place(name: str, above: tuple[str, ...]) -> None:
-        if name in above:
-            raise ParamsError(
-                f"processing.tables.{name}.references: found a circle, {' -> '.join([*above, name])}; leave one out"
-            )
-        for number, reference in enumerate(contracts[name].references):
-            where = f"processing.tables.{name}.references[{number}]"
+    for name, contract in contracts.items():
+        for number, reference in enumerate(contract.references):
+            where, own = f"processing.tables.{name}.references[{number}]", contract.columns
             if reference.table not in contracts:
                 raise ParamsError(
                     f"{where}.table: found {reference.table!r}, expected one of processing.tables: {', '.join(contracts)}"
                 )
-            own, other = contracts[name].columns, contracts[reference.table].columns
+            other = contracts[reference.table].columns
             if lost := [column for column in reference.keys().values() if column not in other]:
                 raise ParamsError(
                     f"{where}.by: {', '.join(lost)} is no column of {reference.table}; found {', '.join(other)}"
@@ -235,36 +254,24 @@ def in_order(contracts: dict[str, Contract]) -> list[str]:
                         f"{where}.by: {mine} is {own[mine].type}, {reference.table}.{theirs} is {other[theirs].type}; "
                         "expected the same type"
                     )
-            place(reference.table, (*above, name))
-        if name not in result:
-            result.append(name)
-
-    for name in contracts:
-        place(name, ())
-    return result
-
-
-def _broken(table: ir.Table, contract: Contract) -> Iterator[tuple[str, ir.BooleanValue]]:
-    """Yield each rule on values as its name and the condition under which a row breaks it."""
-    for name, column in contract.columns.items():
-        value = table[name]
-        if not column.nullable:
-            yield f"{name}: missing", value.isnull()
-        if column.min is not None:
-            yield f"{name}: under {column.min:g}", value < column.min
-        if column.max is not None:
-            yield f"{name}: over {column.max:g}", value > column.max
-        if column.allowed is not None:
-            yield f"{name}: not allowed", value.notnull() & value.notin(column.allowed)
+    try:
+        graph = {name: [one.table for one in contract.references] for name, contract in contracts.items()}
+        return list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        circle = error.args[1][::-1]
+        raise ParamsError(
+            f"processing.tables.{circle[0]}.references: found a circle, {' -> '.join(circle)}; leave one out"
+        ) from None
 
 
-def _refer(table: ir.Table, reference: Reference, other: ir.Table, result: str) -> ir.Table:
-    """Give the rule of a reference to the rows without a broken one whose value is not in the other table."""
-    keys = reference.keys()
-    held = other.select(**{f"{result} {theirs}": other[theirs] for theirs in keys.values()}).distinct()
-    held = held.mutate(**{result: True})
-    both = table.left_join(held, [table[mine] == held[f"{result} {theirs}"] for mine, theirs in keys.items()])
-    problem = ibis.and_(*(both[mine].notnull() for mine in keys))
-    lost = both[RULE].isnull() & both[result].isnull() & problem
-    rule = ibis.cases((lost, ibis.literal(reference.rule())), else_=both[RULE])
-    return both.mutate(rule.name(RULE)).select(*table.columns)
+class Params(Section):
+    """Section ``processing`` of ``params.yaml``."""
+
+    missing: list[str]
+    max_quarantined: float = Field(ge=0, le=1)
+    tables: dict[Name, Contract] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _referring(self) -> Params:
+        in_order(self.tables)
+        return self

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import ibis.expr.types as ir
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,38 +9,33 @@ from matplotlib.figure import Figure
 from ninefold import display, plotting
 from ninefold.problem import Problem, decisions
 from ninefold.processing import warehouse
-from ninefold.processing.contract import Contract, written
-from ninefold.processing.stage import Params
+from ninefold.processing.contract import Contract, Params
 
 
 def describe_counts(counts: pd.DataFrame) -> str:
     """Return where the raw rows went, as a sentence."""
-    raw, kept, held = (int(counts[name].sum()) for name in ("raw", "lake", "quarantine"))
-    return (
-        f"Of {raw:,} raw rows, {kept:,} are in the lake and {held:,} in quarantine ({100 * held / max(raw, 1):.2g} %)."
-    )
+    raw, kept, bad = (int(counts[name].sum()) for name in ("raw", "lake", "quarantine"))
+    return f"Of {raw:,} raw rows, {kept:,} are in the lake and {bad:,} in quarantine ({100 * bad / max(raw, 1):.2g} %)."
 
 
 def describe_broken(broken: pd.DataFrame) -> str:
     """Return what is quarantined and why, in words."""
-    if not broken["rows"].any():
-        return f"Every row keeps its contract, of {len(broken):,} rules; the quarantine is empty."
+    rows, rules = broken["rows"].sum(), (broken["rows"] > 0).sum()
+    text = f"Rows quarantined: {rows:,}; rules broken: {rules:,} of {len(broken):,}."
+    if not rows:
+        return text
     worst = broken.loc[broken["rows"].idxmax()]
-    return (
-        f"Rows quarantined: {broken['rows'].sum():,}; rules broken: {(broken['rows'] > 0).sum():,} of {len(broken):,}. The rule broken most often is {display.code(worst['rule'])}, "
-        f"in table {display.code(worst['table'])} ({worst['rows']:,} of them)."
-    )
+    where = f"in table {display.code(worst['table'])} ({worst['rows']:,} rows)"
+    return f"{text} The rule broken most often is {display.code(worst['rule'])}, {where}."
 
 
 def left_out(raw: dict[str, ir.Table], params: Params) -> str:
     """Return, as a sentence, the raw columns that no contract names and the lake therefore does not hold."""
-    extra = {name: [c for c in raw[name].columns if c not in params.tables[name].columns] for name in raw}
-    parts = [
-        f"{display.code(name)}: {', '.join(map(display.code, columns))}" for name, columns in extra.items() if columns
-    ]
-    if not parts:
-        return "Every raw column is part of a contract."
-    return "Raw columns that no contract names stay in `data/raw` only. " + "; ".join(parts) + "."
+    extra = {
+        name: [column for column in raw[name].columns if column not in params.tables[name].columns] for name in raw
+    }
+    parts = [f"{display.code(name)}: {', '.join(map(display.code, names))}" for name, names in extra.items() if names]
+    return f"Raw columns that no contract names, which stay in `data/raw` only: {'; '.join(parts) or 'none'}."
 
 
 def plot_missing(shares: pd.DataFrame) -> Figure:
@@ -61,11 +54,10 @@ def describe_missing(shares: pd.DataFrame) -> str:
     """Return what the figure of gaps shows, in words."""
     if shares.empty:
         return "No column of the lake has a gap."
-    worst = shares.iloc[0]
-    few = (shares["missing"] < 0.05).sum()
+    worst, few = shares.iloc[0], (shares["missing"] < 0.05).sum()
     return (
-        f"{len(shares):,} {'columns have' if len(shares) > 1 else 'column has'} gaps; the widest is {display.code(worst['table'] + '.' + worst['column'])} with "
-        f"{worst['missing']:.1%} missing, and {few} of them miss less than 5 %."
+        f"Columns with gaps: {len(shares):,}, of which {few} miss less than 5 %; the widest is "
+        f"{display.code(worst['table'] + '.' + worst['column'])} with {worst['missing']:.1%} missing."
     )
 
 
@@ -102,32 +94,21 @@ def query_caption(problem: Problem) -> str:
 
 
 def describe_answer(answer: pd.DataFrame, problem: Problem) -> str:
-    """Return what the answer to `query` says, in words."""
-    known = answer.dropna(subset=[answer.columns[-1]])
-    target = display.code(problem.target)
-    if known.empty or ("class" in answer and answer["class"].isna().all()):
+    """Return what the answer to `query` says, in words: the least and the greatest of its values."""
+    by, target = answer.columns[0], display.code(problem.target)
+    column, what, show = {
+        "month": ("level", decisions.level_name(problem), lambda value: decisions.show_level(value, problem)),
+        "class": ("share", f"share of a class of {target}", "{:.1%}".format),
+        "decile": ("mean", f"mean of {target}", "{:,.4g}".format),
+    }[by]
+    known = answer.dropna(subset=[by, column])
+    if known.empty:
         return f"The target {target} is not known of any of the {problem.units}."
-    if "level" in answer:
-        low, high = known.loc[known["level"].idxmin()], known.loc[known["level"].idxmax()]
-        shown = [decisions.show_level(row["level"], problem) for row in (low, high)]
-        return (
-            f"The {decisions.level_name(problem)} of the {problem.units} is {shown[0]} in {low['month']}, the lowest "
-            f"month, and {shown[1]} in {high['month']}, the highest."
-        )
-    if "class" in answer:
-        known = answer.dropna(subset=["class"])
-        least, most = known.iloc[-1], known.iloc[0]
-        gap = answer["rows"].sum() - known["rows"].sum()
-        return (
-            f"Of the {problem.units}, {most['share']:.1%} have {target} = {display.code(most['class'])}, the most frequent class, and "
-            f"{least['share']:.1%} {display.code(least['class'])}, the rarest."
-            + (f" It is not known of {gap:,}." if gap else "")
-        )
-    return (
-        f"The lowest decile of {target} reaches from {known['lowest'].iloc[0]:,.4g} to "
-        f"{known['highest'].iloc[0]:,.4g}, the highest from {known['lowest'].iloc[-1]:,.4g} to "
-        f"{known['highest'].iloc[-1]:,.4g}, in rows of equal number."
-    )
+    rows = known[column].agg(["idxmin", "idxmax"])
+    low, high = (f"{display.code(known.at[row, by])}, at {show(known.at[row, column])}" for row in rows)
+    unknown = answer.loc[answer[by].isna(), "rows"].sum()
+    gap = f" It is not known of {unknown:,}." if unknown else ""
+    return f"The {what} is lowest for {by} {low}, and highest for {by} {high}.{gap}"
 
 
 def grouping(contract: Contract, problem: Problem) -> str:
@@ -145,26 +126,19 @@ def promises(contract: Contract) -> pd.DataFrame:
         bounds = {"at least": column.min, "at most": column.max}
         values = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
         values += ["one of " + ", ".join(map(str, column.allowed))] if column.allowed else []
-        values += [written(column)] if column.format or column.decimal or column.thousands else []
+        values += [column.written()] if column.format or column.decimal or column.thousands else []
         rows.append((name, column.type, "yes" if column.nullable else "no", ", ".join(values) or "any"))
     return pd.DataFrame(rows, columns=["column", "type", "may be missing", "values"])
 
 
 def _event(contract: Contract, problem: Problem) -> str:
     """Return in SQL what a row's target is as `decisions.event` sees it, missing where it is not known."""
-    target, kind = warehouse.identifier(problem.target), contract.columns[problem.target].type
+    target, is_float = warehouse.identifier(problem.target), contract.columns[problem.target].type == "float64"
     if not problem.is_class:
-        return f"CASE WHEN isfinite({target}) THEN {target} END" if kind == "float64" else target
-    values = {name: _value(name, kind) for name in problem.classes}
-    cases = [f"WHEN {value} THEN {int(name == problem.focus)}" for name, value in values.items() if value]
-    return f"CASE {target} {' '.join(cases)} END" if cases else "CAST(NULL AS DOUBLE)"
-
-
-def _value(name: str, kind: str) -> str:
-    """Return a class as a value of a column in SQL; empty if no value of this kind is written so."""
-    if kind == "string":
-        return warehouse.literal(name)
-    if kind == "timestamp":
-        return f"TRY_CAST({warehouse.literal(name)} AS TIMESTAMP)"
-    number = r"-?\d+(\.\d+)?" if kind == "float64" else r"-?\d+"
-    return name if re.fullmatch(number, name) else ""
+        return f"CASE WHEN isfinite({target}) THEN {target} END" if is_float else target
+    text, events = f"CAST({target} AS VARCHAR)", {name: int(name == problem.focus) for name in problem.classes}
+    if is_float:  # 1.0 is the class 1
+        text = f"regexp_replace({text}, '[.]0$', '')"
+        events = {name.removesuffix(".0"): event for name, event in events.items()}
+    cases = " ".join(f"WHEN {warehouse.literal(name)} THEN {event}" for name, event in events.items())
+    return f"CASE {text} {cases} END"

@@ -15,8 +15,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,16 @@ from ninefold.collection import files as places
 from ninefold.errors import DataError
 from ninefold.params import load
 from ninefold.processing import stage
-from ninefold.processing.lake import Places
+from ninefold.processing.lake import Lake, Places
 
 STREAM = "data/stream"
 LANDING, LEDGER = collection.LANDING, f"{STREAM}/ledger.json"
 NEW = f"{LANDING}/.new"  # files that are being copied
-RAW, LOG, CHECKPOINT = f"{STREAM}/raw", f"{STREAM}/log", f"{STREAM}/checkpoint"
+RAW, LOG, CHECKPOINT, LOCK = f"{STREAM}/raw", f"{STREAM}/log", f"{STREAM}/checkpoint", f"{STREAM}/.lock"
 PLACES = Places(RAW, f"{STREAM}/lake", f"{STREAM}/quarantine", f"{STREAM}/state.json", beside=stage.PLACES)
 UNDATED = "undated"  # the partition of rows whose time cannot be read
 UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".filepart", ".swp", "~")
+CHANGING = "still changing"
 PATIENCE = 60.0  # seconds that a file without its end is waited for
 FILES = 200  # of a micro-batch
 
@@ -53,9 +54,10 @@ class Entry(BaseModel):
     repeats: str | None = None
     refused: str | None = None
 
-    def is_of(self, state: places.State) -> bool:
-        """Return whether the file has not changed since."""
-        return (self.size, self.changed) == state
+    @classmethod
+    def of(cls, state: tuple[int, int], file: Path) -> Entry:
+        """Return the entry of a file in a state."""
+        return cls(size=state[0], changed=state[1], sha256=artifacts.sha256(file))
 
 
 class Follower:
@@ -65,24 +67,25 @@ class Follower:
         if not folder.is_dir():
             raise DataError(f"{folder}: not found; expected the folder in which files land")
         self.folder, self.connection, self.say = folder.resolve(), connection, say
-        self.params = {"collection": load("collection"), "processing": load("processing")}
+        self.sources, self.params = load("collection").tables, load("processing")
         listed = artifacts.published(LEDGER) or {}
         self.ledger = {name: Entry.model_validate(entry) for name, entry in listed.items()}
         self.waiting: dict[str, str] = {}
-        self._seen: dict[str, tuple[places.State, float]] = {}
-        self._landed = {table: _landed(table) for table in self.params["processing"].tables}
+        self._seen: dict[str, tuple[tuple[int, int], float]] = {}
+        self._landed: dict[str, dict[str, str]] = {table: {} for table in self.params.tables}  # files, name -> SHA-256
+        for table, landed in self._landed.items():
+            folder = artifacts.path(LANDING) / table
+            landed |= {file.relative_to(folder).as_posix(): artifacts.sha256(file) for file in places.inside(folder)}
         artifacts.remove(artifacts.path(NEW))
 
     def poll(self) -> list[str]:
         """Take what is ready, at most `FILES` of them; return the names of the files that landed."""
-        ready: list[tuple[str, Path, str]] = []
-        self.waiting = {}
-        for name, file, table in self._candidates():
-            if len(ready) < FILES and self._is_ready(name, file, table):
-                ready.append((name, file, table))
-        landed = [name for name, file, table in ready if self._take(name, file, table)]
-        if ready:
-            self._write_ledger()
+        self.waiting, before = {}, dict(self.ledger)
+        ready = list(islice((one for one in self._candidates() if self._is_ready(*one)), FILES))
+        landed = [one[0] for one in ready if self._take(*one)]
+        if self.ledger != before:
+            listed = {name: entry.model_dump(exclude_defaults=True) for name, entry in sorted(self.ledger.items())}
+            artifacts.write_json(listed, artifacts.path(LEDGER))
         return landed
 
     def bring_up(self) -> pd.DataFrame:
@@ -93,34 +96,27 @@ class Follower:
         DataFrame
             ``table``, ``raw``, ``lake``, ``quarantine`` (rows, int64).
         """
-        processing_params = self.params["processing"]
         raw = self._collect()
-        stage.lake_of(PLACES, raw, processing_params, self.connection).update()
+        Lake(PLACES, raw, self.params, self.connection).update()
         artifacts.publish()
-        kinds = (RAW, PLACES.lake, PLACES.quarantine)
-        rows = [(name, *(engine.count(f"{kind}/{name}") for kind in kinds)) for name in raw]
-        return pd.DataFrame(rows, columns=["table", "raw", "lake", "quarantine"])
+        return PLACES.counts(raw)
 
     def _candidates(self) -> Iterator[tuple[str, Path, str]]:
         """Yield each file whose name is final: its name below the folder, its path, and the table that it belongs to."""
-        tables = sorted(self.params["processing"].tables, key=len, reverse=True)
+        tables = sorted(self.params.tables, key=len, reverse=True)
         for file in places.inside(self.folder):
             name = file.relative_to(self.folder).as_posix()
+            top, _, below = name.partition("/")
+            begun = [one for one in tables if top.startswith(tuple(one + sign for sign in "-_.@"))]
             if file.name.endswith(UNFINISHED):
                 self.waiting[name] = "its name says that it is being written"
-                continue
-            top, _, below = name.partition("/")
-            begun = [
-                one for one in tables if name.startswith(one) and name[len(one) : len(one) + 1] in ("-", "_", ".", "@")
-            ]
-            if below and top in tables:
+            elif below and top in tables:
                 yield name, file, top
             elif not below and begun:
                 yield name, file, begun[0]
             else:
-                self.waiting[name] = (
-                    f"belongs to no table; expected <table>/<file> or <table>-<anything> of {', '.join(tables)}"
-                )
+                expected = f"<table>/<file> or <table>-<anything> of {', '.join(tables)}"
+                self.waiting[name] = f"belongs to no table; expected {expected}"
 
     def _is_ready(self, name: str, file: Path, table: str) -> bool:
         """Return whether a file is to be looked at: it is new or changed, its size rests, and its end is whole."""
@@ -128,24 +124,23 @@ class Follower:
             state = places.state_of(file)
         except OSError:  # taken away meanwhile
             return False
-        if (entry := self.ledger.get(name)) and entry.is_of(state):
+        if (entry := self.ledger.get(name)) and (entry.size, entry.changed) == state:
             return False
         before, since = self._seen.get(name, (None, 0.0))
         if before != state:
             self._seen[name] = (state, time.monotonic())
-            self.waiting[name] = "still changing"
+            self.waiting[name] = CHANGING
             return False
-        if what := unfinished(file, self.params["collection"].tables[table]):
-            if time.monotonic() - since < PATIENCE:
-                self.waiting[name] = what
-                return False
-            self._refuse(name, state, artifacts.sha256(file), f"{name}: {what}; deliver it whole")
-            return False
-        return True
+        what = unfinished(file, self.sources[table])
+        if what and time.monotonic() - since < PATIENCE:
+            self.waiting[name] = what
+        elif what:
+            self._refuse(name, Entry.of(state, file), f"{name}: {what}; deliver it whole")
+        return not what
 
     def _take(self, name: str, file: Path, table: str) -> bool:
         """Put a file into the landing folder, unless it repeats another or cannot be read; return whether it landed."""
-        below = name.removeprefix(f"{table}/")
+        below, landed = name.removeprefix(f"{table}/"), self._landed[table]
         target, copy = artifacts.path(LANDING) / table / below, artifacts.path(NEW) / table / below
         copy.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -156,135 +151,112 @@ class Follower:
         except OSError as error:
             self.waiting[name] = f"cannot be read yet ({error})"
             return False
-        entry = Entry(size=state.size, changed=state.changed, sha256=artifacts.sha256(copy))
-        twin = self._landed[table].get(entry.sha256)
-        if twin not in (None, below) and not target.exists():
-            self.ledger[name] = entry.model_copy(update={"repeats": twin})
+        entry = Entry.of(state, copy)
+        twin = next((one for one, sha in landed.items() if sha == entry.sha256 and one != below), None)
+        if twin and not target.exists():
+            entry.repeats = twin
+            self.ledger[name] = entry
             self.say(f"passed over {name}: it repeats {twin}")
             copy.unlink()
             return False
         try:
             entry.rows = self._prove(copy, entry.sha256, table)
         except DataError as error:
-            self._refuse(name, state, entry.sha256, str(error).replace(str(copy), name))
+            self._refuse(name, entry, str(error).replace(str(copy), name))
             copy.unlink()
             return False
         artifacts.sync(copy)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(copy, target)
         artifacts.sync(target.parent)
-        self._landed[table] = {
-            **{sha: one for sha, one in self._landed[table].items() if one != below},
-            entry.sha256: below,
-        }
-        self.ledger[name] = entry
+        landed[below], self.ledger[name] = entry.sha256, entry
         return True
 
     def _prove(self, copy: Path, sha256: str, table: str) -> int:
         """Return the rows of a file, having shown that it can be read and has the columns of those that landed before."""
-        source = self.params["collection"].tables[table]
-        rows, _ = collection.read_landed(table, source, str(copy), sha256)
+        source = self.sources[table]
+        rows, _ = collection.read_landed(source, str(copy), sha256)
         if self._landed[table]:
-            name, sha = min((name, sha) for sha, name in self._landed[table].items())
-            known, _ = collection.read_landed(table, source, f"{LANDING}/{table}/{name}", sha)
+            name, sha = min(self._landed[table].items())
+            known, _ = collection.read_landed(source, f"{LANDING}/{table}/{name}", sha)
             than = f"in {name}, which landed before"
             demand_columns(rows.columns, known.columns, str(copy), than, "mend its first line")
         return len(rows)
 
-    def _refuse(self, name: str, state: places.State, sha: str, reason: str) -> None:
-        self.ledger[name] = Entry(size=state.size, changed=state.changed, sha256=sha, refused=reason)
-        self._write_ledger()
+    def _refuse(self, name: str, entry: Entry, reason: str) -> None:
+        self.ledger[name] = entry.model_copy(update={"refused": reason})
         self.say(f"refused {reason}")
-
-    def _write_ledger(self) -> None:
-        listed = {name: entry.model_dump(exclude_defaults=True) for name, entry in sorted(self.ledger.items())}
-        artifacts.write_json(listed, artifacts.path(LEDGER))
 
     def _collect(self) -> dict[str, dict[str, str]]:
         """Write the raw partitions of which files changed, keep the others; return the SHA-256 of all."""
         before = artifacts.published(f"{RAW}/manifest.json") or {}
-        folder, found = artifacts.output(RAW), dict[str, Any]()
-        for table, source in self.params["collection"].tables.items():
-            where = f"{LANDING}/{table}"
-            if not artifacts.path(where).is_dir():
-                continue
-            read = partial(collection.read_landed, table, source)
-            known = [deliveries.File(**one) for one in before.get(table, {}).get("files", [])]
-            files = deliveries.index(where, read, known)
-            months = sorted({month for one in files for month in one.months})
-            held, parts = before.get(table, {}).get("partitions", {}), dict[str, Any]()
-            for month in months:
+        folder, manifest = artifacts.output(RAW), dict[str, Any]()
+        for table, source in self.sources.items():
+            where, read = f"{LANDING}/{table}", partial(collection.read_landed, source)
+            known = before.get(table, {"files": [], "partitions": {}})
+            files = deliveries.index(where, read, [deliveries.File(**one) for one in known["files"]])
+            parts = dict[str, Any]()
+            for month in sorted({month for one in files for month in one.months}):
                 period = collection.WHOLE if not source.time else month or UNDATED
                 holding = deliveries.holding(files, [month])
-                made_of, file = deliveries.digest(holding), folder / table / f"{period}.parquet"
+                old, file = (place / table / f"{period}.parquet" for place in (artifacts.path(RAW), folder))
+                made_of = deliveries.digest(holding)
                 file.parent.mkdir(parents=True, exist_ok=True)
-                old = artifacts.path(RAW) / table / f"{period}.parquet"
-                if held.get(period, {}).get("files") == made_of and old.exists():
+                if known["partitions"].get(period, {}).get("files") == made_of and old.exists():
                     artifacts.link(old, file)
                 else:
                     rows, times = deliveries.rows(where, holding, read)
-                    own = times.dt.strftime("%Y-%m").fillna(deliveries.UNDATED) == month
+                    own = deliveries.months(times) == month
                     artifacts.write_table(rows[own].astype("str").reset_index(drop=True), file)
                 parts[period] = {"files": made_of, "sha256": artifacts.sha256(file)}
             if parts:
                 listed = [one.model_dump(exclude_defaults=True) for one in files]
-                found[table] = {"partitions": parts, "files": listed}
-        artifacts.write_json(found, folder / "manifest.json")
+                manifest[table] = {"partitions": parts, "files": listed}
+        artifacts.write_json(manifest, folder / "manifest.json")
         return {
             table: {period: part["sha256"] for period, part in one["partitions"].items()}
-            for table, one in found.items()
+            for table, one in manifest.items()
         }
 
 
 def unfinished(file: Path, source: collection.Source) -> str | None:
     """Return why the end of a file shows that it is still being written, if it does."""
-    kind = sources.KINDS.get(file.suffix.lower())
-    size = file.stat().st_size
+    kind, size = sources.KINDS.get(file.suffix.lower()), file.stat().st_size
     if not size:
         return "empty so far"
     with file.open("rb") as stream:
         stream.seek(max(size - 4, 0))
         end = stream.read()
-    if kind == "parquet":
-        return None if end == b"PAR1" else "its Parquet footer is not there yet"
+    if kind == "parquet" and end != b"PAR1":
+        return "its Parquet footer is not there yet"
     ended = source.options.final_newline is False or end.rstrip(b"\0").endswith((b"\n", b"\r", b"]"))
     if kind in ("csv", "json") and not ended:
         return "its last line has no end yet"
-    if file.suffix.lower() in places.PACKED:
-        try:
-            list(places.files(str(file)))
-        except DataError:
-            return "its packing is not whole yet"
+    try:
+        list(places.files(str(file)) if file.suffix.lower() in places.PACKED else ())
+    except DataError:
+        return "its packing is not whole yet"
     return None
 
 
 def run(folder: Path, follow: bool, every: float = 1.0) -> None:
     """Take what lies in a folder; with `follow` go on until stopped, looking every so many seconds.
 
-    Raises
-    ------
-    DataError
-        If the folder is not there, or another process takes files into this project.
+    Raises `DataError` if the folder is not there, or another process takes files into this project.
     """
     connection = engine.connect()
-    with _alone():
+    busy = f"{STREAM}: another `ninefold ingest` takes files into this project; stop it first"
+    with artifacts.alone(artifacts.path(LOCK), busy):
         follower = Follower(folder, connection, say=_say)
-        _run_on_spark(follower, follow, every) if connection.name == engine.SPARK else _run(follower, follow, every)
-
-
-def _run(follower: Follower, follow: bool, every: float) -> None:
-    """Look, take, bring up, report; what an interrupted run left undone comes first."""
-    follower.bring_up()
-
-    def commit(landed: list[str]) -> None:
-        if landed:
-            _report(follower, follower.bring_up(), landed)
-
-    _look(follower, follow, every, commit)
+        follower.bring_up()  # what an interrupted run left undone
+        if connection.name == engine.SPARK:
+            _run_on_spark(follower, follow, every)
+        else:
+            _look(follower, follow, every, lambda landed: _report(follower, landed) if landed else None)
 
 
 def _run_on_spark(follower: Follower, follow: bool, every: float) -> None:
-    """Do the same as Structured Streaming: what lands is logged, and the log is a stream with a checkpoint."""
+    """Take files as Structured Streaming: what lands is logged, and the log is a stream with a checkpoint."""
     from pyspark.sql import SparkSession
 
     session = SparkSession.getActiveSession()
@@ -294,11 +266,10 @@ def _run_on_spark(follower: Follower, follow: bool, every: float) -> None:
 
     def take_batch(batch: Any, number: int) -> None:
         if names := [row["name"] for row in batch.collect()]:
-            _report(follower, follower.bring_up(), names)
+            _report(follower, names)
 
     stream = session.readStream.schema("name string, sha256 string").json(str(log))
     writer = stream.writeStream.foreachBatch(take_batch).option("checkpointLocation", str(artifacts.path(CHECKPOINT)))
-    follower.bring_up()
     query = writer.trigger(processingTime=f"{max(every, 0.1)} seconds").start() if follow else None
 
     def commit(landed: list[str]) -> None:
@@ -317,46 +288,31 @@ def _run_on_spark(follower: Follower, follow: bool, every: float) -> None:
 
 def _look(follower: Follower, follow: bool, every: float, commit: Callable[[list[str]], None]) -> None:
     """Look for files again and again, hand over what landed, and say what is waited for, once."""
-    told: dict[str, str] = {}
+    said: dict[str, str] = {}
     quiet = 0
     while follow or quiet < 2:  # a file is taken when two looks find it the same
         landed = follower.poll()
         quiet = 0 if landed else quiet + 1
         commit(landed)
         for name, why in follower.waiting.items():
-            if why != told.get(name) and why != "still changing":
+            if why not in (said.get(name), CHANGING):
                 follower.say(f"waiting for {name}: {why}")
-        told = dict(follower.waiting)
-        if follow or quiet < 2:
-            time.sleep(every if not landed else 0)
+        said = dict(follower.waiting)
+        if not landed and (follow or quiet < 2):
+            time.sleep(every)
 
 
 def _log_landed(log: Path, follower: Follower) -> None:
     """Append each landed file to the log that Spark reads, once."""
     for name, entry in follower.ledger.items():
-        if entry.repeats or entry.refused:
-            continue
         line = log / f"{entry.sha256[:16]}-{name.replace('/', '-')}.json"
-        if not line.exists():
+        if not entry.repeats and not entry.refused and not line.exists():
             artifacts.write_text(json.dumps({"name": name, "sha256": entry.sha256}) + "\n", line)
 
 
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Hold the lock of the stream, which dies with the process."""
-    busy = f"{STREAM}: another `ninefold ingest` takes files into this project; stop it first"
-    with artifacts.alone(artifacts.path(f"{STREAM}/.lock"), busy):
-        yield
-
-
-def _landed(table: str) -> dict[str, str]:
-    """Return the files of a table that landed: SHA-256 -> name."""
-    folder = artifacts.path(LANDING) / table
-    files = places.inside(folder) if folder.is_dir() else []
-    return {artifacts.sha256(file): file.relative_to(folder).as_posix() for file in files}
-
-
-def _report(follower: Follower, counts: pd.DataFrame, landed: list[str]) -> None:
+def _report(follower: Follower, landed: list[str]) -> None:
+    """Bring the lake up to what landed, and say what was taken."""
+    counts = follower.bring_up()
     rows = sum(follower.ledger[name].rows for name in landed if name in follower.ledger)
     first = ", ".join(landed[:3]) + (", ..." if len(landed) > 3 else "")
     follower.say(f"took {len(landed)} file{'' if len(landed) == 1 else 's'}, {rows:,} rows: {first}")

@@ -15,6 +15,7 @@ from typing import Any
 
 import ibis
 import ibis.expr.types as ir
+import pandas as pd
 
 from ninefold import artifacts, engine, hooks, timestamps
 from ninefold.collection import datetimes, numbers
@@ -22,9 +23,10 @@ from ninefold.collection import files as places
 from ninefold.engine import PERIOD, ROW
 from ninefold.errors import DataError
 from ninefold.processing import contract as contracts
-from ninefold.processing.contract import RULE, Contract
+from ninefold.processing.contract import RULE, Contract, Params
 
 BATCH = 2_000_000  # raw rows that are judged at once
+Tables = dict[str, ir.Table]
 
 
 @dataclass(frozen=True)
@@ -37,22 +39,63 @@ class Places:
     state: str
     beside: Places | None = None
 
+    def counts(self, tables: Iterable[str]) -> pd.DataFrame:
+        """Return the rows of each table (int64): ``table``, ``raw``, ``lake``, ``quarantine``."""
+        kinds = (self.raw, self.lake, self.quarantine)
+        rows = [(name, *(engine.count(f"{kind}/{name}") for kind in kinds)) for name in tables]
+        return pd.DataFrame(rows, columns=["table", "raw", "lake", "quarantine"])
+
+
+def give_types(raw: Tables, params: Params) -> Tables:
+    """Give every column of the contracts its type; a text that does not fit it breaks the rule ``<column>: not <type>``."""
+    return {name: contracts.convert(raw[name], params.tables[name], params.missing) for name in params.tables}
+
+
+def derive(typed: Tables, raw: Tables, params: Params) -> Tables:
+    """Return what ``project.processing.refine`` makes of the typed tables.
+
+    Raises `DataError` if a table lacks a column of its contract, or refers to a column or table that is not there.
+    """
+    refine = hooks.project("processing", "refine", as_they_are)
+    try:
+        refined = refine(typed)
+    except (AttributeError, KeyError, ibis.IbisError) as error:
+        known = "; ".join(f"{name}: {', '.join(engine.columns(table))}" for name, table in raw.items())
+        raise DataError(f"project.processing.refine: {error} not found; the raw tables have {known}") from None
+    for name, contract in params.tables.items():
+        columns = refined[name].columns if name in refined else ()
+        if lost := [column for column in contract.columns if column not in columns]:
+            raise DataError(
+                f"data/raw/{name}: lacks {', '.join(lost)}, which processing.tables.{name} expects; "
+                f"found {', '.join(engine.columns(raw[name]))}; mend the names at the source, or the contract"
+            )
+        if lost := [column for column in (RULE, ROW, PERIOD) if column not in columns]:
+            raise DataError(
+                f"project.processing.refine: {name} lost {', '.join(lost)}, by which rows are told apart; return the "
+                "tables with columns added, as `mutate` does, and none taken away"
+            )
+    return refined
+
+
+def as_they_are(tables: Tables) -> Tables:
+    """Return the typed tables: the default where ``project.processing.refine`` is absent."""
+    return tables
+
 
 @dataclass
 class Lake:
-    """One run: `raw` are the SHA-256 of the raw partitions, by table and period; `code` tells what else decides.
-
-    `give_types` takes all raw tables and gives them their types, `derive` what that returned, and the raw tables.
-    """
+    """One run: `raw` are the SHA-256 of the raw partitions, by table and period."""
 
     places: Places
-    tables: dict[str, Contract]
     raw: dict[str, dict[str, str]]
-    give_types: Callable[[dict[str, ir.Table]], dict[str, ir.Table]]
-    derive: Callable[[dict[str, ir.Table], dict[str, ir.Table]], dict[str, ir.Table]]
-    code: list[Any]
+    params: Params
     connection: ibis.BaseBackend
     state: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tables(self) -> dict[str, Contract]:
+        """The contracts, by table."""
+        return self.params.tables
 
     def update(self) -> int:
         """Bring lake and quarantine up to the raw partitions; return how many partitions were made.
@@ -65,54 +108,50 @@ class Lake:
         # Never empty, of which DVC would warn at every run.
         note = "Rows that broke their contract, each with the first rule it broke.\n"
         artifacts.write_text(note, artifacts.output(self.places.quarantine) / "README.txt")
-        made = [len(self._bring_up(name, before)) for name in contracts.in_order(self.tables) if name in self.raw]
+        made = [self._bring_up(name, before) for name in contracts.in_order(self.tables) if name in self.raw]
         state = {"tables": {name: self.state[name] for name in self.tables if name in self.state}}
         artifacts.write_json(state, artifacts.output(self.places.state))
         return sum(made)
 
-    def _bring_up(self, name: str, before: dict[str, Any]) -> list[str]:
-        """Bring one table up to its raw partitions; return those that were made."""
-        contract, raw, old = self.tables[name], self.raw[name], before.get(name, {"periods": {}})
+    def _bring_up(self, name: str, before: dict[str, Any]) -> int:
+        """Bring one table up to its raw partitions; return how many were made."""
+        raw, old = self.raw[name], before.get(name, {"periods": {}})
         recipe, by_row = self._recipe(name)
-        kept = {
-            period: part
-            for period, part in old["periods"].items()
-            if old.get("recipe") == recipe and raw.get(period) == part["raw"]
-        }
-        for reference in contract.references:
-            for period in self._concerned_by(reference, name, list(kept), before):
-                kept.pop(period)
-        gone = [period for period in old["periods"] if period not in raw]
-        for period in self._sharing_keys(name, gone, list(kept)):
-            kept.pop(period)
+        is_same = old.get("recipe") == recipe
+        kept = {one: part for one, part in old["periods"].items() if is_same and raw.get(one) == part["raw"]}
+        for reference in self.tables[name].references:
+            self._drop(kept, self._concerned_by(reference, name, list(kept), before))
+        self._drop(kept, self._sharing_keys(name, [one for one in old["periods"] if one not in raw], list(kept)))
         if not by_row and not kept.keys() == raw.keys() == old["periods"].keys():
             kept = {}  # rows of one partition may depend on any other
-        engine.carry(f"{self.places.lake}/{name}", kept)
-        engine.carry(f"{self.places.quarantine}/{name}", kept)
+        outputs = [f"{place}/{name}" for place in (self.places.lake, self.places.quarantine)]
+        for output in outputs:
+            engine.carry(output, kept)
         made: list[str] = []
         while todo := sorted(set(raw) - set(kept) - set(made)):
             batch = self._batch(name, todo, list(kept)) if by_row else todo
             self._make(name, batch)
             made += batch
-            for period in self._sharing_keys(name, batch, [one for one in kept if one > batch[0]]):
-                kept.pop(period)
-                for output in (self.places.lake, self.places.quarantine):
-                    artifacts.remove(artifacts.pending(f"{output}/{name}") / f"period={period}")
-        notes = {
-            period: kept.get(period) or self._note(name, period, raw[period], artifacts.pending)
-            for period in sorted(raw)
-        }
-        self.state[name] = {"recipe": recipe, "periods": notes}
-        return made
+            again = self._sharing_keys(name, batch, [one for one in kept if one > batch[0]])
+            self._drop(kept, again)
+            for place in [artifacts.pending(output) / f"period={one}" for output in outputs for one in again]:
+                artifacts.remove(place)
+        periods = {one: kept.get(one) or self._note(name, one, raw[one], artifacts.pending) for one in sorted(raw)}
+        self.state[name] = {"recipe": recipe, "periods": periods}
+        return len(made)
+
+    @staticmethod
+    def _drop(kept: dict[str, Any], periods: Iterable[str]) -> None:
+        for period in periods:
+            kept.pop(period)
 
     def _make(self, name: str, periods: list[str]) -> None:
         """Judge some raw partitions of a table, and write them."""
         contract, lake = self.tables[name], f"{self.places.lake}/{name}"
-        raw = {other: self._raw(other) for other in self.tables if other != name}
-        files = [artifacts.pending(self.places.raw) / name / f"{period}.parquet" for period in periods]
-        raw[name] = engine.scan(self.connection, files, numbered=True)
-        typed = engine.settle(self.derive(self.give_types(raw), raw)[name])
-        others = {one.table: self._sound(one.table) for one in contract.references}
+        raw = {other: self._whole("raw", other) for other in self.tables if other != name}
+        raw[name] = engine.scan(self.connection, [self._raw_file(name, period) for period in periods], numbered=True)
+        typed = engine.settle(derive(give_types(raw, self.params), raw, self.params)[name])
+        others = {one.table: self._whole("lake", one.table) for one in contract.references}
         before = [period for period in engine.periods(lake) if period < periods[0]]
         earlier = engine.read(self.connection, lake, before) if before else None
         judged = engine.keep(contracts.judge(typed, contract, others, earlier))
@@ -128,48 +167,43 @@ class Lake:
         """Return the first partitions to be made at once: as many as hold `BATCH` raw rows, with no kept one among them."""
         rows = 0
         for number, period in enumerate(todo):
-            rows += artifacts.parquet_metadata(artifacts.pending(self.places.raw) / name / f"{period}.parquet").num_rows
+            rows += artifacts.parquet_metadata(self._raw_file(name, period)).num_rows
             if number and (rows > BATCH or any(todo[0] < other < period for other in kept)):
                 return todo[:number]
         return todo
 
-    def _raw(self, name: str) -> ir.Table:
-        """Return the whole raw table, numbered."""
-        where = self.places.raw if name in self.raw or not self.places.beside else self.places.beside.raw
-        return engine.read(self.connection, f"{where}/{name}", numbered=True)
+    def _raw_file(self, name: str, period: str) -> Path:
+        return artifacts.pending(self.places.raw) / name / f"{period}.parquet"
 
-    def _sound(self, name: str) -> ir.Table:
-        """Return the whole table of the lake."""
-        where = self.places.lake if name in self.raw or not self.places.beside else self.places.beside.lake
-        return engine.read(self.connection, f"{where}/{name}")
+    def _whole(self, kind: str, name: str) -> ir.Table:
+        """Return a whole table, raw (numbered) or of the lake."""
+        place = self.places if name in self.raw or not self.places.beside else self.places.beside
+        return engine.read(self.connection, f"{getattr(place, kind)}/{name}", numbered=kind == "raw")
 
     @cached_property
-    def _whole(self) -> tuple[dict[str, set[str]], dict[str, ir.Table]]:
+    def _derived(self) -> tuple[dict[str, set[str]], Tables]:
         """Return what each whole typed table reads, and the tables derived of them: to look into, not to compute."""
-        tables = {name: self._raw(name) for name in self.tables}
-        typed = self.give_types(tables)
-        return {name: engine.reads(table) for name, table in typed.items()}, self.derive(typed, tables)
+        raw = {name: self._whole("raw", name) for name in self.tables}
+        typed = give_types(raw, self.params)
+        return {name: engine.reads(table) for name, table in typed.items()}, derive(typed, raw, self.params)
 
     def _recipe(self, name: str) -> tuple[str, bool]:
         """Return what decides on a table's partitions beside their raw text, and whether each row is made of one alone."""
-        leaves, derived = self._whole
-        read = engine.reads(derived[name])
+        leaves, derived = self._derived
+        read, contract = engine.reads(derived[name]), self.tables[name]
         others = [other for other in self.tables if other != name and leaves[other] & read]
-        problem = {
-            "contract": self.tables[name].model_dump(mode="json"),
+        modules = [contracts, *engine.modules(self.connection), timestamps, datetimes, numbers]
+        recipe = {
+            "contract": contract.model_dump(mode="json"),
+            "missing": self.params.missing,
             "engine": engine.identity(self.connection),
-            "code": [
-                hooks.digest(Lake, contracts, *engine.modules(self.connection), timestamps, datetimes, numbers),
-                *self.code,
-            ],
+            "code": hooks.digest(Lake, *modules, hooks.project("processing", "refine", as_they_are)),
             "reads": {other: self.raw.get(other) or self._beside("raw", other) for other in others},
             "refers": {
-                one.table: self._beside("lake", one.table)
-                for one in self.tables[name].references
-                if one.table not in self.raw
+                one.table: self._beside("lake", one.table) for one in contract.references if one.table not in self.raw
             },
         }
-        text = json.dumps(problem, sort_keys=True)
+        text = json.dumps(recipe, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16], engine.row_by_row(derived[name], leaves[name])
 
     def _beside(self, kind: str, name: str) -> list[Any]:
@@ -199,58 +233,64 @@ class Lake:
         self, reference: contracts.Reference, name: str, kept: list[str], before: dict[str, Any]
     ) -> list[str]:
         """Return the kept partitions in which a reference may hold no longer, or may hold now."""
-        other = reference.table
+        other, keys = reference.table, reference.keys()
         if not kept or before.get(other) == self.state.get(other):
             return []
-        if other not in before or not (old := engine.parts(artifacts.path(f"{self.places.lake}/{other}"))):
+        files = engine.parts(artifacts.path(f"{self.places.lake}/{other}"))
+        if other not in before or not files:
             return kept
-        keys = reference.keys()
-        was = engine.scan(self.connection, old).select(*keys.values()).distinct()
-        now = self._sound(other).select(*keys.values()).distinct()
-        lost = was.anti_join(now, list(keys.values()))
-        found = set(self._with_keys(self._last(self.places.lake, name, kept), lost, keys))
-        rows = self._last(self.places.quarantine, name, kept)
-        if rows is not None:
-            rules = list(self.tables[name].rules())
-            later = rules[rules.index(reference.rule()) + 1 :]  # which a row only breaks where this one holds
-            found |= set(self._with_keys(rows.filter(rows[RULE] == reference.rule()), now, keys))
-            found |= set(self._with_keys(rows.filter(rows[RULE].isin(later)), lost, keys))
-        return sorted(found)
+        now = self._whole("lake", other).select(*dict.fromkeys(keys.values())).distinct()
+        was = engine.scan(self.connection, files).select(*now.columns).distinct()
+        lost, rules = was.anti_join(now, now.columns), list(self.tables[name].rules())
+        later = rules[rules.index(reference.rule()) + 1 :]  # which a row only breaks where this one holds
+        return sorted(
+            self._with_keys(self._last(self.places.lake, name, kept), lost, keys)
+            | self._with_keys(self._last_broken(name, kept, [reference.rule()]), now, keys)
+            | self._with_keys(self._last_broken(name, kept, later), lost, keys)
+        )
 
     def _sharing_keys(self, name: str, changed: list[str], later: list[str]) -> list[str]:
         """Return the later partitions that hold a key which changed partitions held and hold no longer, or hold now."""
         later = [period for period in later if changed and period > min(changed)]
         if not later:
             return []
-        contract, lake = self.tables[name], f"{self.places.lake}/{name}"
-        keys = {key: key for key in contract.unique}
-        was = [file for period in changed for file in engine.parts(artifacts.path(lake), period)]
-        now = [file for period in changed for file in engine.parts(lake, period)]
-        old, new = (engine.scan(self.connection, files).select(*keys) if files else None for files in (was, now))
-        found: set[str] = set()
+        contract, lake = self.tables[name], self.places.lake
+        keys, result = {key: key for key in contract.unique}, set[str]()
+        old, new = self._last(lake, name, changed), self._scan(f"{lake}/{name}", changed)
         if new is not None:
-            added = new if old is None else new.anti_join(old, self._both(new, old, contract))
-            found |= set(self._with_keys(self._last(self.places.lake, name, later), added, keys))
-        rows = self._last(self.places.quarantine, name, later)
-        if old is not None and rows is not None:
-            removed = old if new is None else old.anti_join(new, self._both(old, new, contract))
-            found |= set(self._with_keys(rows.filter(rows[RULE] == contract.uniqueness()), removed, keys))
-        return sorted(found)
+            result |= self._with_keys(self._last(lake, name, later), self._without(new, old, contract), keys)
+        if old is not None:
+            twice = self._last_broken(name, later, [contract.uniqueness()])
+            result |= self._with_keys(twice, self._without(old, new, contract), keys)
+        return sorted(result)
 
-    def _last(self, where: str, name: str, periods: Iterable[str]) -> ir.Table | None:
-        """Return partitions of the last run, numbered; None if there is no file."""
-        files = [file for period in periods for file in engine.parts(artifacts.path(f"{where}/{name}"), period)]
+    def _scan(self, folder: str | Path, periods: Iterable[str]) -> ir.Table | None:
+        """Return partitions of a folder, numbered; None if there is no file."""
+        files = [file for period in periods for file in engine.parts(folder, period)]
         return engine.scan(self.connection, files, numbered=True) if files else None
 
-    @staticmethod
-    def _both(one: ir.Table, other: ir.Table, contract: Contract) -> list[ir.BooleanValue]:
-        return [contracts.same(one[key], other[key], contract.columns[key].nullable) for key in contract.unique]
+    def _last(self, where: str, name: str, periods: Iterable[str]) -> ir.Table | None:
+        """Return partitions as the last run left them."""
+        return self._scan(artifacts.path(f"{where}/{name}"), periods)
+
+    def _last_broken(self, name: str, periods: Iterable[str], rules: list[str]) -> ir.Table | None:
+        """Return the rows of the quarantine of the last run that broke one of some rules."""
+        rows = self._last(self.places.quarantine, name, periods)
+        return None if rows is None or not rules else rows.filter(rows[RULE].isin(rules))
 
     @staticmethod
-    def _with_keys(rows: ir.Table | None, other: ir.Table, keys: dict[str, str]) -> list[str]:
+    def _without(one: ir.Table, other: ir.Table | None, contract: Contract) -> ir.Table:
+        """Return the rows whose key another table lacks."""
+        if other is None:
+            return one
+        pairs = [contracts.same(one[key], other[key], contract.columns[key].nullable) for key in contract.unique]
+        return one.anti_join(other, pairs)
+
+    @staticmethod
+    def _with_keys(rows: ir.Table | None, other: ir.Table, keys: dict[str, str]) -> set[str]:
         """Return the partitions of the rows whose key the other table has."""
         if rows is None:
-            return []
-        theirs = other.select(**{f"@ {one}": other[one] for one in keys.values()}).distinct()
+            return set()
+        theirs = other.select(*(other[one].name(f"@ {one}") for one in dict.fromkeys(keys.values()))).distinct()
         same = [contracts.same(rows[mine], theirs[f"@ {one}"]) for mine, one in keys.items()]
-        return sorted(rows.semi_join(theirs, same)[[PERIOD]].distinct().to_pandas()[PERIOD])
+        return set(rows.semi_join(theirs, same)[[PERIOD]].distinct().to_pandas()[PERIOD])

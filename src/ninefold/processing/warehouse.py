@@ -9,8 +9,10 @@ import csv
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -80,7 +82,7 @@ def connect(*schemas: str) -> duckdb.DuckDBPyConnection:
         If there is nothing to read, or a file is damaged.
     """
     connection = duckdb.connect()
-    _create(connection, views(artifacts.pending, schemas))
+    _create(connection, artifacts.pending, schemas)
     return connection
 
 
@@ -90,26 +92,21 @@ def refresh() -> Path:
     The paths in it are absolute, so that it opens from any folder. It takes the place of the earlier file at once: who has
     that open goes on reading it.
 
-    Raises
-    ------
-    DataError
-        If no stage has run yet, or a file is damaged.
+    Raises `DataError` if no stage has run yet, or a file is damaged.
     """
-    found = views(artifacts.path)
     place = artifacts.path(FILE)
     place.parent.mkdir(exist_ok=True)
     temporary = place.with_name(f".{place.name}.{os.getpid()}")
-    connection = duckdb.connect()
     try:
         artifacts.remove(temporary)
-        connection.execute(f"ATTACH {literal(str(temporary))} AS warehouse (STORAGE_VERSION '{STORAGE}')")
-        connection.execute("USE warehouse")
-        _create(connection, found)
-        connection.execute("USE memory; DETACH warehouse")
+        with duckdb.connect() as connection:
+            connection.execute(f"ATTACH {literal(str(temporary))} AS warehouse (STORAGE_VERSION '{STORAGE}')")
+            connection.execute("USE warehouse")
+            _create(connection, artifacts.path)
+            connection.execute("USE memory; DETACH warehouse")
         artifacts.remove(place.with_name(f"{place.name}.wal"))  # of a reader that wrote into the earlier file
         os.replace(temporary, place)
     finally:
-        connection.close()
         artifacts.remove(temporary)
         artifacts.remove(temporary.with_name(f"{temporary.name}.wal"))
     return place
@@ -117,50 +114,31 @@ def refresh() -> Path:
 
 def found() -> bool:
     """Return whether there is anything to read."""
-    return any(True for _ in _views(artifacts.path))
-
-
-def views(at: Callable[[str], Path], schemas: Collection[str] = ()) -> list[View]:
-    """Return a view per table, of all schemas or some; `at` says where a folder lies: `io.path`, or `io.pending`.
-
-    Raises
-    ------
-    DataError
-        If there is nothing to read.
-    """
-    if not (listed := list(_views(at, schemas))):
-        raise DataError("data: holds no table yet, so there is nothing to ask; run the pipeline with `dvc repro`")
-    return listed
+    return bool(_views(artifacts.path))
 
 
 def describe() -> str:
     """Refresh the warehouse; return its views with their rows as a text, and how else it is opened."""
     names, rows = outline()
-    table = as_text(names, rows, limit=len(rows))
-    place = os.path.relpath(artifacts.path(FILE))
+    place, first = os.path.relpath(artifacts.path(FILE)), rows[-1][0]
     return (
-        f"{table}\n\n"
-        f'ninefold sql "SELECT * FROM {rows[-1][0]}"\n'
+        f"{as_text(names, rows, limit=len(rows))}\n\n"
+        f'ninefold sql "SELECT * FROM {first}"\n'
         f"duckdb -readonly {place}\n"
-        f'python -c "import duckdb; print(duckdb.connect({place!r}, read_only=True).sql({f"FROM {rows[-1][0]}"!r}))"'
+        f'python -c "import duckdb; print(duckdb.connect({place!r}, read_only=True).sql({f"FROM {first}"!r}))"'
     )
 
 
 def write_csv(names: list[str], rows: Iterable[tuple[Any, ...]], stream: TextIO) -> None:
     """Write an answer as CSV, with a line of names; what is missing is empty."""
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(rows)
+    csv.writer(stream, lineterminator="\n").writerows(chain([names], rows))
 
 
 def outline() -> tuple[list[str], list[tuple[Any, ...]]]:
     """Refresh the warehouse; return ``view``, ``rows``, ``columns``, a line per view, as `ask` returns an answer."""
     refresh()
-    rows = []
-    for view in views(artifacts.path):
-        (count,) = next(_answer(f"SELECT count(*) FROM {view.called}")[1])
-        names, _ = _answer(f"SELECT * FROM {view.called} LIMIT 0")
-        rows.append((view.called, count, len(names)))
+    with _clear_errors(), _open() as connection:
+        rows = [(view.called, *connection.sql(f"FROM {view.called}").shape) for view in _views(artifacts.path)]
     return ["view", "rows", "columns"], rows
 
 
@@ -173,31 +151,24 @@ def ask(query: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
         If no stage has run yet, or the query is none that the warehouse can answer.
     """
     refresh()
-    return _answer(query)
+    with _clear_errors():
+        connection = _open()
+        described = connection.execute(query).description
+    return [column[0] for column in described or []], _rows(connection) if described else iter(())
 
 
 def as_text(names: list[str], rows: Iterable[tuple[Any, ...]], limit: int = ROWS) -> str:
     """Return an answer as a text: a table of the first rows, numbers to the right, and how many rows there are."""
-    first: list[tuple[Any, ...]] = []
-    count = 0
-    for row in rows:
-        count += 1
-        if count <= limit:
-            first.append(row)
-    texts = [[_text(value) for value in row] for row in first]
-    right = [
-        all(isinstance(row[place], int | float) or row[place] is None for row in first) for place in range(len(names))
-    ]
-    widths = [max([len(name), *(len(row[place]) for row in texts)]) for place, name in enumerate(names)]
-    lines = [
-        "  ".join(
-            text.rjust(width) if number else text.ljust(width)
-            for text, width, number in zip(line, widths, right, strict=True)
-        ).rstrip()
-        for line in [names, *texts]
-    ]
-    told = f"{count:,} row{'' if count == 1 else 's'}"
-    return "\n".join([*lines, f"({told}{f', of which the first {limit} are shown' if count > limit else ''})"])
+    left = iter(rows)
+    first = list(islice(left, limit))
+    count, columns = len(first) + sum(1 for _ in left), []
+    for name, values in zip(names, zip(*first, strict=True) if first else [()] * len(names), strict=True):
+        texts = [name, *map(_text, values)]
+        are_numbers = all(value is None or isinstance(value, int | float) for value in values)
+        columns.append([f"{text:{'>' if are_numbers else '<'}{max(map(len, texts))}}" for text in texts])
+    lines = ["  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
+    cut = f", of which the first {limit} are shown" if count > limit else ""
+    return "\n".join([*lines, f"({count:,} row{'' if count == 1 else 's'}{cut})"])
 
 
 def identifier(name: str) -> str:
@@ -211,16 +182,20 @@ def literal(text: str) -> str:
     return "'{}'".format(text.replace("'", "''"))
 
 
-def _views(at: Callable[[str], Path], schemas: Collection[str] = ()) -> Iterator[View]:
-    for schema, folders in FOLDERS.items():
-        for folder, whole in folders.items() if not schemas or schema in schemas else ():
-            for name, place in _tables(at(folder), whole):
-                yield View(schema, name, _over(place), folder)
+def _views(at: Callable[[str], Path], schemas: Collection[str] = ()) -> list[View]:
+    """Return a view per table, of all schemas or some; `at` says where a folder lies."""
+    listed = [
+        View(schema, name, _over(place), folder)
+        for schema, folders in FOLDERS.items()
+        for folder, whole in folders.items()
+        for name, place in (_tables(at(folder), whole) if not schemas or schema in schemas else ())
+    ]
     records = at(METRICS)
     if (not schemas or "metrics" in schemas) and any(records.glob("*.json")):
         files = literal(f"{_glob(records)}/*.json")
-        yield View("metrics", "figures", FIGURES.format(files=files), METRICS)
-        yield View("metrics", "gates", GATES.format(files=files), METRICS)
+        listed += [View("metrics", "figures", FIGURES.format(files=files), METRICS)]
+        listed += [View("metrics", "gates", GATES.format(files=files), METRICS)]
+    return listed
 
 
 def _tables(folder: Path, whole: str) -> Iterator[tuple[str, Path]]:
@@ -254,39 +229,37 @@ def _over(place: Path) -> str:
     )
 
 
-def _create(connection: duckdb.DuckDBPyConnection, listed: list[View]) -> None:
+def _create(connection: duckdb.DuckDBPyConnection, at: Callable[[str], Path], schemas: Collection[str] = ()) -> None:
+    if not (listed := _views(at, schemas)):
+        raise DataError("data: holds no table yet, so there is nothing to ask; run the pipeline with `dvc repro`")
     connection.execute("SET TimeZone = 'UTC'")
-    for schema in dict.fromkeys(view.schema for view in listed):
-        connection.execute(f"CREATE SCHEMA {schema}")
     for view in listed:
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {view.schema}")
         try:
-            connection.execute(f"CREATE VIEW {view.schema}.{identifier(view.name)} AS {view.query}")
+            connection.execute(f"CREATE VIEW {view.called} AS {view.query}")
         except duckdb.Error as error:
             first = str(error).strip().splitlines()[0]
             raise DataError(f"{view.folder}: {view.name} cannot be read ({first}); {artifacts.RESTORE}") from None
 
 
-def _answer(query: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+def _open() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(artifacts.path(FILE), read_only=True)
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
     try:
-        connection = duckdb.connect(artifacts.path(FILE), read_only=True)
-        connection.execute("SET TimeZone = 'UTC'")
-        described = connection.execute(query).description
+        yield
     except duckdb.Error as error:
-        raise _refused(error) from None
-    return [column[0] for column in described or []], _rows(connection) if described else iter(())
+        raise DataError(f"the query cannot be answered: {str(error).strip()}") from None
 
 
 def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
-    with connection:
-        try:
-            while some := connection.fetchmany(10_000):
-                yield from some
-        except duckdb.Error as error:
-            raise _refused(error) from None
-
-
-def _refused(error: duckdb.Error) -> DataError:
-    return DataError(f"the query cannot be answered: {str(error).strip()}")
+    with _clear_errors(), connection:
+        while some := connection.fetchmany(10_000):
+            yield from some
 
 
 def _text(value: Any) -> str:
@@ -297,7 +270,7 @@ def _text(value: Any) -> str:
 
 def _glob(place: Path) -> str:
     """Return a path as a pattern that matches it alone."""
-    return re.sub(r"[\[*?]", lambda found: f"[{found[0]}]", place.as_posix())
+    return re.sub(r"[\[*?]", lambda sign: f"[{sign[0]}]", place.as_posix())
 
 
 @cache

@@ -1,11 +1,5 @@
-from . import (
-    planning,
-    promotion,
-    retraining,
-)
+from . import planning, promotion, retraining
 
 __all__ = [
-    "planning",
-    "promotion",
-    "retraining",
-]
+    "planning", "promotion", "retraining",
+]  # fmt: skip

@@ -1,10 +1,16 @@
-"""Which retraining to run: the last day to add, what has to be committed first, and a preview."""
+"""Which retraining to run: the one that was interrupted, as the journal in git's directory records it, or a new one."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,40 +20,90 @@ from ninefold.collection import files
 from ninefold.errors import DataError
 from ninefold.problem import Problem
 from ninefold.registry import promotion, repository
-from ninefold.registry.journal import Run, git, read, until
 
-BRANCHES = "retrain"
+BRANCHES, DECISION = "retrain", f"{monitoring.MONITORING}/decision.json"
 RESULTS = (params.FILE, lineage.LOCK, "reports/metrics", "reports/plots")  # what a run changes of what git has
 SOURCES = (*RESULTS, "dvc.yaml", "ninefold.yaml", "notebooks", "src", "data")  # have to be committed before a run
+STEPS = ("params", "repro", "compare", "commit", "push", "promote", "finish")
+STEPPED_BACK = "back"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A retraining as the journal records it; `step` is the current one."""
+
+    root: str
+    base: str  # the commit from which it began ...
+    onto: str  # ... and the branch that was checked out
+    branch: str  # of the challenger
+    as_of: str | None  # None: the project has no time
+    reason: str | None
+    step: str = STEPS[0]
+    champion: str | None = None
+    fit: bool = False
+    moves: bool = False  # the checked-out branch moves on to the challenger
+    result: str = ""
+    error: str = ""
+
+    @property
+    def until(self) -> str:
+        """Which data the run uses, in words."""
+        return f"until {self.as_of}" if self.as_of else "of today"
+
+
+def journal() -> Path:
+    """Return the path of the journal."""
+    return repository.folder() / "ninefold-retrain.json"
+
+
+def record(run: Run) -> None:
+    """Write the journal, before the step that it names begins."""
+    artifacts.write_json(asdict(run), journal())
+    artifacts.sync(journal())
+
+
+def interrupted() -> Run | None:
+    """Return the run that was interrupted; None if there is none."""
+    file = journal()
+    try:
+        return Run(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+    except (ValueError, TypeError):
+        raise DataError(f"{file}: not a journal of this version; see `git status`, and delete it") from None
+
+
+@contextmanager
+def locked(wait: bool) -> Iterator[int]:
+    """Hold the lock of retraining, which processes started with ``close_fds=False`` inherit; give its descriptor."""
+    busy = "another `ninefold retrain` is running, or the `dvc repro` that it started; `--wait` waits for its end"
+    with repository.locked("retrain", busy, wait) as lock:
+        os.set_inheritable(lock, os.name != "nt")  # Windows hands no locks on
+        yield lock
 
 
 def preview(as_of: date | None = None) -> str:
     """Return, as text, what `retrain` would do; nothing is changed."""
-    if begun := read():
-        return f"would go on with the retraining {until(begun)}, which stopped at step {begun.step}"
+    if begun := interrupted():
+        return f"would go on with the retraining {begun.until}, which stopped at step {begun.step}"
     planned = plan(as_of, None)
     if isinstance(planned, str):
         return planned
-    before = params.load("collection").as_of
-    champion = find_champion()
-    versus = f"{champion['version']}, bundle {champion['bundle']}" if champion else "none; it would not be promoted"
+    before, champion = params.load("collection").as_of, find_champion()
     lines = {
         "collection.as_of": f"{before} -> {planned.as_of}" if planned.as_of else "none: the whole source is read anew",
         "stages that run": ", ".join(stages()) or "none",
-        "champion": versus,
-        **({"compared on": _compared(champion, planned)} if champion else {}),
+        "champion": f"{champion['version']}, bundle {champion['bundle']}"
+        if champion
+        else "none; it would not be promoted",
         "branch": planned.branch,
-        "decision of stage 09": _decision() or "none yet",
+        "decision of stage 09": (artifacts.published(DECISION) or {}).get("decision", "none yet"),
     }
     return "\n".join(f"{name:<20}  {text}" for name, text in lines.items()) + "\nnothing was changed"
 
 
 def due(collected: collection.Params, problem: Problem, monitored: monitoring.Params) -> date:
-    """Return the last day that can be added: whole, and its labels known by the newest row; at least the present `as_of`.
+    """Return the last day that can be added, at least the present `as_of`: the source has a row `label_delay` after its end.
 
-    A day is whole, and its labels are due, once the source holds a row that is `label_delay` later than its end; the clock
-    alone does not prove it. Rows of the future do not count. Under ``monitoring.source: replay`` a run adds at most the rest
-    of a month, as stage 09 does.
+    Rows of the future do not count. Under ``monitoring.source: replay`` a run adds at most the rest of a month.
     """
     if collected.as_of is None:
         raise DataError("collection.as_of: not given, so nothing can be moved on")
@@ -68,9 +124,9 @@ def plan(as_of: date | None, reason: str | None) -> Run | str:
     if as_of is not None and collected.as_of is None:
         raise DataError(f"--as-of {as_of}: found no time in this project, which reads its whole source; leave it out")
     if as_of is not None and as_of < collected.as_of:
+        earlier = f"to see what an earlier model would have done, set it in {params.FILE} and run `dvc repro`"
         raise DataError(
-            f"--as-of {as_of}: found a day before collection.as_of ({collected.as_of}), expected a later one; to see what an "
-            f"earlier model would have done, set it in {params.FILE} and run `dvc repro`"
+            f"--as-of {as_of}: found a day before collection.as_of ({collected.as_of}), expected a later; {earlier}"
         )
     day = as_of or (due(collected, problem, params.load("monitoring")) if timed else None)
     if as_of is None and timed and day == collected.as_of:
@@ -78,57 +134,48 @@ def plan(as_of: date | None, reason: str | None) -> Run | str:
     changed = changes()
     if not timed and as_of is None and not changed:
         return "nothing new: what was built is what the source and the params give"
-    onto = _demand_clean(changed)
-    base = git("rev-parse", "HEAD").strip()
+    onto, base = _demand_clean(changed), repository.head()
     name = f"{BRANCHES}/{day or base[: lineage.SHORT]}"
-    if tried := _tried(name, base):
-        return f"nothing new: {tried} was built from this commit already, and not promoted; {by_hand(tried)}"
-    return Run(str(params.root()), base, onto, _free(name), str(day) if day else None, reason)
+    branches = repository.git("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads", "refs/remotes").split()
+    alike = [each for each in branches if re.search(rf"(^|/){re.escape(name)}(-\d+)?$", each)]
+    for tried in alike:
+        if repository.git("rev-list", "--parents", "-1", tried).split()[1:2] == [base]:
+            return f"nothing new: {tried} was built from this commit already, and not promoted; {by_hand(tried)}"
+    free = next(each for number in count(1) if (each := f"{name}-{number}" if number > 1 else name) not in branches)
+    return Run(str(params.root()), base, onto, free, str(day) if day else None, reason)
 
 
 def _newest(collected: collection.Params, problem: Problem) -> pd.Timestamp:
     """Return the time of the newest row after `as_of`, of the source or of what landed; else the start of that day."""
     name, source = problem.table, collected.tables[problem.table]
-    start = pd.Timestamp(collected.as_of)
-    times = [monitoring.newest(collected, problem, start)]
-    landing = f"{collection.LANDING}/{name}"
-    for file in files.inside(artifacts.path(landing)) if artifacts.path(landing).is_dir() else []:
-        inside = file.relative_to(artifacts.path(landing)).as_posix()
-        times.append(collection.read_landed(name, source, f"{landing}/{inside}", artifacts.sha256(file))[1].max())
-    return max([start, *(time for time in times if not pd.isna(time))])
+    start, landing = pd.Timestamp(collected.as_of), f"{collection.LANDING}/{name}"
+    times, folder = [start, monitoring.newest(collected, problem, start)], artifacts.path(landing)
+    for file in files.inside(folder) if folder.is_dir() else []:
+        place = f"{landing}/{file.relative_to(folder).as_posix()}"
+        times.append(collection.read_landed(source, place, artifacts.sha256(file))[1].max())
+    return pd.Series(times).max()
 
 
 def _demand_clean(changed: dict[str, Any]) -> str:
     """Demand that what the pipeline reads is committed, and a commit is possible; return the checked-out branch."""
-    if not (onto := git("branch", "--show-current").strip()):
+    if not (onto := repository.git("branch", "--show-current").strip()):
         raise DataError("git: no branch is checked out, so a commit would belong to none; `git switch` to one")
     if repository.file_of("HEAD", lineage.LOCK) is None:
         raise DataError(f"{lineage.LOCK}: not committed, so there is no model to begin from; `dvc repro`, and commit")
-    if lines := git("status", "--porcelain", "--", *SOURCES).splitlines():
-        named = ", ".join(line[3:] for line in lines[:5]) + (" ..." if len(lines) > 5 else "")
+    if names := repository.changed(*SOURCES):
+        listed = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
         raise DataError(
-            f"{named}: not committed; `git add` and `git commit` first, or `git restore` what you do not want"
+            f"{listed}: not committed; `git add` and `git commit` first, or `git restore` what you do not want"
         )
-    if files := [name.removesuffix(".dvc") for name in changed if name.endswith(".dvc")]:
-        named = " ".join(files)
-        raise DataError(
-            f"{named}: not as its .dvc file records it; `dvc add {named}`, and commit, so that git knows the data"
-        )
-    git("var", "GIT_COMMITTER_IDENT")
+    if tracked := " ".join(name.removesuffix(".dvc") for name in changed if name.endswith(".dvc")):
+        raise DataError(f"{tracked}: not as its .dvc file records it; `dvc add {tracked}`, and commit it")
+    repository.git("var", "GIT_COMMITTER_IDENT")
     return onto
 
 
 def find_champion() -> dict[str, Any] | None:
     """Return the version in production, as `promotion.models` lists it; None if there is none."""
     return next((one for one in promotion.models() if one["champion"]), None)
-
-
-def _compared(champion: dict[str, Any], run: Run) -> str:
-    """Return which rows the comparison would take, in words."""
-    recorded = json.loads(repository.file_of(champion["commit"], "reports/metrics/04_metrics.json") or "{}")
-    first = recorded.get("metrics", {}).get("split", {}).get("holdout")  # the day with which its holdout began
-    span = f", {first} or later and until {run.as_of}" if run.as_of and first else ""
-    return f"labelled rows of the new holdout that the champion was not fitted on{span}"
 
 
 def stages() -> list[str]:
@@ -140,14 +187,11 @@ def stages() -> list[str]:
     with Repo(str(params.root())) as repo:
         graph = repo.index.graph
         stages = {stage.addressing: stage for stage in graph if not stage.path_in_repo.endswith(".dvc")}
-        first = [stage for name, stage in stages.items() if name in changed or _reads_collection(stage)]
+        read = {name: [key for dep in each.deps for key in getattr(dep, "params", [])] for name, each in stages.items()}
+        moved = {name for name, keys in read.items() if any(str(key).split(".")[0] == "collection" for key in keys)}
+        first = [stage for name, stage in stages.items() if name in moved | changed.keys()]
         reached = {*first, *(after for stage in first for after in ancestors(graph, stage))}
     return [name for name, stage in stages.items() if stage in reached]
-
-
-def _reads_collection(stage: Any) -> bool:
-    """Return whether a stage of DVC's reads the section of params in which `as_of` stands."""
-    return any(str(key).split(".")[0] == "collection" for dep in stage.deps for key in getattr(dep, "params", []))
 
 
 def changes() -> dict[str, Any]:
@@ -162,21 +206,6 @@ def changes() -> dict[str, Any]:
         raise DataError(f"dvc status: {error}; mend it, and run this again") from None
 
 
-def _tried(name: str, base: str) -> str | None:
-    """Return the branch, here or of a remote, on which the same was built from the same commit; None if there is none."""
-    listed = git("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads", "refs/remotes").split()
-    alike = [ref for ref in listed if re.search(rf"(^|/){re.escape(name)}(-\d+)?$", ref)]
-    return next((ref for ref in alike if git("rev-list", "--parents", "-1", ref).split()[1:2] == [base]), None)
-
-
-def _free(name: str) -> str:
-    """Return a name that no branch has."""
-    names, number = set(git("for-each-ref", "--format=%(refname:short)", "refs/heads").split()), 1
-    while (free := name if number == 1 else f"{name}-{number}") in names:
-        number += 1
-    return free
-
-
 def by_hand(branch: str) -> str:
     """Return how a challenger on a branch is promoted by hand."""
     return f'to take it nonetheless: `git merge --ff-only {branch} && dvc checkout --force && ninefold promote --force "..."`'
@@ -184,14 +213,7 @@ def by_hand(branch: str) -> str:
 
 def needed() -> str:
     """Return what stage 09 decided last; it has to have decided."""
-    if (decision := _decision()) is None:
-        raise DataError(
-            f"{monitoring.MONITORING}/decision.json: not found; `dvc pull` brings it, or `dvc repro` makes it"
-        )
+    if (record := artifacts.published(DECISION)) is None:
+        raise DataError(f"{DECISION}: not found; `dvc pull` brings it, or `dvc repro` makes it")
+    decision = str(record["decision"])
     return f"{decision} (`ninefold rollback` does it)" if decision == "roll back" else decision
-
-
-def _decision() -> str | None:
-    """Return what stage 09 decided last, None if it never did."""
-    decision = artifacts.published(f"{monitoring.MONITORING}/decision.json")
-    return str(decision["decision"]) if decision else None

@@ -1,13 +1,7 @@
 """Retrain on newer data, compare the challenger with the champion, and promote it if it is significantly better.
 
-A run sets ``collection.as_of`` in ``params.yaml``, runs ``dvc repro``, compares challenger and champion on labelled rows that
-neither was fitted on (`ninefold.registry.comparison`), commits, pushes the files to DVC's remote if there is one, and
-promotes if the interval of the gain is above zero.
-
-The challenger is committed on a branch of its own, ``retrain/2025-08-31``, with the comparison in its message. If it is
-promoted, the checked-out branch moves on to it and its branch is deleted; else the branch stays and the checked-out branch is
-unchanged, so that the checked-out branch always records what is in production. The same day is tried once per commit. If no
-version is in production, the branch moves on, and ``ninefold promote`` names the first champion.
+The challenger is committed, with the comparison in the message, on a branch of its own, ``retrain/2025-08-31``. The
+checked-out branch moves on to it if it is promoted, or if no version is in production: it always records what is.
 
 One run at a time holds a lock that ends with the process and its `dvc`. The journal names each step before it begins, and
 each step may run twice: after a kill the next start continues there. If a step fails, ``params.yaml``, ``dvc.lock`` and all
@@ -21,23 +15,21 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
-from functools import partial
 from pathlib import Path
 
 import yaml
 from ruamel.yaml.error import YAMLError
 
-from ninefold import artifacts, lineage, params
+from ninefold import artifacts, params
 from ninefold.errors import DataError, NinefoldError
-from ninefold.registry import comparison, journal, planning, promotion, repository
-from ninefold.registry.journal import Run, git, until
+from ninefold.registry import comparison, planning, promotion, repository
+from ninefold.registry.planning import STEPPED_BACK, STEPS, Run
 from ninefold.serving import Bundle
 
-STEPPED_BACK = "back"
+DVC = (sys.executable, "-m", "dvc")
 FAILED_PAGES = "reports/retrain"  # pages of the run that failed last
 MEANING = (
     "The interval holds for these days alone, not for months to come, and less so the more challengers are compared on "
@@ -48,60 +40,41 @@ MEANING = (
 def retrain(as_of: date | None = None, reason: str | None = None, wait: bool = False, if_needed: bool = False) -> str:
     """Retrain, or continue an interrupted run; return what was done, as text.
 
-    Parameters
-    ----------
-    as_of : date, optional
-        The last day to add; default: `planning.due`. The current one builds again, for rows that were corrected.
-    reason : str, optional
-        Why to promote a challenger that does not significantly beat the champion; see `registry.promote`.
-    wait : bool
-        Wait for another run to end, instead of refusing.
-    if_needed : bool
-        Begin only if stage 09 has decided to retrain.
-
-    Raises
-    ------
-    DataError
-        If another run is in progress, an input of the pipeline is not committed, or a step failed.
+    `as_of` is the last day to add, by default `planning.due`; the current one builds again, for rows that were corrected. A
+    `reason` promotes a challenger that does not beat the champion. `wait` for another run to end, instead of refusing;
+    begin `if_needed` only if stage 09 has decided so. Raises `DataError` if another run is in progress, an input of the
+    pipeline is not committed, or a step failed.
     """
-    with journal.locked(wait) as lock:
-        begun = journal.read()
-        if begun is None:
-            if if_needed and (decision := planning.needed()) != "retrain":
-                return f"stage 09 decided: {decision}; nothing to do"
-            planned = planning.plan(as_of, reason)
-            if isinstance(planned, str):
-                return planned
-            print(f"retraining with the data {until(planned)}, on branch {planned.branch}", flush=True)
-        else:
-            planned = begun
-            print(f"going on with the retraining {until(begun)}, which stopped at step {begun.step}", flush=True)
-        return _go(planned, lock)
+    with planning.locked(wait):
+        if run := planning.interrupted():
+            print(f"going on with the retraining {run.until}, which stopped at step {run.step}", flush=True)
+            return _go(run)
+        if if_needed and (decision := planning.needed()) != "retrain":
+            return f"stage 09 decided: {decision}; nothing to do"
+        planned = planning.plan(as_of, reason)
+        if isinstance(planned, str):
+            return planned
+        print(f"retraining with the data {planned.until}, on branch {planned.branch}", flush=True)
+        return _go(planned)
 
 
 def abandon() -> str:
     """Put back what an interrupted run has changed, and forget it; a branch with a challenger stays."""
-    with journal.locked(False) as lock:
-        begun = journal.read()
-        if begun is None:
+    with planning.locked(False):
+        run = planning.interrupted()
+        if run is None:
             return "no retraining was interrupted; nothing to do"
-        if begun.step == "finish":
-            return _go(begun, lock)
-        _demand_place(begun)
-        begun = replace(begun, step=STEPPED_BACK, error="abandoned")
-        journal.write(begun)
-        _put_back(begun, lock)
-    return f"the retraining {until(begun)} is abandoned; {begun.onto} and its files are as they were"
+        if run.step == "finish":
+            return _go(run)
+        _demand_place(run)
+        run = replace(run, step=STEPPED_BACK, error="abandoned")
+        planning.record(run)
+        _put_back(run)
+    return f"the retraining {run.until} is abandoned; {run.onto} and its files are as they were"
 
 
 def with_as_of(text: str, day: str) -> str:
-    """Return the text of ``params.yaml`` with another ``collection.as_of``; nothing else of it changes.
-
-    Raises
-    ------
-    ParamsError, DataError
-        If there is none, or it cannot be changed alone.
-    """
+    """Return the text of ``params.yaml`` with another ``collection.as_of`` alone; raise `DataError` where that cannot be."""
     node = yaml.compose(text, yaml.SafeLoader)
     for key in ("collection", "as_of"):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
@@ -119,88 +92,74 @@ def with_as_of(text: str, day: str) -> str:
     )
 
 
-def _go(run: Run, lock: int) -> str:
+def _go(run: Run) -> str:
     """Run the remaining steps; put everything back if one fails."""
     _demand_place(run)
-    acts: tuple[Callable[[Run], Run], ...] = (
-        _set,
-        partial(_rebuild, lock=lock),
-        _compare,
-        _commit,
-        partial(_push, lock=lock),
-        _promote,
-    )
+    acts = (_set, _rebuild, _compare, _commit, _push, _promote)
     if run.step != STEPPED_BACK:
         try:
-            for step, act in list(zip(journal.STEPS, acts, strict=False))[journal.STEPS.index(run.step) :]:
+            for step, act in list(zip(STEPS, acts, strict=False))[STEPS.index(run.step) :]:
                 run = replace(run, step=step)
-                journal.write(run)
+                planning.record(run)
                 run = act(run)
             run = replace(run, step="finish")
         except NinefoldError as error:
             if run.step == "push":
                 raise
             run = replace(run, step=STEPPED_BACK, error=str(error))
-    journal.write(run)
-    if run.step == STEPPED_BACK:
-        _put_back(run, lock)
-        raise DataError(
-            f"{run.error}\n{run.onto}, params.yaml, dvc.lock and all outputs are as they were; the champion stays"
-        )
-    if run.moves:
+    planning.record(run)
+    if run.moves and run.step != STEPPED_BACK:
         _move_on(run)
     else:
-        _put_back(run, lock)
+        _put_back(run)
+    if run.step == STEPPED_BACK:
+        raise DataError(
+            f"{run.error}\n{run.onto}, params.yaml, dvc.lock and outputs are as they were; the champion stays"
+        )
     return run.result
 
 
 def _set(run: Run) -> Run:
-    """Set `as_of`: the one value, the rest of the file as it was."""
     if run.as_of:
         place = artifacts.path(params.FILE)
-        text = place.read_bytes().decode()
-        if (changed := with_as_of(text, run.as_of)) != text:
-            artifacts.write_text(changed, place)
+        artifacts.write_text(with_as_of(place.read_bytes().decode(), run.as_of), place)
     return run
 
 
-def _rebuild(run: Run, lock: int) -> Run:
-    if _dvc("repro", lock=lock) != 0:
+def _rebuild(run: Run) -> Run:
+    if _dvc("repro") != 0:
         raise DataError(_failure())
     return run
 
 
 def _compare(run: Run) -> Run:
-    """Compare the challenger with the champion."""
     champion = planning.find_champion()
-    if not git("status", "--porcelain", "--", *planning.RESULTS):
+    if not repository.changed(*planning.RESULTS):
         return replace(run, result="built anew, the same files came out: nothing to commit, nothing to promote")
+    challenger = Bundle.load()
     if champion is None:
         result = "no version is in production to compare with; `ninefold promote` makes this one the first"
-        return replace(run, moves=True, result=f"challenger {Bundle.load().version}: {result}")
-    challenger = Bundle.load()
+        return replace(run, moves=True, result=f"challenger {challenger.version}: {result}")
     wins, result = comparison.evaluate(champion["version"], champion["commit"], challenger)
-    more = "" if result.startswith("cannot") else f". {MEANING}"
-    return replace(
-        run, champion=champion["version"], fit=wins, result=f"challenger {challenger.version} {result}{more}"
-    )
+    result += "" if result.startswith("cannot") else f". {MEANING}"
+    return replace(run, champion=champion["version"], fit=wins, result=f"challenger {challenger.version} {result}")
 
 
 def _commit(run: Run) -> Run:
     """Commit what was built on its own branch, with what the comparison found."""
-    if not git("status", "--porcelain", "--", *planning.RESULTS):
-        return run
-    git("switch", "--quiet", "-C", run.branch)
-    git("add", "--", *(name for name in planning.RESULTS if artifacts.path(name).exists()))
-    git("commit", "--quiet", "-m", f"Retrain with the data {until(run)}", "-m", textwrap.fill(run.result, 100))
+    if repository.changed(*planning.RESULTS):
+        repository.git("switch", "--quiet", "-C", run.branch)
+        repository.git("add", "--", *(name for name in planning.RESULTS if artifacts.path(name).exists()))
+        message = [f"Retrain with the data {run.until}", "-m", textwrap.fill(run.result, 100)]
+        repository.git("commit", "--quiet", "-m", *message)
     return run
 
 
-def _push(run: Run, lock: int) -> Run:
-    if git("rev-parse", "HEAD").strip() != run.base and _remote() and _dvc("push", lock=lock) != 0:
+def _push(run: Run) -> Run:
+    if repository.head() != run.base and _remote() and _dvc("push") != 0:
         raise DataError(
-            f"dvc push: failed, as said above; the challenger is committed on {run.branch}, and nothing is promoted. `ninefold "
-            "retrain` goes on from here once the remote can be reached; `ninefold retrain --abandon` puts all back"
+            f"dvc push: failed; the challenger is committed on {run.branch}, nothing is promoted. `ninefold retrain` goes on "
+            "from here once the remote can be reached; `ninefold retrain --abandon` puts all back"
         )
     return run
 
@@ -217,74 +176,74 @@ def _promote(run: Run) -> Run:
         raise DataError(f"{error}\nnot promoted; {planning.by_hand(run.branch)}") from None
 
 
-def _put_back(run: Run, lock: int) -> None:
+def _put_back(run: Run) -> None:
     """Bring back the branch, the files in git and the outputs with which the run began."""
-    if git("rev-parse", "HEAD").strip() != run.base:
+    git, results = repository.git, [f"./{name}" for name in planning.RESULTS]
+    if repository.head() != run.base:
         git("switch", "--quiet", run.onto)
-    elif files := git("ls-tree", "--name-only", run.base, "--", *(f"./{name}" for name in planning.RESULTS)).split():
+    elif files := git("ls-tree", "--name-only", run.base, "--", *results).split():
         git("restore", f"--source={run.base}", "--staged", "--worktree", "--", *files)
         git("symbolic-ref", "HEAD", f"refs/heads/{run.onto}")
-    if journal.tip(run.branch) == run.base:
-        git("branch", "--quiet", "-D", run.branch)
-    if _dvc("checkout", "--force", "--quiet", *_outputs(run.base), lock=lock) != 0:
+    _drop_branch(run, run.base)
+    # DVC keeps neither the sources, which are the user's, nor what is in git.
+    outputs = [name for name in repository.outputs(run.base) if not name.startswith(planning.RESULTS)]
+    if _dvc("checkout", "--force", "--quiet", *outputs) != 0:
+        brings = "mend it (`dvc fetch` brings what the cache lacks)"
         raise DataError(
-            "dvc checkout: failed, as said above, so not every output is as it was; mend it (`dvc fetch` brings what the cache "
-            "lacks), and run `ninefold retrain` again, which goes on from here"
+            f"dvc checkout: failed, so not every output is as it was; {brings}, and run `ninefold retrain` again"
         )
-    journal.place().unlink()
+    planning.journal().unlink()
 
 
 def _move_on(run: Run) -> None:
     """Move the branch with which the run began on to the challenger, whose files are in place already."""
-    new = git("rev-parse", "HEAD").strip()
-    if journal.tip(run.onto) != new:
-        git("update-ref", "-m", "ninefold retrain", f"refs/heads/{run.onto}", new, run.base)
-    git("symbolic-ref", "HEAD", f"refs/heads/{run.onto}")
-    if journal.tip(run.branch) == new:
-        git("branch", "--quiet", "-D", run.branch)
-    journal.place().unlink()
+    new, onto = repository.head(), f"refs/heads/{run.onto}"
+    if _tip(run.onto) != new:
+        repository.git("update-ref", "-m", "ninefold retrain", onto, new, run.base)
+    repository.git("symbolic-ref", "HEAD", onto)
+    _drop_branch(run, new)
+    planning.journal().unlink()
+
+
+def _drop_branch(run: Run, commit: str) -> None:
+    """Delete the challenger's branch if it holds no more than another one does: this commit."""
+    if _tip(run.branch) == commit:
+        repository.git("branch", "--quiet", "-D", run.branch)
+
+
+def _tip(branch: str) -> str:
+    return repository.git("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}").strip()
 
 
 def _demand_place(run: Run) -> None:
     """Demand that the project is where the run left it."""
     if run.root != str(params.root()):
         raise DataError(f"a retraining in {run.root} was interrupted; run `ninefold retrain` there first")
-    head, branch = git("rev-parse", "HEAD").strip(), git("branch", "--show-current").strip()
-    own = head == run.base or git("rev-parse", "HEAD^").strip() == run.base
+    head, branch = repository.head(), repository.git("branch", "--show-current").strip()
+    own = head == run.base or repository.git("rev-parse", "HEAD^").strip() == run.base
     if not own or branch not in (run.onto, run.branch):
         raise DataError(
             f"a retraining was interrupted on {run.onto} at {run.base[:7]}, found {branch or 'no branch'} at {head[:7]} checked "
-            f"out, expected {run.onto} or {run.branch} as it left them; check that out and run this again, or, if its files are "
-            f"of no use any more, delete {journal.place()}"
+            f"out, expected {run.onto} or {run.branch} as it left them; check that out, or delete {planning.journal()}"
         )
-
-
-def _outputs(revision: str) -> list[str]:
-    """Return the outputs that DVC keeps of a revision: not the sources, which are the user's, nor what is in git."""
-    stages = (yaml.safe_load(repository.file_of(revision, lineage.LOCK) or "") or {}).get("stages", {}).values()
-    return [
-        out["path"] for stage in stages for out in stage.get("outs", []) if not out["path"].startswith(planning.RESULTS)
-    ]
 
 
 def _failure() -> str:
     """Return which stage failed and why; its report is copied to `FAILED_PAGES`."""
-    started = journal.place().stat().st_mtime
-    failed = [place for place in artifacts.path("reports/failed").glob("*.ipynb") if place.stat().st_mtime >= started]
-    if not failed:
+    started, reports = planning.journal().stat().st_mtime, artifacts.path("reports")
+    times = {place.stem: place.stat().st_mtime for place in (reports / "failed").glob("*.ipynb")}
+    name = max(times, key=times.__getitem__, default="")
+    if not name or times[name] < started:
         return "dvc repro: failed, as said above"
-    name = max(failed, key=lambda place: place.stat().st_mtime).stem
-    record = artifacts.published(f"reports/failed/{name}.json") or {}
-    checks = [one for one in record.get("gate", {}).get("checks", []) if not one["passed"]]
-    lines = [f"{one['name']}: found {one['value']}, expected {one['limit']}" for one in checks]
+    checks = promotion.failed_checks(artifacts.published(f"reports/failed/{name}.json") or {})
     pages = artifacts.path(FAILED_PAGES)
     artifacts.remove(pages)
     pages.mkdir(parents=True)
-    for page in artifacts.path("reports").glob("*.html"):
+    for page in reports.glob("*.html"):
         shutil.copy2(page, pages / page.name)
-    for trace in artifacts.path("reports/failed").glob(f"{name}.*"):
+    for trace in (reports / "failed").glob(f"{name}.*"):
         trace.unlink()
-    why = f"the gate did not pass: {'; '.join(lines)}" if lines else "failed, as said above"
+    why = f"the gate did not pass: {'; '.join(checks)}" if checks else "failed, as said above"
     return f"{name}: {why}\nThe report of that run: {pages / name}.html"
 
 
@@ -295,14 +254,9 @@ def _remote() -> str | None:
         return repo.config["core"].get("remote")
 
 
-def _dvc(*arguments: str, lock: int) -> int:
-    """Run DVC, with its output shown; it holds the lock, too, in case it outlives this process."""
+def _dvc(*arguments: str) -> int:
+    """Run DVC, with its output shown; it inherits the lock, in case it outlives this process."""
     # The stages call `ninefold`, which a crontab may not find.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    environment = {**os.environ, "PATH": path}
-    command, descriptors = [*_command(), *arguments], [] if os.name == "nt" else [lock]  # Windows hands no locks on
-    return subprocess.run(command, cwd=params.root(), env=environment, check=False, pass_fds=descriptors).returncode
-
-
-def _command() -> list[str]:
-    return [sys.executable, "-m", "dvc"]
+    env = {**os.environ, "PATH": path}
+    return subprocess.run([*DVC, *arguments], cwd=params.root(), env=env, check=False, close_fds=False).returncode

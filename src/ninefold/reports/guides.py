@@ -13,13 +13,7 @@ INDEX = "README"
 
 
 def read(name: str | None = None) -> str:
-    """Return the text of a guide, such as ``add-a-feature``, or the list of all, in Markdown.
-
-    Raises
-    ------
-    DataError
-        If there is no guide of that name.
-    """
+    """Return the text of a guide, such as ``add-a-feature``, or the list of all, in Markdown."""
     folder = next((place for place in PLACES if place.is_dir()), None)
     if folder is None:
         raise DataError("the guides are not installed with this engine; run `make setup`")

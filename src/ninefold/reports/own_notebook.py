@@ -25,12 +25,8 @@ HEAD = """# Your own notebooks, in the order in which they run, after stage 05. 
 def add(title: str) -> Path:
     """Write a new exploration notebook, list it in ``notebooks/own.yaml``, by which the pipeline runs it; return its path.
 
-    ``add("Seasonality by region")`` writes ``notebooks/05b_seasonality_by_region.ipynb``; the next is ``05c_...``.
-
-    Raises
-    ------
-    NinefoldError
-        If the title is empty, names no file, or a notebook has its name already.
+    ``add("Seasonality by region")`` writes ``notebooks/05b_seasonality_by_region.ipynb``; the next is ``05c_...``. A
+    `NinefoldError` says that the title names no file, or that a notebook has its name already.
     """
     title = " ".join(title.split())
     slug = slugify(title)
@@ -41,9 +37,8 @@ def add(title: str) -> Path:
     name = f"{_next_number([*existing, *listed])}_{slug}"
     place = artifacts.path(f"notebooks/{name}.ipynb")
     artifacts.write_text(runner.nbformat.writes(_filled(name, title)) + "\n", place)  # as Jupyter will save it
-    artifacts.write_text(
-        HEAD + yaml.safe_dump({"own": [*listed, name]}, allow_unicode=True), artifacts.path(runner.OWN)
-    )
+    entries = yaml.safe_dump({"own": [*listed, name]}, allow_unicode=True)
+    artifacts.write_text(HEAD + entries, artifacts.path(runner.OWN))
     return place
 
 
@@ -57,24 +52,14 @@ def describe(place: Path) -> str:
 
 
 def slugify(title: str) -> str:
-    """Return the part of a file's name that stands for a title: its letters and digits, in lower case, without accents.
-
-    Raises
-    ------
-    NinefoldError
-        If the title is empty, or holds no letter and no digit.
-    """
-    advice = 'say in a few words what it is about, as in: ninefold notebook "Seasonality by region"'
-    if not title:
-        raise NinefoldError(f"the title is empty; {advice}")
+    """Return the letters and digits of a title, in lower case, without accents; `NinefoldError` if it has none."""
     parts = unicodedata.normalize("NFKD", title)
     plain = unicodedata.normalize("NFC", "".join(part for part in parts if not unicodedata.combining(part)).casefold())
     slug = re.sub(r"[\W_]+", "_", plain).strip("_")
-    if len(slug) > LONGEST:
-        slug = slug[: LONGEST + 1].rpartition("_")[0] or slug[:LONGEST]
     if not slug:
+        advice = 'say in a few words what it is about, as in: ninefold notebook "Seasonality by region"'
         raise NinefoldError(f"the title {title!r} holds no letter and no digit to name a file by; {advice}")
-    return slug
+    return slug if len(slug) <= LONGEST else slug[: LONGEST + 1].rpartition("_")[0] or slug[:LONGEST]
 
 
 def _next_number(names: list[str]) -> str:
@@ -90,6 +75,5 @@ def _filled(name: str, title: str) -> Any:
     marked = re.sub(r"([\\`*_\[\]<>$&~|#])", r"\\\1", title)  # no letter of a title is a mark of Markdown
     filled = runner.read(TEMPLATE)
     for cell in filled.cells:
-        values = {"number": name.partition("_")[0], "name": name, "title": marked}
-        cell.source = Template(cell.source).safe_substitute(values)
+        cell.source = Template(cell.source).safe_substitute(number=name.partition("_")[0], name=name, title=marked)
     return runner.clean(filled)

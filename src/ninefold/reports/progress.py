@@ -32,7 +32,7 @@ class Stage:
 
     @property
     def number(self) -> str:
-        """Its number, as in ``07``, or ``05b`` of an own notebook."""
+        """Its number, such as ``07``, or ``05b``."""
         return label(self.slug).partition("_")[0]
 
     @property
@@ -55,7 +55,7 @@ class Stage:
 
     @property
     def up(self) -> str:
-        """The way from its page to ``reports``: empty, or ``../``."""
+        """The path from its page to ``reports``: empty, or ``../``."""
         return "../" if self.own else ""
 
     @property
@@ -66,7 +66,7 @@ class Stage:
 
     @property
     def conclusion(self) -> str:
-        """Its bottom line; empty if it has none."""
+        """Its conclusion, or an empty text."""
         return str(self.record.get("conclusion", ""))
 
     @property
@@ -77,7 +77,7 @@ class Stage:
     @property
     def gate(self) -> str:
         """The state of its gate in words, such as ``passed, 5 of 5 checks``: those that passed, or that failed."""
-        checks = self.record.get("gate", {}).get("checks", [])
+        checks = _checks(self.record)
         if self.state not in (PASSED, FAILED) or not checks:
             return self.state
         count = sum(check["passed"] == (self.state == PASSED) for check in checks)
@@ -86,16 +86,12 @@ class Stage:
 
 def read_project() -> dict[str, str]:
     """Return the project's ``title`` and ``question``, as stage 01 wrote them; plain words until it has run."""
-    place = artifacts.path("data/problem.json")
-    values = artifacts.read_json("data/problem.json") if place.exists() else {}
+    values = _record("data/problem.json")
     return {"title": values.get("title", "Ninefold"), "question": values.get("question", "")}
 
 
 def read_stages() -> list[Stage]:
-    """Return the nine stages as their files show them: passed, failed, not run, or not reached since one failed.
-
-    Notebooks of the user's own follow the stage under which they stand.
-    """
+    """Return the nine stages, and own notebooks after that under which they stand, as their files show them."""
     stages: list[Stage] = []
     after = STAGES.index(FLOOR) + 1
     for slug in (*STAGES[:after], *runner.own(), *STAGES[after:]):
@@ -109,28 +105,23 @@ def overall(stages: list[Stage]) -> str:
     passed = sum(stage.state == PASSED for stage in stages)
     if failed := [f"{stage.number} {stage.name}" for stage in stages if stage.state == FAILED]:
         return f"Stopped at {', '.join(failed)}: {passed} of {len(stages)} gates passed"
-    if passed == len(stages):
-        return f"All {len(stages)} gates passed"
-    return f"{passed} of {len(stages)} gates passed, the others not run"
+    all_passed = f"All {len(stages)} gates passed"
+    return all_passed if passed == len(stages) else f"{passed} of {len(stages)} gates passed, the others not run"
 
 
 def _last_good(slug: str, reached: bool) -> Stage:
-    name = label(slug)
-    place = artifacts.path(f"reports/notebooks/{name}.ipynb")
-    metrics = f"reports/metrics/{name}.json"
-    if not place.exists():
-        return Stage(slug, NOT_RUN if reached else NOT_REACHED, _question(slug, None))
-    run = runner.read(place)
-    record = artifacts.read_json(metrics) if artifacts.path(metrics).exists() else {}
-    passed = record.get("gate", {}).get("passed", False)
-    state = (PASSED if passed else NOT_RUN) if reached else NOT_REACHED
-    return Stage(slug, state, _question(slug, run), run, record, earlier=not reached)
+    place = artifacts.path(f"reports/notebooks/{label(slug)}.ipynb")
+    run = runner.read(place) if place.exists() else None
+    record = _record(f"reports/metrics/{label(slug)}.json") if run else {}
+    state = PASSED if record.get("gate", {}).get("passed") else NOT_RUN
+    earlier = run is not None and not reached
+    return Stage(slug, state if reached else NOT_REACHED, _question(slug, run), run, record, earlier=earlier)
 
 
 def _failed(slug: str) -> Stage | None:
-    """Return the stage if its last run failed: a headless run leaves a notebook, a run in Jupyter the gate's numbers."""
-    place, gate = (artifacts.path(f"reports/failed/{label(slug)}.{kind}") for kind in ("ipynb", "json"))
-    record = artifacts.read_json(f"reports/failed/{gate.name}") if gate.exists() else {}
+    """Return the stage if its last run failed: headless, it leaves a notebook; in Jupyter, the gate's record alone."""
+    place = artifacts.path(f"reports/failed/{label(slug)}.ipynb")
+    record = _record(f"reports/failed/{label(slug)}.json")
     if not place.exists():
         if not record:
             return None
@@ -145,10 +136,16 @@ def _failed(slug: str) -> Stage | None:
 
 
 def _failed_checks(record: dict[str, Any]) -> list[str]:
-    checks = record.get("gate", {}).get("checks", [])
-    return [
-        f"{check['name']}: found {check['value']}, expected {check['limit']}" for check in checks if not check["passed"]
-    ]
+    failed = [check for check in _checks(record) if not check["passed"]]
+    return [f"{check['name']}: found {check['value']}, expected {check['limit']}" for check in failed]
+
+
+def _checks(record: dict[str, Any]) -> list[dict[str, Any]]:
+    return record.get("gate", {}).get("checks", [])
+
+
+def _record(name: str) -> dict[str, Any]:
+    return artifacts.read_json(name) if artifacts.path(name).exists() else {}
 
 
 def _raised(run: Any) -> tuple[str, Any]:
@@ -157,9 +154,8 @@ def _raised(run: Any) -> tuple[str, Any]:
     for cell in run.cells:
         if cell.cell_type == "markdown":
             heading = [heading, *re.findall(r"^## +(.+)$", cell.source, re.M)][-1]
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                return heading, output
+        if error := next((each for each in cell.get("outputs", []) if each.output_type == "error"), None):
+            return heading, error
     return "", None
 
 
@@ -184,6 +180,5 @@ def unescaped(text: str) -> str:
 def portable(text: str) -> str:
     """Return text without what differs from one machine to the next: the project's folder, addresses in memory."""
     folder = str(root())
-    for prefix in (folder, folder.replace(str(Path.home()), "~", 1)):
-        text = text.replace(f"{prefix}/", "")
+    text = text.replace(f"{folder}/", "").replace(f"{folder.replace(str(Path.home()), '~', 1)}/", "")
     return re.sub(r"\b0x[0-9a-f]{8,16}\b", "0x…", text)

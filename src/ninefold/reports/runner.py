@@ -20,6 +20,7 @@ from ninefold.stages import STAGES, is_own, label, section_of
 
 SOURCES = "reports/sources"
 OWN = "notebooks/own.yaml"
+BAR = "{l_bar}{bar:20}| cell {n_fmt} of {total_fmt}, {elapsed}"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -31,13 +32,7 @@ class StageFailed(NinefoldError):
 
 
 def read(place: Path) -> NotebookNode:
-    """Read a notebook.
-
-    Raises
-    ------
-    DataError
-        If it is missing, or not a notebook.
-    """
+    """Read a notebook; `DataError` if it is missing, or not a notebook."""
     try:
         return nbformat.read(place, as_version=4)
     except FileNotFoundError:
@@ -51,26 +46,22 @@ def clean(notebook: NotebookNode) -> NotebookNode:
 
     Pictures that were pasted into prose are part of the source.
     """
-    cells = []
+    cells: list[dict[str, Any]] = []
     for index, cell in enumerate(notebook.cells):
-        metadata = {"tags": list(cell.metadata["tags"])} if cell.metadata.get("tags") else {}
-        plain = {"id": cell.get("id", f"cell-{index:02d}"), "cell_type": cell.cell_type, "metadata": metadata}
-        plain["source"] = cell.source
+        kept = {
+            name: cell[name] for name in ("cell_type", "source", "attachments") if cell.get(name) or name == "source"
+        }
+        tags = {"tags": list(cell.metadata["tags"])} if cell.metadata.get("tags") else {}
+        cells.append({"id": cell.get("id", f"cell-{index:02d}"), "metadata": tags, **kept})
         if cell.cell_type == "code":
-            plain |= {"outputs": [], "execution_count": None}
-        elif cell.get("attachments"):
-            plain["attachments"] = cell.attachments
-        cells.append(plain)
+            cells[-1] |= {"outputs": [], "execution_count": None}
     return nbformat.from_dict({"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5})
 
 
 def own() -> list[str]:
     """Return the names of your own notebooks, in the order in which they run: as ``notebooks/own.yaml`` lists them.
 
-    Raises
-    ------
-    DataError
-        If the file cannot be read, or an entry is not the name of such a notebook.
+    `DataError` if the file cannot be read, or an entry is not the name of such a notebook.
     """
     place = artifacts.path(OWN)
     try:
@@ -87,24 +78,17 @@ def own() -> list[str]:
 def refresh_sources() -> None:
     """Write a clean copy of every notebook of ``notebooks/`` to ``reports/sources/``, on which the stages depend.
 
-    Running and saving a notebook in JupyterLab changes its outputs, not its clean copy, so no stage runs again.
-
-    Raises
-    ------
-    DataError
-        If a notebook is damaged, one that ``notebooks/own.yaml`` lists is not there, or another engine is installed than
-        ``ninefold.yaml`` names.
-    NinefoldError
-        If a file of the project is written for an older engine; the lines to change.
+    Running and saving a notebook in JupyterLab changes its outputs, not its clean copy, so no stage runs again. A
+    `NinefoldError` names a notebook that is damaged or listed and not there, another engine than that of ``ninefold.yaml``,
+    and lines that are written for an older one.
     """
     pin.check()
     outdated.refuse(root())
     folder = artifacts.path(SOURCES)
     notebooks = sorted(artifacts.path("notebooks").glob("*.ipynb"))
     if lost := sorted(set(own()) - {notebook.stem for notebook in notebooks}):
-        raise DataError(
-            f"{OWN}: lists {lost[0]}, but notebooks/{lost[0]}.ipynb is not there; delete the line, or restore it"
-        )
+        what_to_do = "delete the line, or restore it"
+        raise DataError(f"{OWN}: lists {lost[0]}, but notebooks/{lost[0]}.ipynb is not there; {what_to_do}")
     for stale in set(folder.glob("*.ipynb")) - {folder / notebook.name for notebook in notebooks}:
         stale.unlink()
     for notebook in notebooks:
@@ -124,8 +108,7 @@ def execute(slug: str, overrides: dict[str, Any] | None = None) -> None:
     Raises
     ------
     NinefoldError
-        If the params are wrong, another engine is installed than ``ninefold.yaml`` names, or a file of the project is
-        written for an older one.
+        As `refresh_sources`, or if the params are wrong.
     StageFailed
         If a cell raises: the message names the cell and the error; the run so far is kept in ``reports/failed``.
     """
@@ -144,7 +127,7 @@ def execute(slug: str, overrides: dict[str, Any] | None = None) -> None:
     partial = artifacts.path(f"reports/.{name}.partial.ipynb")
     started = time.perf_counter()
     which = f"notebook {name}" if is_own(slug) else f"stage {STAGES.index(slug) + 1} of {len(STAGES)}, {slug}"
-    _announce(f"{which}: running {edited.name}")
+    print(f"{which}: running {edited.name}", flush=True)
     failure = _papermill(source, partial, slug, params)
     executed = strip(read(partial))
     partial.unlink()
@@ -154,9 +137,9 @@ def execute(slug: str, overrides: dict[str, Any] | None = None) -> None:
         _write(executed, artifacts.path(f"reports/failed/{name}.ipynb"))
         raise StageFailed(f"{name}: {failure}")
     _write(executed, artifacts.path(f"reports/notebooks/{name}.ipynb"))
-    _announce(f"{which}: gate passed, {seconds:.0f} s")
+    print(f"{which}: gate passed, {seconds:.0f} s", flush=True)
     if note.exists():
-        _announce(note.read_text(encoding="utf-8").rstrip())
+        print(note.read_text(encoding="utf-8").rstrip(), flush=True)
 
 
 def clear_failures(name: str = "*") -> None:
@@ -177,7 +160,9 @@ def strip(notebook: NotebookNode) -> NotebookNode:
             cell.id = "injected-parameters"
         if cell.cell_type == "code":
             cell.execution_count = original.execution_count
-            cell.outputs = [_settle(output) for output in original.outputs if output.get("name") != "stderr"]
+            cell.outputs = [output for output in original.outputs if output.get("name") != "stderr"]
+            for output in cell.outputs:
+                output.update({"metadata": {}} if "metadata" in output else {})
         cells.append(cell)
     stripped.cells = cells
     return stripped
@@ -193,13 +178,7 @@ def _papermill(source: Path, target: Path, slug: str, params: dict[str, Any]) ->
     config.KernelManager.transport = "ipc"  # no open port, and no warning about one
     config.NotebookClient.shutdown_kernel = "immediate"  # the polite way interrupts the kernel, which prints an error
     os.environ.setdefault("PYTHONHASHSEED", "0")
-    width = "{l_bar}{bar:20}| cell {n_fmt} of {total_fmt}, {elapsed}"
-    bar = {
-        "desc": slug if is_own(slug) else f"{STAGES.index(slug) + 1}/{len(STAGES)} {slug}",
-        "bar_format": width,
-        "disable": not sys.stderr.isatty(),
-        "leave": False,
-    }
+    bar = {"desc": label(slug), "bar_format": BAR, "disable": not sys.stderr.isatty(), "leave": False}
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
@@ -213,13 +192,11 @@ def _papermill(source: Path, target: Path, slug: str, params: dict[str, Any]) ->
             config=config,
         )
     except papermill.PapermillExecutionError as error:
-        notebook = read(target)
-        where = next((i for i, cell in enumerate(notebook.cells) if _raised(cell)), None)
         added = {"papermill-error-cell-tag", "injected-parameters"}  # not in the user's notebook
-        count = sum(bool(added & set(cell.metadata.get("tags", []))) for cell in notebook.cells[:where])
-        number = f"cell {where - count + 1}" if where is not None else f"In [{error.exec_count}]"
-        first = error.source.strip().splitlines()[0] if error.source.strip() else ""
-        return f"{number} ({first!r}) raised {error.ename}: {error.evalue}"
+        cells = [cell for cell in read(target).cells if not added & set(cell.metadata.get("tags", []))]
+        number = next((place for place, cell in enumerate(cells, 1) if _raised(cell)), "with the parameters")
+        first = error.source.strip().partition("\n")[0]
+        return f"cell {number} ({first!r}) raised {error.ename}: {error.evalue}"
     except DeadKernelError:
         return "the kernel died; the machine may have run out of memory"
     return None
@@ -229,16 +206,5 @@ def _raised(cell: NotebookNode) -> bool:
     return any(output.output_type == "error" for output in cell.get("outputs", []))
 
 
-def _settle(output: NotebookNode) -> NotebookNode:
-    output = NotebookNode(output)
-    if "metadata" in output:
-        output.metadata = {}
-    return output
-
-
 def _write(notebook: NotebookNode, place: Path) -> None:
     artifacts.write_text(json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n", place)
-
-
-def _announce(line: str) -> None:
-    print(line, flush=True)

@@ -23,7 +23,7 @@ from ninefold import artifacts, lineage
 from ninefold.errors import DataError
 from ninefold.reports import runner  # before nbconvert: it keeps a slow import away
 from ninefold.reports.progress import FAILED, OWN, PASSED, Stage, overall, page_of, portable, read_project, read_stages
-from ninefold.stages import FLOOR, is_own
+from ninefold.stages import FLOOR, STAGES, is_own
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 BOTTOM_LINE = ("training", "monitoring")
@@ -38,25 +38,20 @@ def render() -> Path:
     A stage whose last run failed shows that run, under a banner that names the failed checks or the error. Pages of
     the stages after it stay, marked as from an earlier run. Pages whose notebook is gone are removed.
     """
-    stages, project = read_stages(), read_project()
-    environment = _environment(stages, project)
-    index = artifacts.path("reports/index.html")
-    _clear_own([stage.slug for stage in stages])
-    for position, stage in enumerate(stages):
-        place = place_of(stage.slug)
-        if stage.page is None:
-            place.unlink(missing_ok=True)
-            continue
+    stages = read_stages()
+    environment = _environment(stages)
+    _clear([stage.slug for stage in stages if stage.page])
+    shown = [stage for stage in stages if stage.page]
+    for before, stage, after in zip([None, *shown], shown, [*shown[1:], None], strict=False):
         body = _body(stage)
-        around = {"before": _nearest(stages[:position][::-1]), "after": _nearest(stages[position + 1 :])}
-        page = environment.get_template("page.html.j2")
         content = {"stage": stage, "body": Markup(body), "sections": _sections(body), "up": stage.up}
-        artifacts.write_text(page.render(**content, **around), place)
+        page = environment.get_template("page.html.j2").render(**content, before=before, after=after)
+        artifacts.write_text(page, place_of(stage.slug))
     _render_card(environment)
     overview = environment.get_template("index.html.j2")
-    artifacts.write_text(
-        overview.render(stage=None, rows=stages, up="", state=overall(stages), **_leading(stages)), index
-    )
+    index = artifacts.path("reports/index.html")
+    content = {"stage": None, "rows": stages, "up": "", "state": overall(stages)}
+    artifacts.write_text(overview.render(**content, **_leading(stages)), index)
     return index
 
 
@@ -88,33 +83,24 @@ def summarize() -> None:
     console.print(f"Report: {report}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _nearest(stages: list[Stage]) -> Stage | None:
-    return next((stage for stage in stages if stage.page), None)
-
-
 def _leading(stages: list[Stage]) -> dict[str, Any]:
     """Return whose conclusions and figures lead the index, and under which heading.
 
-    The conclusion of a failed gate leads, with nothing of an earlier run beside it; else those of training and monitoring,
-    or until they have run, the last one.
+    The conclusion of a failed gate leads; else those of training and monitoring, or until they have run, the last one.
     """
     failures = [stage for stage in stages if stage.state == FAILED]
     stopped = [stage for stage in failures if stage.conclusion]
-    concluded = [
-        stage for stage in stages if stage.page and stage.conclusion and stage.state == PASSED and not stage.own
-    ]
+    concluded = [stage for stage in stages if stage.conclusion and stage.state == PASSED and not stage.own]
     leading = [stage for stage in concluded if stage.slug in BOTTOM_LINE]
-    beside = [] if stopped else [stage for stage in concluded if stage.slug in BESIDE and stage.headline]
-    heading = "Bottom line" if stopped or (leading and not failures) else "So far"
     return {
-        "heading": heading,
+        "heading": "Bottom line" if stopped or (leading and not failures) else "So far",
         "conclusions": stopped or leading or concluded[-1:],
-        "beside": beside,
+        "beside": [] if stopped else [stage for stage in concluded if stage.slug in BESIDE and stage.headline],
         "failures": failures,
     }
 
 
-def _environment(stages: list[Stage], project: dict[str, str]) -> Environment:
+def _environment(stages: list[Stage]) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -124,10 +110,8 @@ def _environment(stages: list[Stage], project: dict[str, str]) -> Environment:
         keep_trailing_newline=True,
     )
     nine = [stage for stage in stages if not stage.own]
-    card = (
-        CARD if all(artifacts.path(f"{BUNDLE}/{name}").exists() for name in ("MODEL_CARD.md", "checksums.json")) else ""
-    )
-    environment.globals |= {"stages": nine, "project": project, "floor": FLOOR, "card": card}
+    card = CARD * all(artifacts.path(f"{BUNDLE}/{name}").exists() for name in ("MODEL_CARD.md", "checksums.json"))
+    environment.globals |= {"stages": nine, "project": read_project(), "floor": FLOOR, "card": card}
     return environment
 
 
@@ -155,7 +139,7 @@ def _render_card(environment: Environment) -> None:
 
 
 def _candidate() -> str:
-    """Return the hash by which ``dvc.lock`` knows the candidate in the bundle; empty if the bundle does not say."""
+    """Return the hash by which ``dvc.lock`` knows the candidate in the bundle, or an empty text."""
     try:
         return (artifacts.published(f"{BUNDLE}/bundle.json") or {}).get("lineage", {}).get("dvc", "")
     except DataError:  # a damaged bundle is reported when it is loaded
@@ -168,7 +152,9 @@ def _body(stage: Stage) -> str:
     body = re.sub(r"<(/?)h1>", r"<\1h2>", body)  # the page has its title already
     body = re.sub(r"<img (?![^>]*\balt=)", '<img alt="A picture without a description." ', body)
     body = _headed(body)
-    body = re.sub(r'href="(?:\./)?(0\d[a-z]*_[^"/#]+)\.ipynb', lambda link: f'href="{_link(link[1], stage)}', body)
+    folders = {True: f"{stage.up}{OWN}/", False: stage.up}
+    link = re.compile(r'href="(?:\./)?(0\d[a-z]*_[^"/#]+)\.ipynb')
+    body = link.sub(lambda name: f'href="{folders[is_own(unquote(name[1]))]}{name[1]}.html', body)
     body = re.sub(r"<caption>(.*?)</caption>", r"<caption><span>\1</span></caption>", body)
     body = re.sub(r"<td>pass</td></tr>", '<td class="pass">pass</td></tr>', body)
     return re.sub(r"<td>FAIL</td></tr>", '<td class="fail">FAIL</td></tr>', body)
@@ -186,28 +172,21 @@ def _headed(body: str) -> str:
     return re.sub(r"<h2>(.*?)</h2>", name, body)
 
 
-def _link(name: str, stage: Stage) -> str:
-    """Return where the page of a notebook is, seen from a stage's page."""
-    return f"{stage.up}{OWN}/{name}.html" if is_own(unquote(name)) else f"{stage.up}{name}.html"
-
-
-def _clear_own(names: list[str]) -> None:
-    """Remove the pages of own notebooks that are no more. The folder is never empty: DVC would warn at each run."""
-    folder = artifacts.path(f"reports/{OWN}")
-    for page in folder.glob("*.html"):
-        if page.stem not in names:
-            page.unlink()
-    artifacts.write_text(ABOUT_OWN, folder / "README.txt")
+def _clear(slugs: list[str]) -> None:
+    """Remove the pages of other notebooks. The folder of own ones is never empty: DVC would warn at each run."""
+    pages = [*artifacts.path(f"reports/{OWN}").glob("*.html"), *map(place_of, STAGES)]
+    for page in set(pages) - set(map(place_of, slugs)):
+        page.unlink(missing_ok=True)
+    artifacts.write_text(ABOUT_OWN, artifacts.path(f"reports/{OWN}/README.txt"))
 
 
 def _sections(body: str) -> list[tuple[str, str]]:
-    return [
-        (name, Markup(re.sub(r"<[^>]+>", "", text))) for name, text in re.findall(r'<h2 id="(.*?)">(.*?)</h2>', body)
-    ]
+    headings = re.findall(r'<h2 id="(.*?)">(.*?)</h2>', body)
+    return [(name, Markup(re.sub(r"<[^>]+>", "", text))) for name, text in headings]
 
 
 def _prepare(run: Any, failed: bool) -> Any:
-    """Return the notebook as its page shows it: no title (the page has its own), no parameter cells, labelled code."""
+    """Return the notebook as its page shows it: no title, no parameter cells, labelled code."""
     shown = runner.nbformat.from_dict(run)
     cells: list[Any] = []
     for cell in shown.cells:

@@ -2,52 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from ninefold import params
 from ninefold.collection import databases
 from ninefold.errors import DataError, ParamsError
 from ninefold.serving import chunks
 from ninefold.serving.bundle import Bundle
-from ninefold.serving.chunks import (
-    CHUNK,
-    FORMATS,
-    SUFFIXES,
-    Put,
-    Source,
-    TableSource,
-    TableTarget,
-    Target,
-    as_csv,
-    readable,
-    reader,
-)
+from ninefold.serving.chunks import CHUNK, FORMATS, DatabaseTable, Tables
 from ninefold.serving.fields import names
 from ninefold.serving.log import Log
-from ninefold.serving.scoring import Scores, check_columns, score, typed
-
-__all__ = [
-    "CHUNK",
-    "SUFFIXES",
-    "check_columns",
-    "describe",
-    "predict",
-    "readable",
-    "reader",
-    "through_file",
-    "typed",
-]
+from ninefold.serving.scoring import Scores, added_types, check_columns, score
 
 
 def predict(
@@ -60,8 +38,8 @@ def predict(
 ) -> dict[str, Any]:
     """Write the rows of `source`, each with the answer of `bundle`, to `target`; whole or not at all.
 
-    Columns that are no features pass through untouched. A feature that is missing in a row stays missing; a history
-    column that is absent altogether is looked up by its keys.
+    Columns that are no features pass through untouched, those of a CSV file as text. A history column that is absent
+    altogether is looked up by its keys. In a project whose engine is Spark, Parquet to Parquet is scored there.
 
     Parameters
     ----------
@@ -69,8 +47,7 @@ def predict(
         A ``.csv`` or ``.parquet`` file, a table of a DuckDB or SQLite file (``shop.duckdb::orders``), or of a database
         by its URL (``postgresql://ann:${PASSWORD}@host/shop::orders``). `source` may be a folder of Parquet files, too,
         and needs no ``::TABLE`` where a database has but one. A `target` that exists is replaced, a table of a database
-        only if it is an earlier result. Of CSV every column that passes through is text. In a project whose engine is
-        Spark, Parquet to Parquet is scored there, see `ninefold.serving.batch_spark.predict`.
+        only if it is an earlier result.
     bundle : Bundle
     rows : int
         In memory at once.
@@ -83,36 +60,35 @@ def predict(
     -------
     dict
         ``rows``; ``looked_up``, the history columns that were absent; ``unseen``, rows per field whose category was
-        not in training; ``wrote``, where to.
-
-    Raises
-    ------
-    DataError
-        Naming the source, the column and the row, for whatever cannot be scored. Shows no password.
-    LogError
-        If an answer could not be logged.
+        not in training; ``wrote``, where to. A `DataError` names source, column and row of what cannot be scored.
     """
     if query is None and log is None and _on_spark(str(source), str(target)):
         from ninefold.serving import batch_spark
 
         return batch_spark.predict(Path(source), Path(target), bundle)
-    start, end = _source(str(source), query), _target(str(target), tuple(bundle.added.values()))
-    if _same(str(source), str(target)):
-        raise DataError(f"{end.where}: is the input; give another OUT")
-    looked_up: list[str] = []
-    done, unseen, run = 0, Counter[str](), f"batch-{uuid.uuid4()}"
-    with end.write() as put, progress(start.where) as advance:
-        for table, share in start.read(rows):
-            looked_up = check_columns(table.column_names, bundle, start.where)
-            scores = score(table, bundle, start.where, done)
-            put(scores.table)
-            if log:
-                _record(scores, bundle, log, run, done)
-            done += table.num_rows
+    read, write = _reader(str(source), query), _writer(str(target), list(bundle.added.values()))
+    start, end = databases.masked(str(source)), databases.masked(str(target))
+    if Path(source).resolve() == Path(target).resolve():  # of two tables, too
+        raise DataError(f"{end}: is the input; give another OUT")
+    done: dict[str, Any] = {"rows": 0, "looked_up": [], "unseen": Counter(), "wrote": end}
+    run, console, title = f"batch-{uuid.uuid4()}", Console(stderr=True), f"scoring {start.rpartition('/')[2]}"
+
+    def scored() -> Tables:
+        for table in read(rows):
+            done["looked_up"] = check_columns(table.column_names, bundle, start)
+            scores = score(table, bundle, start, done["rows"])
+            if log and table.num_rows:
+                _record(scores, bundle, log, run, done["rows"])
+            yield scores.table
+            done["rows"] += table.num_rows
             for each in scores.unseen:
-                unseen[each["field"]] += each["rows"]
-            advance(done, share)
-    return {"rows": done, "looked_up": looked_up, "unseen": dict(unseen), "wrote": end.where}
+                done["unseen"][each["field"]] += each["rows"]
+            bar.update(task, description=f"{title}, {done['rows']:,} rows")
+
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        write(scored())
+    return {**done, "unseen": dict(done["unseen"])}
 
 
 def through_file(rows: pd.DataFrame, suffix: str, bundle: Bundle) -> pd.DataFrame:
@@ -121,46 +97,21 @@ def through_file(rows: pd.DataFrame, suffix: str, bundle: Bundle) -> pd.DataFram
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / f"rows{suffix}", Path(folder) / f"scored{suffix}"
         rows = rows.drop(columns=columns, errors="ignore")
-        source.write_bytes(as_csv(rows).encode()) if suffix == ".csv" else rows.to_parquet(source, index=False)
+        source.write_bytes(chunks.as_csv(rows).encode()) if suffix == ".csv" else rows.to_parquet(source, index=False)
         predict(source, target, bundle)
-        if suffix == ".csv":
-            scored = pd.read_csv(target, usecols=columns, dtype="str", keep_default_na=False)
-            text = {bundle.added["action"]} if bundle.problem.is_class else set()
-            scored = scored.astype({name: "float64" for name in columns if name not in text})
-        else:
-            scored = pd.read_parquet(target, columns=columns)
-    return scored[columns].set_axis(bundle.answers, axis=1)
+        tables = [table.select(columns) for table in chunks.read_file(target, CHUNK)]
+    return pa.concat_tables(tables).cast(pa.schema(added_types(bundle))).to_pandas().set_axis(bundle.answers, axis=1)
 
 
 def describe(done: dict[str, Any], bundle: Bundle) -> str:
     """Return what `predict` did, for the command line."""
-    looked = f"; {len(done['looked_up'])} history columns looked up as of {bundle.moment}" if done["looked_up"] else ""
-    unseen = "".join(f"; {rows:,} rows with a {field} not seen in training" for field, rows in done["unseen"].items())
-    renamed = "".join(
-        f"; the answer's {name} is in {column}, for {name} is a field of the model"
-        for name, column in bundle.added.items()
-        if name != column
-    )
-    return (
-        f"scored {done['rows']:,} rows with {bundle.name} {bundle.version}{looked}{unseen}{renamed}; "
-        f"wrote {done['wrote']}"
-    )
-
-
-@contextmanager
-def progress(where: str) -> Iterator[Callable[[int, float | None], None]]:
-    """Show a progress bar on a terminal; give the function that takes the rows done, and their share if it is known."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        title = f"scoring {where.rpartition('/')[2]}"
-        task = bar.add_task(title, total=None)
-
-        def advance(rows: int, share: float | None) -> None:
-            total = None if share is None else 1.0
-            bar.update(task, completed=share or 0.0, total=total, description=f"{title}, {rows:,} rows")
-
-        yield advance
+    facts = [f"scored {done['rows']:,} rows with {bundle.name} {bundle.version}"]
+    if done["looked_up"]:
+        facts.append(f"{len(done['looked_up'])} history columns looked up as of {bundle.moment}")
+    facts += [f"{rows:,} rows with a {field} not seen in training" for field, rows in done["unseen"].items()]
+    renamed = [(name, column) for name, column in bundle.added.items() if name != column]
+    facts += [f"the answer's {name} is in {column}, for {name} is a field of the model" for name, column in renamed]
+    return "; ".join([*facts, f"wrote {done['wrote']}"])
 
 
 def _record(scores: Scores, bundle: Bundle, log: Log, run: str, first: int) -> None:
@@ -170,68 +121,49 @@ def _record(scores: Scores, bundle: Bundle, log: Log, run: str, first: int) -> N
     log.record(scores.features.join(scores.table.select(identity).to_pandas()), answers, bundle, run, first)
 
 
-def _source(place: str, query: str | None) -> Source:
-    """Return what reads a file, or a table or a query of a database."""
+def _reader(place: str, query: str | None) -> Callable[[int], Tables]:
+    """Return what reads a file, or a table or a query of a database, in chunks of at most so many rows."""
     if not _is_database(place):
         if query is not None:
             raise DataError(f"{place}: is no database, expected one beside a query; found {query!r}")
-        return chunks.source(place)
-    (url, name), where = databases.split(place), databases.masked(place)
+        return partial(chunks.read_file, Path(place))
+    (base, name), where = databases.split(place), databases.masked(place)
     if query is not None and name is not None:
         raise DataError(f"{where}: names a table and stands beside a query, expected one of them; drop ::{name}")
-    table = TableSource(where, name, query)
-    if "://" not in url:
-        file = Path(url)
-        if not file.is_file():
-            raise DataError(f"{file}: not found; IN is {FORMATS}")
-        if databases.is_duckdb(file):
-            with _package(where):
-                from ninefold.serving.batch_duckdb import read_duckdb
-            return Source(where, partial(read_duckdb, file, table))
-        url = databases.sqlite_url(file, where)
-    with _package(where):
-        from ninefold.serving.batch_sql import read_sql
-    return Source(where, partial(read_sql, url, table))
+    if "://" not in base and not Path(base).is_file():
+        raise DataError(f"{base}: not found; IN is {FORMATS}")
+    return partial(_backend(base, where).read, base, DatabaseTable(where, name or "", query))
 
 
-def _target(place: str, answers: Collection[str]) -> Target:
-    """Return what writes a file, or a table of a database."""
+def _writer(place: str, answers: Collection[str]) -> Callable[[Tables], None]:
+    """Return what writes tables to a file, or to a table of a database, which has to have the columns `answers`."""
+    (base, name), where = databases.split(place), databases.masked(place)
+    file, table = Path(base), DatabaseTable(where, name or "", answers=answers)
     if not _is_database(place):
-        return chunks.target(place)
-    (url, name), where = databases.split(place), databases.masked(place)
+        if file.is_dir():
+            raise DataError(f"{place}: is a folder; OUT is {FORMATS}")
+        chunks.require_suffix(file, "OUT")
+        return partial(chunks.write_file, file)
     if name is None:
         raise DataError(f"{where}: names no table; OUT is {FORMATS}")
-    table = TableTarget(where, name, answers)
-    if "://" in url:
-        with _package(where):
-            from ninefold.serving.batch_sql import write_sql
-        return Target(where, partial(write_sql, url, table))
-    file = Path(url)
-    if file.is_dir() or (not file.exists() and file.suffix.lower() not in (*databases.SQLITE, *databases.DUCKDB)):
-        raise DataError(f"{file}: is no database; OUT is {FORMATS}")
-    is_duckdb = databases.is_duckdb(file) if file.exists() else file.suffix.lower() in databases.DUCKDB
-    write: Callable[[Path, TableTarget], AbstractContextManager[Put]]
-    with _package(where):
-        if is_duckdb:
-            from ninefold.serving.batch_duckdb import write_duckdb as write
-        else:
-            from ninefold.serving.batch_sql import write_sqlite as write
-    return Target(where, lambda: write(file, table) if file.exists() else _new_file(file, table, write))
+    is_new = "://" not in base and not file.is_file()
+    if is_new and (file.is_dir() or file.suffix.lower() not in (*databases.SQLITE, *databases.DUCKDB)):
+        raise DataError(f"{base}: is no database; OUT is {FORMATS}")
+    write = _backend(base, where).write
+
+    def write_table(tables: Tables) -> None:
+        with chunks.whole(file) if is_new else nullcontext(base) as file_or_url:
+            write(str(file_or_url), table, tables)
+
+    return write_table
 
 
-@contextmanager
-def _new_file(
-    file: Path, table: TableTarget, write: Callable[[Path, TableTarget], AbstractContextManager[Put]]
-) -> Iterator[Put]:
-    with chunks.whole(file) as temporary, write(temporary, table) as put:
-        yield put
-
-
-@contextmanager
-def _package(where: str) -> Iterator[None]:
-    """Name the package that reads or writes this database, if it is not installed: a service does without."""
+def _backend(base: str, where: str) -> Any:
+    """Return the module that reads and writes a database; its packages are none of the service's."""
+    file = Path(base)
+    is_duckdb = databases.is_duckdb(file) if file.is_file() else file.suffix.lower() in databases.DUCKDB
     try:
-        yield
+        return importlib.import_module(f"{__package__}.batch_{'duckdb' if is_duckdb and '://' not in base else 'sql'}")
     except ImportError as error:
         raise DataError(f"{where}: needs the Python package {error.name}; run `pip install {error.name}`") from None
 
@@ -242,16 +174,9 @@ def _is_database(place: str) -> bool:
     return "://" in place or name is not None or Path(file).suffix.lower() in (*databases.SQLITE, *databases.DUCKDB)
 
 
-def _same(source: str, target: str) -> bool:
-    """Return whether both ends are the same file, or the same table."""
-    if _is_database(source) or _is_database(target):
-        return source == target
-    return Path(source).resolve() == Path(target).resolve()
-
-
 def _on_spark(source: str, target: str) -> bool:
     """Return whether the engine of the project is Spark, and both ends are Parquet."""
-    if Path(target).suffix.lower() != ".parquet" or not (Path(source).is_dir() or source.lower().endswith(".parquet")):
+    if not (target.lower().endswith(".parquet") and (Path(source).is_dir() or source.lower().endswith(".parquet"))):
         return False
     try:
         params.root()

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -20,7 +20,7 @@ from ninefold.params import FILE, Section, Text
 from ninefold.params import load as load_params
 from ninefold.serving.bundle import BUNDLE, Answered, Bundle
 from ninefold.serving.fields import names
-from ninefold.serving.hot_swap import SwappableApp, Watcher
+from ninefold.serving.hot_swap import SwappableApp, Watcher, stamp
 from ninefold.serving.log import Log
 from ninefold.serving.log_entry import CANARY, CHAMPION, SHADOW, filled
 from ninefold.serving.middleware import Metrics
@@ -29,7 +29,7 @@ SHADOWS = 100  # requests that may wait for a shadow; it skips further ones
 SAME = ("task", "target", "classes", "actions", "positive")  # of the problem, for all challengers
 POLL = 0.5  # seconds between two looks at models/production
 
-Rows: TypeAlias = Sequence[Mapping[str, Any]]
+Rows = Sequence[Mapping[str, Any]]
 
 
 class Params(Section):
@@ -57,23 +57,12 @@ class Reply(NamedTuple):
 
 
 class Challenger:
-    """A challenger beside the champion.
+    """A challenger beside the champion, which ``params.yaml`` in the folder `project` names; None: there is none.
 
     A canary gets requests by the key of their first row: the same customer always gets the same model. The champion
     answers what the canary cannot. A shadow works after the answer, in one thread, and only while it keeps up.
 
-    Parameters
-    ----------
-    metrics : Metrics
-    log : Log, optional
-    project : Path, optional
-        The folder whose ``params.yaml`` names the challenger. None: there is no challenger.
-
-    Attributes
-    ----------
-    active : Active or None
-    reason : str or None
-        Why there is none, although the params name one.
+    `active` is None without a challenger; `reason` says why there is none, although the params name one.
     """
 
     def __init__(self, metrics: Metrics, log: Log | None = None, project: Path | None = None) -> None:
@@ -81,39 +70,37 @@ class Challenger:
         self.active: Active | None = None
         self.reason: str | None = None
         self._params: Params | None = None
-        self._watcher: Watcher | None = None
-        self._written: tuple[int, int] | None = None  # of the params file that was read last
-        self._last: tuple[Any, ...] | None = None  # the state that was set last
+        self._watcher = Watcher(lambda: Path(BUNDLE))
+        self._stamp: Any = None  # of the params that were read last
         self._shadows, self._free = ThreadPoolExecutor(1, "shadow"), threading.Semaphore(SHADOWS)
 
     def refresh(self, champion: Bundle) -> None:
-        """Read the params and load the challenger, where they changed."""
+        """Read the params and load the challenger, where they changed; use it if it is comparable with the champion."""
         if self.project is None:
             return
-        self._read_params(self.project / FILE)
-        if self._params is None:
+        if (current := stamp(self.project / FILE)) != self._stamp:  # parsing takes many times as long as a look
+            self._stamp = current
+            try:
+                self._params = load_params("serving")
+            except ParamsError as error:
+                self._params = None
+                self._use(self.active, f"{error}; the challenger stays as it was")
+        if (params := self._params) is None:
             return
-        folder = self.project / self._params.challenger
-        if self._watcher is None or self._watcher.folder() != folder:
+        if params.mode == "none":
+            return self._use(None)
+        folder = self.project / params.challenger
+        if self._watcher.folder() != folder:
             self._watcher = Watcher(lambda: folder)
-        if self._params.mode != "none":
-            self._watcher.look()
-        bundle = self._watcher.bundle
-        state = (self._params, champion.version, bundle and bundle.version, self._watcher.reason)
-        if state != self._last:
-            self._last = state
-            self.set(self._params, self._watcher, champion)
-            if self.reason:
-                print(f"warning: no challenger: {self.reason}", file=sys.stderr, flush=True)
-
-    def set(self, params: Params, watcher: Watcher, champion: Bundle) -> None:
-        """Use the watched bundle as the params say, if it is comparable with the champion."""
-        self.active, self.reason = None, None
-        if params.mode != "none" and (bundle := watcher.bundle) is None:
-            self.reason = watcher.reason or f"{watcher.folder()}: no bundle there"
-        elif params.mode != "none" and bundle and bundle.version != champion.version:
-            self.reason = incompatible(bundle, champion)
-            self.active = None if self.reason else Active(bundle, params.mode, params.share)
+        self._watcher.look()
+        if (bundle := self._watcher.bundle) is None:
+            self._use(None, self._watcher.reason or f"{folder}: no bundle there")
+        elif bundle.version == champion.version:
+            self._use(None)
+        elif reason := incompatible(bundle, champion):
+            self._use(None, reason)
+        else:
+            self._use(Active(bundle, params.mode, params.share))
 
     def answer(self, rows: Rows, champion: Bundle, number: str) -> Reply:
         """Return the answer to a request: the canary's for its share and if it can answer, else the champion's."""
@@ -121,11 +108,10 @@ class Challenger:
         if active and active.mode == CANARY and _position(rows, number, active.bundle) < active.share:
             try:
                 reply = Reply(active.bundle.answer(rows), active.bundle, CANARY)
-            except Exception:  # of any kind: the champion can answer
-                self.metrics.challenger_failures.inc()
-            else:
-                self.metrics.challenger_answers.labels(CANARY).inc()
+                self.metrics.count("challenger_answers", CANARY)
                 return reply
+            except Exception:  # of any kind: the champion can answer
+                self.metrics.count("challenger_failures")
         return Reply(champion.answer(rows), champion, CHAMPION)
 
     def shadow(self, number: str, moment: datetime, rows: Rows) -> None:
@@ -134,50 +120,39 @@ class Challenger:
         if active is None or active.mode != SHADOW or log is None:
             return
         if not self._free.acquire(blocking=False):
-            self.metrics.dropped.inc()
+            self.metrics.count("shadow_dropped")
             return
-        self._shadows.submit(self._answer_as_shadow, active.bundle, log, number, moment, rows)
+
+        def work() -> None:
+            try:
+                records = active.bundle.answer(rows).records
+                log.submit(log.entry(number, moment, active.bundle, filled(rows, active.bundle), records, SHADOW))
+                self.metrics.count("challenger_answers", SHADOW)
+            except Exception:  # no caller waits for it
+                self.metrics.count("challenger_failures")
+            finally:
+                self._free.release()
+
+        self._shadows.submit(work)
 
     def close(self) -> None:
         """Let the shadow finish the current request, and drop the others."""
         self._shadows.shutdown(cancel_futures=True)
 
-    def _answer_as_shadow(self, bundle: Bundle, log: Log, number: str, moment: datetime, rows: Rows) -> None:
-        try:
-            answered = bundle.answer(rows)
-            log.submit(log.entry(number, moment, bundle, filled(rows, bundle), answered.records, SHADOW))
-            self.metrics.challenger_answers.labels(SHADOW).inc()
-        except Exception:  # no caller waits for it
-            self.metrics.challenger_failures.inc()
-        finally:
-            self._free.release()
-
-    def _read_params(self, file: Path) -> None:
-        """Read section ``serving`` if the file changed: parsing takes many times as long as a look at the file."""
-        try:
-            status = file.stat()
-            written = (status.st_mtime_ns, status.st_size)
-        except OSError:
-            written = None
-        if written == self._written:
-            return
-        self._written = written
-        try:
-            self._params = load_params("serving")
-        except ParamsError as error:
-            self._params, self._last = None, None
-            self.reason = f"{error}; the challenger stays as it was"
-            print(f"warning: {self.reason}", file=sys.stderr, flush=True)
+    def _use(self, active: Active | None, reason: str | None = None) -> None:
+        if reason and reason != self.reason:
+            print(f"warning: challenger: {reason}", file=sys.stderr, flush=True)
+        self.active, self.reason = active, reason
 
 
 def incompatible(challenger: Bundle, champion: Bundle) -> str | None:
     """Return why a challenger cannot answer the champion's requests; None if it can."""
     if other := differing(champion, challenger, SAME):
-        return f"challenger {challenger.version} answers another question: {other[0]} differs"
+        return f"{challenger.version} answers another question: {other[0]} differs"
     types = {field["name"]: field["type"] for field in champion.signature}
     needed = [field for field in challenger.signature if field["kind"] not in ("identity", "history")]
     if missing := [field["name"] for field in needed if types.get(field["name"]) != field["type"]]:
-        return f"challenger {challenger.version} needs {', '.join(missing)}, which callers do not send in this type"
+        return f"{challenger.version} needs {', '.join(missing)}, which callers do not send in this type"
     return None
 
 
@@ -185,14 +160,6 @@ def differing(champion: Bundle, challenger: Bundle, parts: Sequence[str]) -> lis
     """Return which of the named parts of the problem differ between two bundles; empty parts count as absent."""
     old, new = champion.problem, challenger.problem
     return [name for name in parts if (getattr(old, name) or None) != (getattr(new, name) or None)]
-
-
-def _position(rows: Rows, number: str, challenger: Bundle) -> float:
-    """Return a hash, 0-1, of the key of the first row: the same for the same key, another for each challenger."""
-    row = rows[0]
-    key = {name: row[name] for name in names(challenger.signature, "identity", "key") if row.get(name) is not None}
-    text = json.dumps(key or number, sort_keys=True, default=str)
-    return int.from_bytes(hashlib.sha256(f"{challenger.version} {text}".encode()).digest()[:8]) / 2**64
 
 
 @contextmanager
@@ -206,7 +173,7 @@ def watching(app: SwappableApp, champion: Watcher, challenger: Challenger) -> It
             reason = champion.reason
             if champion.look(app.swap):
                 metrics.set_bundle(app.bundle)
-                metrics.swaps.inc()
+                metrics.count("swaps")
                 print(f"bundle {app.bundle.version} answers now", file=sys.stderr, flush=True)
             metrics.stale.set(champion.reason is not None)
             if champion.reason and champion.reason != reason:
@@ -221,3 +188,11 @@ def watching(app: SwappableApp, champion: Watcher, challenger: Challenger) -> It
         stop.set()
         thread.join()
         challenger.close()
+
+
+def _position(rows: Rows, number: str, challenger: Bundle) -> float:
+    """Return a hash, 0-1, of the key of the first row: the same for the same key, another for each challenger."""
+    row = rows[0]
+    key = {name: row[name] for name in names(challenger.signature, "identity", "key") if row.get(name) is not None}
+    text = json.dumps(key or number, sort_keys=True, default=str)
+    return int.from_bytes(hashlib.sha256(f"{challenger.version} {text}".encode()).digest()[:8]) / 2**64

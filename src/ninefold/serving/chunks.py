@@ -6,7 +6,9 @@ import csv
 import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,188 +24,101 @@ CHUNK = 50_000  # rows
 SUFFIXES = (".csv", ".parquet")
 FORMATS = ".csv, .parquet, FILE.duckdb::TABLE, FILE.sqlite::TABLE or URL::TABLE"
 
-Chunks = Iterator[tuple[pa.Table, float | None]]  # and the share of the rows read so far, None if it is not known
-Put = Callable[[pa.Table], None]
+Tables = Iterator[pa.Table]  # one at least, which may be empty
 
 
-class Source(NamedTuple):
-    """The input of a batch: its name in messages, and a function that reads it in chunks of at most so many rows."""
-
-    where: str
-    read: Callable[[int], Chunks]
-
-
-class Target(NamedTuple):
-    """The output of a batch: its name in messages, and a context whose function appends a chunk."""
-
-    where: str
-    write: Callable[[], AbstractContextManager[Put]]
-
-
-class TableSource(NamedTuple):
-    """A table or a query of a database to read, and its name in messages; without both, the database's only table."""
-
-    where: str
-    name: str | None
-    query: str | None
-
-
-class TableTarget(NamedTuple):
-    """A table of a database to write, and its name in messages; one that exists needs the columns `answers`."""
+class DatabaseTable(NamedTuple):
+    """A table or a query of a database to read, or a table to write; `where` is its name in messages."""
 
     where: str
     name: str
-    answers: Collection[str]
+    query: str | None = None
+    answers: Collection[str] = ()
+
+    def choose(self, tables: list[str]) -> str:
+        """Return the table to read, of those there are; without a name the only one."""
+        if self.name and self.name not in tables:
+            raise databases.no_table(self.where, self.name, tables, key="")
+        if not self.name and len(tables) != 1:
+            expected = f"expected {self.where}::TABLE, or --query; found the tables {', '.join(tables) or '(none)'}"
+            raise DataError(f"{self.where}: names no table, {expected}")
+        return self.name or tables[0]
 
     def require_result(self, is_table: bool, columns: list[str]) -> None:
-        """Raise `DataError` unless the table that is there already is an earlier result."""
-        if not is_table:
-            raise DataError(f"{self.where}: is a view, expected a table; give another OUT")
-        if missing := [name for name in self.answers if name not in columns]:
-            raise DataError(
-                f"{self.where}: is there already and no earlier result, as it lacks {', '.join(missing)}; give another "
-                "OUT, or drop it"
-            )
+        """Raise `DataError` unless the table is an earlier result, which has the columns `answers`."""
+        missing = ", ".join(name for name in self.answers if name not in columns)
+        wrong = f"is there already and no earlier result, as it lacks {missing}" if missing else ""
+        wrong = wrong if is_table else "is a view, expected a table"
+        if wrong:
+            raise DataError(f"{self.where}: {wrong}; give another OUT, or drop it")
 
 
-def choose_table(where: str, name: str | None, tables: list[str]) -> str:
-    """Return `name` if there is such a table; where no name is given, the only table there is."""
-    if name is None and len(tables) == 1:
-        return tables[0]
-    if name is None:
-        listed = ", ".join(tables) or "(none)"
-        raise DataError(f"{where}: names no table, expected {where}::TABLE, or --query; found the tables {listed}")
-    if name not in tables:
-        raise databases.no_table(where, name, tables, key="")
-    return name
+def read_file(place: Path, rows: int) -> Tables:
+    """Yield the rows of a CSV or Parquet file, or of a folder of Parquet files; without rows, one empty table."""
+    if place.is_file() and require_suffix(place, "IN") == ".csv":
+        with _readable(place):
+            yield from _read_csv(place, rows)
+    else:
+        yield from _read_parquet(parquet_files(place), rows)
 
 
-def source(place: str) -> Source:
-    """Return the source of a file or a folder of Parquet files."""
-    file = Path(place)
-    read = reader(file)
-    return Source(place, lambda rows: readable(file, read(file, rows)))
+def write_file(place: Path, tables: Tables) -> None:
+    """Write tables to a CSV or Parquet file; an earlier one is replaced."""
+    with whole(place) as temporary:
+        if place.suffix.lower() == ".parquet":
+            _write_all(tables, lambda schema: pq.ParquetWriter(temporary, schema, compression="zstd"))
+            return
+        with temporary.open("w", encoding="utf-8", newline="") as stream:
+            for table in tables:  # Arrow's types keep whole numbers whole where some are missing
+                stream.write(as_csv(table.to_pandas(types_mapper=pd.ArrowDtype), header=not stream.tell()))
 
 
-def target(place: str) -> Target:
-    """Return the target of a file; an earlier one is replaced."""
-    file = Path(place)
-    if file.is_dir():
-        raise DataError(f"{file}: is a folder; OUT is {FORMATS}")
-    write = _write_csv if _suffix(file, "OUT") == ".csv" else write_parquet
-    return Target(place, lambda: _whole_file(file, write))
+def require_suffix(place: Path, which: str) -> str:
+    """Return the suffix of a file, `which` is IN or OUT; a `DataError` names one that is neither CSV nor Parquet."""
+    if place.suffix.lower() not in SUFFIXES:
+        raise DataError(f"{place}: {which} ends in {place.suffix or 'nothing'!r}, expected {FORMATS}")
+    return place.suffix.lower()
 
 
-def reader(source: Path) -> Callable[[Path, int], Chunks]:
-    """Return the function that reads a file of this kind in chunks.
-
-    Raises
-    ------
-    DataError
-        If it is not there, or neither CSV nor Parquet.
-    """
-    if source.is_dir():
-        if not parts(source):
-            raise DataError(f"{source}: is a folder without a .parquet file; IN is {FORMATS}")
-        return read_parquet
-    if not source.is_file():
-        raise DataError(f"{source}: not found; IN is {FORMATS}")
-    return _read_csv if _suffix(source, "IN") == ".csv" else read_parquet
-
-
-def readable(source: Path, chunks: Chunks) -> Chunks:
-    """Yield the chunks of a file; an error of pandas or pyarrow becomes a `DataError` that names the file."""
-    try:
-        yield from chunks
-    except (OSError, ValueError) as error:  # those of pandas and pyarrow derive from these
-        kind = source.suffix or "Parquet"
-        raise DataError(f"{source}: not readable as {kind}: {str(error).strip()}") from None
-
-
-def parts(folder: Path) -> list[Path]:
-    """Return the Parquet files of a folder in the order of their names, without hidden ones."""
-    files = folder.rglob("*.parquet")
-    return sorted(file for file in files if not any(part[0] in "._" for part in file.relative_to(folder).parts))
-
-
-def read_parquet(source: Path, rows: int) -> Chunks:
-    """Yield the rows of a Parquet file, or of the files of a folder; without rows, one empty table."""
-    files = parts(source) if source.is_dir() else [source]
-    footers = [footer(file) for file in files]
-    (schema, _), total, done = footers[0], sum(count for _, count in footers), 0
-    if not total:
-        yield schema.empty_table(), 1.0
-    for file, (columns, _) in zip(files, footers, strict=True):
-        if differing := sorted(set(columns.names) ^ set(schema.names)):
-            raise DataError(f"{file}: has other columns than {files[0]}: {', '.join(differing)} stand in one only")
-        for table, _ in readable(file, _batches(file, rows)):
-            done += table.num_rows
-            yield table.select(schema.names).cast(schema), done / total
+def parquet_files(place: Path) -> list[Path]:
+    """Return a file, or the Parquet files of a folder by name, without hidden ones; `DataError` if there is none."""
+    if place.is_file():
+        return [place]
+    names = [file.relative_to(place) for file in place.rglob("*.parquet")]
+    if visible := sorted(name for name in names if not any(part[0] in "._" for part in name.parts)):
+        return [place / name for name in visible]
+    wrong = "is a folder without a .parquet file" if place.is_dir() else "not found"
+    raise DataError(f"{place}: {wrong}; IN is {FORMATS}")
 
 
 def footer(file: Path) -> tuple[pa.Schema, int]:
     """Return the columns and the number of rows of a Parquet file; a `DataError` names one that is damaged."""
-    try:
-        with pq.ParquetFile(file) as opened:
-            return opened.schema_arrow, opened.metadata.num_rows
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: not readable as {file.suffix}: {str(error).strip()}") from None
+    with _readable(file):
+        return pq.read_schema(file), pq.read_metadata(file).num_rows
 
 
 @contextmanager
-def write_parquet(target: Path) -> Iterator[Put]:
-    """Give a function that appends rows to a new Parquet file."""
-    writer: pq.ParquetWriter | None = None
-
-    def put(table: pa.Table) -> None:
-        nonlocal writer
-        writer = writer or pq.ParquetWriter(target, table.schema, compression="zstd")
-        writer.write_table(table)
-
-    try:
-        yield put
-    finally:
-        if writer:
-            writer.close()
-
-
-@contextmanager
-def spool() -> Iterator[tuple[Put, Callable[[], pa.RecordBatchReader]]]:
-    """Give a function that appends rows to a temporary file, and one that reads all of them back."""
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        file, writer = Path(folder) / "rows.arrow", None
+def spooled(tables: Tables) -> Iterator[pa.RecordBatchReader]:
+    """Take all tables to a temporary file, and give a reader of their rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / "rows.arrow")
         options = pa.ipc.IpcWriteOptions(compression="zstd")
-
-        def put(table: pa.Table) -> None:
-            nonlocal writer
-            table = decoded(table)
-            writer = writer or stack.enter_context(pa.ipc.new_stream(str(file), table.schema, options=options))
-            writer.write_table(table)
-
-        def read() -> pa.RecordBatchReader:
-            stack.close()
-            return pa.ipc.open_stream(stack.enter_context(pa.OSFile(str(file))))
-
-        yield put, read
+        _write_all(map(_decoded, tables), lambda schema: pa.ipc.new_stream(file, schema, options=options))
+        with pa.OSFile(file) as rows:
+            yield pa.ipc.open_stream(rows)
 
 
 def as_csv(frame: pd.DataFrame, header: bool = True) -> str:
     """Return a table as CSV, from which any text is read back unchanged."""
-    text = frame.to_csv(index=False, header=header, lineterminator="\n")
-    if "\r" in text:  # a carriage return ends a line too, but alone it is not a reason to quote for Python 3.11's csv
-        text = frame.to_csv(index=False, header=header, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    return text
-
-
-def decoded(table: pa.Table) -> pa.Table:
-    """Return a table without dictionaries, whose values differ from chunk to chunk."""
-    types = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in table.schema]
-    return table.cast(pa.schema(zip(table.column_names, types, strict=True)))
+    write = partial(frame.to_csv, index=False, header=header, lineterminator="\n")
+    text = write()
+    # A carriage return ends a line too, but alone it is not a reason to quote for Python 3.11's csv.
+    return write(quoting=csv.QUOTE_ALL) if "\r" in text else text
 
 
 @contextmanager
 def whole(target: Path) -> Iterator[Path]:
-    """Give a temporary path beside `target`, which replaces it at the end, file or folder; on failure nothing is left."""
+    """Give a temporary path that replaces `target` at the end, file or folder; on failure nothing is left."""
     target.parent.mkdir(parents=True, exist_ok=True)
     new, old = (target.with_name(f".{target.name}.{os.getpid()}.{state}") for state in ("tmp", "old"))
     try:
@@ -218,45 +133,50 @@ def whole(target: Path) -> Iterator[Path]:
             artifacts.remove(place)
 
 
-def _batches(file: Path, rows: int) -> Chunks:
-    with pq.ParquetFile(file) as opened:
-        for batch in opened.iter_batches(batch_size=rows):
-            yield pa.Table.from_batches([batch]), None
+@contextmanager
+def _readable(source: Path) -> Iterator[None]:
+    """Turn an error of pandas or pyarrow into a `DataError` that names the file."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # those of pandas and pyarrow derive from these
+        raise DataError(f"{source}: not readable as {source.suffix}: {str(error).strip()}") from None
 
 
-def _read_csv(source: Path, rows: int) -> Chunks:
+def _read_csv(source: Path, rows: int) -> Tables:
     # All text, so that what is no feature is written as it was read.
     with source.open(encoding="utf-8-sig", newline="") as stream:
         header = next(csv.reader(stream), None)
     if not header:
         raise DataError(f"{source}: is empty, expected a header with the names of the columns")
-    options: dict[str, Any] = {"dtype": "str", "keep_default_na": False, "chunksize": rows, "encoding": "utf-8-sig"}
-    with source.open("rb") as raw, pd.read_csv(raw, header=0, names=header, **options) as frames:
+    form: dict[str, Any] = {"dtype": "str", "keep_default_na": False, "encoding": "utf-8-sig"}
+    with pd.read_csv(source, header=0, names=header, chunksize=rows, **form) as frames:
         for frame in frames:
             if not isinstance(frame.index, pd.RangeIndex):
                 raise DataError(f"{source}: rows have more values than the header has names ({len(header)})")
-            yield pa.Table.from_pandas(frame, preserve_index=False), raw.tell() / source.stat().st_size
+            yield pa.Table.from_pandas(frame, preserve_index=False)
 
 
-@contextmanager
-def _write_csv(target: Path) -> Iterator[Put]:
-    with target.open("w", encoding="utf-8", newline="") as stream:
-
-        def put(table: pa.Table) -> None:
-            # Arrow's types keep whole numbers whole where some are missing.
-            frame = table.to_pandas(types_mapper=pd.ArrowDtype)
-            stream.write(as_csv(frame, header=not stream.tell()))
-
-        yield put
-
-
-@contextmanager
-def _whole_file(target: Path, write: Callable[[Path], AbstractContextManager[Put]]) -> Iterator[Put]:
-    with whole(target) as temporary, write(temporary) as put:
-        yield put
+def _read_parquet(files: list[Path], rows: int) -> Tables:
+    footers = [footer(file) for file in files]
+    schema = footers[0][0]
+    if not any(count for _, count in footers):
+        yield schema.empty_table()
+    for file, (columns, _) in zip(files, footers, strict=True):
+        if differing := sorted(set(columns.names) ^ set(schema.names)):
+            raise DataError(f"{file}: has other columns than {files[0]}: {', '.join(differing)} stand in one only")
+        with _readable(file), pq.ParquetFile(file) as opened:
+            for batch in opened.iter_batches(batch_size=rows):
+                yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
 
 
-def _suffix(place: Path, which: str) -> str:
-    if place.suffix.lower() not in SUFFIXES:
-        raise DataError(f"{place}: {which} ends in {place.suffix or 'nothing'!r}, expected {FORMATS}")
-    return place.suffix.lower()
+def _write_all(tables: Tables, writer: Callable[[pa.Schema], Any]) -> None:
+    first = next(tables)
+    with writer(first.schema) as opened:
+        for table in chain([first], tables):
+            opened.write_table(table)
+
+
+def _decoded(table: pa.Table) -> pa.Table:
+    """Return a table without dictionaries, whose values differ from chunk to chunk."""
+    types = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in table.schema]
+    return table.cast(pa.schema(zip(table.column_names, types, strict=True)))

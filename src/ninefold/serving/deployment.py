@@ -8,7 +8,9 @@ Gate: answers over HTTP and from files equal offline ones, bad requests are refu
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
@@ -22,15 +24,16 @@ from ninefold.metrics import EvaluationPlan
 from ninefold.params import Duration, Name, Section
 from ninefold.problem import Problem, decisions
 from ninefold.serving import checksums
-from ninefold.serving.bundle import Bundle, answer_columns, distribution
+from ninefold.serving.bundle import BUNDLE, FORMAT, Bundle, answer_columns, distribution
 from ninefold.serving.client import refused_well
 from ninefold.serving.fields import FEATURE_KINDS, as_rows, iso, signature
 from ninefold.serving.model_card import model_card
 from ninefold.timestamps import as_days
 
-ELSEWHERE = ("features", "holdout", "evidence", "lineage")  # keys of the candidate at other places of the bundle
+ELSEWHERE = {"features", "holdout", "evidence", "lineage"}  # keys of the candidate at other places of the bundle
 POLICY = ("actions", "payoffs", "costs", "payoff_unit", "break_even")
 LIMITS = ("max_rows", "max_body_mb", "timeout_s", "max_waiting", "latency_budget_ms")  # params of the service
+INPUTS = (f"{training.CANDIDATE}/model.skops", "data/problem.json", "data/metrics.json", "data/features", "data/online")
 TOLERANCE = 1e-9
 EXAMPLES = 200
 BATCH, ENVELOPE = 500, 100  # rows in a request; bytes around them
@@ -72,22 +75,15 @@ def describe(
 ) -> dict[str, Any]:
     """Return ``bundle.json``: what a caller, a reader and stage 09 need to know about the model.
 
-    Parameters
-    ----------
-    candidate : dict
-        The description that stage 07 wrote beside the model.
-    parts : dict of DataFrame
-        ``train``, ``validation`` and ``holdout`` rows.
-    problem : Problem
-    params : Params
-
-    Raises
-    ------
-    ParamsError
-        If ``log.redact`` names what is no field of a row.
+    `candidate` is what stage 07 wrote beside the model, `parts` the ``train``, ``validation`` and ``holdout`` rows. A name
+    in ``log.redact`` that is no field of a row is a `ParamsError`: its values would stay readable.
     """
     schema = signature(parts, artifacts.read_json(f"{features.ONLINE}/online.json"), problem)
-    values = problem.values()
+    fields, redact = [field["name"] for field in schema], params.log.redact
+    if unknown := ", ".join(name for name in redact if name not in fields):
+        expected = f"expected fields of a row, some of {', '.join(fields)}; mend the name"
+        raise ParamsError(f"params.yaml: deployment.log.redact: found {unknown}, {expected}")
+    values, hashes = problem.values(), {name: sha256(name) for name in INPUTS} | candidate.get("lineage", {})
     policy = {key: values[key] for key in POLICY if values.get(key)}
     return {
         "name": params.name,
@@ -97,72 +93,34 @@ def describe(
         "model": {key: value for key, value in candidate.items() if key not in ELSEWHERE},
         "holdout": candidate["holdout"],
         "evidence": candidate.get("evidence", {}),
-        "periods": {name: {"rows": len(rows), **_period(rows, problem)} for name, rows in parts.items()},
+        "periods": {name: _period(rows, problem.time) for name, rows in parts.items()},
         "limits": {name: getattr(params, name) for name in LIMITS},
-        "log": {"keep": params.log.keep, "redact": redacted(params.log.redact, schema)},
-        "lineage": {
-            **lineage(),
-            **candidate.get("lineage", {}),
-            "dvc": dvc_md5(training.CANDIDATE).removesuffix(".dir"),
-        },
-        "example": example(parts["validation"], schema),
+        "log": {"keep": params.log.keep, "redact": [name for name in fields if name in redact]},
+        "lineage": {**hashes, "dvc": dvc_md5(training.CANDIDATE).removesuffix(".dir")},
+        "example": _example(parts["validation"], schema),
     }
 
 
-def redacted(columns: list[str], schema: list[dict[str, Any]]) -> list[str]:
-    """Return the fields whose values the prediction log hashes, each once, in the signature's order.
-
-    Raises
-    ------
-    ParamsError
-        If one is no field of a row: a mistyped name would leave the values readable.
-    """
-    fields = [field["name"] for field in schema]
-    if unknown := [name for name in columns if name not in fields]:
-        raise ParamsError(
-            f"params.yaml: deployment.log.redact: found {', '.join(unknown)}, expected fields of a row, some of "
-            f"{', '.join(fields)}; mend the name"
-        )
-    return [name for name in fields if name in columns]
+def _period(rows: pd.DataFrame, time: str | None) -> dict[str, Any]:
+    days = as_days(rows[time]).agg(["min", "max"]) if time else []  # where it is a feature too, it is in days
+    return {"rows": len(rows), **{name: iso(day)[:10] for name, day in zip(("first", "last"), days, strict=False)}}
 
 
-def example(rows: pd.DataFrame, schema: list[dict[str, Any]]) -> dict[str, Any]:
+def _example(rows: pd.DataFrame, schema: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a row as a caller would send it: without history, the one of the first rows of which most is known."""
-    needed = {field["name"] for field in schema if field["required"]}
     sent = as_rows(rows.head(EXAMPLES), schema, without="history")
     fullest = max(sent, key=lambda row: sum(value is not None for value in row.values()))
+    needed = {field["name"] for field in schema if field["required"]}
     return {name: value for name, value in fullest.items() if value is not None or name in needed}
-
-
-def lineage() -> dict[str, str]:
-    """Return the SHA-256 of everything that the bundle is made from, by path; of a folder, that of its files' sums."""
-    problem, plan = "data/problem.json", "data/metrics.json"
-    inputs = (f"{training.CANDIDATE}/model.skops", problem, plan, features.FEATURES, features.ONLINE)
-    return {name: sha256(name) for name in inputs}
 
 
 def reference(
     parts: dict[str, pd.DataFrame], predicted: pd.DataFrame, schema: list[dict[str, Any]], problem: Problem
 ) -> dict[str, Any]:
-    """Return what monitoring compares production with.
+    """Return what monitoring compares production with; `schema` is the signature, `predicted` the forecast of the holdout.
 
-    Features and outcomes are described on training and validation rows, on which the model was fitted; its forecast on
-    the holdout, on which the baseline scores were measured.
-
-    Parameters
-    ----------
-    parts : dict of DataFrame
-    predicted : DataFrame
-        The forecast for the holdout.
-    schema : list of dict
-        The signature.
-    problem : Problem
-
-    Returns
-    -------
-    dict
-        ``rows``; ``features``: name -> `ninefold.serving.bundle.distribution`; ``forecast``: one too, of
-        `decisions.expected`; ``outcomes``: the mean of `decisions.event`.
+    Of training and validation rows: ``rows``; ``features``, of each its `ninefold.serving.bundle.distribution`;
+    ``outcomes``, the mean of `decisions.event`. Of the holdout: ``forecast``, the distribution of `decisions.expected`.
     """
     fitted = pd.concat([parts["train"], parts["validation"]], ignore_index=True)
     kinds = {field["name"]: field["kind"] for field in schema if field["kind"] in FEATURE_KINDS}
@@ -175,21 +133,23 @@ def reference(
 
 
 def save(described: dict[str, Any], reference: dict[str, Any]) -> None:
-    """Write ``models/bundle/`` with the model card, from what `describe` and `reference` returned."""
-    Bundle.save(described, reference, card(described))
-
-
-def card(described: dict[str, Any]) -> str:
-    """Return ``MODEL_CARD.md`` of what `describe` returned."""
-    return f"# Model card: {described['problem']['title']}\n\n{model_card(described, level=2)}\n"
+    """Write ``models/bundle/``, from what `describe` and `reference` returned; the same inputs give the same bytes."""
+    folder = artifacts.output(BUNDLE)
+    shutil.copytree(artifacts.pending(features.ONLINE), folder / "online")
+    shutil.copyfile(artifacts.pending(f"{training.CANDIDATE}/model.skops"), folder / "model.skops")
+    artifacts.write_json({"format": FORMAT, **described}, folder / "bundle.json")
+    artifacts.write_json(reference, folder / "reference.json")
+    card = f"# Model card: {described['problem']['title']}\n\n{model_card(described, level=2)}\n"
+    artifacts.write_text(card, folder / "MODEL_CARD.md")
+    checksums.write(folder)
 
 
 def contents(bundle: Bundle) -> pd.DataFrame:
     """Return the files and folders of the bundle: ``file``, ``kB``, ``purpose``."""
-    names = [*checksums.files(bundle.place), "checksums.json"]
+    names = [*checksums.files(bundle.place), checksums.LIST]
     sizes = pd.Series({name: (bundle.place / name).stat().st_size / 1000 for name in names})
-    table = sizes.groupby(sizes.index.str.split("/").str[0]).sum().reindex(list(PURPOSE))
-    return pd.DataFrame({"file": list(PURPOSE), "kB": table.to_numpy(), "purpose": list(PURPOSE.values())})
+    sizes = sizes.groupby(sizes.index.str.split("/").str[0]).sum()
+    return pd.DataFrame({"file": list(PURPOSE), "kB": sizes[list(PURPOSE)].tolist(), "purpose": list(PURPOSE.values())})
 
 
 def with_online(rows: pd.DataFrame) -> pd.DataFrame:
@@ -207,7 +167,7 @@ def with_online(rows: pd.DataFrame) -> pd.DataFrame:
 
 def repeated(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     """Return `count` rows: the first ones, or all of them repeatedly, since a latency needs many requests."""
-    return [rows[number % len(rows)] for number in range(count)]
+    return list(islice(cycle(rows), count))
 
 
 def batch_size(rows: list[dict[str, Any]], params: Params) -> int:
@@ -218,32 +178,21 @@ def batch_size(rows: list[dict[str, Any]], params: Params) -> int:
 
 
 def compare(answers: Mapping[str, pd.DataFrame], offline: Mapping[str, pd.DataFrame], problem: Problem) -> pd.DataFrame:
-    """Return the differences between answers and offline ones, a line per way of asking.
+    """Return, for each ``way`` of asking, how the answers differ from those to the offline forecasts.
 
-    Parameters
-    ----------
-    answers : mapping of str to DataFrame
-        With the columns `Bundle.answers`.
-    offline : mapping of str to DataFrame
-        The forecasts for the same rows, from the candidate itself.
-    problem : Problem
-
-    Returns
-    -------
-    DataFrame
-        ``way``, ``rows``, ``difference`` (the largest of any number, as a share of it where it is above 1), ``actions``
-        (that differ; an action that is a number counts as a number).
+    Columns: ``way``; ``rows``; ``difference``, the largest of any number, as a share of it where it is above 1;
+    ``actions``, how many differ (an action that is a number counts as a number).
     """
-    rows, text = [], {"action"} if problem.is_class else set()
-    numbers = [name for name in answer_columns(problem) if name not in text]
+    rows = []
+    numbers = [name for name in answer_columns(problem) if name != "action" or not problem.is_class]
     for way, received in answers.items():
         expected = offline[way].assign(**decisions.decide(offline[way], problem))
         if len(received) != len(expected):
             raise DataError(f"{way}: {len(expected):,} rows were sent, {len(received):,} came back")
         values, others = received[numbers].to_numpy("float64"), expected[numbers].to_numpy("float64")
         apart = np.abs(values - others) / np.maximum(np.abs(others), 1)
-        differ = int((received["action"].to_numpy() != expected["action"].to_numpy()).sum()) if text else 0
-        rows.append((way, len(received), float(apart.max()), differ))
+        other = received["action"].to_numpy() != expected["action"].to_numpy()
+        rows.append((way, len(received), float(apart.max()), int(other.sum()) if problem.is_class else 0))
     return pd.DataFrame(rows, columns=["way", "rows", "difference", "actions"])
 
 
@@ -267,50 +216,31 @@ def in_budget(table: pd.DataFrame, params: Params) -> bool:
 def deciles(answers: pd.DataFrame, outcomes: pd.Series, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame:
     """Return, by decile of the answers, what the actions were expected to pay and what they paid.
 
-    The order is that of the forecast; of several classes, that of the expected payoff.
-
-    Returns
-    -------
-    DataFrame
-        ``decile`` (1-10), ``level`` (mean of what orders), ``expected`` and ``paid`` per row, ``rows``, and a column for
-        each of the best policies without a model.
+    The order is that of the forecast; of several classes, that of the expected payoff. Columns: ``decile``; ``level``, the
+    mean of what orders; ``expected`` and ``paid`` per row; each of the best policies without a model; ``rows``.
     """
-    target, policies = outcomes.to_numpy(), _best_policies(outcomes, problem, plan)
+    target = outcomes.to_numpy()
+    policies = decisions.policy_payoffs(target, problem, plan.policies).drop(columns=decisions.FORESIGHT)
     level = answers["expected_payoff"] if problem.task == "multiclass" else decisions.expected(answers, problem)
-    frame = pd.DataFrame(
-        {
-            "level": np.asarray(level),
-            "expected": answers["expected_payoff"].to_numpy(),
-            "paid": decisions.payoff(answers["action"].to_numpy(), target, problem),
-        }
-    ).join(policies)
+    paid = decisions.payoff(answers["action"].to_numpy(), target, problem)
+    frame = pd.DataFrame({"level": level, "expected": answers["expected_payoff"], "paid": paid}).reset_index(drop=True)
+    frame = frame.join(policies[policies.mean().nlargest(POLICIES_SHOWN).index])
     place = frame["level"].rank(method="first").to_numpy() - 1
     groups = frame.groupby((place * min(10, len(frame)) // len(frame)).astype(int) + 1)
     return groups.mean().assign(rows=groups.size()).rename_axis("decile").reset_index()
 
 
-def _best_policies(outcomes: pd.Series, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame:
-    payoffs = decisions.policy_payoffs(outcomes.to_numpy(), problem, plan.policies)
-    payoffs = payoffs.drop(columns=decisions.FORESIGHT)
-    return payoffs[payoffs.mean().nlargest(POLICIES_SHOWN).index]
-
-
 def checks(
     bundle: Bundle, compared: pd.DataFrame, refused: pd.DataFrame, within: bool, params: Params
 ) -> list[gate.Check]:
-    """Return the gate: an intact bundle, the same answers in every way, bad requests refused, the budget kept."""
-    good, version = refused_well(refused), checksums.verify(bundle.place)
+    """Return the checks of the gate."""
+    good, version, budget = refused_well(refused), checksums.verify(bundle.place), f"<= {params.latency_budget_ms:g} ms"
     return [
         gate.holds("bundle is as it was packed", version == bundle.version, version, f"version {bundle.version}"),
         *(gate.at_most(f"largest difference, {row.way}", row.difference, TOLERANCE) for row in compared.itertuples()),
         gate.at_most("actions that differ from offline", int(compared["actions"].sum()), 0),
         gate.holds("bad requests refused with 4xx", good == len(refused), f"{good} of {len(refused)}", "all of them"),
-        gate.holds(
-            "single-row latency p95 within its budget",
-            within,
-            "within" if within else "over",
-            f"<= {params.latency_budget_ms:g} ms",
-        ),
+        gate.holds("single-row latency p95 within its budget", within, "within" if within else "over", budget),
     ]
 
 
@@ -333,18 +263,10 @@ def headline(bundle: Bundle, compared: pd.DataFrame) -> dict[str, str]:
 
 def conclusion(bundle: Bundle, compared: pd.DataFrame, refused: pd.DataFrame, within: bool, params: Params) -> str:
     """Return the conclusion of this stage."""
-    same = compared["difference"].max() <= TOLERANCE and not compared["actions"].sum()
-    safe = refused_well(refused) == len(refused)
+    failed = [check.name for check in checks(bundle, compared, refused, within, params) if not check.passed]
+    if failed:
+        return f"Bundle {bundle.version} is not ready to serve; failed checks: {'; '.join(failed)}."
     return (
-        f"Bundle {bundle.version} {'answers the same' if same else 'does NOT answer the same'} over HTTP, from files and "
-        f"offline, {'refuses' if safe else 'does NOT refuse'} what it cannot answer, and "
-        f"{'keeps' if within else 'does NOT keep'} the budget of {params.latency_budget_ms:g} ms for one row: "
-        f"{'ready' if same and safe and within else 'not ready'} to serve."
+        f"Bundle {bundle.version} answers the same over HTTP, from files and offline, refuses what it cannot answer, and "
+        f"keeps the budget of {params.latency_budget_ms:g} ms for one row: ready to serve."
     )
-
-
-def _period(rows: pd.DataFrame, problem: Problem) -> dict[str, str]:
-    if not problem.time:
-        return {}
-    time = as_days(rows[problem.time])  # where it is a feature too, it is in days
-    return {"first": iso(time.min())[:10], "last": iso(time.max())[:10]}

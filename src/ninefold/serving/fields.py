@@ -21,23 +21,17 @@ DATE = 'a date or time in ISO format, such as "2024-02-29" or "2024-02-29T12:30:
 def signature(parts: Mapping[str, pd.DataFrame], online: Mapping[str, Any], problem: Problem) -> list[dict[str, Any]]:
     """Return every field of a row: the features in the model's order, other lookup keys, what identifies the row.
 
-    Parameters
-    ----------
-    parts : mapping of str to DataFrame
-        The labelled rows; the categories of ``train`` and ``validation``, on which the model is fitted, are the known ones.
-    online : mapping
-        What stage 06 wrote beside the online values: ``features`` and ``stores``.
-    problem : mapping
-        The problem.
-
-    Returns
-    -------
-    list of dict
-        ``name``; ``kind``: one of `FEATURE_KINDS`, ``key`` or ``identity``; ``type``: number, string, date or any;
-        ``required``: history is looked up by it; ``nullable``, if required: may be null; ``known`` values of a category.
+    `parts` are the labelled rows (categories of ``train`` and ``validation`` are known), `online` what stage 06 wrote
+    beside the online values. A field has a ``name``; a ``kind``: one of `FEATURE_KINDS`, ``key`` or ``identity``; a
+    ``type``: number, string, date or any; it is ``required`` if history is looked up by it, and then ``nullable`` or not;
+    a category has its ``known`` values.
     """
     keys = list(dict.fromkeys(key for store in online["stores"] for key in store["by"]))
-    fields = {feature["name"]: _feature(feature, parts) for feature in online["features"]}
+    fields = {feature["name"]: {**feature, "type": TYPES[feature["kind"]]} for feature in online["features"]}
+    for name, field in fields.items():
+        if field["kind"] == "categorical":
+            values = pd.concat([parts[part][name] for part in ("train", "validation")])
+            field["known"] = sorted(values.dropna().unique().tolist())
     for name in keys:
         kind = "number" if pd.api.types.is_numeric_dtype(parts["train"][name]) else "string"
         fields.setdefault(name, {"name": name, "kind": "key", "type": kind})
@@ -56,23 +50,13 @@ def names(schema: list[dict[str, Any]], *kinds: str) -> list[str]:
 
 
 def as_rows(frame: pd.DataFrame, schema: list[dict[str, Any]], without: str = "") -> list[dict[str, Any]]:
-    """Return a table as the JSON rows that a caller would send: missing is None, numbers keep every digit.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        With the columns of the signature.
-    schema : list of dict
-        The signature.
-    without : str
-        A kind of fields to leave out.
-    """
+    """Return a table as the JSON rows that a caller would send, of the fields of `schema` but those of a kind."""
     columns = {field["name"]: sendable(frame[field["name"]], field) for field in schema if field["kind"] != without}
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def sendable(column: pd.Series, field: Mapping[str, Any]) -> list[Any]:
-    """Return a column as JSON values: missing is None, moments are ISO text, as are dates given in days."""
+    """Return a column as JSON values: missing is None, moments and dates given in days are ISO text."""
     plain = column
     if pd.api.types.is_datetime64_any_dtype(column):
         plain = utc(column).map(lambda moment: moment.isoformat())
@@ -82,13 +66,7 @@ def sendable(column: pd.Series, field: Mapping[str, Any]) -> list[Any]:
 
 
 def days(text: str) -> float:
-    """Return an ISO date or time, UTC where it names no other zone, as days since 1970-01-01.
-
-    Raises
-    ------
-    ValueError
-        If the text is none.
-    """
+    """Return an ISO date or time, UTC where it names no other zone, as days since 1970-01-01; `ValueError` if it is none."""
     if text[4:5] != "-":  # 20240229 is ISO too, but looks like a number
         raise ValueError(f"expected {DATE}")
     moment = datetime.fromisoformat(text)
@@ -98,11 +76,3 @@ def days(text: str) -> float:
 def iso(number: float) -> str:
     """Return days since 1970-01-01 as ISO text (UTC), to the microsecond."""
     return (EPOCH + timedelta(microseconds=round(number * MICROSECONDS))).isoformat()
-
-
-def _feature(feature: Mapping[str, Any], parts: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    described = {**feature, "type": TYPES[feature["kind"]]}
-    if feature["kind"] == "categorical":
-        seen = pd.concat([parts[part][feature["name"]] for part in ("train", "validation")])
-        described["known"] = sorted(seen.dropna().unique().tolist())
-    return described

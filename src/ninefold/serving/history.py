@@ -11,7 +11,7 @@ import pandas as pd
 
 
 class Store(NamedTuple):
-    """The values of one history feature by the values of its keys, and the prior of a key that is not among them."""
+    """The values of one history feature by the values of its keys, and the prior of other keys."""
 
     by: list[str]
     values: dict[tuple[Any, ...], float]
@@ -40,7 +40,9 @@ def look_up(frame: pd.DataFrame, stores: Mapping[str, Store]) -> pd.DataFrame:
         if name not in frame:
             by = tuple(store.by)
             if by not in distinct:  # each key once, of many rows
-                distinct[by] = _distinct(frame, store.by)
+                positions = frame.groupby(store.by, dropna=False, sort=False).ngroup().to_numpy()
+                first = np.unique(positions, return_index=True)[1]
+                distinct[by] = list(_keys(frame.iloc[first], store.by)), positions
             keys, positions = distinct[by]
             completed[name] = np.array([store.of(key) for key in keys], dtype="float64")[positions]
     return completed
@@ -49,10 +51,3 @@ def look_up(frame: pd.DataFrame, stores: Mapping[str, Store]) -> pd.DataFrame:
 def _keys(frame: pd.DataFrame, by: list[str]) -> Any:
     """Return the tuple of the keys of each row; a missing one is None, as in JSON."""
     return zip(*(frame[key].astype(object).where(frame[key].notna(), None).tolist() for key in by), strict=True)
-
-
-def _distinct(frame: pd.DataFrame, by: list[str]) -> tuple[list[Any], np.ndarray]:
-    """Return the distinct tuples of keys, and for each row the position of its own."""
-    positions = frame.groupby(by, dropna=False, sort=False).ngroup().to_numpy()
-    first = np.unique(positions, return_index=True)[1]
-    return list(_keys(frame.iloc[first], by)), positions

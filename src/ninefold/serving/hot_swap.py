@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from ninefold import artifacts
 from ninefold.errors import DataError, NinefoldError
@@ -17,22 +18,18 @@ from ninefold.serving.checksums import LIST, verify
 PRODUCTION, VERSIONS = "models/production", "models/versions"
 RETRY = 5.0  # seconds after which a bundle that could not be loaded is tried again
 
-App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
-
 
 def install(place: Path) -> Path:
     """Put a copy of the bundle at `place` into production, and return it: ``models/versions/<version>``.
 
     ``models/production`` is a link to it, replaced atomically: readers find the old bundle or the new one, complete.
-
-    Raises
-    ------
-    DataError
-        If the bundle is not as it was packed.
+    `DataError` if the bundle is not as it was packed.
     """
-    version = verify(place)
+    version, present = verify(place), None
     copy, link = artifacts.path(f"{VERSIONS}/{version}"), artifacts.path(PRODUCTION)
-    if not _is_complete(copy, version):
+    with suppress(DataError):
+        present = verify(copy)
+    if present != version:
         temporary = copy.with_name(f".{version}.{os.getpid()}")
         shutil.copytree(place, temporary)
         verify(temporary)
@@ -52,19 +49,9 @@ def in_production() -> str:
 
 
 class Watcher:
-    """Watches the folder of a bundle, and loads it when it changes, completely or not at all.
+    """Loads the bundle in the folder that `folder()` returns when it changes, completely or not at all.
 
-    Parameters
-    ----------
-    folder : callable
-        Returns the folder.
-
-    Attributes
-    ----------
-    bundle : Bundle or None
-        The bundle loaded last.
-    reason : str or None
-        Why the bundle in the folder is not loaded.
+    `bundle` is the one loaded last, `reason` why the one in the folder is not loaded; or None.
     """
 
     def __init__(self, folder: Callable[[], Path]) -> None:
@@ -75,15 +62,9 @@ class Watcher:
         self._failed = 0.0
 
     def load(self, use: Callable[[Bundle], None] = lambda _: None) -> Bundle:
-        """Load the bundle, answer its example, and pass it to `use` if its version is new.
-
-        Raises
-        ------
-        DataError
-            If it is not as it was packed.
-        """
+        """Load the bundle, answer its example, and pass it to `use` if its version is new; `DataError` if it is damaged."""
         folder = self.folder()
-        current = stamp(folder)  # first: a change during loading is noticed at the next look
+        current = stamp(folder / LIST)  # first: a change during loading is noticed at the next look
         loaded = Bundle.load(folder.resolve() if folder.is_symlink() else folder)
         loaded.answer([loaded.described["example"]])  # the first answer also starts threads and fills caches
         if self.bundle is None or loaded.version != self.bundle.version:
@@ -96,7 +77,7 @@ class Watcher:
 
         If it cannot be loaded, or `use` raises, the bundle before stays; the next attempt is after `RETRY` seconds.
         """
-        if stamp(self.folder()) == self._stamp or (self.reason and time.monotonic() < self._failed + RETRY):
+        if stamp(self.folder() / LIST) == self._stamp or (self.reason and time.monotonic() < self._failed + RETRY):
             return False
         before = self.bundle
         try:
@@ -107,17 +88,11 @@ class Watcher:
 
 
 class SwappableApp:
-    """The service as an ASGI application: each request is finished by the bundle that began it.
+    """The service as an ASGI application, which `build` makes of a bundle; that finishes the requests that it began."""
 
-    Parameters
-    ----------
-    bundle : Bundle
-    build : callable
-        Bundle -> the application that answers with it.
-    """
-
-    def __init__(self, bundle: Bundle, build: Callable[[Bundle], App]) -> None:
-        self.bundle, self._build, self._app = bundle, build, build(bundle)
+    def __init__(self, bundle: Bundle, build: Callable[[Bundle], Any]) -> None:
+        self._build = build
+        self.swap(bundle)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Pass a request on."""
@@ -125,21 +100,13 @@ class SwappableApp:
 
     def swap(self, bundle: Bundle) -> None:
         """Answer with another bundle from the next request on."""
-        app = self._build(bundle)
-        self.bundle, self._app = bundle, app
+        self._app, self.bundle = self._build(bundle), bundle
 
 
-def stamp(folder: Path) -> tuple[Any, ...] | None:
-    """Return a value that changes with the bundle in a folder; None without one."""
+def stamp(file: Path) -> tuple[Any, ...] | None:
+    """Return a value that changes with a file, and with the folder that a link leads to; None without it."""
     try:
-        status = (folder / LIST).stat()
+        status = file.stat()
     except OSError:
         return None
-    return (str(folder.resolve()), status.st_ino, status.st_mtime_ns, status.st_size)
-
-
-def _is_complete(copy: Path, version: str) -> bool:
-    try:
-        return verify(copy) == version
-    except DataError:
-        return False
+    return (str(file.parent.resolve()), status.st_ino, status.st_mtime_ns, status.st_size)

@@ -17,7 +17,8 @@ from ninefold.errors import NinefoldError
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.fields import EPOCH
 
-CHAMPION, CANARY, SHADOW = "champion", "canary", "shadow"  # what the bundle that answered was; a shadow's is not given
+CHAMPION, CANARY, SHADOW = "champion", "canary", "shadow"  # role of the bundle; a shadow's answer is not returned
+KEY_BYTES = 32
 encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -46,41 +47,33 @@ class Layout(NamedTuple):
 
     @classmethod
     def of(cls, bundle: Bundle, place: Path) -> Layout:
-        """Return the layout of a bundle in the log at `place`; its ``log.redact`` names the redacted fields.
-
-        Raises
-        ------
-        LogError
-            If the key of the hashes cannot be read or made.
-        """
+        """Return the layout of a bundle in the log at `place`; its ``log.redact`` names the redacted fields."""
         redacted = frozenset(bundle.described["log"]["redact"])
         kinds = {field["name"]: field["type"] for field in bundle.signature}
         fields = {name: "any" if name in redacted else kind for name, kind in kinds.items()}
-        text = {"action"} if bundle.problem.is_class else set()
-        answers = {name: "any" if name in text else "number" for name in bundle.answers}
+        answers = dict.fromkeys(bundle.answers, "number") | ({"action": "any"} if bundle.problem.is_class else {})
         described = {"model": bundle.name, "fields": fields, "answers": answers, "columns": bundle.added}
         return cls(encode(described), kinds, redacted, key(place) if redacted else b"")
 
     def inputs(self, row: Mapping[str, Any]) -> str:
         """Return a row as JSON: absent fields are null, others left out; what identifies a row is text, see `as_text`."""
-        kept: dict[str, Any] = {}
-        for name, kind in self.kinds.items():
-            value = row.get(name)
+        values = {name: row.get(name) for name in self.kinds}
+        for name, value in values.items():
             if value is not None and name in self.redacted:
-                value = pseudonym(value, self.key)
-            elif value is not None and kind == "any":
-                value = as_text(value)
-            kept[name] = value
-        return encode(kept)
+                values[name] = pseudonym(value, self.key)
+            elif value is not None and self.kinds[name] == "any":
+                values[name] = as_text(value)
+        return encode(values)
 
 
 def filled(rows: Sequence[Mapping[str, Any]], bundle: Bundle) -> list[dict[str, Any]]:
     """Return rows with the history that `Bundle.answer` looks up for them; what is not known of it is None."""
-    found = []
-    for row in rows:
-        looked_up = {name: store.of(tuple(map(row.get, store.by))) for name, store in bundle.online.items()}
-        found.append({**{name: None if value != value else value for name, value in looked_up.items()}, **row})
-    return found
+
+    def history(row: Mapping[str, Any]) -> dict[str, Any]:
+        values = {name: store.of(tuple(map(row.get, store.by))) for name, store in bundle.online.items()}
+        return {name: None if value != value else value for name, value in values.items()}
+
+    return [{**history(row), **row} for row in rows]
 
 
 def as_text(value: Any) -> str:
@@ -93,9 +86,8 @@ def as_text(value: Any) -> str:
 def pseudonym(value: Any, secret: bytes) -> str:
     """Return what replaces a redacted value: the first 128 bits of its HMAC-SHA-256 (RFC 2104), hexadecimal.
 
-    Equal values, of whichever column, give equal pseudonyms, so that joins and counts still work for who has the key.
-    Without the key nobody can read a value or test a guess; with it, guesses can be tested. Which rows have the same
-    value, and how many, is not hidden. What was written before a column was redacted stays as it is.
+    Equal values, of whichever column, give equal pseudonyms, so that joins and counts still work. Without the key nobody
+    can read a value or test a guess. What was written before a column was redacted stays as it is.
     """
     return hmac.new(secret, as_text(value).encode(), "sha256").hexdigest()[:32]
 
@@ -103,22 +95,17 @@ def pseudonym(value: Any, secret: bytes) -> str:
 def key(place: Path) -> bytes:
     """Return the key of the pseudonyms of the log at `place`; make it (32 random bytes, mode 0600) if there is none.
 
-    It is beside the log, as ``log.key``: keep copies of it elsewhere than copies of the log.
-
-    Raises
-    ------
-    LogError
-        If it cannot be read or made, or is none.
+    It is beside the log, as ``log.key``. `LogError` if it cannot be read or made, or is none.
     """
     file = place.with_suffix(".key")
     try:
         if not file.exists():
             _make_key(file)
         content = bytes.fromhex(file.read_text(encoding="ascii"))
+        if len(content) != KEY_BYTES:
+            raise ValueError(f"{len(content)} bytes, expected {KEY_BYTES}")
     except (OSError, ValueError) as error:
         raise LogError(f"{file}: no key can be read there ({error}); put back the copy that you keep") from None
-    if len(content) != 32:
-        raise LogError(f"{file}: {len(content)} bytes, expected 32; put back the copy that you keep")
     return content
 
 
@@ -131,7 +118,7 @@ def _make_key(file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-        stream.write(secrets.token_hex(32))
+        stream.write(secrets.token_hex(KEY_BYTES))
         stream.flush()
         os.fsync(stream.fileno())
     with suppress(FileExistsError):  # another process was first: its key counts

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -23,19 +22,17 @@ from ninefold.serving.log_entry import LogError, microseconds
 from ninefold.timestamps import MICROSECONDS
 
 ROWS_A_FILE = 200_000
-META = {
-    "request_id": pa.string(),
-    "row": pa.int64(),
-    "moment": pa.timestamp("us"),
-    "version": pa.string(),
-    "role": pa.string(),
-}
-SELECT = """
+TEXT = pa.string()
+META = {"request_id": TEXT, "row": pa.int64(), "moment": pa.timestamp("us"), "version": TEXT, "role": TEXT}
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+ROWS = """
 SELECT r.request_id, p.row, r.moment, r.version, r.role, p.inputs, p.outputs
-FROM requests r JOIN predictions p ON p.request = r.number
+FROM requests r JOIN predictions p ON p.request = r.number WHERE {} ORDER BY p.request, p.row
 """
 NEW = "SELECT number, rows FROM requests WHERE number > (SELECT coalesce(max(last), 0) FROM exports) ORDER BY number LIMIT ?"
-OLD = "SELECT number FROM requests WHERE moment < ? AND number <= (SELECT max(last) FROM exports WHERE done)"
+OLD = """
+SELECT number FROM requests WHERE moment < ? AND number <= (SELECT max(last) FROM exports WHERE done) LIMIT 1000
+"""
 
 
 def export(place: Path, folder: Path) -> int:
@@ -45,21 +42,16 @@ def export(place: Path, folder: Path) -> int:
     fields, the answers, typed by the bundle's signature (number: float64; date: timestamp in UTC; string, any, redacted:
     string). Where names meet, an answer is called as `Bundle.added` has it, and one of `META` gets ``_logged`` after it.
 
-    Every row goes into one file exactly once, wherever this is interrupted: what a file is to hold is noted in the log
-    before it is written, an unfinished one is written again, the same, and files appear whole, after they are on disk.
-
-    Raises
-    ------
-    DataError
-        If there is no log, it is none of ours, or another export runs.
+    Every row is in one file exactly once, even after an interruption: the requests of the next files are noted in the log
+    first, and files are replaced whole. `DataError` if there is no log, it is none of ours, or another export runs.
     """
     written = 0
-    with _existing(place) as connection, _alone(place):
+    with _existing(place, alone=True) as connection:
         while span := _plan(connection):
-            rows = _rows(connection, " WHERE r.number BETWEEN ? AND ? ORDER BY p.request, p.row", span)
+            rows = _rows(connection, "r.number BETWEEN ? AND ?", span)
             for (day, version), group in rows.groupby([rows["moment"] // MICROSECONDS, "version"]):
                 name = f"day={EPOCH + timedelta(days=int(day)):%Y-%m-%d}/{span[0]:012}-{span[1]:012}-{version}.parquet"
-                _write_parquet(_typed(group, _described(connection, version)), folder / name)
+                _write_parquet(_typed(connection, group), folder / name)
             connection.execute("UPDATE exports SET done = 1 WHERE first = ?", span[:1])
             written += len(rows)
     return written
@@ -68,68 +60,48 @@ def export(place: Path, folder: Path) -> int:
 def prune(place: Path, keep: str, now: datetime | None = None) -> int:
     """Delete the requests that are older than `keep`, such as ``90d``, and were exported; return how many.
 
-    What was not exported stays, however old. The room is used again, and what is left of it given back.
-
-    Raises
-    ------
-    DataError
-        If there is no log, it is none of ours, or an export runs.
+    What was not exported stays, however old. `DataError` as in `export`.
     """
-    before = microseconds((now or datetime.now(UTC)) - pd.Timedelta(keep))
-    with _existing(place) as connection, _alone(place):
-        result = connection.execute(OLD, (before,)).fetchall()
-        for start in range(0, len(result), 1000):  # short transactions: the service writes in between
-            some = result[start : start + 1000]
+    before, deleted = microseconds((now or datetime.now(UTC)) - pd.Timedelta(keep)), 0
+    with _existing(place, alone=True) as connection:
+        while old := connection.execute(OLD, (before,)).fetchall():  # short transactions: the service writes in between
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("DELETE FROM predictions WHERE request = ?", some)
-            connection.executemany("DELETE FROM requests WHERE number = ?", some)
+            connection.executemany("DELETE FROM predictions WHERE request = ?", old)
+            connection.executemany("DELETE FROM requests WHERE number = ?", old)
             connection.execute("COMMIT")
+            deleted += len(old)
         connection.execute("DELETE FROM traffic WHERE minute < ?", (before // 60_000_000,))
         connection.execute("PRAGMA incremental_vacuum").fetchall()
-    return len(result)
+    return deleted
 
 
 def read(place: Path, since: datetime | None = None, until: datetime | None = None) -> pd.DataFrame:
     """Return the log's rows in the order of writing, answered from `since` on and before `until`, as `export` types them.
 
     What `prune` deleted is in the exported files alone. Fields that a bundle did not have are missing in its rows.
-
-    Raises
-    ------
-    DataError
-        If there is no log, or it is none of ours.
+    `DataError` if there is no log, or it is none of ours.
     """
-    first, last = (None if at is None else microseconds(at) for at in (since, until))
-    bounds = (-(2**63) if first is None else first, 2**63 - 1 if last is None else last)
-    with _existing(place) as connection:
-        rows = _rows(connection, " WHERE r.moment >= ? AND r.moment < ? ORDER BY p.request, p.row", bounds)
-        tables = [
-            _typed(group, _described(connection, version)).to_pandas().set_axis(group.index)
-            for version, group in rows.groupby("version", sort=False)
-        ]
-    if not tables:
-        return pa.table({name: pa.array([], kind) for name, kind in META.items()}).to_pandas()
-    return pd.concat(tables).sort_index()
+    bounds = (microseconds(since or FIRST), microseconds(until or LAST))
+    with _existing(place, alone=False) as connection:
+        groups = _rows(connection, "r.moment >= ? AND r.moment < ?", bounds).groupby("version", sort=False)
+        tables = [_typed(connection, group).to_pandas().set_axis(group.index) for _, group in groups]
+    return pd.concat(tables).sort_index() if tables else pa.schema(META.items()).empty_table().to_pandas()
 
 
 @contextmanager
-def _existing(place: Path) -> Iterator[sqlite3.Connection]:
+def _existing(place: Path, alone: bool) -> Iterator[sqlite3.Connection]:
+    """Open a log that exists; with `alone`, no other process exports or clears it meanwhile."""
     if not place.is_file():
         raise DataError(f"{place}: no prediction log there; `ninefold serve` writes one, or name its --log")
+    busy = f"{place}: another export or clean-up of it runs; wait for its end"
+    lock = artifacts.alone(place.with_suffix(".lock"), busy) if alone else nullcontext()
     try:
-        with closing(connect(place)) as connection:
+        with lock, closing(connect(place)) as connection:
             yield connection
     except LogError as error:
         raise DataError(str(error)) from None
     except (sqlite3.Error, OSError) as error:
         raise DataError(f"{place}: the prediction log cannot be read, exported or cleared ({error})") from None
-
-
-@contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    busy = f"{place}: another export or clean-up of it runs; wait for its end"
-    with artifacts.alone(place.with_suffix(".lock"), busy):
-        yield
 
 
 def _plan(connection: sqlite3.Connection) -> tuple[int, int] | None:
@@ -148,20 +120,22 @@ def _plan(connection: sqlite3.Connection) -> tuple[int, int] | None:
     return (first, last) if first else None
 
 
-def _rows(connection: sqlite3.Connection, where: str, bounds: tuple[int, ...]) -> pd.DataFrame:
-    result = connection.execute(SELECT + where, bounds).fetchall()
-    return pd.DataFrame(result, columns=[*META, "inputs", "outputs"], dtype=object)
+def _rows(connection: sqlite3.Connection, where: str, bounds: tuple[int, int]) -> pd.DataFrame:
+    rows = connection.execute(ROWS.format(where), bounds).fetchall()
+    return pd.DataFrame(rows, columns=[*META, "inputs", "outputs"], dtype=object)
 
 
-def _described(connection: sqlite3.Connection, version: str) -> dict[str, Any]:
-    result = connection.execute("SELECT described FROM bundles WHERE version = ?", (version,)).fetchone()
-    return dict(json.loads(result[0]))
-
-
-def _typed(rows: pd.DataFrame, described: dict[str, Any]) -> pa.Table:
+def _typed(connection: sqlite3.Connection, rows: pd.DataFrame) -> pa.Table:
     """Return rows of one bundle with a column per field and answer."""
-    exported = {*described["fields"], *described["columns"].values()}
-    columns = {_free(name, exported): pa.array(rows[name].tolist(), kind) for name, kind in META.items()}
+    bundle = "SELECT described FROM bundles WHERE version = ?"
+    described = json.loads(connection.execute(bundle, rows["version"].iloc[:1].tolist()).fetchone()[0])
+    taken = {*described["fields"], *described["columns"].values()}
+    columns = {}
+    for name, kind in META.items():
+        free = name
+        while free in taken:
+            free += "_logged"
+        columns[free] = pa.array(rows[name].tolist(), kind)
     columns |= _parsed(rows["inputs"].tolist(), described["fields"])
     answers = _parsed(rows["outputs"].tolist(), described["answers"])
     return pa.table(columns | {described["columns"][name]: column for name, column in answers.items()})
@@ -169,23 +143,19 @@ def _typed(rows: pd.DataFrame, described: dict[str, Any]) -> pa.Table:
 
 def _parsed(lines: list[str], kinds: dict[str, str]) -> dict[str, pa.ChunkedArray]:
     """Return JSON objects as columns; Arrow reads a million of them in seconds."""
-    schema = pa.schema([(name, pa.float64() if kind == "number" else pa.string()) for name, kind in kinds.items()])
-    block = max(1 << 20, 2 * max(map(len, lines)) * 4)  # holds any line; a character has 4 bytes at most
+    types = [(name, pa.float64() if kind == "number" else TEXT) for name, kind in kinds.items()]
+    block = max(1 << 20, 2 * max(map(len, lines)) * 4)  # any line fits; a character has 4 bytes at most
     table = pyarrow.json.read_json(
         pa.BufferReader("\n".join(lines).encode()),
-        read_options=pyarrow.json.ReadOptions(block_size=min(block, 2**31 - 1)),
-        parse_options=pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        pyarrow.json.ReadOptions(block_size=min(block, 2**31 - 1)),
+        pyarrow.json.ParseOptions(explicit_schema=pa.schema(types), unexpected_field_behavior="ignore"),
     )
     return {name: _moments(table[name]) if kind == "date" else table[name] for name, kind in kinds.items()}
 
 
 def _moments(texts: pa.ChunkedArray) -> pa.Array:
-    counted = [None if text is None else round(days(text) * MICROSECONDS) for text in texts.to_pylist()]
-    return pa.array(counted, pa.timestamp("us"))
-
-
-def _free(name: str, exported: set[str]) -> str:
-    return _free(f"{name}_logged", exported) if name in exported else name
+    counts = [None if text is None else round(days(text) * MICROSECONDS) for text in texts.to_pylist()]
+    return pa.array(counts, META["moment"])
 
 
 def _write_parquet(table: pa.Table, place: Path) -> None:

@@ -1,4 +1,4 @@
-"""The service in operation: request ids, metrics, a bearer token, and limits on size, time and concurrency."""
+"""The service in operation: request ids, Prometheus metrics, a bearer token, and limits on size, time and concurrency."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ import uuid
 from collections import Counter as Counts
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any, TypeVar
 
 from fastapi import HTTPException
 from fastapi.responses import Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
 from starlette.routing import compile_path
 
 from ninefold.errors import NinefoldError
@@ -31,42 +33,42 @@ from ninefold.serving.log import Log
 
 HEADER = "X-Request-ID"
 VALID_ID = re.compile(r"[\x21-\x7e]{1,128}")  # visible ASCII: harmless in headers, logs and terminals
-TOKEN, TOKEN_FILE = "NINEFOLD_TOKEN", "NINEFOLD_TOKEN_FILE"
+TOKEN = "NINEFOLD_TOKEN"
 TOKEN_PATTERN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # a bearer token (RFC 6750, section 2.1)
 PUBLIC = frozenset({"/health", "/ready", "/v2/health/live", "/v2/health/ready"})  # probes, which need no token
 WORKERS = (os.cpu_count() or 1) + 2  # Python computes one at a time; more threads let small requests pass large ones
-RETRY = {"Retry-After": "1"}
 SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
+RETRY = {"Retry-After": "1"}
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+ROUTE = ("route", "method")
+COUNTERS = {  # name -> what it counts, and its labels
+    "requests": ("Requests answered or refused.", *ROUTE, "status"),
+    "rows": ("Rows predicted.",),
+    "actions": ("Actions chosen.", "action"),
+    "swaps": ("Bundles that took over while the service ran.",),
+    "challenger_answers": ("Answers of a challenger: a canary's are returned, a shadow's only logged.", "role"),
+    "challenger_failures": ("Requests that a challenger could not answer.",),
+    "shadow_dropped": ("Requests that a shadow had no time for.",),
+}
 
-Scope: TypeAlias = dict[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
-Send: TypeAlias = Callable[..., Awaitable[None]]
-App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
+App = Callable[[Any, Any, Any], Awaitable[None]]
 T = TypeVar("T")
 
 
 class ConcurrencyLimiter:
     """A bounded queue in front of the model: it refuses further requests with 503, and those that take too long.
 
-    A computation that has begun cannot be stopped: a late one finishes, its result is dropped, and only then is its
-    thread free again. This is why the number of waiting requests has a limit, too.
+    A computation that has begun cannot be stopped: a late one occupies its thread until it ends.
     """
 
-    def __init__(self, timeout: float, waiting: int, workers: int = WORKERS) -> None:
-        self.timeout, self.capacity = timeout, workers + waiting
+    def __init__(self, timeout: float, waiting: int) -> None:
+        self.timeout, self.capacity = timeout, WORKERS + waiting
         self._free = threading.Semaphore(self.capacity)
-        self._threads = ThreadPoolExecutor(workers, "answer")
+        self._threads = ThreadPoolExecutor(WORKERS, "answer")
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Hold a place in the queue for the time of the block.
-
-        Raises
-        ------
-        HTTPException
-            503 with Retry-After, if none is free, or the block takes longer than the time limit.
-        """
+        """Occupy a place in the queue; 503 with Retry-After if none is free, or the block exceeds the time limit."""
         if not self._free.acquire(blocking=False):
             raise HTTPException(503, f"busy: {self.capacity} requests are in hand; send it again in a second", RETRY)
         try:
@@ -84,225 +86,165 @@ class ConcurrencyLimiter:
 
 
 class Metrics:
-    """The metrics of a service for Prometheus, in a registry of their own.
-
-    The counts continue when another bundle takes over (`set_bundle`). The prediction log counts requests by the minute, too.
-    """
+    """The metrics of a service for Prometheus, in their own registry; they continue when another bundle takes over."""
 
     def __init__(self, bundle: Bundle, log: Log | None = None) -> None:
-        own = CollectorRegistry()
-        self.registry, self.log = own, log
-        own.register(monitoring_state.Collector())
-        labels = ["route", "method", "status"]
-        self.requests = Counter("ninefold_requests", "Requests answered or refused.", labels, registry=own)
-        self.seconds = Histogram(
-            "ninefold_request_seconds",
-            "Time to the last byte of the answer.",
-            labels[:2],
-            registry=own,
-            buckets=SECONDS,
-        )
-        self.rows = Counter("ninefold_rows", "Rows predicted.", registry=own)
-        self.bundle = Info("ninefold_bundle", "The bundle that answers.", registry=own)
-        self.actions: Counter | None = None
-        self.swaps = Counter("ninefold_swaps", "Bundles that took over while the service ran.", registry=own)
-        self.stale = Gauge("ninefold_swap_failing", "1 while a newer bundle cannot take over.", registry=own)
-        answers = "Answers of a challenger: a canary's are returned, a shadow's only logged."
-        self.challenger_answers = Counter("ninefold_challenger_answers", answers, ["role"], registry=own)
-        failures = "Requests that a challenger could not answer."
-        self.challenger_failures = Counter("ninefold_challenger_failures", failures, registry=own)
-        self.dropped = Counter("ninefold_shadow_dropped", "Requests that a shadow had no time for.", registry=own)
+        self.log, self.registry = log, CollectorRegistry()
+        self.registry.register(monitoring_state.Collector())
+        self.counters = {
+            name: Counter(f"ninefold_{name}", about, labels, registry=self.registry)
+            for name, (about, *labels) in COUNTERS.items()
+        }
+        gauge = partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry, buckets=SECONDS)
+        self.seconds = histogram("ninefold_request_seconds", "Time to the last byte of the answer.", ROUTE)
+        self.bundle = Info("ninefold_bundle", "The bundle that answers.", registry=self.registry)
+        self.stale = gauge("ninefold_swap_failing", "1 while a newer bundle cannot take over.")
         self.set_bundle(bundle)
         if log:
-            queue = Gauge("ninefold_log_queue", "Requests that wait to be written to the prediction log.", registry=own)
-            queue.set_function(log.waiting)
-            commits = Gauge("ninefold_log_commits", "Commits to the prediction log since the start.", registry=own)
-            commits.set_function(lambda: log.commits)
+            waiting = gauge("ninefold_log_queue", "Requests that wait to be written to the prediction log.")
+            waiting.set_function(log.waiting)
 
     def set_bundle(self, bundle: Bundle) -> None:
         """Record which bundle answers from now on."""
         self.budget = bundle.described["limits"].get("latency_budget_ms", math.inf) / 1000
         self.bundle.info({"model": bundle.name, "version": bundle.version, "history_as_of": bundle.moment or ""})
-        if bundle.problem.is_class:  # actions that are quantities have no end of values
-            own = self.registry
-            self.actions = self.actions or Counter("ninefold_actions", "Actions chosen.", ["action"], registry=own)
-            for action in bundle.problem.actions:
-                self.actions.labels(action)
+        for action in bundle.problem.actions:  # none of a regression: its quantities have no end of values
+            self.count("actions", action, by=0)
+
+    def count(self, name: str, *labels: str, by: int = 1) -> None:
+        """Add to one of the `COUNTERS`."""
+        counter = self.counters[name]
+        (counter.labels(*labels) if labels else counter).inc(by)
 
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request, and its time."""
-        self.requests.labels(route, method, status).inc()
+        self.count("requests", route, method, str(status))
         self.seconds.labels(route, method).observe(seconds)
         if self.log:
             self.log.count(route, status, seconds, seconds > self.budget)
 
-    def count_answers(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Count the rows of an answer, and their actions."""
-        self.rows.inc(len(records))
-        if self.actions:
-            for action, count in Counts(record["action"] for record in records).items():
-                self.actions.labels(action).inc(count)
+    def count_answers(self, records: Sequence[Mapping[str, Any]], bundle: Bundle) -> None:
+        """Count the rows of an answer of `bundle`, and their actions."""
+        self.count("rows", by=len(records))
+        for action, count in Counts(record["action"] for record in records if bundle.problem.is_class).items():
+            self.count("actions", action, by=count)
 
 
-class CountRequests:
-    """Give every request an id, return it in the header X-Request-ID, and count the request.
+def count_requests(app: App, metrics: Metrics, templates: Iterable[str]) -> App:
+    """Give every request an id, return it in the header X-Request-ID, and count the request by the template of its route.
 
-    Routes may read and change the id as ``request.state.request_id``, see `request_id`. Requests are counted by the
-    template of their route, such as ``/v2/models/{name}/infer``, others as ``unmatched``: callers cannot invent labels.
+    The id is the caller's, if it is at most 128 visible ASCII characters, else a random UUID; routes may change
+    ``request.state.request_id``. Requests without a route are counted as ``unmatched``: callers cannot invent labels.
     """
+    patterns = [(compile_path(template)[0], template) for template in templates]
 
-    def __init__(self, app: App, metrics: Metrics, templates: Iterable[str]) -> None:
-        self.app, self.metrics = app, metrics
-        self.templates = [(compile_path(template)[0], template) for template in templates]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
+    async def counted(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        state = scope.setdefault("state", {})
-        state["request_id"] = request_id(_header(scope, b"x-request-id"))
+            return await app(scope, receive, send)
+        own_id, state = Headers(scope=scope).get(HEADER, ""), scope.setdefault("state", {})
+        state["request_id"] = own_id if VALID_ID.fullmatch(own_id) else str(uuid.uuid4())
         began, status = time.perf_counter(), None
 
         async def send_with_id(message: dict[str, Any]) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                named = (HEADER.lower().encode(), state["request_id"].encode())
-                message = {**message, "headers": [*message.get("headers", []), named]}
+                header = (HEADER.lower().encode(), state["request_id"].encode())
+                message = {**message, "headers": [*message.get("headers", []), header]}
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_id)
+            return await app(scope, receive, send_with_id)
         except Exception:
             status = status or 500  # uvicorn sends it
             raise
         finally:
             if status is not None:  # else the caller has disconnected
-                self._count(scope, status, time.perf_counter() - began)
-        return None
+                route = next((name for pattern, name in patterns if pattern.match(scope["path"])), "unmatched")
+                method = scope["method"] if scope["method"] in METHODS else "other"
+                metrics.count_request(route, method, status, time.perf_counter() - began)
 
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        route = next((name for form, name in self.templates if form.match(scope["path"])), "unmatched")
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        self.metrics.count_request(route, method, status, seconds)
+    return counted
 
 
-class RequireToken:
-    """Refuse with 401 requests without the bearer token (RFC 6750), before their body is read; not the probes (`PUBLIC`).
+def require_token(app: App, token: str) -> App:
+    """Refuse with 401 requests without the bearer token (RFC 6750), before their body is read; not the probes (`PUBLIC`)."""
 
-    ``/metrics`` needs the token, too: it shows traffic and decisions, and Prometheus can send one.
-    """
-
-    def __init__(self, app: App, token: str) -> None:
-        self.app, self.token = app, token.encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it."""
+    async def guarded(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http" or scope["path"] in PUBLIC:
-            return await self.app(scope, receive, send)
-        kind, _, sent = (_header(scope, b"authorization") or b"").partition(b" ")
-        right = hmac.compare_digest(sent.strip(), self.token)  # in constant time
-        if kind.lower() == b"bearer" and right:
-            return await self.app(scope, receive, send)
+            return await app(scope, receive, send)
+        kind, _, sent = Headers(scope=scope).get("authorization", "").partition(" ")
+        right = hmac.compare_digest(sent.strip().encode("latin-1"), token.encode())  # in constant time
+        if kind.lower() == "bearer" and right:
+            return await app(scope, receive, send)
         wrong = ', error="invalid_token"' if sent else ""
         headers = {"WWW-Authenticate": f'Bearer realm="ninefold"{wrong}'}
         error = f"token: found {'another token' if sent else 'none'}, expected the header Authorization: Bearer ..."
         return await refuse(401, error, headers=headers)(scope, receive, send)
 
+    return guarded
 
-class LimitBody:
+
+def limit_body(app: App, limit: int, timeout: float) -> App:
     """Refuse bodies above a limit with 413, late ones with 408; keep no more than the limit in memory.
 
-    Bytes beyond the limit are read and dropped (up to a few times as much), since a client that is still sending would
-    see a broken connection instead of the answer. The body of a GET is never read and has no limit.
+    Bytes beyond the limit are read and dropped (up to a few times as much): a client that is still sending would see a
+    broken connection instead of the answer.
     """
 
-    def __init__(self, app: App, limit: int, timeout: float) -> None:
-        self.app, self.limit, self.timeout = app, limit, timeout
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the body, then pass it on or refuse it."""
+    async def limited(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
-            return await self.app(scope, receive, send)
+            return await app(scope, receive, send)
+        body, size = bytearray(), 0
         try:
-            async with asyncio.timeout(self.timeout):
-                chunks, size = await self._read(receive)
-        except TimeoutError:
-            late = f"body: not here within {self.timeout:g} s; send fewer rows, or use `ninefold predict`"
-            return await refuse(408, late, headers={"Connection": "close"})(scope, receive, send)
-        if chunks is None:
+            async with asyncio.timeout(timeout):
+                async for chunk in Request(scope, receive).stream():
+                    size += len(chunk)
+                    if size <= limit:
+                        body += chunk
+                    elif size > 4 * limit:
+                        break
+        except ClientDisconnect:
             return None
-        if size > self.limit:
-            error = f"body: more than {self.limit / 1e6:g} MB; send fewer rows, or use `ninefold predict`"
+        except TimeoutError:
+            late = f"body: not here within {timeout:g} s; send fewer rows, or use `ninefold predict`"
+            return await refuse(408, late, headers={"Connection": "close"})(scope, receive, send)
+        if size > limit:
+            error = f"body: more than {limit / 1e6:g} MB; send fewer rows, or use `ninefold predict`"
             return await refuse(413, error)(scope, receive, send)
-        whole = [{"type": "http.request", "body": b"".join(chunks), "more_body": False}]
+        whole = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
-        async def replay() -> dict[str, Any]:
+        async def replay() -> Any:
             return whole.pop() if whole else await receive()
 
-        return await self.app(scope, replay, send)
+        return await app(scope, replay, send)
 
-    async def _read(self, receive: Receive) -> tuple[list[bytes] | None, int]:
-        """Return the body, up to the limit, and its size; None if the caller has disconnected."""
-        chunks: list[bytes] = []
-        size, more = 0, True
-        while more and size <= 4 * self.limit:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None, 0
-            size, more = size + len(message.get("body", b"")), message.get("more_body", False)
-            if size <= self.limit:
-                chunks.append(message.get("body", b""))
-        return chunks, size
+    return limited
 
 
 def refuse(
-    status: int, error: str, problems: Iterable[dict[str, Any]] = (), headers: Mapping[str, str] | None = None
+    status: int, error: str, problems: Iterable[Mapping[str, Any]] = (), headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return a refusal as JSON: ``error`` in words, and the ``problems`` one by one."""
-    # Names and values of callers may hold half a surrogate pair, which UTF-8 cannot encode: json.dumps escapes it.
+    # json.dumps escapes half a surrogate pair, which a caller may send, and UTF-8 cannot encode.
     content = json.dumps({"error": error, "problems": list(problems)})
-    return Response(content, status_code=status, media_type="application/json", headers=dict(headers or {}))
-
-
-def request_id(header: bytes | None) -> str:
-    """Return the caller's id of a request if it is at most 128 visible ASCII characters; else a random UUID."""
-    text = (header or b"").decode("latin-1")
-    return text if VALID_ID.fullmatch(text) else str(uuid.uuid4())
+    return Response(content, status, media_type="application/json", headers=dict(headers or {}))
 
 
 def token(environment: Mapping[str, str] = os.environ) -> str | None:
-    """Return the bearer token that callers have to send, from NINEFOLD_TOKEN or the file NINEFOLD_TOKEN_FILE; or None.
-
-    Raises
-    ------
-    NinefoldError
-        If both are set, the file cannot be read, or it is not a token: an empty one would let everybody in.
-    """
-    secret, file = environment.get(TOKEN), environment.get(TOKEN_FILE)
-    if secret is not None and file is not None:
-        raise NinefoldError(f"{TOKEN} and {TOKEN_FILE}: both are set; keep one of them")
-    if file is not None:
-        try:
-            secret = Path(file).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
-            raise NinefoldError(f"{TOKEN_FILE}: {file}: cannot be read ({error}); name a file with the token") from None
+    """Return the bearer token that callers have to send, from NINEFOLD_TOKEN; `NinefoldError` if it is set, but is none."""
+    secret = environment.get(TOKEN)
     if secret is not None and not TOKEN_PATTERN.fullmatch(secret):
-        where, value = TOKEN if file is None else f"{TOKEN_FILE}: {file}", "other characters" if secret else "nothing"
-        raise NinefoldError(f"{where}: found {value}, expected a token of letters, digits and -._~+/, such as a UUID")
+        value = "other characters" if secret else "nothing"
+        raise NinefoldError(f"{TOKEN}: found {value}, expected a token of letters, digits and -._~+/, such as a UUID")
     return secret
 
 
 def warning(host: str, secret: str | None) -> str | None:
     """Return a warning if other machines can reach `host` without a token."""
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    if local or secret:
-        return None
-    return f"warning: other machines can reach {host} without a token; set {TOKEN}, or put a login in front of it"
-
-
-def _header(scope: Scope, name: bytes) -> bytes | None:
-    return next((value for key, value in scope["headers"] if key == name), None)
+    local = host == "localhost"
+    with suppress(ValueError):  # another name
+        local = local or ipaddress.ip_address(host).is_loopback
+    advice = f"set {TOKEN}, or put a login in front of it"
+    return None if local or secret else f"warning: other machines can reach {host} without a token; {advice}"

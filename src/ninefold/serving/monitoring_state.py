@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily as Gauge
+from prometheus_client.core import InfoMetricFamily, Metric
 from prometheus_client.registry import Collector as Base
 
 from ninefold import incidents
@@ -20,25 +21,19 @@ TRIES = 3  # a run replaces the folder
 
 
 class MonitoringState(NamedTuple):
-    """The decision at the close of the last period, and on which model; or why it cannot be read.
-
-    `written` is the time of the file, in seconds since 1970; `open` holds the open incidents, the worst first.
-    """
+    """The decision at the close of the last period, and on which model; or why it cannot be read."""
 
     decision: str = ""
     period: str = ""
     model: str = ""
-    written: float = 0.0
-    open: tuple[Incident, ...] = ()
+    written: float = 0.0  # the time of the file, in seconds since 1970
+    open: tuple[Incident, ...] = ()  # the worst first
     failure: str = ""
 
     def __str__(self) -> str:
         """Return the state in one line."""
-        if self.failure:
-            return self.failure
-        alerts = f"{len(self.open)} open alert{'s' if len(self.open) != 1 else ''}"
-        when = f", {alerts}, at the close of {self.period}" if self.period else ""
-        return f"{self.decision}{when}; see {REPORT}"
+        when = f", open alerts: {len(self.open)}, at the close of {self.period}" if self.period else ""
+        return self.failure or f"{self.decision}{when}; see {REPORT}"
 
 
 def read() -> MonitoringState | None:
@@ -62,27 +57,23 @@ def read() -> MonitoringState | None:
 
 
 class Collector(Base):
-    """Yields the monitoring state to Prometheus; nothing before the project was monitored.
-
-    ``ninefold_alert{alert, subject, severity}`` is 1 while the incident is open, else absent. ``ninefold_decision{decision}``
-    is 1 for the decision at the close of the last period, 0 for the others.
-    """
+    """Yields the monitoring state to Prometheus; nothing before the project was monitored."""
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the samples."""
-        labels, state = ["alert", "subject", "severity"], read()
-        alert = GaugeMetricFamily("ninefold_alert", "1 while the alert of monitoring is open.", labels=labels)
-        decision = GaugeMetricFamily("ninefold_decision", "1 for the decision of monitoring.", labels=["decision"])
+        """Yield 1 for each open alert, 1 for the decision and 0 for the others, the period, and when it was written."""
+        labels = ["alert", "subject", "severity"]
+        alerts = Gauge("ninefold_alert", "1 while the alert of monitoring is open.", labels=labels)
+        decisions = Gauge("ninefold_decision", "1 for the decision of monitoring.", labels=["decision"])
         info = InfoMetricFamily("ninefold_monitoring", "The last period that was monitored, and the model.", labels=[])
-        written = GaugeMetricFamily("ninefold_monitoring_timestamp_seconds", "When monitoring ran last.", labels=[])
-        readable = GaugeMetricFamily("ninefold_monitoring_readable", "0 if the decision cannot be read.", labels=[])
-        if state and not state.failure:
-            for incident in state.open:
-                alert.add_metric([incident.alert, incident.subject or "", incident.severity], 1)
-            for name in dict.fromkeys([*DECISIONS, state.decision]):
-                decision.add_metric([name], float(name == state.decision))
-            info.add_metric([], {"period": state.period, "model": state.model})
-            written.add_metric([], state.written)
-        if state:
+        written = Gauge("ninefold_monitoring_timestamp_seconds", "When monitoring ran last.", labels=[])
+        readable = Gauge("ninefold_monitoring_readable", "0 if the decision cannot be read.", labels=[])
+        if state := read():
             readable.add_metric([], float(not state.failure))
-        yield from (alert, decision, info, written, readable)
+            if not state.failure:
+                for incident in state.open:
+                    alerts.add_metric([incident.alert, incident.subject or "", incident.severity], 1)
+                for name in dict.fromkeys([*DECISIONS, state.decision]):
+                    decisions.add_metric([name], float(name == state.decision))
+                info.add_metric([], {"period": state.period, "model": state.model})
+                written.add_metric([], state.written)
+        yield from (alerts, decisions, info, written, readable)

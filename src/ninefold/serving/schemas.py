@@ -1,15 +1,18 @@
 """What the service is sent and what it answers, as typed models that are made from a bundle's signature and task."""
 
+import difflib
+import json
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
 
+from ninefold.errors import DataError
 from ninefold.problem import decisions
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.fields import DATE, days
 
 LARGEST = 1e30  # a pipeline may square a number; beyond this it could overflow
-V2_TYPES = ("BOOL", "INT8", "INT16", "INT32", "INT64", "FP32", "FP64", "BYTES")
 
 
 def _characters(text: str) -> str:
@@ -27,25 +30,19 @@ def _date(value: Any) -> Any:
 
 
 Text = Annotated[str, AfterValidator(_characters)]
-# Of a name of its own: `date-time` asks for a zone, and `date` allows no time.
-Date = Annotated[
-    str, BeforeValidator(_date), WithJsonSchema({"type": "string", "format": "iso-8601", "description": DATE})
-]
-Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
-TYPES: dict[str, Any] = {"number": Number, "string": Text, "date": Date, "any": Text | int | float}
-
-# Described here, and checked where an error can name the input (`service.as_rows`) or its row.
-SHAPE: dict[str, Any] = {
-    "type": "array",
-    "items": {"type": "integer", "minimum": 0},
-    "minItems": 1,
-    "maxItems": 2,
-    "description": "[n] or [n, 1], n the number of values, the same for every input",
+DATE_SCHEMA = {"type": "string", "format": "iso-8601", "description": DATE}  # `date-time` asks for a zone
+TYPES: dict[str, Any] = {
+    "number": Annotated[float, Field(ge=-LARGEST, le=LARGEST)],
+    "string": Text,
+    "date": Annotated[str, BeforeValidator(_date), WithJsonSchema(DATE_SCHEMA)],
+    "any": Text | int | float,
 }
-DATA: dict[str, Any] = {
-    "type": "array",
-    "items": {"type": ["number", "string", "boolean", "null"]},
-    "description": "a value per row, of the field's type in the model's metadata; null is missing",
+ABOUT = {
+    "history": "looked up if absent",
+    "identity": "returned as it is",
+    "key": "for looking up history",
+    "text": "free text",
+    "date": DATE,
 }
 
 
@@ -83,7 +80,7 @@ class Quantity(Prediction):
     expected_payoff: float = Field(description="of that action: its expected cost, negative")
 
 
-PREDICTIONS: dict[str, type[Prediction]] = {"binary": Event, "multiclass": Classes, "regression": Quantity}
+PREDICTIONS: dict[str, Any] = {"binary": Event, "multiclass": Classes, "regression": Quantity}
 
 
 class Unseen(BaseModel):
@@ -109,6 +106,12 @@ class Answer(BaseModel):
     warnings: list[Unseen]
 
 
+def answer_model(bundle: Bundle) -> type[Answer]:
+    """Return the typed model of an answer, whose predictions are those of the bundle's task."""
+    kind: Any = PREDICTIONS[bundle.problem.task]
+    return create_model("Predictions", __base__=Answer, predictions=(list[kind], ...))
+
+
 class Refusal(BaseModel):
     """Why a request was not answered."""
 
@@ -120,13 +123,20 @@ class Tensor(BaseModel):
     """One column of the Open Inference Protocol."""
 
     name: Text
-    shape: Annotated[list[int], WithJsonSchema(SHAPE)]
-    datatype: Literal[V2_TYPES]  # type: ignore[valid-type]
-    data: Annotated[list[Any], WithJsonSchema(DATA)]
+    # Shape and data are described here, and checked where an error can name the input (`tensor_rows`) or its row.
+    shape: list[int] = Field(
+        description="[n] or [n, 1], n the number of values, the same for every input",
+        json_schema_extra={"items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 2},
+    )
+    datatype: Literal["BOOL", "INT8", "INT16", "INT32", "INT64", "FP32", "FP64", "BYTES"]
+    data: list[Any] = Field(
+        description="a value per row, of the field's type in the model's metadata; null is missing",
+        json_schema_extra={"items": {"type": ["number", "string", "boolean", "null"]}},
+    )
 
 
 class Wanted(BaseModel):
-    """A figure that is asked for."""
+    """An output that is asked for."""
 
     name: Text
 
@@ -165,62 +175,82 @@ def request_model(bundle: Bundle) -> type[BaseModel]:
     """
     types: dict[str, Any] = {}
     for index, field in enumerate(bundle.signature):
-        kind, about = TYPES[field["type"]], Field(alias=field["name"], description=_describe_field(field))
-        open_kind = kind if field["required"] and not field.get("nullable") else kind | None
+        about = Field(alias=field["name"], description=ABOUT.get(field["kind"], field["kind"]))
+        kind = TYPES[field["type"]] if field["required"] and not field.get("nullable") else TYPES[field["type"]] | None
         # Names of ours: a field of the data may be called like a method of pydantic's.
-        types[f"field_{index}"] = (Annotated[open_kind, about], ... if field["required"] else None)
-    strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    row = create_model("Row", __config__=strict, **types)
-    most = bundle.described["limits"]["max_rows"]
+        types[f"field_{index}"] = (Annotated[kind, about], ... if field["required"] else None)
+    row = create_model("Row", __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **types)
     example = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"rows": [bundle.described["example"]]}]})
-    rows: Any = Annotated[list[row], Field(min_length=1, max_length=most)]
+    rows: Any = Annotated[list[row], Field(min_length=1, max_length=bundle.described["limits"]["max_rows"])]
     return create_model("Rows", __config__=example, rows=(rows, ...))
 
 
-def input_types(bundle: Bundle) -> dict[str, str]:
-    """Return the datatype of every field in the Open Inference Protocol."""
-    return {field["name"]: "FP64" if field["type"] == "number" else "BYTES" for field in bundle.signature}
-
-
-def inference_example(bundle: Bundle) -> dict[str, Any]:
-    """Return the bundle's example as a request of the Open Inference Protocol."""
-    types, row = input_types(bundle), bundle.described["example"]
-    inputs = [{"name": name, "shape": [1], "datatype": types[name], "data": [row[name]]} for name in row]
-    return {"inputs": inputs}
-
-
-def answer_model(bundle: Bundle) -> type[Answer]:
-    """Return the typed model of an answer, whose predictions are those of the bundle's task."""
-    kind: Any = PREDICTIONS[bundle.problem.task]
-    return create_model("Predictions", __base__=Answer, predictions=(list[kind], ...))
-
-
-def predicted(records: list[dict[str, Any]], bundle: Bundle) -> list[dict[str, Any]]:
+def predictions(records: list[dict[str, Any]], bundle: Bundle) -> list[dict[str, Any]]:
     """Return the records of `Bundle.answer` as the answer names them; probabilities of classes stand together, by class."""
     if bundle.problem.task != "multiclass":
         return [dict(record) for record in records]
     columns = dict(zip(decisions.forecast_columns(bundle.problem), bundle.problem.classes, strict=True))
-    rest = ("action", "expected_payoff")
     return [
-        {
-            "probabilities": {shown: record[name] for name, shown in columns.items()},
-            **{name: record[name] for name in rest},
-        }
-        for record in records
+        {"probabilities": {label: record.pop(name) for name, label in columns.items()}, **record}
+        for record in map(dict, records)
     ]
 
 
-def sent(body: BaseModel) -> list[dict[str, Any]]:
+def sent_rows(body: Any) -> list[dict[str, Any]]:
     """Return the rows of a valid request: of each the fields that were there, null included."""
-    return [row.model_dump(by_alias=True, exclude_unset=True) for row in body.rows]  # type: ignore[attr-defined]
+    return [row.model_dump(by_alias=True, exclude_unset=True) for row in body.rows]
 
 
-def _describe_field(field: dict[str, Any]) -> str:
-    about = {
-        "history": "looked up if absent",
-        "identity": "returned as it is",
-        "key": "for looking up history",
-        "text": "free text",
-        "date": DATE,
-    }
-    return about.get(field["kind"], field["kind"])
+def tensor_rows(inputs: list[Tensor]) -> list[dict[str, Any]]:
+    """Return columns as rows; `DataError` if names repeat, or shapes are not [n] or [n, 1] of the same n and fit the data."""
+    names, expected = [tensor.name for tensor in inputs], len(inputs[0].data)
+    if len(set(names)) < len(inputs):
+        raise DataError("inputs: a name stands there twice; expected a column per field")
+    for tensor in inputs:
+        count = len(tensor.data)
+        if tensor.shape not in ([count], [count, 1]):
+            shapes = f"[{count}] or [{count}, 1], flat data"
+            raise DataError(f"input {tensor.name!r}: shape {tensor.shape} for {count} values, expected {shapes}")
+        if count != expected:
+            values = f"{count} values, {inputs[0].name!r} has {expected}"
+            raise DataError(f"input {tensor.name!r}: {values}; expected columns of one length")
+    return [dict(zip(names, row, strict=True)) for row in zip(*(tensor.data for tensor in inputs), strict=True)]
+
+
+def explain(errors: Sequence[Mapping[str, Any]], bundle: Bundle) -> list[dict[str, Any]]:
+    """Return errors of pydantic as problems: ``row``, ``field`` (None if neither), and a ``message`` that names them."""
+    fields, problems = [field["name"] for field in bundle.signature], []
+    for error in errors:
+        path = [] if error["type"] == "json_invalid" else list(error["loc"][error["loc"][:1] == ("body",) :])
+        row = path[1] if path[:1] == ["rows"] and len(path) > 1 else None
+        field = str(path[2]) if row is not None and len(path) > 2 else None
+        where = f"row {row}" if row is not None else ".".join(map(str, path)) or "body"
+        where += f", field {field!r}" if field is not None else ""
+        problems.append({"row": row, "field": field, "message": f"{where}: {_message(error, field, fields)}"})
+    return problems
+
+
+def _message(error: Mapping[str, Any], field: str | None, fields: list[str]) -> str:
+    context, value, expected = error.get("ctx", {}), error["input"], error["msg"]
+    match error["type"]:
+        case "json_invalid":
+            return f"not JSON: {context.get('error', expected)}, at character {error['loc'][-1]}"
+        case "missing":
+            return "missing; it is needed to look up history" if field else "missing"
+        case "extra_forbidden":
+            known = fields if field else ["rows"]
+            near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+            return "unknown field; " + (f"did you mean {near[0]!r}?" if near else f"expected {', '.join(known)}")
+        case "too_short":
+            return f"none, expected at least {context['min_length']}"
+        case "too_long":
+            advice = "send several requests, or use `ninefold predict`"
+            return f"too many, expected at most {context['max_length']:,}; {advice}"
+        case "less_than_equal" | "greater_than_equal":
+            expected = f"a number from {-LARGEST:g} to {LARGEST:g}"
+        case "dict_type" | "model_type" | "model_attributes_type":
+            expected = "an object" + (", sent with Content-Type: application/json" if isinstance(value, bytes) else "")
+    expected = expected.removeprefix("Input should be ").removeprefix("Value error, ")
+    names: dict[type, str] = {list: "a list", dict: "an object", bytes: "text"}
+    text = names.get(type(value)) or json.dumps(value)
+    return f"found {text if len(text) < 60 else f'{text[:57]}...'}, expected {expected}"

@@ -27,13 +27,7 @@ Span = tuple[pd.Timestamp | None, pd.Timestamp | None]
 
 
 def spans(table: str) -> list[Span]:
-    """Return the spans (UTC) by which a raw table is read: its months, or one span without ends if it has no time.
-
-    Raises
-    ------
-    ParamsError
-        If there is no such table.
-    """
+    """Return the spans (UTC) by which a raw table is read: its months, or one span without ends if it has no time."""
     params = load("collection")
     if table not in params.tables:
         known = ", ".join(params.tables)
@@ -43,13 +37,7 @@ def spans(table: str) -> list[Span]:
 
 
 def read_rows(most: int = 20_000) -> dict[str, pd.DataFrame]:
-    """Return rows of every raw table, as text: of the last `MONTHS` months, or all; of ``problem.table`` the last `most`.
-
-    Raises
-    ------
-    DataError
-        If the source cannot be read.
-    """
+    """Return rows of every raw table, as text: of the last `MONTHS` months, or all; of ``problem.table`` the last `most`."""
     main, params = load("problem").table, load("collection")
     read = collection.reader(params)
     months = spans(main)[-MONTHS:]
@@ -71,9 +59,8 @@ def lake(folder: Path, rows: dict[str, pd.DataFrame]) -> Iterator[None]:
         for name, table in processing.judge(processing.convert(raw, params), params).items():
             sound = table.filter(table[processing.RULE].isnull()).drop(processing.RULE, engine.ROW)
             engine.write(sound, artifacts.path(f"data/lake/{name}"), params.tables[name].unique, ["all"])
-        artifacts.write_json(
-            {"known_later": list(load("exploration").known_later)}, artifacts.path("data/exploration.json")
-        )
+        known_later = list(load("exploration").known_later)
+        artifacts.write_json({"known_later": known_later}, artifacts.path("data/exploration.json"))
         try:
             yield
         finally:
@@ -81,31 +68,18 @@ def lake(folder: Path, rows: dict[str, pd.DataFrame]) -> Iterator[None]:
 
 
 def copy_project(folder: Path) -> None:
-    """Copy to `folder` what git tracks or would track, and the source files; no results, tests or docs.
-
-    Raises
-    ------
-    NinefoldError
-        If the project is not in a git repository.
-    """
+    """Copy to `folder` what git tracks or would track, and the source files; no results, tests or docs."""
     copy_tracked(root(), folder, NOT_COPIED)
     _copy((file for place in SOURCES for file in (root() / place).rglob("*")), root(), folder)
 
 
 def copy_tracked(source: Path, folder: Path, without: tuple[str, ...] = ()) -> None:
-    """Copy to `folder` what git tracks or would track of `source`, but for names that begin with one of `without`.
-
-    Raises
-    ------
-    NinefoldError
-        If `source` is not in a git repository.
-    """
+    """Copy to `folder` what git tracks or would track of `source`, but for names that begin with one of `without`."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=source, env=_environment(), capture_output=True, text=True, check=False)
     if listed.returncode:
-        raise NinefoldError(
-            f"{source}: found no git repository ({listed.stderr.strip()}), expected one; run `git init`"
-        )
+        wrong = f"found no git repository ({listed.stderr.strip()}), expected one; run `git init`"
+        raise NinefoldError(f"{source}: {wrong}")
     names = (name for name in listed.stdout.split("\0") if name and not name.startswith(without))
     _copy((source / name for name in names), source, folder)
 

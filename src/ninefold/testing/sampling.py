@@ -35,12 +35,8 @@ AT_MOST = {
 AT_LEAST = {"processing.max_quarantined": 0.05, "deployment.latency_budget_ms": 5000}
 TREES = 20
 TRIALS = 2  # of a search
-NUMBER_OF_TREES = {
-    "gradient_boosting": "max_iter",
-    "lightgbm": "max_iter",
-    "random_forest": "n_estimators",
-    "extra_trees": "n_estimators",
-}
+NUMBER_OF_TREES = dict.fromkeys(("gradient_boosting", "lightgbm"), "max_iter")
+NUMBER_OF_TREES |= dict.fromkeys(("random_forest", "extra_trees"), "n_estimators")
 MONTHS = 2  # that stage 09 monitors
 EMPTY = "features without any value"  # a check of stage 06
 
@@ -75,13 +71,7 @@ class Sample:
 
 
 def choose(rows: int) -> Sample:
-    """Return a sample of about `rows` rows of ``problem.table``, of which every row is read once.
-
-    Raises
-    ------
-    DataError
-        If the source cannot be read.
-    """
+    """Return a sample of about `rows` rows of ``problem.table``, of which every row is read once."""
     problem, read, parts = load("problem"), collection.reader(load("collection")), []
     for span in project.spans(problem.table):
         part = read(problem.table, *span)
@@ -92,8 +82,8 @@ def choose(rows: int) -> Sample:
     share = min(1.0, rows / max(len(keys), 1))
     if together and keys["entity"].nunique() * share >= ENTITIES:
         return Sample(problem.table, share, together, problem.target, {})
-    shares = {str(name): min(1.0, OF_A_CLASS / count) for name, count in keys["class"].value_counts().items()}
-    rare = {name: larger for name, larger in shares.items() if larger > share}
+    shares = (OF_A_CLASS / keys["class"].value_counts()).clip(upper=1.0)
+    rare = shares[shares > share].rename(str).to_dict()
     return Sample(problem.table, share, [], problem.target, rare)
 
 
@@ -111,11 +101,11 @@ def copy_project(folder: Path, sample: Sample) -> None:
 def smaller(params: dict[str, Any], sample: Sample) -> dict[str, Any]:
     """Return all sections of ``params.yaml`` for a run on a sample."""
     params = {name: section or {} for name, section in copy.deepcopy(params).items()}
-    for limits, nearer in ((AT_MOST, min), (AT_LEAST, max)):
-        for path, limit in limits.items():
-            *sections, key = path.split(".")
-            inner = reduce(lambda values, name: values.setdefault(name, {}), sections, params)
-            inner[key] = limit if inner.get(key) is None else nearer(inner[key], limit)
+    for path, limit in {**AT_MOST, **AT_LEAST}.items():
+        *sections, key = path.split(".")
+        inner = reduce(lambda values, name: values.setdefault(name, {}), sections, params)
+        nearer = min if path in AT_MOST else max
+        inner[key] = limit if inner.get(key) is None else nearer(inner[key], limit)
     training, monitoring = params["training"], params["monitoring"]
     for candidate in training["candidates"].values():
         if option := NUMBER_OF_TREES.get(candidate["model"]):

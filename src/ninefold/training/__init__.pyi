@@ -12,108 +12,22 @@ from . import (
     slice_figures,
     slices,
 )
-from .calibration import (
-    Calibrated,
-)
-from .conformal import (
-    WithInterval,
-)
-from .cross_validation import (
-    FOLD,
-)
-from .estimators import (
-    Blend,
-    Categories,
-    DateParts,
-    EmptyAsZero,
-    Words,
-)
-from .inspection import (
-    by_group,
-    explained,
-    extremes,
-    importance,
-)
-from .models import (
-    OPTIONS,
-    gradient_boosting,
-)
-from .params import (
-    Params,
-)
-from .slices import (
-    losses,
-)
-from .stage import (
-    CANDIDATE,
-    candidates,
-    checks,
-    describe,
-    evidence,
-    load,
-    metrics,
-    read,
-    read_locked,
-    save,
-    split,
-)
-from .tuning import (
-    trial_scores,
-    tune,
-)
-from .validation import (
-    Task,
-    finish,
-    learning_curve,
-    newest,
-    validate,
-)
+from .calibration import Calibrated
+from .conformal import WithInterval
+from .cross_validation import FOLD, Task, finish, learning_curve, newest, validate
+from .estimators import Blend, Categories, DateParts, EmptyAsZero, Words
+from .explanation import by_group, explained, extremes, importance
+from .models import OPTIONS, gradient_boosting
+from .params import Params
+from .slices import losses
+from .stage import CANDIDATE, candidates, checks, describe, evidence, load, metrics, read, read_locked, save, split
+from .tuning import trial_scores, tune
 
 __all__ = [
-    "CANDIDATE",
-    "FOLD",
-    "OPTIONS",
-    "Blend",
-    "Calibrated",
-    "Categories",
-    "DateParts",
-    "EmptyAsZero",
-    "Params",
-    "Task",
-    "WithInterval",
-    "Words",
-    "by_group",
-    "calibration",
-    "candidates",
-    "checks",
-    "cross_validation",
-    "describe",
-    "evidence",
-    "explained",
-    "explanation",
-    "explanation_figures",
-    "extremes",
-    "fairness",
-    "figures",
-    "finish",
-    "gradient_boosting",
-    "importance",
-    "learning_curve",
-    "load",
-    "losses",
-    "metrics",
-    "model_file",
-    "newest",
-    "read",
-    "read_locked",
-    "save",
-    "selection",
-    "selection_figures",
-    "significance",
-    "slice_figures",
-    "slices",
-    "split",
-    "trial_scores",
-    "tune",
-    "validate",
-]
+    "CANDIDATE", "FOLD", "OPTIONS", "Blend", "Calibrated", "Categories", "DateParts", "EmptyAsZero", "Params", "Task",
+    "WithInterval", "Words", "by_group", "calibration", "candidates", "checks", "cross_validation", "describe",
+    "evidence", "explained", "explanation", "explanation_figures", "extremes", "fairness", "figures", "finish",
+    "gradient_boosting", "importance", "learning_curve", "load", "losses", "metrics", "model_file", "newest", "read",
+    "read_locked", "save", "selection", "selection_figures", "significance", "slice_figures", "slices", "split",
+    "trial_scores", "tune", "validate",
+]  # fmt: skip

@@ -28,12 +28,6 @@ class Calibrated(ClassifierMixin, BaseEstimator):
 
     ``sigmoid``: logistic regression on log probabilities (Platt, 1999; for several classes Kull et al., 2019).
     ``isotonic``: a monotone step function per class (Zadrozny and Elkan, 2002), normalized to a sum of 1.
-
-    Parameters
-    ----------
-    model : classifier
-        Fitted.
-    method : {"sigmoid", "isotonic"}
     """
 
     def __init__(self, model: Any, method: str = "sigmoid") -> None:
@@ -66,52 +60,48 @@ class Calibrated(ClassifierMixin, BaseEstimator):
 
     def adjust(self, p: np.ndarray) -> np.ndarray:
         """Return calibrated probabilities: float64, shape (n, classes)."""
-        if self.method == "sigmoid":
+        if self.method == "isotonic":
+            first = 1 if p.shape[1] == 2 else 0
+            adjusted = np.column_stack([step.predict(p[:, number]) for number, step in enumerate(self.maps_, first)])
+            if first:
+                adjusted = np.clip(adjusted, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+                return np.column_stack([1 - adjusted, adjusted])
+        else:
             adjusted = np.full(p.shape, LEAST_PROBABILITY)
             adjusted[:, self.maps_[0].classes_] = self.maps_[0].predict_proba(_logs(p))
-            return adjusted / adjusted.sum(axis=1, keepdims=True)
-        if p.shape[1] == 2:
-            event = np.clip(self.maps_[0].predict(p[:, 1]), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
-            return np.column_stack([1 - event, event])
-        steps = np.column_stack([step.predict(p[:, number]) for number, step in enumerate(self.maps_)])
-        return steps / steps.sum(axis=1, keepdims=True)
+        return adjusted / adjusted.sum(axis=1, keepdims=True)
 
 
 def compare(predicted: pd.DataFrame, rows: pd.DataFrame, level: float, problem: Problem) -> pd.DataFrame:
     """Return how good each calibration is: learned on the first half of the rows, scored on the second.
 
-    Classes: ``calibration``, ``log_loss``, ``brier``, ``mean`` of the probability and ``observed``. Regression:
-    ``interval`` (uncalibrated, and conformal for a share `level`), the share of outcomes that it ``holds``, its mean
-    ``width``.
+    Classes: ``calibration``, ``log_loss``, ``brier``, ``mean`` of the probability and ``observed``. Quantities:
+    ``interval`` (``none`` or ``conformal``), the share of outcomes that it ``holds``, its mean ``width``.
     """
     half, target = len(rows) // 2, rows[problem.target].to_numpy()
-    first, second, outcome = predicted.iloc[:half], predicted.iloc[half:], target[half:]
-    table = []
-    if problem.is_class:
-        p = decisions.probabilities(first, problem)
-        for method in METHODS:
-            mapped = _mapped(method, p, target[:half], second, problem)
-            scores = task_scores(outcome, mapped, problem)
-            mean = decisions.expected(mapped, problem).mean()
-            table.append({"calibration": method, **{key: scores[key] for key in ("log_loss", "brier")}, "mean": mean})
-        return pd.DataFrame(table).assign(observed=decisions.event(outcome, problem).mean())
-    model = adjust(None, CONFORMAL, first, rows.iloc[:half], level, problem)
-    for name, ends in {"none": second, CONFORMAL: model.around(second["prediction"].to_numpy())}.items():
-        inside = ((outcome >= ends["low"]) & (outcome <= ends["high"])).mean()
-        table.append({"interval": name, "holds": inside, "width": (ends["high"] - ends["low"]).mean()})
-    return pd.DataFrame(table)
+    first, second, known, outcome = predicted.iloc[:half], predicted.iloc[half:], rows.iloc[:half], target[half:]
+    table: list[dict[str, Any]] = []
+    if not problem.is_class:
+        model = adjust(None, CONFORMAL, first, known, level, problem)
+        for name, ends in {"none": second, CONFORMAL: model.around(second["prediction"].to_numpy())}.items():
+            inside = ((outcome >= ends["low"]) & (outcome <= ends["high"])).mean()
+            table.append({"interval": name, "holds": inside, "width": (ends["high"] - ends["low"]).mean()})
+        return pd.DataFrame(table)
+    for method in METHODS:
+        mapped = second
+        if method != "none" and len(np.unique(target[:half])) > 1:  # from one class nothing can be learned
+            p = adjust(None, method, first, known, level, problem).adjust(decisions.probabilities(second, problem))
+            names = decisions.forecast_columns(problem)
+            mapped = pd.DataFrame(p[:, -len(names) :], columns=names)
+        scores, mean = task_scores(outcome, mapped, problem), decisions.expected(mapped, problem).mean()
+        table.append({"calibration": method, "log_loss": scores["log_loss"], "brier": scores["brier"], "mean": mean})
+    return pd.DataFrame(table).assign(observed=decisions.event(outcome, problem).mean())
 
 
 def choose(table: pd.DataFrame, rows: pd.DataFrame, setting: str, problem: Problem) -> str:
-    """Return the calibration that params set; for quantities ``conformal``.
-
-    ``auto``: the simplest of those whose log loss is close to the lowest; isotonic only where each class has enough rows,
-    since its steps follow noise where events are few.
-    """
-    if not problem.is_class:
-        return CONFORMAL
-    if setting != "auto":
-        return setting
+    """Return the calibration that params set; ``auto``: the simplest of those whose log loss is close to the lowest."""
+    if not problem.is_class or setting != "auto":
+        return setting if problem.is_class else CONFORMAL
     rarest = int(rows[problem.target].value_counts().min())
     loss = table.set_index("calibration")["log_loss"]
     best = loss.drop("isotonic" if rarest < LEAST_ISOTONIC else []).min()
@@ -119,26 +109,9 @@ def choose(table: pd.DataFrame, rows: pd.DataFrame, setting: str, problem: Probl
 
 
 def adjust(
-    model: BaseEstimator | None,
-    method: str,
-    predicted: pd.DataFrame,
-    rows: pd.DataFrame,
-    level: float,
-    problem: Problem,
+    model: BaseEstimator, method: str, predicted: pd.DataFrame, rows: pd.DataFrame, level: float, problem: Problem
 ) -> Any:
-    """Return a fitted model, calibrated.
-
-    Parameters
-    ----------
-    model : estimator
-        Fitted.
-    method : str
-        What `choose` returned.
-    predicted, rows : DataFrame
-        Predictions for rows by models of its kind that had not seen them, and the rows with their outcomes.
-    level : float
-        Share of outcomes that the interval of a quantity is to cover, 0-1.
-    """
+    """Return a fitted model, calibrated by predictions for rows that models of its kind had not seen."""
     target = rows[problem.target].to_numpy()
     if not problem.is_class:
         interval = WithInterval(model, level, over=problem.costs.over, under=problem.costs.under)
@@ -146,15 +119,6 @@ def adjust(
     if method == "none":
         return model
     return Calibrated(model, method).fit_map(decisions.probabilities(predicted, problem), target)
-
-
-def _mapped(method: str, p: np.ndarray, target: np.ndarray, later: pd.DataFrame, problem: Problem) -> pd.DataFrame:
-    """Return later predictions calibrated by a map that is learned from `p` and `target`."""
-    if method == "none" or len(np.unique(target)) < 2:  # from one class nothing can be learned
-        return later
-    adjusted = Calibrated(None, method).fit_map(p, target).adjust(decisions.probabilities(later, problem))
-    values = adjusted[:, 1:] if problem.task == "binary" else adjusted
-    return pd.DataFrame(values, columns=decisions.forecast_columns(problem))
 
 
 def _logs(p: np.ndarray) -> np.ndarray:

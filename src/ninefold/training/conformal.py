@@ -18,15 +18,8 @@ class WithInterval(RegressorMixin, BaseEstimator):
 
     Split conformal prediction (Lei et al., Distribution-Free Predictive Inference for Regression, 2018), within bins of
     the prediction where there are enough errors (Mondrian; Vovk et al., Algorithmic Learning in a Random World, 2005).
-
-    Parameters
-    ----------
-    model : regressor
-        Fitted.
-    level : float
-        Share of outcomes that the interval is to cover, 0-1.
-    over, under : float
-        Cost of one unit too high, and too low.
+    `level` is the share of outcomes that the interval is to cover; `over` and `under` are the costs of one unit too high,
+    and too low.
     """
 
     def __init__(self, model: Any, level: float = 0.9, over: float = 1.0, under: float = 1.0) -> None:
@@ -62,9 +55,9 @@ class WithInterval(RegressorMixin, BaseEstimator):
     def around(self, prediction: np.ndarray) -> pd.DataFrame:
         """Return what `forecast` does, for predictions that are known already."""
         bins = np.searchsorted(self.edges_, prediction, side="right")
-        ends = {"low": self.low_, "high": self.high_, "quantile": self.shift_}
-        columns = {name: prediction + shift[bins] for name, shift in ends.items()}
-        return pd.DataFrame({"prediction": prediction, **columns, "loss": self.loss_[bins]})
+        low, high, quantile = (prediction + shift[bins] for shift in (self.low_, self.high_, self.shift_))
+        columns = {"prediction": prediction, "low": low, "high": high, "quantile": quantile}
+        return pd.DataFrame({**columns, "loss": self.loss_[bins]})
 
     def _summary(self, error: np.ndarray, every: np.ndarray) -> tuple[float, float, float, float]:
         """Return the ends of the interval, the shift of least cost, and its cost, of the errors of a bin."""
@@ -74,6 +67,5 @@ class WithInterval(RegressorMixin, BaseEstimator):
         low = np.quantile(error, max(np.floor((size + 1) * tail) / size, 0), method="lower")
         high = np.quantile(error, min(np.ceil((size + 1) * (1 - tail)) / size, 1), method="lower")
         shift = np.quantile(error, self.under / (self.under + self.over))
-        excess = shift - error
-        loss = np.where(excess > 0, self.over * excess, -self.under * excess).mean()
+        loss = np.where(shift > error, self.over * (shift - error), self.under * (error - shift)).mean()
         return float(low), float(high), float(shift), float(loss)

@@ -1,9 +1,8 @@
-"""Fit models and predict unseen rows: folds in order of time, by entity, or stratified by class."""
+"""Fit candidates and predict rows that they have not seen: in order of time, by entity, or stratified by class."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -12,12 +11,17 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from ninefold.features import FeatureSchema
-from ninefold.metrics import LEAST_CLUSTERS
+from ninefold.metrics import LEAST_CLUSTERS, EvaluationPlan, one_score
 from ninefold.problem import Problem, decisions
 from ninefold.training.conformal import WithInterval
+from ninefold.training.params import Params
 
-LEAST_STOPPING = 20  # rows of the rarest class, under which boosting does not stop early
+LEAST_STOPPING = 20  # rows of the rarest class, under which boosting does not stop early: it validates on each class
 FOLD = "@fold"  # the column that numbers the fold in which a row was predicted
+MOST_FOLDED = 20_000  # rows without time; of more, the validation part alone tells models apart
+MOST_CELLS = 1_000_000  # rows times features that are folded where there is no time, or fitting takes many minutes
+SHARES = (0.125, 0.25, 0.5)  # of the rows, for the learning curve, beside all
+Parts = dict[str, pd.DataFrame]
 
 
 class Fold(NamedTuple):
@@ -27,29 +31,42 @@ class Fold(NamedTuple):
     unseen: np.ndarray
 
 
+class Task(NamedTuple):
+    """What candidates are validated on: training and validation rows in their folds."""
+
+    rows: pd.DataFrame
+    folds: list[Fold]
+    schema: FeatureSchema
+    params: Params
+    problem: Problem
+    plan: EvaluationPlan
+
+    @classmethod
+    def of(cls, parts: Parts, schema: FeatureSchema, params: Params, problem: Problem, plan: EvaluationPlan) -> Self:
+        """Return the task of open rows by part."""
+        return cls(*folded(parts, schema, params, problem), schema, params, problem, plan)
+
+
 def fit(
     model: BaseEstimator, rows: pd.DataFrame, schema: FeatureSchema, problem: Problem, cores: int = -1
 ) -> BaseEstimator:
     """Return a copy of the model, fitted on the rows, in so many threads (-1: one per core)."""
     fresh, target = clone(model), rows[problem.target]
-    for each in getattr(fresh, "models", [fresh]):
-        stopping = [name for name in each.get_params() if name.endswith("classifier__early_stopping")]
-        if stopping and target.value_counts().min() < LEAST_STOPPING:
-            each.set_params(**dict.fromkeys(stopping, False))  # it would need validation rows of each class
+    if problem.is_class and target.value_counts().min() < LEAST_STOPPING:
+        for each in getattr(fresh, "models", [fresh]):
+            stopping = [name for name in each.get_params() if name.endswith("classifier__early_stopping")]
+            each.set_params(**dict.fromkeys(stopping, False))
     with parallel_config(backend="threading", n_jobs=cores):
         return fresh.fit(rows[schema.all], target)
 
 
 def predict(model: BaseEstimator, rows: pd.DataFrame, schema: FeatureSchema, problem: Problem) -> pd.DataFrame:
-    """Return the predictions of a fitted model, a row per row; see `decisions.forecast_columns`.
-
-    Of a regressor without an interval, low, high and quantile are its prediction.
-    """
+    """Return the predictions of a fitted model, a row per row; see `decisions.forecast_columns`."""
     X, names = rows[schema.all], decisions.forecast_columns(problem)
     if problem.is_class:
         p = np.zeros((len(rows), len(problem.classes)))
         p[:, np.asarray(model.classes_, dtype=int)] = model.predict_proba(X)
-        return pd.DataFrame(p[:, 1:] if problem.task == "binary" else p, columns=names)
+        return pd.DataFrame(p[:, -len(names) :], columns=names)
     if isinstance(model, WithInterval):
         return model.forecast(X)
     value = np.asarray(model.predict(X), dtype="float64")
@@ -59,34 +76,22 @@ def predict(model: BaseEstimator, rows: pd.DataFrame, schema: FeatureSchema, pro
 def by_time(rows: pd.DataFrame, newest: int, count: int, gap: pd.Timedelta, problem: Problem) -> list[Fold]:
     """Return folds of which each is predicted from the rows before it, the oldest first (rolling origin).
 
-    Tashman, Out-of-sample tests of forecasting accuracy, 2000.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        With the time of the problem.
-    newest : int
-        Rows of the last fold, the newest ones; folds before it are about as long, and begin with a day.
-    count : int
-        Folds at most; one with fewer rows before it than in it, or one outcome there, is left out, and all before it.
-    gap : Timedelta
-        Rows so close before a fold are not fitted on: their outcomes are not known by then.
+    Tashman, Out-of-sample tests of forecasting accuracy, 2000. The last fold is the `newest` rows; at most `count` - 1 before
+    it are about as long, and begin with a day; one with fewer rows before it than in it, or one outcome there, ends the
+    list. Rows within the `gap` before a fold are not fitted on: their outcomes are not known by then.
     """
     times = rows[problem.time]
-    ordered = np.sort(times.to_numpy())
-    days = times.dt.normalize().nunique() >= LEAST_CLUSTERS * (count + 1)
-    ends, folds = [pd.Timestamp(ordered[-1]) + pd.Timedelta(1, "us")], []
-    for number in range(1, count + 1):
-        if number * newest >= len(rows):
-            break
-        start = pd.Timestamp(ordered[len(rows) - number * newest])
+    ordered, days = times.sort_values(), times.dt.normalize().nunique() >= LEAST_CLUSTERS * (count + 1)
+    end, folds = ordered.iloc[-1] + pd.Timedelta(1, "us"), list[Fold]()
+    for number in range(1, min(count, (len(rows) - 1) // newest) + 1):
+        start = ordered.iloc[len(rows) - number * newest]
         start = start.normalize() if days and number > 1 else start  # the validation part begins as planned
-        fitted = np.flatnonzero(times < start - gap)
-        unseen = np.flatnonzero((times >= start) & (times < ends[-1]))
-        if len(fitted) < len(unseen) or rows[problem.target].iloc[fitted].nunique() < 2 or not len(unseen):
+        fold = Fold(np.flatnonzero(times < start - gap), np.flatnonzero((times >= start) & (times < end)))
+        known = rows[problem.target].iloc[fold.fitted].nunique()
+        if len(fold.fitted) < len(fold.unseen) or known < 2 or not len(fold.unseen):
             break
-        folds.append(Fold(fitted, unseen))
-        ends.append(start)
+        folds.append(fold)
+        end = start
     return folds[::-1]
 
 
@@ -97,12 +102,28 @@ def at_random(rows: pd.DataFrame, count: int, seed: int, problem: Problem) -> li
     if problem.is_class:
         count = max(2, min(count, rows[problem.target].value_counts().min()))
         kind = StratifiedKFold if group is None else StratifiedGroupKFold
-        split = kind(count, shuffle=True, random_state=seed).split(rows, rows[problem.target], group)
-    elif group is None:
-        split = KFold(count, shuffle=True, random_state=seed).split(rows)
+        splitter = kind(count, shuffle=True, random_state=seed)
     else:
-        split = GroupKFold(count).split(rows, groups=group)
-    return [Fold(*pair) for pair in split]
+        splitter = KFold(count, shuffle=True, random_state=seed) if group is None else GroupKFold(count)
+    return [Fold(*pair) for pair in splitter.split(rows, rows[problem.target], group)]
+
+
+def folded(parts: Parts, schema: FeatureSchema, params: Params, problem: Problem) -> tuple[pd.DataFrame, list[Fold]]:
+    """Return training and validation rows, and the folds: `by_time`, `at_random`, or the validation part alone."""
+    rows, newest = pd.concat([parts["train"], parts["validation"]], ignore_index=True), len(parts["validation"])
+    if problem.time:
+        if folds := by_time(rows, newest, params.folds, pd.Timedelta(params.gap), problem):
+            return rows, folds
+    elif params.folds > 1 and len(rows) <= MOST_FOLDED and len(rows) * len(schema.all) <= MOST_CELLS:
+        return rows, at_random(rows, params.folds, params.seed, problem)
+    positions = np.arange(len(rows))
+    return rows, [Fold(positions[:-newest], positions[-newest:])]
+
+
+def subsample(folds: list[Fold], share: float) -> list[Fold]:
+    """Return the folds with a share of their rows, every n-th."""
+    step = max(round(1 / share), 1)
+    return [Fold(fold.fitted[::step], fold.unseen[::step]) for fold in folds]
 
 
 def unseen(rows: pd.DataFrame, folds: list[Fold]) -> pd.DataFrame:
@@ -121,21 +142,50 @@ def forecast(
     cores: int = -1,
 ) -> pd.DataFrame:
     """Return the predictions for the unseen rows of each fold, by a copy of the model that is fitted on its other rows."""
-    parts = [
-        predict(fit(model, rows.iloc[fold.fitted], schema, problem, cores), rows.iloc[fold.unseen], schema, problem)
-        for fold in folds
-    ]
+    parts = []
+    for fitted, unseen in folds:
+        fresh = fit(model, rows.iloc[fitted], schema, problem, cores)
+        parts.append(predict(fresh, rows.iloc[unseen], schema, problem))
     return pd.concat(parts, ignore_index=True)
 
 
-def subsample(folds: list[Fold], share: float) -> list[Fold]:
-    """Return the folds with a share of their rows, every n-th."""
-    step = max(round(1 / share), 1)
-    return [Fold(fold.fitted[::step], fold.unseen[::step]) for fold in folds]
+def validate(
+    estimators: dict[str, BaseEstimator], parts: Parts, schema: FeatureSchema, params: Params, problem: Problem
+) -> tuple[pd.DataFrame, Parts]:
+    """Return the rows on which candidates are compared, with ``@fold``, and the predictions of each candidate."""
+    every, folds = folded(parts, schema, params, problem)
+    rows = unseen(every, folds)
+    order = np.arange(len(rows)) if problem.time else np.random.default_rng(params.seed).permutation(len(rows))
+    forecasts = {name: forecast(model, every, folds, schema, problem) for name, model in estimators.items()}
+    ordered = {name: each.iloc[order].reset_index(drop=True) for name, each in forecasts.items()}
+    return rows.iloc[order].reset_index(drop=True), ordered
 
 
-def growing(fold: Fold, shares: tuple[float, ...], seed: int, problem: Problem) -> Iterator[Fold]:
-    """Yield a fold with growing shares of the rows to fit on: the newest ones where there is time, else random ones."""
-    order = fold.fitted if problem.time else np.random.default_rng(seed).permutation(fold.fitted)
-    for share in shares:
-        yield Fold(np.sort(order[-max(int(len(order) * share), 1) :]), fold.unseen)
+def newest(rows: pd.DataFrame, predicted: pd.DataFrame, problem: Problem) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows and predictions that calibrate a model: those of the last fold where there is time, else all."""
+    last = _last_fold(rows) if problem.time else np.ones(len(rows), dtype=bool)
+    return rows[last].reset_index(drop=True), predicted[last].reset_index(drop=True)
+
+
+def finish(estimator: BaseEstimator, parts: Parts, schema: FeatureSchema, problem: Problem) -> BaseEstimator:
+    """Return the chosen model, fitted on all open rows, training and validation."""
+    return fit(estimator, pd.concat([parts["train"], parts["validation"]], ignore_index=True), schema, problem)
+
+
+def learning_curve(estimator: BaseEstimator, rows: pd.DataFrame, predicted: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """Return the primary metric on the last fold by how many rows the model is fitted on: ``rows``, ``score``."""
+    problem, metric, target, points = task.problem, task.plan.primary.name, task.rows[task.problem.target], []
+    whole, tested = task.folds[-1]
+    order = whole if problem.time else np.random.default_rng(task.params.seed).permutation(whole)
+    for share in SHARES:
+        fitted = np.sort(order[-max(int(len(order) * share), 1) :])
+        if target.iloc[fitted].nunique() > 1:
+            predictions = forecast(estimator, task.rows, [Fold(fitted, tested)], task.schema, problem)
+            points.append((len(fitted), one_score(metric, target.to_numpy()[tested], predictions, problem)))
+    last = _last_fold(rows)
+    full = one_score(metric, rows.loc[last, problem.target].to_numpy(), predicted[last], problem)
+    return pd.DataFrame([*points, (len(whole), full)], columns=["rows", "score"])
+
+
+def _last_fold(rows: pd.DataFrame) -> np.ndarray:
+    return (rows[FOLD] == rows[FOLD].max()).to_numpy()

@@ -1,9 +1,9 @@
-"""Run a search on a Dask cluster; imported where params ask for one, since Dask is an extra."""
+"""What only Dask needs: the cluster that scores the trials of a search; imported when params ask for it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from joblib import parallel_config
 
@@ -13,8 +13,8 @@ TIMEOUT = 20  # seconds in which a scheduler has to answer
 
 
 @contextmanager
-def workers(scheduler: str | None) -> Iterator[None]:
-    """Let joblib run on the cluster of a scheduler, such as ``tcp://host:8786``; without one, on a cluster of this machine.
+def connect(scheduler: str | None) -> Iterator[None]:
+    """Let joblib run on the cluster of a scheduler; without one, on a cluster of this machine's cores.
 
     Raises
     ------
@@ -27,18 +27,14 @@ def workers(scheduler: str | None) -> Iterator[None]:
         raise ParamsError(
             "params.yaml: training.backend: found dask, which is not installed; run `make setup`, or say local"
         ) from None
-    try:
-        cluster = scheduler or LocalCluster(threads_per_worker=1, dashboard_address=None)
-        client = Client(cluster, timeout=TIMEOUT)
-    except (OSError, ValueError) as error:
-        raise ParamsError(
-            f"params.yaml: training.scheduler: {scheduler} does not answer ({error}); start it with `dask scheduler`, or "
-            "leave it out for a cluster on this machine"
-        ) from None
-    try:
-        with parallel_config(backend="dask"):
-            yield
-    finally:
-        client.close()
-        if not isinstance(cluster, str):
-            cluster.close()
+    with ExitStack() as stack:
+        try:
+            local = {"threads_per_worker": 1, "dashboard_address": None}
+            stack.enter_context(Client(scheduler or stack.enter_context(LocalCluster(**local)), timeout=TIMEOUT))
+        except (OSError, ValueError) as error:
+            raise ParamsError(
+                f"params.yaml: training.scheduler: {scheduler} does not answer ({error}); start it with "
+                "`dask scheduler`, or leave it out for a cluster on this machine"
+            ) from None
+        stack.enter_context(parallel_config(backend="dask"))
+        yield

@@ -9,26 +9,21 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import TruncatedSVD
-from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.utils.validation import check_is_fitted
 
 from ninefold.timestamps import as_days
 
 TOKENS: dict[str, Any] = {"ngram_range": (1, 2), "strip_accents": "unicode"}
+LEAST_TEXTS, MOST_WORDS = 3, 20_000  # in which a word occurs; words, the most frequent ones
 MOST_DAYS = 100_000  # since 1970-01-01, beyond which pandas has no dates
+DAY, HOUR, MINUTE = 86_400_000_000_000, 3_600_000_000_000, 60_000_000_000  # nanoseconds
+DIGITS = 13  # to which pandas rounds a fraction of a day before it counts nanoseconds
 Wrapper = TypeVar("Wrapper", bound=BaseEstimator)
 
 
 class DateParts(TransformerMixin, BaseEstimator):
-    """Days since 1970-01-01 (float64) as numbers that a model can use: the days, month, day, weekday and hour.
-
-    Parameters
-    ----------
-    trend : bool
-        Whether the days themselves are among them. In the event's own time every later row has more days than any in
-        training, and trees cannot extrapolate.
-    """
+    """Days since 1970-01-01 (float64) as month, day, weekday and hour; with `trend` the days, too."""
 
     def __init__(self, trend: bool = True) -> None:
         self.trend = trend
@@ -41,22 +36,25 @@ class DateParts(TransformerMixin, BaseEstimator):
     def transform(self, X: pd.DataFrame) -> np.ndarray:
         """Return four columns for each, and one of the trend: float64, missing where the date is."""
         check_is_fitted(self)
-        parts = []
-        for number in range(X.shape[1]):
-            days = pd.Series(np.asarray(as_days(X.iloc[:, number]), dtype="float64"))
-            date = pd.to_datetime(days.where(days.abs() < MOST_DAYS), unit="D", errors="coerce").dt
-            parts += [days] * self.trend + [date.month, date.day, date.day_of_week, date.hour + date.minute / 60]
-        return np.column_stack([np.asarray(part, dtype="float64") for part in parts])
+        days = [np.asarray(as_days(X.iloc[:, number]), dtype="float64") for number in range(X.shape[1])]
+        return self.parts(np.column_stack(days))
+
+    def parts(self, days: np.ndarray) -> np.ndarray:
+        """Return what `transform` does, of plain numbers; like pandas, it counts whole days and a rounded fraction."""
+        near = np.abs(days) < MOST_DAYS
+        given = np.where(near, days, 0.0)
+        whole = np.trunc(given)
+        time = whole.astype("int64") * DAY + (np.round(given - whole, DIGITS) * DAY).astype("int64")
+        day = time.view("M8[ns]").astype("M8[D]")
+        month, number, rest = day.astype("M8[M]"), day.astype("int64"), time % DAY
+        hour = rest // HOUR + rest % HOUR // MINUTE / 60
+        parts = [month.astype("int64") % 12 + 1, (day - month).astype("int64") + 1, (number + 3) % 7, hour]
+        known = [np.where(near, part, np.nan) for part in parts]
+        return np.stack([days] * self.trend + known, axis=-1).reshape(len(days), -1)
 
 
 class Categories(TransformerMixin, BaseEstimator):
-    """Encoded columns as a table whose first ones are categorical, as LightGBM needs them.
-
-    Parameters
-    ----------
-    count : int
-        Columns that hold codes, the first ones.
-    """
+    """Encoded columns as a table whose first `count` ones, which hold codes, are categorical, as LightGBM needs them."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -94,29 +92,18 @@ class EmptyAsZero(TransformerMixin, BaseEstimator):
 class Words(TransformerMixin, BaseEstimator):
     """TF-IDF weights of the words, and pairs of words, of one text column.
 
-    Parameters
-    ----------
-    parts : int, optional
-        Reduce them to so many numbers where there are more words (latent semantic analysis; Deerwester et al., 1990).
-    least : int
-        Rows in which a word has to occur to be learned.
-    most : int
-        Words that are learned at most, the most frequent ones.
-    seed : int
-        Of the decomposition.
+    More words than `parts` are reduced to so many numbers (latent semantic analysis; Deerwester et al., 1990).
     """
 
-    def __init__(self, parts: int | None = None, least: int = 3, most: int = 20_000, seed: int = 0) -> None:
+    def __init__(self, parts: int | None = None, seed: int = 0) -> None:
         self.parts = parts
-        self.least = least
-        self.most = most
         self.seed = seed
 
     def fit(self, X: pd.Series, y: Any = None) -> Words:
         """Learn the words. If none occurs in enough rows, the vocabulary is one word that matches nothing."""
         texts = _texts(X)
         try:
-            counter = CountVectorizer(**TOKENS, min_df=self.least, max_features=self.most).fit(texts)
+            counter = CountVectorizer(**TOKENS, min_df=LEAST_TEXTS, max_features=MOST_WORDS).fit(texts)
             # One text instead of a table of words: the model file would hold a file for each of them.
             self.words_ = "\n".join(counter.get_feature_names_out())
         except ValueError:
@@ -140,15 +127,7 @@ class Words(TransformerMixin, BaseEstimator):
 
 
 class Blend(BaseEstimator):
-    """The weighted mean of the predictions of several models.
-
-    Parameters
-    ----------
-    models : list of estimator
-        Classifiers or regressors, all of one kind.
-    weights : list of float
-        Of the same length; they sum to 1.
-    """
+    """The weighted mean of the predictions of several models, classifiers or regressors; weights sum to 1."""
 
     def __init__(self, models: list[Any], weights: list[float]) -> None:
         self.models = models
@@ -161,12 +140,9 @@ class Blend(BaseEstimator):
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Return whether all models are fitted."""
-        try:
-            for model in self.models:
-                check_is_fitted(model)
-        except NotFittedError:
-            return False
+        """Return whether all models are fitted; raise NotFittedError for the first that is not."""
+        for model in self.models:
+            check_is_fitted(model)
         return True
 
     @property
@@ -190,7 +166,7 @@ class Blend(BaseEstimator):
 
 
 def refit(wrapper: Wrapper, X: pd.DataFrame, y: Any) -> Wrapper:
-    """Fit the model of a wrapper, and drop what the wrapper had learned of the model before."""
+    """Fit the model of a wrapper, and drop what the wrapper learned of the model before."""
     wrapper.model.fit(X, y)
     for name in [name for name in vars(wrapper) if name.endswith("_")]:
         delattr(wrapper, name)
@@ -198,7 +174,6 @@ def refit(wrapper: Wrapper, X: pd.DataFrame, y: Any) -> Wrapper:
 
 
 def _texts(column: pd.Series) -> np.ndarray:
-    """Return texts as scikit-learn's vectorizers need them, an empty one where it is missing."""
     return pd.Series(column).astype("object").fillna("").to_numpy(dtype=object)
 
 

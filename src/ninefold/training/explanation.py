@@ -1,4 +1,4 @@
-"""Explain single predictions: the contribution of each feature, by Shapley values."""
+"""What a finished model relies on: permutation importance, scores by group, and Shapley values of single predictions."""
 
 from __future__ import annotations
 
@@ -7,16 +7,79 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.inspection import permutation_importance
 
-from ninefold import artifacts
 from ninefold.errors import DataError
-from ninefold.problem import decisions
+from ninefold.features import FeatureSchema
+from ninefold.metrics import one_score
+from ninefold.problem import RANKING, Problem, decisions
+from ninefold.training import cross_validation
+from ninefold.training.params import Params
 
 Predict = Callable[[pd.DataFrame], np.ndarray]
 
 MOST_CELLS = 4_000_000  # of a table that is predicted at once, for the memory of a laptop
 PERMUTATIONS = 4  # orders drawn for each background row
 COLUMNS = ["row", "feature", "value", "contribution", "standard_error", "base"]
+MOST_SHUFFLED = 150_000  # rows times features that permutation importance predicts at most, per repeat
+BACKGROUND = 100  # training rows that an explained prediction is compared with
+LEAST_ROWS = 30  # of a group
+
+
+def importance(
+    model: BaseEstimator, rows: pd.DataFrame, schema: FeatureSchema, problem: Problem, params: Params
+) -> pd.DataFrame:
+    """Return permutation importance (Breiman, 2001), of the ranking score, by ``feature``: ``loss`` and its ``std``."""
+    most = max(MOST_SHUFFLED // len(schema.all), 500)
+    sample = rows.sample(min(len(rows), params.importance_rows, most), random_state=params.seed)
+
+    def ranking(fitted: BaseEstimator, X: pd.DataFrame, y: pd.Series) -> float:
+        predicted = cross_validation.predict(fitted, X, schema, problem)
+        return one_score(RANKING[problem.task], y.to_numpy(), predicted, problem)
+
+    options = {"scoring": ranking, "n_repeats": 3, "random_state": params.seed}
+    losses = permutation_importance(model, sample[schema.all], sample[problem.target], **options)
+    table = pd.DataFrame({"feature": schema.all, "loss": losses.importances_mean, "std": losses.importances_std})
+    return table.sort_values("loss", ascending=False, ignore_index=True)
+
+
+def by_group(holdout: pd.DataFrame, predicted: pd.DataFrame, schema: FeatureSchema, problem: Problem) -> pd.DataFrame:
+    """Return how well the model ranks in groups of the first category, or quarters of the first number."""
+    name, metric = [*schema.categorical, *schema.numeric, problem.target][0], RANKING[problem.task]
+    values = holdout[name]
+    if name not in schema.categorical:
+        quarters = ["lowest quarter", "second", "third", "highest quarter"]
+        values = pd.cut(values.rank(method="first", pct=True), np.linspace(0, 1, 5), labels=quarters)
+    target, rows = holdout[problem.target].to_numpy(), []
+    for group, index in holdout.groupby(values, observed=True).indices.items():
+        if len(index) >= LEAST_ROWS and len(np.unique(target[index])) > 1:
+            score = one_score(metric, target[index], predicted.iloc[index].reset_index(drop=True), problem)
+            rows.append((f"{name}: {group}", len(index), score))
+    return pd.DataFrame(rows, columns=["group", "rows", metric]).sort_values(metric, ignore_index=True)
+
+
+def extremes(holdout: pd.DataFrame, predicted: pd.DataFrame, problem: Problem) -> pd.DataFrame:
+    """Return three rows: those of the lowest, the median and the highest prediction."""
+    order = np.argsort(decisions.expected(predicted, problem), kind="stable")
+    return holdout.iloc[order[[0, len(order) // 2, -1]]].reset_index(drop=True)
+
+
+def explained(
+    model: BaseEstimator,
+    rows: pd.DataFrame,
+    train: pd.DataFrame,
+    schema: FeatureSchema,
+    params: Params,
+    problem: Problem,
+) -> pd.DataFrame:
+    """Return what each feature adds to the predictions of a few rows, against training rows; see `explanation.explain`."""
+
+    def expected(frame: pd.DataFrame) -> np.ndarray:
+        return decisions.expected(cross_validation.predict(model, frame, schema, problem), problem)
+
+    background = train.sample(min(BACKGROUND, len(train)), random_state=params.seed)
+    return explain(expected, rows, background, schema.all, params.seed, schema.dates)
 
 
 def explain(
@@ -32,40 +95,28 @@ def explain(
     An unknown feature has the value of a background row; the contribution is the change of the prediction when it becomes
     known, averaged over background rows and orders (Strumbelj and Kononenko, Explaining prediction models and individual
     predictions with feature contributions, 2014, section 3.2). Each order is followed by its reverse, as in shap's
-    PermutationExplainer, which is exact for models whose features interact in pairs at most. ``base`` and the
-    contributions of a row sum to its prediction.
+    PermutationExplainer, which is exact for models whose features interact in pairs at most.
 
     Parameters
     ----------
     predict : callable
-        From a DataFrame of `columns` to the prediction of each row (float64, shape (n,)).
-    rows : DataFrame
-        A few rows to explain; each takes ``8 * len(background) * (len(columns) - 1)`` predictions.
-    background : DataFrame
-        About 100 rows to compare with, such as training rows.
-    columns : sequence of str
-        The features, in the model's order.
-    seed : int
-        Of the orders. They do not depend on `rows`: an explanation of a row does not depend on the others.
+        From a DataFrame of `columns` to the prediction of each row, float64, shape (n,); DataError if it is not finite.
+    rows, background : DataFrame
+        A few rows to explain, each by ``8 * len(background) * (len(columns) - 1)`` predictions; about 100 to compare with.
     dates : sequence of str
         Features that are days since 1970-01-01, to be shown as dates.
 
     Returns
     -------
     DataFrame
-        A line per row and feature: ``row`` (int64, the position), ``feature``, ``value`` (as text), ``contribution``,
-        ``standard_error`` (of sampling the orders alone), ``base`` (the mean prediction of the background).
-
-    Raises
-    ------
-    DataError
-        If a column is missing, there are no rows or no background, or a prediction is not finite.
+        By row and feature: ``row`` (its position), ``feature``, ``value`` (as text), ``contribution``, ``standard_error`` (of
+        sampling the orders), ``base`` (the mean prediction of the background).
     """
-    _require(rows, background, columns)
     rows, others = (table[list(columns)].reset_index(drop=True) for table in (rows, background))
     predictions, base = _predicted(predict, rows), _predicted(predict, others)
-    place = _places(len(others), len(columns), seed)
-    tables = []
+    # The place of each feature in each order, shape (orders, features).
+    ordered = np.tile(np.arange(len(columns)), (PERMUTATIONS * len(others), 1))
+    place, tables = np.random.default_rng(seed).permuted(ordered, axis=1), []
     for number in range(len(rows)):
         pool = pd.concat([others, rows.iloc[[number]]], ignore_index=True)
         steps = _contributions(predict, pool, np.tile(base, PERMUTATIONS), predictions[number], place)
@@ -85,56 +136,31 @@ def as_text(value: Any, date: bool = False) -> str:
         value = pd.Timestamp(0) + pd.Timedelta(days=float(value)).round("s")
     if isinstance(value, pd.Timestamp):
         return value.isoformat(sep=" ", timespec="seconds").removesuffix(" 00:00:00")
-    if isinstance(value, str | bool | np.bool_) or not isinstance(value, int | float | np.number):
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         return str(value)
     number = float(value)
     return f"{number:.0f}" if number.is_integer() and abs(number) < 1e15 else decisions.number(number)
 
 
-def _require(rows: pd.DataFrame, background: pd.DataFrame, columns: Sequence[str]) -> None:
-    for name, table in (("rows to explain", rows), ("background", background)):
-        artifacts.require(table, columns, name)
-        if not len(table):
-            raise DataError(f"{name}: found no row, expected at least one; give rows of the feature table")
-    if not columns:
-        raise DataError("columns: found none, expected the features of the model; give them in its order")
-
-
-def _places(others: int, features: int, seed: int) -> np.ndarray:
-    """Return the place of each feature in each order: int64, shape (PERMUTATIONS * others, features)."""
-    ordered = np.tile(np.arange(features), (PERMUTATIONS * others, 1))
-    return np.random.default_rng(seed).permuted(ordered, axis=1)
-
-
 def _contributions(
     predict: Predict, pool: pd.DataFrame, start: np.ndarray, end: float, place: np.ndarray
 ) -> np.ndarray:
-    """Return the contribution of each feature, the mean of each order and its reverse: shape (orders, features).
-
-    `pool` holds the background rows, and last the row to explain; `start` is the prediction of the background row of each
-    order, `end` that of the row to explain.
-    """
+    """Return the contributions, shape (orders, features); `pool` is the background, and last the row to explain."""
     orders, count = place.shape
     value = np.empty((orders, 2, count + 1))
     value[:, :, 0], value[:, :, -1] = start[:, None], end
     size = max(1, MOST_CELLS // max(1, 2 * (count - 1) * count))
     for first in range(0, orders if count > 1 else 0, size):
         some = np.arange(first, min(first + size, orders))
-        table = _coalitions(pool, some % (len(pool) - 1), place[some])
+        forward = place[some, None, :] < np.arange(1, count)[:, None]
+        known = np.concatenate([forward, ~forward[:, ::-1]], axis=1)
+        source = np.where(known, len(pool) - 1, (some % (len(pool) - 1))[:, None, None]).reshape(-1, count)
+        table = pd.DataFrame({name: pool[name].array.take(source[:, each]) for each, name in enumerate(pool)})
         value[some, :, 1:-1] = _predicted(predict, table).reshape(len(some), 2, count - 1)
     step = np.diff(value, axis=2)
     forward = np.take_along_axis(step[:, 0], place, axis=1)
     backward = np.take_along_axis(step[:, 1], count - 1 - place, axis=1)
     return (forward + backward) / 2
-
-
-def _coalitions(pool: pd.DataFrame, other: np.ndarray, place: np.ndarray) -> pd.DataFrame:
-    """Return rows between a background row and the last of the pool: for each order ``n - 1``, and for its reverse."""
-    count = place.shape[1]
-    forward = place[:, None, :] < np.arange(1, count)[:, None]
-    known = np.concatenate([forward, ~forward[:, ::-1]], axis=1)
-    source = np.where(known, len(pool) - 1, other[:, None, None]).reshape(-1, count)
-    return pd.DataFrame({name: pool[name].array.take(source[:, number]) for number, name in enumerate(pool)})
 
 
 def _predicted(predict: Predict, table: pd.DataFrame) -> np.ndarray:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
 
 from ninefold import display, plotting
 from ninefold.metrics import FOLLOW, cluster_name, threshold, with_interval
@@ -16,31 +16,29 @@ from ninefold.training.params import Params
 from ninefold.training.stage import Results, beats_naive
 
 MOST_POINTS = 3000  # residuals in a figure
-MOST_FEATURES = 15
+MOST_FEATURES, MOST_POLICIES = 15, 8
 REFERENCE: dict[str, Any] = {"color": plotting.GREY, "ls": "--", "lw": 1}
+LINE: dict[str, Any] = {"color": plotting.BLUE, "marker": "o", "ms": 4}
 
 
 def plot_calibration(curve: pd.DataFrame, predicted: pd.DataFrame, problem: Problem) -> Figure:
     """Draw observed against predicted means by decile, over the distribution of the predictions."""
-    fig, (axes, below) = plotting.canvas(
-        "Do the predictions mean what they say?", height=4.4, nrows=2, sharex=True, height_ratios=[3, 1]
-    )
-    ends, shares = curve.to_numpy(), problem.is_class
-    low, high = (0.0, ends.max() * 1.08) if shares else (ends.min(), ends.max())
+    grid: dict[str, Any] = {"height": 4.4, "nrows": 2, "sharex": True, "height_ratios": [3, 1]}
+    fig, (axes, below) = plotting.canvas("Do the predictions mean what they say?", **grid)
+    low, high, limits, what = curve.min(axis=None), curve.max(axis=None), None, problem.target
+    if problem.is_class:
+        low, high, limits = 0.0, max(high * 1.08, 0.02), (0, 1)
+        what = f"probability that the {problem.unit} {problem.positive}"
+        axes.set_xlim(0, high)
+        for panel, which in ((axes, "x"), (axes, "y"), (below, "x")):
+            plotting.as_share(panel, which)
     axes.plot([low, high], [low, high], label="perfect", **REFERENCE)
-    errors = [curve["observed"] - curve["low"], curve["high"] - curve["observed"]]
-    bars: dict[str, Any] = {"marker": "o", "capsize": 3, "elinewidth": 1, "color": plotting.BLUE}
-    axes.errorbar(curve["predicted"], curve["observed"], yerr=errors, label="holdout, by decile, with interval", **bars)
-    axes.set(ylabel="observed share" if shares else f"observed {decisions.level_name(problem)}")
+    style: dict[str, Any] = {"label": "holdout, by decile, with interval", "capsize": 3, "elinewidth": 1, **LINE}
+    axes.errorbar(curve["predicted"], curve["observed"], yerr=reach(curve, "observed"), **style)
+    axes.set(ylabel=plotting.plain(f"observed {decisions.level_name(problem)}"))
     axes.legend(frameon=False)
-    expected = decisions.expected(predicted, problem)
-    below.hist(expected, bins=np.linspace(0, 1, 51) if shares else 50, color=plotting.SKY)
-    what = f"probability that the {problem.unit} {problem.positive}" if shares else problem.target
+    below.hist(decisions.expected(predicted, problem), bins=50, range=limits, color=plotting.SKY)
     below.set(xlabel=plotting.plain(f"predicted {what}"), ylabel="rows")
-    if shares:
-        axes.set_xlim(0, max(high, 0.02))
-        _as_shares(axes)
-        plotting.as_share(below, "x")
     return fig
 
 
@@ -48,45 +46,30 @@ def plot_errors(
     curves: dict[str, pd.DataFrame], target: np.ndarray, predicted: pd.DataFrame, problem: Problem
 ) -> Figure:
     """Draw the ROC and precision-recall curves; of quantities, the residuals."""
-    if problem.is_class:
-        return plot_ranking(curves, float(decisions.event(target, problem).mean()))
-    return plot_residuals(target, predicted, problem)
-
-
-def plot_ranking(curves: dict[str, pd.DataFrame], event_rate: float) -> Figure:
-    """Draw the ROC curve, and precision by recall; a random ranking has the precision `event_rate`."""
+    if not problem.is_class:
+        return plot_residuals(target, predicted, problem)
     fig, (left, right) = plotting.canvas("How well does it tell events from the rest?", height=3.3, ncols=2)
-    roc, precision = curves["roc"], curves["precision"]
-    left.plot([0, 1], [0, 1], **REFERENCE)
-    left.plot(roc["false_positive_rate"], roc["true_positive_rate"], color=plotting.BLUE, lw=2)
-    left.set(xlabel="false positive rate", ylabel="true positive rate")
-    right.axhline(event_rate, label="random ranking", **REFERENCE)
-    right.plot(precision["recall"], precision["precision"], color=plotting.BLUE, lw=2)
-    right.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02))
-    right.legend(frameon=False)
-    for axes in (left, right):
-        _as_shares(axes)
+    (false, true), (recall, precision) = (curves[name].to_numpy().T for name in ("roc", "precision"))
+    style: dict[str, Any] = {"chance_level_kw": REFERENCE, "curve_kwargs": {"color": plotting.BLUE}}
+    style["plot_chance_level"], rate = True, decisions.event(target, problem).mean()
+    RocCurveDisplay(fpr=false, tpr=true).plot(left, **style)
+    PrecisionRecallDisplay(precision, recall, prevalence_pos_label=rate).plot(right, **style)
     return fig
 
 
 def plot_residuals(target: np.ndarray, predicted: pd.DataFrame, problem: Problem) -> Figure:
     """Draw the residuals of quantities by the size of the prediction, with their median and the mean interval."""
     fig, axes = plotting.canvas("Where is it wrong, and by how much?", height=3.2)
-    prediction = predicted["prediction"].to_numpy()
-    sample = np.random.default_rng(0).permutation(len(prediction))[:MOST_POINTS]
-    points: dict[str, Any] = {"s": 6, "alpha": 0.3, "color": plotting.SKY, "linewidths": 0, "rasterized": True}
-    axes.scatter(prediction[sample], (target - prediction)[sample], **points)
-    ranks = pd.Series(prediction).rank(method="first")
-    columns = {"prediction": prediction, "error": target - prediction}
-    columns |= {end: predicted[end].to_numpy() - prediction for end in ("low", "high")}
-    by_size = pd.DataFrame(columns).groupby(pd.qcut(ranks, min(12, len(ranks)), labels=False))
-    mean = by_size.mean()
+    value = predicted["prediction"]
+    rows = predicted[["low", "high"]].sub(value, axis=0).assign(prediction=value, error=target - value)
+    sample = rows.sample(min(len(rows), MOST_POINTS), random_state=0)
+    axes.scatter(sample["prediction"], sample["error"], s=6, alpha=0.3, color=plotting.SKY, lw=0, rasterized=True)
+    by_size = rows.groupby(pd.qcut(rows["prediction"].rank(method="first"), min(12, len(rows)), labels=False))
+    mean, median = by_size.mean(), by_size["error"].median()
     axes.axhline(0, color=plotting.GREY, lw=1)
-    axes.plot(
-        mean["prediction"], by_size["error"].median(), color=plotting.BLUE, marker="o", ms=4, label="median error"
-    )
-    band: dict[str, Any] = {"color": plotting.BLUE, "alpha": 0.12, "label": "predicted interval"}
-    axes.fill_between(mean["prediction"], mean["low"], mean["high"], **band)
+    axes.plot(mean["prediction"], median, label="median error", **LINE)
+    ends = mean["prediction"], mean["low"], mean["high"]
+    axes.fill_between(*ends, color=plotting.BLUE, alpha=0.12, label="predicted interval")
     axes.set(xlabel=plotting.plain(f"predicted {problem.target}"), ylabel="outcome less prediction")
     axes.legend(frameon=False)
     return fig
@@ -94,34 +77,26 @@ def plot_residuals(target: np.ndarray, predicted: pd.DataFrame, problem: Problem
 
 def plot_prices(table: pd.DataFrame, problem: Problem) -> Figure:
     """Draw the gain over the best policy without a model, as prices move one at a time, with intervals."""
-    fig, axes = plotting.canvas("Does it still pay when prices move?", height=0.36 * len(table) + 1)
     names = [row.price if row.factor == 1 else f"{row.price} × {row.factor:g}" for row in table.itertuples()]
-    errors = [table["gain"] - table["low"], table["high"] - table["gain"]]
     colors = [plotting.BLUE if factor == 1 else plotting.SKY for factor in table["factor"]]
-    axes.axvline(0, color=plotting.GREY, lw=1)
-    _bars(axes, names, table["gain"], xerr=errors, color=colors)
-    axes.set(xlabel=plotting.plain(f"gain per {problem.unit} ({problem.payoff_unit})"))
-    return fig
+    label = f"gain per {problem.unit} ({problem.payoff_unit})"
+    return bars("Does it still pay when prices move?", names, table["gain"], reach(table, "gain"), colors, label)
 
 
-def plot_policies(table: pd.DataFrame, problem: Problem, most: int = 8) -> Figure:
+def plot_policies(table: pd.DataFrame, problem: Problem) -> Figure:
     """Draw what each policy pays per row on the holdout, with intervals; of many policies the best ones."""
-    rest = table[~table["policy"].isin([FOLLOW, FORESIGHT])].nlargest(most, "payoff")
-    table = table[table["policy"].isin([FOLLOW, FORESIGHT, *rest["policy"]])]
-    fig, axes = plotting.canvas("What is it worth to follow the model?", height=0.42 * len(table) + 1)
+    fixed = table["policy"].isin([FOLLOW, FORESIGHT])
+    table = table[fixed | table.index.isin(table[~fixed].nlargest(MOST_POLICIES, "payoff").index)]
     colors = [plotting.BLUE, *[plotting.GREY] * (len(table) - 2), plotting.GREEN]
-    errors = np.abs(table[["low", "high"]].to_numpy().T - table["payoff"].to_numpy())
-    _bars(axes, table["policy"], table["payoff"], xerr=errors, color=colors)
-    axes.set(xlabel=plotting.plain(f"mean payoff per {problem.unit} ({problem.payoff_unit})"))
-    return fig
+    label, ends = f"mean payoff per {problem.unit} ({problem.payoff_unit})", reach(table, "payoff")
+    return bars("What is it worth to follow the model?", table["policy"], table["payoff"], ends, colors, label)
 
 
 def plot_threshold(curve: pd.DataFrame, problem: Problem) -> Figure:
     """Draw the payoff against the decision threshold, and the threshold that is used."""
     fig, axes = plotting.canvas("Would another threshold have paid more?", height=3)
     axes.plot(curve["threshold"], curve["payoff"], color=plotting.BLUE, lw=2)
-    used = threshold(problem)
-    if used is not None:
+    if (used := threshold(problem)) is not None:
         axes.axvline(used, color=plotting.RED, ls="--", lw=1.2, label="used: it follows from the prices")
         axes.legend(frameon=False)
     meaning = {
@@ -136,50 +111,42 @@ def plot_threshold(curve: pd.DataFrame, problem: Problem) -> Figure:
 
 def plot_importance(table: pd.DataFrame, problem: Problem) -> Figure:
     """Draw the permutation importance of the fifteen most important features."""
-    top = table.head(MOST_FEATURES)
-    fig, axes = plotting.canvas("What does the model rely on?", height=max(1.6, 0.22 * len(top) + 0.9))
-    _bars(axes, top["feature"], top["loss"], xerr=top["std"], color=plotting.BLUE)
-    axes.set(xlabel=f"loss of {_ranking(problem)} when the feature is shuffled")
-    return fig
+    top, label = table.head(MOST_FEATURES), f"loss of {title(RANKING[problem.task])} when the feature is shuffled"
+    return bars("What does the model rely on?", top["feature"], top["loss"], top["std"], plotting.BLUE, label)
 
 
 def results_table(results: Results) -> pd.DataFrame:
     """Return what `evaluation.evaluate` returned as a table: ``figure``, ``value``, ``low``, ``high``."""
-    rows = [(title(name), *figure.values()) for name, figure in results.items()]
-    return pd.DataFrame(rows, columns=["figure", "value", "low", "high"])
+    return pd.DataFrame([{"figure": title(name), **figure} for name, figure in results.items()])
 
 
 def describe_results(results: Results, problem: Problem) -> str:
     """Return the scores on the holdout, as sentences."""
-    observed, predicted = results["observed"]["value"], results["predicted"]["value"]
-    off = abs(predicted - observed)
-    by = f"{100 * off:.1f} points" if problem.is_class else decisions.number(off)
-    criteria = [f"{title(name)} {with_interval(results[name])}" for name in problem.success.scores]
+    predicted, observed = (decisions.show_level(results[name]["value"], problem) for name in ("predicted", "observed"))
+    scores = dict.fromkeys([RANKING[problem.task], *problem.success.scores])
+    shown = ", ".join(f"{title(name)} **{with_interval(results[name])}**" for name in scores)
     return (
-        f"On the holdout {_ranking(problem)} is **{with_interval(results[RANKING[problem.task]])}**; "
-        f"{title(PRIMARY[problem.task])} is lower than the naive prediction's by {with_interval(results['improvement'])}. "
-        + (f"Criteria of the plan: {', '.join(criteria)}. " if criteria else "")
-        + f"The mean prediction is {decisions.show_level(predicted, problem)}, the mean outcome "
-        f"{decisions.show_level(observed, problem)}: {by} too {'high' if predicted > observed else 'low'}. "
-        f"The intervals hold for {cluster_name(problem)} like those of the holdout, not for drift."
+        f"On the holdout: {shown}; {title(PRIMARY[problem.task])} is lower than the naive prediction's by "
+        f"{with_interval(results['improvement'])}. The mean prediction is {predicted}, the mean outcome {observed}. The "
+        f"intervals hold for {cluster_name(problem)} like those of the holdout, not for drift."
     )
 
 
 def describe_policies(table: pd.DataFrame, results: Results, problem: Problem) -> str:
     """Return what following the model is worth, as sentences; also the alt text of its figure."""
-    by_policy, number = table.set_index("policy")["payoff"], decisions.number
+    by_policy, gain, number = table.set_index("policy")["payoff"], results["gain"], decisions.number
     rest = by_policy.drop([FOLLOW, FORESIGHT])
     room = by_policy[FORESIGHT] - rest.max()
-    share = f", {results['gain']['value'] / room:.0%} of the gain of perfect foresight" if room > 0 else ""
+    share = f", {gain['value'] / room:.0%} of the gain of perfect foresight" if room > 0 else ""
     return (
         f"Following the model pays {number(by_policy[FOLLOW], '+')} per {problem.unit}, the best policy without one "
-        f"({rest.idxmax()}) {number(rest.max(), '+')}: a gain of {with_interval(results['gain'])}{share}. The action "
-        f"differs from that policy's in {results['acted']['value']:.0%} of the rows."
+        f"({rest.idxmax()}) {number(rest.max(), '+')}: a gain of {with_interval(gain)}{share}. The action differs from that "
+        f"policy's in {results['acted']['value']:.0%} of the rows."
     )
 
 
 def describe_threshold(curve: pd.DataFrame, problem: Problem) -> str:
-    """Return how far the threshold in use is from the best in hindsight, as a sentence; also an alt text."""
+    """Return how far the threshold in use is from the best in hindsight, as a sentence."""
     best, used = curve.loc[curve["payoff"].idxmax()], threshold(problem)
     now = np.interp(used or 0.0, curve["threshold"], curve["payoff"])
     what = "to follow the model always" if used is None else f"the {used:.2g} that follows from the prices"
@@ -190,85 +157,77 @@ def describe_threshold(curve: pd.DataFrame, problem: Problem) -> str:
 
 
 def describe_prices(table: pd.DataFrame, problem: Problem) -> str:
-    """Return how the gain changes with prices, as sentences; also an alt text."""
-    base, moved, number = table.iloc[0], table.iloc[1:], decisions.number
-    start = f"At the current prices the gain is {number(base['gain'], '+')} per {problem.unit}"
-    if moved.empty:
-        return f"{start}; no price can be moved."
-    worst, uncertain = moved.loc[moved["gain"].idxmin()], moved[moved["low"] <= 0]
-    names = ", ".join(f"{display.code(row.price)} × {row.factor:g}" for row in uncertain.itertuples())
+    """Return how the gain changes with prices, as sentences."""
+    gain, moved = table["gain"].map(lambda value: decisions.number(value, "+")), table.iloc[1:]
+    uncertain = [f"{display.code(row.price)} × {row.factor:g}" for row in moved[moved["low"] <= 0].itertuples()]
     return (
-        f"{start}; with one price halved, or half as high again, it is between {number(moved['gain'].min(), '+')} "
-        f"({display.code(worst['price'])} × {worst['factor']:g}) and {number(moved['gain'].max(), '+')}. It is "
-        f"{f'not significantly above zero with {names}' if names else 'significantly above zero with each of them'}. The "
-        "actions follow the prices, the model stays."
+        f"At the current prices the gain is {gain.iloc[0]} per {problem.unit}; with one price halved, or half as high again, "
+        f"it is between {gain[table['gain'].idxmin()]} and {gain[table['gain'].idxmax()]}. Not significantly above zero with: "
+        f"{', '.join(uncertain) or 'none'}. The actions follow the prices, the model stays."
     )
 
 
 def describe_errors(
     results: Results, target: np.ndarray, predicted: pd.DataFrame, params: Params, problem: Problem
 ) -> str:
-    """Return how good the ranking is, or how large the errors of quantities are; also an alt text."""
-    if not problem.is_class:
-        error, number = np.asarray(target) - predicted["prediction"].to_numpy(), decisions.number
-        inside = ((target >= predicted["low"]) & (target <= predicted["high"])).mean()
-        return (
-            f"Half of the errors are below {number(np.median(np.abs(error)))}, and the interval of {params.interval:.0%} "
-            f"holds {inside:.1%} of the outcomes; the median error is {number(np.median(error), '+')}."
-        )
-    ranked = with_interval(results[RANKING[problem.task]])
-    text = f"{_ranking(problem)} is {ranked}, where a random ranking has 0.5 and a perfect one 1."
-    if "average_precision" in results:
-        average, rate = with_interval(results["average_precision"]), results["observed"]["value"]
-        text += f" Average precision is {average}, where a random ranking has {rate:.3f}."
-    return text
+    """Return how good the ranking is, or how large the errors of quantities are."""
+    if problem.is_class:
+        guess = {RANKING[problem.task]: 0.5, "average_precision": results["observed"]["value"]}
+        known = {name: value for name, value in guess.items() if name in results}
+        texts = (f"{title(name)} {with_interval(results[name])}, at random {each:.3g}" for name, each in known.items())
+        return f"{'; '.join(texts)}; a perfect ranking has 1."
+    error, number = np.asarray(target) - predicted["prediction"].to_numpy(), decisions.number
+    return (
+        f"Half of the errors are below {number(np.median(np.abs(error)))}, and the interval of {params.interval:.0%} "
+        f"holds {results['covered']['value']:.1%} of the outcomes; the median error is {number(np.median(error), '+')}."
+    )
 
 
 def describe_importance(table: pd.DataFrame, problem: Problem) -> str:
-    """Return the three most important features, as a sentence; also an alt text."""
+    """Return the three most important features, as a sentence."""
     top = ", ".join(f"{display.code(row.feature)} ({row.loss:.3f})" for row in table.head(3).itertuples())
-    return f"Shuffled one at a time, these features cost most {_ranking(problem)}: {top}."
+    return f"Shuffled one at a time, these features cost most {title(RANKING[problem.task])}: {top}."
 
 
 def describe_curve(curve: pd.DataFrame, problem: Problem) -> str:
-    """Return how far predicted and observed means differ by decile; also an alt text."""
-    gap = (curve["predicted"] - curve["observed"]).abs() * (100 if problem.is_class else 1)
-    unit = " points" if problem.is_class else ""
+    """Return how far predicted and observed means differ by decile."""
+    gap, unit = (
+        (curve["predicted"] - curve["observed"]).abs() * (100 if problem.is_class else 1),
+        " points" * problem.is_class,
+    )
     return f"By decile, predicted and observed means differ by {gap.mean():.3g}{unit} on average, {gap.max():.3g}{unit} at most."
 
 
 def headline(results: Results, problem: Problem) -> dict[str, str]:
     """Return the figures of this stage for the index."""
-    score, gain = results[RANKING[problem.task]], with_interval(results["gain"])
-    return {f"{_ranking(problem)} on the holdout": with_interval(score), "gain per row": gain}
+    names = {f"{title(RANKING[problem.task])} on the holdout": RANKING[problem.task], "gain per row": "gain"}
+    return {label: with_interval(results[name]) for label, name in names.items()}
 
 
 def conclusion(name: str, results: Results, floor: float, problem: Problem) -> str:
     """Return the conclusion of the stage."""
-    beaten, model = beats_naive(name, results, floor), name.replace("_", " ")
+    facts = (
+        f"{name.replace('_', ' ').capitalize()} gains {with_interval(results['gain'])} per {problem.unit} over the best policy "
+        f"without a model on unseen rows ({title(RANKING[problem.task])} {with_interval(results[RANKING[problem.task]])})"
+    )
+    if not beats_naive(name, results, floor):
+        return f"Nothing significantly beats the baseline. {facts}: not worth deploying."
     worth = "worth" if results["gain"]["value"] >= problem.success.min_payoff_gain else "not yet worth"
-    ranking = f"{_ranking(problem)} {with_interval(results[RANKING[problem.task]])}"
-    gain = f"{with_interval(results['gain'])} per {problem.unit} over the best policy without a model"
-    if not beaten:
-        return (
-            f"Nothing significantly beats the baseline: on unseen rows {model} gains {gain} ({ranking}). Not worth "
-            "deploying; better data or other features may be."
-        )
-    return f"{model.capitalize()} gains {gain} on unseen rows ({ranking}): {worth} deploying."
+    return f"{facts}: {worth} deploying."
 
 
-def _ranking(problem: Problem) -> str:
-    return title(RANKING[problem.task])
+def reach(table: pd.DataFrame, name: str) -> np.ndarray:
+    """Return how far an interval goes below and above its value: float64, shape (2, n)."""
+    return np.abs(table[["low", "high"]].to_numpy().T - table[name].to_numpy())
 
 
-def _bars(axes: Axes, names: Any, values: pd.Series, **style: Any) -> None:
+def bars(question: str, names: Any, values: Any, ends: Any, color: Any, label: str) -> Figure:
     """Draw horizontal bars with intervals, the first on top."""
-    axes.barh(range(len(values)), values, error_kw={"lw": 1.2, "capsize": 3}, **style)
+    fig, axes = plotting.canvas(question, height=0.3 * len(values) + 1)
+    axes.barh(range(len(values)), values, xerr=ends, color=color, error_kw={"lw": 1.2, "capsize": 3})
     axes.set_yticks(range(len(values)), [plotting.plain(name) for name in names])
+    axes.set(xlabel=plotting.plain(label))
+    axes.axvline(0, color=plotting.GREY, lw=1)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-
-
-def _as_shares(axes: Axes) -> None:
-    for which in ("x", "y"):
-        plotting.as_share(axes, which)
+    return fig

@@ -37,37 +37,26 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def dump(model: Any, place: Path) -> None:
-    """Write a fitted estimator.
-
-    Skops writes memory addresses and the time; both are replaced, so that equal models give equal files.
-    """
-    source = zipfile.ZipFile(BytesIO(skops.io.dumps(model)))
-    schema = source.read("schema.json").decode()
-    numbers: dict[str, str] = {}
+    """Write a fitted estimator; memory addresses and times, which skops writes too, are replaced."""
+    source, numbers = zipfile.ZipFile(BytesIO(skops.io.dumps(model))), dict[str, str]()
 
     def renumber(match: re.Match[str]) -> str:
         return match[1] + numbers.setdefault(match[2], str(len(numbers) + 1)) + match[3]
 
-    schema = re.sub(r'("__id__": )(\d+)()', renumber, schema)
+    schema = re.sub(r'("__id__": )(\d+)()', renumber, source.read("schema.json").decode())
     schema = re.sub(r'("file": ")(\d+)(\.\w+")', renumber, schema)
+    members = {"schema.json": json.dumps(json.loads(schema)).encode()}
+    renamed = {name: numbers.get(name.split(".")[0], name.split(".")[0]) for name in source.namelist()}
+    for name in sorted(source.namelist(), key=lambda name: (len(renamed[name]), renamed[name])):
+        members.setdefault(f"{renamed[name]}.{name.split('.', 1)[1]}", source.read(name))
     place.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as target:
-        target.writestr(zipfile.ZipInfo("schema.json", EPOCH), json.dumps(json.loads(schema)), zipfile.ZIP_DEFLATED)
-        members = {numbers.get(name.split(".")[0], name.split(".")[0]): name for name in source.namelist()}
-        for number, name in sorted(members.items(), key=lambda member: (len(member[0]), member[0])):
-            if name != "schema.json":
-                renamed = f"{number}.{name.split('.', 1)[1]}"
-                target.writestr(zipfile.ZipInfo(renamed, EPOCH), source.read(name), zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(place, "w") as target:
+        for name, content in members.items():
+            target.writestr(zipfile.ZipInfo(name, EPOCH), content, zipfile.ZIP_DEFLATED)
 
 
 def load(place: Path) -> Any:
-    """Read a fitted estimator.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, damaged, or asks for a type that is not in `TRUSTED`.
-    """
+    """Read a fitted estimator; raise DataError if it is missing, damaged, or asks for a type not in `TRUSTED`."""
     try:
         if unknown := sorted(set(skops.io.get_untrusted_types(file=place)) - set(TRUSTED)):
             raise DataError(f"{place.name}: asks for types that are not trusted: {', '.join(unknown)}")

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, model_validator
+from sklearn import ensemble
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold
@@ -38,61 +31,45 @@ class Range(NamedTuple):
     high: float
     log: bool = False
 
-    @property
-    def is_integer(self) -> bool:
-        """Whether only integers are searched."""
-        return isinstance(self.low, int) and isinstance(self.high, int)
 
-
-_BOOSTING: dict[str, Any] = {
-    "learning_rate": 0.1,
-    "max_iter": 100,
-    "max_leaf_nodes": 31,
-    "min_samples_leaf": 20,
-    "l2_regularization": 0.0,
-    "max_features": 1.0,
+Known = dict[str, tuple[Any, Range | None]]  # an option, its default, and its range if it is searched
+_BOOSTING: Known = {
+    "learning_rate": (0.1, Range(0.02, 0.3, log=True)),
+    "max_iter": (100, Range(40, 600, log=True)),
+    "max_leaf_nodes": (31, Range(4, 128, log=True)),
+    "min_samples_leaf": (20, Range(2, 200, log=True)),
+    "l2_regularization": (0.0, Range(0.001, 10.0, log=True)),
+    "max_features": (1.0, Range(0.3, 1.0)),
 }
-_FOREST: dict[str, Any] = {"n_estimators": 200, "min_samples_leaf": 2, "max_features": 0.5}
-OPTIONS: dict[str, dict[str, Any]] = {
-    "linear": {"C": 1.0, "rare": 20},
+_FOREST: Known = {
+    "n_estimators": (200, Range(100, 400, log=True)),
+    "min_samples_leaf": (2, Range(1, 50, log=True)),
+    "max_features": (0.5, Range(0.1, 1.0)),
+}
+_MODELS: dict[str, Known] = {
+    "linear": {"C": (1.0, Range(0.001, 100.0, log=True)), "rare": (20, None)},
     # Early stopping would validate on random rows, which leaks where rows are ordered in time.
-    "gradient_boosting": {**_BOOSTING, "early_stopping": False},
+    "gradient_boosting": {**_BOOSTING, "early_stopping": (False, None)},
     "lightgbm": _BOOSTING,
     "random_forest": _FOREST,
     "extra_trees": _FOREST,
 }
-_BOOSTING_SPACE: dict[str, Range] = {
-    "learning_rate": Range(0.02, 0.3, log=True),
-    "max_iter": Range(40, 600, log=True),
-    "max_leaf_nodes": Range(4, 128, log=True),
-    "min_samples_leaf": Range(2, 200, log=True),
-    "l2_regularization": Range(0.001, 10.0, log=True),
-    "max_features": Range(0.3, 1.0),
+OPTIONS = {model: {name: usual for name, (usual, _) in known.items()} for model, known in _MODELS.items()}
+SPACES = {model: {name: each for name, (_, each) in known.items() if each} for model, known in _MODELS.items()}
+LIGHTGBM_NAMES = {
+    "max_iter": "n_estimators",
+    "max_leaf_nodes": "num_leaves",
+    "min_samples_leaf": "min_child_samples",
+    "l2_regularization": "reg_lambda",
+    "max_features": "colsample_bytree",
 }
-_FOREST_SPACE = {
-    "n_estimators": Range(100, 400, log=True),
-    "min_samples_leaf": Range(1, 50, log=True),
-    "max_features": Range(0.1, 1.0),
-}
-SPACES: dict[str, dict[str, Range]] = {
-    "linear": {"C": Range(0.001, 100.0, log=True)},
-    "gradient_boosting": _BOOSTING_SPACE,
-    "lightgbm": _BOOSTING_SPACE,
-    "random_forest": _FOREST_SPACE,
-    "extra_trees": _FOREST_SPACE,
-}
-Model = Literal["linear", "random_forest", "extra_trees", "gradient_boosting", "lightgbm"]
 MOST_COLUMNS = 500  # of a linear model that is fitted by Newton's method, which needs the full Hessian
 
 
 class Candidate(Sparse):
-    """One model to choose from; options that are absent have defaults (`OPTIONS`).
+    """One model to choose from; absent options have defaults (`OPTIONS`)."""
 
-    ``linear``: logistic or ridge regression. ``random_forest``. ``extra_trees``: a forest with random splits.
-    ``gradient_boosting``: on histograms. ``lightgbm``: the same by LightGBM.
-    """
-
-    model: Model
+    model: Literal["linear", "random_forest", "extra_trees", "gradient_boosting", "lightgbm"]
     C: float | None = Field(default=None, gt=0)
     rare: int | None = Field(default=None, ge=1)
     learning_rate: float | None = Field(default=None, gt=0, le=1)
@@ -113,88 +90,66 @@ class Candidate(Sparse):
 
     def options(self) -> dict[str, Any]:
         """Return the model's options, defaults filled in."""
-        values = {name: getattr(self, name) for name in OPTIONS[self.model]}
-        return {**OPTIONS[self.model], **{name: value for name, value in values.items() if value is not None}}
+        own = {name: getattr(self, name) for name in OPTIONS[self.model]}
+        return {name: usual if own[name] is None else own[name] for name, usual in OPTIONS[self.model].items()}
 
     def estimator(self, seed: int, schema: FeatureSchema, problem: Problem) -> Pipeline:
-        """Return the unfitted pipeline from the columns ``schema.all`` to a classifier or a regressor.
-
-        Raises
-        ------
-        ParamsError
-            If the model is an extra that is not installed.
-        """
+        """Return the unfitted pipeline from the columns ``schema.all`` to a classifier or a regressor."""
         return BUILDERS[self.model](self.options(), seed, schema, problem)
 
 
 def linear(options: dict[str, Any], seed: int, schema: FeatureSchema, problem: Problem) -> Pipeline:
     """Return a linear model: missing numbers imputed and flagged, numbers scaled, rare categories pooled, TF-IDF of words."""
     fill = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
-    numbers, dates = make_pipeline(fill, StandardScaler()), make_pipeline(DateParts(), clone(fill), StandardScaler())
     categories = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=options["rare"])
-    steps = [
-        ("numbers", numbers, schema.numeric),
-        ("dates", dates, schema.dates),
-        ("categories", categories, schema.categorical),
-        *((f"text {number}", Words(), name) for number, name in enumerate(schema.text)),
-    ]
-    if problem.is_class:
-        # Newton's method needs a few steps where lbfgs needs a hundred, but a matrix of all pairs of columns.
-        few = not schema.text and not schema.high_cardinality and len(problem.classes) * len(schema.all) < MOST_COLUMNS
-        solver = "newton-cholesky" if few else "lbfgs"
-        return make_pipeline(ColumnTransformer(steps), LogisticRegression(C=options["C"], max_iter=500, solver=solver))
-    return make_pipeline(ColumnTransformer(steps), Ridge(alpha=1 / options["C"]))
+    encode = ColumnTransformer(
+        [
+            ("numbers", make_pipeline(fill, StandardScaler()), schema.numeric),
+            ("dates", make_pipeline(DateParts(), clone(fill), StandardScaler()), schema.dates),
+            ("categories", categories, schema.categorical),
+            *((f"text {number}", Words(), name) for number, name in enumerate(schema.text)),
+        ]
+    )
+    if not problem.is_class:
+        return make_pipeline(encode, Ridge(alpha=1 / options["C"]))
+    # Newton's method needs a few steps where lbfgs needs a hundred, but a matrix of all pairs of columns.
+    few = not schema.text and not schema.high_cardinality and len(problem.classes) * len(schema.all) < MOST_COLUMNS
+    solver = "newton-cholesky" if few else "lbfgs"
+    return make_pipeline(encode, LogisticRegression(C=options["C"], max_iter=500, solver=solver))
 
 
 def gradient_boosting(options: dict[str, Any], seed: int, schema: FeatureSchema, problem: Problem) -> Pipeline:
     """Return gradient boosting on histograms: categories as codes, those of many values target-encoded; gaps stay."""
     encode, narrow = _with_codes(seed, schema, problem)
-    kind = HistGradientBoostingClassifier if problem.is_class else HistGradientBoostingRegressor
+    kind = ensemble.HistGradientBoostingClassifier if problem.is_class else ensemble.HistGradientBoostingRegressor
     model = kind(**options, categorical_features=list(range(narrow)), random_state=seed)
     return make_pipeline(encode, EmptyAsZero(), model)
 
 
 def lightgbm(options: dict[str, Any], seed: int, schema: FeatureSchema, problem: Problem) -> Pipeline:
-    """Return LightGBM (Ke et al., 2017) with the options of `gradient_boosting`, and its own splits of categories.
-
-    Raises
-    ------
-    ParamsError
-        If it is not installed.
-    """
-    if importlib.util.find_spec("lightgbm") is None:
+    """Return LightGBM (Ke et al., 2017) with the options of `gradient_boosting`, and its own splits of categories."""
+    try:
+        from lightgbm import LGBMClassifier, LGBMRegressor
+    except ImportError:
         raise ParamsError(
             "params.yaml: training.candidates: found model lightgbm, which is not installed; "
             "run `make setup`, or name gradient_boosting"
-        )
-    from lightgbm import LGBMClassifier, LGBMRegressor
-
+        ) from None
     encode, narrow = _with_codes(seed, schema, problem)
-    renamed = {
-        "learning_rate": options["learning_rate"],
-        "n_estimators": options["max_iter"],
-        "num_leaves": options["max_leaf_nodes"],
-        "min_child_samples": options["min_samples_leaf"],
-        "reg_lambda": options["l2_regularization"],
-        "colsample_bytree": options["max_features"],
-    }
+    own = {LIGHTGBM_NAMES.get(name, name): value for name, value in options.items()}
     repeats: dict[str, Any] = {"random_state": seed, "deterministic": True, "force_row_wise": True, "verbose": -1}
     kind = LGBMClassifier if problem.is_class else LGBMRegressor
-    return make_pipeline(encode, Categories(narrow), kind(**renamed, **repeats))
+    return make_pipeline(encode, Categories(narrow), kind(**own, **repeats))
 
 
-def random_forest(options: dict[str, Any], seed: int, schema: FeatureSchema, problem: Problem) -> Pipeline:
-    """Return a random forest (Breiman, 2001) on target-encoded categories."""
-    kind = RandomForestClassifier if problem.is_class else RandomForestRegressor
-    return make_pipeline(_with_means(seed, schema, problem), kind(**options, random_state=seed))
+def _forest(kinds: Any, options: dict[str, Any], seed: int, schema: FeatureSchema, problem: Problem) -> Pipeline:
+    means = ColumnTransformer(_for_trees(schema, schema.categorical, seed, problem))
+    return make_pipeline(means, kinds[0 if problem.is_class else 1](**options, random_state=seed))
 
 
-def extra_trees(options: dict[str, Any], seed: int, schema: FeatureSchema, problem: Problem) -> Pipeline:
-    """Return extremely randomized trees (Geurts, Ernst and Wehenkel, 2006) on target-encoded categories."""
-    kind = ExtraTreesClassifier if problem.is_class else ExtraTreesRegressor
-    return make_pipeline(_with_means(seed, schema, problem), kind(**options, random_state=seed))
-
-
+random_forest = partial(_forest, (ensemble.RandomForestClassifier, ensemble.RandomForestRegressor))  # Breiman, 2001
+# Geurts, Ernst and Wehenkel, Extremely randomized trees, 2006.
+extra_trees = partial(_forest, (ensemble.ExtraTreesClassifier, ensemble.ExtraTreesRegressor))
 BUILDERS: dict[str, Callable[..., Pipeline]] = {
     "linear": linear,
     "random_forest": random_forest,
@@ -204,17 +159,10 @@ BUILDERS: dict[str, Callable[..., Pipeline]] = {
 }
 
 
-def _with_means(seed: int, schema: FeatureSchema, problem: Problem) -> ColumnTransformer:
-    return ColumnTransformer(_for_trees(schema, schema.categorical, seed, problem))
-
-
 def _with_codes(seed: int, schema: FeatureSchema, problem: Problem) -> tuple[ColumnTransformer, int]:
-    """Return the encoder for boosting, and how many of its columns are codes of categories: the first ones."""
-    codes = OrdinalEncoder(
-        handle_unknown="use_encoded_value",
-        unknown_value=np.nan,
-        encoded_missing_value=np.nan,
-        max_categories=250,  # scikit-learn's model takes at most 255
+    """Return the encoder for boosting, and how many of its first columns are codes of categories."""
+    codes = OrdinalEncoder(  # scikit-learn's model takes at most 255 categories
+        handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan, max_categories=250
     )
     narrow = [name for name in schema.categorical if name not in schema.high_cardinality]
     steps = [("categories", codes, narrow), *_for_trees(schema, schema.high_cardinality, seed, problem)]

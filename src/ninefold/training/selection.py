@@ -14,15 +14,12 @@ NAIVE = "no_features"  # the candidate that sees no features
 BLEND = "blend"  # the weighted mean of the candidates
 STEPS = 25  # of the search for its weights, which are multiples of 1 / STEPS or more
 REPLICATES = 100  # of a standard error
+Forecasts = dict[str, pd.DataFrame]
 
 
 def blend(
-    estimators: dict[str, BaseEstimator],
-    rows: pd.DataFrame,
-    forecasts: dict[str, pd.DataFrame],
-    enabled: bool,
-    problem: Problem,
-) -> tuple[dict[str, BaseEstimator], dict[str, pd.DataFrame]]:
+    estimators: dict[str, BaseEstimator], rows: pd.DataFrame, forecasts: Forecasts, enabled: bool, problem: Problem
+) -> tuple[dict[str, BaseEstimator], Forecasts]:
     """Return the candidates, and their predictions, with their best weighted mean added as one more: ``blend``.
 
     Forward selection with replacement (Caruana et al., Ensemble Selection from Libraries of Models, 2004) by the proper
@@ -36,33 +33,26 @@ def blend(
         mean = pd.DataFrame(sum(values[name] for name in members) / len(members), columns=columns)
         return one_score(PRIMARY[problem.task], target, mean, problem)
 
-    members: list[str] = []
-    least = np.inf
+    members, least = list[str](), np.inf
     while enabled and len(members) < STEPS and len(names) > 1:
         losses = {name: loss([*members, name]) for name in names}
         best = min(losses, key=lambda name: losses[name])
         if losses[best] >= least:
             break
         members, least = [*members, best], losses[best]
-    weights = {name: members.count(name) / len(members) for name in names if name in members}
-    if len(weights) < 2:
+    if len(set(members)) < 2:
         return estimators, forecasts
-    mean = sum(weight * values[name] for name, weight in weights.items())
+    weights = {name: members.count(name) / len(members) for name in names if name in members}
+    mean = pd.DataFrame(sum(weight * values[name] for name, weight in weights.items()), columns=columns)
     mixed = Blend([estimators[name] for name in weights], list(weights.values()))
-    return {**estimators, BLEND: mixed}, {**forecasts, BLEND: pd.DataFrame(mean, columns=columns)}
+    return {**estimators, BLEND: mixed}, {**forecasts, BLEND: mean}
 
 
-def compare(
-    rows: pd.DataFrame, forecasts: dict[str, pd.DataFrame], problem: Problem, plan: EvaluationPlan
-) -> pd.DataFrame:
-    """Return the scores of every candidate on rows it had not seen, in the order of the candidates.
+def compare(rows: pd.DataFrame, forecasts: Forecasts, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame:
+    """Return the scores of every candidate on rows it had not seen.
 
-    Returns
-    -------
-    DataFrame
-        ``model``; a column per metric; ``payoff`` per row; ``behind``: by how much it is worse than the best candidate
-        by the primary metric (0 of the best), and the ``standard error`` of that difference, on the same resampled blocks
-        (days, entities or rows) for both.
+    The columns are ``model``, one per metric, ``payoff`` per row, ``behind``: by how much it is worse than the best one by
+    the primary metric, and the ``standard error`` of that difference, by resampled clusters.
     """
     target, primary = rows[problem.target].to_numpy(), plan.primary
     table = []
@@ -79,11 +69,7 @@ def compare(
 
 
 def choose(compared: pd.DataFrame) -> str:
-    """Return the first candidate that is less than a standard error behind the best (Breiman et al., CART, 1984).
-
-    Candidates are listed from simple to complex, and a blend stands last, so a difference within sampling noise does not
-    buy complexity. The candidate without features is chosen only if it is the best.
-    """
+    """Return the first, simplest candidate less than a standard error behind the best (Breiman et al., CART, 1984)."""
     best = compared["model"][compared["behind"].idxmin()]
     close = compared[compared["behind"] <= compared["standard error"]]
     return str(best if best == NAIVE else close.loc[close["model"] != NAIVE, "model"].iloc[0])

@@ -10,9 +10,9 @@ from ninefold.features import FeatureSchema
 from ninefold.metrics import EvaluationPlan
 from ninefold.problem import Problem, decisions, title
 from ninefold.training.cross_validation import FOLD
-from ninefold.training.holdout import LockedHoldout
 from ninefold.training.params import Params
 from ninefold.training.selection import NAIVE
+from ninefold.training.stage import LockedHoldout
 from ninefold.training.tuning import as_text
 
 
@@ -38,60 +38,46 @@ def describe_parts(
     """Return how many rows are in each part, as a sentence."""
     sizes = ", ".join(f"**{len(rows):,}** for {name}" for name, rows in parts.items())
     share = len(holdout) / (len(holdout) + sum(map(len, parts.values())))
-    newest = ", the newest" if problem.time else ""
-    return (
-        f"{len(schema.all)} features; rows: {sizes}; **{len(holdout):,}** are in the locked holdout, {share:.0%} of "
-        f"all{newest}."
-    )
+    where = f"in the locked holdout, {share:.0%} of all{', the newest' if problem.time else ''}"
+    return f"{len(schema.all)} features; rows: {sizes}; **{len(holdout):,}** are {where}."
 
 
 def describe_search(trials: pd.DataFrame, tuned: Params, plan: EvaluationPlan) -> str:
     """Return what the search tried and its best result, as a sentence."""
     if trials.empty:
-        return (
-            "No search: every candidate keeps the options of params. `training.search.budget`, in trials or in time, "
-            "such as `40` or `10m`, lets Optuna search for better ones."
-        )
+        return "No search: every candidate keeps the options of params; see `training.search.budget`."
     whole, metric = trials.dropna(subset=["score"]), title(plan.primary.name)
     best = whole.loc[whole["score"] == whole["best"].iloc[-1]].iloc[0]
-    first = whole["score"].iloc[: len(tuned.candidates)]
-    before = first.min() if plan.primary.better == "lower" else first.max()
+    first = decisions.number(whole["best"].iloc[len(tuned.candidates) - 1])
     return (
         f"**{len(trials)} trials**, {len(whole)} of them on all rows. The best {metric} is "
         f"{decisions.number(best['score'])}, by {display.code(best['candidate'])} with {best['options']}; with the options "
-        f"of params it is {decisions.number(before)}. The best of many trials is biased upwards; the holdout is not."
+        f"of params it is {first}. The best of many trials is biased upwards; the holdout is not."
     )
 
 
 def describe_folds(rows: pd.DataFrame, problem: Problem) -> str:
     """Return in which folds models were compared, as a sentence."""
-    count = rows[FOLD].nunique()
-    folds = f"in {count} fold{'s' * (count > 1)}"
-    if not problem.time:
-        how = "every open row by models that had not seen it" if count > 1 else "the validation part"
-        return f"Compared on {len(rows):,} rows, {folds}: {how}."
-    first, last = (f"{time:%Y-%m-%d}" for time in (rows[problem.time].min(), rows[problem.time].max()))
-    return f"Compared on {len(rows):,} rows of {first} to {last}, {folds}, each predicted from the rows before it."
+    span = ""
+    if problem.time:
+        first, last = rows[problem.time].agg(["min", "max"])
+        span = f" of {first:%Y-%m-%d} to {last:%Y-%m-%d}, each predicted from the rows before its fold"
+    return f"Compared on {len(rows):,} rows{span}; folds: {rows[FOLD].nunique()}."
 
 
 def describe_choice(compared: pd.DataFrame, name: str, plan: EvaluationPlan) -> str:
     """Return which model was chosen, and why, as a sentence."""
-    table, number = compared.set_index("model"), decisions.number
-    best, chosen = str(table["behind"].idxmin()), table.loc[name]
-    metric, score = title(plan.primary.name), number(chosen[plan.primary.name])
+    table, number, metric = compared.set_index("model"), decisions.number, title(plan.primary.name)
+    score, rest = number(table.loc[name, plan.primary.name]), table.drop([name, NAIVE], errors="ignore")
     if name == NAIVE:
         return f"By {metric} **no candidate is better than the prediction without features** ({score})."
-    start = f"By {metric} **{name.replace('_', ' ')}** is chosen, with {score}"
-    rest = table.drop([name, NAIVE], errors="ignore")
-    if name == best and rest.empty:
-        return f"{start}: the only candidate."
-    if name == best:
-        second = str(rest["behind"].idxmin())
-        behind, error = rest.loc[second, "behind"], rest.loc[second, "standard error"]
-        return f"{start}, the best; {second.replace('_', ' ')} is {number(behind)} behind (standard error {number(error)})."
+    why, other = "the simplest of those less than a standard error behind the best", name
+    if name == table["behind"].idxmin():
+        why, other = "the best", rest["behind"].idxmin() if len(rest) else name
+    behind, error = (number(table.loc[other, column]) for column in ("behind", "standard error"))
     return (
-        f"{start}: the simplest of those that are less than a standard error behind the best, {best.replace('_', ' ')} "
-        f"({number(chosen['behind'])} better, standard error {number(chosen['standard error'])})."
+        f"By {metric} **{name.replace('_', ' ')}** is chosen, with {score}: {why}; {str(other).replace('_', ' ')} is {behind} "
+        f"behind the best (standard error {error})."
     )
 
 
@@ -103,22 +89,15 @@ def describe_calibration(table: pd.DataFrame, method: str, params: Params, probl
             f"An interval of {params.interval:.0%} holds {interval['holds']:.1%} of the outcomes of the other half; its mean "
             f"width is {decisions.number(interval['width'])}. The model's intervals come from the errors of both halves."
         )
-    by_method = table.set_index("calibration")
-    raw, observed = (decisions.show_level(by_method.loc["none", name], problem) for name in ("mean", "observed"))
-    loss = by_method["log_loss"]
-    used = f"**{method}** calibration is used, with a log loss of {loss[method]:.4f} against {loss['none']:.4f}"
-    if method == "none":
-        used = f"they are used as they are: no calibration has a log loss clearly below {loss['none']:.4f}"
-    return f"On the second half the raw probabilities average {raw}, the observed share is {observed}; {used}."
+    raw, chosen = (table.set_index("calibration").loc[each] for each in ("none", method))
+    return (
+        f"On the second half the raw probabilities average {raw['mean']:.1%}, the observed share is {raw['observed']:.1%}. "
+        f"Calibration: **{method}**, with a log loss of {chosen['log_loss']:.4f}; of raw probabilities it is {raw['log_loss']:.4f}."
+    )
 
 
 def describe_learning(curve: pd.DataFrame, plan: EvaluationPlan) -> str:
     """Return what more rows change, as a sentence; also an alt text."""
-    if len(curve) < 2:
-        return "There are too few rows for a learning curve."
-    half, full = curve.iloc[-2], curve.iloc[-1]
-    better = (half["score"] - full["score"]) * (1 if plan.primary.better == "lower" else -1)
-    return (
-        f"{full['rows']:,.0f} rows instead of {half['rows']:,.0f} make {title(plan.primary.name)} "
-        f"{'better' if better > 0 else 'worse'} by {decisions.number(abs(better))}, on one part of the data."
-    )
+    scores = " to ".join(decisions.number(score) for score in curve["score"].tail(2))
+    rows = " to ".join(f"{count:,}" for count in curve["rows"].tail(2))
+    return f"With {rows} rows {title(plan.primary.name)} is {scores} ({plan.primary.better} is better), on one part of the data."

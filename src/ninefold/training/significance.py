@@ -7,7 +7,7 @@ import pandas as pd
 
 from ninefold.metrics import EvaluationPlan, clusters, intervals
 from ninefold.problem import Problem, title
-from ninefold.training.slices import few_blocks, row_measures
+from ninefold.training.slices import few_clusters, row_measures
 
 FLIPS = 9_999
 
@@ -17,22 +17,12 @@ def paired_tests(
 ) -> pd.DataFrame:
     """Return whether the model is better than what needs no model, on the same rows.
 
-    One-sided permutation test: without an advantage, its sign in each block would be random (Good, Permutation,
-    Parametric and Bootstrap Tests of Hypotheses, 2005). The policy without a model is the best one on these very rows.
-
-    Returns
-    -------
-    DataFrame
-        ``comparison``; ``difference``: mean per row of log loss (or squared error) avoided, or of payoff gained, above 0
-        where the model is better; ``low``, ``high``: its interval over resampled blocks, as `evaluation.evaluate` has it;
-        ``p``: the share of 9,999 draws of signs, and the data themselves, that are as good.
+    One-sided permutation test of the signs of whole clusters (Good, Permutation, Parametric and Bootstrap Tests of
+    Hypotheses, 2005). The columns are ``comparison``; ``difference``, the mean per row of log loss (or squared error)
+    avoided, or of payoff gained; ``low``, ``high``, its interval over resampled clusters; ``p``.
     """
-    measures, group, seed = (
-        row_measures(target, predicted, problem, plan),
-        few_blocks(frame, problem, plan),
-        plan.bootstrap.seed,
-    )
-    loss = title("log_loss") if problem.is_class else "squared error"
+    measures, group = row_measures(target, predicted, problem, plan), few_clusters(frame, problem, plan)
+    loss, seed = title("log_loss") if problem.is_class else "squared error", plan.bootstrap.seed
     better = {
         f"{loss} against the naive forecast": (measures["naive"] - measures["loss"]).to_numpy(),
         "payoff against the best policy without a model": measures["gain"].to_numpy(),
@@ -47,7 +37,6 @@ def paired_tests(
 
 
 def _sign_flips(advantage: np.ndarray, seed: int) -> float:
-    """Return the share of draws of signs, and the data themselves, whose sum is at least that of the blocks' sums."""
     signs = np.random.default_rng(seed).integers(0, 2, (FLIPS, len(advantage)), dtype="int8") * 2 - 1
     tie = 1e-9 * np.abs(advantage).sum()  # sums of the same numbers in another order differ by rounding
     return float((1 + (signs @ advantage >= advantage.sum() - tie).sum()) / (1 + FLIPS))

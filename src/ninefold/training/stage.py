@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import joblib
 import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 
 from ninefold import artifacts, features, gate, hooks, lineage
-from ninefold.errors import DataError
+from ninefold.errors import DataError, NinefoldError
 from ninefold.features import FeatureSchema
 from ninefold.metrics import PARTS, EvaluationPlan, Split, part_of
 from ninefold.problem import GUESSING, MEANING, PRIMARY, RANKING, Problem, title
 from ninefold.training import model_file
-from ninefold.training.holdout import LockedHoldout
 from ninefold.training.params import Params
 from ninefold.training.selection import NAIVE
 
@@ -27,38 +29,61 @@ CANDIDATE = "models/candidate"
 Results = dict[str, dict[str, float]]  # metric -> value, low, high: what `evaluation.evaluate` returns
 
 
-def read(problem: Problem, plan: EvaluationPlan) -> dict[str, pd.DataFrame]:
-    """Return the labelled feature rows by part of the split: ``train``, ``validation``, ``holdout``.
+class HoldoutError(NinefoldError):
+    """The holdout was opened too early, or for a second model."""
 
-    Raises
-    ------
-    DataError
-        If a part is empty, or holds only one class.
-    """
-    table = features.load()
-    table = table.dropna(subset=[name for name in (problem.target, problem.time) if name])
-    if problem.is_class:
-        table = table.astype({problem.target: "int64"})
-    return split(table, plan.split, problem)
+
+class LockedHoldout:
+    """Rows that nothing may be fitted to or chosen by, until one model is finished."""
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        self.__rows, self.__model = rows, ""
+
+    def __len__(self) -> int:
+        return len(self.__rows)
+
+    def __repr__(self) -> str:
+        return f"{len(self):,} locked rows; `open(model)` returns them for one fitted model"
+
+    def open(self, model: Any) -> pd.DataFrame:
+        """Return the rows, for a fitted model; raise HoldoutError if it is not fitted, or they were opened for another."""
+        try:
+            check_is_fitted(getattr(model, "model", model))
+        except (NotFittedError, TypeError):
+            raise HoldoutError(
+                "the holdout: opened without a fitted model, expected the one that was chosen on validation; finish it first"
+            ) from None
+        digest = joblib.hash(model)
+        if self.__model not in ("", digest):
+            raise HoldoutError(
+                "the holdout: was opened for another model already, and choosing the better of two on it would bias its "
+                "scores; compare models on validation, or restart the kernel to evaluate another one alone"
+            )
+        self.__model = digest
+        return self.__rows
+
+
+def read(problem: Problem, plan: EvaluationPlan) -> dict[str, pd.DataFrame]:
+    """Return the labelled feature rows by part of the split: ``train``, ``validation``, ``holdout``; see `split`."""
+    table = features.load().dropna(subset=[name for name in (problem.target, problem.time) if name])
+    return split(table.astype({problem.target: "int64"}) if problem.is_class else table, plan.split, problem)
 
 
 def split(table: pd.DataFrame, points: Split, problem: Problem) -> dict[str, pd.DataFrame]:
-    """Return labelled rows by part; see `read`."""
+    """Return labelled rows by part; raise DataError if one is empty, or has only one outcome."""
     part = part_of(table, points, problem)
     parts = {name: table[part == name].reset_index(drop=True) for name in PARTS}
     for name, rows in parts.items():
         if rows[problem.target].nunique() < 2:
-            raise DataError(
-                f"{features.FEATURES}: {name} has {len(rows)} rows and not two different outcomes; change split"
-            )
+            found = f"{name} has {len(rows)} rows and not two different outcomes"
+            raise DataError(f"{features.FEATURES}: {found}; change split")
     return parts
 
 
 def read_locked(problem: Problem, plan: EvaluationPlan) -> tuple[dict[str, pd.DataFrame], LockedHoldout]:
     """Return the open rows, ``train`` and ``validation``, and the holdout, which opens for one fitted model alone."""
     parts = read(problem, plan)
-    holdout = LockedHoldout(parts.pop("holdout"))
-    return parts, holdout
+    return parts, LockedHoldout(parts.pop("holdout"))
 
 
 def candidates(params: Params, schema: FeatureSchema, problem: Problem) -> dict[str, BaseEstimator]:
@@ -87,6 +112,7 @@ def describe(
     name: str, method: str, results: Results, evidence: dict[str, Any], params: Params, plan: EvaluationPlan
 ) -> dict[str, Any]:
     """Return the description of the chosen model: how it came about, and how good it is on the holdout."""
+    made_from = lineage.of_folder(features.FEATURES), lineage.of_values(params.model_dump(mode="json"))
     return {
         "model": name,
         "calibration": method,
@@ -94,10 +120,7 @@ def describe(
         "features": artifacts.read_json(f"{features.ONLINE}/online.json")["features"],
         "holdout": gate.tidy(results),
         "evidence": evidence,
-        "lineage": {
-            "features": lineage.of_folder(features.FEATURES),
-            "params": lineage.of_values(params.model_dump(mode="json")),
-        },
+        "lineage": dict(zip(("features", "params"), made_from, strict=True)),
     }
 
 
@@ -123,40 +146,30 @@ def beats_naive(name: str, results: Results, floor: float) -> bool:
 
 def checks(name: str, results: Results, floor: float, problem: Problem, plan: EvaluationPlan) -> list[gate.Check]:
     """Return the gate: better than the naive prediction and every policy without a model, by the margins of the plan."""
-    success, task = problem.success, problem.task
-    proper, ranking, level = title(PRIMARY[task]), RANKING[task], plan.bootstrap.level
+    success, task, improvement = problem.success, problem.task, results["improvement"]["low"]
+    gain, metric, lower = results["gain"]["value"], RANKING[task], MEANING[task]
     criteria = [
-        (gate.at_most if MEANING[task][metric][0] == "lower" else gate.at_least)(
-            f"holdout {title(metric)}", results[metric]["value"], limit
+        (gate.at_most if lower[score][0] == "lower" else gate.at_least)(
+            f"holdout {title(score)}", results[score]["value"], limit
         )
-        for metric, limit in success.scores.items()
+        for score, limit in success.scores.items()
     ]
+    naive = f"{title(PRIMARY[task])} below the naive forecast's, lower end of its {plan.bootstrap.level:.0%} interval"
     return [
         gate.holds("model chosen", name != NAIVE, name, "one that sees features"),
-        gate.holds(
-            f"{proper} below the naive forecast's, lower end of its {level:.0%} interval",
-            results["improvement"]["low"] > 0, results["improvement"]["low"], "> 0",
-        ),
+        gate.holds(naive, improvement > 0, improvement, "> 0"),
         *criteria,
-        gate.at_least(
-            f"holdout {title(ranking)}, lower end of its interval", results[ranking]["low"], GUESSING[task]
-        ),
-        gate.at_least(
-            "gain over the best policy without a model", results["gain"]["value"], success.min_payoff_gain
-        ),
+        gate.at_least(f"holdout {title(metric)}, lower end of its interval", results[metric]["low"], GUESSING[task]),
+        gate.at_least("gain over the best policy without a model", gain, success.min_payoff_gain),
         gate.holds(f"gain exceeded with {success.confidence:.0%} confidence", floor > 0, floor, "> 0"),
-    ]  # fmt: skip
+    ]
 
 
 def metrics(
     name: str, method: str, validation: pd.DataFrame, results: Results, policies: pd.DataFrame, slices: pd.DataFrame
 ) -> dict[str, Any]:
     """Return the figures of this stage for ``dvc metrics``."""
-    return {
-        "model": name,
-        "calibration": method,
-        "validation": validation.set_index("model").to_dict("index"),
-        "holdout": results,
-        "policies": policies.set_index("policy").to_dict("index"),
-        "slices": {"looked_at": len(slices), "flagged": int(slices["flagged"].sum())},
-    }
+    counts = {"looked_at": len(slices), "flagged": int(slices["flagged"].sum())}
+    by_model, by_policy = (table.set_index(table.columns[0]).to_dict("index") for table in (validation, policies))
+    chosen = {"model": name, "calibration": method, "validation": by_model, "holdout": results}
+    return {**chosen, "policies": by_policy, "slices": counts}

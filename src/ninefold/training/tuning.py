@@ -1,144 +1,141 @@
-"""Tune the candidates of params: what a search scores, where it keeps its trials, on which workers it runs."""
+"""Tune the candidates of params: a search by Optuna, poor trials stopped early; killed, it goes on with equal results."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import sklearn
-from joblib import parallel_config
+from joblib import Parallel, delayed, parallel_config
 
 from ninefold import artifacts, hooks, lineage
 from ninefold.metrics import EvaluationPlan, one_score
-from ninefold.problem import Problem
 from ninefold.training import cross_validation, models
-from ninefold.training.cross_validation import Fold
+from ninefold.training.cross_validation import Fold, Task
 from ninefold.training.models import SPACES, Candidate, Range
 from ninefold.training.params import Params
-from ninefold.training.search import Options, Space, Trial, best, search
-from ninefold.training.validation import Task
 
 MEMORY = "models/.search"  # trials of searches, a file each; no output of the stage: it only saves time
 TRIALS = "dvclive"  # where DVCLive logs them
-RUNGS = (
-    (50_000, (1,)),
-    (200_000, (1 / 3, 1)),
-    (np.inf, (1 / 9, 1 / 3, 1)),
-)  # rows fitted -> shares of the rows that a search evaluates one after the other
+# Rows fitted -> shares of the rows that a search evaluates one after the other.
+RUNGS = ((50_000, (1,)), (200_000, (1 / 3, 1)), (np.inf, (1 / 9, 1 / 3, 1)))
+BATCH = 4  # trials proposed at once, whatever the number of processors, so that it does not change the search
+REDUCTION = 3  # one of so many trials goes on to more rows
+STARTUP = 8  # random trials before the first that is proposed from the results of others
+Options = dict[str, Any]
+Score = Callable[[str, Options, int], float]  # candidate, its options, rung -> a score, lower is better
+
+
+class Trial(NamedTuple):
+    """A candidate with options, and its score on each rung that it reached; the last rung has all rows."""
+
+    candidate: str
+    options: Options
+    scores: list[float]
+    seconds: float  # its share of the time of its batch
+
+
+class Space(NamedTuple):
+    """What is searched, by candidate."""
+
+    start: dict[str, Options]  # options to evaluate first
+    ranges: dict[str, dict[str, Range]]  # of options; a candidate without ranges is tried once
+    rungs: int  # steps from few rows to all of them, at least 1
+    seed: int
 
 
 def tune(task: Task) -> tuple[Params, pd.DataFrame]:
-    """Return the params with the best options for their candidates, and the trials of the search.
+    """Return the params with the best options for their candidates, and the trials of the search; see `table`.
 
     A search that was killed, or has got a larger budget, goes on where it was, by a file in ``models/.search``; DVCLive
     logs every trial in ``dvclive``. The project's own candidates keep their options.
-
-    Returns
-    -------
-    params : Params
-        The same, if ``training.search.budget`` is 0.
-    trials : DataFrame
-        See `table`; empty without a search.
     """
-    params, primary = task.params, task.plan.primary
+    params = task.params
     if params.search.budget == 0:
         return params, table([], 1, 1)
+    from dvclive import Live
+
     fitted = sum(len(fold.fitted) for fold in task.folds)
     shares = next(shares for most, shares in RUNGS if fitted <= most)
-    rungs = [_rung(task.folds, share, task.problem) for share in shares]
+    newest = task.folds[-1:] if task.problem.time else task.folds
+    rungs = [task.folds if share == 1 else cross_validation.subsample(newest, share) for share in shares]
     start = {name: one.options() for name, one in params.candidates.items()}
     space = Space(start, {name: _ranges(name, params) for name in start}, len(rungs), params.seed)
-    memory, sign = artifacts.path(f"{MEMORY}/{_identity(task, rungs)}.json"), 1 if primary.better == "lower" else -1
-    with _workers(params), logged(TRIALS, sign) as log:
-        trials = search(space, partial(_score, task, rungs), params.search.budget, memory, log)
+    memory = artifacts.path(f"{MEMORY}/{_identity(task, rungs)}.json")
+    sign, score = 1 if task.plan.primary.better == "lower" else -1, partial(_score, task, rungs)
+    with workers(params), Live(str(artifacts.path(TRIALS)), dvcyaml=None, save_dvc_exp=False) as live:
+        trials = search(space, score, params.search.budget, memory, partial(_log, live, sign))
     options = best(trials, len(rungs))
     better = {name: Candidate(model=one.model, **options[name]) for name, one in params.candidates.items()}
     return params.model_copy(update={"candidates": better}), table(trials, len(rungs), sign)
 
 
 def table(trials: Sequence[Trial], rungs: int, sign: int) -> pd.DataFrame:
-    """Return all trials: ``trial``, ``candidate``, ``options`` as text, ``score`` and the ``best`` so far, on all rows.
-
-    Both are missing where a trial was stopped early. `sign` is -1 where higher is better: scores get their sign back.
-    """
-    rows = [
-        (number, each.candidate, as_text(each.options), sign * each.scores[-1] if len(each.scores) == rungs else np.nan)
-        for number, each in enumerate(trials)
-    ]
-    frame = pd.DataFrame(rows, columns=["trial", "candidate", "options", "score"]).astype({"score": "float64"})
-    return frame.assign(best=frame["score"].cummin() if sign > 0 else frame["score"].cummax())
+    """Return ``trial``, ``candidate``, ``options``, ``score`` and the ``best`` so far, missing where stopped early."""
+    rows = [(each.candidate, as_text(each.options), each.scores[-1], len(each.scores)) for each in trials]
+    frame = pd.DataFrame(rows, columns=["candidate", "options", "score", "rungs"])
+    frame["score"] = sign * frame["score"].astype("float64").where(frame.pop("rungs") == rungs)
+    frame.insert(0, "trial", range(len(frame)))
+    return frame.assign(best=sign * (sign * frame["score"]).cummin())
 
 
 def trial_scores(trials: pd.DataFrame, compared: pd.DataFrame, plan: EvaluationPlan) -> pd.DataFrame:
     """Return what ``dvc plots`` shows of a search: ``trial``, ``score``, ``best``; without one, of the candidates."""
     if not trials.empty:
         return trials[["trial", "score", "best"]].dropna()
-    score = compared[plan.primary.name]
-    top = score.cummin() if plan.primary.better == "lower" else score.cummax()
-    return pd.DataFrame({"trial": range(len(score)), "score": score, "best": top})
+    score, sign = compared[plan.primary.name], 1 if plan.primary.better == "lower" else -1
+    return pd.DataFrame({"trial": range(len(score)), "score": score, "best": sign * (sign * score).cummin()})
 
 
 def as_text(options: Options) -> str:
     """Return options as text: ``C 0.1, rare 200``."""
-    texts = {name: value if isinstance(value, str | bool) else f"{value:.4g}" for name, value in options.items()}
+    texts = {name: value if isinstance(value, bool) else f"{value:.4g}" for name, value in options.items()}
     return ", ".join(f"{name} {value}" for name, value in texts.items())
 
 
-@contextmanager
-def logged(folder: str, sign: int) -> Iterator[Callable[[int, Trial], None]]:
-    """Let DVCLive log every trial in a folder of the project: a step each, with its score and its options."""
-    from dvclive import Live
-
-    with Live(str(artifacts.path(folder)), dvcyaml=None, save_dvc_exp=False) as live:
-
-        def log(number: int, trial: Trial) -> None:
-            live.step = number
-            live.log_metric("score", sign * trial.scores[-1])
-            live.log_metric("rungs", len(trial.scores))
-            for name, value in trial.options.items():
-                live.log_metric(f"{trial.candidate}/{name}", value)
-            live.sync()
-
-        yield log
-
-
-def _workers(params: Params) -> AbstractContextManager[Any]:
+def workers(params: Params) -> AbstractContextManager[object]:
+    """Let joblib run on all cores, or on the Dask cluster that params name."""
     if params.backend == "local":
         return parallel_config(backend="loky", n_jobs=-1)
     from ninefold.training import dask_cluster
 
-    return dask_cluster.workers(params.scheduler)
+    return dask_cluster.connect(params.scheduler)
 
 
-def _rung(folds: list[Fold], share: float, problem: Problem) -> list[Fold]:
-    """Return the folds of one rung: all of them, or a share of their rows, where there is time of the last fold alone."""
-    if share == 1:
-        return folds
-    return cross_validation.subsample(folds[-1:] if problem.time else folds, share)
+def _log(live: Any, sign: int, number: int, trial: Trial) -> None:
+    live.step = number
+    options = {f"{trial.candidate}/{name}": value for name, value in trial.options.items()}
+    for name, value in {"score": sign * trial.scores[-1], "rungs": len(trial.scores), **options}.items():
+        live.log_metric(name, value)
+    live.sync()
 
 
 def _score(task: Task, rungs: list[list[Fold]], name: str, options: Options, rung: int) -> float:
     """Return the primary metric of a candidate on the rows of a rung; lower is better."""
-    params, problem, primary = task.params, task.problem, task.plan.primary
+    params, problem, primary, folds = task.params, task.problem, task.plan.primary, rungs[rung]
     candidate = Candidate(model=params.candidates[name].model, **options)
     estimator = candidate.estimator(params.seed, task.schema, problem)
-    predicted = cross_validation.forecast(estimator, task.rows, rungs[rung], task.schema, problem, cores=1)
-    target = cross_validation.unseen(task.rows, rungs[rung])[problem.target].to_numpy()
+    predicted = cross_validation.forecast(estimator, task.rows, folds, task.schema, problem, cores=1)
+    target = cross_validation.unseen(task.rows, folds)[problem.target].to_numpy()
     value = one_score(primary.name, target, predicted, problem)
     return float(f"{value if primary.better == 'lower' else -value:.8g}")
 
 
 def _ranges(name: str, params: Params) -> dict[str, Range]:
-    """Return the ranges of a candidate's options: the usual ones, or those of params."""
-    own, ranges = params.search.space.get(name, {}), {}
-    for option, usual in SPACES[params.candidates[name].model].items():
-        low, high = own.get(option, (usual.low, usual.high))
-        ranges[option] = Range(int(low), int(high), usual.log) if usual.is_integer else Range(low, high, usual.log)
+    ranges = dict(SPACES[params.candidates[name].model])
+    for option, (low, high) in params.search.space.get(name, {}).items():
+        kind = type(ranges[option].low)  # int or float
+        ranges[option] = Range(kind(low), kind(high), ranges[option].log)
     return ranges
 
 
@@ -152,7 +149,108 @@ def _identity(task: Task, rungs: list[list[Fold]]) -> str:
         [[len(part) for fold in folds for part in fold] for folds in rungs],
         task.problem.task,
         task.plan.primary.model_dump(),
-        hooks.digest(models, cross_validation, search, tune),
+        hooks.digest(models, cross_validation, tune),
         sklearn.__version__,
     ]
     return lineage.of_values(facts)
+
+
+def search(
+    space: Space, score: Score, budget: int | str, memory: Path, log: Callable[[int, Trial], None] = lambda *_: None
+) -> list[Trial]:
+    """Try options until the budget is spent; return all trials, in their order.
+
+    First the options that candidates start with, on all rows. Then proposals of a tree-structured Parzen estimator
+    (Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011) in batches; on few rows first, of which the best
+    third goes on (successive halving; Jamieson and Talwalkar, Non-stochastic Best Arm Identification, 2016).
+
+    `budget`: trials beside the first ones, or a time, such as ``10m``, which ends with the batch that is running. `memory`:
+    JSON file of the finished batches, with which a search that was killed goes on with equal results. (Optuna's storages add
+    single trials: a batch that was killed halfway would be proposed otherwise.) `log` gets remembered trials, too.
+    """
+    from tqdm import tqdm
+
+    first, most, seconds, trials, logged = len(space.start), sys.maxsize, np.inf, list[Trial](), 0
+    if isinstance(budget, str):
+        seconds = pd.Timedelta(budget.replace("d", "D")).total_seconds()
+    else:
+        most = budget + first
+    with suppress(OSError, ValueError, TypeError):  # there was no search, or its file cannot be read
+        trials = [Trial(**trial) for trial in json.loads(memory.read_text(encoding="utf-8"))]
+    with tqdm(desc=f"search, budget {budget}", unit="trial", file=sys.stderr, leave=False) as bar:
+        while True:
+            for number, trial in enumerate(trials[logged:], logged):
+                log(number, trial)
+            bar.update(len(trials) - logged)
+            logged = count = len(trials)
+            if count >= most or (count >= first and sum(trial.seconds for trial in trials) >= seconds):
+                return trials
+            given, began = list(space.start.items())[count : count + BATCH], time.perf_counter()
+            proposals = given or _propose(space, trials, min(most - count, BATCH))
+            scores = _evaluate(proposals, trials, score, 1 if given else REDUCTION, space.rungs)
+            share = round((time.perf_counter() - began) / len(proposals), 3)
+            trials += [Trial(*pair, values, share) for pair, values in zip(proposals, scores, strict=True)]
+            artifacts.write_json([trial._asdict() for trial in trials], memory)
+
+
+def best(trials: Sequence[Trial], rungs: int) -> dict[str, Options]:
+    """Return the options of each candidate that scored best on all rows, the first of equals."""
+    ranked = sorted((trial for trial in trials if len(trial.scores) == rungs), key=lambda trial: trial.scores[-1])
+    return {trial.candidate: trial.options for trial in reversed(ranked)}
+
+
+def _propose(space: Space, trials: Sequence[Trial], count: int) -> list[tuple[str, Options]]:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    settings: dict[str, Any] = {"n_startup_trials": STARTUP, "multivariate": True, "group": True}
+    with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
+        sampler = optuna.samplers.TPESampler(**settings, seed=space.seed + len(trials))
+    study = optuna.create_study(sampler=sampler)
+    ranges = {name: each for name, each in space.ranges.items() if each}
+    study.add_trials([_frozen(trial, ranges, space.rungs) for trial in trials if trial.candidate in ranges])
+    proposals = []
+    for _ in range(count):
+        trial, options = study.ask(), {}
+        candidate = trial.suggest_categorical("candidate", list(ranges))
+        for name, (low, high, log) in ranges[candidate].items():
+            if isinstance(low, int):
+                options[name] = trial.suggest_int(f"{candidate}.{name}", low, high, log=log)
+            else:  # four digits are enough
+                options[name] = float(f"{trial.suggest_float(f'{candidate}.{name}', low, high, log=log):.4g}")
+        proposals.append((candidate, options))
+    return proposals
+
+
+def _frozen(trial: Trial, ranges: dict[str, dict[str, Range]], rungs: int) -> Any:
+    """Return a trial as one of Optuna's; options beyond their ranges are put at their ends."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+    from optuna.trial import TrialState, create_trial
+
+    params: Options = {"candidate": trial.candidate}
+    distributions: dict[str, Any] = {"candidate": CategoricalDistribution(list(ranges))}
+    for name, each in ranges[trial.candidate].items():
+        params[f"{trial.candidate}.{name}"] = min(max(trial.options[name], each.low), each.high)
+        kind = IntDistribution if isinstance(each.low, int) else FloatDistribution
+        distributions[f"{trial.candidate}.{name}"] = kind(*each)
+    facts = {"params": params, "distributions": distributions, "intermediate_values": dict(enumerate(trial.scores))}
+    if len(trial.scores) < rungs:
+        return create_trial(state=TrialState.PRUNED, **facts)
+    return create_trial(state=TrialState.COMPLETE, value=trial.scores[-1], **facts)
+
+
+def _evaluate(
+    proposals: Sequence[tuple[str, Options]], trials: Sequence[Trial], score: Score, reduction: int, rungs: int
+) -> list[list[float]]:
+    """Return the scores of proposals on each rung that they reach: one of `reduction` trials goes on to the next."""
+    scores: list[list[float]] = [[] for _ in proposals]
+    going = list(range(len(proposals)))
+    for rung in range(rungs):
+        values = Parallel()(delayed(score)(*proposals[number], rung) for number in going)
+        for number, value in zip(going, values, strict=True):
+            scores[number].append(float(value))
+        reached = sorted(each[rung] for each in [*scores, *(trial.scores for trial in trials)] if len(each) > rung)
+        limit = reached[max(-(-len(reached) // reduction), 1) - 1]
+        if not (going := [number for number in going if scores[number][rung] <= limit]):
+            break
+    return scores

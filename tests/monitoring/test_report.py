@@ -1,0 +1,160 @@
+"""Causes by name: each planted fault is named first, stable periods have no cause, and losses are decomposed rightly."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import TASKS, statement
+from monitoring_rows import DAILY, KINDS, rows, table
+
+from ninefold import gate
+from ninefold.metrics import EvaluationPlan
+from ninefold.monitoring import data_quality, performance_estimation, report, shift_tests, two_sample
+from ninefold.monitoring.reference import Context, Reference, reference
+from ninefold.problem import decisions
+
+PLANTED = {"covariate shift": {"inputs": 1.0}, "concept shift": {"relations": 0.7}, "label shift": {}, None: {}}
+
+
+@pytest.fixture(autouse=True)
+def _few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(two_sample, "LEARNER", {**two_sample.LEARNER, "max_iter": 20, "learning_rate": 0.2})
+
+
+def plant(cause: str | None, task: str = "binary") -> pd.DataFrame:
+    """Return a period in which one thing is wrong."""
+    if cause != "label shift":
+        return table(task, **PLANTED[cause])
+    more, random = table(task, daily=4 * DAILY), np.random.default_rng(5)
+    target = more[statement(task).target]
+    chance = np.exp(3 * target.rank(pct=True) if task == "regression" else 1.2 * target)
+    return more[random.random(len(more)) < chance / chance.mean() / 4].reset_index(drop=True)
+
+
+def causes(frame: pd.DataFrame, task: str = "binary", **changes: Any) -> list[dict[str, Any]]:
+    holdout, problem = rows(table(task, 40, 1), task, **changes), statement(task, **changes)
+    learned, plan = performance_estimation.learn(holdout, problem), EvaluationPlan.model_construct(policies={})
+    bounds = pd.DataFrame(columns=["low", "high", "usual"])
+    against = Reference(holdout, holdout, KINDS, problem, plan, {}, {}, bounds, learned, None, 0)
+    found = report.causes(against, rows(frame, task, **changes))
+    json.dumps(gate.tidy(found))  # plain values
+    return found["findings"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("cause", PLANTED)
+def test_what_moved_is_named_first_and_a_stable_period_has_no_cause(task: str, cause: str | None) -> None:
+    found = causes(plant(cause, task), task)
+    if cause is None:
+        assert found == []
+        return
+    assert found[0]["cause"] == cause
+    assert found[0]["evidence"]["p"] < 0.01
+    assert 0 < found[0]["evidence"]["explains"] <= 1
+    assert cause == "label shift" or found[0]["subject"] == "width"
+
+
+@pytest.mark.parametrize("cause", ["covariate shift", "concept shift"])
+def test_rows_without_time_have_causes_and_before_labels_only_those_that_need_none_are_named(cause: str) -> None:
+    frame = plant(cause)
+    assert causes(frame, time=None)[0]["cause"] == cause
+    named = [each["cause"] for each in causes(frame.drop(columns="returned"))]
+    assert named == (["covariate shift"] if cause == "covariate shift" else [])
+
+
+WEIGHT = table()["weight"]
+
+
+@pytest.mark.parametrize(
+    ("how", "weight"),
+    [
+        ("missing", WEIGHT * np.nan), ("missing", WEIGHT.mask(WEIGHT.index % 4 == 0)), ("constant", WEIGHT * 0 + 7),
+        ("unit", WEIGHT * 2.20462), ("unit", WEIGHT / 1000), ("unit", WEIGHT + 5000), ("unit", WEIGHT * 1.8 + 32),
+    ],
+)  # fmt: skip
+def test_a_broken_column_is_named_and_nothing_else(how: str, weight: pd.Series) -> None:
+    (only,) = causes(table().assign(weight=weight))
+    assert (only["cause"], only["subject"], only["evidence"]["how"]) == ("broken column", "weight", how)
+
+
+def test_the_factor_of_another_unit_is_named_and_a_shift_is_none() -> None:
+    frame, known = table(), rows(table(days=20, seed=1))
+    (broken,) = data_quality.broken_columns(known, rows(frame.assign(weight=WEIGHT * 60)), KINDS)
+    assert broken["evidence"]["factor"] == pytest.approx(60, rel=0.05)
+    assert broken["evidence"]["offset"] == 0
+    for moved in (frame["width"] + 1.5, frame["width"] * 1.8):
+        assert data_quality.broken_columns(known, rows(frame.assign(width=moved)), KINDS) == []
+
+
+def test_a_new_category_is_named_and_of_two_causes_the_one_that_explains_more_comes_first() -> None:
+    def with_new(frame: pd.DataFrame, every: int) -> list[dict[str, Any]]:
+        return causes(frame.assign(shop=frame["shop"].mask(frame.index % every == 0, "z")))
+
+    (only,) = with_new(table(), 5)
+    assert (only["cause"], only["subject"]) == ("new category", "shop")
+    assert only["evidence"]["categories"] == ["z"]
+    assert only["evidence"]["share"] == pytest.approx(0.2, abs=0.001)
+    assert [each["cause"] for each in with_new(table(relations=1.2), 20)] == ["concept shift", "new category"]
+
+
+def test_silence_is_named_and_a_quiet_stream_is_not_silent() -> None:
+    assert data_quality.silence(0, None, 7, 0)[0]["cause"] == "silence"
+    assert data_quality.silence(20, 100.0, 7, 7)[0]["evidence"]["share"] == pytest.approx(20 / 700)
+    assert data_quality.silence(300, 100.0, 7, 3)[0]["evidence"]["days without rows"] == 4
+    assert data_quality.silence(600, 100.0, 7, 7) == data_quality.silence(1, 0.2, 7, 1) == []
+
+
+@pytest.mark.parametrize(("planted", "other"), [("covariate", "concept"), ("concept", "covariate")])
+def test_the_parts_of_the_loss_add_up_and_go_to_what_was_planted(planted: str, other: str) -> None:
+    random = np.random.default_rng(1)
+    both = rows(table(days=40, seed=1)), rows(table(inputs=0.8 * (planted == "covariate")))
+    compared = two_sample.compare(*both, KINDS, explain=False)
+    # A loss that is two, and four more where width is above one; and one more on all rows if relations changed.
+    loss, after = (2 + 4 * (each.features["width"] > 1) + random.normal(0, 0.2, len(each.block)) for each in both)
+    split = shift_tests.decompose((loss, after + (planted == "concept")), compared, (both[0].block, both[1].block))
+    assert split["total"]["value"] == pytest.approx(split["covariate"]["value"] + split["concept"]["value"])
+    assert split[planted]["low"] > 0.5
+    assert abs(split[other]["value"]) < 0.35 * split[planted]["value"]
+    assert split["separable"]
+    row, apart = np.arange(200), np.full(200, 1e-3)  # inputs that share nothing cannot be split
+    compared = two_sample.Compared(1.0, 1.0, 1.0, 0.0, {}, row, row, apart, 1 - apart)
+    assert not shift_tests.decompose((row, row), compared, (row, row))["separable"]
+    if planted == "covariate":
+        shares = shift_tests.shares(loss, *both, KINDS, split["covariate"]["value"])
+        assert shares[0]["feature"] == "width"
+        assert shares[0]["share"] > 0.85
+        assert shares[0]["effect"] == pytest.approx(split["covariate"]["value"], rel=0.4)
+        assert sum(each["share"] for each in shares) == pytest.approx(1)
+
+
+def test_days_that_differ_do_not_look_like_relations_that_changed() -> None:
+    flagged = 0
+    for seed in range(12):
+        holdout, now = (rows(table(days=days, seed=seed + 50 * days)) for days in (30, 5))
+        flagged += shift_tests.relations(holdout, now, KINDS, None, statement("binary"))["q"].min() < 0.05
+    assert flagged <= 2
+    assert shift_tests.holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_the_report_of_a_period_is_plain_values() -> None:
+    task = "regression"
+    problem, past = statement(task), table(task, 64, 1)
+    cut = past["placed"] < pd.Timestamp("2020-01-06") + pd.Timedelta(days=24)
+    fitted, holdout = rows(past[cut], task), rows(past[~cut], task)
+    plan = EvaluationPlan.model_construct(policies=decisions.policies(holdout.target, problem))
+    against = reference(fitted, holdout, Context(KINDS, problem, plan), 8)
+    periods = table(task, 8, 9), table(task, 8, 9, inputs=1.5), table(task, 8, 9)[:0]
+    calm, moved, silent = (report.period_report(against, rows(frame, task), 8.0) for frame in periods)
+    assert calm["outside"] == calm["findings"] == []
+    assert calm["rows"] == calm["labelled"] == 8 * DAILY
+    assert {"joint auc", "loss", "missing: shop", "unseen: shop", "psi: width", "rows per day"} <= set(calm["figures"])
+    assert "psi: width" in moved["outside"]
+    assert moved["findings"][0]["cause"] == "covariate shift"
+    assert set(moved["estimated"]) >= {"payoff", "gain"}
+    assert silent["outside"] == ["rows per day"]
+    assert [each["cause"] for each in silent["findings"]] == ["silence"]
+    json.dumps(gate.tidy([calm, moved, silent]))

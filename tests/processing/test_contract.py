@@ -1,0 +1,301 @@
+"""The contract: how text becomes values, which rule a row breaks, and contracts that are refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import ibis
+import pandas as pd
+import pytest
+from conftest import Project
+from processing_runs import CUSTOMERS, PROBLEM, collect, lake_ids, refer, run, spoil
+
+from ninefold import artifacts, engine
+from ninefold.collection import datetimes, numbers
+from ninefold.errors import ParamsError
+from ninefold.params import load
+from ninefold.processing import figures, warehouse
+from ninefold.processing import stage as processing
+from ninefold.processing.contract import Column, cast
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "rule", "shown"),
+    [
+        ("id", "two", "id: not int64", "id two"),
+        ("id", "2.7", "id: not int64", "id 2.7"),
+        ("amount", "1,5", "amount: not float64", "id 2, amount 1,5"),  # as the source wrote it
+        ("amount", "inf", "amount: not float64", "id 2, amount inf"),
+        ("placed", "2020-01-32T12:00:00", "placed: not timestamp", "id 2, placed 2020-01-32T12:00:00"),
+        ("id", "0", "id: under 1", "id 0"),
+        ("amount", "1000.01", "amount: over 1000", "id 2, amount 1000.01"),
+        ("amount", "-0.01", "amount: under 0", "id 2, amount -0.01"),
+        ("status", "lost", "status: not allowed", "id 2, status lost"),
+        ("returned", "2", "returned: not allowed", "id 2, returned 2"),
+        ("customer", "NA", "customer: missing", "id 2, customer missing"),
+        ("id", "", "id: missing", "id missing"),
+        ("id", "1", "unique: id", "id 1"),
+    ],
+)
+def test_a_row_that_breaks_a_rule_is_quarantined_with_the_rule(
+    project: Project, orders: pd.DataFrame, column: str, value: str, rule: str, shown: str
+) -> None:
+    collect(project, spoil(orders, column, value))
+    counts, broken = run()
+    assert counts.loc[0, ["raw", "lake", "quarantine"]].tolist() == [6, 5, 1]
+    name = None if rule.startswith("unique") else column
+    example = f"row 2 of 2020-01: {shown}"
+    assert broken.to_numpy().tolist() == [["orders", name, rule, 1, example]]
+    assert artifacts.read_table("data/quarantine/orders")["broken_rule"].tolist() == [rule]
+    assert set(lake_ids()) == {1, 3, 4, 5, 6}
+
+
+@pytest.mark.parametrize(("column", "value"), [("amount", "0"), ("amount", "1000"), ("id", "2.0"), ("amount", "1e2")])
+def test_a_value_on_its_bound_or_written_otherwise_is_sound(
+    project: Project, orders: pd.DataFrame, column: str, value: str
+) -> None:
+    collect(project, spoil(orders, column, value))
+    assert run()[0].loc[0, "quarantine"] == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "first", "rules"),
+    [
+        ({"status": "lost", "placed": "2020-01-01"}, True, {"status: not allowed": 1}),  # its key stays free
+        ({"status": "lost"}, False, {"status: not allowed": 1}),  # its key is taken, too
+        ({"id": "x", "status": "lost"}, False, {"id: not int64": 1}),
+    ],
+)
+def test_a_row_has_the_first_rule_that_it_breaks_and_takes_no_key(
+    project: Project, orders: pd.DataFrame, more: dict[str, str], first: bool, rules: dict[str, int]
+) -> None:
+    row = orders.head(1).assign(**more)
+    collect(project, pd.concat([row, orders] if first else [orders, row], ignore_index=True))
+    counts, broken = run()
+    assert counts.loc[0, ["lake", "quarantine"]].tolist() == [6, 1]
+    assert dict(zip(broken["rule"], broken["rows"], strict=True)) == rules
+
+
+ISO, DAY = {"type": "timestamp"}, {"type": "timestamp", "format": "%d/%m/%Y"}
+COMMA, DOTS = {"type": "float64", "decimal": ","}, {"type": "float64", "decimal": ",", "thousands": "."}
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "value"),
+    [
+        (DAY, "05/01/2020", "2020-01-05"),
+        (DAY, "32/01/2020", None),
+        ({**ISO, "format": "%d.%m.%y %I:%M %p"}, "05.01.20 3:04 PM", "2020-01-05 15:04"),
+        ({**ISO, "format": "%Y-%m-%d %H:%M %z"}, "2020-01-05 10:00 +0200", "2020-01-05 08:00"),
+        ({**ISO, "format": "epoch_s"}, "1600000000", "2020-09-13 12:26:40"),
+        ({**ISO, "format": "epoch_ms"}, "1600000000123", "2020-09-13 12:26:40.123"),
+        ({**ISO, "format": "seconds"}, "1.5", "1970-01-01 00:00:01.5"),
+        ({**ISO, "format": "days"}, "0.5", "1970-01-01 12:00"),
+        ({**ISO, "format": "days"}, "1e99", None),
+        ({**ISO, "format": "year"}, "2013", "2013-01-01"),
+        ({**ISO, "format": "year"}, "2013.5", None),
+        (ISO, "2020-01-05T10:00:00+02:00", "2020-01-05 08:00"),
+        (ISO, " 2020-01-05 ", "2020-01-05"),
+        (ISO, "infinity", None),
+        (COMMA, "1,5", 1.5),
+        (COMMA, "1.5", None),
+        (COMMA, "-1,5e3", -1500.0),
+        (COMMA, "nan", None),
+        (DOTS, "1.234.567,5", 1234567.5),
+        (DOTS, "1234,5", 1234.5),
+        (DOTS, "1.5", None),
+        ({"type": "float64", "thousands": ","}, "12,34,567.5", 1234567.5),
+        ({"type": "float64", "thousands": ","}, "1,23", None),
+        ({"type": "float64", "thousands": " "}, "1\u202f234.5", 1234.5),
+        ({"type": "int64", "decimal": ",", "thousands": "."}, "1.234", 1234),
+        ({"type": "int64", "decimal": ","}, "7,0", 7),
+        ({"type": "int64", "decimal": ","}, "7,5", None),
+    ],
+)
+def test_values_are_read_as_the_contract_says_they_are_written(column: dict[str, str], text: str, value: Any) -> None:
+    table = engine.local().create_table("t", pd.DataFrame({"text": [text]}))
+    (read,) = table.select(value=cast(table["text"], Column(**column))).to_pandas()["value"]
+    assert pd.isna(read) if value is None else read == (pd.Timestamp(value) if isinstance(value, str) else value)
+
+
+def test_types_are_given_row_by_row_in_whatever_form_values_are_written() -> None:
+    """Among them are functions of the engine that Ibis does not know, and may take for anything."""
+    table = engine.local().create_table("orders", pd.DataFrame({"text": ["1"]}))
+    for form in (*datetimes.FORMATS, "%d.%m.%Y", "%Y %z"):
+        assert engine.row_by_row(table.mutate(at=datetimes.parse(table["text"], form)), {"orders"}), form
+    assert engine.row_by_row(table.mutate(n=numbers.whole_number(table["text"])), {"orders"})
+    assert not engine.row_by_row(table.mutate(n=ibis.random()), {"orders"})
+
+
+NAMES = [
+    "sepal.length (cm)",
+    "select",
+    "a:b",
+    'quo"te',
+    "größe",
+    "it's",
+    "self",
+    "%s",
+    "$a$",
+    "a`b",
+    "x: missing",
+    "index",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_column_may_have_any_name(project: Project, name: str) -> None:
+    rows = pd.DataFrame(
+        {"on: the day": ["2020-01-05", "2020-02-05", "?"], name: ["1", "x", "3"], "y": ["a b", "c", "c"]}
+    )
+    project.raw("t", "all", rows)
+    columns = {"on: the day": {"type": "timestamp"}, name: {"type": "float64", "max": 2}, "y": {"type": "string"}}
+    references = [{"table": "other", "by": {name: name}}]
+    project.raw("other", "all", pd.DataFrame({name: ["1", "3"]}))
+    other = {"unique": [name], "columns": {name: {"type": "float64"}}}
+    contract = {"unique": [name], "columns": columns, "references": references}
+    project.set("processing.tables", {"t": contract, "other": other})
+    params, connection = load("processing"), engine.connect()
+    counts = processing.update(params, connection)
+    assert counts.loc[0, ["lake", "quarantine"]].tolist() == [1, 2]
+    broken = processing.broken_rules(connection, params).query("table == 't'").set_index("rule")
+    assert broken.loc[f"{name}: not float64", ["column", "examples"]].tolist() == [name, f"row 2: {name} x"]
+    assert broken.loc["on: the day: not timestamp", "examples"] == f"row 3: {name} 3, on: the day ?"
+    assert processing.validate(connection, params)["failures"].tolist() == [0, 0]
+    for time in (None, "on: the day"):
+        problem = PROBLEM.changed(table="t", time=time, target="y", key=[name], classes=["a b", "c"], focus="c")
+        processing.check_problem(params, problem)
+        answer = warehouse.connect("lake").sql(figures.query(params.tables["t"], problem)).df()
+        assert answer["rows"].tolist() == [1]
+        assert figures.describe_answer(answer, problem)
+
+
+def test_a_value_that_another_table_lacks_breaks_the_reference(project: Project, orders: pd.DataFrame) -> None:
+    project.set("processing.tables.customers", {"unique": ["name"], "columns": {"name": {"type": "string"}}})
+    refer(project, {"customer": "name"})
+    collect(project, spoil(orders, "customer", "zoe"), CUSTOMERS.rename(columns={"customer": "name"}))
+    counts, broken = run()
+    assert counts.loc[0, ["lake", "quarantine"]].tolist() == [5, 1]
+    example = "row 2 of 2020-01: id 2, customer zoe"
+    assert broken.to_numpy().tolist() == [["orders", "customer", "customer: not in customers", 1, example]]
+
+
+def test_a_reference_may_be_of_several_columns(project: Project, orders: pd.DataFrame) -> None:
+    columns = {"name": {"type": "string"}, "status": {"type": "string"}}
+    project.set("processing.tables.customers", {"unique": ["name", "status"], "columns": columns})
+    refer(project, {"customer": "name", "status": "status"})
+    customers = pd.DataFrame({"name": ["ann", "ann", "bob"], "status": ["paid", "open", "open"]})
+    collect(project, orders, customers)  # all orders of bob are paid, which no customer of that name is
+    broken = run()[1]
+    assert broken[["column", "rule", "rows"]].to_numpy().tolist() == [[None, "customer, status: not in customers", 3]]
+    assert broken["examples"].iloc[0].startswith("row 2 of 2020-01: id 2, customer bob, status paid; row 1 of 2020-02")
+    assert lake_ids() == [1, 3, 5]
+
+
+@pytest.mark.parametrize("by", [["customer"], {"customer": "customer", "status": "city"}, {"customer": "city"}])
+def test_a_missing_value_refers_to_nothing_and_is_not_met_by_one(
+    project: Project, orders: pd.DataFrame, by: Any
+) -> None:
+    for column in ("customer", "status"):
+        project.set(f"processing.tables.orders.columns.{column}.nullable", True)
+    refer(project, by)
+    rows = orders.head(3).assign(customer=["", "ann", "zoe"], status=["paid", "", "paid"])
+    collect(project, rows, pd.DataFrame({"customer": ["ann", "eve"], "city": ["ann", ""]}))
+    run()
+    assert (lake_ids(), lake_ids(where="quarantine")) == ([1, 2], [3])
+
+
+def test_a_reference_to_a_row_in_quarantine_breaks_and_takes_no_key(project: Project, orders: pd.DataFrame) -> None:
+    project.set("processing.tables.customers.columns.city.nullable", False)
+    refer(project, ["customer"])
+    collect(project, spoil(orders, "id", "3"))  # bob has no city
+    counts, broken = run()
+    assert counts["quarantine"].tolist() == [3, 1]
+    assert broken["rule"].tolist() == ["customer: not in customers", "city: missing"]
+    assert lake_ids() == [1, 3, 5]
+
+
+ONE = [{"table": "customers", "by": ["customer"]}]
+AMOUNT, STATUS = "orders.columns.amount", "orders.columns.status"
+FOUND = "processing.tables.orders.references"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("orders.unique", ["number"], "unique to name columns of the contract; number is none"),
+        (f"{AMOUNT}.min", 2000, "min <= max, found 2000 > 1000"),
+        (f"{STATUS}.max", 3, "no min or max for type string"),
+        (f"{AMOUNT}.type", "decimal", "found \"decimal\", expected 'string', 'int64', 'float64' or 'timestamp'"),
+        (AMOUNT, {"type": "string", "format": "iso"}, "no format for type string"),
+        (AMOUNT, {"type": "string", "decimal": ","}, "no decimal or thousands for type string"),
+        (AMOUNT, {"type": "float64", "thousands": "."}, "decimal and thousands to differ, found '.' for both"),
+        (AMOUNT, {"type": "timestamp", "format": "%Q"}, "a format of strptime"),
+        ("customers.columns.broken_rule", {"type": "string"}, "expected other names than broken_rule"),
+        ("customers.columns.@event", {"type": "string"}, "expected other names than @event"),
+        ("orders.newest", {"amount": "1h"}, "newest to name timestamps; amount is none"),
+        ("orders.newest", {"moment": "1h"}, "newest to name columns of the contract; moment is none"),
+        ("orders.newest", {"placed": "soon"}, 'processing.tables.orders.newest.placed: found "soon"'),
+        (
+            "customers.references",
+            [{"table": "orders", "by": ["customer"]}],
+            "orders -> customers -> orders; leave one out",
+        ),
+        ("orders.references", [{"table": "orders", "by": {"customer": "status"}}], "found a circle, orders -> orders;"),
+        (
+            "orders.references",
+            [*ONE, {"table": "shops", "by": ["status"]}],
+            f"{FOUND}[1].table: found 'shops', expected one",
+        ),
+        (
+            "orders.references",
+            [{"table": "customers", "by": ["status"]}],
+            f"{FOUND}[0].by: status is no column of customers; f",
+        ),
+        (
+            "orders.references",
+            [{"table": "customers", "by": {"shop": "city"}}],
+            "references to name columns of the contract; shop",
+        ),
+        (
+            "orders.references",
+            [{"table": "customers", "by": {"id": "city"}}],
+            "id is int64, customers.city is string; expected",
+        ),
+        ("orders.references", [{"table": "customers", "by": []}], f"{FOUND}.0.by"),
+        ("orders.references", [{"table": "customers"}], f"{FOUND}.0.by: missing"),
+    ],
+)
+def test_a_contract_that_makes_no_sense_is_refused_with_its_path(
+    project: Project, path: str, value: Any, message: str
+) -> None:
+    project.set("processing.tables.orders.references", ONE)
+    project.set(f"processing.tables.{path}", value)
+    with pytest.raises(ParamsError, match=re.escape(message)) as error:
+        load("processing")
+    assert "processing" in str(error.value)
+    assert "tables" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"table": "visits"}, "problem.table: found 'visits', expected one of processing.tables: orders, customers"),
+        ({"time": "moment"}, "problem.time: moment not among the columns of processing.tables.orders"),
+        ({"key": ["id", "shop"]}, "problem.key: shop not among the columns of processing.tables.orders"),
+        ({"target": "late"}, "problem.target: late not among the columns of processing.tables.orders"),
+        ({"time": None, "group": ["house"]}, "problem.group: house not among the columns of processing.tables.orders"),
+    ],
+)
+def test_a_contract_without_what_the_problem_names_is_refused(project: Project, changed: Any, message: str) -> None:
+    processing.check_problem(load("processing"), PROBLEM)
+    with pytest.raises(ParamsError, match=f"^{message}$"):
+        processing.check_problem(load("processing"), PROBLEM.changed(**changed))
+
+
+@pytest.mark.parametrize("column", [{"type": "int64"}, {"type": "timestamp", "nullable": True}])
+def test_the_time_of_the_problem_is_a_timestamp_in_every_row(project: Project, column: dict[str, Any]) -> None:
+    project.set("processing.tables.orders.columns.placed", column)
+    with pytest.raises(ParamsError, match=r"columns.placed: found type .*, expected type timestamp, not nullable"):
+        processing.check_problem(load("processing"), PROBLEM)

@@ -1,0 +1,96 @@
+"""The tiny project's stage 03: its raw data, and a run of the stage up to its gate, or through it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from conftest import Project, statement
+
+from ninefold import artifacts, engine, gate
+from ninefold.params import load
+from ninefold.processing import stage as processing
+
+MADE = ("lake", "quarantine", "state")
+CUSTOMERS = pd.DataFrame({"customer": ["ann", "bob"], "city": ["Bern", ""]})
+PROBLEM = statement(
+    table="orders", unit="order", units="orders", time="placed", target="returned", key=["id"], group=None
+).changed(classes=["0", "1"], focus="1")
+
+
+def collect(project: Project, orders: pd.DataFrame, customers: pd.DataFrame = CUSTOMERS) -> None:
+    for month, rows in orders.groupby(orders["placed"].str[:7]):
+        project.raw("orders", str(month), rows)
+    project.raw("customers", "all", customers)
+
+
+def run() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Run the stage up to its gate; return where the rows went, and the rules that any of them broke."""
+    params, connection = load("processing"), engine.connect()
+    processing.check_problem(params, PROBLEM)
+    counts = processing.update(params, connection)
+    rules = processing.broken_rules(connection, params)
+    return counts, rules[rules["rows"] > 0]
+
+
+def close(counts: pd.DataFrame) -> None:
+    params, connection = load("processing"), engine.connect()
+    validation = processing.validate(connection, params)
+    shares, broken = processing.missing_shares(connection), processing.broken_rules(connection, params)
+    checks = processing.checks(counts, validation, broken, processing.newest(connection, params), params)
+    gate.close("processing", checks, processing.metrics(counts, shares), "Done.")
+
+
+def start_anew(project: Project) -> None:
+    """Delete what the stage has made."""
+    artifacts.discard()
+    for name in ("lake", "quarantine", "state"):
+        artifacts.remove(project.folder / "data" / name)
+
+
+def spoil(orders: pd.DataFrame, column: str, value: Any) -> pd.DataFrame:
+    """Return the orders with one wrong value, in the second row."""
+    spoiled = orders.copy()
+    spoiled.loc[1, column] = value
+    return spoiled
+
+
+def refer(project: Project, by: Any, table: str = "customers") -> None:
+    project.set("processing.tables.orders.references", [{"table": table, "by": by}])
+
+
+def lake_ids(table: str = "orders", where: str = "lake") -> list[int]:
+    return artifacts.read_table(f"data/{where}/{table}")["id"].tolist()
+
+
+def made(project: Project) -> dict[str, bytes]:
+    """Return every byte that the stage has made."""
+    return {name: content for folder in MADE for name, content in project.bytes(f"data/{folder}").items()}
+
+
+def advance() -> str:
+    """Bring lake and quarantine up to the raw data, and publish them; return what was made and kept."""
+    processing.update(load("processing"), engine.connect())
+    artifacts.publish()
+    return artifacts.path("reports/timings/03_processing.txt").read_text().strip()
+
+
+def prove(project: Project) -> None:
+    """Prove that lake and quarantine are what they would be if all was made from nothing, and that no row was lost."""
+    before, aside = made(project), project.folder / "aside"
+    aside.mkdir()
+    for name in MADE:
+        (project.folder / "data" / name).rename(aside / name)
+    advance()
+    assert made(project) == before
+    start_anew(project)
+    for name in MADE:
+        (aside / name).rename(project.folder / "data" / name)
+    aside.rmdir()
+    for table in load("processing").tables:
+        periods = [file.stem for file in engine.parts(f"data/raw/{table}")]
+        assert engine.periods(f"data/lake/{table}") == periods
+        assert set(engine.periods(f"data/quarantine/{table}")) <= set(periods)
+        for period in periods:
+            counts = [engine.count(f"data/{where}/{table}", period) for where in ("lake", "quarantine")]
+            assert sum(counts) == len(artifacts.read_table(f"data/raw/{table}/{period}.parquet"))
