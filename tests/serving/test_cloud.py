@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -127,7 +128,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ready = project.folder / ".venv/.ready"
     ready.parent.mkdir()
     ready.touch()
-    done = project.run("make", "wheel", f"PIP={sys.executable} -m pip --quiet --disable-pip-version-check")
+    done = project.run("make", "wheel", f"PIP={shlex.quote(sys.executable)} -m pip --quiet --disable-pip-version-check")
     assert done.returncode == 0, done.stdout + done.stderr
     return project.folder / "deploy/wheels"
 
@@ -166,7 +167,9 @@ def build(folder: Path, bundle: Path, wheels: Path) -> Path:
             if not (packages / top).exists():
                 (packages / top).symlink_to(found.locate_file(top))
     (install,) = [step.value for step in dockerfile() if "engine.lock" in step.value]
-    command = install.replace("/build", str(roots[0] / "build")).replace("python -m pip", f"{sys.executable} -m pip")
+    command = install.replace("/build", str(roots[0] / "build")).replace(
+        "python -m pip", f"{shlex.quote(sys.executable)} -m pip"
+    )
     command = command.replace("--python /venv/bin/python install", f"install --target {packages}")
     subprocess.run(["bash", "-c", command], check=True, capture_output=True)
     return roots[1]
