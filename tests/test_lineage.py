@@ -32,16 +32,15 @@ def test_a_hash_is_that_of_names_and_contents_and_of_nothing_else(project: Proje
 
 
 def test_params_have_one_hash_in_whichever_order_they_stand() -> None:
-    assert lineage.of_values({"a": 1, "b": {"c": [1, 2], "d": "ü"}}) == lineage.of_values(
-        {"b": {"d": "ü", "c": [1, 2]}, "a": 1}
-    )
+    one, other = {"a": 1, "b": {"c": [1, 2], "d": "ü"}}, {"b": {"d": "ü", "c": [1, 2]}, "a": 1}
+    assert lineage.of_values(one) == lineage.of_values(other)
     assert lineage.of_values({"a": [1, 2]}) != lineage.of_values({"a": [2, 1]})
 
 
 def test_lineage_lists_what_exists(project: Project) -> None:
     assert list(lineage.lineage()) == ["params.yaml"]
-    artifacts.write_text("x", artifacts.path("data/raw/a.txt"))
-    artifacts.write_text("x", artifacts.path("src/project/a.py"))
+    for file in ("data/raw/a.txt", "src/project/a.py"):
+        artifacts.write_text("x", artifacts.path(file))
     assert list(lineage.lineage()) == ["params.yaml", "data/raw", "src"]
     assert lineage.lineage()["data/raw"] == lineage.of_folder("data/raw")
 
@@ -80,28 +79,18 @@ def record(*md5: str) -> str:
 
 
 def test_the_commit_is_the_newest_whose_lock_recorded_the_model(repository: Project) -> None:
-    record("one")
-    again = [record("two"), record("one")][1]
-    other = record("three")
+    assert lineage.commit("one") == lineage.commit("one", "") == "not committed yet"
+    _, two, again, three = (record(md5) for md5 in ("one", "two", "one", "three"))
     assert lineage.commit("one") == again
-    assert lineage.commit("three") == other
-    assert lineage.commit("unknown", "", "two") != other
-    assert git("show", f"{lineage.commit('unknown', '', 'two')}:dvc.lock") == "two"
-
-
-def test_a_model_that_no_commit_recorded_is_reported_so(repository: Project) -> None:
-    assert lineage.commit("one") == "not committed yet"
-    head = record("two")
-    artifacts.write_text("one\n", artifacts.path("dvc.lock"))
-    assert lineage.commit("one") == f"{head} with changes that are not committed"
+    assert lineage.commit("three") == three
+    assert lineage.commit("unknown", "", "two") == two
+    artifacts.write_text("four\n", artifacts.path("dvc.lock"))
+    assert lineage.commit("four") == f"{three} with changes that are not committed"
 
 
 def test_a_project_in_a_folder_of_a_repository_is_found(repository: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    inner = repository.folder / "inner"
-    inner.mkdir()
-    (inner / "params.yaml").write_text("{}\n")
-    monkeypatch.chdir(inner)
-    assert lineage.commit("one") == lineage.commit("one", "") == "not committed yet"
+    artifacts.write_text("{}\n", repository.folder / "inner/params.yaml")
+    monkeypatch.chdir(repository.folder / "inner")
     assert lineage.commit("one", "two") == "not committed yet"
     commit = record("one")
     assert lineage.commit("one") == commit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import shutil
@@ -18,7 +17,7 @@ from ninefold import artifacts, metrics, pin
 from ninefold.errors import DataError, NinefoldError
 from ninefold.metrics import EvaluationPlan
 from ninefold.reports import own_notebook, runner
-from ninefold.stages import is_own, label
+from ninefold.stages import label
 
 ROOT = Path(__file__).resolve().parents[2]
 SPLIT = {"validation": 0.2, "holdout": 0.2}
@@ -37,26 +36,19 @@ def shelf(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     return project
 
 
-def listed(project: Project) -> list[str]:
-    return yaml.safe_load((project.folder / "notebooks/own.yaml").read_text())["own"]
-
-
 def lay_lake(project: Project, task: str, time: str | None) -> None:
     """Write a lake of 60 rows with names that mean something to Markdown, and what stages 01, 04 and 05 say of it."""
     problem = statement(task, table="things", key=["id"], time=time, target="out`come", units="things")
-    classes = problem.classes
-    count = 60
-    target = [classes[i % len(classes)] if classes else i * 1.5 for i in range(count)]
-    rows = {"id": range(count), "cost $ a*b|c": [f"<{i % 4}>" for i in range(count)], "out`come": target}
-    frame = pd.DataFrame({**rows, "when": pd.date_range("2020-01-01", periods=count, freq="6h"), "empty": None})
-    artifacts.write_table(
-        frame.drop(columns=[] if time else ["when"]), project.folder / "data/lake/things/part.parquet"
-    )
+    target = [problem.classes[i % len(problem.classes)] if problem.classes else i * 1.5 for i in range(60)]
+    rows = {"id": range(60), "cost $ a*b|c": [f"<{i % 4}>" for i in range(60)], "out`come": target, "empty": None}
+    frame = pd.DataFrame(rows)
+    if time:
+        frame[time] = pd.date_range("2020-01-01", periods=60, freq="6h")
+    project.lake("things", frame)
     split = metrics.split(metrics.labelled(problem, []), PLAN, problem)
     primary = {"name": "log_loss", "better": "lower"}
-    plan = EvaluationPlan(primary=primary, thresholds=problem.success, split=split, bootstrap=PLAN.bootstrap)
     problem.save()
-    plan.save()
+    EvaluationPlan(primary=primary, thresholds=problem.success, split=split, bootstrap=PLAN.bootstrap).save()
     artifacts.publish()
     artifacts.write_json({}, project.folder / "data/exploration.json")
 
@@ -66,16 +58,17 @@ def test_a_notebook_gets_the_next_number_and_a_name_from_its_title(shelf: Projec
     second = own_notebook.add("  Größe &\n Preis: ΑΒΓ 季節 №2! ")
     assert first.name == "05b_seasonality_by_region.ipynb"
     assert second.name == "05c_grosse_preis_αβγ_季節_no2.ipynb"
-    assert listed(shelf) == [first.stem, second.stem] == runner.own()
+    assert runner.own() == [first.stem, second.stem]
     first.unlink()
-    assert own_notebook.add("Third").name == "05d_third.ipynb"
+    assert own_notebook.add("many words " * 30).name == f"05d_{'many_words_' * 5}many.ipynb"
+    assert len(own_notebook.add("季" * 300).name.encode()) <= 200
 
 
 def test_numbers_go_on_after_z_and_sort_in_their_order(shelf: Project) -> None:
     names = [own_notebook.add(f"title {count}").stem for count in range(30)]
     assert names == sorted(names)
     assert [names[24][:5], names[25][:5], names[26][:5]] == ["05z_t", "05zb_", "05zc_"]
-    assert all(is_own(name) and label(name) == name for name in names)
+    assert all(label(name) == name for name in names)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +77,7 @@ def test_numbers_go_on_after_z_and_sort_in_their_order(shelf: Project) -> None:
         (" \n", "holds no letter and no digit to name a file by; say in a few words what it is about, as in: ninefold"),
         ("!? — …", "holds no letter and no digit to name a file by"),
         ("seasonality!", "notebooks/05b_seasonality.ipynb is there already"),
-        ("Exploration", "notebooks/05_exploration.ipynb is there already; open that one, or choose another title"),
-        ("Féatures", "notebooks/06_features.ipynb is there already"),
+        ("Féatures", "notebooks/06_features.ipynb is there already; open that one, or choose another title"),
     ],
 )
 def test_a_title_that_names_no_new_file_is_refused(shelf: Project, title: str, message: str) -> None:
@@ -94,12 +86,6 @@ def test_a_title_that_names_no_new_file_is_refused(shelf: Project, title: str, m
     with pytest.raises(NinefoldError, match=re.escape(message)):
         own_notebook.add(title)
     assert shelf.bytes("notebooks") == before
-
-
-def test_a_long_title_names_a_file_that_any_system_takes(shelf: Project) -> None:
-    place = own_notebook.add("季" * 300)
-    assert len(place.name.encode()) <= 200
-    assert own_notebook.add("many words " * 30).name == f"05c_{'many_words_' * 5}many.ipynb"
 
 
 def test_it_has_the_anatomy_of_the_others(shelf: Project) -> None:
@@ -113,10 +99,8 @@ def test_it_has_the_anatomy_of_the_others(shelf: Project) -> None:
     assert cells[2].source == 'section = "05b_a_first_look"\noverrides = {}'
     assert headings[0] == "## What comes in"
     assert headings[-3:] == ["## Your analysis", "## Conclusion", "## The gate"]
-    assert "# YOURS:" in next(c for c in cells if "# YOURS:" in c.source and c.cell_type == "code").source
-    assert ast.unparse(ast.parse(cells[-1].source).body[-1]).startswith("gate.close(section, ")
+    assert any("# YOURS:" in cell.source for cell in cells if cell.cell_type == "code")
     assert not [cell.id for cell in cells if cell.get("outputs") or cell.get("execution_count")]
-    assert not any(isinstance(node, ast.FunctionDef) for node in ast.walk(ast.parse(cells[-1].source)))
 
 
 @pytest.mark.parametrize(("task", "time"), [("binary", "when"), ("multiclass", None), ("regression", "when")])
@@ -129,19 +113,15 @@ def test_it_runs_at_once_on_any_task_with_and_without_time(shelf: Project, task:
     assert record["gate"]["passed"]
     assert "cost $ a*b|c" in record["conclusion"]
     text = (shelf.folder / f"reports/notebooks/{name}.ipynb").read_text()
-    assert "data/lake" in text
     assert "05_exploration" in text
     assert '"ename"' not in text
 
 
-def test_what_is_listed_and_not_there_is_named(shelf: Project) -> None:
+@pytest.mark.parametrize("text", ["own: [exploration]", "own: [[]]", "- a", "own: [", "own: 7"])
+def test_a_damaged_list_is_named_and_an_empty_one_is_none(shelf: Project, text: str) -> None:
     own_notebook.add("Gone").unlink()
     with pytest.raises(DataError, match=r"own.yaml: lists 05b_gone, but notebooks/05b_gone.ipynb is not there; delete"):
         runner.refresh_sources()
-
-
-@pytest.mark.parametrize("text", ["own: [exploration]", "own: [[]]", "- a", "own: [", "own: 7"])
-def test_a_damaged_list_is_named_and_an_empty_one_is_none(shelf: Project, text: str) -> None:
     for empty in ("", "own:\n", "own: []\n"):
         (shelf.folder / "notebooks/own.yaml").write_text(empty)
         assert runner.own() == []
@@ -150,11 +130,8 @@ def test_a_damaged_list_is_named_and_an_empty_one_is_none(shelf: Project, text: 
         runner.own()
 
 
-def test_the_list_in_the_template_is_empty_and_says_how_it_grows() -> None:
-    assert (ROOT / "notebooks/own.yaml").read_text() == own_notebook.HEAD + "own: []\n"
-
-
 def test_every_own_notebook_is_a_stage_of_the_pipeline() -> None:
+    assert (ROOT / runner.OWN).read_text() == own_notebook.HEAD + "own: []\n"
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     stage = pipeline["stages"]["own"]
     assert pipeline["vars"] == [runner.OWN, pin.FILE]

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import jsonschema
-import numpy as np
 import pandas as pd
 import pytest
 from bundles import CASES, expected, lay_out, pack
@@ -18,7 +16,7 @@ from fastapi.testclient import TestClient
 from servers import started
 
 from ninefold.errors import NinefoldError
-from ninefold.serving import app, middleware, schemas
+from ninefold.serving import app, schemas
 from ninefold.serving import client as asking
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.fields import as_rows
@@ -44,24 +42,20 @@ def test_every_task_is_answered_as_offline_on_both_routes_and_as_openapi_describ
     assert answer["version"] == bundle.version
     assert answer["history_as_of"] == ("2020-02-20T00:00:00" if case == "binary" else None)
     assert send(client, rows[3]).json()["predictions"] == answer["predictions"][3:4]  # alone as among many
-    kinds = {each["name"]: each["datatype"] for each in client.get(V2).json()["inputs"]}
     inputs = [
-        {"name": name, "shape": [len(rows), 1], "datatype": kind, "data": [row[name] for row in rows]}
-        for name, kind in kinds.items()
+        {key: each[key] for key in ("name", "datatype")}
+        | {"shape": [len(rows), 1], "data": [row[each["name"]] for row in rows]}
+        for each in client.get(V2).json()["inputs"]
     ]
     tensors = client.post(f"{V2}/infer", json={"inputs": inputs}).json()["outputs"]
     columns = pd.DataFrame({each["name"]: each["data"] for each in tensors})
     pd.testing.assert_frame_equal(columns, wanted, check_exact=True, check_dtype=False)
     document = client.get("/openapi.json").json()
-    row, body = (document["components"]["schemas"][name] for name in ("Row", "Rows"))
+    row, predictions = (document["components"]["schemas"][name] for name in ("Row", "Predictions"))
     assert list(row["properties"]) == [field["name"] for field in bundle.signature]
     assert row.get("required", []) == [field["name"] for field in bundle.signature if field["required"]]
-    schema = document["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
-    answer = client.post("/predict", json=body["examples"][0]).json()
-    jsonschema.validate(answer, {**schema, "components": document["components"]})
-    items = document["components"]["schemas"]["Predictions"]["properties"]["predictions"]["items"]
     kind = {"multiclass": "Classes", "regression": "Quantity"}.get(case, "Event")
-    assert items == {"$ref": f"#/components/schemas/{kind}"}
+    assert predictions["properties"]["predictions"]["items"] == {"$ref": f"#/components/schemas/{kind}"}
 
 
 def test_what_a_caller_does_not_know_may_be_absent_or_null(client: TestClient, bundle: Bundle) -> None:
@@ -77,39 +71,17 @@ def test_what_a_caller_does_not_know_may_be_absent_or_null(client: TestClient, b
     ("wrong", "says"),
     [
         ({"customer": "ann", "amuont": 1}, "row 1, field 'amuont': unknown field; did you mean 'amount'?"),
-        ({"customer": "ann", "body": 1}, "row 1, field 'body': unknown field"),
         ({"customer": "ann", "amount": "12"}, "row 1, field 'amount': found \"12\", expected a valid number"),
         ({"customer": "ann", "amount": True}, "row 1, field 'amount': found true, expected a valid number"),
-        ({"customer": "ann", "amount": [1]}, "row 1, field 'amount': found a list, expected a valid number"),
         ({"customer": "ann", "amount": float("nan")}, "row 1, field 'amount': found NaN, expected a finite number"),
-        ({"customer": "ann", "amount": float("-inf")}, "row 1, field 'amount': found -Infinity, expected a finite"),
         ({"customer": "ann", "amount": 1e200}, "row 1, field 'amount': found 1e+200, expected a number from -1e+30"),
-        ({"customer": 5}, "row 1, field 'customer': found 5, expected a valid string"),
         ({"customer": None}, "row 1, field 'customer': found null, expected a valid string"),
         ({"amount": 5}, "row 1, field 'customer': missing; it is needed to look up history"),
         ({"customer": "\ud800"}, "row 1, field 'customer': found \"\\ud800\", expected whole characters"),
-        ({"customer": "ann", "\ud800": 1}, "row 1"),
-        ({"customer": "ann", "id": []}, "row 1, field 'id'"),
         (7, "row 1: found 7, expected an object"),
-        (None, "row 1: found null, expected an object"),
-    ],
-)
-def test_a_wrong_row_is_refused_by_row_and_field(client: TestClient, wrong: Any, says: str) -> None:
-    answer = send(client, {"customer": "ann"}, wrong)
-    assert answer.status_code == 422
-    assert answer.json()["error"].startswith(says), answer.text
-    assert answer.json()["problems"][0]["row"] == 1
-
-
-@pytest.mark.parametrize(
-    ("body", "says"),
-    [
         (b'{"rows": [', "body: not JSON"),
-        (b"", "body: missing"),
-        (b"[]", "body: found a list, expected an object"),
         (b"{}", "rows: missing"),
         (b'{"rows": []}', "rows: none, expected at least 1"),
-        (b'{"rows": 5}', "rows: found 5, expected a valid list"),
         (b'{"rows": [{"customer": "ann"}], "row": 1}', "row: unknown field; did you mean 'rows'?"),
         (json.dumps({"rows": [{"customer": "ann"}] * 101}).encode(), "rows: too many, expected at most 100; send"),
         (b"\xff\xfe", "body: not JSON"),
@@ -117,81 +89,61 @@ def test_a_wrong_row_is_refused_by_row_and_field(client: TestClient, wrong: Any,
         (b'{"rows": [{"customer": "ann", "amount": ' + b"9" * 6000 + b"}]}", "body: not JSON"),
     ],
 )
-def test_a_wrong_body_is_refused(client: TestClient, body: bytes, says: str) -> None:
+def test_a_wrong_row_or_body_is_refused_by_row_and_field(client: TestClient, wrong: Any, says: str) -> None:
+    body = wrong if isinstance(wrong, bytes) else json.dumps({"rows": [{"customer": "ann"}, wrong]})
     answer = client.post("/predict", content=body, headers=JSON)
-    assert 400 <= answer.status_code < 500
+    assert answer.status_code in (400, 422)
     assert answer.json()["error"].startswith(says), answer.text
 
 
-def test_a_body_not_sent_as_json_is_refused_with_advice_and_of_many_problems_the_first_are_listed(
-    client: TestClient,
-) -> None:
+def test_a_body_must_be_sent_as_json_and_of_many_problems_the_first_are_listed(client: TestClient) -> None:
     answer = client.post("/predict", content=b'{"rows": []}', headers={"Content-Type": "text/plain"})
-    assert answer.status_code == 422
-    assert "Content-Type: application/json" in answer.json()["error"]
+    assert (answer.status_code, "Content-Type: application/json" in answer.json()["error"]) == (422, True)
     many = send(client, *[{"customer": 5}] * 50).json()
-    assert len(many["problems"]) == app.LISTED
-    assert many["error"].endswith("; and 30 more")
+    assert (len(many["problems"]), many["error"][-13:]) == (app.LISTED, "; and 30 more")
 
 
-@pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_over_the_limit_is_refused(client: TestClient, chunked: bool) -> None:
-    body = b" " * 60_000
-    answer = client.post("/predict", content=iter([body[:100], body[100:]]) if chunked else body, headers=JSON)
-    assert answer.status_code == 413
-    assert "more than 0.05 MB" in answer.json()["error"]
+def test_a_body_over_the_limit_is_refused(client: TestClient) -> None:
+    for body in (b" " * 60_000, iter([b" " * 100, b" " * 60_000])):  # the second has no Content-Length
+        answer = client.post("/predict", content=body, headers=JSON)
+        assert (answer.status_code, "more than 0.05 MB" in answer.json()["error"]) == (413, True)
 
 
-def test_health_and_readiness_name_the_model_and_an_unknown_address_says_which_there_are(
-    client: TestClient, bundle: Bundle
-) -> None:
-    ready = {"status": "ready", "model": "returns", "version": bundle.version, "fast_form": "in use"}
+def test_health_and_readiness_name_the_model_and_404_the_addresses(client: TestClient, bundle: Bundle) -> None:
     for address, wanted in {
         "/health": {"status": "alive"},
-        "/ready": ready,
+        "/ready": {"status": "ready", "model": "returns", "version": bundle.version, "fast_form": "in use"},
         "/v2/health/live": {"live": True},
         "/v2/health/ready": {"ready": True},
         "/v2": {"name": "ninefold", "version": bundle.version, "extensions": []},
         f"{V2}/ready": {"name": "returns", "ready": True},
     }.items():
         assert client.get(address).json() == wanted
-    assert client.get(V2).json()["versions"] == [bundle.version]
-    for address, says in {
-        "/nowhere": "POST /predict",
-        "/v2/models/other": "this service has 'returns'",
-        "/v2/models/other/ready": "this service has 'returns'",
-    }.items():
+    for address, says in {"/nowhere": "POST /predict", "/v2/models/a/ready": "this service has 'returns'"}.items():
         answer = client.get(address)
         assert (answer.status_code, says in answer.json()["error"]) == (404, True)
-    wrong = client.get("/predict")
-    assert (wrong.status_code, wrong.headers["Allow"]) == (405, "POST")
+    assert client.get("/predict").headers["Allow"] == "POST"
 
 
 def test_the_open_inference_protocol_answers_the_outputs_that_are_asked_for(client: TestClient) -> None:
-    inputs = [{"name": "customer", "shape": [2], "datatype": "BYTES", "data": ["ann", None]}]
-    refused = client.post(f"{V2}/infer", json={"inputs": inputs})
-    assert refused.json()["error"].startswith("row 1, field 'customer': found null")  # null is missing
-    inputs[0]["data"] = ["ann", "zed"]
-    answer = client.post(f"{V2}/infer", json={"id": "a", "inputs": inputs, "outputs": [{"name": "action"}]}).json()
-    assert (answer["id"], answer["model_name"]) == ("a", "returns")
+    inputs = [{"name": "customer", "shape": [2], "datatype": "BYTES", "data": ["ann", "zed"]}]
+    answer = client.post(f"{V2}/infer", json={"inputs": inputs, "outputs": [{"name": "action"}]}).json()
+    assert answer["model_name"] == "returns"
     assert [(each["name"], each["shape"]) for each in answer["outputs"]] == [("action", [2])]
-    answer = client.post(f"{V2}/infer", json={"inputs": inputs, "outputs": [{"name": "luck"}]})
-    assert answer.json()["error"] == "outputs: no 'luck'; expected probability, action, expected_payoff"
+    answer = client.post(f"{V2}/infer", json={"inputs": inputs, "outputs": [{"name": "luck"}]}).json()
+    assert answer["error"] == "outputs: no 'luck'; expected probability, action, expected_payoff"
 
 
 @pytest.mark.parametrize(
     ("inputs", "says"),
     [
         ([("customer", "BYTES", [2], ["ann"])], "input 'customer': shape [2] for 1 values"),
-        ([("customer", "BYTES", [], ["ann"])], "input 'customer': shape []"),
         ([("customer", "BYTES", [1, 2], ["ann"])], "input 'customer': shape [1, 2]"),
         ([("customer", "BYTES", [1], ["ann"]), ("amount", "FP64", [2], [1, 2])], "input 'amount': 2 values"),
         ([("customer", "BYTES", [1], ["ann"])] * 2, "inputs: a name stands there twice"),
         ([("customer", "TEXT", [1], ["ann"])], 'inputs.0.datatype: found "TEXT"'),
         ([("customer", "BYTES", [0], [])], "rows: none"),
-        ([("customer", "BYTES", [1], ["ann"]), ("amuont", "FP64", [1], [1])], "row 0, field 'amuont': unknown field"),
-        ([("amount", "FP64", [1], ["x"])], "row 0, field 'amount'"),
-        ([], "inputs: none"),
+        ([("customer", "BYTES", [2], ["ann", None])], "row 1, field 'customer': found null"),  # null is missing
     ],
 )
 def test_a_wrong_tensor_is_refused(client: TestClient, inputs: list[Any], says: str) -> None:
@@ -201,36 +153,12 @@ def test_a_wrong_tensor_is_refused(client: TestClient, inputs: list[Any], says: 
     assert answer.json()["error"].startswith(says), answer.text
 
 
-def test_openapi_names_refusals_and_the_token_where_it_is_needed(client: TestClient, bundle: Bundle) -> None:
-    guarded = TestClient(app.create_app(bundle, token="a"))
-    document = guarded.get("/openapi.json", headers={"Authorization": "Bearer a"}).json()
-    for path, ways in client.get("/openapi.json").json()["paths"].items():
-        (way,), (guarded_way,) = ways.values(), document["paths"][path].values()
-        token = set() if path in middleware.PUBLIC else {"401"}
-        assert set(guarded_way["responses"]) == set(way["responses"]) | token
-        assert ("security" in guarded_way) == bool(token)
-        assert ({"408", "413", "503"} <= set(way["responses"])) == ("requestBody" in way)
-    assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
-
-
-def test_a_key_without_history_is_answered_with_its_prior(project: Project) -> None:
-    plain = TestClient(app.create_app(pack(lay_out(model="linear"))))
-    client = TestClient(app.create_app(pack(lay_out(model="linear", prior=0.95))))
-    row, name = {"customer": "eve", "amount": 50, "items": 2, "channel": "web"}, "rate_by_customer_7d"
-    absent, prior, none = send(client, row, {**row, name: 0.95}, {**row, name: None}).json()["predictions"]
-    assert absent == prior
-    assert none == send(plain, row).json()["predictions"][0]
-    assert absent != none
-
-
 def test_a_wrong_date_is_refused_by_row_and_field(project: Project) -> None:
-    client = TestClient(app.create_app(pack(lay_out("multiclass"))))
-    for value in ("yesterday", 5, "2023-02-29", "", []):
-        answer = send(client, {"@x": "2024-02-29"}, {"@x": value})
-        assert answer.status_code == 422
-        found = json.dumps(value) if value != [] else "a list"
-        error = f"row 1, field '@x': found {found}, expected a date or time in ISO format"
-        assert answer.json()["error"].startswith(error)
+    client = TestClient(app.create_app(pack(lay_out("dated"))))
+    for value in ("2023-02-29", "", 5):
+        answer = send(client, {"placed": "2024-02-29"}, {"placed": value}).json()
+        error = f"row 1, field 'placed': found {json.dumps(value)}, expected a date or time in ISO format"
+        assert answer["error"].startswith(error)
 
 
 def test_a_key_that_training_missed_too_may_be_null(project: Project) -> None:
@@ -253,10 +181,7 @@ def test_the_command_serves_on_this_machine_alone_until_it_is_told_to_stop(bundl
         url = line.split()[-1]
         with pytest.raises(NinefoldError, match="choose another --port"):
             app._listen("127.0.0.1", int(url.rpartition(":")[2]))
-        rows = {"rows": [{"customer": "ann"}]}
-        answer = httpx.post(f"{url}/predict", json=rows, trust_env=False, timeout=30).json()
-        wanted = bundle.predict(bundle.complete(rows["rows"]))["probability"].iloc[0]
-        assert np.isclose(answer["predictions"][0]["probability"], wanted, rtol=0, atol=1e-9)
+        assert httpx.get(f"{url}/ready", trust_env=False, timeout=30).json()["version"] == bundle.version
         child.send_signal(signal.SIGINT)  # test_middleware sends SIGTERM
         _, complaints = child.communicate(timeout=30)
         assert (child.returncode, complaints) == (0, "")

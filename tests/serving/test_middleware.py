@@ -11,13 +11,14 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
 import pandas as pd
 import pytest
-from bundles import lay_out, pack
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from servers import started
@@ -44,25 +45,22 @@ service.run(Path(sys.argv[1]), port=0, log=Path(sys.argv[2]))
 """
 
 
-def samples(client: TestClient, **headers: str) -> dict[tuple[str, ...], float]:
+def samples(client: TestClient) -> dict[tuple[str, ...], float]:
     """Return the samples of /metrics by name and the values of their labels."""
-    text = client.get("/metrics", headers=headers).text
     return {
         (each.name, *(each.labels[name] for name in sorted(each.labels))): each.value
-        for family in text_string_to_metric_families(text)
+        for family in text_string_to_metric_families(client.get("/metrics").text)
         for each in family.samples
     }
 
 
-@pytest.mark.parametrize("sent", ["a", "7f/3:x", "x" * 128, "~!", None, b"", b"x" * 129, b"a b", b"a\tb", b"\xc3\xa9"])
+@pytest.mark.parametrize("sent", ["7f/3:x", "x" * 128, "~!", None, b"x" * 129, b"a b", b"a\tb", b"\xc3\xa9"])
 def test_a_sane_request_id_is_kept_and_another_one_replaced_by_a_random_one(client: TestClient, sent: Any) -> None:
     answer = client.post("/predict", json=ROWS, headers={} if sent is None else {"X-Request-ID": sent})
-    assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
-    if isinstance(sent, str):
-        assert answer.json()["request_id"] == sent
-    else:
-        assert str(uuid.UUID(answer.json()["request_id"])) == answer.json()["request_id"]
-        assert uuid.UUID(client.post("/predict", content=b"{").headers["X-Request-ID"])  # refusals have one too
+    number = answer.json()["request_id"]
+    assert number == answer.headers["X-Request-ID"]
+    assert number == sent if isinstance(sent, str) else uuid.UUID(number)
+    assert uuid.UUID(client.post("/predict", content=b"{").headers["X-Request-ID"])  # refusals have one too
 
 
 def test_the_open_inference_protocol_has_its_own_id(client: TestClient) -> None:
@@ -76,26 +74,19 @@ def test_requests_are_counted_by_the_template_of_their_route_and_in_the_log_by_m
     client = TestClient(service.create_app(bundle, log))
     client.post("/predict", json=ROWS)
     client.post("/predict", json={"rows": [{"customer": 5}]})
-    client.post("/predict", content=b" " * 60_000)
-    for name in ("returns", "a", "b"):
-        client.post(f"/v2/models/{name}/infer", json={"inputs": INPUTS})
-    for path in ("/x", "/y", "/%0ax"):
+    for path in ("/v2/models/a", "/v2/models/b", "/x", "/y", "/%0ax"):
         client.get(path)
     client.request("MADEUP", "/predict")
     values = samples(client)
-    requests = {key[1:]: value for key, value in values.items() if key[0] == "ninefold_requests_total"}
     wanted = {
         ("POST", "/predict", "200"): 1,
         ("POST", "/predict", "422"): 1,
-        ("POST", "/predict", "413"): 1,
-        ("POST", "/v2/models/{name}/infer", "200"): 1,
-        ("POST", "/v2/models/{name}/infer", "404"): 2,
+        ("GET", "/v2/models/{name}", "404"): 2,
         ("GET", "unmatched", "404"): 3,
         ("other", "/predict", "405"): 1,
     }
-    assert requests == wanted
-    assert values["ninefold_request_seconds_count", "POST", "/predict"] == 3
-    assert values["ninefold_request_seconds_bucket", "+Inf", "POST", "/predict"] == 3
+    assert {key[1:]: value for key, value in values.items() if key[0] == "ninefold_requests_total"} == wanted
+    assert values["ninefold_request_seconds_count", "POST", "/predict"] == 2
     log.close()
     with sqlite3.connect(log.place) as connection:
         table = pd.read_sql("SELECT * FROM traffic", connection, dtype={"status": "str"})
@@ -106,8 +97,7 @@ def test_requests_are_counted_by_the_template_of_their_route_and_in_the_log_by_m
 
 
 def test_metrics_count_rows_and_actions_and_name_the_bundle(client: TestClient, bundle: Bundle) -> None:
-    before = samples(client)
-    assert before["ninefold_actions_total", "act"] == before["ninefold_actions_total", "wait"] == 0
+    assert samples(client)["ninefold_actions_total", "act"] == 0
     rows = [{"customer": "eve", "amount": amount} for amount in (1, 99, 98)]
     answer = client.post("/predict", json={"rows": rows}).json()
     client.post(INFER, json={"inputs": INPUTS})
@@ -116,10 +106,6 @@ def test_metrics_count_rows_and_actions_and_name_the_bundle(client: TestClient, 
     assert after["ninefold_actions_total", "act"] == chosen.count("act") > 0
     assert after["ninefold_actions_total", "act"] + after["ninefold_actions_total", "wait"] == 4
     assert after["ninefold_bundle_info", "2020-02-20T00:00:00", "returns", bundle.version] == 1
-    quantities = TestClient(service.create_app(pack(lay_out("regression"))))  # another service
-    quantities.post("/predict", json={"rows": [{"prediction": 5}, {"prediction": 6}]})
-    assert samples(quantities)["ninefold_rows_total",] == 2
-    assert not any(name.startswith("ninefold_actions") for name, *_ in samples(quantities))
 
 
 def test_every_panel_of_the_dashboard_asks_for_metrics_that_the_service_has(bundle: Bundle, log: Log) -> None:
@@ -134,110 +120,83 @@ def test_every_panel_of_the_dashboard_asks_for_metrics_that_the_service_has(bund
             assert named <= exposed, panel["title"]
 
 
-@pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer ", "Bearer s3cr3t-toke", f"Basic {TOKEN}", TOKEN])
+@pytest.mark.parametrize("given", [None, "Bearer ", "Bearer s3cr3t-toke", f"Basic {TOKEN}", TOKEN])
 def test_without_the_token_all_but_health_is_refused(bundle: Bundle, given: str | None) -> None:
     client = TestClient(service.create_app(bundle, token=TOKEN))
     headers = {} if given is None else {"Authorization": given}
-    for path in ("/metrics", "/openapi.json", "/v2", "/v2/models/returns", "/v2/models/returns/ready", "/nowhere"):
-        answer = client.get(path, headers=headers)
+    for path in ("/", "/metrics", "/openapi.json", "/v2", "/v2/models/returns/ready", "/predict", INFER, "/nowhere"):
+        answer = client.post(path, content=b"{", headers=headers)
         assert (answer.status_code, "Bearer" in answer.headers["WWW-Authenticate"]) == (401, True)
         assert "expected the header Authorization: Bearer" in answer.json()["error"]
         assert TOKEN not in answer.text
-    for path in ("/predict", INFER):
-        assert client.post(path, content=b"{", headers=headers).status_code == 401
     for path in ("/health", "/ready", "/v2/health/live", "/v2/health/ready"):
         assert client.get(path, headers=headers).status_code == 200
+    for right in (f"Bearer {TOKEN}", f"bearer  {TOKEN}"):
+        assert client.post("/predict", json=ROWS, headers={"Authorization": right}).status_code == 200
+    document = client.get("/openapi.json", headers={"Authorization": right}).json()
+    guarded = {path for path, ways in document["paths"].items() if "security" in next(iter(ways.values()))}
+    assert guarded == {*document["paths"]} - middleware.PUBLIC
 
 
-def test_with_the_token_all_is_answered(bundle: Bundle) -> None:
-    client = TestClient(service.create_app(bundle, token=TOKEN))
-    for given in (f"Bearer {TOKEN}", f"bearer  {TOKEN}"):
-        assert client.post("/predict", json=ROWS, headers={"Authorization": given}).status_code == 200
-    assert samples(client, Authorization=f"Bearer {TOKEN}")["ninefold_rows_total",] == 2
-
-
-def test_the_token_comes_from_the_environment_and_one_that_would_let_everybody_in_is_refused() -> None:
-    assert middleware.token({}) is None
-    assert middleware.token({"NINEFOLD_TOKEN": TOKEN}) == TOKEN
+def test_the_token_comes_from_the_environment_and_without_one_letting_others_in_is_warned_of() -> None:
+    assert (middleware.token({}), middleware.token({"NINEFOLD_TOKEN": TOKEN})) == (None, TOKEN)
     for wrong, says in (("", "found nothing"), ("two words", "found other characters")):
         with pytest.raises(NinefoldError, match=f"NINEFOLD_TOKEN: {says}"):
             middleware.token({"NINEFOLD_TOKEN": wrong})
-
-
-def test_letting_others_in_without_a_token_is_warned_of() -> None:
-    hosts = ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::", "10.0.0.7", "somewhere")
-    assert [bool(middleware.warning(host, None)) for host in hosts] == [False] * 3 + [True] * 4
+    warned = [host for host in ("::1", "localhost", "0.0.0.0", "10.0.0.7", "a") if middleware.warning(host, None)]
+    assert warned == ["0.0.0.0", "10.0.0.7", "a"]
     assert middleware.warning("0.0.0.0", TOKEN) is None
 
 
-def test_an_answer_that_takes_too_long_is_refused_and_not_logged(
-    bundle: Bundle, log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(bundle.described["limits"], "timeout_s", 0.2)
-    quick, slow = type(bundle).answer, [0.8]
-    monkeypatch.setattr(type(bundle), "answer", lambda self, rows: (time.sleep(slow[0]), quick(self, rows))[1])
+def test_an_answer_that_takes_too_long_is_refused_and_not_logged(bundle: Bundle, log: Log) -> None:
+    bundle.described["limits"]["timeout_s"] = 1
+    quick, release = bundle.answer, threading.Event()
+    vars(bundle)["answer"] = lambda rows: (release.wait(30), quick(rows))[1]
     client = TestClient(service.create_app(bundle, log))
     began = time.monotonic()
     for answer in (client.post("/predict", json=ROWS), client.post(INFER, json={"inputs": INPUTS})):
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-        assert answer.json()["error"].startswith("not answered within 0.2 s")
-    assert time.monotonic() - began < 0.8  # neither waited for its computation
-    slow[0] = 0
-    time.sleep(0.8)
+        assert answer.json()["error"].startswith("not answered within 1 s")
+    assert time.monotonic() - began < 30  # neither waited for its computation
+    release.set()
     assert client.post("/predict", json=ROWS).status_code == 200
     assert len(log_export.read(log.place)) == 1
 
 
-def test_what_cannot_wait_is_refused_at_once(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(bundle.described["limits"], "max_waiting", 0)
-    quick, release = type(bundle).answer, threading.Event()
-    monkeypatch.setattr(type(bundle), "answer", lambda self, rows: (release.wait(10), quick(self, rows))[1])
-    app = service.create_app(bundle)
-
-    async def ask() -> list[httpx.Response]:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-            waiting = [asyncio.create_task(client.post("/predict", json=ROWS)) for _ in range(middleware.WORKERS)]
-            await asyncio.sleep(0.3)
-            refused = await client.post("/predict", json=ROWS)
-            alive = await client.get("/health")
-            release.set()
-            return [refused, alive, *await asyncio.gather(*waiting), await client.post("/predict", json=ROWS)]
-
-    refused, *others = asyncio.run(ask())
+def test_what_cannot_wait_is_refused_at_once(bundle: Bundle) -> None:
+    bundle.described["limits"]["max_waiting"] = 1 - middleware.WORKERS  # one at a time
+    quick, release = bundle.answer, threading.Event()
+    vars(bundle)["answer"] = lambda rows: (release.wait(10), quick(rows))[1]
+    client = TestClient(service.create_app(bundle))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, "/predict", json=ROWS)
+        time.sleep(0.5)
+        refused, alive = client.post("/predict", json=ROWS), client.get("/health")
+        release.set()
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
-    assert refused.json()["error"].startswith(f"busy: {middleware.WORKERS} requests are in hand")
-    assert [each.status_code for each in others] == [200] * (middleware.WORKERS + 2)
+    assert refused.json()["error"].startswith("busy: 1 requests are in hand")
+    answers = [alive, first.result(), client.post("/predict", json=ROWS)]
+    assert [each.status_code for each in answers] == [200] * 3
 
 
 def test_a_body_that_does_not_arrive_is_refused() -> None:
-    messages: list[dict[str, Any]] = []
-
-    async def never() -> None:
-        await asyncio.sleep(60)
-
-    async def send(message: dict[str, Any]) -> None:
-        messages.append(message)
-
-    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
-    asyncio.run(middleware.limit_body(None, limit=100, timeout=0.1)(scope, never, send))
-    assert messages[0]["status"] == 408
-    assert b"not here within 0.1 s" in messages[1]["body"]
+    scope, send = {"type": "http", "method": "POST", "path": "/predict", "headers": []}, AsyncMock()
+    asyncio.run(middleware.limit_body(None, limit=100, timeout=0.1)(scope, partial(asyncio.sleep, 60), send))
+    start, body = (call.args[0] for call in send.await_args_list)
+    assert (start["status"], b"not here within 0.1 s" in body["body"]) == (408, True)
 
 
 def test_a_stop_finishes_what_was_begun_and_the_next_start_goes_on(bundle: Bundle, tmp_path: Path) -> None:
-    place = tmp_path / "log.sqlite"
-    for round_ in range(2):
+    place, numbers = tmp_path / "log.sqlite", []
+    for _ in range(2):
         with started("-c", SLOW, str(bundle.place), str(place)) as (child, line), ThreadPoolExecutor(3) as pool:
             options: dict[str, Any] = {"json": ROWS, "trust_env": False, "timeout": 30}
             futures = [pool.submit(httpx.post, f"{line.split()[-1]}/predict", **options) for _ in range(3)]
             time.sleep(0.6)
             assert not any(each.done() for each in futures)
             child.send_signal(signal.SIGTERM)
-            answers = [each.result() for each in futures]
+            numbers += [each.result().json()["request_id"] for each in futures]
             _, complaints = child.communicate(timeout=20)
         assert (child.returncode, complaints) == (0, "")
-        assert [answer.status_code for answer in answers] == [200] * 3
         assert sorted(file.name for file in tmp_path.glob("log.*")) == ["log.sqlite"]  # nothing is left in its WAL
-        logged = log_export.read(place)["request_id"].tolist()
-        assert len(logged) == 3 * (round_ + 1)
-        assert {answer.json()["request_id"] for answer in answers} <= set(logged)
+        assert sorted(log_export.read(place)["request_id"]) == sorted(numbers)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import re
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,6 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from prometheus_client import CollectorRegistry, generate_latest
 
 from ninefold import artifacts, monitoring
 from ninefold.serving import app, monitoring_state
@@ -19,17 +19,14 @@ from ninefold.serving.bundle import Bundle
 HOSTILE = "<script>alert(1)</script>"
 
 
-def alert(name: str, severity: str, **more: Any) -> dict[str, Any]:
-    return {"alert": name, "severity": severity, "value": 0.2, "limit": 0.1, "sentence": f"The {name} moved.", **more}
-
-
 def records() -> list[dict[str, Any]]:
     """Return three weeks of stage 09; two alerts are still open in the last."""
-    inputs = alert("inputs", "low", subject="amount")
-    raised = [[alert("volume", "medium")], [inputs], [inputs, alert("ranking", "high")]]
+    volume = {"alert": "volume", "severity": "medium"}
+    inputs = {"alert": "inputs", "severity": "low", "subject": "amount"}
+    ranking = {"alert": "ranking", "severity": "high"}
     return [
         {"period": f"2020-W1{number}", "alerts": alerts, "decision": "retrain", "reasons": ["The ranking moved."]}
-        for number, alerts in enumerate(raised)
+        for number, alerts in enumerate([[volume], [inputs], [inputs, ranking]])
     ]
 
 
@@ -41,14 +38,16 @@ def write(periods: list[dict[str, Any]], version: str = "abc") -> Path:
     return artifacts.path(monitoring.MONITORING) / "decision.json"
 
 
-def test_prometheus_reads_open_alerts_the_decision_and_its_age(bundle: Bundle) -> None:
-    registry = CollectorRegistry()
-    registry.register(monitoring_state.Collector())
+def test_prometheus_reads_open_alerts_the_decision_and_its_age_and_the_review_tells_them(bundle: Bundle) -> None:
+    client = TestClient(app.create_app(bundle))
 
     def samples() -> set[str]:
-        return {line for line in generate_latest(registry).decode().splitlines() if not line.startswith("#")}
+        return {*re.findall(r"^ninefold_(?:alert|decision|monitoring).*", client.get("/metrics").text, flags=re.M)}
 
-    assert samples() == set()
+    def review() -> str:
+        return client.get("/").text.partition("<dt>monitoring</dt><dd>")[2].partition("</dd>")[0]
+
+    assert (samples(), review()) == (set(), "none yet")
     place = write(records(), bundle.version)
     values = samples()
     (written,) = [each for each in values if each.startswith("ninefold_monitoring_timestamp_seconds ")]
@@ -56,56 +55,29 @@ def test_prometheus_reads_open_alerts_the_decision_and_its_age(bundle: Bundle) -
     assert values - {written} == {
         'ninefold_alert{alert="ranking",severity="high",subject=""} 1.0',
         'ninefold_alert{alert="inputs",severity="low",subject="amount"} 1.0',
-        'ninefold_decision{decision="keep"} 0.0',
+        *(f'ninefold_decision{{decision="{name}"}} 0.0' for name in ("keep", "roll back", "stop acting")),
         'ninefold_decision{decision="retrain"} 1.0',
-        'ninefold_decision{decision="roll back"} 0.0',
-        'ninefold_decision{decision="stop acting"} 0.0',
         f'ninefold_monitoring_info{{model="{bundle.version}",period="2020-W12"}} 1.0',
         "ninefold_monitoring_readable 1.0",
     }
-    for damaged in ("", "[{", "[7]", '{"periods": [7]}'):
+    assert review() == "retrain, open alerts: 2, at the close of 2020-W12; see reports/09_monitoring.html"
+    for damaged in ("", "[7]", '{"periods": [7]}'):
         place.write_text(damaged)
         assert samples() == {"ninefold_monitoring_readable 0.0"}
+        assert "cannot be read" in review()
     write([])
-    assert not [each for each in samples() if each.startswith("ninefold_alert")]
-
-
-def test_the_review_tells_what_was_found_and_where_the_report_is(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = TestClient(app.create_app(bundle))
-
-    def state() -> str:
-        return client.get("/").text.partition("<dt>monitoring</dt><dd>")[2].partition("</dd>")[0]
-
-    assert state() == "none yet"
-    place = write(records(), bundle.version)
-    assert state() == "retrain, open alerts: 2, at the close of 2020-W12; see reports/09_monitoring.html"
+    assert review() == "keep; see reports/09_monitoring.html (of model abc)"
     write([{**records()[0], "period": HOSTILE}])
-    assert HOSTILE in unescape(state())
-    assert HOSTILE not in state()
-    write([])
-    assert state() == "keep; see reports/09_monitoring.html (of model abc)"
-    place.write_text("{")
-    assert "cannot be read" in state()
-    monkeypatch.chdir("/")
-    assert monitoring_state.read() is None
+    assert (HOSTILE in review(), HOSTILE in unescape(review())) == (False, True)
 
 
 def test_a_decision_that_is_replaced_while_it_is_read_is_never_read_half(bundle: Bundle) -> None:
-    runs = [records()[:1], records()]
-    write(runs[0])
-    stop, states = threading.Event(), []
-
-    def read() -> None:
-        while not stop.is_set():
+    write(records()[:1])
+    states: set[Any] = set()
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(lambda: [write(records()[: 1 + 2 * (number % 2)]) for number in range(60)])
+        while not writing.done():
             if state := monitoring_state.read():
-                states.append((state.period, len(state.open), state.failure))
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    for number in range(60):
-        write(runs[number % 2])
-    stop.set()
-    reader.join()
-    assert {*states} <= {("2020-W10", 1, ""), ("2020-W12", 2, "")}
+                states.add((state.period, len(state.open), state.failure))
+    assert len(writing.result()) == 60
+    assert states <= {("2020-W10", 1, ""), ("2020-W12", 2, "")}

@@ -8,12 +8,11 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
-from bundles import PARAMS, lay_out, pack, rows
+from bundles import PARAMS, lay_out, offline, pack, rows
 from conftest import Project
 
 from ninefold.problem import decisions
 from ninefold.serving import client, compiled
-from ninefold.training import cross_validation, model_file
 
 COUNT, PRIOR = 10_000, 0.25
 SIZES = [1] * 500 + [7] * 500 + [500] * 12  # few rows are answered by the compiled predictor, many by the pipeline
@@ -60,10 +59,9 @@ def test_ten_thousand_rows_are_answered_over_http_as_the_pipeline_answers_them(
             assert answer.status_code == 200, answer.text
             answered += answer.json()["predictions"]
     online = pd.read_parquet(project.folder / "data/online/rate.parquet")
-    model = model_file.load(project.folder / "models/candidate/model.skops")
-    offline = cross_validation.predict(model, as_known(sent, online), bundle.columns, bundle.problem)
+    wanted = offline(as_known(sent, online))
     found = pd.DataFrame(answered)
-    assert (found["probability"] - offline["probability"]).abs().max() <= 1e-9
-    assert found["action"].tolist() == decisions.decide(offline, bundle.problem)["action"].tolist()
+    assert (found["probability"] - wanted["probability"]).abs().max() <= 1e-9
+    assert found["action"].tolist() == decisions.decide(wanted, bundle.problem)["action"].tolist()
     assert set(found["action"]) == set(bundle.problem.actions)
     assert found["probability"].nunique() > 1000

@@ -23,13 +23,18 @@ from ninefold import artifacts
 from ninefold.errors import DataError
 from ninefold.problem import decisions
 from ninefold.serving import app as service
-from ninefold.serving import log_export, review, review_rows
+from ninefold.serving import log_export, review
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.log import Log
 
 HERE = {"Origin": "http://testserver"}
 HOSTILE = "<script>alert(1)</script>"
 NAMES = ("title", "question", "action_meaning", "positive", "units", "payoff_unit")
+FEATURES = "data/features/period=all/part-0.parquet"
+NAMELESS = """
+return [...document.querySelectorAll("input:not([type=hidden]), select, textarea")]
+  .filter((each) => !each.labels?.length && !each.ariaLabel).map((each) => each.id);
+"""
 
 
 def client_of(bundle: Bundle, rows: Path | None = None, log: Log | None = None) -> TestClient:
@@ -58,6 +63,11 @@ def send(client: TestClient, form: dict[str, str], **headers: str) -> Response:
     return client.post("/review/record", data=form, headers=headers or HERE)
 
 
+def headers_of_rows(page: Response) -> list[str]:
+    """Return what identifies the rows of a page."""
+    return [unescape(each) for each in re.findall(r'<th scope="row"[^>]*>(.*?)</th>', page.text)]
+
+
 @pytest.fixture
 def rows(parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """The rows of the holdout, without their outcome."""
@@ -69,50 +79,43 @@ def client(bundle: Bundle, rows: pd.DataFrame) -> TestClient:
     return client_of(bundle, write(rows))
 
 
-def test_rows_stand_in_the_order_of_what_acting_on_them_gains(bundle: Bundle, rows: pd.DataFrame) -> None:
+@pytest.mark.parametrize("always", ["act", "wait"])
+def test_rows_stand_in_the_order_of_what_acting_on_them_gains(bundle: Bundle, rows: pd.DataFrame, always: str) -> None:
+    other = {"act": "wait", "wait": "act"}[always]
+    policies = [{"policy": f"always {name}", "payoff": float(name == always)} for name in (always, other)]
+    bundle.described["evidence"] = {"policies": policies}
+    page = client_of(bundle, write(rows)).get("/")
     values = decisions.expected_payoff(bundle.predict(rows), bundle.problem)
-    for always, other in (("wait", "act"), ("act", "wait")):
-        policies = [{"policy": f"always {name}", "payoff": float(name == always)} for name in ("act", "wait")]
-        bundle.described["evidence"] = {"policies": policies}
-        page = client_of(bundle, write(rows)).get("/")
-        gain = values[other] - values[always]
-        assert gain[shown(page)].is_monotonic_decreasing
-        assert len(shown(page)) == len(values)
-        count = f"“{other}” pays more than “{always}” for {(gain > 0).sum()} of {len(values)} orders"
-        assert count in page.text
-        assert f"{decisions.number(gain.clip(lower=0).sum())} more in all, in euro" in page.text
-        for number, answer in bundle.decide(rows).iterrows():
-            row = page.text.partition(f'id="row-{number}"')[2].partition("</tbody>")[0]
-            texts = (f"{answer['probability']:.1%}", f">{answer['action']}</span>", f"{answer['expected_payoff']:.2f}")
-            assert all(text in row for text in texts)
+    gain = values[other] - values[always]
+    assert gain[shown(page)].is_monotonic_decreasing
+    assert len(shown(page)) == len(rows)
+    assert f"“{other}” pays more than “{always}” for {(gain > 0).sum()} of {len(rows)} orders" in page.text
+    for text in (bundle.version, "2020-02-20 00:00:00 UTC", ">ready</a>"):  # in the header
+        assert text in page.text
+    assert f"{decisions.number(gain.clip(lower=0).sum())} more in all, in euro" in page.text
+    for number, answer in bundle.decide(rows).iterrows():
+        row = page.text.partition(f'id="row-{number}"')[2].partition("</tbody>")[0]
+        texts = (f"{answer['probability']:.1%}", f">{answer['action']}</span>", f"{answer['expected_payoff']:.2f}")
+        assert all(text in row for text in texts)
 
 
-def test_filters_choose_rows_by_action_feature_and_key(
-    bundle: Bundle, client: TestClient, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    actions = bundle.decide(rows)["action"]
-    assert set(shown(client.get("/?action=act"))) == set(rows.index[actions == "act"])
-    assert set(shown(client.get("/?in.customer=eve"))) == set(rows.index[rows["customer"] == "eve"])
-    some = str(rows["id"].iloc[3])
-    by_key = shown(client.get("/", params={"key": some}))
-    assert 3 in by_key
-    assert len(by_key) < len(rows)
-    both = client.get("/?action=wait&in.customer=ann")
-    assert set(shown(both)) == set(rows.index[(actions == "wait") & (rows["customer"] == "ann")])
-    assert f"{len(shown(both))} orders chosen from {len(rows)}" in both.text
-    assert '<option value="ann" selected>' in both.text
+def test_filters_choose_rows_by_action_feature_and_key(bundle: Bundle, client: TestClient, rows: pd.DataFrame) -> None:
+    waits, ann = bundle.decide(rows)["action"] == "wait", rows["customer"] == "ann"
+    queries = {"action=wait": waits, "in.customer=ann": ann, "action=wait&in.customer=ann": waits & ann}
+    for query, chosen in queries.items():
+        page = client.get(f"/?{query}")
+        assert set(shown(page)) == set(rows.index[chosen])
+        assert f"{chosen.sum()} orders chosen from {len(rows)}" in page.text
+    assert '<option value="ann" selected>' in page.text
+    assert {3} <= set(shown(client.get(f"/?key={rows['id'].iloc[3]}"))) < set(rows.index)
     none = client.get("/?key=nothing+like+that")
-    assert shown(none) == []
-    assert "No row is like that" in none.text
-    monkeypatch.setattr(review_rows, "SHOWN", 5)  # no more than one can read
-    assert len(shown(client.get("/"))) == 5
-    assert f"The first 5 of {len(rows)} orders" in client.get("/").text
+    assert (shown(none), "No row is like that" in none.text) == ([], True)
+    many = client_of(bundle, write(pd.concat([rows] * 7))).get("/")  # no more than one can read
+    assert (len(shown(many)), f"The first 500 of {7 * len(rows)} orders" in many.text) == (500, True)
 
 
-def test_what_comes_from_data_or_from_the_address_is_never_markup(
-    parts: dict[str, pd.DataFrame], bundle: Bundle
-) -> None:
-    rows = parts["holdout"].head(6).drop(columns="returned").astype({"id": "str"})
+def test_what_comes_from_data_or_from_the_address_is_never_markup(bundle: Bundle, rows: pd.DataFrame) -> None:
+    rows = rows.head(6).astype({"id": "str"})
     rows.loc[rows.index[:2], ["id", "customer"]] = [HOSTILE, "$x$"]
     texts = {name: getattr(bundle.problem, name) + HOSTILE for name in NAMES}
     vars(bundle)["problem"] = bundle.problem.changed(**texts)
@@ -124,16 +127,15 @@ def test_what_comes_from_data_or_from_the_address_is_never_markup(
         assert "<script>" not in page.text
         assert unescape(page.text).count(HOSTILE) > 2
     assert '<option value="$x$">$x$</option>' in pages[0].text
-    assert HOSTILE in [unescape(each) for each in re.findall(r'<th scope="row"[^>]*>(.*?)</th>', pages[0].text)]
+    assert HOSTILE in headers_of_rows(pages[0])
 
 
 @pytest.mark.parametrize("address", ["/", "/review/why?row=0", "/review/record"])
 def test_a_page_loads_and_runs_nothing_but_its_own_script(client: TestClient, address: str) -> None:
     first, second = client.get(address), client.get(address)
     policy = first.headers["Content-Security-Policy"]
-    assert policy.startswith("default-src 'none'; ")
-    for part in ("form-action 'self'", "img-src data:", "base-uri 'none'", "frame-ancestors 'none'"):
-        assert part in policy.split("; ")
+    wanted = {"default-src 'none'", "form-action 'self'", "img-src data:", "base-uri 'none'", "frame-ancestors 'none'"}
+    assert wanted <= set(policy.split("; "))
     (nonce,) = re.findall(r"script-src 'nonce-([^']{16,})'", policy)
     assert re.findall(r"<script[^>]*>", first.text) == [f'<script nonce="{nonce}">']
     assert policy != second.headers["Content-Security-Policy"]
@@ -141,150 +143,101 @@ def test_a_page_loads_and_runs_nothing_but_its_own_script(client: TestClient, ad
     assert not re.search(r"(?:href|src|action)=[\"'](?:https?:)?//", first.text)
 
 
-def test_why_names_the_largest_contributions_and_calls_them_no_causes(
-    bundle: Bundle, client: TestClient, rows: pd.DataFrame
-) -> None:
+def test_why_names_the_largest_contributions(bundle: Bundle, client: TestClient, rows: pd.DataFrame) -> None:
     page = client.get("/review/why?row=2").text
     assert page.count('<span class="feature">') == review.TOP
     for text in ("no causes", f"{bundle.predict(rows)['probability'][2]:.1%}", "The mean over"):
         assert text in page
-    assert [client.get(f"/review/why?row={row}").status_code for row in ("-1", "100000", "x", "")] == [
-        404,
-        404,
-        422,
-        422,
-    ]
+    wrong = {"-1": 404, "100000": 404, "x": 422, "": 422}
+    assert {row: client.get(f"/review/why?row={row}").status_code for row in wrong} == wrong
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_form_answers_as_predict_does_whatever_the_task(project: Project, case: str) -> None:
     parts = lay_out(case)
-    bundle = pack(parts)
-    client = client_of(
-        bundle, write(parts["holdout"].drop(columns=list({*bundle.added.values()} & {*parts["holdout"]})))
-    )
-    example = bundle.described["example"]
+    bundle, rows = pack(parts), parts["holdout"]
+    client = client_of(bundle, write(rows.drop(columns=list(bundle.added.values()), errors="ignore")))
     page = send(client, filled(bundle))
     assert page.status_code == 200
-    (answer,) = client.post("/predict", json={"rows": [example]}).json()["predictions"]
+    (answer,) = client.post("/predict", json={"rows": [bundle.described["example"]]}).json()["predictions"]
     action = answer["action"] if isinstance(answer["action"], str) else decisions.number(answer["action"])
     result = unescape(page.text.partition('class="result"')[2].partition("</section>")[0])
     assert f'<p class="statement">{action}</p>' in result
     assert f"<dd>{decisions.number(answer['expected_payoff'])}</dd>" in result
     assert "no causes" in result
-    assert len(shown(client.get("/"))) == len(parts["holdout"])
+    assert len(shown(client.get("/"))) == len(rows)
     assert len(client.get("/review/why?row=1").text.partition('class="bars"')[2]) > 100
 
 
 def test_wrong_values_are_told_beside_their_fields_in_the_words_of_predict(bundle: Bundle, client: TestClient) -> None:
     page = send(client, filled(bundle, amount="1,5", items="nan", customer=""))
     assert page.status_code == 422
-    row = {**bundle.described["example"], "amount": "1,5", "items": float("nan")}
-    del row["customer"]
-    answer = client.post("/predict", content=json.dumps({"rows": [row]}), headers={"Content-Type": "application/json"})
+    body = json.dumps({"rows": [{"amount": "1,5", "items": float("nan")}]})
+    answer = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
     problems = answer.json()["problems"]
     assert len(problems) == 3
     for problem in problems:
-        message = problem["message"].partition("': ")[2]
         (field,) = re.findall(rf'<label for="(field_\d+)">{problem["field"]}\b', page.text)
         beside = page.text.partition(f'id="{field}_wrong">')[2].partition("</span>")[0]
-        assert unescape(beside) == message
-        assert re.search(
-            rf'id="{field}"[^>]* aria-describedby="{field}_help {field}_wrong" aria-invalid="true"', page.text
-        )
+        assert problem["message"].endswith(f"': {unescape(beside)}")
+        assert f'aria-describedby="{field}_help {field}_wrong" aria-invalid="true"' in page.text
     assert page.text.count(" autofocus") == 1  # the first of them
     assert 'value="1,5"' in page.text
-    page = send(client, filled(bundle, customer="zed"))
-    assert page.status_code == 200
-    assert "customer: “zed” was not seen in training" in page.text
+    assert "customer: “zed” was not seen in training" in send(client, filled(bundle, customer="zed")).text
 
 
 def test_a_form_is_taken_from_this_service_s_own_page_alone(bundle: Bundle, client: TestClient) -> None:
-    proxied = {"Sec-Fetch-Site": "same-origin", "Origin": "http://proxied"}
-    others = [
-        {"Origin": "http://testserver.evil"},
-        {"Origin": "null"},
-        {"Sec-Fetch-Site": "same-site"},
-        {"X-Nothing": ""},
-    ]
-    others += [{**HERE, "Sec-Fetch-Site": "cross-site"}]
-    statuses = [send(client, filled(bundle), **headers).status_code for headers in (HERE, proxied, *others)]
-    assert statuses == [200, 200, 403, 403, 403, 403, 403]
+    own = [HERE, {"Sec-Fetch-Site": "same-origin", "Origin": "http://proxied"}]
+    others = [{"Origin": "http://testserver.evil"}, {"Origin": "null"}, {"X-Nothing": ""}]
+    others += [{**HERE, "Sec-Fetch-Site": site} for site in ("same-site", "cross-site")]
+    statuses = [send(client, filled(bundle), **headers).status_code for headers in (*own, *others)]
+    assert statuses == [200] * 2 + [403] * 5
+    for body in (b"", b"\xff\x00", b"field_0=%ff&field_3=%00", b"a=1&" * 1000):
+        assert client.post("/review/record", content=body, headers=HERE).status_code in (400, 422)
 
 
-@pytest.mark.parametrize("body", [b"", b"\xff\x00", b"field_0=%ff&field_3=%00", b"a=1&" * 1000])
-def test_bodies_that_are_no_form_are_refused(client: TestClient, body: bytes) -> None:
-    answer = client.post("/review/record", content=body, headers=HERE)
-    assert answer.status_code in (400, 422)
-
-
-def test_without_rows_there_is_the_form_alone_and_how_to_give_rows(
-    bundle: Bundle, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+def test_without_rows_there_is_the_form_and_how_to_give_rows(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")  # in no project
     client = client_of(bundle)
-    page = client.get("/")
-    assert shown(page) == []
-    assert "<table" not in page.text
-    assert "ninefold serve --review rows.csv" in page.text
-    assert '<form method="post" action="/review/record"' in page.text
-    answer = send(client, filled(bundle))
-    assert answer.status_code == 200
-    assert "That of the example record" in answer.text
+    page = client.get("/").text
+    assert "<table" not in page
+    for text in ("ninefold serve --review rows.csv", '<form method="post" action="/review/record"', "none yet"):
+        assert text in page
+    assert "That of the example record" in send(client, filled(bundle)).text
     assert client.get("/review/why?row=0").status_code == 404
 
 
-def test_in_a_project_the_rows_are_those_of_its_newest_day_and_what_the_model_cannot_take_is_said(
-    bundle: Bundle,
-) -> None:
+def test_in_a_project_the_rows_are_those_of_its_newest_day(bundle: Bundle) -> None:
     rows = artifacts.read_table("data/features")
     newest = rows[rows["placed"].dt.normalize() == rows["placed"].max().normalize()]
     page = client_of(bundle).get("/")
-    ids = re.findall(r'<th scope="row"[^>]*>(\d+)</th>', page.text)
-    assert 0 < len(ids) < len(rows)
-    assert {int(each) for each in ids} == set(newest["id"])
+    assert sorted(headers_of_rows(page)) == sorted(newest["id"].astype(str))
     assert f"{newest['placed'].max():%Y-%m-%d}, the newest day of data/features" in page.text
-    artifacts.write_table(rows.drop(columns="amount"), artifacts.path("data/features/period=all/part-0.parquet"))
+    artifacts.write_table(rows.drop(columns="amount"), artifacts.path(FEATURES))
     assert "lacks amount, which the model needs" in client_of(bundle).get("/").text
-    assert client_of(bundle).get("/review/record").status_code == 200
 
 
 def test_without_time_the_rows_are_those_without_an_outcome(project: Project) -> None:
-    bundle = pack(lay_out("text"))
-    client, rows = client_of(bundle), artifacts.read_table("data/features").astype({"returned": "float64"})
+    client = client_of(pack(lay_out("text")))
     assert "400 orders" in client.get("/").text
+    rows = artifacts.read_table("data/features").astype({"returned": "float64"})
     rows.loc[[5, 7], "returned"] = np.nan
-    artifacts.write_table(rows, artifacts.path("data/features/period=all/part-0.parquet"))
-    assert re.findall(r'<th scope="row"[^>]*>(\d+)</th>', client.get("/").text) in (["5", "7"], ["7", "5"])
+    artifacts.write_table(rows, artifacts.path(FEATURES))
+    assert sorted(headers_of_rows(client.get("/"))) == ["5", "7"]
 
 
 def test_a_file_that_cannot_be_scored_is_refused_at_once(bundle: Bundle, rows: pd.DataFrame) -> None:
-    for table in (rows.drop(columns="amount"), rows.head(0)):
-        for name in ("bad.csv", "bad.parquet"):
-            with pytest.raises(DataError, match=r"bad\.(csv|parquet): "):
-                client_of(bundle, write(table, name))
+    for table, name in ((rows.drop(columns="amount"), "bad.csv"), (rows.head(0), "bad.parquet")):
+        with pytest.raises(DataError, match=f"{name}: "):
+            client_of(bundle, write(table, name))
     with pytest.raises(DataError, match=r"nowhere\.csv"):
         client_of(bundle, Path("nowhere.csv"))
 
 
 def test_a_file_that_changes_is_scored_again(client: TestClient, rows: pd.DataFrame) -> None:
-    before = client.get("/review/why?row=0").text
     assert len(shown(client.get("/"))) == len(rows)
     write(rows.tail(3))
     assert len(shown(client.get("/"))) == 3
-    assert client.get("/review/why?row=0").text.partition("<h1>")[2] != before.partition("<h1>")[2]
-
-
-def test_the_header_tells_model_version_history_and_health(
-    bundle: Bundle, client: TestClient, rows: pd.DataFrame, tmp_path: Path
-) -> None:
-    page = client.get("/").text
-    for text in (bundle.version, "2020-02-20 00:00:00 UTC", f"<dd>{len(rows)}</dd>", ">ready</a>", "openapi.json"):
-        assert text in page
-    assert not [path for path in client.get("/openapi.json").json()["paths"] if "review" in path or path == "/"]
-    log = Log(tmp_path / "today.parquet/log.sqlite")  # a file where a folder should be
-    assert "not ready: the prediction log" in client_of(bundle, log=log).get("/").text
-    log.close()
 
 
 @pytest.fixture
@@ -337,20 +290,14 @@ def test_pages_fit_a_phone_and_can_be_read_by_day_and_night(chrome: Any, address
             assert chrome.execute_script("return document.documentElement.scrollWidth") <= width, page
             contrast, where = chrome.execute_script(CONTRAST)
             assert contrast >= 4.5, f"{page} {scheme}: {where}"
-            nameless = 'return [...document.querySelectorAll("input:not([type=hidden]), select, textarea")]'
-            assert (
-                chrome.execute_script(f"{nameless}.filter((each) => !each.labels?.length && !each.ariaLabel).length")
-                == 0
-            )
+            assert chrome.execute_script(NAMELESS) == [], page
     assert chrome.get_log("browser") == []
 
 
-def test_what_the_review_answers_is_in_the_log_and_a_table_that_is_shown_again_only_once(
-    bundle: Bundle, rows: pd.DataFrame, log: Log
-) -> None:
+def test_what_the_review_answers_is_logged_once(bundle: Bundle, rows: pd.DataFrame, log: Log) -> None:
     client, later = (client_of(bundle, write(rows), log) for _ in range(2))  # as after a swap, and back
     for each in (client, client, later):
-        assert each.get("/").status_code == 200
+        each.get("/")
     logged = log_export.read(log.place)
     assert logged["id"].tolist() == [str(value) for value in rows["id"]]
     assert logged["action"].tolist() == bundle.decide(bundle.look_up(rows))["action"].tolist()
