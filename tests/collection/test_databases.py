@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -14,38 +15,34 @@ from ninefold.collection import databases, sources
 from ninefold.errors import DataError
 
 
-def fill(connection: sqlite3.Connection) -> None:
+def fill(file: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(file)
     connection.execute('CREATE TABLE "order list" (id INTEGER PRIMARY KEY, "a:b" TEXT, x REAL, n INTEGER)')
     connection.executemany('INSERT INTO "order list" VALUES (?, ?, ?, ?)', [(2, "50 %", 1.0, None), (1, "", None, 7)])
     connection.commit()
+    return connection
 
 
-SOLD = {"id": ["1", "2"], "a:b": ["", "50 %"], "x": ["", "1.0"], "n": ["7", ""]}
-
-
-def test_sqlite_is_read_by_file_and_by_url() -> None:
-    with sqlite3.connect("t.db") as connection:
-        fill(connection)
-    assert sources.sniff("t.db") == {"table": "order list"}
-    for source in ("t.db", f"sqlite:///{Path('t.db').absolute()}"):
-        assert read(source, table="order list") == SOLD
-        assert read(source) == SOLD
-        assert read(source, query="SELECT id, '%' AS p, '12:30' AS t FROM \"order list\" WHERE id = 2") == {
-            "id": ["2"],
-            "p": ["%"],
-            "t": ["12:30"],
-        }
-        with pytest.raises(DataError, match=r"options.table: found no table 'orders', expected one of order list"):
-            sources.read(source, {"table": "orders"})
-        with pytest.raises(DataError, match=r"cannot be read .*no such column: nope"):
-            sources.read(source, {"query": 'SELECT nope FROM "order list"'})
-        with pytest.raises(DataError, match="found table and query, expected one of them"):
-            sources.read(source, {"table": "order list", "query": "SELECT 1"})
+@pytest.mark.parametrize("by_url", [False, True])
+def test_sqlite_is_read_by_file_and_by_url(by_url: bool) -> None:
+    fill("t.db").close()
+    source = f"sqlite:///{Path('t.db').absolute()}" if by_url else "t.db"
+    sold = {"id": ["1", "2"], "a:b": ["", "50 %"], "x": ["", "1.0"], "n": ["7", ""]}
+    assert sources.sniff(source) == {"table": "order list"}
+    assert read(source, table="order list") == read(source) == sold
+    query = "SELECT id, '%' AS p, '12:30' AS t FROM \"order list\" WHERE id = 2"
+    assert read(source, query=query) == {"id": ["2"], "p": ["%"], "t": ["12:30"]}
+    for options, message in (
+        ({"table": "orders"}, r"options.table: found no table 'orders', expected one of order list"),
+        ({"query": 'SELECT nope FROM "order list"'}, r"cannot be read .*no such column: nope"),
+        ({"table": "order list", "query": "SELECT 1"}, "found table and query, expected one of them"),
+    ):
+        with pytest.raises(DataError, match=message):
+            sources.read(source, options)
 
 
 def test_several_tables_are_listed_and_one_has_to_be_named() -> None:
-    with sqlite3.connect("t.sqlite") as connection:
-        fill(connection)
+    with fill("t.sqlite") as connection:
         connection.execute("CREATE TABLE other (x)")
     with pytest.raises(DataError, match=r"t.sqlite: holds 2 tables: order list, other; name the one to read"):
         sources.sniff("t.sqlite")
@@ -64,13 +61,13 @@ def test_duckdb_is_read() -> None:
     with pytest.raises(DataError, match=r"t.duckdb: options.table: found no table 'no', expected one of t"):
         sources.read("t.duckdb", {"table": "no"})
     put("cut.duckdb", Path("t.duckdb").read_bytes()[:5000])
+    message = r"cut.duckdb: cannot be read as DuckDB \(.*; or fetch or write the file anew"
     for function in (sources.read, sources.sniff):
-        with pytest.raises(
-            DataError, match=r"cut.duckdb: cannot be read as DuckDB \(.*; or fetch or write the file anew"
-        ):
+        with pytest.raises(DataError, match=message):
             function("cut.duckdb")
 
 
+@pytest.mark.parametrize("function", [sources.read, sources.sniff])
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -83,11 +80,10 @@ def test_duckdb_is_read() -> None:
         ("https://u:topsecret@host/t.csv", "a web address is not read"),
     ],
 )
-def test_no_error_shows_a_password(source: str, message: str) -> None:
-    for function in (sources.read, sources.sniff):
-        with pytest.raises(DataError, match=message) as error:
-            function(source)
-        assert "topsecret" not in str(error.value)
+def test_no_error_shows_a_password(function: Any, source: str, message: str) -> None:
+    with pytest.raises(DataError, match=message) as error:
+        function(source)
+    assert "topsecret" not in str(error.value)
 
 
 @pytest.fixture(scope="module")
@@ -95,43 +91,27 @@ def shop(postgres: str) -> str:  # noqa: F811
     """Fill the server with a table of many types, and one in a schema of its own."""
     import psycopg
 
-    url = postgres.replace("${SHOP_PASSWORD}", "p%40ss%3Aw%2Frd%25")
-    with psycopg.connect(url) as connection:
-        connection.execute(
-            'CREATE TABLE "Orders" (id bigint PRIMARY KEY, n integer, x double precision, price numeric(9, 2), '
-            'ok boolean, at timestamp, "at zone" timestamptz, day date, note text, extra jsonb, tags text[])'
-        )
-        connection.execute(
-            """INSERT INTO "Orders" VALUES
-            (2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
-            (1, 7, 0.1, 1.10, true, '2020-01-05 10:00', '2020-01-05 10:00+02', '2020-01-05', '50 % ü', '{"a": 1}', '{x,y}')
-            """
-        )
-        connection.execute("CREATE SCHEMA east")
-        connection.execute("CREATE TABLE east.stock AS SELECT 5 AS pieces")
+    with psycopg.connect(postgres.replace("${SHOP_PASSWORD}", "p%40ss%3Aw%2Frd%25")) as connection:
+        connection.execute("""
+            CREATE TABLE "Orders" (id bigint PRIMARY KEY, n integer, x double precision, price numeric(9, 2),
+            ok boolean, at timestamp, "at zone" timestamptz, day date, note text, extra jsonb, tags text[]);
+            INSERT INTO "Orders" (id) VALUES (2);
+            INSERT INTO "Orders" VALUES (1, 7, 0.1, 1.10, true, '2020-01-05 10:00', '2020-01-05 10:00+02',
+            '2020-01-05', '50 % ü', '{"a": 1}', '{x,y}');
+            CREATE SCHEMA east; CREATE TABLE east.stock AS SELECT 5 AS pieces
+        """)
     return postgres
 
 
 def test_postgresql_is_read_with_a_password_from_the_environment(shop: str) -> None:
     assert sources.sniff(shop) == {"table": "Orders"}
-    assert read(shop, table="Orders") == {
-        "id": ["1", "2"],
-        "n": ["7", ""],
-        "x": ["0.1", ""],
-        "price": ["1.10", ""],
-        "ok": ["true", ""],
-        "at": ["2020-01-05T10:00:00", ""],
-        "at zone": ["2020-01-05T08:00:00Z", ""],
-        "day": ["2020-01-05", ""],
-        "note": ["50 % ü", ""],
-        "extra": ['{"a": 1}', ""],
-        "tags": ['["x", "y"]', ""],
-    }
+    first = {"n": "7", "x": "0.1", "price": "1.10", "ok": "true", "day": "2020-01-05", "note": "50 % ü"}
+    first |= {"at": "2020-01-05T10:00:00", "at zone": "2020-01-05T08:00:00Z"}
+    first |= {"extra": '{"a": 1}', "tags": '["x", "y"]'}
+    assert read(shop, table="Orders") == {"id": ["1", "2"], **{name: [text, ""] for name, text in first.items()}}
     assert read(shop, table="east.stock") == {"pieces": ["5"]}
-    assert read(shop, query="SELECT count(*)::int AS rows, '%' AS sign FROM \"Orders\"") == {
-        "rows": ["2"],
-        "sign": ["%"],
-    }
+    query = "SELECT count(*)::int AS rows, '%' AS sign FROM \"Orders\""
+    assert read(shop, query=query) == {"rows": ["2"], "sign": ["%"]}
 
 
 def test_what_postgresql_refuses_is_said_without_the_password(shop: str) -> None:
@@ -146,9 +126,8 @@ def test_what_postgresql_refuses_is_said_without_the_password(shop: str) -> None
 
 def test_a_large_table_comes_in_chunks(shop: str) -> None:
     rows = databases.CHUNK * 2 + 1
-    frame = sources.read(shop, {"query": f"SELECT i, i / 2.0 AS half FROM generate_series(1, {rows}) AS s(i)"})
-    assert len(frame) == rows
-    assert frame["i"].iloc[-1] == str(rows)
+    frame = sources.read(shop, {"query": f"SELECT i FROM generate_series(1, {rows}) AS s(i)"})
+    assert (len(frame), frame["i"].iloc[-1]) == (rows, str(rows))
 
 
 @pytest.mark.parametrize(

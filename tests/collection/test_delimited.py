@@ -20,12 +20,8 @@ from ninefold.errors import DataError
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_what_is_sniffed_reads_the_file(delimiter: str, encoding: str, newline: str) -> None:
-    rows = [
-        ["id", "city", "note"],
-        ["01", "Köln", '"a, b;\tc|"'],
-        ["2", "NA", f'"two{newline}lines"'],
-        ["3", "Zürich", "x"],
-    ]
+    rows = [("id", "city", "note"), ("01", "Köln", '"a, b;\tc|"'), ("2", "NA", f'"two{newline}lines"')]
+    rows += [("3", "Zürich", "x")]
     source = put("t.csv", "".join(delimiter.join(row) + newline for row in rows), encoding)
     options = sources.sniff(source)
     assert set(options) <= {"delimiter", "encoding"}
@@ -34,10 +30,11 @@ def test_what_is_sniffed_reads_the_file(delimiter: str, encoding: str, newline: 
     assert read(source, **options) == {"id": ["01", "2", "3"], "city": ["Köln", "NA", "Zürich"], "note": notes}
 
 
-def test_nothing_is_sniffed_where_the_default_will_do() -> None:
-    assert sources.sniff(put("t.csv", "a,b\n1,2\n")) == {}
-    assert sources.sniff(put("t.tsv", "a\tb\n1\t2\n")) == {}
-    assert sources.sniff(put("bom.csv", "a,b\n1,ü\n", "utf-8-sig")) == {}
+@pytest.mark.parametrize("head", ["a,b", "\ufeffa,ü", "country,2019,2020", "label,0,1,2,3"])
+def test_nothing_is_sniffed_where_the_default_will_do(head: str) -> None:
+    row = ",".join("1" for _ in head.split(","))
+    text = f"{head}\n{row}\n{row}\n"
+    assert sources.sniff(put("t.csv", text)) == sources.sniff(put("t.tsv", text.replace(",", "\t"))) == {}
     assert sources.sniff(put("one.csv", "a\n1\n2\n")) == {}
 
 
@@ -49,17 +46,16 @@ def test_what_is_known_is_not_guessed_and_a_decimal_comma_is_no_delimiter() -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "options"),
+    ("text", "options", "cell"),
     [
-        ("a,b\n'1, 2','3'\n'4','5'\n", {"quote": "'"}),
-        ('a,b\n"1, \\"2\\"","3"\n"4","5"\n', {"escape": "\\"}),
+        ("a,b\n'1, 2','3'\n'4','5'\n", {"quote": "'"}, "1, 2"),
+        ('a,b\n"1, \\"2\\"","3"\n"4","5"\n', {"escape": "\\"}, '1, "2"'),
     ],
 )
-def test_other_quotes_and_escapes_are_sniffed(text: str, options: dict[str, str]) -> None:
+def test_other_quotes_and_escapes_are_sniffed(text: str, options: dict[str, str], cell: str) -> None:
     source = put("t.csv", text)
     assert sources.sniff(source) == options
-    assert read(source, **options)["b"] == ["3", "5"]
-    assert read(source, **options)["a"][0].replace('"', "") == "1, 2"
+    assert read(source, **options) == {"a": [cell, "4"], "b": ["3", "5"]}
 
 
 @pytest.mark.parametrize(
@@ -78,6 +74,7 @@ def test_the_likeliest_encoding_is_found(text: str, encoding: str) -> None:
 
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff"), max_size=8)
+TRICKY = ("007", " x ", "1e5", "NULL", "", "true", "1.10")
 
 
 @settings(max_examples=60, deadline=None)
@@ -87,23 +84,17 @@ CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\
     newline=st.sampled_from(["\n", "\r\n"]),
     encoding=st.sampled_from(["utf-8", "utf-16", "utf-32"]),
 )
-@example(
-    rows=[(cell, "-") for cell in ("007", " x ", "1e5", "NULL", "", "true", "1.10")],
-    delimiter=",",
-    newline="\n",
-    encoding="utf-8",
-)
+@example(rows=[(cell, "-") for cell in TRICKY], delimiter=",", newline="\n", encoding="utf-8")
 def test_every_table_of_texts_is_read_back_exactly(
     rows: list[Any], delimiter: str, newline: str, encoding: str
 ) -> None:
-    stream = io.StringIO()
+    stream, rows = io.StringIO(), [*rows, ("end", "end")]
     # Python 3.11 leaves a lone \r unquoted where lines end in \n.
     quoting = csv.QUOTE_MINIMAL if newline == "\r\n" else csv.QUOTE_ALL
-    csv.writer(stream, delimiter=delimiter, lineterminator=newline, quoting=quoting).writerows(
-        [("first name", "second name"), *rows, ("end", "end")]
-    )
+    writer = csv.writer(stream, delimiter=delimiter, lineterminator=newline, quoting=quoting)
+    writer.writerows([("first name", "second name"), *rows])
     frame = sources.read(put("t.csv", stream.getvalue(), encoding), {"delimiter": delimiter})
-    assert list(frame.itertuples(index=False, name=None)) == [*rows, ("end", "end")]
+    assert list(frame.itertuples(index=False, name=None)) == rows
 
 
 def test_blank_lines_are_no_rows_but_a_single_column_may_have_gaps() -> None:
@@ -113,9 +104,8 @@ def test_blank_lines_are_no_rows_but_a_single_column_may_have_gaps() -> None:
 
 def test_names_are_usable_and_otherwise_as_they_were() -> None:
     found = [" a ", "", "A", "a_2", "@x", "select", 'q"', "x.y", "broken_rule", "größe", "a", "file_row_number"]
-    expected = ["a", "column_2", "A_3", "a_2", "_@x", "select", 'q"', "x.y", "_broken_rule", "größe", "a_4"]
-    expected += ["_file_row_number"]
-    assert tabular.names(found) == expected
+    expected = 'a column_2 A_3 a_2 _@x select q" x.y _broken_rule größe a_4 _file_row_number'
+    assert tabular.names(found) == expected.split()
 
 
 def test_a_file_without_names_gets_some_when_it_is_said_to_have_none() -> None:
@@ -126,66 +116,63 @@ def test_a_file_without_names_gets_some_when_it_is_said_to_have_none() -> None:
     assert list(read(source, header=False)) == ["column_1", "column_2", "column_3"]
 
 
-@pytest.mark.parametrize("line", ["country,2019,2020", "label,0,1,2,3", "a,b"])
-def test_years_and_positions_are_names(line: str) -> None:
-    rows = ",".join("1" for _ in line.split(","))
-    assert sources.sniff(put("t.csv", f"{line}\n{rows}\n{rows}\n")) == {}
-
-
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("no.csv", None, r"no.csv: not found; correct the path"),
-        ("t.csv", "", r"t.csv: found an empty file"),
-        ("t.csv", "\n\n", r"t.csv: found blank lines only"),
-        ("t.csv", "a,b\n", r"t.csv: found names \(a, b\) and no row"),
-        ("t.csv", 'a,b\n1,"x\ny"\n3,4,5\n', r"t.csv: line 4: found 3 fields, expected 2, as in its first line"),
-        ("t.csv", "a,b\n1,2\n3\n", r"t.csv: line 3: found 1 fields, expected 2"),
-        ("t.csv", 'a,b\n1,"x\n2,y\n', r't.csv: found a quote \("\) that is never closed'),
-        ("t.csv", b"\x89PNG\r\n\x00\x01\x02", r"t.csv: found bytes that are no text"),
-        ("t.csv", b"PK\x03\x04abc", r"t.csv: found a zip or Excel file, expected text"),
-        ("t.csv", "a;b\n1;2\n", r"t.csv: found one column, named 'a;b', .*set options: {delimiter: \";\"}"),
-        ("t.csv", "a,b\nü,1\n".encode("cp1252"), r"not utf-8; set options: {encoding: cp1252}"),
-        ("t.xyz", "a,b\n", r"t.xyz: found the suffix '.xyz', expected one of .csv"),
-        ("t.parquet", "PAR1 no", r"t.parquet: cannot be read as Parquet"),
-        ("t.xlsx", "no", r"t.xlsx: cannot be read as Excel"),
-        ("t.sqlite", "no database at all", r"t.sqlite: found neither a SQLite nor a DuckDB file"),
-        ("t.json", "{", r"t.json: line 1: not JSON"),
-        ("t.json", "[1, 2]", r"t.json: item 1: found no object"),
-        ("t.csv.gz", b"no gzip", r"t.csv.gz: cannot be unpacked"),
-        ("t.csv.gz", gzip.compress(b"a,b\n" * 999, mtime=0)[:-9], r"t.csv.gz: cannot be unpacked"),
+        ("t.csv", "", r"found an empty file"),
+        ("t.csv", "\n\n", r"found blank lines only"),
+        ("t.csv", "a,b\n", r"found names \(a, b\) and no row"),
+        ("t.csv", 'a,b\n1,"x\ny"\n3,4,5\n', r"line 4: found 3 fields, expected 2, as in its first line"),
+        ("t.csv", "a,b\n1,2\n3\n", r"line 3: found 1 fields, expected 2"),
+        ("t.csv", b"\x89PNG\r\n\x00\x01\x02", r"found bytes that are no text"),
+        ("t.csv", b"PK\x03\x04abc", r"found a zip or Excel file, expected text"),
+        ("t.csv", "a;b\n1;2\n", r"found one column, named 'a;b', .*set options: {delimiter: \";\"}"),
+        ("t.csv", "a,b\nx,1\nü,1\n".encode("cp1252"), r"line 3: found text that is not utf-8; set .*: cp1252}"),
+        ("t.csv", "a,b\nü,1\n".encode() + b"\xfc,1\n", r"line 3: found .* utf-8, as the text before it is; mend that"),
+        ("t.csv", "a,b\nx,ü".encode()[:-1], r"line 2: ends within a letter, after 'a,b\\nx,', as a file .* cut off"),
+        ("t.csv", "a,b\nx,y\n".encode("utf-16")[:-1], r"line 2: ends within a letter"),
+        ("t.xyz", "a,b\n", r"found the suffix '.xyz', expected one of .csv"),
+        ("t.parquet", "PAR1 no", r"cannot be read as Parquet"),
+        ("t.xlsx", "no", r"cannot be read as Excel"),
+        ("t.sqlite", "no database at all", r"found neither a SQLite nor a DuckDB file"),
+        ("t.json", "[1, 2]", r"item 1: found no object"),
+        ("t.json", '{"a": 1}\n{"a": "ü"}\n'.encode("cp1252"), r"line 2: found text that is not utf-8; set options"),
+        ("t.json", '{"a": 1}\n{"a": 2\n', r"line 2: not JSON \(.*, character 8\), .* off there, fetch it anew"),
+        ("t.json", '[{"a": 1},\n{"a" 2}]', r"line 2: not JSON"),
+        ("t.json", '{"a": 1}\n{"a": 1, "a": 2}\n', r"line 2: not JSON \('a' twice in an object\)"),
+        ("t.json", '{"a": 1}\n{"a": ' + "9" * 5000 + "}\n", r"line 2: not JSON \(Exceeds the limit"),
+        ("t.json", '{"a": ' + "[" * 99_999 + "}\n", r"line 1: not JSON \(maximum recursion depth"),
+        ("t.json", '{"a": "\\ud800"}\n', r"'a': found half a letter"),
+        ("t.csv.gz", b"no gzip", r"cannot be unpacked"),
+        ("t.csv.gz", gzip.compress(b"a,b\n" * 999, mtime=0)[:-9], r"cannot be unpacked"),
     ],
+    ids=lambda value: str(value)[:20],
 )
-def test_what_cannot_be_read_is_named_with_the_remedy(name: str, content: Any, message: str) -> None:
-    if content is not None:
-        put(name, content)
-    with pytest.raises(DataError, match=message):
-        sources.read(name)
+def test_what_cannot_be_read_is_named_with_its_line_and_the_remedy(name: str, content: Any, message: str) -> None:
+    with pytest.raises(DataError, match=f"{name}: {message}"):
+        sources.read(put(name, content))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sheet": "x"}, "t.csv: options: found sheet, expected for this kind of file: delimiter, encoding"),
-        ({"delimiter": ",,"}, "t.csv: options: found ',,' as delimiter, expected one plain character"),
-        ({"encoding": "latin-99"}, "t.csv: options.encoding: found 'latin-99', expected a name such as cp1252"),
-        ({"encoding": "rot13"}, "t.csv: options.encoding: found 'rot13', expected a name such as cp1252"),
-        ({"encoding": "idna"}, "t.csv: options.encoding: found 'idna', expected a name such as cp1252"),
+        ({"sheet": "x"}, ": found sheet, expected for this kind of file: delimiter, encoding"),
+        ({"delimiter": ",,"}, ": found ',,' as delimiter, expected one plain character"),
+        ({"encoding": "latin-99"}, ".encoding: found 'latin-99', expected a name such as cp1252"),
+        ({"encoding": "rot13"}, ".encoding: found 'rot13', expected a name such as cp1252"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, str], message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=f"t.csv: options{message}"):
         sources.read(put("t.csv", "a,b\n1,2\n"), options)
-
-
-NO_NEWLINE = r"t.csv: found no newline after its last line, which ends with '2, 12', .* options: {final_newline: false}"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-32", "cp1252"])
 def test_a_text_that_does_not_end_in_a_newline_is_refused_unless_it_is_said_to_be_whole(encoding: str) -> None:
     options = {"encoding": encoding} if encoding in ("utf-16-be", "cp1252") else {}
     source = put("t.csv", "a,b\n1,125\n2,12", encoding)
-    with pytest.raises(DataError, match=NO_NEWLINE):
+    message = "found no newline after its last line, which ends with '2, 12', .* options: {final_newline: false}"
+    with pytest.raises(DataError, match=f"t.csv: {message}"):
         sources.read(source, options)
     assert sources.sniff(source, options)["final_newline"] is False
     assert read(source, **options, final_newline=False)["b"] == ["125", "12"]
@@ -210,7 +197,6 @@ def test_of_a_folder_no_file_may_lack_the_newline_that_others_have() -> None:
             '1,"x,2\n2,y,3\n3,"z",4\n',
             r"line 4: found text behind a closing quote \(\"\), in the row .* line 2; a quote",
         ),
-        ('1,2,"x\n2,y,3\n3,4,"z"\n', r"line 4: found text behind a closing quote"),
         ('1,"x,"y, z"\n', r"line 2: found text behind a closing quote .*; mend the row, or set options.escape"),
         ('1,"say "yes" now",3\n', r"line 2: found text behind a closing quote"),
         ('1,2,"x', r"found a quote \(\"\) that is never closed, in the row that begins in line 2; .*fetch it anew"),
@@ -243,36 +229,8 @@ def test_a_zero_byte_is_found_wherever_it_is() -> None:
         sources.read(source)
 
 
-def test_utf_8_does_not_pass_for_a_code_page() -> None:
-    source = put("t.csv", "a,b\nü,1\n")
-    for encoding in ("cp1252", "cp1251", "ascii"):
-        with pytest.raises(DataError, match=rf"t.csv: found text that is utf-8, expected {encoding}"):
-            sources.read(source, {"encoding": encoding})
-    assert read(put("t.csv", "a,b\nü,1\n", "cp1252"), encoding="cp1252")["a"] == ["ü"]
-    assert read(put("t.csv", "a,b\nu,1\n"), encoding="cp1252")["a"] == ["u"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("t.csv", "a,b\nx,1\nü,1\n".encode("cp1252"), r"line 3: found text that is not utf-8; set .*: cp1252}"),
-        ("t.csv", "a,b\nü,1\n".encode() + b"\xfc,1\n", r"line 3: found .* utf-8, as the text before it is; mend that"),
-        ("t.csv", "a,b\nx,ü".encode()[:-1], r"line 2: ends within a letter, after 'a,b\\nx,', as a file .* cut off"),
-        ("t.csv", "a,b\nx,y\n".encode("utf-16")[:-1], r"line 2: ends within a letter"),
-        ("t.json", '{"a": 1}\n{"a": "ü"}\n'.encode("cp1252"), r"line 2: found text that is not utf-8; set options"),
-        (
-            "t.json",
-            '{"a": 1}\n{"a": 2\n',
-            r"line 2: not JSON \(.*, character 8\), expected .* off there, fetch it anew",
-        ),
-        ("t.json", '[{"a": 1},\n{"a" 2}]', r"line 2: not JSON"),
-        ("t.json", '{"a": 1}\n{"a": 1, "a": 2}\n', r"line 2: not JSON \('a' twice in an object\)"),
-        ("t.json", '{"a": 1}\n{"a": ' + "9" * 5000 + "}\n", r"line 2: not JSON \(Exceeds the limit"),
-        ("t.json", '{"a": ' + "[" * 99_999 + "}\n", r"line 1: not JSON \(maximum recursion depth"),
-        ("t.json", '{"a": "\\ud800"}\n', r"'a': found half a letter"),
-    ],
-    ids=lambda value: str(value)[:20],
-)
-def test_what_is_damaged_is_named_by_its_line(name: str, content: Any, message: str) -> None:
-    with pytest.raises(DataError, match=f"{name}: {message}"):
-        sources.read(put(name, content))
+@pytest.mark.parametrize("encoding", ["cp1252", "cp1251", "ascii"])
+def test_utf_8_does_not_pass_for_a_code_page(encoding: str) -> None:
+    with pytest.raises(DataError, match=rf"t.csv: found text that is utf-8, expected {encoding}"):
+        sources.read(put("t.csv", "a,b\nü,1\n"), {"encoding": encoding})
+    assert read(put("t.csv", "a,b\nu,1\n"), encoding=encoding)["a"] == ["u"]

@@ -6,13 +6,13 @@ import bz2
 import gzip
 import lzma
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.fs
 import pytest
+from corruptions import zst
 from source_files import PLAIN, put, read
 
 from ninefold.collection import files, sources
@@ -21,19 +21,13 @@ from ninefold.errors import DataError
 files_store = files._store
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz", ".zst"])
-def test_packed_files_are_read(suffix: str) -> None:
-    pack = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress, ".zst": zst}[suffix]
-    source = put(f"t.csv{suffix}", pack("id;city\n01;Köln\n2;NA\n".encode()))
+@pytest.mark.parametrize(
+    ("suffix", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress), ("zst", zst)]
+)
+def test_packed_files_are_read(suffix: str, pack: Callable[[bytes], bytes]) -> None:
+    source = put(f"t.csv.{suffix}", pack("id;city\n01;Köln\n2;NA\n".encode()))
     assert sources.sniff(source) == {"delimiter": ";"}
     assert read(source, delimiter=";") == PLAIN
-
-
-def zst(raw: bytes) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(sink, "zstd") as stream:
-        stream.write(raw)
-    return sink.getvalue().to_pybytes()
 
 
 def test_a_zip_with_one_file_is_read_and_one_with_more_refused() -> None:
@@ -46,22 +40,19 @@ def test_a_zip_with_one_file_is_read_and_one_with_more_refused() -> None:
         sources.read("t.zip")
 
 
-def test_a_folder_is_one_table_in_the_order_of_its_names() -> None:
+def test_a_folder_is_one_table_in_the_order_of_its_names_and_a_file_that_differs_is_named() -> None:
     put("parts/b.csv", "city,id\nNA,2\n")
     put("parts/a.csv", "id,city\n01,Köln\n")
     put("parts/.DS_Store", b"\0")
     put("parts/_SUCCESS", "")
     assert read("parts") == PLAIN
-
-
-def test_a_file_of_a_folder_that_differs_is_named() -> None:
-    put("parts/a.csv", "id,city\n01,Köln\n")
     put("parts/sub/b.csv", "id,town\n2,Bern\n")
     with pytest.raises(DataError, match=r"parts/sub/b.csv: found other columns than in parts/a.csv: city, town"):
         sources.read("parts")
     Path("empty").mkdir()
-    with pytest.raises(DataError, match="empty: found an empty folder"):
-        sources.read("empty")
+    for name, message in (("empty", "found an empty folder"), ("no.csv", "not found; correct the path")):
+        with pytest.raises(DataError, match=f"{name}: {message}"):
+            sources.read(name)
 
 
 @pytest.fixture
@@ -73,13 +64,18 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    values = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
-    for name, value in {**values, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
-        monkeypatch.setenv(name, value)
+    stand_in(monkeypatch, f"http://{host}:{port}")
     client = boto3.client("s3", region_name="us-east-1", endpoint_url=f"http://{host}:{port}")
     client.create_bucket(Bucket="shop")
     yield client
     server.stop()
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Say in the environment which server stands in for S3."""
+    values = {"AWS_ACCESS_KEY_ID": "topsecret", "AWS_SECRET_ACCESS_KEY": "topsecret", "AWS_REGION": "us-east-1"}
+    for name, value in {**values, "AWS_ENDPOINT_URL": url}.items():
+        monkeypatch.setenv(name, value)
 
 
 def test_s3_is_read_by_file_and_by_folder(bucket: Any) -> None:
@@ -93,10 +89,7 @@ def test_s3_is_read_by_file_and_by_folder(bucket: Any) -> None:
 
 
 def test_s3_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "topsecret")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    stand_in(monkeypatch, "http://127.0.0.1:1")
     with pytest.raises(DataError, match=r"s3://shop/t.csv: .*AWS_ENDPOINT_URL") as error:
         sources.read("s3://shop/t.csv")
     assert "topsecret" not in str(error.value)
@@ -116,12 +109,9 @@ def test_other_clouds_are_read_by_file_and_by_folder(address: str, monkeypatch: 
 
 
 def test_the_fingerprint_follows_the_content() -> None:
-    put("parts/a.csv", "a\n1\n")
-    before = sources.fingerprint("parts/a.csv"), sources.fingerprint("parts")
-    put("parts/a.csv", "a\n2\n")
-    after = sources.fingerprint("parts/a.csv"), sources.fingerprint("parts")
-    assert None not in before
-    assert before[0] != after[0]
-    assert before[1] != after[1]
-    assert sources.fingerprint("no.csv") is None
-    assert sources.fingerprint("s3://shop/t.csv") is None
+    found = []
+    for content in ("a\n1\n", "a\n2\n"):
+        put("parts/a.csv", content)
+        found += [sources.fingerprint("parts/a.csv"), sources.fingerprint("parts")]
+    assert len({*found, None}) == 5
+    assert sources.fingerprint("no.csv") is sources.fingerprint("s3://shop/t.csv") is None

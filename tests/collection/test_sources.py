@@ -6,6 +6,7 @@ import datetime as dt
 import decimal
 import json
 import zipfile
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -18,60 +19,43 @@ from ninefold.errors import DataError
 
 
 def test_typed_columns_become_text_without_loss() -> None:
-    utc = dt.datetime(2020, 1, 5, 10, 30, tzinfo=dt.UTC)
-    table = pa.table(
-        {
-            "int": pa.array([1, None, 2**62], pa.int64()),
-            "float": pa.array([1.0, 0.1 + 0.2, None]),
-            "float32": pa.array([0.1, None, 2.0], pa.float32()),
-            "bool": [True, False, None],
-            "time": pa.array([dt.datetime(2020, 1, 5), dt.datetime(2020, 1, 5, 1, 2, 3, 450000), None]),
-            "zoned": pa.array([utc, None, utc], pa.timestamp("ms", "Europe/Berlin")),
-            "day": [dt.date(2020, 1, 5), None, dt.date(1, 1, 1)],
-            "decimal": [decimal.Decimal("1.10"), None, decimal.Decimal("-0.05")],
-            "kind": pa.array(["a", None, "a"]).dictionary_encode(),
-            "list": [[1, 2], [], None],
-            "none": pa.nulls(3),
-            "bytes": [b"ab", b"\xff", None],
-        }
-    )
-    pq.write_table(table, "t.parquet")
-    assert read("t.parquet") == {
-        "int": ["1", "", "4611686018427387904"],
-        "float": ["1.0", "0.30000000000000004", ""],
-        "float32": ["0.1", "", "2.0"],
-        "bool": ["true", "false", ""],
-        "time": ["2020-01-05T00:00:00", "2020-01-05T01:02:03.450000", ""],
-        "zoned": ["2020-01-05T10:30:00Z", "", "2020-01-05T10:30:00Z"],
-        "day": ["2020-01-05", "", "0001-01-01"],
-        "decimal": ["1.10", "", "-0.05"],
-        "kind": ["a", "", "a"],
-        "list": ["[1, 2]", "[]", ""],
-        "none": ["", "", ""],
-        "bytes": ["ab", "ff", ""],
+    utc, days = dt.datetime(2020, 1, 5, 10, 30, tzinfo=dt.UTC), [dt.date(2020, 1, 5), None, dt.date(1, 1, 1)]
+    times = [dt.datetime(2020, 1, 5), dt.datetime(2020, 1, 5, 1, 2, 3, 450000), None]
+    columns = {
+        "int": (pa.array([1, None, 2**62], pa.int64()), ["1", "", "4611686018427387904"]),
+        "float": (pa.array([1.0, 0.1 + 0.2, None]), ["1.0", "0.30000000000000004", ""]),
+        "float32": (pa.array([0.1, None, 2.0], pa.float32()), ["0.1", "", "2.0"]),
+        "bool": ([True, False, None], ["true", "false", ""]),
+        "time": (times, ["2020-01-05T00:00:00", "2020-01-05T01:02:03.450000", ""]),
+        "zoned": (
+            pa.array([utc, None, utc], pa.timestamp("ms", "Europe/Berlin")),
+            ["2020-01-05T10:30:00Z", "", "2020-01-05T10:30:00Z"],
+        ),
+        "day": (days, ["2020-01-05", "", "0001-01-01"]),
+        "decimal": ([decimal.Decimal("1.10"), None, decimal.Decimal("-0.05")], ["1.10", "", "-0.05"]),
+        "kind": (pa.array(["a", None, "a"]).dictionary_encode(), ["a", "", "a"]),
+        "list": ([[1, 2], [], None], ["[1, 2]", "[]", ""]),
+        "none": (pa.nulls(3), ["", "", ""]),
+        "bytes": ([b"ab", b"\xff", None], ["ab", "ff", ""]),
     }
+    pq.write_table(pa.table({name: values for name, (values, _) in columns.items()}), "t.parquet")
+    assert read("t.parquet") == {name: texts for name, (_, texts) in columns.items()}
 
 
-@pytest.mark.parametrize("lines", [True, False])
-def test_json_is_read(lines: bool) -> None:
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json"])
+def test_json_is_read(name: str) -> None:
     rows = [{"id": 1, "x": 1.5, "ok": True, "in": {"a": [1]}}, {"id": 2, "x": None, "new": "ü"}]
-    text = "\n".join(json.dumps(row) for row in rows) if lines else json.dumps(rows, indent=1)
-    assert read(put("t.jsonl" if lines else "t.json", text)) == {
-        "id": ["1", "2"],
-        "x": ["1.5", ""],
-        "ok": ["true", ""],
-        "in": ['{"a": [1]}', ""],
-        "new": ["", "ü"],
-    }
+    text = "\n".join(map(json.dumps, rows)) if name == "t.jsonl" else json.dumps(rows, indent=1)
+    expected = {"id": ["1", "2"], "x": ["1.5", ""], "ok": ["true", ""], "in": ['{"a": [1]}', ""], "new": ["", "ü"]}
+    assert read(put(name, text)) == expected
 
 
 def test_an_excel_sheet_is_read_and_one_of_several_asked_for() -> None:
-    frame = pd.DataFrame(
-        {"id": ["01", "2"], "n": [1, 2], "x": [1.5, None], "day": [dt.datetime(2020, 1, 5), None], "ok": [True, False]}
-    )
+    frame = pd.DataFrame({"id": ["01", "2"], "n": [1, 2], "x": [1.5, None], "ok": [True, False]})
+    frame = frame.assign(day=[dt.datetime(2020, 1, 5), None])
+    expected = {"id": ["01", "2"], "n": ["1", "2"], "x": ["1.5", ""], "ok": ["true", "false"]}
+    expected["day"] = ["2020-01-05T00:00:00", ""]
     frame.to_excel("t.xlsx", sheet_name="Sales", index=False)
-    expected = {"id": ["01", "2"], "n": ["1", "2"], "x": ["1.5", ""], "day": ["2020-01-05T00:00:00", ""]}
-    expected["ok"] = ["true", "false"]
     assert sources.sniff("t.xlsx") == {"sheet": "Sales"}
     assert read("t.xlsx") == expected
     with pd.ExcelWriter("t.xlsx") as writer:
@@ -82,17 +66,14 @@ def test_an_excel_sheet_is_read_and_one_of_several_asked_for() -> None:
     with pytest.raises(DataError, match=r"t.xlsx: found no sheet 'Costs', expected one of Sales, Notes"):
         sources.read("t.xlsx", {"sheet": "Costs"})
     assert sources.sniff("t.xlsx", {"sheet": "Sales"}) == {"sheet": "Sales"}
-    assert sources.tables("t.xlsx") == ["Sales", "Notes"]
     assert read("t.xlsx", sheet="Sales") == expected
 
 
 def test_a_parquet_file_whose_bytes_changed_is_refused() -> None:
-    content = pa.BufferOutputStream()
     table = pa.table({"a": ["Bern", "Genf"] * 50})
-    pq.write_table(table, content, write_page_checksum=True, compression="none", use_dictionary=False)
-    whole = content.getvalue().to_pybytes()
+    pq.write_table(table, "t.parquet", write_page_checksum=True, compression="none", use_dictionary=False)
     with pytest.raises(DataError, match=r"t.parquet: cannot be read as Parquet \(.*CRC"):
-        sources.read(put("t.parquet", whole.replace(b"\0\0\0Genf", b"\0\0\0Gxnf", 1)))
+        sources.read(put("t.parquet", Path("t.parquet").read_bytes().replace(b"\0\0\0Genf", b"\0\0\0Gxnf", 1)))
     bad = pa.array([b"Bern", b"\xff\xfe"])
     unsound = pa.StringArray.from_buffers(2, bad.buffers()[1], bad.buffers()[2])
     pq.write_table(pa.table({"a": unsound}), "t.parquet")

@@ -15,7 +15,6 @@ from ninefold.errors import DataError, GateFailed, ParamsError
 from ninefold.params import load
 
 CUSTOMERS = pd.DataFrame({"customer": ["ann", "bob"], "city": ["Bern", ""]})
-Run = Callable[[], pd.DataFrame]
 
 
 @pytest.fixture
@@ -41,68 +40,44 @@ def collect() -> pd.DataFrame:
     return manifest
 
 
-@pytest.fixture
-def run(project: Project, asked: list[tuple[str, str]]) -> Run:
-    """Return the stage as one call, on a function of the user; what is asked of that is noted anew."""
-
-    def one() -> pd.DataFrame:
-        asked.clear()
-        return collect()
-
-    return one
-
-
-def test_raw_data_is_kept_as_text_by_month_exactly_as_the_source_has_it(run: Run, orders: Any) -> None:
-    manifest = run()
-    assert manifest[["table", "period", "rows"]].to_numpy().tolist() == [
-        ["orders", "2020-01", 3],
-        ["orders", "2020-02", 3],
-        ["customers", "all", 2],
-    ]
+def test_raw_data_is_kept_as_text_by_month_exactly_as_the_source_has_it(asked: Any, orders: Any) -> None:
+    rows = collect()[["table", "period", "rows"]].to_numpy().tolist()
+    assert rows == [["orders", "2020-01", 3], ["orders", "2020-02", 3], ["customers", "all", 2]]
     assert raw("2020-01").to_dict("list") == orders.head(3).to_dict("list")
 
 
-def test_a_second_run_asks_the_source_for_nothing_and_gives_the_same_bytes(project: Project, run: Run, asked) -> None:
-    first, before = run(), project.bytes("data/raw") | project.bytes("reports/metrics")
+def test_a_second_run_asks_the_source_for_nothing_and_gives_the_same_bytes(project: Project, asked: Any) -> None:
+    first, before = collect(), project.bytes("data/raw") | project.bytes("reports/metrics")
     assert len(asked) == 3
     assert artifacts.path("reports/timings/02_collection.txt").read_text() == "collected 3 partitions, kept 0\n"
-    second = run()
-    assert asked == []
+    pd.testing.assert_frame_equal(first, collect())
+    assert len(asked) == 3
     assert project.bytes("data/raw") | project.bytes("reports/metrics") == before
-    pd.testing.assert_frame_equal(first, second)
-
-
-def test_only_new_months_are_added_when_the_stated_day_moves_on(project: Project, run: Run, asked) -> None:
-    for day in ("2020-01-31", "2020-02-29"):
-        project.set("collection.as_of", day)
-        run()
-    assert asked == [("orders", "2020-02-01")]
 
 
 @pytest.mark.parametrize(
     ("key", "days"), [("as_of", ["2020-02-10", "2020-02-29"]), ("start", ["2020-01-10", "2020-01-01"])]
 )
-def test_a_month_that_was_not_whole_is_collected_again(
-    project: Project, run: Run, asked: Any, key: str, days: list[str]
-) -> None:
+def test_a_month_that_was_not_whole_is_collected_again(project: Project, asked: Any, key: str, days: list[str]) -> None:
     month = days[0][:7]
     project.set("collection.tables.orders.min_rows", 3)
     for day, rows in zip(days, (2, 3), strict=True):
         project.set(f"collection.{key}", day)
-        run()
+        asked.clear()
+        collect()
         assert len(raw(month)) == rows  # fewer than the least of a whole month
     assert asked == [("orders", f"{month}-01")]
 
 
-def test_many_runs_end_in_the_same_bytes_as_one(project: Project, run: Run) -> None:
+def test_many_runs_end_in_the_same_bytes_as_one(project: Project, asked: Any) -> None:
+    project.set("collection.tables.orders.min_rows", 1)
     for day in ("2020-01-15", "2020-01-31", "2020-02-10", "2020-02-29"):
         project.set("collection.as_of", day)
-        project.set("collection.tables.orders.min_rows", 1)
-        many = run()
+        many = collect()
     by_many = project.bytes("data/raw")
     for file in by_many:
         os.unlink(project.folder / file)
-    once = run()
+    once = collect()
     assert project.bytes("data/raw") == by_many
     pd.testing.assert_frame_equal(once, many)
     pd.testing.assert_frame_equal(collection.tables(once), collection.tables(many))
@@ -110,41 +85,35 @@ def test_many_runs_end_in_the_same_bytes_as_one(project: Project, run: Run) -> N
 
 @pytest.mark.parametrize("problem", ["was changed", "is missing"])
 def test_a_changed_or_lost_partition_is_refused_and_nothing_overwritten(
-    project: Project, run: Run, orders: Any, problem: str
+    project: Project, asked: Any, orders: Any, problem: str
 ) -> None:
-    run()
+    collect()
     file = project.folder / "data/raw/orders/2020-01.parquet"
     file.unlink()
     if problem == "was changed":
         artifacts.write_table(orders.head(1), file)
     before = project.bytes("data/raw")
     with pytest.raises(DataError, match=rf"data/raw/orders/2020-01.parquet: {problem} since it was collected"):
-        run()
+        collect()
     assert project.bytes("data/raw") == before
 
 
-def test_a_month_that_is_too_small_fails_the_gate_and_keeps_the_earlier_data(project: Project, run: Run) -> None:
-    project.set("collection.as_of", "2020-01-31")
-    run()
+def test_a_month_that_is_too_small_fails_the_gate_which_names_it_and_keeps_the_earlier_data(
+    project: Project, asked: Any
+) -> None:
+    collect()
     before = project.bytes("data/raw")
-    project.set("collection.as_of", "2020-02-29")
     project.set("collection.tables.orders.min_rows", 4)
     with pytest.raises(GateFailed, match="orders: fewest rows in a whole month: found 3, expected >= 4"):
-        run()
-    assert project.bytes("data/raw") == before
-
-
-def test_a_month_without_rows_fails_the_gate_which_names_it(project: Project, run: Run) -> None:
+        collect()
+    project.set("collection.tables.orders.min_rows", 2)
     project.set("collection.as_of", "2020-03-31")
     few = r"partitions too small: found orders 2020-03 \(0\), expected as many rows as min_rows says; fetch what is missing"
     with pytest.raises(GateFailed, match=f"partitions with rows: found 3, expected >= 4.*{few}"):
-        run()
-
-
-def test_a_month_without_rows_passes_where_none_are_demanded(project: Project, run: Run) -> None:
-    project.set("collection.as_of", "2020-03-31")
+        collect()
+    assert project.bytes("data/raw") == before
     project.set("collection.tables.orders.min_rows", 0)
-    manifest = run()
+    manifest = collect()
     assert manifest["rows"].tolist() == [3, 3, 0, 2]
     assert len(collection.last_part(manifest, "orders")) == 3
     with pytest.raises(ParamsError, match=r"problem.table: found 'visits', expected one of collection.tables: orders"):
@@ -159,11 +128,11 @@ def test_a_month_without_rows_passes_where_none_are_demanded(project: Project, r
     ],
 )
 def test_a_source_without_its_time_or_of_anything_but_text_is_refused(
-    project: Project, run: Run, rows: Any, message: str
+    project: Project, asked: Any, rows: Any, message: str
 ) -> None:
     project.functions["collection", "read"] = lambda *_: pd.DataFrame(rows)
     with pytest.raises(DataError, match=message):
-        run()
+        collect()
 
 
 @pytest.fixture
@@ -174,12 +143,6 @@ def file(project: Project, orders: pd.DataFrame) -> Callable[[pd.DataFrame], Non
     CUSTOMERS.to_csv(put.with_name("customers.csv"), index=False)
     orders.to_csv(put, index=False)
     return lambda rows: rows.to_csv(put, index=False)
-
-
-@pytest.fixture
-def run_file(file: Any) -> Run:
-    """Return the stage as one call, on files."""
-    return collect
 
 
 def raw(period: str) -> pd.DataFrame:
@@ -199,95 +162,74 @@ def test_without_a_function_of_the_user_the_file_of_its_name_is_read_as_text(pro
         collection.plan(load("collection"))
 
 
-def test_a_file_is_cut_into_months_by_its_time(run_file: Run, orders: pd.DataFrame) -> None:
-    assert run_file()["rows"].tolist() == [3, 3, 2]
-    assert raw("2020-02").to_dict("list") == orders.tail(3).to_dict("list")
-
-
-def test_rows_outside_the_span_are_not_collected(project: Project, run_file: Run) -> None:
+def test_rows_outside_the_span_are_not_collected(project: Project, file: Any) -> None:
     project.set("collection.start", "2020-01-10")
     project.set("collection.as_of", "2020-02-10")
     assert collection.periods(load("collection"))["end"].tolist() == [*pd.to_datetime(["2020-02-01", "2020-02-11"])]
-    assert run_file()["rows"].tolist() == [2, 2, 2]
+    assert collect()["rows"].tolist() == [2, 2, 2]
 
 
-def test_times_are_read_in_the_format_of_the_source(
-    project: Project, run_file: Run, file: Any, orders: pd.DataFrame
-) -> None:
+def test_times_are_read_in_the_format_of_the_source(project: Project, file: Any, orders: pd.DataFrame) -> None:
     file(orders.assign(placed=pd.to_datetime(orders["placed"]).dt.strftime("%d.%m.%Y %H:%M")))
     project.set("collection.tables.orders.format", "%d.%m.%Y %H:%M")
-    assert run_file()["rows"].tolist() == [3, 3, 2]
+    assert collect()["rows"].tolist() == [3, 3, 2]
     project.set("collection.tables.orders.format", "%d/%m/%Y")
     message = r"no time in column 'placed' of any of 6 rows, such as row 1 '05.01.2020 12:00'.* format %d/%m/%Y; set"
     with pytest.raises(DataError, match=message):
         collection.read_file("orders", None, None)
 
 
-@pytest.mark.parametrize(
-    ("time", "rows"),
-    [
-        ("2020-02-01T00:30:00+02:00", [4, 2, 2]),
-        ("2020-01-05T12:00:00+99:00", [2, 4, 2]),  # which no place has: such a row comes with the last month
-        ("2020-01-05T12:00:00-02:60", [2, 4, 2]),
-    ],
-)
-def test_an_offset_decides_on_the_month(
-    run_file: Run, file: Any, orders: pd.DataFrame, time: str, rows: list[int]
-) -> None:
-    file(orders.assign(placed=orders["placed"].replace(f"{time[:10]}T12:00:00", time)))
-    assert run_file()["rows"].tolist() == rows
+def test_an_offset_decides_on_the_month(file: Any, orders: pd.DataFrame) -> None:
+    file(orders.replace({"placed": {"2020-02-01T12:00:00": "2020-02-01T00:30:00+02:00"}}))
+    assert collect()["rows"].tolist() == [4, 2, 2]
 
 
+@pytest.mark.parametrize("times", [["", "2020-01-32"], ["2020-01-05T12:00:00+99:00", "2020-01-05T12:00:00-02:60"]])
 def test_rows_whose_time_cannot_be_read_come_with_the_last_month(
-    project: Project, run_file: Run, file: Any, orders: pd.DataFrame
+    project: Project, file: Any, orders: pd.DataFrame, times: list[str]
 ) -> None:
-    file(orders.assign(placed=["", "2020-01-32", *orders["placed"][2:]]))
+    file(orders.assign(placed=[*times, *orders["placed"][2:]]))
     project.set("collection.as_of", "2020-01-31")
     project.set("collection.tables.orders.min_rows", 1)
-    assert run_file()["rows"].tolist() == [3, 2]
+    assert collect()["rows"].tolist() == [3, 2]
     project.set("collection.as_of", "2020-02-29")
-    assert run_file()["rows"].tolist() == [1, 5, 2]
+    assert collect()["rows"].tolist() == [1, 5, 2]
     assert sorted(raw("2020-02")["id"]) == ["1", "2", "4", "5", "6"]
 
 
 def test_only_the_partitions_that_differ_change_when_the_source_does(
-    project: Project, run_file: Run, file: Any, orders: pd.DataFrame
+    project: Project, file: Any, orders: pd.DataFrame
 ) -> None:
-    first = run_file()
-    before = project.bytes("data/raw")
-    assert run_file().equals(first)
+    first, before = collect(), project.bytes("data/raw")
+    assert first["rows"].tolist() == [3, 3, 2]
+    assert collect().equals(first)
     assert project.bytes("data/raw") == before
     file(orders.replace({"amount": {"60": "61"}}))
-    second = run_file()
-    after = project.bytes("data/raw")
+    second, after = collect(), project.bytes("data/raw")
     changed = {name for name in after if after[name] != before[name]}
     assert changed == {"data/raw/orders/2020-02.parquet", "data/raw/manifest.json"}
-    sha = artifacts.sha256(project.folder / "data/source/orders.csv")
-    assert second["source"][0] == sha != first["source"][0]
-    (project.folder / "data/source/orders.csv").unlink()
-    assert run_file().equals(second)  # what was collected stays when the source is gone
+    source = project.folder / "data/source/orders.csv"
+    assert second["source"][0] == artifacts.sha256(source) != first["source"][0]
+    source.unlink()
+    assert collect().equals(second)  # what was collected stays when the source is gone
 
 
-def test_a_table_is_collected_anew_when_it_is_read_otherwise(project: Project, run_file: Run) -> None:
-    run_file()
+def test_a_table_is_collected_anew_when_it_is_read_otherwise(project: Project, file: Any) -> None:
+    collect()
     project.set("collection.tables.orders.min_rows", 1)
     params = load("collection")
     assert collection.missing(collection.plan(params), collection.verified_manifest()).empty
     project.set("collection.tables.orders.number", "row")
-    assert list(run_file()["rows"]) == [3, 3, 2]
+    assert list(collect()["rows"]) == [3, 3, 2]
     assert raw("2020-02")["row"].tolist() == ["4", "5", "6"]
     project.set("collection.tables.orders.number", "id")
     with pytest.raises(DataError, match=r"collection.tables.orders.number: the source has a column 'id'"):
-        run_file()
+        collect()
 
 
 def test_a_source_is_read_as_its_options_say(project: Project) -> None:
-    artifacts.write_text("n;x\n1;2,5", project.folder / "elsewhere/c.txt")
-    source = {"source": "elsewhere/c.txt", "options": {"delimiter": ";"}}
-    project.set("collection.tables.customers", source)
-    with pytest.raises(DataError, match=r"elsewhere/c.txt: found no newline after its last line"):
-        collection.read_file("customers", None, None)
-    project.set("collection.tables.customers", {**source, "options": {"delimiter": ";", "final_newline": False}})
+    artifacts.write_text("n;x\n1;2,5\n", project.folder / "elsewhere/c.txt")
+    project.set("collection.tables.customers", {"source": "elsewhere/c.txt", "options": {"delimiter": ";"}})
     assert collection.read_file("customers", None, None).to_dict("list") == {"n": ["1"], "x": ["2,5"]}
 
 
@@ -303,11 +245,7 @@ def test_a_source_is_read_as_its_options_say(project: Project) -> None:
         ("start", None, r"expected start and as_of, days such as \"2013-09-30\", as table orders has a time"),
         ("as_of", "2019-12-31", r"expected as_of on or after start \(2020-01-01\)"),
         ("as_of", "31.01.2020", r'as_of: found "31.01.2020", expected a day written as "2013-12-31"'),
-        (
-            "tables.customers.source",
-            "postgresql://u:topsecret@host/db",
-            r"postgresql://u:\*\*\*@host/db: found a password",
-        ),
+        ("tables.customers.source", "postgresql://u:topsecret@host/db", r"u:\*\*\*@host/db: found a password"),
     ],
 )
 def test_params_that_make_no_sense_are_refused(project: Project, path: str, value: Any, message: str) -> None:
@@ -317,26 +255,27 @@ def test_params_that_make_no_sense_are_refused(project: Project, path: str, valu
     assert "topsecret" not in str(error.value)
 
 
-def test_tables_without_time_need_no_days_and_no_text_speaks_of_any(project: Project, file: Any, run_file: Run) -> None:
-    project.set("collection.tables", {"orders": {}, "customers": {}})
+def test_tables_without_time_need_no_days_and_no_text_speaks_of_any(project: Project, file: Any) -> None:
+    project.set("collection.tables", {"orders": {"min_rows": 7}, "customers": {}})
     for day in ("start", "as_of"):
         del project.params["collection"][day]
     project.set("collection.tables.orders.min_rows", 7)
     with pytest.raises(GateFailed, match="orders: rows: found 6, expected >= 7"):
-        run_file()
+        collect()
     project.set("collection.tables.orders.min_rows", 6)
-    manifest, params, problem = run_file(), load("collection"), statement()
-    texts = [collection.describe_plan(collection.plan(params), params), collection.describe_volume(manifest, params)]
-    texts += [collection.conclusion(manifest, params, problem), str(collection.headline(manifest, params, problem))]
+    manifest, params, problem = collect(), load("collection"), statement()
+    assert collection.describe_plan(collection.plan(params), params) == (
+        "Partitions due: 2; tables cut by month: 0, tables of one partition: 2."
+    )
+    conclusion = "6 orders have arrived; related tables: 1, immutable partitions: 2."
+    assert collection.conclusion(manifest, params, problem) == conclusion
+    texts = [collection.describe_volume(manifest, params), *collection.headline(manifest, params, problem).values()]
     assert not [text for text in texts if "None" in text or "NaT" in text]
-    assert texts[0] == "Partitions due: 2; tables cut by month: 0, tables of one partition: 2."
-    assert texts[2] == "6 orders have arrived; related tables: 1, immutable partitions: 2."
     assert collection.plot_volume(manifest, params).axes[0].get_xlabel() == "rows"
-    assert collection.periods(params).empty
 
 
-def test_the_texts_say_what_arrived(project: Project, run: Run) -> None:
-    manifest, params, problem = run(), load("collection"), statement()
+def test_the_texts_say_what_arrived(project: Project, asked: Any) -> None:
+    manifest, params, problem = collect(), load("collection"), statement()
     whole = "6 orders from 2020-01-01 to 2020-02-29 have arrived; related tables: 1, immutable partitions: 3."
     assert collection.conclusion(manifest, params, problem) == whole
     assert collection.headline(manifest, params, problem) == {"orders": "6", "until": "2020-02-29"}

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import ibis
 import pandas as pd
 import pytest
 from conftest import Project
-from processing_runs import CUSTOMERS, PROBLEM, collect, lake_ids, refer, run, spoil
+from processing_runs import PROBLEM, collect, lake_ids, refer, run, spoil
 
 from ninefold import artifacts, engine
-from ninefold.collection import datetimes, numbers
 from ninefold.errors import ParamsError
 from ninefold.params import load
 from ninefold.processing import figures, warehouse
@@ -30,7 +28,6 @@ from ninefold.processing.contract import Column, cast
         ("placed", "2020-01-32T12:00:00", "placed: not timestamp", "id 2, placed 2020-01-32T12:00:00"),
         ("id", "0", "id: under 1", "id 0"),
         ("amount", "1000.01", "amount: over 1000", "id 2, amount 1000.01"),
-        ("amount", "-0.01", "amount: under 0", "id 2, amount -0.01"),
         ("status", "lost", "status: not allowed", "id 2, status lost"),
         ("returned", "2", "returned: not allowed", "id 2, returned 2"),
         ("customer", "NA", "customer: missing", "id 2, customer missing"),
@@ -51,30 +48,9 @@ def test_a_row_that_breaks_a_rule_is_quarantined_with_the_rule(
     assert set(lake_ids()) == {1, 3, 4, 5, 6}
 
 
-@pytest.mark.parametrize(("column", "value"), [("amount", "0"), ("amount", "1000"), ("id", "2.0"), ("amount", "1e2")])
-def test_a_value_on_its_bound_or_written_otherwise_is_sound(
-    project: Project, orders: pd.DataFrame, column: str, value: str
-) -> None:
-    collect(project, spoil(orders, column, value))
+def test_a_value_on_its_bound_or_written_otherwise_is_sound(project: Project, orders: pd.DataFrame) -> None:
+    collect(project, spoil(orders, "id", "2.0").assign(amount=["0", "1000", "1e2", "1", "2", "3"]))
     assert run()[0].loc[0, "quarantine"] == 0
-
-
-@pytest.mark.parametrize(
-    ("more", "first", "rules"),
-    [
-        ({"status": "lost", "placed": "2020-01-01"}, True, {"status: not allowed": 1}),  # its key stays free
-        ({"status": "lost"}, False, {"status: not allowed": 1}),  # its key is taken, too
-        ({"id": "x", "status": "lost"}, False, {"id: not int64": 1}),
-    ],
-)
-def test_a_row_has_the_first_rule_that_it_breaks_and_takes_no_key(
-    project: Project, orders: pd.DataFrame, more: dict[str, str], first: bool, rules: dict[str, int]
-) -> None:
-    row = orders.head(1).assign(**more)
-    collect(project, pd.concat([row, orders] if first else [orders, row], ignore_index=True))
-    counts, broken = run()
-    assert counts.loc[0, ["lake", "quarantine"]].tolist() == [6, 1]
-    assert dict(zip(broken["rule"], broken["rows"], strict=True)) == rules
 
 
 ISO, DAY = {"type": "timestamp"}, {"type": "timestamp", "format": "%d/%m/%Y"}
@@ -86,7 +62,6 @@ COMMA, DOTS = {"type": "float64", "decimal": ","}, {"type": "float64", "decimal"
     [
         (DAY, "05/01/2020", "2020-01-05"),
         (DAY, "32/01/2020", None),
-        ({**ISO, "format": "%d.%m.%y %I:%M %p"}, "05.01.20 3:04 PM", "2020-01-05 15:04"),
         ({**ISO, "format": "%Y-%m-%d %H:%M %z"}, "2020-01-05 10:00 +0200", "2020-01-05 08:00"),
         ({**ISO, "format": "epoch_s"}, "1600000000", "2020-09-13 12:26:40"),
         ({**ISO, "format": "epoch_ms"}, "1600000000123", "2020-09-13 12:26:40.123"),
@@ -104,12 +79,10 @@ COMMA, DOTS = {"type": "float64", "decimal": ","}, {"type": "float64", "decimal"
         (COMMA, "nan", None),
         (DOTS, "1.234.567,5", 1234567.5),
         (DOTS, "1234,5", 1234.5),
-        (DOTS, "1.5", None),
         ({"type": "float64", "thousands": ","}, "12,34,567.5", 1234567.5),
         ({"type": "float64", "thousands": ","}, "1,23", None),
         ({"type": "float64", "thousands": " "}, "1\u202f234.5", 1234.5),
         ({"type": "int64", "decimal": ",", "thousands": "."}, "1.234", 1234),
-        ({"type": "int64", "decimal": ","}, "7,0", 7),
         ({"type": "int64", "decimal": ","}, "7,5", None),
     ],
 )
@@ -117,15 +90,6 @@ def test_values_are_read_as_the_contract_says_they_are_written(column: dict[str,
     table = engine.local().create_table("t", pd.DataFrame({"text": [text]}))
     (read,) = table.select(value=cast(table["text"], Column(**column))).to_pandas()["value"]
     assert pd.isna(read) if value is None else read == (pd.Timestamp(value) if isinstance(value, str) else value)
-
-
-def test_types_are_given_row_by_row_in_whatever_form_values_are_written() -> None:
-    """Among them are functions of the engine that Ibis does not know, and may take for anything."""
-    table = engine.local().create_table("orders", pd.DataFrame({"text": ["1"]}))
-    for form in (*datetimes.FORMATS, "%d.%m.%Y", "%Y %z"):
-        assert engine.row_by_row(table.mutate(at=datetimes.parse(table["text"], form)), {"orders"}), form
-    assert engine.row_by_row(table.mutate(n=numbers.whole_number(table["text"])), {"orders"})
-    assert not engine.row_by_row(table.mutate(n=ibis.random()), {"orders"})
 
 
 NAMES = [
@@ -171,16 +135,6 @@ def test_a_column_may_have_any_name(project: Project, name: str) -> None:
         assert figures.describe_answer(answer, problem)
 
 
-def test_a_value_that_another_table_lacks_breaks_the_reference(project: Project, orders: pd.DataFrame) -> None:
-    project.set("processing.tables.customers", {"unique": ["name"], "columns": {"name": {"type": "string"}}})
-    refer(project, {"customer": "name"})
-    collect(project, spoil(orders, "customer", "zoe"), CUSTOMERS.rename(columns={"customer": "name"}))
-    counts, broken = run()
-    assert counts.loc[0, ["lake", "quarantine"]].tolist() == [5, 1]
-    example = "row 2 of 2020-01: id 2, customer zoe"
-    assert broken.to_numpy().tolist() == [["orders", "customer", "customer: not in customers", 1, example]]
-
-
 def test_a_reference_may_be_of_several_columns(project: Project, orders: pd.DataFrame) -> None:
     columns = {"name": {"type": "string"}, "status": {"type": "string"}}
     project.set("processing.tables.customers", {"unique": ["name", "status"], "columns": columns})
@@ -206,17 +160,11 @@ def test_a_missing_value_refers_to_nothing_and_is_not_met_by_one(
     assert (lake_ids(), lake_ids(where="quarantine")) == ([1, 2], [3])
 
 
-def test_a_reference_to_a_row_in_quarantine_breaks_and_takes_no_key(project: Project, orders: pd.DataFrame) -> None:
-    project.set("processing.tables.customers.columns.city.nullable", False)
-    refer(project, ["customer"])
-    collect(project, spoil(orders, "id", "3"))  # bob has no city
-    counts, broken = run()
-    assert counts["quarantine"].tolist() == [3, 1]
-    assert broken["rule"].tolist() == ["customer: not in customers", "city: missing"]
-    assert lake_ids() == [1, 3, 5]
+def refers(by: Any, table: str = "customers") -> list[dict[str, Any]]:
+    return [{"table": table, "by": by}]
 
 
-ONE = [{"table": "customers", "by": ["customer"]}]
+ORDERS = "orders.references"
 AMOUNT, STATUS = "orders.columns.amount", "orders.columns.status"
 FOUND = "processing.tables.orders.references"
 
@@ -229,68 +177,44 @@ FOUND = "processing.tables.orders.references"
         (f"{STATUS}.max", 3, "no min or max for type string"),
         (f"{AMOUNT}.type", "decimal", "found \"decimal\", expected 'string', 'int64', 'float64' or 'timestamp'"),
         (AMOUNT, {"type": "string", "format": "iso"}, "no format for type string"),
-        (AMOUNT, {"type": "string", "decimal": ","}, "no decimal or thousands for type string"),
         (AMOUNT, {"type": "float64", "thousands": "."}, "decimal and thousands to differ, found '.' for both"),
         (AMOUNT, {"type": "timestamp", "format": "%Q"}, "a format of strptime"),
         ("customers.columns.broken_rule", {"type": "string"}, "expected other names than broken_rule"),
-        ("customers.columns.@event", {"type": "string"}, "expected other names than @event"),
         ("orders.newest", {"amount": "1h"}, "newest to name timestamps; amount is none"),
         ("orders.newest", {"moment": "1h"}, "newest to name columns of the contract; moment is none"),
         ("orders.newest", {"placed": "soon"}, 'processing.tables.orders.newest.placed: found "soon"'),
-        (
-            "customers.references",
-            [{"table": "orders", "by": ["customer"]}],
-            "orders -> customers -> orders; leave one out",
-        ),
-        ("orders.references", [{"table": "orders", "by": {"customer": "status"}}], "found a circle, orders -> orders;"),
-        (
-            "orders.references",
-            [*ONE, {"table": "shops", "by": ["status"]}],
-            f"{FOUND}[1].table: found 'shops', expected one",
-        ),
-        (
-            "orders.references",
-            [{"table": "customers", "by": ["status"]}],
-            f"{FOUND}[0].by: status is no column of customers; f",
-        ),
-        (
-            "orders.references",
-            [{"table": "customers", "by": {"shop": "city"}}],
-            "references to name columns of the contract; shop",
-        ),
-        (
-            "orders.references",
-            [{"table": "customers", "by": {"id": "city"}}],
-            "id is int64, customers.city is string; expected",
-        ),
-        ("orders.references", [{"table": "customers", "by": []}], f"{FOUND}.0.by"),
-        ("orders.references", [{"table": "customers"}], f"{FOUND}.0.by: missing"),
+        ("customers.references", refers(["customer"], "orders"), "orders -> customers -> orders; leave one out"),
+        (ORDERS, refers({"customer": "status"}, "orders"), "found a circle, orders -> orders;"),
+        (ORDERS, refers(["status"], "shops"), f"{FOUND}[0].table: found 'shops', expected one"),
+        (ORDERS, refers(["status"]), f"{FOUND}[0].by: status is no column of customers; f"),
+        (ORDERS, refers({"shop": "city"}), "references to name columns of the contract; shop"),
+        (ORDERS, refers({"id": "city"}), "id is int64, customers.city is string; expected"),
+        (ORDERS, refers([]), f"{FOUND}.0.by"),
+        (ORDERS, [{"table": "customers"}], f"{FOUND}.0.by: missing"),
     ],
 )
 def test_a_contract_that_makes_no_sense_is_refused_with_its_path(
     project: Project, path: str, value: Any, message: str
 ) -> None:
-    project.set("processing.tables.orders.references", ONE)
+    refer(project, ["customer"])
     project.set(f"processing.tables.{path}", value)
     with pytest.raises(ParamsError, match=re.escape(message)) as error:
         load("processing")
-    assert "processing" in str(error.value)
-    assert "tables" in str(error.value)
+    assert "processing.tables" in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"table": "visits"}, "problem.table: found 'visits', expected one of processing.tables: orders, customers"),
-        ({"time": "moment"}, "problem.time: moment not among the columns of processing.tables.orders"),
-        ({"key": ["id", "shop"]}, "problem.key: shop not among the columns of processing.tables.orders"),
-        ({"target": "late"}, "problem.target: late not among the columns of processing.tables.orders"),
-        ({"time": None, "group": ["house"]}, "problem.group: house not among the columns of processing.tables.orders"),
+        ({"table": "visits"}, "table: found 'visits', expected one of processing.tables: orders, customers"),
+        ({"time": "moment"}, "time: moment not among the columns of processing.tables.orders"),
+        ({"key": ["id", "shop"]}, "key: shop not among the columns of processing.tables.orders"),
+        ({"target": "late"}, "target: late not among the columns of processing.tables.orders"),
+        ({"time": None, "group": ["house"]}, "group: house not among the columns of processing.tables.orders"),
     ],
 )
 def test_a_contract_without_what_the_problem_names_is_refused(project: Project, changed: Any, message: str) -> None:
-    processing.check_problem(load("processing"), PROBLEM)
-    with pytest.raises(ParamsError, match=f"^{message}$"):
+    with pytest.raises(ParamsError, match=f"^problem.{message}$"):
         processing.check_problem(load("processing"), PROBLEM.changed(**changed))
 
 

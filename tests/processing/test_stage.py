@@ -14,12 +14,11 @@ from ninefold import artifacts, collection, engine
 from ninefold.errors import DataError, GateFailed, ParamsError
 from ninefold.params import load
 from ninefold.problem.statement import Problem
-from ninefold.processing import contract as contracts
 from ninefold.processing import figures, warehouse
 from ninefold.processing import stage as processing
 
 
-def test_clean_text_becomes_typed_rows_partitioned_as_the_raw_data(project: Project, orders: pd.DataFrame) -> None:
+def test_clean_text_becomes_typed_rows(project: Project, orders: pd.DataFrame) -> None:
     collect(project, orders)
     counts, broken = run()
     assert counts.to_numpy().tolist() == [["orders", 6, 6, 0], ["customers", 2, 2, 0]]
@@ -28,12 +27,6 @@ def test_clean_text_becomes_typed_rows_partitioned_as_the_raw_data(project: Proj
     assert lake["id"].tolist() == [1, 2, 3, 4, 5, 6]
     assert lake["placed"].iloc[0] == pd.Timestamp("2020-01-05 12:00")
     assert lake["amount"].isna().tolist() == [False, False, True, False, False, False]
-    close(counts)
-    assert list(project.bytes("data/lake")) == [
-        "data/lake/customers/period=all/part-0.parquet",
-        "data/lake/orders/period=2020-01/part-0.parquet",
-        "data/lake/orders/period=2020-02/part-0.parquet",
-    ]
 
 
 def refine(project: Project, change: Any) -> None:
@@ -54,7 +47,10 @@ def test_a_column_may_be_derived_by_the_user(project: Project, orders: pd.DataFr
     assert artifacts.read_table("data/lake/orders")["returned"].fillna(9).tolist() == [0, 0, 9, 1, 1, 1]
 
 
-def test_a_missing_column_is_one_clear_message(project: Project, orders: pd.DataFrame) -> None:
+def test_a_missing_table_or_column_is_one_clear_message(project: Project, orders: pd.DataFrame) -> None:
+    project.raw("orders", "2020-01", orders)
+    with pytest.raises(DataError, match=r"data/raw: lacks customers, which processing.tables names; found orders"):
+        run()
     collect(project, orders.drop(columns=["status", "amount"]))
     expected = (
         "data/raw/orders: lacks amount, status, which processing.tables.orders expects; "
@@ -74,48 +70,23 @@ def test_a_column_or_table_that_the_user_expects_and_is_not_there_is_named(
         run()
 
 
-def test_a_table_that_was_not_collected_is_named(project: Project, orders: pd.DataFrame) -> None:
-    project.raw("orders", "2020-01", orders)
-    with pytest.raises(DataError, match=r"data/raw: lacks customers, which processing.tables names; found orders"):
-        run()
-
-
-def crowd(orders: pd.DataFrame) -> pd.DataFrame:
-    """Return 3,000 orders of distinct ids, and 1,800 that repeat some of these."""
-    copies = [orders.assign(id=orders["id"] + f"{copy:03}", amount=str(copy)) for copy in range(500)]
-    many = pd.concat(copies, ignore_index=True)
-    return pd.concat([many, many.head(900).assign(amount="700"), many.tail(900).assign(placed="2020-01-01")])
-
-
-def test_the_same_raw_data_gives_the_same_bytes(project: Project, orders: pd.DataFrame) -> None:
-    collect(project, crowd(orders).sample(frac=1, random_state=1))
+def test_of_rows_with_the_same_key_the_first_is_kept_and_the_bytes_are_the_same(project: Project, orders: Any) -> None:
+    many = pd.concat([orders.assign(id=orders["id"] + f"{copy:03}", amount=str(copy)) for copy in range(500)])
+    rows = pd.concat([many, many.head(900).assign(amount="700"), many.tail(900).assign(placed="2020-01-01")])
+    shuffled = rows.sample(frac=1, random_state=1)
+    collect(project, shuffled)
     results = []
     for _ in range(2):
         start_anew(project)
-        close(run()[0])
+        counts, _ = run()
+        close(counts)
         results.append(project.bytes("data") | project.bytes("reports/metrics"))
     assert results[0] == results[1]
-
-
-def test_of_rows_with_the_same_key_the_first_by_month_and_place_is_kept(project: Project, orders: pd.DataFrame) -> None:
-    shuffled = crowd(orders).sample(frac=1, random_state=1)
-    collect(project, shuffled)
-    counts, _ = run()
     in_order = shuffled.sort_values("placed", key=lambda placed: placed.str[:7], kind="stable")
     first = in_order.drop_duplicates("id").set_index("id")["amount"].astype("float64")
     lake = artifacts.read_table("data/lake/orders")
     assert counts.loc[0, ["raw", "lake", "quarantine"]].tolist() == [4800, 3000, 1800]
     assert dict(zip(lake["id"].astype("str"), lake["amount"], strict=True)) == first.to_dict()
-
-
-def test_a_row_in_quarantine_says_where_it_came_from(project: Project, orders: pd.DataFrame) -> None:
-    collect(project, orders.assign(status=["paid", "lost", "open", "paid", "open", "lost"]))
-    run()
-    rows = artifacts.read_table("data/quarantine/orders")[["id", "broken_rule", "raw_period", "raw_row"]]
-    assert rows.to_numpy().tolist() == [
-        [2, "status: not allowed", "2020-01", 2],
-        [6, "status: not allowed", "2020-02", 3],
-    ]
 
 
 def test_every_rule_is_listed_those_that_were_broken_most_often_first(project: Project, orders: pd.DataFrame) -> None:
@@ -124,18 +95,12 @@ def test_every_rule_is_listed_those_that_were_broken_most_often_first(project: P
     run()
     params = load("processing")
     rules = processing.broken_rules(engine.connect(), params)
-    expected = [(name, rule) for name, contract in params.tables.items() for rule in contract.rules()]
-    assert sorted(zip(rules["table"], rules["rule"], strict=True)) == sorted(expected)
+    expected = {(name, rule) for name, contract in params.tables.items() for rule in contract.rules()}
+    assert set(zip(rules["table"], rules["rule"], strict=True)) == expected
     assert rules["rule"].head(2).tolist() == ["status: not allowed", "amount: under 0"]
-    assert rules["rows"].tolist() == [4, 1] + [0] * (len(rules) - 2)
+    assert rules["rows"].tolist() == [4, 1] + [0] * (len(expected) - 2)
     shown = [f"row {row} of 2020-01: id {row}, status lost" for row in (1, 2, 3)]
     assert rules["examples"].tolist()[::2][:2] == ["; ".join(shown), ""]
-    assert {"customer: not in customers", "unique: id", "id: not int64"} <= set(rules["rule"])
-
-
-def test_an_example_of_a_table_without_months_names_the_row_alone(project: Project, orders: pd.DataFrame) -> None:
-    collect(project, orders, CUSTOMERS.assign(customer=["ann", ""]))
-    assert run()[1]["examples"].tolist() == ["row 2: customer missing"]
 
 
 @pytest.mark.parametrize(
@@ -161,10 +126,7 @@ def test_the_lake_is_checked_as_it_is_stored(project: Project, column: str, valu
     assert checked.to_numpy().tolist() == [["orders", 6, failures, first], ["customers", 2, 0, "none"]]
 
 
-def test_too_many_rows_in_quarantine_fail_the_gate_and_keep_the_earlier_lake(project: Project, orders: Any) -> None:
-    collect(project, orders)
-    close(run()[0])
-    before = project.bytes("data/lake") | project.bytes("data/quarantine")
+def test_too_many_rows_in_quarantine_and_none_in_the_lake_fail_the_gate(project: Project, orders: pd.DataFrame) -> None:
     project.set("processing.max_quarantined", 0.1)
     collect(project, spoil(orders, "amount", "-3"))
     with pytest.raises(GateFailed, match=r"quarantined share: found 0.125, expected <= 0.1"):
@@ -172,7 +134,6 @@ def test_too_many_rows_in_quarantine_fail_the_gate_and_keep_the_earlier_lake(pro
     project.set("processing.tables.orders.columns.id.min", 100)
     with pytest.raises(GateFailed, match="rows in the smallest table: found 0, expected >= 1"):
         close(run()[0])
-    assert project.bytes("data/lake") | project.bytes("data/quarantine") == before
 
 
 @pytest.mark.parametrize(
@@ -233,25 +194,20 @@ STATUS = {"task": "multiclass", "target": "status", "classes": ["open", "paid"],
 @pytest.mark.parametrize(
     ("changed", "columns", "text"),
     [
-        (
-            {},
-            "month level",
-            "The share of events is lowest for month `2020-02`, at 33.3%, and highest for month `2020-01`",
-        ),
-        (
-            {"time": None},
-            "class share",
-            "lowest for class `1`, at 33.3%, and highest for class `0`, at 50.0%. It is not",
-        ),
+        ({}, "month level", "share of events is lowest for month `2020-02`, at 33.3%, and highest for month `2020-01`"),
+        ({"time": None}, "class share", "lowest for class `1`, at 33.3%, and highest for class `0`, at 50.0%. It is"),
         (STATUS, "month level", 'The share of "paid" is lowest for month `2020-01`, at 66.7%'),
         (QUANTITY, "month level", "The mean amount is lowest for month `2020-01`, at 15.25"),
         ({**QUANTITY, "time": None}, "decile lowest mean highest", "lowest for decile `1`, at 10.5, and highest for"),
+        ({"target": "note"}, "month level", "The target `note` is not known of any of the orders."),
+        ({"target": "note", "time": None}, "class share", "The target `note` is not known of any of the orders."),
     ],
 )
 def test_the_lake_is_asked_what_fits_the_problem(
     project: Project, orders: pd.DataFrame, changed: dict[str, Any], columns: str, text: str
 ) -> None:
-    collect(project, orders)
+    project.set("processing.tables.orders.columns.note", {"type": "int64", "nullable": True})
+    collect(project, orders.assign(note=""))
     run()
     problem = PROBLEM.changed(**changed)
     answer = answered(problem)
@@ -285,22 +241,6 @@ def test_the_query_means_by_the_target_what_every_stage_means(
     pd.testing.assert_frame_equal(answered(problem), expected, check_dtype=False)
 
 
-def test_an_unknown_target_is_said_to_be_unknown(project: Project, orders: pd.DataFrame) -> None:
-    collect(project, orders.assign(returned=""))
-    run()
-    for time in ("placed", None):
-        problem = PROBLEM.changed(time=time)
-        text = figures.describe_answer(answered(problem), problem)
-        assert text == "The target `returned` is not known of any of the orders."
-
-
-def test_rows_are_grouped_by_a_column_of_few_values() -> None:
-    kinds = {"id": "string", "n": "int64", "level": "string", "city": "string", "y": "string"}
-    contract = contracts.Contract(unique=["id"], columns={name: {"type": kind} for name, kind in kinds.items()})
-    assert figures.grouping(contract, PROBLEM.changed(target="y", time=None)) == "city"
-    assert figures.grouping(contract, PROBLEM.changed(target="city", time=None, key=["id", "n"])) == "id"
-
-
 def arrive_by_time(project: Project, orders: pd.DataFrame) -> None:
     """Let stage 02 collect the orders, up to the end of 2020-02-29."""
     months = {month: rows for month, rows in orders.groupby(orders["placed"].str[:7])}
@@ -312,18 +252,16 @@ def arrive_by_time(project: Project, orders: pd.DataFrame) -> None:
     artifacts.publish()
 
 
-FRESH = "orders.placed: hours before the end that its newest is"
-
-
 def test_only_sound_rows_make_a_table_new(project: Project, orders: pd.DataFrame) -> None:
     project.set("processing.tables.orders.newest", {"placed": "12h"})
+    name = "orders.placed: hours before the end that its newest is"
     arrive_by_time(project, orders)
     close(run()[0])
     checks = artifacts.read_json("reports/metrics/03_processing.json")["gate"]["checks"]
-    assert checks[-1] == {"name": FRESH, "value": 12.0, "limit": "<= 12", "passed": True}
+    assert checks[-1] == {"name": name, "value": 12.0, "limit": "<= 12", "passed": True}
     for statuses, hours in ((["paid"] * 5 + ["lost"], "468.0"), (["lost"] * 6, "None")):
         arrive_by_time(project, orders.assign(status=statuses))
-        with pytest.raises(GateFailed, match=f"{FRESH}: found {hours}, expected <= 12"):
+        with pytest.raises(GateFailed, match=f"{name}: found {hours}, expected <= 12"):
             close(run()[0])
 
 
@@ -339,6 +277,5 @@ def test_a_table_without_time_is_as_new_as_all_that_was_collected(project: Proje
 def test_freshness_without_any_time_is_refused(project: Project, orders: pd.DataFrame) -> None:
     project.set("processing.tables.orders.newest", {"placed": "1d"})
     collect(project, orders)
-    counts, _ = run()
     with pytest.raises(ParamsError, match=r"^processing.tables.orders.newest: nothing was collected by time"):
-        close(counts)
+        close(run()[0])
