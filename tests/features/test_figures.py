@@ -16,27 +16,18 @@ def test_the_features_are_drawn_and_told(project: Project, task: str, time: str 
     frame, problem, plan = rows(task, time)
     project.lake("orders", frame)
     history = {"of": problem.target, "prefix": "$h$", "known_after": "1h", "over": ["2d"], "by": [[ODD["shop"]]]}
-    params = features.Params(
-        numeric=[ODD["amount"]], categorical=[ODD["shop"]], history=[history] if time and task == "regression" else []
-    )
+    kept = [history] if time and task == "regression" else []
+    params = features.Params(numeric=[ODD["amount"]], categorical=[ODD["shop"]], history=kept)
     events = features.build(features.read(engine.connect(), problem), params, problem)
-    ranked = features.strongest(
-        frame.assign(**{window.name: 1.0 for window in features.windows(params, "2h")}),
-        params,
-        problem,
-        plan.split,
-    )
+    with_history = frame.assign(**{window.name: 1.0 for window in features.windows(params, "2h")})
+    ranked = features.strongest(with_history, params, problem, plan.split)
     assert ranked["feature"].tolist() == [ODD["amount"]]
-    drawn(sixth.plot_strongest(frame, ranked, problem, plan.split))
-    drawn(sixth.plot_strongest(frame, ranked.head(0), problem, plan.split))
     drawn(sixth.plot_windows(params, problem))
-    sound(
-        sixth.describe_events(events, params, problem),
-        sixth.describe_proofs(0, 0.0, params, problem),
-        sixth.describe_proofs(2, 0.5, params, problem),
-        sixth.describe_strongest(ranked, problem),
-        sixth.describe_strongest(ranked.head(0), problem),
-        sixth.describe_windows(params, problem),
-    )
+    for table in (ranked, ranked.head(0)):
+        drawn(sixth.plot_strongest(frame, table, problem, plan.split))
+        sound(sixth.describe_strongest(table, problem))
+    proofs = [sixth.describe_proofs(*found, params, problem) for found in ((0, 0.0), (2, 0.5))]
+    told = sixth.describe_events(events, params, problem)
+    sound(told, *proofs, sixth.describe_windows(params, problem))
     assert decisions.level_name(problem) in sixth.describe_strongest(ranked, problem)
-    assert f"**400** orders, each with {len(frame.columns)} columns," in sixth.describe_events(events, params, problem)
+    assert f"**400** orders, each with {len(frame.columns)} columns," in told

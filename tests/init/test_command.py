@@ -31,10 +31,10 @@ NASTY = [
     "?", "[x]", "{x}", "&a", "*a", "!x", "%x", "@x", "`x`", "'x'", '"x"', "a\nb", "a\tb", "caf\u00e9", "\u0000", "\x85", "\U0001f600",
     "\u00a6 x", "=", "<<", "nan", ".inf", "Infinity", "true", "0o7", "1.", "+1", "a, b", "back\\slash", "\u2028", "\ufeff", "class", "x:", "#x",
 ]  # fmt: skip
-
-
 MODULES = ["__init__", "collection", "features", "processing", "training"]
 FILES = ["params.yaml", *(f"src/project/{name}.py" for name in MODULES)]
+UNCOMMITTED = " (has changes that are not committed)"
+NUMBERS = [0.1, 1e-5, 1e20, -3.5e-9, 12, 0.30000000000000004, True, None]
 
 
 @pytest.fixture
@@ -89,15 +89,11 @@ def drafted(p: Proposal) -> dict[str, str]:
 
 
 def written(p: Proposal) -> dict[str, Any]:
-    """Return the params of a proposal as they are read."""
     return yaml.safe_load(drafted(p)["params.yaml"])
 
 
 def columns(p: Proposal) -> dict[str, Any]:
     return written(p)["processing"]["tables"]["orders"]["columns"]
-
-
-# --- what is proposed for a table
 
 
 def test_a_binary_target_with_time_text_and_key(shop: Any, proposed: Any) -> None:
@@ -121,13 +117,11 @@ def test_the_task_follows_the_values_of_the_target(shop: Any, random: Any, propo
     assert (p.task, written(p)["problem"]["costs"]) == ("regression", {"over": 1, "under": 1})
     shop["kind"] = random.choice(["none", "some", "all"], ROWS, p=[0.6, 0.3, 0.1])
     p = proposed(shop, "kind")
-    assert (p.task, p.classes, p.focus) == ("multiclass", ["all", "none", "some"], "all")
-    assert "none" not in p.missing
+    assert (p.task, p.classes, p.focus, "none" in p.missing) == ("multiclass", ["all", "none", "some"], "all", False)
     assert written(p)["problem"]["payoffs"]["treat as none"] == {"all": -1, "none": 0, "some": -1}
     shop["quality"] = random.integers(3, 9, ROWS).astype(str)
     p = proposed(shop, "quality")
-    assert p.task == "regression"
-    assert any("--task multiclass" in warning for warning in p.warnings)
+    assert (p.task, "--task multiclass" in " ".join(p.warnings)) == ("regression", True)
     assert proposed(shop, "quality", task="multiclass").classes == list("345678")
     shop["species"] = random.integers(0, 3, ROWS).astype(str)
     assert proposed(shop, "species").task == "multiclass"
@@ -157,15 +151,11 @@ def test_names_may_be_anything(random: Any, proposed: Any) -> None:
     assert columns(p)["a.b"]["allowed"] == ["a #b", "x: y"]
 
 
-NUMBERS = [0.1, 1e-5, 1e20, -3.5e-9, 12, 0.30000000000000004, True, None]
-
-
 @pytest.mark.parametrize("value", [*({text: [text, {text: text}], "many": [text] * 80} for text in NASTY), *NUMBERS])
 def test_both_versions_of_yaml_read_what_was_meant(value: Any) -> None:
     line = f"key: {drafting.to_yaml(value)}\n"
-    expected = pytest.approx(value) if isinstance(value, float) else value
-    assert yaml.safe_load(line)["key"] == expected
-    assert YAML(typ="safe", pure=True).load(line)["key"] == expected
+    for read in (yaml.safe_load, YAML(typ="safe", pure=True).load):
+        assert read(line)["key"] == (pytest.approx(value) if isinstance(value, float) else value)
     assert drafting.NOTE not in line
 
 
@@ -176,11 +166,9 @@ def test_useless_columns_are_left_out_with_their_reason(shop: Any, proposed: Any
     assert p.left == {
         "order_id": "names the row", "same": "always the same", "nothing": "always missing", "again": "a copy of country",
     }  # fmt: skip
-    assert p.leaks == ["alive"]
+    assert (p.leaks, p.missing) == (["alive"], ["", "NA"])
     assert "alive" in p.features["categorical"] + p.features["numeric"]  # stage 05 stops at it, and a person decides
-    assert "mostly" in p.features["numeric"]
-    assert columns(p)["mostly"]["nullable"]
-    assert p.missing == ["", "NA"]
+    assert ("mostly" in p.features["numeric"], columns(p)["mostly"]["nullable"]) == (True, True)
 
 
 def test_numbers_keep_their_sign_and_what_is_none_goes_to_quarantine(shop: Any, random: Any, proposed: Any) -> None:
@@ -189,16 +177,17 @@ def test_numbers_keep_their_sign_and_what_is_none_goes_to_quarantine(shop: Any, 
     shop["age"] = np.where(np.arange(ROWS) % 15 == 0, "-999", random.integers(18, 90, ROWS).astype(str))
     shop["zip"] = [f"{number:05d}" for number in random.integers(1000, 1040, ROWS)]
     p = proposed(shop, "returned")
-    assert (columns(p)["share_pct"]["min"], columns(p)["share_pct"]["max"]) == (0, 100)
-    assert columns(p)["price"]["min"] == 0 < shop["price"].astype(float).max() < columns(p)["price"]["max"]
-    assert columns(p)["balance"]["min"] < -15
+    rules = columns(p)
+    assert (rules["share_pct"]["min"], rules["share_pct"]["max"]) == (0, 100)
+    assert rules["price"]["min"] == 0 < shop["price"].astype(float).max() < rules["price"]["max"]
+    assert rules["balance"]["min"] < -15
     assert any("-999" in warning and "processing.missing" in warning for warning in p.warnings)
     assert "zip" in p.features["categorical"]
     shop.loc[3, "price"] = "12 or so"
     shop.loc[::20, "items"] = "unknown"
     p = proposed(shop, "returned")
     assert (p.quarantined, p.missing, p.columns["items"].kind) == (1, ["", "unknown"], "number")
-    assert any("12 or so" in warning for warning in p.warnings)
+    assert "12 or so" in " ".join(p.warnings)
 
 
 def test_signs_are_taken_off_numbers(shop: Any, proposed: Any) -> None:
@@ -218,9 +207,9 @@ def test_times_are_read_in_the_format_of_the_source(form: str, shop: Any, propos
     shop.loc[7, "placed"] = ""
     p = proposed(shop, "returned")
     assert p.time.format == (None if form.endswith("Z") else form)
-    assert not any("day or month first" in warning for warning in p.warnings)
+    assert "day or month first" not in " ".join(p.warnings)
     shop["placed"] = [f"{1 + number % 12:02d}/{1 + number % 11:02d}/2021" for number in range(ROWS)]
-    assert any("day or month first" in warning for warning in proposed(shop, "returned").warnings)
+    assert "day or month first" in " ".join(proposed(shop, "returned").warnings)
 
 
 @pytest.mark.parametrize(
@@ -234,23 +223,22 @@ def test_time_may_be_counted(start: int, step: int, form: str, shop: Any, propos
 
 
 def test_without_time_rows_are_numbered_and_an_entity_stays_together(shop: Any, random: Any, proposed: Any) -> None:
+    customer = random.integers(100, 200, ROWS).astype(str)
+    p = proposed(shop.drop(columns="order_id").assign(customer_id=customer), "returned", key="customer_id")
+    assert (p.key, "customer_id" in p.features["categorical"]) == (["customer_id", "placed"], True)
     bare = shop.drop(columns=["placed", "order_id"])
     p = proposed(bare, "returned")
     assert (p.time, p.key, p.number, p.group) == (None, ["row"], "row", None)
     assert "start" not in written(p)["collection"]
-    customer = random.integers(100, 200, ROWS).astype(str)
     for key in (None, "customer_id"):
         p = proposed(bare.assign(customer_id=customer), "returned", key=key)
         assert (p.group, p.key) == (["customer_id"], ["row"])
-        assert not any("customer_id" in names for names in p.features.values())
-    p = proposed(shop.drop(columns="order_id").assign(customer_id=customer), "returned", key="customer_id")
-    assert (p.key, "customer_id" in p.features["categorical"]) == (["customer_id", "placed"], True)
+        assert "customer_id" not in str(p.features)
 
 
 def test_a_related_table_is_joined_by_what_both_have(shop: Any, proposed: Any) -> None:
-    countries = pd.DataFrame(
-        {"country": ["DE", "NO", "FR", "IT"], "people": ["83", "5,5", "68", "59"], "price": ["1", "2", "3", "4"]}
-    )
+    facts = {"country": ["DE", "NO", "FR", "IT"], "people": ["83", "5,5", "68", "59"], "price": ["1", "2", "3", "4"]}
+    countries = pd.DataFrame(facts)
     p = proposed(shop, "returned", related={"countries": countries})
     assert p.features["numeric"] == ["price", "items", "people", "countries_price"]
     params = written(p)
@@ -258,28 +246,23 @@ def test_a_related_table_is_joined_by_what_both_have(shop: Any, proposed: Any) -
     assert params["features"]["joins"] == [wanted]
     assert params["processing"]["tables"]["countries"]["unique"] == ["country"]
     assert list(params["collection"]["tables"]) == ["orders", "countries"]
-    with pytest.raises(DataError, match="several rows have the same country"):
-        proposed(shop, "returned", related={"countries": pd.concat([countries, countries])})
-    with pytest.raises(DataError, match="no column that orders has too"):
-        proposed(shop, "returned", related={"countries": countries[["people"]]})
+    for wrong, match in (
+        (pd.concat([countries, countries]), "several rows have the same country"),
+        (countries[["people"]], "no column that orders has too"),
+    ):
+        with pytest.raises(DataError, match=match):
+            proposed(shop, "returned", related={"countries": wrong})
 
 
 def test_fifty_rows_two_hundred_columns_and_one_in_two_hundred(shop: Any, random: Any, proposed: Any) -> None:
     p = proposed(shop.head(50), "returned", time="none")
-    assert 1 <= p.min_rarest < 20
-    assert any("min_rarest" in warning for warning in p.warnings)
-    wide = pd.DataFrame({f"x{number}": random.normal(size=300).astype(str) for number in range(200)})
+    assert (1 <= p.min_rarest < 20, "min_rarest" in " ".join(p.warnings)) == (True, True)
+    wide = pd.DataFrame(random.normal(size=(300, 200)).astype(str)).add_prefix("x")
     assert len(proposed(wide.assign(y=random.choice(["0", "1"], 300)), "y").features["numeric"]) == 200
     rare = pd.DataFrame({"x": random.normal(size=8000).astype(str), "fraud": np.where(np.arange(8000) % 200, "0", "1")})
     p = proposed(rare, "fraud")
     assert (p.classes, p.focus) == (["0", "1"], "1")
     assert written(p)["problem"]["payoffs"]["wait"]["positive"] == -200
-    for frame, match in (
-        (shop.head(12), "expected at least 20"),
-        (shop[["returned", "order_id"]], "no column to predict"),
-    ):
-        with pytest.raises(DataError, match=match):
-            propose("orders", frame, Wish("returned"))
 
 
 @pytest.mark.parametrize("words", [("true", "false"), ("bad", "good"), ("odd", "good"), ("b", "a"), ("2", "1")])
@@ -306,7 +289,10 @@ def test_what_cannot_be_predicted_is_refused(match: str, changes: Any, target: s
         propose("orders", shop.assign(**changes), Wish(target, **wish))
 
 
-# --- files
+def test_too_few_rows_or_columns_are_refused(shop: Any) -> None:
+    for frame, match in ((shop.head(12), "at least 20"), (shop[["returned", "order_id"]], "no column to predict")):
+        with pytest.raises(DataError, match=match):
+            propose("orders", frame, Wish("returned"))
 
 
 @pytest.fixture
@@ -324,7 +310,6 @@ def folder(tmp_path: Path, shop: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) 
 
 
 def begin(table: str, *options: str) -> Result:
-    """Run `ninefold init`, without a terminal."""
     return CliRunner().invoke(cli.app, ["init", table, "--target", "returned", *options])
 
 
@@ -337,89 +322,59 @@ def state(folder: Path) -> dict[Path, bytes]:
     return {place: place.read_bytes() for place in folder.rglob("*") if place.is_file()}
 
 
-def test_init_begins_and_where_no_file_would_differ_it_does_not_ask(folder: Path) -> None:
-    done = begin("../My Orders.csv", "--yes")
+def test_init_begins_and_asks_only_where_a_file_or_a_table_would_differ(folder: Path) -> None:
+    done, source = begin("../My Orders.csv", "--yes"), "data/source/my_orders.csv"
     assert (done.exit_code, "task binary" in done.output) == (0, True)
-    assert (folder / "data/source/my_orders.csv").read_bytes() == (folder / "../My Orders.csv").read_bytes()
+    assert (folder / source).read_bytes() == (folder / "../My Orders.csv").read_bytes()
     git("add", "-A")
-    assert {*FILES, "data/source/my_orders.csv.dvc"} <= set(git("ls-files").split())
-    assert "data/source/my_orders.csv" not in git("ls-files").split()
+    git("commit", "-q", "-m", "Begin")
+    files = set(git("ls-files").split())
+    assert {*FILES, f"{source}.dvc"} <= files - {source} == files
     (folder / "src/project/features.py").unlink()
     assert begin("../My Orders.csv").exit_code == 0
     assert (folder / "src/project/features.py").is_file()
-
-
-def test_files_to_replace_are_listed_and_kept_without_yes(folder: Path) -> None:
-    git("init", "-q")
-    git("add", "-A")
-    git("commit", "-q", "-m", "As it was copied")
-    (folder / "src/project/features.py").write_text("# mine\n")
-    before = state(folder)
-    with pytest.raises(DataError):
-        init.plan("../sales.csv", Wish("no such column"))
-    done = begin("../My Orders.csv")
-    assert (done.exit_code, state(folder)) == (1, before)
-    listed = [f"{name} (has changes that are not committed)" if "features" in name else name for name in FILES]
-    kept = (folder / "src/project/__init__.py").read_text()
-    assert done.output == f"error: nothing was changed; `ninefold init --yes` replaces {', '.join(listed)}\n"
-    assert begin("../My Orders.csv", "--yes").exit_code == 0
-    assert (folder / "src/project/features.py").read_text() != "# mine\n"
-    assert (folder / "src/project/__init__.py").read_text() != kept
-
-
-def test_a_terminal_is_asked_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = {question: iter([False, True]) for question in [f"init would replace {', '.join(FILES)}. Replace them?"]}
-    uncommitted = " (has changes that are not committed)"
-    monkeypatch.setattr(cli.common.sys, "stdin", SimpleNamespace(isatty=lambda: True))
-    monkeypatch.setattr(cli.common.typer, "confirm", lambda text: next(answers[text.replace(uncommitted, "")]))
-    before = state(folder)
-    with pytest.raises(NinefoldError, match="nothing was changed"):
-        cli.project.init("../sales.csv", "returned")
-    assert state(folder) == before
-    cli.project.init("../sales.csv", "returned")
-    assert state(folder) != before
-
-
-def test_a_table_that_dvc_does_not_know_as_it_is_is_listed(folder: Path) -> None:
-    assert begin("../My Orders.csv", "--yes").exit_code == 0
-    git("add", "-A")
-    git("commit", "-q", "-m", "Begin")
-    source = "data/source/my_orders.csv"
     (folder / source).write_text("mine\n")
-    assert f"replaces {source} (has changes that are not committed)\n" in begin("../My Orders.csv").output
+    assert f"replaces {source}{UNCOMMITTED}\n" in begin("../My Orders.csv").output
     assert begin("../sales.csv", "--yes").exit_code == 0
     assert (folder / source).read_text() == "mine\n"
     assert yaml.safe_load((folder / "params.yaml").read_text())["problem"]["table"] == "sales"
 
 
-def test_the_files_are_as_the_linter_and_formatter_want_them(shop: Any, tmp_path: Path) -> None:
-    shop["price"] = "$ " + shop["price"]
-    p = propose("orders", shop.rename(columns={"items": "\u0456tems \u2013 'x'"}), Wish("returned"))
-    for name, text in drafting.draft(p, {"orders": {"source": "x.csv", "options": {}}}).items():
-        if name.endswith(".py"):
-            (tmp_path / Path(name).name).write_text(text, encoding="utf-8")
-    config = Path(__file__).parents[2] / "pyproject.toml"
-    for command in (["check"], ["format", "--check"]):
-        tool = ["ruff", *command, "--config", config, tmp_path]
-        done = subprocess.run(tool, check=False, capture_output=True, text=True)
-        assert not done.returncode, done.stdout + done.stderr
+def test_files_to_replace_are_listed_and_kept_without_yes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-q", "-m", "As it was copied")
+    (folder / "src/project/features.py").write_text("# mine\n")
+    before, listed = state(folder), ", ".join(f"{name}{UNCOMMITTED if 'features' in name else ''}" for name in FILES)
+    with pytest.raises(DataError):
+        init.plan("../sales.csv", Wish("no such column"))
+    done = begin("../My Orders.csv")
+    assert done.output == f"error: nothing was changed; `ninefold init --yes` replaces {listed}\n"
+    assert (done.exit_code, state(folder)) == (1, before)
+    answers = {f"init would replace {listed}. Replace them?": iter([False, True])}  # asked once each time
+    monkeypatch.setattr(cli.common.sys, "stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr(cli.common.typer, "confirm", lambda text: next(answers[text]))
+    with pytest.raises(NinefoldError, match="nothing was changed"):
+        cli.project.init("../sales.csv", "returned")
+    assert state(folder) == before
+    cli.project.init("../sales.csv", "returned")
+    assert all(state(folder)[folder / name] != before[folder / name] for name in FILES)
 
 
-def test_tables_of_databases_and_packed_files_are_read(
-    tmp_path: Path, shop: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_tables_of_databases_and_packed_files_are_read(folder: Path, shop: pd.DataFrame) -> None:
     with sqlite3.connect("shop.db") as connection:
-        shop.to_sql("orders", connection, index=False)
-        shop.to_sql("others", connection, index=False)
+        for name in ("orders", "others"):
+            shop.to_sql(name, connection, index=False)
     shop.to_csv("2024 orders.csv.gz", index=False)
-    (tmp_path / "parts").mkdir()
+    (folder / "parts").mkdir()
     shop.to_parquet("parts/a.parquet")
-    table = init.read("shop.db::orders")
-    assert (table.name, table.options, table.place) == ("orders", {"table": "orders"}, "data/source/orders.db")
-    packed, parts = init.read("2024 orders.csv.gz"), init.read("parts")
-    assert (packed.name, packed.place) == ("table_2024_orders", "data/source/table_2024_orders.csv.gz")
-    assert (parts.name, parts.place) == ("parts", "data/source/parts")
-    assert len(table.rows) == len(packed.rows) == len(parts.rows) == ROWS
+    for source, name, place in (
+        ("shop.db::orders", "orders", "orders.db"),
+        ("2024 orders.csv.gz", "table_2024_orders", "table_2024_orders.csv.gz"),
+        ("parts", "parts", "parts"),
+    ):
+        table = init.read(source)
+        assert (table.name, table.place, len(table.rows)) == (name, f"data/source/{place}", ROWS)
+        assert table.options.get("table") == ("orders" if name == "orders" else None)
     remote = init.Table("postgresql://ann:secret@host/shop", {"table": "orders"}, "orders", pd.DataFrame())
     assert remote.place == "postgresql://ann:${NINEFOLD_PASSWORD}@host/shop"

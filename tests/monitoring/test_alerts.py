@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from monitoring_data import LIMITS, TASKS, baseline, figure, problem_of, record
+from monitoring_data import LIMITS, baseline, figure, problem_of, record
 
 from ninefold.monitoring.alerts import Rules, alerts
 from ninefold.monitoring.decision import Decide, decide
@@ -30,11 +30,6 @@ def natural(*outside: str, **figures: tuple[float, float]) -> dict[str, Any]:
     limits = {"low": None, "high": None}
     values = {name: {"value": value, "usual": usual, **limits} for name, (value, usual) in figures.items()}
     return {"outside": list(outside), "natural": values, "findings": []}
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_a_quiet_period_raises_no_alert(task: str) -> None:
-    assert names(record(task=task), task) == []
 
 
 @pytest.mark.parametrize(
@@ -65,6 +60,7 @@ def test_each_figure_beyond_its_limit_and_its_natural_variation_raises_its_alert
 @pytest.mark.parametrize(
     "period",
     [
+        record(),
         record(roc_auc=figure(0.65, 0.06)),
         record(brier=figure(0.19, 0.05)),
         record(gap=figure(-0.08, 0.09)),
@@ -72,7 +68,7 @@ def test_each_figure_beyond_its_limit_and_its_natural_variation_raises_its_alert
         record(roc_auc=figure(0.85), brier=figure(0.05)),
         {**record(), "figures": {"gain": figure(0.1)}, "levels": {}},
     ],
-    ids=["ranking", "error", "calibration", "outcomes", "better", "not measured"],
+    ids=["quiet", "ranking", "error", "calibration", "outcomes", "better", "not measured"],
 )
 def test_sampling_noise_and_what_is_better_or_not_measured_raise_no_alert(period: dict[str, Any]) -> None:
     assert names(period) == []
@@ -82,8 +78,7 @@ def test_the_class_that_moved_most_is_named_and_the_owner_of_the_rule() -> None:
     moved = record(task="multiclass", **{'share of "s"': figure(0.43), 'share of "l"': figure(0.31)})
     rules = Rules(**{**LIMITS, "outcomes": {**LIMITS["outcomes"], "owner": "the modellers"}})
     (alert,) = alerts(moved, baseline("multiclass"), rules, problem_of("multiclass"))
-    assert alert["owner"] == "the modellers"
-    assert '"l"' in alert["sentence"]
+    assert (alert["owner"], '"l"' in alert["sentence"]) == ("the modellers", True)
 
 
 def test_broken_rows_and_a_change_of_volume_raise_alerts() -> None:
@@ -102,24 +97,17 @@ def test_broken_rows_and_a_change_of_volume_raise_alerts() -> None:
         (record(drifted=1, **{"share of events": figure(0.3)}), "keep", "0 alerts of severity high"),
         (record(brier=figure(0.19)), "retrain", "0.190"),
         (record(drifted=2), "retrain", "2 of 4 features drifted"),
+        ({**record(drifted=2), **natural("psi: feature_0")}, "keep", "1 of 4 features drifted"),
         (record(drifted=4, brier=figure(0.19), gain=figure(-0.05)), "roll back", "-0.050"),
         (record(gain=figure(-0.005)), "keep", "0 alerts of severity high"),
         ({**record(gain=figure(-0.05)), **natural()}, "keep", "0 alerts of severity high"),
         ({**record(gain=figure(-0.05)), **natural("gain")}, "roll back", "-0.050"),
     ],
-    ids=["quiet", "no alert is high", "high", "drift", "harm", "harm is not certain", "usual harm", "unusual harm"],
+    ids=["quiet", "low", "high", "drift", "usual drift", "harm", "uncertain harm", "usual harm", "unusual harm"],
 )
 def test_the_decision_follows_from_the_alerts(period: dict[str, Any], decision: str, reason: str) -> None:
     result = decided(period)
-    assert result["decision"] == decision
-    assert reason in result["reasons"][0]
-
-
-def test_of_the_features_that_drifted_those_beyond_their_variation_alert() -> None:
-    moved = record(drifted=2)
-    one = {**moved, **natural("psi: feature_0")}
-    assert raised(one)[0]["sentence"].startswith("1 of 4 features drifted")
-    assert decided(one)["decision"] == "keep", "one of four is not half"
+    assert (result["decision"], reason in result["reasons"][0]) == (decision, True)
 
 
 def test_inputs_beyond_their_control_limits_alert_by_name() -> None:
@@ -139,10 +127,9 @@ def test_an_estimated_error_alerts_as_long_as_outcomes_are_unknown() -> None:
 
 
 def test_what_the_service_did_alerts() -> None:
-    def served(**counts: int) -> list[str]:
-        return names({**record(), "service": {"requests": 1000, "errors": 0, "slow": 0, "refused": 0, **counts}})
-
-    assert (served(), served(errors=20), served(slow=60)) == ([], ["failures"], ["latency"])
+    calm = {"requests": 1000, "errors": 0, "slow": 0, "refused": 0}
+    for counts, expected in ((calm, []), ({**calm, "errors": 20}, ["failures"]), ({**calm, "slow": 60}, ["latency"])):
+        assert names({**record(), "service": counts}) == expected
     skewed = {**record(), "skew": [{"feature": "temp", "rows": 10, "share": 0.2}]}
     assert [(each["alert"], each["subject"]) for each in raised(skewed)] == [("skew", "temp")]
 
@@ -150,7 +137,6 @@ def test_what_the_service_did_alerts() -> None:
 def test_slices_that_worsened_are_one_alert_that_names_the_worst() -> None:
     parts = [{"subject": f"origin is {name}", "rows": 500, "gap": 0.2, "held": 0.01, "worse": 0.15} for name in "abcd"]
     (found,) = raised({**record(), "slices": parts})
-    assert found["alert"] == "slices"
     assert found["sentence"].startswith("In 4 slices predicted less observed is larger")
     assert "origin is a (+0.20, was +0.01)" in found["sentence"]
     assert names({**record(), "slices": [{**parts[0], "worse": 0.01}]}) == []

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ninefold.monitoring import period
 from ninefold.monitoring.reference import Shape, bounds, outside
 
 
@@ -44,18 +43,3 @@ def test_few_windows_make_bounds_wide_fewer_make_none_and_what_never_varied_need
 def test_a_long_tail_is_tested_where_it_is_normal(scale: str, skew: np.ufunc) -> None:
     samples = pd.DataFrame({"one": skew(np.random.default_rng(1).normal(2, 0.4, 440))})
     assert false_alarms(samples[40:], bounds(samples[:40], {"one": Shape("high", scale)}, 0.05)) < 0.1
-
-
-@pytest.mark.parametrize(("days", "length"), [(70, 7), (60, 30)])
-def test_windows_are_consecutive_days_and_shortened_until_there_are_eight(days: int, length: int) -> None:
-    day = np.repeat(np.arange(100, 100 + days), 5)
-    found = period.windows(day, length, timed=True)
-    assert [np.ptp(day[window]) for window in found[:8]] == [6] * 8
-    assert np.sum(found, axis=0).max() == 1
-
-
-def test_without_time_windows_are_groups_of_whole_entities() -> None:
-    entity = np.repeat(np.arange(200), 4)
-    found = period.windows(entity, 80, timed=False)
-    assert len(found) == 10
-    assert all(set(np.bincount(entity[window])) <= {0, 4} for window in found)

@@ -28,18 +28,6 @@ def test_psi_is_what_one_computes_by_hand_and_missing_or_unseen_values_are_drift
     assert psi(shares({"a": 0.6, "b": 0.4}), shares({"a": 0.4, "b": 0.3}, other=0.3)) > 0.25
 
 
-@pytest.mark.parametrize("kind", ["number", "text"])
-def test_a_test_finds_a_planted_shift_or_gaps_and_no_other(kind: str) -> None:
-    random = np.random.default_rng(3)
-    before, same, moved = (pd.Series(random.normal(shift, 1, 2000)) for shift in (0, 0, 0.5))
-    if kind == "text":
-        before, same, moved = (each.gt(0).map({True: "a", False: "b"}) for each in (before, same, moved))
-    assert p_value(before, same) > 0.01
-    assert p_value(before, moved) < 1e-6
-    assert p_value(before, same.mask(same.index % 5 == 0)) < 1e-6
-    assert p_value(before.mask(before.index % 5 == 0), same.mask(same.index % 5 == 1)) > 0.01
-
-
 def test_rare_categories_a_constant_column_and_an_empty_one_are_no_drift() -> None:
     common = ["a"] * 500 + ["b"] * 500
     assert p_value(pd.Series([*common, "c", "d"]), pd.Series([*common, "e", "f"])) > 0.5

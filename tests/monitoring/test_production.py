@@ -22,11 +22,10 @@ from monitoring_params import PARAMS
 from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan, evaluation
 from ninefold.monitoring import labels, production, stage
-from ninefold.monitoring.answers import identity, predict
+from ninefold.monitoring.answers import predict
 from ninefold.monitoring.arrivals import read_arrivals
-from ninefold.monitoring.production import META, MOMENT, REQUEST_ID, ROLE, ROW, VERSION
-from ninefold.serving import app, client, log_entry
-from ninefold.serving.bundle import Bundle
+from ninefold.monitoring.production import ROLE, ROW, VERSION
+from ninefold.serving import Bundle, app, client, log_entry
 from ninefold.serving.fields import as_rows
 from ninefold.serving.log import Log
 
@@ -53,30 +52,16 @@ def append(log: Log, bundle: Bundle, *rows: dict[str, Any], name: str = "a", at:
 @pytest.mark.parametrize("case", ["multiclass", "regression", "dated"])
 def test_what_was_served_is_what_monitoring_itself_would_predict(project: Project, log: Log, case: str) -> None:
     parts = lay_out(case)
-    bundle = pack(parts)
-    rows = parts["holdout"]
+    bundle, rows = pack(parts), parts["holdout"]
     sent = as_rows(rows, bundle.signature)
     for at in range(0, len(sent), 30):
         append(log, bundle, *sent[at : at + 30], name=str(at), at=NOW + timedelta(hours=at))
-    own, target = identity(bundle.problem), bundle.problem.target
     table = production.served(bundle, like=rows.iloc[:0])
-    expected = predict(rows[[name for name in rows if name != target]], bundle).reset_index(drop=True)
-    answers = {name for name in expected if name.startswith("@")}
-    assert set(table) == {*bundle.fields, *own, *META, *(f"@{name}" for name in bundle.answers)} | answers
+    expected = predict(rows.drop(columns=bundle.problem.target), bundle).reset_index(drop=True)
     common = [name for name in expected if name in table and name not in bundle.fields]
     pd.testing.assert_frame_equal(table[common], expected[common])
-    kinds = {field["name"]: field for field in bundle.signature}
-    skew = production.skew(table, rows, bundle.problem, [name for name in bundle.features if name in kinds])
+    skew = production.skew(table, rows, bundle.problem, bundle.features)
     assert skew[["rows", "share"]].to_numpy().tolist() == [[len(rows), 0]] * len(bundle.features)
-
-
-def test_only_the_fields_asked_for_are_read_in_the_order_of_the_answers(bundle: Bundle, log: Log) -> None:
-    for day in (1, 0):
-        append(log, bundle, {"customer": "ann", "id": day}, name=str(day), at=NOW + timedelta(days=day))
-    table = production.served(bundle, columns=[])
-    assert [name for name in table if not name.startswith("@")] == ["id", "placed"]
-    assert table[[REQUEST_ID, ROLE, ROW]].to_numpy().tolist() == [["0", "champion", 0], ["1", "champion", 0]]
-    assert table[MOMENT].tolist() == [pd.Timestamp("2020-02-01T09:00:00"), pd.Timestamp("2020-02-02T09:00:00")]
 
 
 def test_a_key_that_cannot_be_one_is_missing(bundle: Bundle, log: Log) -> None:
@@ -87,15 +72,14 @@ def test_a_key_that_cannot_be_one_is_missing(bundle: Bundle, log: Log) -> None:
 
 def test_versions_with_other_fields_are_one_table(project: Project, log: Log) -> None:
     old = pack(lay_out("text"))
-    append(log, old, {"comment": "buy pills", "id": 1}, name="old")
+    append(log, old, {"comment": "buy pills", "id": 1}, name="old", at=NOW + timedelta(hours=1))
     bundle = pack(lay_out("binary"))
-    row = {"customer": "ann", "id": 2, "placed": "2020-02-01T13:00:00+01:00"}
-    append(log, bundle, row, name="new", at=NOW + timedelta(hours=1))
+    append(log, bundle, {"customer": "ann", "id": 2, "placed": "2020-02-01T13:00:00+01:00"}, name="new")
     table = production.served(bundle)
-    assert table["comment"].isna().tolist() == [False, True]
-    assert table[VERSION].tolist() == [old.version, bundle.version]
-    assert table["id"].tolist() == ["1", "2"]
-    assert table["placed"].tolist()[1] == pd.Timestamp("2020-02-01T12:00:00")
+    assert "comment" not in production.served(bundle, columns=["amount"])
+    assert table[["id", VERSION]].to_numpy().tolist() == [["2", bundle.version], ["1", old.version]], "by moment"
+    assert table["comment"].isna().tolist() == [True, False]
+    assert table["placed"][0] == pd.Timestamp("2020-02-01T12:00:00")
     assert table["@action"].notna().all()
 
 
@@ -115,7 +99,7 @@ def test_names_that_are_ours_too_stay_the_users_and_exports_alone_are_enough(
     bundle.described["signature"] += [{"name": "row", "kind": "identity", "type": "any", "required": False}]
     append(log, bundle, {"row": "mine", "customer": "ann", "id": 7})
     table = production.served(bundle)
-    assert (table["row"].tolist(), table[ROW].tolist()) == (["mine"], [0])
+    assert table[["row", ROW]].to_numpy().tolist() == [["mine", 0]]
     log.close()
     place.unlink()
     pd.testing.assert_frame_equal(production.served(bundle), table)
@@ -140,18 +124,19 @@ def test_before_anything_was_served_the_table_is_empty_and_damage_is_an_error(bu
         production.traffic(place)
 
 
-def test_skew_is_the_share_of_rows_with_another_value(parts: dict[str, pd.DataFrame], bundle: Bundle) -> None:
-    offline = parts["holdout"].reset_index(drop=True)
-    table = predict(offline.copy(), bundle)
-    known = offline.index[offline["amount"].notna()]
-    table.loc[known[:3], "amount"] = offline["amount"][known[:3]] + [1.0, 5.0, 1e-12]
-    table.loc[4, "channel"] = "app"
-    table.loc[offline.index[offline["rate_by_customer_7d"].notna()][:2], "rate_by_customer_7d"] = np.nan
-    unknown = table.iloc[:1].assign(id=-1)
-    skew = production.skew(pd.concat([table, unknown]), offline, bundle.problem, bundle.features).set_index("feature")
-    assert skew["rows"].tolist() == [len(offline)] * 5
-    different = (skew["share"] * skew["rows"]).round(6).to_dict()
-    assert different == {"amount": 2, "items": 0, "rate_by_customer_7d": 2, "customer": 0, "channel": 1}
+def test_skew_is_the_share_of_rows_of_a_period_that_were_served_with_another_value(
+    parts: dict[str, pd.DataFrame], bundle: Bundle, log: Log
+) -> None:
+    params, offline = PARAMS.model_copy(update={"source": "log"}), parts["holdout"].reset_index(drop=True)
+    sent, looked_up = offline.copy(), "rate_by_customer_7d"
+    sent.loc[offline.index[offline["amount"].notna()][:3], "amount"] += [1.0, 5.0, 1e-12]
+    sent.loc[4, "channel"] = "app"
+    sent.loc[offline.index[offline[looked_up].notna()][:2], looked_up] = np.nan
+    sent = pd.concat([sent, sent.head(1).assign(id=9999)], ignore_index=True)  # a row that the pipeline does not know
+    log.record(sent, bundle.decide(sent)[bundle.answers], bundle, "skewed", moment=NOW)
+    report = production.service_reports(*read_arrivals(params, {}, bundle), params, bundle)["2020-02"]["skew"]
+    different = {each["feature"]: round(each["share"] * len(offline), 6) for each in report}
+    assert different == {"amount": 2, looked_up: 2, "channel": 1}
 
 
 def test_traffic_is_summed_by_day_of_the_routes_that_decide(place: Path) -> None:
@@ -167,7 +152,7 @@ def test_traffic_is_summed_by_day_of_the_routes_that_decide(place: Path) -> None
     with closing(sqlite3.connect(place)) as log, log:
         log.executemany("INSERT INTO traffic VALUES (?, ?, ?, ?, ?, ?)", rows)
     days = production.traffic(place)
-    assert days["day"].tolist() == [pd.Timestamp("2020-02-03"), pd.Timestamp("2020-02-04")]
+    assert days["day"].dt.day.tolist() == [3, 4]
     assert days[["requests", "errors", "slow", "refused"]].to_numpy().tolist() == [[14, 4, 6, 0], [5, 0, 0, 5]]
 
 
@@ -178,6 +163,7 @@ def test_what_callers_ask_a_running_service_is_monitored_once_labels_have_come(
     rows = rows_of("binary", 120).assign(placed=pd.date_range("2020-03-01", periods=120, freq="6h"))
     rows["id"] += 1000
     with served(app.create_app(bundle, log)) as url:
+        client.ask(url, as_rows(rows.head(5), bundle.signature), size=5)
         answers, _ = client.ask(url, as_rows(rows, bundle.signature), size=30)
         client.refusals(url, bundle)
     log.close()
@@ -187,7 +173,8 @@ def test_what_callers_ask_a_running_service_is_monitored_once_labels_have_come(
     list(labels.run([f"{tmp_path}/{name}.csv" for name in ("late", "again")], bundle))
 
     frame, volume = read_arrivals(params, {}, bundle)
-    assert volume[["period", "raw"]].to_numpy().tolist()[0] == ["2020-03", len(rows)]
+    assert volume[["period", "raw"]].to_numpy().tolist()[0] == ["2020-03", len(rows)], "asked twice, counted once"
+    assert volume["raw"].iloc[-1] == 0, "silence shows"
     assert frame["@probability"].tolist() == answers["probability"].tolist()
     asked = production.service_reports(frame, volume, params, bundle)[volume["period"].iloc[-1]]["service"]
     assert (asked["requests"] > 4, asked["refused"] > 0, asked["errors"]) == (True, True, 0)
@@ -199,3 +186,4 @@ def test_what_callers_ask_a_running_service_is_monitored_once_labels_have_come(
     expected = evaluation.evaluate(known["returned"].to_numpy(), bundle.decide(known), known, bundle.problem, plan)
     assert record["figures"]["brier"]["value"] == pytest.approx(expected["brier"]["value"], rel=1e-5)
     assert record["reasons"]
+    assert production.service_reports(frame, volume, PARAMS, bundle) == {}, "a replay has no service"

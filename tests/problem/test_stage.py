@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from conftest import CLASSES, TASKS, Project, statement
-from matplotlib.figure import Figure
+from odd_names import drawn, sound
 
 from ninefold import artifacts
 from ninefold.errors import ParamsError
@@ -33,7 +33,7 @@ MORE = {"min_payoff_gain": 0, "confidence": 0.9}
         (
             "multiclass",
             {"payoffs": {**LEVELS, "wait": {"small": 1}}},
-            "payoffs.wait for each of small, mid .*; found small",
+            "payoffs.wait for each of small, mid .* found small",
         ),
         ("binary", {"classes": ["0", "0"]}, "every class once"),
         ("binary", {"classes": ["a", "b", "c"]}, "two classes for task binary"),
@@ -65,33 +65,26 @@ def test_the_gate_passes_if_the_payoffs_leave_something_to_decide(task: str, cha
     assert [check.name for check in stage.checks(statement(task, **changes)) if not check.passed] == failed
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_the_statement_is_written_and_read_as_it_is(project: Project, task: str) -> None:
-    problem = statement(task)
-    problem.save()
-    artifacts.publish()
-    assert Problem.load() == problem
-
-
-def test_the_statement_fills_in_what_params_leave_out() -> None:
-    problem = statement()
-    assert (problem.classes, problem.focus, problem.group) == (["0", "1"], "1", None)
-    assert problem.actions == ["act", "wait"]
-    assert problem.break_even == pytest.approx(0.25)
-    assert statement("multiclass", focus=None).focus == CLASSES[-1]
-    quantity = statement("regression", time=None)
+@pytest.mark.usefixtures("project")
+def test_the_statement_fills_in_what_params_leave_out_and_is_read_as_written() -> None:
+    binary, classes, quantity = statement(), statement("multiclass", focus=None), statement("regression", time=None)
+    assert (binary.classes, binary.focus, binary.group, binary.actions) == (["0", "1"], "1", None, ["act", "wait"])
+    assert classes.focus == CLASSES[-1]
     assert (quantity.classes, quantity.actions, quantity.break_even, quantity.time) == (None, [], None, None)
+    for problem in (binary, classes, quantity):
+        problem.save()
+        artifacts.publish()
+        assert Problem.load() == problem
 
 
 def test_the_texts_use_the_words_of_the_params() -> None:
-    problem = statement()
+    problem, always = statement(), statement(payoffs=ALWAYS_WAIT)
     text = stage.sentence(problem) + stage.conclusion(problem)
     for word in ("Which orders will come back?", "the shop", "call the customer", "order comes back is below 0.25"):
         assert word in text
     assert "0.25" in stage.describe_decision(problem)
-    always = statement(payoffs=ALWAYS_WAIT)
     assert stage.conclusion(always) == "Wait is always best under these payoffs: there is nothing to decide."
-    assert next(check.value for check in stage.checks(statement(payoffs=DOMINATED)) if not check.passed) == "panic"
+    assert [check.value for check in stage.checks(statement(payoffs=DOMINATED)) if not check.passed] == ["panic"]
     success = {"scores": {"roc_auc": 0.7, "log_loss": 0.5}, "min_payoff_gain": 0.1, "confidence": 0.9}
     limits = stage.success_criteria(statement(success=success))["limit"].tolist()
     assert limits == [">= 0.7", "<= 0.5", ">= 0.1", ">= 0.9"]
@@ -101,12 +94,10 @@ def test_the_texts_use_the_words_of_the_params() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_is_told_and_drawn(task: str, time: str | None) -> None:
     problem = statement(task, time=time)
-    told = [stage.sentence(problem), stage.conclusion(problem), stage.describe_decision(problem)]
-    told += [stage.sensitivity(problem, 2.0), *stage.headline(problem).values()]
-    assert all(text and "None" not in text and "nan" not in text for text in told)
+    sound(stage.sentence(problem), stage.conclusion(problem), stage.describe_decision(problem))
+    sound(stage.sensitivity(problem, 2.0), *stage.headline(problem).values())
     assert ("2h" in stage.sentence(problem)) == (time is not None)
-    assert isinstance(stage.plot_decision(problem), Figure)
-    for table in (stage.payoff_table(problem), stage.baseline_policies(problem), stage.success_criteria(problem)):
-        assert len(table)
-    assert set(stage.metrics(problem)) == {"break_even", "actions", "risks"}
+    drawn(stage.plot_decision(problem))
+    assert (len(stage.payoff_table(problem)) > 0, len(stage.success_criteria(problem)) > 0) == (True, True)
     assert len(stage.baseline_policies(problem)) == max(len(problem.actions), 1)
+    assert set(stage.metrics(problem)) == {"break_even", "actions", "risks"}

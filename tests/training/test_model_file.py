@@ -30,12 +30,7 @@ def test_the_numbers_of_a_model_are_written_as_they_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("run", "name"),
-    [
-        (pd.read_csv, r"pandas\..*read_csv"),
-        (partial(exec, "x"), "exec"),
-        (partial(os.system, "x"), "system"),
-        (partial(getattr, "x"), "getattr"),
-    ],
+    [(pd.read_csv, r"pandas\..*read_csv"), (partial(exec, "x"), "exec"), (partial(os.system, "x"), "system")],
 )
 def test_a_type_that_is_not_trusted_is_refused_by_name(tmp_path: Path, run: Any, name: str) -> None:
     skops.io.dump(FunctionTransformer(run), tmp_path / "model.skops")

@@ -10,7 +10,7 @@ from training_data import FEW, MODELS, ONE, PARAMS, agree, orders
 
 from ninefold.metrics import Bootstrap, naive_forecast, replicates
 from ninefold.problem import PRIMARY, decisions
-from ninefold.training import candidates, cross_validation, selection
+from ninefold.training import candidates, selection
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,6 @@ from ninefold.training import candidates, cross_validation, selection
         ([0.3, 0.2, 0.1, 0.0], [0.01, 0.05, 0.05, 0.0], "c"),
         ([0.3, 0.2, 0.04, 0.0], [0.01, 0.05, 0.05, 0.0], "b"),
         ([0.3, 0.05, 0.04, 0.0], [0.01, 0.06, 0.05, 0.0], "a"),
-        ([0.3, 0.0, 0.04, 0.1], [0.01, 0.0, 0.05, 0.2], "a"),
         ([0.001, 0.2, 0.1, 0.0], [0.01, 0.05, 0.05, 0.0], "c"),  # the naive one never by simplicity
         ([0.0, 0.2, 0.1, 0.01], [0.0, 0.05, 0.05, 0.2], selection.NAIVE),
     ],
@@ -62,9 +61,5 @@ def test_a_blend_is_better_than_its_parts_where_their_errors_are_independent(pro
     estimators, blended = selection.blend(single, frame, forecasts, True, problem)
     scores = selection.compare(frame, blended, problem, plan).set_index("model")[PRIMARY[task]]
     assert scores.idxmin() == selection.BLEND
-    blend = cross_validation.fit(estimators[selection.BLEND], frame, FEW, problem)
-    assert sum(blend.weights) == pytest.approx(1)
-    parts = [cross_validation.predict(model, frame, FEW, problem) for model in blend.models]
-    mean = sum(weight * part for weight, part in zip(blend.weights, parts, strict=True))
-    pd.testing.assert_frame_equal(cross_validation.predict(blend, frame, FEW, problem), mean)
+    assert sum(estimators[selection.BLEND].weights) == pytest.approx(1)
     assert selection.BLEND not in selection.blend(single, frame, forecasts, False, problem)[1]

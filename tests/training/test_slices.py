@@ -33,7 +33,6 @@ class Case(NamedTuple):
 
 
 def plan(target: np.ndarray, problem: Problem) -> EvaluationPlan:
-    """Return the plan of stage 04 for outcomes like these."""
     numbers = range(len(problem.classes)) if problem.is_class else []
     return EvaluationPlan(
         primary={"name": PRIMARY[problem.task], "better": "lower"},
@@ -48,11 +47,9 @@ def plan(target: np.ndarray, problem: Problem) -> EvaluationPlan:
 def case(task: str = "binary", rows: int = 1200, seed: int = 1, days: int = 30, **changes: Any) -> Case:
     """Return right predictions: outcomes follow them. `off` moves them, where `shop` is b, away from the outcomes."""
     off, problem, random = changes.pop("off", 0.0), statement(task, **changes), np.random.default_rng(seed)
-    columns = {
-        "id": np.arange(rows),
-        "placed": pd.Timestamp("2020-01-06") + pd.to_timedelta(np.arange(rows) * days // rows, "D"),
-    }
-    frame = pd.DataFrame({**columns, "shop": random.choice(SHOPS, rows), AMOUNT: random.normal(size=rows)})
+    placed = pd.Timestamp("2020-01-06") + pd.to_timedelta(np.arange(rows) * days // rows, "D")
+    frame = pd.DataFrame({"id": np.arange(rows), "placed": placed, "shop": random.choice(SHOPS, rows)})
+    frame[AMOUNT] = random.normal(size=rows)
     signal, moved = random.normal(size=rows), off * (frame["shop"] == "b").to_numpy()
     if task == "regression":
         target, value = 20 + 3 * signal + random.normal(0, 2, rows), 20 + 3 * signal + 2 * moved
@@ -93,19 +90,18 @@ def test_noise_is_hardly_ever_flagged(monkeypatch: pytest.MonkeyPatch, task: str
         if tails:
             tail = np.random.default_rng(seed).normal(-(1.5**2) / 2, 1.5, 1200)
             sample = sample._replace(target=sample.predicted["prediction"].to_numpy() * np.exp(tail))
-        result = table(sample._replace(frame=sample.frame.assign(**names)), schema)
-        assert len(result) == (16 if tails else 4 + 7 * 4)
-        flagged += int(result["flagged"].any())
+        flagged += table(sample._replace(frame=sample.frame.assign(**names)), schema)["flagged"].any()
     assert flagged <= 2
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_slice_in_which_predictions_are_biased_comes_first(task: str) -> None:
     for seed in range(3):
-        result = table(case(task, seed=seed, rows=2400, off=1.2))
+        sample = case(task, seed=seed, rows=2400, off=1.2)
+        result = table(sample)
+        assert "The most significant is `shop` = `b`" in drawing.describe_slices(result, sample.problem)
         assert result.loc[0, ["feature", "group", "flagged"]].tolist() == ["shop", "b", True]
         assert result["bias_low"][0] > 0
-        assert result["q"].is_monotonic_increasing
         assert (result["q"] >= result["p"]).all()
 
 
@@ -114,9 +110,8 @@ def test_slices_with_few_events_do_not_look_certain() -> None:
     target = (np.arange(1200) % 100 == 0).astype("int64") * (sample.frame["shop"] != "a").to_numpy()
     # Three events were to be expected, and none came.
     silent = part(sample._replace(target=target, predicted=rare), "a")
-    assert silent["bias"] == pytest.approx(0.01)
     assert silent["p"] > 0.05
-    assert silent["bias_low"] < 0 < silent["bias_high"] <= 0.01
+    assert silent["bias_low"] < 0 < silent["bias_high"] <= 0.01 == pytest.approx(silent["bias"])
     missed = table(sample._replace(target=np.where(sample.frame["shop"] == "c", 0, sample.target))).iloc[0]
     assert (missed["group"], missed["flagged"]) == ("c", True)  # one outcome alone does not hide a bias
 
@@ -133,18 +128,16 @@ def test_the_scores_of_a_slice_are_those_of_its_rows(task: str) -> None:
     expected = [rows.sum(), loss, 1 - loss / base, (model - best)[rows].mean(), bias]
     assert result[["rows", "loss", "skill", "gain", "bias"]].tolist() == pytest.approx(expected)
     assert result["low"] < result["gain"] < result["high"]
-    mean = slices.losses(target, predicted, problem).mean()
-    assert mean == pytest.approx(loss if problem.is_class else loss**2)
 
 
 def test_intervals_are_wider_where_rows_of_a_day_are_correlated_and_hold_their_share() -> None:
-    covered = []
+    covered = 0
     for seed in range(40):
         sample = case("regression", rows=600, seed=seed)
-        shared = np.repeat(np.random.default_rng(seed).normal(0, 2, 30), 20)
+        shared = np.random.default_rng(seed).normal(0, 2, 30).repeat(20)
         by_day = part(sample._replace(target=sample.target + shared), "a")
-        covered.append(by_day["bias_low"] <= 0 <= by_day["bias_high"])
-    assert np.mean(covered) >= 0.85
+        covered += by_day["bias_low"] <= 0 <= by_day["bias_high"]
+    assert covered >= 0.85 * 40
     sample = case("regression")
     sample = sample._replace(target=sample.target + np.repeat(np.random.default_rng(2).normal(0, 5, 30), 40))
     by_day, by_row = part(sample, "a"), part(sample._replace(problem=sample.problem.changed(time=None)), "a")
@@ -161,17 +154,14 @@ def test_slices_are_values_and_bins_with_enough_rows_and_days() -> None:
     schema = FeatureSchema(all=["shop"], numeric=[AMOUNT, "constant", "flag"], categorical=["shop"])
     rows = table(sample._replace(frame=frame), schema).set_index(["feature", "group"])["rows"]
     assert set(rows["shop"].index) == {"a", "b", "d", slices.MISSING}
-    assert set(rows["flag"].index) == {"0", "1"}
-    assert "constant" not in rows
-    assert rows[AMOUNT].pop(slices.MISSING) == 240
-    assert len(rows[AMOUNT]) == 5
+    assert (set(rows["flag"].index), "constant" in rows) == ({"0", "1"}, False)
+    assert len(rows[AMOUNT]) == 5  # quantile bins, and missing values
     assert rows[AMOUNT].between(230, 250).all()
 
 
 def test_the_scores_of_a_week_are_those_of_its_days() -> None:
     sample = case(days=35)
     result = slices.over_time(*sample)
-    assert result["unit"].unique().tolist() == ["week"]
     assert result["period"].tolist() == list(pd.date_range("2020-01-06", periods=5, freq="7D"))
     rows, second = sample.frame["placed"].between("2020-01-13", "2020-01-19").to_numpy(), result.iloc[1]
     model, best, _ = evaluation.against_baseline(sample.target, sample.predicted, sample.problem, sample.plan)
@@ -179,6 +169,8 @@ def test_the_scores_of_a_week_are_those_of_its_days() -> None:
     expected = [rows.sum(), *(each[rows].mean() for each in values)]
     assert second[["rows", "observed", "predicted", "loss", "gain"]].tolist() == pytest.approx(expected)
     assert second["low"] < second["gain"] < second["high"]
+    lowest = result["period"][result["gain"].idxmin()]
+    assert f"(week of {lowest:%Y-%m-%d})" in drawing.describe_over_time(result, sample.problem)
 
 
 @pytest.mark.parametrize(("days", "unit", "count"), [(14, "day", 14), (500, "month", 17), (3000, "year", 9)])
@@ -193,8 +185,8 @@ def test_periods_are_neither_too_many_nor_too_few(days: int, unit: str, count: i
 def test_a_real_advantage_is_significant_and_that_of_the_naive_prediction_is_not(task: str) -> None:
     sample = case(task)
     result = significance.paired_tests(*sample)
-    assert (result["p"] < 0.01).all()
-    assert (result["difference"] > 0).all()
+    assert ((result["p"] < 0.01) & (result["difference"] > 0)).all()
+    assert "against the naive forecast: better, by +" in drawing.describe_tests(result)
     gain = evaluation.evaluate(*sample)["gain"]
     assert result.iloc[1][["difference", "low", "high"]].tolist() == pytest.approx(list(gain.values()))
     naive = evaluation.naive_forecast(len(sample.target), sample.problem, sample.plan)
@@ -203,15 +195,13 @@ def test_a_real_advantage_is_significant_and_that_of_the_naive_prediction_is_not
 
 def test_p_is_uniform_where_there_is_no_advantage() -> None:
     problem, p = statement("regression"), []
-    frame = pd.DataFrame({"placed": pd.Timestamp("2020-01-01") + pd.to_timedelta(np.repeat(np.arange(12), 5), "D")})
+    frame = pd.DataFrame({"placed": pd.date_range("2020-01-01", periods=12).repeat(5)})
+    naive = plan(np.zeros(9), problem)
     for seed in range(100):
-        random = np.random.default_rng(seed)
-        value, shared = random.normal(size=12).repeat(5), random.normal(size=12).repeat(5)
+        value, shared = np.random.default_rng(seed).normal(size=(2, 12)).repeat(5, axis=1)
         predicted = pd.DataFrame(dict.fromkeys(decisions.QUANTITY, value))
         # The outcome is as far from the prediction as from zero, the naive one, but for noise that a day shares.
-        p.append(
-            significance.paired_tests(value / 2 + shared, predicted, frame, problem, plan(np.zeros(9), problem))["p"][0]
-        )
+        p.append(significance.paired_tests(value / 2 + shared, predicted, frame, problem, naive)["p"][0])
     assert stats.kstest(p, "uniform").pvalue > 0.01
     assert 0 < np.mean(np.array(p) < 0.1) < 0.2
 
@@ -231,7 +221,6 @@ def test_rates_are_those_of_the_rows_of_a_group_and_gaps_the_largest_between_the
     parity = np.ptp(selected.groupby(frame["shop"]).mean())
     assert gap["demographic parity difference"] == pytest.approx(parity)
     assert (gaps["low"] < gaps["value"]).all()
-    assert ("true_positive_rate" in result) == problem.is_class
     if problem.is_class:
         rates = selected.groupby([event, frame["shop"]]).mean().unstack()
         assert gap["equalized odds difference"] == pytest.approx(np.ptp(rates.to_numpy(), axis=1).max())
@@ -239,8 +228,7 @@ def test_rates_are_those_of_the_rows_of_a_group_and_gaps_the_largest_between_the
 
 
 def test_equal_groups_have_no_significant_gap_and_unequal_ones_do() -> None:
-    for seed in range(5):
-        assert (fair(case(seed=seed), ["shop"])[1]["low"] < 0).all()
+    assert all((fair(case(seed=seed), ["shop"])[1]["low"] < 0).all() for seed in range(5))
     _, gaps = fair(case(off=3.0), ["shop"])
     assert (gaps["low"] > 0).all()
     assert "b" in set(gaps["highest"]) | set(gaps["lowest"])
@@ -248,23 +236,20 @@ def test_equal_groups_have_no_significant_gap_and_unequal_ones_do() -> None:
 
 def test_missing_values_are_a_group_small_groups_are_pooled_and_rates_without_events_are_missing() -> None:
     sample = case()
-    shop = sample.frame["shop"].mask(sample.frame["shop"] == "c").where(sample.frame.index >= 3, "x")
-    shop = shop.mask(sample.frame.index == 3, "y")
+    shop = sample.frame["shop"].mask(sample.frame["shop"] == "c")
+    shop[:4] = ["x", "x", "x", "y"]
     result, gaps = fair(sample._replace(frame=sample.frame.assign(shop=shop)), ["shop", "shop"])
     rows = result.set_index("group")["rows"]
-    assert set(rows.index) == {"a", "b", "d", slices.MISSING, fairness.OTHERS}
-    assert rows[fairness.OTHERS] == 4
+    assert (len(rows), rows[fairness.OTHERS], slices.MISSING in rows) == (5, 4, True)
     assert fairness.OTHERS not in set(gaps["highest"]) | set(gaps["lowest"])
     result, gaps = fair(sample._replace(target=np.where(sample.frame["shop"] == "c", 0, sample.target)), ["shop"])
-    rate = result.set_index("group")["true_positive_rate"]
-    assert rate.isna().to_dict() == {"a": False, "b": False, "c": True, "d": False}
+    assert result["group"][result["true_positive_rate"].isna()].tolist() == ["c"]
     assert gaps.notna().all(axis=None)
 
 
 def test_one_group_cannot_be_compared_and_an_absent_column_is_named() -> None:
     sample = case()
     result, gaps = fair(sample._replace(frame=sample.frame.assign(shop="a")), ["shop"])
-    assert (len(result), gaps["value"].isna().all()) == (1, True)
     assert "cannot be compared" in drawing.describe_fairness(result, gaps)
     with pytest.raises(DataError, match=r"training.protected: 'age' is no column .* found id, placed, shop"):
         fair(sample, ["shop", "age"])
@@ -275,10 +260,8 @@ def test_the_worst_rows_are_those_of_the_largest_loss(task: str) -> None:
     target, predicted, frame, problem, _ = case(task)
     result, loss = slices.worst(target, predicted, frame, SCHEMA, problem), slices.losses(target, predicted, problem)
     assert result["loss"].tolist() == sorted(loss, reverse=True)[:10] == loss[result["id"]].tolist()
-    probability = ["probability"] if task == "multiclass" else []
-    assert list(result) == ["id", "placed", "forecast", "outcome", *probability, "loss", "shop", AMOUNT]
-    if problem.is_class:
-        assert set(result["outcome"]) <= set(problem.classes)
+    assert {"id", "placed", "forecast", "outcome", "shop", AMOUNT} < set(result)
+    assert not problem.is_class or set(result["outcome"]) <= set(problem.classes)
 
 
 @pytest.mark.parametrize("time", ["placed", None])
@@ -291,8 +274,7 @@ def test_figures_and_sentences_allow_any_name_and_few_rows(task: str, time: str 
     schema = FeatureSchema(all=list(odd.values()), numeric=[odd[AMOUNT]], categorical=[odd["shop"]])
     result, course, tests = table(sample, schema), slices.over_time(*sample), significance.paired_tests(*sample)
     groups, gaps = fair(sample, list(odd.values()))
-    rows = slices.worst(sample.target, sample.predicted, sample.frame, schema, sample.problem)
-    assert {"", "$y$", slices.MISSING} <= set(result["group"])
+    rows = slices.worst(*sample[:3], schema, sample.problem)
     for count in (None, 1, 0):
         drawn(drawing.plot_slices(result.head(count), sample.problem))
         drawn(drawing.plot_over_time(course.head(count), sample.problem))
@@ -302,7 +284,6 @@ def test_figures_and_sentences_allow_any_name_and_few_rows(task: str, time: str 
             drawing.describe_fairness(groups.head(count), gaps.head(count)),
         )
     sound(drawing.describe_tests(tests), drawing.describe_worst(rows, sample.problem))
-    assert set(drawing.formats(result, sample.problem)) == {"p", "q"}
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -312,22 +293,6 @@ def test_a_handful_of_rows_breaks_nothing(task: str, time: str | None) -> None:
     result = table(sample)
     assert (len(result), list(result)) == (0, slices.SLICES)
     assert "No slice has enough rows" in drawing.describe_slices(result, sample.problem)
-    assert len(slices.worst(sample.target, sample.predicted, sample.frame, SCHEMA, sample.problem)) == 5
     assert significance.paired_tests(*sample)["p"].between(0, 1).all()
-    groups, gaps = fair(sample, ["shop"])
-    assert groups["group"].tolist() == [fairness.OTHERS]
-    assert gaps["value"].isna().all()
+    assert fair(sample, ["shop"])[1]["value"].isna().all()
     assert [len(each) for each in fair(sample, [])] == [0, 0]
-
-
-def test_sentences_say_what_the_tables_hold() -> None:
-    sample = case(off=1.5, rows=2400)
-    assert "The most significant is `shop` = `b`" in drawing.describe_slices(table(sample), sample.problem)
-    assert "In **0 of 8** slices" in drawing.describe_slices(table(case()), sample.problem)
-    biased = sample._replace(predicted=sample.predicted**0.5)
-    assert "too high: predictions are biased as a whole" in drawing.describe_slices(table(biased), sample.problem)
-    tests = drawing.describe_tests(significance.paired_tests(*sample))
-    assert "Log loss against the naive forecast: better, by +0." in tests
-    course = slices.over_time(*sample)
-    lowest = course.loc[course["gain"].idxmin(), "period"]
-    assert f"(week of {lowest:%Y-%m-%d})" in drawing.describe_over_time(course, sample.problem)
