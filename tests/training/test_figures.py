@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import TASKS, Project
 from odd_names import ALL, ODD, drawn, rows, sound
@@ -13,7 +12,6 @@ from training_data import run
 from ninefold import training
 from ninefold.features import FeatureSchema
 from ninefold.metrics import evaluation
-from ninefold.problem import decisions
 from ninefold.training import WithInterval, figures, selection, tuning
 from ninefold.training import selection_figures as choice
 
@@ -26,23 +24,19 @@ TRIALS = [tuning.Trial("a_line", {"C": 0.1}, [0.5], 1.0), tuning.Trial("a_line",
 def test_every_figure_is_drawn_and_every_sentence_has_no_holes(project: Project, task: str, time: str | None) -> None:
     frame, problem, plan = rows(task, time)
     done = run(frame, problem, PARAMS, SCHEMA, plan=plan, name="a_line")
-    whole, line = training.Task.of(done.parts, SCHEMA, PARAMS, problem, plan), done.estimators["a_line"]
-    learning = training.learning_curve(line, done.rows, done.forecasts["a_line"], whole)
+    whole = training.Task.of(done.parts, SCHEMA, PARAMS, problem, plan)
+    learning = training.learning_curve(done.estimators["a_line"], done.rows, done.forecasts["a_line"], whole)
     curves = evaluation.curves(*done.evaluated, done.model, problem, plan)
     policies = evaluation.policies(*done.evaluated, problem, plan)
     prices = evaluation.price_moves(*done.evaluated, done.model, problem, plan)
     importance = training.importance(done.model, done.holdout, SCHEMA, problem, PARAMS)
-    assert all(np.isfinite(curve.to_numpy()).all() for curve in curves.values())
-    for figure in (
-        figures.plot_calibration(curves["calibration"], done.predicted, problem),
-        figures.plot_policies(policies, problem),
-        figures.plot_threshold(curves["payoff"], problem),
-        figures.plot_importance(importance, problem),
-        choice.plot_learning(learning, plan),
-        figures.plot_prices(prices, problem),
-        figures.plot_errors(curves, done.target, done.predicted, problem),
-    ):
-        drawn(figure)
+    drawn(figures.plot_calibration(curves["calibration"], done.predicted, problem))
+    drawn(figures.plot_policies(policies, problem))
+    drawn(figures.plot_threshold(curves["payoff"], problem))
+    drawn(figures.plot_importance(importance, problem))
+    drawn(choice.plot_learning(learning, plan))
+    drawn(figures.plot_prices(prices, problem))
+    drawn(figures.plot_errors(curves, done.target, done.predicted, problem))
     sound(
         choice.describe_choice(done.compared, "a_line", plan),
         choice.describe_choice(done.compared, selection.NAIVE, plan),
@@ -63,7 +57,6 @@ def test_every_figure_is_drawn_and_every_sentence_has_no_holes(project: Project,
         *figures.headline(done.results, problem).values(),
     )
     assert "a line" in choice.describe_choice(done.compared, "a_line", plan)
-    assert figures.results_table(done.results)["figure"].is_unique
     assert "worth deploying." in figures.conclusion("a_line", done.results, 0.1, problem)
     for name, floor in (("a_line", -0.1), (selection.NAIVE, 0.1)):
         assert figures.conclusion(name, done.results, floor, problem).startswith("Nothing significantly beats")
@@ -78,18 +71,3 @@ def test_a_prediction_that_is_always_the_same_can_be_drawn(task: str) -> None:
     drawn(figures.plot_calibration(curves["calibration"], predicted, problem))
     drawn(figures.plot_threshold(curves["payoff"], problem))
     sound(figures.describe_curve(curves["calibration"], problem), figures.describe_threshold(curves["payoff"], problem))
-
-
-@pytest.mark.parametrize(("task", "expected"), [("binary", 0.25), ("multiclass", None)])
-def test_the_threshold_in_use_lies_on_the_curve_near_its_best(task: str, expected: float | None) -> None:
-    _, problem, plan = rows(task, None)
-    random, names = np.random.default_rng(1), decisions.forecast_columns(problem)
-    p = random.dirichlet(np.ones(len(problem.classes)), 4000)
-    target, predicted = (random.random((4000, 1)) > p.cumsum(axis=1)).sum(axis=1), pd.DataFrame(p[:, -len(names) :])
-    curves = evaluation.curves(
-        target, predicted.set_axis(names, axis=1), pd.DataFrame(index=range(4000)), None, problem, plan
-    )
-    curve, used = curves["payoff"], evaluation.threshold(problem)
-    assert used == expected
-    value = np.interp(used or 0.0, curve["threshold"], curve["payoff"])
-    assert curve["payoff"].max() - value < 0.05 * np.ptp(curve["payoff"])
