@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 import sqlite3
@@ -138,11 +139,28 @@ def test_without_the_token_all_but_health_is_refused(bundle: Bundle, given: str 
     assert guarded == {*document["paths"]} - middleware.PUBLIC
 
 
-def test_the_token_comes_from_the_environment_and_without_one_letting_others_in_is_warned_of() -> None:
+def test_the_token_comes_from_the_environment_or_a_file(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("from-the-file\n")
     assert (middleware.token({}), middleware.token({"NINEFOLD_TOKEN": TOKEN})) == (None, TOKEN)
-    for wrong, says in (("", "found nothing"), ("two words", "found other characters")):
-        with pytest.raises(NinefoldError, match=f"NINEFOLD_TOKEN: {says}"):
-            middleware.token({"NINEFOLD_TOKEN": wrong})
+    assert middleware.token({"NINEFOLD_TOKEN_FILE": f"{tmp_path}/token"}) == "from-the-file"
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"NINEFOLD_TOKEN": ""}, "NINEFOLD_TOKEN: found nothing"),
+        ({"NINEFOLD_TOKEN": "two words"}, "NINEFOLD_TOKEN: found other characters"),
+        ({"NINEFOLD_TOKEN": "a", "NINEFOLD_TOKEN_FILE": "b"}, "both are set"),
+        ({"NINEFOLD_TOKEN_FILE": "/nowhere/token"}, "cannot be read"),
+        ({"NINEFOLD_TOKEN_FILE": os.devnull}, "found nothing"),
+    ],
+)
+def test_a_token_that_would_let_everybody_in_is_refused(environment: dict[str, str], says: str) -> None:
+    with pytest.raises(NinefoldError, match=says):
+        middleware.token(environment)
+
+
+def test_letting_others_in_without_a_token_is_warned_of() -> None:
     warned = [host for host in ("::1", "localhost", "0.0.0.0", "10.0.0.7", "a") if middleware.warning(host, None)]
     assert warned == ["0.0.0.0", "10.0.0.7", "a"]
     assert middleware.warning("0.0.0.0", TOKEN) is None

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ninefold.exploration.params import Params
 from ninefold.exploration.univariate import edges
-from ninefold.metrics import clustered_variance, count_clusters, influence, student
+from ninefold.metrics import cluster_sums, clustered_variance, influence, student
 from ninefold.problem import Problem
 
 # Columns of the frames that these functions take: the encoded outcome, `decisions.event` (float64), the cluster of the row
@@ -121,13 +121,9 @@ def gaps(frame: pd.DataFrame, columns: list[str], params: Params, problem: Probl
     """
     rows = []
     for column in columns:
-        sums, sizes = cells(frame, groups(frame[column], params.bins), least(frame, params))
-        mean, count = sums.sum() / sizes.sum(), sizes.shape[1]
-        if count > 1:
-            top = mean.idxmax()
-            bottom = mean.drop(top).idxmin()
-            pairs = count * (count - 1) // 2
-            gap = difference(sums, sizes, (top, bottom), shares=problem.is_class, level=level, pairs=pairs)
+        table = cells(frame, groups(frame[column], params.bins), least(frame, params))
+        if found := largest_gap(*table, shares=problem.is_class, level=level):
+            (top, bottom), mean, gap = found
             rows.append((column, str(top), str(bottom), mean[top], mean[bottom], *gap))
     names = ["column", "highest", "lowest", "mean of highest", "mean of lowest", "gap", "low", "high"]
     table = pd.DataFrame(rows, columns=names)
@@ -181,10 +177,9 @@ def cells(frame: pd.DataFrame, group: pd.Series, min_rows: int) -> tuple[pd.Data
     largest = np.sort(rows[rows >= max(min_rows, 1)].nlargest(MOST_GROUPS).index)
     place = pd.Index(largest).get_indexer(code)
     inside, names = place >= 0, pd.Index(category.categories[largest], dtype=None)
-    cluster = (frame[CLUSTER].to_numpy() % MOST_CLUSTERS)[inside]
-    shape, cell = (count_clusters(cluster), len(largest)), cluster * len(largest) + place[inside]
-    tables = [np.bincount(cell, weights, np.prod(shape)) for weights in (frame[LABEL].to_numpy()[inside], None)]
-    return pd.DataFrame(tables[0].reshape(shape), columns=names), pd.DataFrame(tables[1].reshape(shape), columns=names)
+    cells_of = (frame[CLUSTER].to_numpy() % MOST_CLUSTERS)[inside], place[inside], len(largest)
+    sums, sizes = cluster_sums(frame[LABEL].to_numpy()[inside], *cells_of), cluster_sums(None, *cells_of)
+    return pd.DataFrame(sums, columns=names), pd.DataFrame(sizes.astype("int64"), columns=names)
 
 
 def difference(
@@ -207,6 +202,21 @@ def difference(
         up = np.hypot(reach[0] if mean[0] == 0 else 0, reach[1] if mean[1] == 1 else 0)
         below, above = min(np.hypot(below, down), 1 + gap), min(np.hypot(above, up), 1 - gap)
     return float(gap), float(gap - below), float(gap + above)
+
+
+def largest_gap(
+    sums: pd.DataFrame, sizes: pd.DataFrame, *, shares: bool, level: float, rates: int = 1
+) -> tuple[tuple[Any, Any], pd.Series, tuple[float, float, float]] | None:
+    """Return the groups of the highest and the lowest mean, all means, and their `difference`; None for one group.
+
+    Its interval is for one chosen among all pairs of groups, of so many `rates`.
+    """
+    mean, count = sums.sum() / sizes.sum(), sizes.shape[1]
+    if count < 2:
+        return None
+    top = mean.idxmax()
+    pair, pairs = (top, mean.drop(top).idxmin()), rates * count * (count - 1) // 2
+    return pair, mean, difference(sums, sizes, pair, shares=shares, level=level, pairs=pairs)
 
 
 def _largest(values: pd.Series) -> pd.Series:

@@ -41,10 +41,8 @@ def moved(values: Pair, blocks: Pair, places: Pair | None = None, weight: np.nda
     code, names = pd.factorize(blocks[0])
     fuller = max(len(values[1]) / max(len(np.unique(blocks[1])), 1) / (len(values[0]) / len(names)), 1.0)
     code, count = code % MOST_CLUSTERS, min(len(names), MOST_CLUSTERS)
-    weight, cells = (
-        np.ones(len(code)) if weight is None else weight,
-        partial(cluster_sums, cluster=code, group=places[0], groups=size),
-    )
+    weight = np.ones(len(code)) if weight is None else weight
+    cells = partial(cluster_sums, cluster=code, group=places[0], groups=size)
     rows = np.bincount(places[1], minlength=size).astype("float64")
     with np.errstate(divide="ignore", invalid="ignore"):
         sums, total, number = cells(weight * values[0]), cells(weight), cells(None)

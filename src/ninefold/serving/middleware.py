@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import HTTPException
@@ -33,7 +34,7 @@ from ninefold.serving.log import Log
 
 HEADER = "X-Request-ID"
 VALID_ID = re.compile(r"[\x21-\x7e]{1,128}")  # visible ASCII: harmless in headers, logs and terminals
-TOKEN = "NINEFOLD_TOKEN"
+TOKEN, TOKEN_FILE = "NINEFOLD_TOKEN", "NINEFOLD_TOKEN_FILE"
 TOKEN_PATTERN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # a bearer token (RFC 6750, section 2.1)
 PUBLIC = frozenset({"/health", "/ready", "/v2/health/live", "/v2/health/ready"})  # probes, which need no token
 WORKERS = (os.cpu_count() or 1) + 2  # Python computes one at a time; more threads let small requests pass large ones
@@ -233,11 +234,24 @@ def refuse(
 
 
 def token(environment: Mapping[str, str] = os.environ) -> str | None:
-    """Return the bearer token that callers have to send, from NINEFOLD_TOKEN; `NinefoldError` if it is set, but is none."""
-    secret = environment.get(TOKEN)
+    """Return the bearer token that callers have to send, from NINEFOLD_TOKEN or the file NINEFOLD_TOKEN_FILE; or None.
+
+    Raises
+    ------
+    NinefoldError
+        If both are set, the file cannot be read, or it is not a token: an empty one would let everybody in.
+    """
+    secret, file = environment.get(TOKEN), environment.get(TOKEN_FILE)
+    if secret is not None and file is not None:
+        raise NinefoldError(f"{TOKEN} and {TOKEN_FILE}: both are set; keep one of them")
+    if file is not None:
+        try:
+            secret = Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise NinefoldError(f"{TOKEN_FILE}: {file}: cannot be read ({error}); name a file with the token") from None
     if secret is not None and not TOKEN_PATTERN.fullmatch(secret):
-        value = "other characters" if secret else "nothing"
-        raise NinefoldError(f"{TOKEN}: found {value}, expected a token of letters, digits and -._~+/, such as a UUID")
+        where, value = TOKEN if file is None else f"{TOKEN_FILE}: {file}", "other characters" if secret else "nothing"
+        raise NinefoldError(f"{where}: found {value}, expected a token of letters, digits and -._~+/, such as a UUID")
     return secret
 
 

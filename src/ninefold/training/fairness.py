@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ninefold.errors import DataError
-from ninefold.exploration import CLUSTER, LABEL, cells, difference
+from ninefold.exploration import CLUSTER, LABEL, cells, largest_gap
 from ninefold.metrics import EvaluationPlan, against_baseline
 from ninefold.problem import Problem, decisions
 from ninefold.training.slices import MOST_GROUPS, few_clusters, fewest, groups
@@ -76,12 +76,8 @@ def _pooled(values: pd.Series, least: int) -> pd.Series:
 
 def _gap(labels: pd.DataFrame, group: pd.Series, rate: str, level: float, rates: int = 1) -> tuple[Any, ...]:
     """Return the largest gap of a rate between two groups: gap, low, high, rate, highest, lowest; missing for one group."""
-    sums, sizes = cells(labels, group[labels.index], 1)
-    if sizes.shape[1] < 2:
+    found = largest_gap(*cells(labels, group[labels.index], 1), shares=True, level=level, rates=rates)
+    if found is None:
         return (np.nan, np.nan, np.nan, rate, None, None)
-    share = sums.sum() / sizes.sum()
-    top = share.idxmax()
-    bottom = share.drop(top).idxmin()
-    pairs = rates * sizes.shape[1] * (sizes.shape[1] - 1) // 2
-    ends = difference(sums, sizes, (top, bottom), shares=True, level=level, pairs=pairs)
-    return (*ends, rate, str(top), str(bottom))
+    (top, bottom), _, gap = found
+    return (*gap, rate, str(top), str(bottom))
