@@ -110,8 +110,8 @@ def fit(
     problem, kinds = PROBLEM[task], {**KINDS, **dict.fromkeys(numbers, "numeric")}
     plan = EvaluationPlan.model_construct(policies=decisions.policies(train["outcome"].to_numpy(), problem))
     stream = Stream(None, model, task, extra)  # type: ignore[arg-type]
-    fitted = period.rows(train, pd.DataFrame(), kinds, problem)
-    against = reference(fitted, rows(stream, held, kinds), Context(kinds, problem, plan), length, seed=seed)
+    fitted = period.rows(train, train[[]], kinds, problem)
+    against = reference(fitted, rows(stream, held, kinds), Context(kinds, problem, plan), length)
     return stream._replace(against=against)
 
 

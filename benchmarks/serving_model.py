@@ -33,7 +33,7 @@ def main() -> None:
     slow = dataclasses.replace(bundle)
     vars(slow)["compiled"] = compiled.CompiledPredictor(None, "left out")
     rows = compiled.probes(bundle.described["example"], bundle.signature, bundle.reference)
-    print(f"Bundle {bundle.version}; compiled predictor: {bundle.fast_reason or 'in use'}.\n")
+    print(f"Bundle {bundle.version}; compiled predictor: {bundle.compiled.reason or 'in use'}.\n")
     print("| rows | way | p50 | p95 |")
     print("|---:|---|---:|---:|")
     for count in COUNTS:

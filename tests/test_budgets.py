@@ -16,7 +16,7 @@ def lines(folder: str) -> dict[str, int]:
     return {str(file.relative_to(ROOT)): file.read_text(encoding="utf-8").count("\n") for file in files}
 
 
-@pytest.mark.parametrize(("folder", "budget"), [("src/ninefold", 25_000), ("tests", 18_000)])
+@pytest.mark.parametrize(("folder", "budget"), [("src/ninefold", 24_000), ("tests", 18_000)])
 def test_the_lines_keep_their_budget(folder: str, budget: int) -> None:
     assert sum(lines(folder).values()) <= budget
 

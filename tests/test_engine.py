@@ -25,7 +25,7 @@ def test_what_memory_cannot_hold_is_spilled(project: Project) -> None:
     project.write("engine: {memory_limit: 40MB, threads: 1, temp_folder: spill}\n")
     connection = engine.connect()
     connection.raw_sql("CREATE TABLE wide AS SELECT range AS number, md5(range::VARCHAR) AS text FROM range(3000000)")
-    table = engine.keep(connection.table("wide").order_by("text"))
+    table = connection.table("wide").order_by("text").cache()
     assert table.count().execute() == 3_000_000
 
 

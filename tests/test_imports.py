@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+import yaml
 from engine_docs import ROOMS
 
 from ninefold.params import MODULES
@@ -108,7 +110,7 @@ def test_every_public_name_is_there(room: str) -> None:
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
 
 
-@pytest.mark.parametrize("file", sorted((SOURCE / "project").glob("*.py")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", sorted((SOURCE / "project").rglob("*.py")), ids=name_of)
 def test_the_project_uses_only_public_names(file: Path) -> None:
     private = []
     for module, name in imports(file):
@@ -120,6 +122,11 @@ def test_the_project_uses_only_public_names(file: Path) -> None:
     assert private == []
 
 
+def test_the_engine_imports_nothing_of_the_project() -> None:
+    line = re.compile(r"^ *(?:from|import) project\b", re.M)
+    assert [name_of(file) for file in FILES if line.search(file.read_text(encoding="utf-8"))] == []
+
+
 @pytest.mark.parametrize("slug", STAGES)
 def test_one_name_through_every_file(slug: str) -> None:
     root = SOURCE.parent
@@ -127,3 +134,12 @@ def test_one_name_through_every_file(slug: str) -> None:
     assert is_module(MODULES[slug])
     assert f"\n{slug}:\n" in (root / "params.yaml").read_text(encoding="utf-8")
     assert f"\n  {slug}:\n" in (root / "dvc.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("slug", STAGES)
+def test_a_stage_depends_on_what_its_notebook_imports_of_the_project(slug: str) -> None:
+    root = SOURCE.parent
+    deps = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"][slug]["deps"]
+    code = (root / f"notebooks/{label(slug)}.ipynb").read_text(encoding="utf-8")
+    modules = {each.replace(".", "/") for each in re.findall(r"from (project[\w.]*) import", code)}
+    assert {f"src/{each}.py" for each in modules} <= set(deps)

@@ -127,4 +127,4 @@ def trials_of(
     memory: Path, budget: int | str = 20, rungs: int = 1, seed: int = 1, score: Any = distance
 ) -> list[tuning.Trial]:
     """Return the trials of a search for the point of least distance."""
-    return tuning.search(tuning.Space(START, SPACES, rungs, seed), score, budget, memory)
+    return list(tuning.search(tuning.Space(START, SPACES, rungs, seed), score, budget, memory))

@@ -36,7 +36,7 @@ def read_json(name: str) -> Any:
     DataError
         If the file is missing or not JSON.
     """
-    return _json(_existing(name), name)
+    return _json(existing(name), name)
 
 
 def published(name: str) -> Any | None:
@@ -65,26 +65,24 @@ def read_table(name: str, columns: list[str] | None = None) -> pd.DataFrame:
     DataError
         If it is missing, damaged, or lacks one of `columns`.
     """
-    place = _existing(name)
+    place = existing(name)
     files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place]
     if not files:
         raise DataError(f"{name}: holds no Parquet file; run the stage that writes it")
     return pd.concat([_read_parquet(file, columns) for file in files], ignore_index=True)
 
 
-def require(table: pd.DataFrame, columns: Iterable[str], where: str) -> None:
-    """Raise an error if a table lacks one of the columns.
+def require(table: Any, columns: Iterable[str], where: str) -> None:
+    """Raise an error if a table, of pandas or Ibis, or a list of the columns that there are, lacks one of the columns.
 
     Raises
     ------
     DataError
         Naming the place, the missing columns and those of the table.
     """
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise DataError(
-            f"{where}: lacks {', '.join(missing)}; found {', '.join(map(str, table.columns))}; mend the name"
-        )
+    names = list(getattr(table, "columns", table))
+    if missing := [column for column in columns if column not in names]:
+        raise DataError(f"{where}: lacks {', '.join(missing)}; found {', '.join(map(str, names))}; mend the name")
 
 
 def write_json(value: Any, place: Path) -> None:
@@ -178,6 +176,14 @@ def pending(name: str) -> Path:
     return path(name)
 
 
+def existing(name: str) -> Path:
+    """Return where an output, or a file in it, stands now (`pending`); raise `DataError` if it is missing."""
+    place = pending(name)
+    if not place.exists():
+        raise DataError(f"{name}: not found; run the stages before this one with `dvc repro`")
+    return place
+
+
 def link(source: Path, target: Path) -> None:
     """Link a file to a second name, or copy it where the disk has no links. Neither is ever changed, only replaced."""
     try:
@@ -221,13 +227,6 @@ def _json(place: Path, name: str) -> Any:
         raise DataError(f"{name}: not valid JSON ({error}); restore it with `dvc checkout`, or run its stage") from None
 
 
-def _existing(name: str) -> Path:
-    place = pending(name)
-    if not place.exists():
-        raise DataError(f"{name}: not found; run the stages before this one with `dvc repro`")
-    return place
-
-
 def parquet_metadata(file: Path) -> pq.FileMetaData:
     """Return the metadata of a Parquet file: its rows, and by ``schema.to_arrow_schema()`` its columns.
 
@@ -247,9 +246,7 @@ def _relative(file: Path) -> Path:
 
 
 def _read_parquet(file: Path, columns: list[str] | None) -> pd.DataFrame:
-    names = parquet_metadata(file).schema.to_arrow_schema().names
-    if lost := [column for column in columns or [] if column not in names]:
-        raise DataError(f"{_relative(file)}: lacks {', '.join(lost)}; found {', '.join(names)}")
+    require(parquet_metadata(file).schema.to_arrow_schema().names, columns or [], str(_relative(file)))
     try:
         return pd.read_parquet(file, columns=columns, partitioning=None)
     except (OSError, ValueError) as error:

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import yaml
 from IPython.display import Markdown, display
+from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 from pydantic import BaseModel
 
 from ninefold import artifacts
@@ -57,7 +58,8 @@ def table(
         caption = f"{caption} (first {limit:,} of {len(frame):,} rows)"
     columns = [frame.iloc[:, position] for position in range(frame.shape[1])]  # by position: two may have one name
     forms = [(formats or {}).get(column.name) or _even(column) for column in columns]
-    kinds = [_class(column) for column in columns]
+    numeric = [is_numeric_dtype(column) and not is_bool_dtype(column) for column in columns]
+    kinds = [' class="number"' if each else "" for each in numeric]
     names = (html.escape(str(name)) for name in frame.columns)
     head = "".join(f'<th scope="col"{kind}>{name}</th>' for kind, name in zip(kinds, names, strict=True))
     body = []
@@ -123,22 +125,16 @@ def checks(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def inputs(section: str) -> None:
     """Show what comes in: every data dependency that ``dvc.yaml`` declares, the stage that writes it, its size."""
-    pipeline = _pipeline()
-    makers = {
-        out: label(slug) if slug in STAGES else slug
-        for slug in pipeline
-        for out in _paths(pipeline[slug].get("outs", []))
-    }
-    names = [
-        name
-        for name in _paths(_declared(section).get("deps", []))
-        if not name.startswith(("${ninefold.", "src/", "reports/sources"))
-    ]
+    pipeline = _pipeline(section)
+    makers = {out: slug for slug, stage in pipeline.items() for out in _paths(stage.get("outs", []))}
+    code = ("${ninefold.", "src/", "reports/sources")
+    names = [name for name in _paths(pipeline[section].get("deps", [])) if not name.startswith(code)]
     if not names:
         say(f"Nothing comes in: stage **{label(section)}** reads only its params.")
         return
     origins = [makers.get(name, "the project") for name in names]
-    _files({name: artifacts.path(name) for name in names}, "What comes in", "from stage", origins)
+    origins = [label(origin) if origin in STAGES else origin for origin in origins]
+    _files(names, "What comes in", "from stage", origins)
 
 
 def outputs(section: str) -> None:
@@ -149,39 +145,32 @@ def outputs(section: str) -> None:
     DataError
         If a declared output was not written.
     """
-    names = [name for name in _paths(_declared(section).get("outs", [])) if not name.startswith("reports/notebooks")]
+    declared = _paths(_pipeline(section)[section].get("outs", []))
+    names = [name for name in declared if not name.startswith("reports/notebooks")]
     if lost := [name for name in names if not artifacts.pending(name).exists()]:
         raise DataError(f"{section}: did not write {', '.join(lost)}, which dvc.yaml declares as outs")
     if not names:
         say(f"Nothing goes out of **{label(section)}** but its report.")
         return
-    places = {name: artifacts.pending(name) for name in names}
-    _files(places, "What goes out", "by stage", [label(section)] * len(names))
+    _files(names, "What goes out", "by stage", [label(section)] * len(names))
 
 
-def _pipeline() -> dict[str, dict[str, Any]]:
-    stages: dict[str, dict[str, Any]] = yaml.safe_load(artifacts.path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    return stages
-
-
-def _declared(section: str) -> dict[str, Any]:
-    """Return what ``dvc.yaml`` declares for a stage, or for a notebook of your own."""
-    if not is_own(section):
-        return _pipeline()[section]
-    declared: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_pipeline()["own"]["do"]).replace("${item}", section))
-    return declared
+def _pipeline(section: str) -> dict[str, dict[str, Any]]:
+    """Return what ``dvc.yaml`` declares for each stage, and for `section` if it is a notebook of your own."""
+    text = artifacts.path("dvc.yaml").read_text(encoding="utf-8").replace("${item}", section)
+    stages: dict[str, dict[str, Any]] = yaml.safe_load(text)["stages"]
+    return {**stages, section: stages["own"]["do"]} if is_own(section) else stages
 
 
 def _paths(entries: Sequence[Any]) -> list[str]:
     return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
 
 
-def _files(places: Mapping[str, Path], caption: str, origin: str, origins: Sequence[str]) -> None:
-    contents = [_content(name, place) for name, place in places.items()]
-    names, counts, columns = zip(*contents, strict=True)
-    frame = pd.DataFrame({"path": list(places), origin: origins, "content": names, "rows": pd.array(counts, "Int64")})
+def _files(names: Sequence[str], caption: str, origin: str, origins: Sequence[str]) -> None:
+    contents, counts, columns = zip(*map(_content, names), strict=True)
+    frame = pd.DataFrame({"path": names, origin: origins, "content": contents, "rows": pd.array(counts, "Int64")})
     table(frame, caption, {"rows": COUNT})
-    for name, fields in zip(places, columns, strict=True):
+    for name, fields in zip(names, columns, strict=True):
         if fields:
             listed = ", ".join(html.escape(field) for field in fields)
             _display(
@@ -191,10 +180,9 @@ def _files(places: Mapping[str, Path], caption: str, origin: str, origins: Seque
             )
 
 
-def _content(name: str, place: Path) -> tuple[str, int | None, list[str]]:
+def _content(name: str) -> tuple[str, int | None, list[str]]:
     """Return what a file or folder of the project holds: its kind, rows, and columns with their types."""
-    if not place.exists():
-        raise DataError(f"{name}: not found; run the stages before this one with `dvc repro`")
+    place = artifacts.existing(name)
     files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place] if name.endswith(".parquet") else []
     if not files:
         return "folder" if place.is_dir() else Path(name).suffix.removeprefix(".").upper() + " file", None, []
@@ -219,19 +207,10 @@ def _spoken(sentence: str) -> str:
     return html.unescape("".join(re.sub(r"^`|`$|</?code>", "", part) for part in plain))
 
 
-def _class(column: pd.Series) -> str:
-    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    return ' class="number"' if numeric else ""
-
-
-def _cell(value: Any, form: Format | None) -> str:
+def _cell(value: Any, form: Format) -> str:
     if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
         return '<span class="nf-none">–</span>'
-    if callable(form):
-        return html.escape(form(value))
-    if form:
-        return html.escape(form.format(value))
-    return html.escape(_number(value))
+    return html.escape(form(value) if callable(form) else form.format(value))
 
 
 def _number(value: Any) -> str:
@@ -243,10 +222,10 @@ def _number(value: Any) -> str:
     return f"{size:,.1f}" if abs(size) >= 1000 else f"{size:.4g}"
 
 
-def _even(column: pd.Series) -> Format | None:
+def _even(column: pd.Series) -> Format:
     """Return a format that gives all numbers of a float column the same decimals, the fewer the larger they are."""
-    if not pd.api.types.is_float_dtype(column):
-        return None
+    if not is_float_dtype(column):
+        return _number
     size = column.abs().max()
     return "{:,.1f}" if size >= 1000 else "{:.2f}" if size >= 10 else "{:.4f}"
 

@@ -139,10 +139,7 @@ def scan(connection: ibis.BaseBackend, files: list[Path], numbered: bool = False
 
 def tables(connection: ibis.BaseBackend, name: str) -> dict[str, ibis.Table]:
     """Return every table of a folder such as ``data/lake``: a subfolder each, name to lazy Ibis table."""
-    parent = artifacts.pending(name)
-    if not parent.is_dir():
-        raise DataError(f"{name}: not found; run the stages before this one with `dvc repro`")
-    folders = sorted(folder for folder in parent.iterdir() if folder.is_dir())
+    folders = sorted(folder for folder in artifacts.existing(name).iterdir() if folder.is_dir())
     return {folder.name: read(connection, f"{name}/{folder.name}") for folder in folders}
 
 
@@ -171,7 +168,7 @@ def interval(span: pd.Timedelta) -> ir.IntervalScalar:
 
 def reads(expression: ir.Expr) -> set[str]:
     """Return the names of the engine's tables that an expression reads."""
-    return _tables_below(expression.op())
+    return {table.name for table in expression.op().find(ops.PhysicalTable)}
 
 
 def row_by_row(expression: ibis.Table, sources: set[str]) -> bool:
@@ -182,22 +179,14 @@ def row_by_row(expression: ibis.Table, sources: set[str]) -> bool:
     """
     values = (ops.WindowFunction, ops.Reduction, ops.Analytic, ops.Subquery)
     tables = (ops.Aggregate, ops.Limit, ops.Sort, ops.Distinct, ops.Set, ops.Sample, ops.SQLStringView)
-    if any(not (below := _tables_below(node)) or below & sources for node in expression.op().find((*values, *tables))):
+    gathering = [reads(node.to_expr()) for node in expression.op().find((*values, *tables))]
+    if any(not below or below & sources for below in gathering):
         return False
     # A random number, for one. Ibis takes every function of the engine that it does not know for impure.
     if any(not isinstance(node, ops.ScalarUDF) for node in expression.op().find(ops.Impure)):
         return False
     joins = [(chain.first, *(link.table for link in chain.rest)) for chain in expression.op().find(ops.JoinChain)]
-    return all(sum(bool(_tables_below(side) & sources) for side in sides) <= 1 for sides in joins)
-
-
-def _tables_below(node: ops.Node) -> set[str]:
-    return {table.name for table in node.find(ops.PhysicalTable)}
-
-
-def keep(expression: ibis.Table) -> ibis.Table:
-    """Compute a table once; the engine keeps it, and spills to disk what does not fit in memory."""
-    return expression.cache()
+    return all(sum(bool(reads(side.to_expr()) & sources) for side in sides) <= 1 for sides in joins)
 
 
 @contextmanager

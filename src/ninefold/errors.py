@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from types import TracebackType
+from typing import Any
 
 
 class NinefoldError(Exception):
     """Base of all errors that a user can correct. Notebooks show the message without a traceback."""
 
-    def _render_traceback_(
-        self,
-        etype: type[BaseException] | None = None,
-        value: BaseException | None = None,
-        tb: TracebackType | None = None,
-        tb_offset: int | None = None,
-    ) -> list[str]:
+    def _render_traceback_(self, *_: Any) -> list[str]:
         # IPython calls this hook in place of its own traceback.
         return [f"{type(self).__name__}: {self}"]
 

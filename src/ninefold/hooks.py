@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -46,32 +46,23 @@ def digest(*sources: Callable[..., Any] | ModuleType) -> str:
         name = inspect.getsourcefile(plain if isinstance(plain, ModuleType) else inspect.unwrap(plain))
         if name:
             own = str(getattr(plain, "__module__", "")).startswith("project.")
-            files |= dict.fromkeys(sorted(_with_imports(Path(name))) if own else [Path(name)])
+            files |= dict.fromkeys(sorted(_with_imports(Path(name), set())) if own else [Path(name)])
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
-def _with_imports(file: Path) -> set[Path]:
-    """Return a file of the project and those of the project that it imports, directly or not."""
-    files, waiting = set[Path](), [file]
-    top = next((folder.parent for folder in file.parents if folder.name == "project"), None)
-    if top is None:
-        return {file}
-    while waiting:
-        if (one := waiting.pop()) in files:
-            continue
-        files.add(one)
-        for name in _imports(one, one.relative_to(top).parent.parts):
-            if name[0] == "project":
-                place = top.joinpath(*name)
-                waiting += [other for other in (place.with_suffix(".py"), place / "__init__.py") if other.is_file()]
-    return files
-
-
-def _imports(file: Path, package: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def _with_imports(file: Path, known: set[Path]) -> set[Path]:
+    """Return the files that are known, a file of the project, and those of the project that it imports, directly or not."""
+    if file in known or not file.is_file():
+        return known
+    known.add(file)
+    top = next((folder.parent for folder in file.parents if folder.name == "project"), file.parent)
     for node in ast.walk(ast.parse(file.read_bytes())):
-        if isinstance(node, ast.Import):
-            yield from (tuple(alias.name.split(".")) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else ()
-            base += tuple((node.module or "").split(".")) if node.module else ()
-            yield from ((*base, *extra) for extra in ((), *((alias.name,) for alias in node.names)) if base)
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        if isinstance(node, ast.ImportFrom):
+            package = ".".join(file.relative_to(top).parent.parts)
+            module = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            names = [module, *(f"{module}.{name}" for name in names)]
+        for place in (top.joinpath(*name.split(".")) for name in names if name.partition(".")[0] == "project"):
+            _with_imports(place.with_suffix(".py"), known)
+            _with_imports(place / "__init__.py", known)
+    return known

@@ -9,14 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ninefold import artifacts
-from ninefold.errors import DataError
 
 SHORT = 12  # hexadecimal digits of a SHA-256 that is shown
 LOCK = "dvc.lock"
 SOURCES = ("params.yaml", "data/raw", "data/features", "src", "ninefold.yaml")
-NO_GIT = "not in a git repository"
-NO_COMMIT = "not committed yet"
-UNCOMMITTED = "with changes that are not committed"
 
 
 def lineage() -> dict[str, str]:
@@ -40,13 +36,14 @@ def sha256(name: str | Path) -> str:
     DataError
         If there is no such file or folder.
     """
-    place = artifacts.pending(str(name))
+    place = artifacts.existing(str(name))
     if place.is_file():
         return artifacts.sha256(place)
-    if not place.is_dir():
-        raise DataError(f"{name}: not found; run the stages before this one with `dvc repro`")
-    listed = "".join(f"{each} {artifacts.sha256(place / each)}\n" for each in _files(place))
-    return hashlib.sha256(listed.encode()).hexdigest()
+    names = (file.relative_to(place) for file in place.rglob("*") if file.is_file())
+    visible = (name for name in names if not any(part.startswith(".") or part == "__pycache__" for part in name.parts))
+    listed = sorted(name.as_posix() for name in visible)
+    sums = "".join(f"{each} {artifacts.sha256(place / each)}\n" for each in listed)
+    return hashlib.sha256(sums.encode()).hexdigest()
 
 
 def of_values(values: Any) -> str:
@@ -80,20 +77,14 @@ def commit(*md5: str) -> str:
         Of ``models/bundle`` or the like, as DVC writes them.
     """
     if _git("rev-parse", "--git-dir") is None:
-        return NO_GIT
+        return "not in a git repository"
     for one in filter(None, md5):
         changed = _git("log", "--no-show-signature", "--format=%H", f"-S{one}", "--", LOCK) or ""
         for revision in changed.split():  # a commit that removed the hash has changed it too
             if _git("grep", "--quiet", "--fixed-strings", "-e", one, revision, "--", LOCK) is not None:
                 return revision
     head = _git("rev-parse", "--verify", "HEAD")
-    return NO_COMMIT if head is None else f"{head.strip()} {UNCOMMITTED}"
-
-
-def _files(place: Path) -> list[str]:
-    names = (file.relative_to(place) for file in place.rglob("*") if file.is_file())
-    visible = (name for name in names if not any(part.startswith(".") or part == "__pycache__" for part in name.parts))
-    return sorted(name.as_posix() for name in visible)
+    return "not committed yet" if head is None else f"{head.strip()} with changes that are not committed"
 
 
 def _md5(content: bytes) -> str:

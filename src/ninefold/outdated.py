@@ -41,10 +41,10 @@ def needed(root: Path) -> list[Change]:
     pipeline = read(root / PIPELINE) if (root / PIN).exists() else ""
     if lines := list(DEPENDENCY.finditer(pipeline)):
         old = lines[0][1] + (f" (and {len(lines) - 1} more)" if lines[1:] else "")
-        changes.append(Change(PIPELINE, _line(pipeline, lines[0].start()), (old,), (ENGINE,)))
+        changes.append(Change(PIPELINE, _line(pipeline, lines[0].start()), old, ENGINE))
     for each in IN_BRACKETS.finditer(pipeline):
         where, how = _line(pipeline, each.start(1)), f'write "{ENGINE}", in quotes, by hand'
-        changes.append(Change(PIPELINE, where, (each[1],), (ENGINE,), how=how))
+        changes.append(Change(PIPELINE, where, each[1], ENGINE, how=how))
     for place in (place for pattern in CODE for place in sorted(root.glob(pattern))):
         changes += in_code(place.relative_to(root).as_posix(), read(place))[1]
     return changes
@@ -56,12 +56,13 @@ def in_params(text: str) -> list[Change]:
         keys = list(_keys(yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), ()))
     except yaml.YAMLError:
         return []
-    return [Change(PARAMS, f"line {n}", old, *new) for n, old in keys if (new := renamed.new_key(old))[1]]
+    old = {tuple(key.old.split(".")): key for key in renamed.KEYS}
+    return [Change(PARAMS, f"line {n}", old[key].old, old[key].new, old[key]) for n, key in keys if key in old]
 
 
 def in_code(file: str, text: str) -> tuple[str, list[Change]]:
     """Return the text of a ``.py`` or ``.ipynb`` file with the new names, and the changes."""
-    if not any(name.old.rpartition(".")[2] in text for name in renamed.NAMES):
+    if not any(name.old.rpartition(".")[2].rstrip("*") in text for name in renamed.NAMES):
         return text, []
     if file.endswith(".py"):
         code = _Code(file, text)
@@ -86,7 +87,7 @@ def _line(text: str, place: int) -> str:
     return f"line {text.count(chr(10), 0, place) + 1}"
 
 
-def _keys(node: yaml.Node | None, above: renamed.Parts) -> Iterator[tuple[int, renamed.Parts]]:
+def _keys(node: yaml.Node | None, above: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...]]]:
     for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
         yield key.start_mark.line + 1, (*above, str(key.value))
         yield from _keys(value, (*above, str(key.value)))
@@ -100,11 +101,11 @@ class _Code:
         self.code = TEXT.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
         self.changes: list[Change] = []
         self.edits: set[tuple[int, int, str]] = set()
-        self.imports: dict[str, tuple[str, re.Match[str]]] = {}  # local name -> full name, and where it is imported
+        self.imports: dict[str, str] = {}  # local name -> full name
         for match in FROM.finditer(self.code):
             self._import(match)
         for match in IMPORT.finditer(self.code):
-            self.imports.setdefault(match[3] or "ninefold", (match[2] if match[3] else "ninefold", match))
+            self.imports.setdefault(match[3] or "ninefold", match[2] if match[3] else "ninefold")
         for match in DOTTED.finditer(self.code):
             self._dotted(match)
         self.new = text
@@ -115,13 +116,12 @@ class _Code:
         *before, cell = self.text[:place].split(CUT)
         new, entry = renamed.new_name(old)
         how = f"change it by hand{problem and ': '}{problem}" if problem or not new else ""
-        parts = tuple(old.split(".")), tuple(new.split(".")) if new else None
-        self.changes.append(Change(self.file, self.cells[len(before)] + _line(cell, len(cell)), *parts, entry, how))
+        self.changes.append(Change(self.file, self.cells[len(before)] + _line(cell, len(cell)), old, new, entry, how))
 
     def _import(self, match: re.Match[str]) -> None:
         """Change ``from module import name``."""
         names = {local or name: f"{match[2]}.{name}" for name, local in ITEM.findall(match[3])}
-        self.imports |= {local: (full, match) for local, full in names.items()}
+        self.imports |= names
         old = [full for full in names.values() if renamed.new_name(full)[1]]
         lines: dict[str, list[str]] = {}
         for local, full in names.items():
@@ -134,27 +134,23 @@ class _Code:
             self._change(match.start(), full, problem)
 
     def _dotted(self, match: re.Match[str]) -> None:
-        """Change ``module.name``."""
+        """Change ``module.name`` if its module stays, and a full name if it is that of a module; else it is for the user."""
         root, _, rest = match[0].partition(".")
-        base, where = self.imports.get(root, (root, None))
+        base = self.imports.get(root, root)
         full = f"{base}.{rest}"
         entry = renamed.new_name(full)[1]
         if not entry or len(entry.old) <= len(base):  # not old, or it is enough to change the import
             return
-        module, _, name = (new := entry.new or entry.old).rpartition(".")
-        text, statement, problem = name, f"from {module} import {name}", ""
-        if entry.old.rpartition(".")[0] == base and _new(base) == module:
-            text, statement = f"{root}.{name}", ""
-        elif root == "ninefold":
-            known = re.search(rf"\bimport (?:{module}|{entry.old})\b", self.code)
-            text, statement = new, "" if known else f"import {module}"
-        elif _new(self.imports.get(name, ("", None))[0]) == new:
-            statement = ""
-        elif re.search(rf"(?<![\w.]){name}\b", self.code):
-            problem = f"{name} has another meaning in this file"
-        if statement and where:
-            self.edits.add((where.start(), where.start(), f"{where[1]}{statement}\n"))
-            self.imports |= {name: (new, where)} if text == name else {}
+        if not entry.new:
+            self._change(match.start(), entry.old)
+            return
+        new, problem = entry.new, ""
+        text = new if root == "ninefold" else f"{root}.{new.rpartition('.')[2]}"
+        if root == "ninefold":
+            is_there = re.search(rf"\bimport (?:{new.rpartition('.')[0]}|{entry.old})\b", self.code)
+            problem = "" if is_there else "its module is not imported"
+        elif entry.old.rpartition(".")[0] != base or _new(base) != new.rpartition(".")[0]:
+            problem = "import it from there"
         self.edits.add((match.start(), match.end() - len(full) + len(entry.old), text))
         self._change(match.start(), entry.old, problem)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), darkest first so that one series reads in print.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#7F7F7F")
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE, GREY = PALETTE
+CAPS = {"lw": 1.2, "capsize": 3}  # of the intervals of bars
 
 
 def canvas(question: str, width: float = 8.0, height: float = 3.6, **subplots: Any) -> tuple[Figure, Any]:
@@ -35,6 +39,71 @@ def canvas(question: str, width: float = 8.0, height: float = 3.6, **subplots: A
     return fig, axes
 
 
+def empty(question: str, text: str = "nothing to compare") -> Figure:
+    """Return a figure that says why there is nothing to draw."""
+    fig, axes = canvas(question, height=1.4)
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
+    axes.set_axis_off()
+    return fig
+
+
+def panels(question: str, count: int, height: float, **subplots: Any) -> tuple[Figure, list[Axes]]:
+    """Return a figure of `count` panels, two or three side by side, and their axes; without any, it says so.
+
+    `height` is that of a panel, in inches; see `canvas` for the rest.
+    """
+    if not count:
+        return empty(question), []
+    across = 2 if count == 4 else min(count, 3)
+    down = -(-count // across)
+    fig, grid = canvas(question, height=height * down + 0.4, nrows=down, ncols=across, squeeze=False, **subplots)
+    for spare in grid.flat[count:]:
+        spare.set_axis_off()
+    return fig, list(grid.flat[:count])
+
+
+def bars(question: str, names: Iterable[Any], values: Any, errors: Any = None, **style: Any) -> tuple[Figure, Axes]:
+    """Draw horizontal bars, the first on top; return the figure and its axes.
+
+    Parameters
+    ----------
+    question : str
+        The title.
+    names, values : n names and numbers
+    errors : array-like, optional
+        How far each interval goes to either side, shape (n,), or below and above, shape (2, n): see `reach`.
+    **style
+        Passed on to `matplotlib.axes.Axes.barh`, such as ``color``, one or n.
+    """
+    fig, axes = canvas(question, height=0.3 * len(values) + 1)
+    axes.barh(range(len(values)), values, xerr=errors, error_kw=CAPS, **style)
+    axes.axvline(0, color=GREY, lw=1)
+    name_lines(axes, names)
+    return fig, axes
+
+
+def points(axes: Axes, names: Iterable[Any], table: pd.DataFrame, value: str, base: float) -> None:
+    """Draw a column of values as points with their intervals (`reach`), the first on top, and a line at `base`."""
+    axes.errorbar(table[value], range(len(table)), xerr=reach(table, value), fmt="o", ms=4, elinewidth=1.2)
+    axes.axvline(base, color=GREY, ls="--", lw=1)
+    name_lines(axes, names)
+
+
+def name_lines(axes: Axes, names: Iterable[Any]) -> None:
+    """Name the lines of a panel, which are at 0, 1, 2 ..., from the top."""
+    labels = [label(name, 76) for name in names]
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
+    axes.set_ylabel("")
+    axes.grid(axis="y", visible=False)
+
+
+def reach(table: pd.DataFrame, value: str, low: str = "low", high: str = "high") -> np.ndarray:
+    """Return how far intervals go below and above a column of values, as error bars: float64, shape (2, n), none below 0."""
+    ends: np.ndarray = np.array([table[value] - table[low], table[high] - table[value]], dtype="float64")
+    return ends.clip(min=0)  # rounding may leave less, which cannot be drawn
+
+
 def as_share(axes: Axes, which: str = "y") -> None:
     """Label an axis in per cent."""
     from matplotlib.ticker import PercentFormatter
@@ -43,12 +112,13 @@ def as_share(axes: Axes, which: str = "y") -> None:
 
 
 def label(name: Any, most: int = 32) -> str:
-    """Return a name of the data for a figure: plain, and at most `most` characters long."""
-    return plain(cut(str(name), most))
+    """Return a name of the data for a figure: plain, on one line, and at most `most` characters long."""
+    return plain(cut(name, most))
 
 
-def cut(text: str, most: int) -> str:
-    """Return a text of at most `most` characters, with an ellipsis where it was longer."""
+def cut(name: Any, most: int) -> str:
+    """Return a name on one line of at most `most` characters, with an ellipsis where it was longer; ``""`` if it is empty."""
+    text = " ".join(str(name).split()) or '""'
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

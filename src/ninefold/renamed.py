@@ -6,37 +6,32 @@ one is refused (`ninefold.outdated`), and ``ninefold migrate`` changes it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-Parts = tuple[str, ...]  # of keys, or the parts of a dotted name
+from fnmatch import fnmatchcase
 
 
 @dataclass(frozen=True)
 class Name:
-    """A module of the engine, or a name in one; what is in a module moves with it. `new` is None if it was removed."""
+    """A key of ``params.yaml``; or a module of the engine, or a name in one (``*`` is any end of it).
+
+    What is in a module moves with it. `new` is None if it was removed. `add` holds what the mapping of a key needs now, too.
+    """
 
     old: str
     new: str | None
     why: str = ""
-
-
-@dataclass(frozen=True)
-class Key(Name):
-    """A key of ``params.yaml``; ``*`` is any one key, the same in both. `add` holds what its mapping needs now, too."""
-
     add: Mapping[str, str] = field(default_factory=dict)
 
 
 KEYS = (
-    Key("problem.success.min_roc_auc", "problem.success.scores.roc_auc"),
-    Key("exploration.leak_auc", "exploration.leak_score"),
-    Key("training.logistic_regression", "training.candidates.logistic_regression", add={"model": "linear"}),
-    Key("training.gradient_boosting", "training.candidates.gradient_boosting", add={"model": "gradient_boosting"}),
-    Key("monitoring.alerts.share", "monitoring.alerts.outcomes"),
-    Key("monitoring.alerts.brier", "monitoring.alerts.error"),
-    Key("monitoring.deliver.webhook", "monitoring.deliver.notify", "a list of variables, each with an Apprise URL"),
+    Name("problem.success.min_roc_auc", "problem.success.scores.roc_auc"),
+    Name("exploration.leak_auc", "exploration.leak_score"),
+    Name("training.logistic_regression", "training.candidates.logistic_regression", add={"model": "linear"}),
+    Name("training.gradient_boosting", "training.candidates.gradient_boosting", add={"model": "gradient_boosting"}),
+    Name("monitoring.alerts.share", "monitoring.alerts.outcomes"),
+    Name("monitoring.alerts.brier", "monitoring.alerts.error"),
+    Name("monitoring.deliver.webhook", "monitoring.deliver.notify", "a list of variables, each with an Apprise URL"),
 )
 SAME_NAME = {  # room -> modules of `core` that moved there; the spine is the empty one
     "": ("engine", "errors", "gate", "hooks", "params", "stages"),
@@ -46,6 +41,8 @@ SAME_NAME = {  # room -> modules of `core` that moved there; the spine is the em
     "processing": ("contract", "lake", "warehouse"),
     "training": ("estimators", "fairness", "model_file", "models", "selection", "slices"),
 }
+FIGURES = ("exploration", "features", "monitoring", "processing", "serving", "training")  # rooms that had figures
+PLOTS = "copy src/project/figures from the template, import it from there, and add the file to its stage in dvc.yaml"
 MODULES = {
     "core.adjustment": "training.calibration",
     "core.fitting": "training.cross_validation",
@@ -54,14 +51,12 @@ MODULES = {
     "core.show": "display",
     "core.texts": "collection.datetimes",
     "deployment": "serving.deployment",
-    **{
-        f"figures.{room}": f"{room}.figures"
-        for room in ("exploration", "features", "monitoring", "processing", "training")
-    },
-    "figures.deployment": "serving.figures",
-    "figures.explanation": "training.explanation_figures",
-    "figures.slices": "training.slice_figures",
-    "figures.strategies": "monitoring.backtest_figures",
+    **{f"{room}.figures": f"{room}.sentences" for room in FIGURES},
+    **{f"figures.{room}": f"{room}.sentences" for room in FIGURES},
+    "figures.deployment": "serving.sentences",
+    **dict.fromkeys(("figures.strategies", "monitoring.backtest_figures"), "monitoring.sentences"),
+    **dict.fromkeys(("figures.explanation", "figures.slices"), "training.sentences"),
+    **{f"training.{each}_figures": "training.sentences" for each in ("selection", "slice", "explanation")},
     "notebook": "reports.runner",
     "sampling": "testing.sampling",
     "strategies": "monitoring.backtest",
@@ -80,8 +75,17 @@ MONITORING = {  # functions of stage 09
 }
 TABLES = (  # functions of stage 09 that moved from its figures
     "arrival_table", "scorecard", "rule_table", "alert_table", "cause_table", "decision_table", "describe_arrival",
-    "describe_arrivals", "describe_unusual", "describe_alerts", "describe_decision",
+    "describe_arrivals", "describe_unusual",
 )  # fmt: skip
+REPEATS = {  # module -> what the sentences were about that only repeated the table above them, or the gate
+    "collection": ("columns",),
+    "features.sentences": ("events", "proofs"),
+    "metrics": ("outcomes", "references"),
+    "monitoring.tables": ("alerts", "decision"),
+    "processing.sentences": ("answer", "broken", "counts"),
+    "serving.sentences": ("answers", "latency", "refusals"),
+    "training.sentences": ("calibration", "fairness", "folds", "results", "tests", "worst"),
+}
 NAMES = (
     *(
         Name(f"ninefold.core.{name}", f"ninefold.{room}.{name}".replace("..", "."))
@@ -89,6 +93,9 @@ NAMES = (
         for name in names
     ),
     *(Name(f"ninefold.{old}", f"ninefold.{new}") for old, new in MODULES.items()),
+    Name("ninefold.*.plot_*", None, PLOTS),
+    Name("ninefold.training.figures.bars", None, "use ninefold.plotting.bars"),
+    Name("ninefold.training.figures.reach", "ninefold.plotting.reach"),
     Name("ninefold.problem.load", None, "use Problem.load, from ninefold.problem"),
     Name("ninefold.metrics.load", None, "use EvaluationPlan.load, from ninefold.metrics"),
     Name("ninefold.training.columns", None, "use FeatureSchema.load, from ninefold.features"),
@@ -99,7 +106,18 @@ NAMES = (
     Name("ninefold.training.tried", "ninefold.training.trial_scores"),
     *(Name(f"ninefold.monitoring.{old}", f"ninefold.monitoring.{new}") for old, new in MONITORING.items()),
     *(Name(f"ninefold.monitoring.figures.{name}", f"ninefold.monitoring.tables.{name}") for name in TABLES),
+    *(
+        Name(f"ninefold.monitoring.backtest_figures.{name}", f"ninefold.monitoring.tables.{name}")
+        for name in ("strategy_table", "retraining_table")
+    ),
     Name("ninefold.exploration.one_column_scores", "ninefold.exploration.univariate_scores"),
+    *(
+        Name(f"ninefold.{module}.describe_{name}", None, "drop its line: the tables and the gate say it")
+        for module, names in REPEATS.items()
+        for name in names
+    ),
+    Name("ninefold.processing.sentences.query_caption", None, "write the caption of the table in the notebook"),
+    Name("ninefold.problem.stage.describe_decision", "ninefold.problem.stage.conclusion"),
     *(
         Name(f"ninefold.core.decisions.{name}", None, f"use problem.{name}")
         for name in ("is_class", "break_even", "payoff_matrix")
@@ -113,32 +131,22 @@ class Change:
 
     file: str
     where: str
-    old: Parts
-    new: Parts | None
+    old: str
+    new: str | None
     entry: Name | None = None
     how: str = ""
 
     def __str__(self) -> str:
         """Return the line of an error message."""
-        now = f"is now {'.'.join(self.new)}" if self.new else "was removed"
+        now = f"is now {self.new}" if self.new else "was removed"
         why = self.entry.why if self.entry else ""
-        return "; ".join(filter(None, [f"{self.file}, {self.where}: {'.'.join(self.old)} {now}", why, self.how]))
-
-
-def new_key(old: Parts) -> tuple[Parts | None, Key | None]:
-    """Return the new name of a key, and its entry in `KEYS`; the key itself and None if it was not renamed."""
-    for key in KEYS:
-        if match := re.fullmatch(re.escape(key.old).replace(r"\*", "([^\0]+)").replace(r"\.", "\0"), "\0".join(old)):
-            names = iter(match.groups())
-            new = tuple(next(names) if part == "*" else part for part in (key.new or "").split("."))
-            return new if key.new else None, key
-    return old, None
+        return "; ".join(filter(None, [f"{self.file}, {self.where}: {self.old} {now}", why, self.how]))
 
 
 def new_name(old: str) -> tuple[str | None, Name | None]:
-    """Return the new full name of a name, by itself or by the module that it is in, and its entry in `NAMES`; likewise."""
-    entries = [name for name in NAMES if f"{old}.".startswith(f"{name.old}.")]
+    """Return the new full name of a name, by itself or by the module that it is in, and its entry in `NAMES`, or None."""
+    entries = [name for name in NAMES if fnmatchcase(f"{old}.", f"{name.old}.*")]
     if not entries:
         return old, None
-    name = max(entries, key=lambda name: len(name.old))
+    name = max(entries, key=lambda name: (name.new is None, len(name.old)))
     return name.new and name.new + old[len(name.old) :], name

@@ -45,8 +45,3 @@ def label(slug: str) -> str:
 def is_own(name: str) -> bool:
     """Return whether a name is that of a notebook of your own, such as ``05b_seasonality_by_region``."""
     return OWN.fullmatch(name) is not None
-
-
-def section_of(name: str) -> str:
-    """Return the section of ``params.yaml`` that a notebook reads: a stage its own, the others that of stage 05."""
-    return FLOOR if is_own(name) else name

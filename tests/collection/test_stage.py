@@ -13,6 +13,7 @@ from conftest import Project, statement
 from ninefold import artifacts, collection, gate
 from ninefold.errors import DataError, GateFailed, ParamsError
 from ninefold.params import load
+from project.figures.collection import plot_volume
 
 CUSTOMERS = pd.DataFrame({"customer": ["ann", "bob"], "city": ["Bern", ""]})
 
@@ -264,14 +265,12 @@ def test_tables_without_time_need_no_days_and_no_text_speaks_of_any(project: Pro
         collect()
     project.set("collection.tables.orders.min_rows", 6)
     manifest, params, problem = collect(), load("collection"), statement()
-    assert collection.describe_plan(collection.plan(params), params) == (
-        "Partitions due: 2; tables cut by month: 0, tables of one partition: 2."
-    )
+    assert collection.describe_plan(collection.plan(params), params) == "No table is split by month."
     conclusion = "6 orders have arrived; related tables: 1, immutable partitions: 2."
     assert collection.conclusion(manifest, params, problem) == conclusion
     texts = [collection.describe_volume(manifest, params), *collection.headline(manifest, params, problem).values()]
     assert not [text for text in texts if "None" in text or "NaT" in text]
-    assert collection.plot_volume(manifest, params).axes[0].get_xlabel() == "rows"
+    assert plot_volume(manifest, params).axes[0].get_xlabel() == "rows"
 
 
 def test_the_texts_say_what_arrived(project: Project, asked: Any) -> None:
@@ -281,9 +280,9 @@ def test_the_texts_say_what_arrived(project: Project, asked: Any) -> None:
     assert collection.headline(manifest, params, problem) == {"orders": "6", "until": "2020-02-29"}
     volume = "`orders`: 3 rows a whole month, at least 2 expected; too few: none."
     assert volume in collection.describe_volume(manifest, params)
-    assert collection.describe_plan(collection.plan(params), params).endswith("The last month is finished.")
+    assert collection.describe_plan(collection.plan(params), params) == "The last month is complete."
     project.set("collection.tables.orders.min_rows", 4)
     project.set("collection.as_of", "2020-02-10")
     params = load("collection")
     assert "at least 4 expected; too few: 2020-01, 2020-02" in collection.describe_volume(manifest, params)
-    assert "The last month is unfinished" in collection.describe_plan(collection.plan(params), params)
+    assert "The last month is incomplete" in collection.describe_plan(collection.plan(params), params)

@@ -12,10 +12,11 @@ from sklearn import datasets
 
 from ninefold import exploration, gate, metrics
 from ninefold.errors import DataError, GateFailed, ParamsError
-from ninefold.exploration import figures, group_rates, stage
+from ninefold.exploration import group_rates, sentences, stage
 from ninefold.metrics.plan import EvaluationPlan
 from ninefold.params import parse
 from ninefold.problem import Problem
+from project.figures import exploration as figures
 
 LEVEL = 0.95
 PRIMARY = {"name": "log_loss", "better": "lower"}
@@ -59,7 +60,7 @@ def steps(p: exploration.Params, s: Problem, plan: EvaluationPlan) -> dict[str, 
     ranked = exploration.gaps(frame, [*compared["ordered"], *compared["nominal"]], p, s, LEVEL)
     missing = exploration.missing_effects(frame, p, s, LEVEL)
     scores = exploration.univariate_scores(frame, missing, p, s)
-    found = figures.findings(exploration.Results(whole, along, ranked, missing, scores), s, LEVEL)
+    found = sentences.findings(exploration.Results(whole, along, ranked, missing, scores), s, LEVEL)
     checks = exploration.checks(frame, scores, p, s, plan)
     return {"frame": frame, "whole": whole, "along": along, "compared": compared, "ranked": ranked,
             "missing": missing, "scores": scores, "found": found, "checks": checks}  # fmt: skip
@@ -129,7 +130,7 @@ def test_small_groups_are_omitted(project: Project) -> None:
     result = explore(project, p, frame.assign(customer=frame["customer"].where(frame["id"] >= 19, "rare")))
     table = exploration.by_group(result["frame"], ["customer"], p, YES_NO, LEVEL)
     assert table["group"].tolist() == ["ann", "bob", "eve"]
-    assert "at most 1.9% of the rows" in figures.describe_groups(table, result["frame"], p, YES_NO)
+    assert "at most 1.9% of the rows" in sentences.describe_groups(table, result["frame"], p, YES_NO)
     assert "rare" not in {*result["ranked"]["highest"], *result["ranked"]["lowest"]}
 
 
@@ -254,7 +255,7 @@ def test_planted_leaks_are_all_named_and_nothing_else(project: Project, task: st
     keys = r"exploration\.known_later and take it out of .*features.*exploration\.justified"
     with pytest.raises(GateFailed, match=rf"(?s)(many|monotone).*{keys}"):
         gate.close("exploration", result["checks"], {}, "")
-    sentence = figures.describe_scores(result["scores"], s)
+    sentence = sentences.describe_scores(result["scores"], s)
     assert all(name in sentence for name in late)
 
 
@@ -264,7 +265,7 @@ def test_numbers_of_rows_are_no_leak_even_in_a_sorted_table(project: Project) ->
     result = go(project, table, s)
     status = result["scores"].set_index("column")["status"]
     assert status[["id", "line", "code"]].tolist() == ["identifier", "identifier", "in advance"]
-    assert "order of rows predicts" in figures.describe_course(result["along"], result["whole"], s, LEVEL)
+    assert "order of rows predicts" in sentences.describe_course(result["along"], result["whole"], s, LEVEL)
 
 
 def test_a_mark_of_one_class_is_a_leak_and_a_range_is_not(project: Project) -> None:
@@ -283,12 +284,14 @@ def test_a_justified_column_is_repeated_with_evidence_and_reason(project: Projec
     result = explore(project, p, events(**late))
     assert failed(result) == []
     assert "refund: paid in advance" in str(result["checks"][0].value)
-    sentence = figures.describe_scores(result["scores"], YES_NO)
-    assert "`refund` (keep; evidence: `ROC AUC 1.000`; reason: `paid in advance`)" in sentence
-    assert "`amount` (keep; evidence: `nothing`; reason: `on the bill`)" in sentence
-    assert "justified: refund, paid in advance" in figures.conclusion(result["whole"], result["scores"], YES_NO)
+    sentence = sentences.describe_scores(result["scores"], YES_NO)
+    assert "kept for a reason: `refund`, `amount`; known later: `copy`" in sentence
+    assert "justified: refund, paid in advance" in sentences.conclusion(result["whole"], result["scores"], YES_NO)
     assert stage.strongest(result["scores"])["column"] == "refund"
-    assert exploration.decided(result["scores"])["decision"].tolist() == ["drop", "keep", "keep"]
+    table = exploration.decided(result["scores"]).set_index("column")
+    assert table["decision"].tolist() == ["drop", "keep", "keep"]
+    assert table.loc["refund", ["evidence", "reason"]].tolist() == ["ROC AUC 1.000", "paid in advance"]
+    assert table.loc["amount", ["evidence", "reason"]].tolist() == ["nothing", "on the bill"]
     exploration.save(result["found"], result["scores"], p)
     saved = exploration.load()
     assert (saved["justified"], saved["known_later"], saved["findings"]) == (p.justified, ["copy"], result["found"])
@@ -300,7 +303,7 @@ def test_the_gate_gives_lines_to_paste_whatever_a_column_is_called(project: Proj
     names = ["a.b", "no", "x: y", "12", "refund"]
     table = table[["id", "y"]].assign(**dict.fromkeys(names, table["y"]))
     result = go(project, table, s)
-    assert "x: y, 12, refund may leak it" in figures.conclusion(result["whole"], result["scores"], s)
+    assert "x: y, 12, refund may leak it" in sentences.conclusion(result["whole"], result["scores"], s)
     (check,) = failed(result)
     late, justified = [parse(line.strip()) for line in check.limit.splitlines()[1:]]
     assert late == {"known_later": dict.fromkeys(names, "WHY IT IS KNOWN TOO LATE")}
@@ -342,16 +345,16 @@ def drawn(result: dict[str, Any], p: exploration.Params, s: Problem, plan: Evalu
     compared = [exploration.by_group(frame, names, p, s, LEVEL) for names in result["compared"].values()]
     pictures = [
         figures.plot_outcomes(frame, shown, whole, s), figures.plot_course(along, whole, s, plan),
-        figures.plot_ordered(compared[0], whole, "Ordered?", s), figures.plot_nominal(compared[1], whole, "Nominal?", s),
+        figures.plot_ordered(compared[0], whole, s), figures.plot_nominal(compared[1], whole, s),
         figures.plot_gaps(ranked, s), figures.plot_cross(grid, s, p), figures.plot_scores(result["scores"], p, s),
     ]  # fmt: skip
     for picture in pictures:
         picture.draw_without_rendering()
     plt.close("all")
     return [
-        figures.describe_rows(frame, s, plan), figures.describe_outcomes(shown, s),
-        *(figures.describe_groups(groups, frame, p, s) for groups in compared),
-        figures.describe_gaps(ranked, s, LEVEL), figures.describe_cross(grid, frame, p, s), *result["found"],
+        sentences.describe_rows(frame, s, plan), sentences.describe_outcomes(shown, s),
+        *(sentences.describe_groups(groups, frame, p, s) for groups in compared),
+        sentences.describe_gaps(ranked, s, LEVEL), sentences.describe_cross(grid, frame, p, s), *result["found"],
     ]  # fmt: skip
 
 
@@ -360,7 +363,7 @@ def test_every_figure_is_drawn_and_told_even_with_nothing_to_compare(project: Pr
     p = params(**values)
     result = explore(project, p, events())
     assert all(drawn(result, p, YES_NO, PLAN))
-    assert all(figures.headline(result["whole"], result["scores"], YES_NO).values())
+    assert all(sentences.headline(result["whole"], result["scores"], YES_NO).values())
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")

@@ -15,6 +15,7 @@ from ninefold.errors import DataError, ParamsError
 from ninefold.metrics import stage
 from ninefold.metrics.plan import EvaluationPlan
 from ninefold.problem import MEANING, PRIMARY, Problem
+from project.figures.metrics import plot_baselines, plot_split
 
 PROBLEM = statement(success={"scores": {"roc_auc": 0.6}, "min_payoff_gain": 0.01, "confidence": 0.9})
 SETTINGS = {"split": {"validation": 0.2, "holdout": 0.2}, "bootstrap": {"replicates": 50, "level": 0.9, "seed": 1}}
@@ -177,12 +178,11 @@ def test_every_task_is_scored_told_drawn_and_written(project: Project, task: str
     shares = [target.mean()] if task == "regression" else target.value_counts(normalize=True).sort_index().tolist()
     assert metrics.naive(frame, points, problem) == pytest.approx(shares)
     sound(
-        metrics.describe_outcomes(frame, problem), metrics.describe_split(frame, points, problem),
-        metrics.describe_baselines(table, problem), metrics.describe_references(references, params, problem),
+        metrics.describe_split(frame, points, problem), metrics.describe_baselines(table, problem),
         metrics.conclusion(table, problem), *metrics.headline(table, problem).values(),
     )  # fmt: skip
-    drawn(metrics.plot_split(frame, points, problem))
-    drawn(metrics.plot_baselines(table, problem))
+    drawn(plot_split(metrics.part_counts(frame, points, problem)))
+    drawn(plot_baselines(table, problem))
     role = metrics.definitions(params, problem).set_index("metric")["role"]
     assert role[params.primary].startswith("chooses the model")
     assert pd.isna(metrics.parts(frame, points, problem).iloc[-1, -1])
@@ -198,7 +198,9 @@ def test_every_task_is_scored_told_drawn_and_written(project: Project, task: str
 def test_any_quantity_can_be_drawn_by_its_deciles(values: np.ndarray) -> None:
     problem = statement("regression", time=None)
     frame = pd.DataFrame({"id": range(200), "price": values})
-    drawn(metrics.plot_split(frame, metrics.split(frame, plan("regression"), problem), problem))
+    counts = metrics.part_counts(frame, metrics.split(frame, plan("regression"), problem), problem)
+    assert counts["holdout"].sum() == 0, "its outcomes stay hidden"
+    drawn(plot_split(counts))
 
 
 def test_labelled_rows_have_a_known_outcome_encoded_under_its_own_name(project: Project) -> None:

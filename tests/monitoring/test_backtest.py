@@ -16,12 +16,12 @@ from monitoring_params import PARAMS as MONITORING
 from ninefold import metrics, training
 from ninefold.errors import DataError
 from ninefold.metrics import Bootstrap, EvaluationPlan
-from ninefold.monitoring import backtest, stage
-from ninefold.monitoring import backtest_figures as figures
+from ninefold.monitoring import backtest, sentences, stage, tables
 from ninefold.monitoring.answers import PERIOD, outcomes, predict_holdout
 from ninefold.monitoring.backtest import CALENDAR, NEVER, TRIGGERED, Followed, Setting
 from ninefold.problem import decisions
 from ninefold.serving import bundle as packing
+from project.figures.monitoring import plot_strategies
 
 WEEKS = pd.date_range("2020-02-20", "2020-04-02", freq="7D")
 
@@ -129,12 +129,18 @@ def test_a_world_turned_round_is_learned_when_the_monitor_says_so_and_pays(
         payoffs[name] = decisions.payoff(known["@action"].to_numpy(), outcomes(known, problem), problem).mean()
     assert table.loc[TRIGGERED, "gain"] == pytest.approx(payoffs[TRIGGERED] - payoffs[NEVER])
     assert table["retrainings"].to_dict() == {name: len(followed[name].retrained) for name in followed}
-    assert "in euro above never, retraining every month gains 0.000" in figures.describe_strategies(compared, problem)
-    assert figures.strategy_table(compared, problem)["retrained"].tolist() == [NEVER, CALENDAR, TRIGGERED]
-    assert len(figures.retraining_table(followed)) == table["retrainings"].sum()
-    drawing = figures.plot_strategies(backtest.by_period(followed, problem), followed, problem)
-    assert [len(axes.lines) for axes in drawing.axes] == [3 + 3 + 1, 3 + 3]
-    assert figures.describe_strategies(compared[:0], problem) == figures.NOTHING
+    assert "in euro above never, retraining every month gains 0.000" in sentences.describe_strategies(compared, problem)
+    assert tables.strategy_table(compared, problem)["retrained"].tolist() == [NEVER, CALENDAR, TRIGGERED]
+    assert len(tables.retraining_table(followed)) == table["retrainings"].sum()
+    by_period = backtest.by_period(followed, problem)
+    assert by_period.loc[by_period["strategy"] == NEVER, "gain"].eq(0).all()
+    dots = []
+    for name, part in by_period.groupby("strategy", sort=False):
+        closes = [each["close"] for each in followed[name].retrained]
+        dots.append(part["period"].shift().isin(closes).tolist())
+    drawing = plot_strategies(by_period, problem)
+    assert [[line.get_markevery().tolist() for line in axes.lines] for axes in drawing.axes] == [dots, dots]
+    assert sentences.describe_strategies(compared[:0], problem) == sentences.NOTHING
 
 
 def test_a_refitted_model_has_not_seen_its_holdout_and_keeps_its_kind(

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -298,7 +299,7 @@ def test_a_file_that_cannot_be_written_keeps_its_messages_and_a_damaged_state_is
 
 def test_the_command_sends_and_lists(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     story = [period("1", alert("gain", "low")), period("2", alert("error", "high", subject="north"))]
-    monkeypatch.setattr("ninefold.cli.production._deliver", lambda: FILE)
+    monkeypatch.setattr("ninefold.params.load", lambda _: SimpleNamespace(deliver=FILE))
     refused = CliRunner().invoke(cli.app, ["alerts"])
     assert (refused.exit_code, "data/monitoring/periods.json: not found" in refused.output) == (1, True)
     artifacts.write_json(story, artifacts.path("data/monitoring/periods.json"))

@@ -21,7 +21,7 @@ from monitoring_params import PARAMS
 
 from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan, evaluation
-from ninefold.monitoring import labels, production, stage
+from ninefold.monitoring import backtest, labels, production
 from ninefold.monitoring.answers import predict
 from ninefold.monitoring.arrivals import read_arrivals
 from ninefold.monitoring.production import ROLE, ROW, VERSION
@@ -45,7 +45,7 @@ def log(place: Path) -> Iterator[Log]:
 
 
 def append(log: Log, bundle: Bundle, *rows: dict[str, Any], name: str = "a", at: datetime = NOW, **role: str) -> None:
-    entry = log.entry(name, at, bundle, log_entry.filled(rows, bundle), bundle.answer(rows).records, **role)
+    entry = log.entry(name, at, bundle, rows, bundle.answer(rows).records, **role)
     log.submit(entry).result()
 
 
@@ -180,7 +180,7 @@ def test_what_callers_ask_a_running_service_is_monitored_once_labels_have_come(
     assert (asked["requests"] > 4, asked["refused"] > 0, asked["errors"]) == (True, True, 0)
     plan = EvaluationPlan.load().model_copy(update={"best_baseline": "always wait", "naive": [0.7, 0.3]})
     bundle.described["holdout"] = {}
-    record = stage.evaluator(bundle, parts, params, plan)(frame, volume.head(1))
+    record = backtest.evaluator(bundle, parts, params, plan)(frame, volume.head(1))
     assert [record[name] for name in ("predictions", "at close", "later", "never", "open")] == [120, 117, 2, 0, 1]
     known = rows.head(117)
     expected = evaluation.evaluate(known["returned"].to_numpy(), bundle.decide(known), known, bundle.problem, plan)

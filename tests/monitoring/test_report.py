@@ -13,7 +13,7 @@ from monitoring_rows import DAILY, KINDS, rows, table
 
 from ninefold import gate
 from ninefold.metrics import EvaluationPlan
-from ninefold.monitoring import data_quality, performance_estimation, report, shift_tests, two_sample
+from ninefold.monitoring import data_quality, report, shift_tests, two_sample
 from ninefold.monitoring.reference import Context, Reference, reference
 from ninefold.problem import decisions
 
@@ -36,9 +36,9 @@ def plant(cause: str | None, task: str = "binary") -> pd.DataFrame:
 
 def causes(frame: pd.DataFrame, task: str = "binary", **changes: Any) -> list[dict[str, Any]]:
     holdout, problem = rows(table(task, 40, 1), task, **changes), statement(task, **changes)
-    learned, plan = performance_estimation.learn(holdout, problem), EvaluationPlan.model_construct(policies={})
+    plan = EvaluationPlan.model_construct(policies={})
     bounds = pd.DataFrame(columns=["low", "high", "usual"])
-    against = Reference(holdout, holdout, KINDS, problem, plan, {}, {}, bounds, learned, None, 0)
+    against = Reference(holdout, holdout, KINDS, problem, plan, {}, {}, bounds, None)
     found = report.causes(against, rows(frame, task, **changes))
     json.dumps(gate.tidy(found))  # plain values
     return found["findings"]
@@ -107,7 +107,7 @@ def test_silence_is_named_and_a_quiet_stream_is_not_silent() -> None:
 def test_the_parts_of_the_loss_add_up_and_go_to_what_was_planted(planted: str, other: str) -> None:
     random = np.random.default_rng(1)
     both = rows(table(days=40, seed=1)), rows(table(inputs=0.8 * (planted == "covariate")))
-    compared = two_sample.compare(*both, KINDS, explain=False)
+    compared = two_sample.compare(*both, KINDS)
     # A loss that is two, and four more where width is above one; and one more on all rows if relations changed.
     loss, after = (2 + 4 * (each.features["width"] > 1) + random.normal(0, 0.2, len(each.block)) for each in both)
     split = shift_tests.decompose((loss, after + (planted == "concept")), compared, (both[0].block, both[1].block))
@@ -131,7 +131,7 @@ def test_days_that_differ_do_not_look_like_relations_that_changed() -> None:
         holdout, now = (rows(table(days=days, seed=seed + 50 * days)) for days in (30, 5))
         flagged += shift_tests.relations(holdout, now, KINDS, None, statement("binary"))["q"].min() < 0.05
     assert flagged <= 2
-    assert shift_tests.holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
+    assert shift_tests.holm(pd.Series([0.01, 0.04, 0.03])).tolist() == pytest.approx([0.03, 0.06, 0.06])
 
 
 def test_the_report_of_a_period_is_plain_values() -> None:
@@ -145,7 +145,7 @@ def test_the_report_of_a_period_is_plain_values() -> None:
     calm, moved, silent = (report.period_report(against, rows(frame, task), 8.0) for frame in periods)
     assert calm["outside"] == calm["findings"] == []
     assert calm["rows"] == calm["labelled"] == 8 * DAILY
-    assert {"joint auc", "loss", "missing: shop", "unseen: shop"} <= set(calm["figures"])
+    assert {"joint auc", "loss", "missing: shop", "unseen: shop"} <= set(calm["natural"])
     assert ("psi: width" in moved["outside"], moved["findings"][0]["cause"]) == (True, "covariate shift")
     assert set(moved["estimated"]) >= {"payoff", "gain"}
     assert (silent["outside"], silent["findings"][0]["cause"]) == (["rows per day"], "silence")

@@ -24,7 +24,7 @@ from ninefold import artifacts, display, engine, features, gate
 from ninefold.collection import stage as collection
 from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan, evaluation
-from ninefold.monitoring import Params, arrivals, figures, labels, performance, production, stage, tables
+from ninefold.monitoring import Params, arrivals, labels, performance, production, sentences, stage, tables
 from ninefold.monitoring.answers import AT_CLOSE, PERIOD, STATES, STATUS, predict, predict_holdout
 from ninefold.monitoring.arrivals import add_label_status, label_counts
 from ninefold.monitoring.decision import conclude
@@ -34,6 +34,7 @@ from ninefold.problem.statement import Problem
 from ninefold.processing import stage as processing
 from ninefold.serving import bundle as packing
 from ninefold.serving.log import Log
+from project.figures.monitoring import plot_drift
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks/09_monitoring.ipynb"
 OPEN = PARAMS.model_copy(update={"replay_until": None})
@@ -400,8 +401,8 @@ def test_the_time_of_the_event_is_no_drift_of_its_own() -> None:
     parts = {"train": train, "validation": train[:0], "holdout": rows("2020-02", seed=8)}
     table = compare_inputs(rows().assign(**{PERIOD: "2020-03"}), parts, bundle, PARAMS)
     assert table.empty
-    assert isinstance(figures.plot_drift(table, PARAMS), Figure)
-    assert "time" in figures.describe_drift(table, rows(), parts, problem_of())
+    assert isinstance(plot_drift(table, PARAMS), Figure)
+    assert "time" in sentences.describe_drift(table, rows(), parts, problem_of())
 
 
 def test_rows_a_day_are_counted_over_the_days_that_passed_labelled_or_not(project: Project) -> None:
@@ -505,6 +506,9 @@ def test_the_notebook_runs_for_every_task_whatever_has_arrived(
         assert "missing" in outcome["metrics"]["periods"][1]["alerts"]
         assert "broken column" in texts
     assert [period["labelled"] > 40 for period in outcome["metrics"]["periods"]] == [True] * 2 * comes
+    if not problem.time:
+        reports = artifacts.read_json("data/monitoring/periods.json")
+        assert not any("joint auc" in report["outside"] for report in reports), "the stream is stable"
     answers = artifacts.read_table("data/monitoring/answers.parquet")
     answers = answers[answers["period"] == "holdout"]
     assert list(answers[problem.target]) == list(held[problem.target])

@@ -13,7 +13,7 @@ from processing_runs import PROBLEM, collect, lake_ids, refer, run, spoil
 from ninefold import artifacts, engine
 from ninefold.errors import ParamsError
 from ninefold.params import load
-from ninefold.processing import figures, warehouse
+from ninefold.processing import sentences, warehouse
 from ninefold.processing import stage as processing
 from ninefold.processing.contract import Column, cast
 
@@ -130,9 +130,8 @@ def test_a_column_may_have_any_name(project: Project, name: str) -> None:
     for time in (None, "on: the day"):
         problem = PROBLEM.changed(table="t", time=time, target="y", key=[name], classes=["a b", "c"], focus="c")
         processing.check_problem(params, problem)
-        answer = warehouse.connect("lake").sql(figures.query(params.tables["t"], problem)).df()
+        answer = warehouse.connect("lake").sql(sentences.query(params.tables["t"], problem)).df()
         assert answer["rows"].tolist() == [1]
-        assert figures.describe_answer(answer, problem)
 
 
 def test_a_reference_may_be_of_several_columns(project: Project, orders: pd.DataFrame) -> None:
@@ -174,7 +173,7 @@ FOUND = "processing.tables.orders.references"
     [
         ("orders.unique", ["number"], "unique to name columns of the contract; number is none"),
         (f"{AMOUNT}.min", 2000, "min <= max, found 2000 > 1000"),
-        (f"{STATUS}.max", 3, "no min or max for type string"),
+        (f"{STATUS}.max", 3, "no max for type string; it is for int64 and float64"),
         (f"{AMOUNT}.type", "decimal", "found \"decimal\", expected 'string', 'int64', 'float64' or 'timestamp'"),
         (AMOUNT, {"type": "string", "format": "iso"}, "no format for type string"),
         (AMOUNT, {"type": "float64", "thousands": "."}, "decimal and thousands to differ, found '.' for both"),

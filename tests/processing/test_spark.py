@@ -231,7 +231,7 @@ def test_a_batch_has_the_same_answers_and_errors_on_both(project: Project, tmp_p
     source, mine, other = tmp_path / "in", tmp_path / "mine.parquet", tmp_path / "other.parquet"
     for number, part in enumerate((rows[:30], rows[30:], rows[:0])):
         artifacts.write_table(part.drop(columns="rate_by_customer_7d"), source / f"period={number}/part-0.parquet")
-    on_one = batch.predict(source, mine, bundle, rows=7)
+    on_one = batch.predict(source, mine, bundle)
     together = {
         "spark.sql.files.minPartitionNum": 1,
         "spark.sql.files.openCostInBytes": 1,

@@ -296,7 +296,7 @@ def test_a_pipeline_that_outlives_its_run_holds_the_lock(home: Home, monkeypatch
     monkeypatch.undo()  # the command itself
     monkeypatch.chdir(home.folder)
     monkeypatch.setattr(retraining, "DVC", (sys.executable, "-c"))
-    with planning.locked(False) as lock:
+    with repository.locked("retrain", "busy") as lock:
         assert retraining._dvc(f"import os, sys; sys.exit(0 if os.fstat({lock}) else 1)") == 0
 
 

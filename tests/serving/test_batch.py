@@ -48,6 +48,11 @@ backend.write(sys.argv[1], chunks.DatabaseTable("out", "out"), iter([pa.table({"
 """
 
 
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "CHUNK", 7)
+
+
 @pytest.fixture
 def holdout(parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return parts["holdout"].assign(note='007, x"y', count=pd.array([1, None] * 40, dtype="Int64"))
@@ -75,7 +80,7 @@ def command(*arguments: str) -> tuple[int, str]:
 @pytest.mark.parametrize("into", SUFFIXES)
 @pytest.mark.parametrize("out_of", SUFFIXES)
 def test_files_have_the_answers_of_the_service(bundle: Bundle, holdout: pd.DataFrame, out_of: str, into: str) -> None:
-    done = batch.predict(write(holdout, f"in{out_of}"), f"out{into}", bundle, rows=10)
+    done = batch.predict(write(holdout, f"in{out_of}"), f"out{into}", bundle)
     rows = as_rows(holdout, bundle.signature, without="identity")
     served = TestClient(app.create_app(bundle)).post("/predict", json={"rows": rows}).json()["predictions"]
     assert done["rows"] == len(holdout)
@@ -122,7 +127,7 @@ def test_a_wrong_value_is_named_and_earlier_results_stay(
     target.write_text("of yesterday")
     rows = holdout.astype({"amount": "object"}) if value == "dear" else holdout
     rows.loc[25, column] = value
-    refused(f"row 25 .*, {says}", write(rows, name), str(target), bundle, rows=10)
+    refused(f"row 25 .*, {says}", write(rows, name), str(target), bundle)
     assert target.read_text() == "of yesterday"
     assert not list(Path().glob(".*tmp"))
 
@@ -136,10 +141,10 @@ def test_categories_and_whole_numbers_may_come_in_other_types(bundle: Bundle, ho
 def test_an_unreadable_file_is_refused(bundle: Bundle) -> None:
     for name, content, says in (
         ("in.csv", b"", "is empty"),
-        ("in.csv", b"a,b\n\xff,1\n", "not readable as .csv"),
+        ("in.csv", b"a,b\n\xff,1\n", "cannot be read as .csv"),
         ("in.csv", b"a,b\n1,2,3\n", "more values than the header"),
-        ("in.csv", b"a,a\n1,2\n", "not readable as .csv: Duplicate names"),
-        ("in.parquet", b"hello", "not readable as .parquet"),
+        ("in.csv", b"a,a\n1,2\n", r"cannot be read as .csv \(Duplicate names"),
+        ("in.parquet", b"hello", "cannot be read as .parquet"),
         ("in.xlsx", b"", r"IN ends in '\.xlsx', expected \.csv, \.parquet, FILE\.duckdb::TABLE"),
     ):
         Path(name).write_bytes(content)
@@ -203,7 +208,7 @@ def test_databases_have_the_answers_of_files(bundle: Bundle, holdout: pd.DataFra
         fill(f"{file}::the orders", holdout)
     write(holdout, "in.parquet")
     for _ in range(2):  # the second run replaces what the first wrote
-        done = batch.predict(out_of, into, bundle, rows=30)
+        done = batch.predict(out_of, into, bundle)
         assert (done["rows"], done["wrote"]) == (80, into)
     base = into.split("::", maxsplit=1)[0]
     rows = read(into) if into == "out.csv" else ask(base)
@@ -222,7 +227,7 @@ def test_a_table_is_written_whole_or_not_at_all(bundle: Bundle, holdout: pd.Data
     holdout.loc[25, "amount"] = np.inf
     write(holdout, "in.parquet")
     for target in (f"{file}::out", f"new_{file}::out"):
-        refused(r"in\.parquet: row 25 .*, column 'amount'", "in.parquet", target, bundle, rows=10)
+        refused(r"in\.parquet: row 25 .*, column 'amount'", "in.parquet", target, bundle)
     assert subprocess.run([sys.executable, "-c", KILLED, file], check=False).returncode == 9
     pd.testing.assert_frame_equal(ask(file), before)
     assert tables(file) == {"orders", "out"}
@@ -294,10 +299,10 @@ def test_postgresql_is_read_and_written_in_one_transaction_each(
             more = """, true, '2020-01-05', '\\xff00', 1.10, '{"a": "ü"}'"""
             connection.execute(f'INSERT INTO "Orders" VALUES (%s, %s, %s, %s, %s, %s{more})', tuple(row))
         connection.execute("""UPDATE "Orders" SET channel = '', "50 % off" = NULL WHERE id % 2 = 0""")
-        batch.predict(f"{url}::Orders", f"{url}::out", bundle, rows=30)
+        batch.predict(f"{url}::Orders", f"{url}::out", bundle)
         batch.predict(f"{url}::Orders", "out.parquet", bundle)
         query = 'SELECT "Orders".* FROM "Orders" JOIN out USING (id)'  # reads what is replaced
-        assert batch.predict(url, f"{url}::public.out", bundle, rows=30, query=query)["rows"] == 80
+        assert batch.predict(url, f"{url}::public.out", bundle, query=query)["rows"] == 80
         plain = "to_jsonb(a) - '{price,extra}'::text[] || jsonb_build_object('price', a.price::text, 'extra', a.extra::text)"
         same = f'SELECT count(*) FROM "Orders" AS a JOIN out AS b ON ({plain}) <@ to_jsonb(b)'
         assert connection.execute(same).fetchone() == (80,)
@@ -308,7 +313,7 @@ def test_postgresql_is_read_and_written_in_one_transaction_each(
         refused("::seen: is a view, expected a table", f"{url}::Orders", f"{url}::seen", bundle)
         connection.execute("""UPDATE "Orders" SET customer = NULL WHERE id = (SELECT max(id) FROM "Orders")""")
         says = "SHOP_PASSWORD.*::Orders: row 79 .*, column 'customer': found None"
-        refused(says, f"{url}::Orders", f"{url}::new", bundle, rows=30)
+        refused(says, f"{url}::Orders", f"{url}::new", bundle)
         names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
         assert {name for (name,) in names} == {"Orders", "out"}
 
@@ -318,7 +323,7 @@ def test_a_folder_of_parquet_files_is_one_table(bundle: Bundle, holdout: pd.Data
         folder = Path(f"in/period={number}")
         folder.mkdir(parents=True)
         write(part[part.columns[::-1]] if number else part, f"{folder}/part-0.parquet")
-    assert batch.predict("in", "out.parquet", bundle, rows=7)["rows"] == 80
+    assert batch.predict("in", "out.parquet", bundle)["rows"] == 80
     pd.testing.assert_frame_equal(read("out.parquet")[list(holdout)], holdout.reset_index(drop=True))
     write(holdout[["id"]], "in/z.parquet")
     refused(r"z\.parquet: has other columns than .*: amount, channel", "in", "out.parquet", bundle)
@@ -369,7 +374,7 @@ def test_a_batch_that_is_decided_by_is_in_the_log(suffix: str, bundle: Bundle, p
     history = "rate_by_customer_7d"
     rows = parts["holdout"].drop(columns=["returned", history])
     with closing(Log(Path("log.sqlite").absolute())) as log:
-        done = batch.predict(write(rows, f"in{suffix}"), "out.parquet", bundle, rows=30, log=log)
+        done = batch.predict(write(rows, f"in{suffix}"), "out.parquet", bundle, log=log)
     logged, scored = log_export.read(log.place), read("out.parquet")
     assert done["looked_up"] == [history]
     assert history not in scored

@@ -138,7 +138,7 @@ def test_a_bundle_of_an_own_model_answers_by_its_pipeline(bundle: Bundle, parts:
     own = ColumnTransformer([("own", FunctionTransformer(np.nan_to_num), ["amount"])])
     model = make_pipeline(own, LogisticRegression()).fit(parts["train"], parts["train"]["returned"])
     other, frame = dataclasses.replace(bundle, model=model), parts["holdout"].head(5)
-    assert other.fast_reason == "FunctionTransformer has no compiled predictor"
+    assert other.compiled.reason == "FunctionTransformer has no compiled predictor"
     assert other.predict(frame)["probability"].tolist() == model.predict_proba(frame)[:, 1].tolist()
 
 
@@ -158,7 +158,7 @@ def test_a_wrong_compiled_predictor_is_found_when_the_bundle_is_read_and_not_use
     monkeypatch.setattr(compiled, "compile_model", lambda *_: lambda columns: wrong(right(columns)))
     read = packing.Bundle.load()
     assert read.compiled.forecast is None
-    assert read.fast_reason.startswith(f"the compiled predictor is not used: {says}")
+    assert read.compiled.reason.startswith(f"the compiled predictor is not used: {says}")
     row = bundle.described["example"]
     assert read.answer([row]) == bundle.answer([row])
 
@@ -173,7 +173,7 @@ def test_a_difference_that_changes_an_action_counts_however_small(monkeypatch: p
 def test_answers_of_a_bundle_are_those_of_its_pipeline(project: Project, case: str) -> None:
     parts = lay_out(case)
     bundle = pack(parts)
-    assert bundle.fast_reason == ""
+    assert bundle.compiled.reason == ""
     sent = as_rows(parts["holdout"], bundle.signature)
     sent += compiled.probes(bundle.described["example"], bundle.signature, bundle.reference)
     slow = dataclasses.replace(bundle)
@@ -189,7 +189,7 @@ def test_answers_of_a_bundle_are_those_of_its_pipeline(project: Project, case: s
 def test_few_rows_never_reach_the_pipeline_and_many_always_do(
     bundle: Bundle, parts: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert bundle.fast_reason == ""
+    assert bundle.compiled.reason == ""
     by_pipeline, asked = Bundle._by_pipeline, []
     monkeypatch.setattr(Bundle, "_by_pipeline", lambda self, rows: asked.append(len(rows)) or by_pipeline(self, rows))
     for count in (1, compiled.FEW, compiled.FEW + 1):

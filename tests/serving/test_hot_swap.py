@@ -134,6 +134,13 @@ def test_a_challenger_of_another_question_is_not_used_and_why_is_said(pair: Pair
     assert challenge(champion, champion, mode="canary", share=1)[0].active is None  # the champion itself is none
 
 
+def test_while_the_params_cannot_be_read_the_challenger_stays_as_it_was(pair: Pair) -> None:
+    beside, _ = challenge(*pair, mode="canary")
+    Path("params.yaml").unlink()  # as `git checkout` does for a moment
+    beside.refresh(pair[0])
+    assert (beside.active is None, "stays as it was" in str(beside.reason)) == (False, True)
+
+
 @contextmanager
 def served(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Run `ninefold serve` in a project; yield its address, and a list that gets what it complained of."""

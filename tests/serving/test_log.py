@@ -52,7 +52,7 @@ for _ in sys.stdin:
 
 
 def append(log: Log, bundle: Bundle, *rows: dict[str, Any], moment: datetime = NOW, name: str = "a") -> None:
-    log.submit(log.entry(name, moment, bundle, log_entry.filled(rows, bundle), bundle.answer(rows).records)).result()
+    log.submit(log.entry(name, moment, bundle, rows, bundle.answer(rows).records)).result()
 
 
 def exported(folder: Path) -> pd.DataFrame:

@@ -26,7 +26,7 @@ from servers import started
 
 from ninefold.errors import NinefoldError
 from ninefold.serving import app as service
-from ninefold.serving import log_export, middleware
+from ninefold.serving import log_export, middleware, routes
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.log import Log
 
@@ -182,7 +182,7 @@ def test_an_answer_that_takes_too_long_is_refused_and_not_logged(bundle: Bundle,
 
 
 def test_what_cannot_wait_is_refused_at_once(bundle: Bundle) -> None:
-    bundle.described["limits"]["max_waiting"] = 1 - middleware.WORKERS  # one at a time
+    bundle.described["limits"]["max_waiting"] = 1 - routes.WORKERS  # one at a time
     quick, release = bundle.answer, threading.Event()
     vars(bundle)["answer"] = lambda rows: (release.wait(10), quick(rows))[1]
     client = TestClient(service.create_app(bundle))
@@ -199,7 +199,7 @@ def test_what_cannot_wait_is_refused_at_once(bundle: Bundle) -> None:
 
 def test_a_body_that_does_not_arrive_is_refused() -> None:
     scope, send = {"type": "http", "method": "POST", "path": "/predict", "headers": []}, AsyncMock()
-    asyncio.run(middleware.limit_body(None, limit=100, timeout=0.1)(scope, partial(asyncio.sleep, 60), send))
+    asyncio.run(middleware.limit_body(None, 100, 0.1, scope, partial(asyncio.sleep, 60), send))
     start, body = (call.args[0] for call in send.await_args_list)
     assert (start["status"], b"not here within 0.1 s" in body["body"]) == (408, True)
 

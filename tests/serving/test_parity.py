@@ -47,7 +47,7 @@ def test_ten_thousand_rows_are_answered_over_http_as_the_pipeline_answers_them(
 ) -> None:
     monkeypatch.setattr("bundles.PARAMS", PARAMS.model_copy(update={"max_rows": max(SIZES), "max_body_mb": 1}))
     bundle = pack(lay_out(model="large", prior=PRIOR))
-    assert bundle.fast_reason == ""
+    assert bundle.compiled.reason == ""
     assert 7 <= compiled.FEW < 500
     sent = as_sent(rows("binary", COUNT)[bundle.features])
     sizes = np.random.default_rng(6).permutation(SIZES)

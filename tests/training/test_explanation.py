@@ -17,9 +17,9 @@ from ninefold import training
 from ninefold.errors import DataError
 from ninefold.features import FeatureSchema
 from ninefold.problem import decisions
-from ninefold.training import cross_validation
-from ninefold.training import explanation_figures as figures
+from ninefold.training import cross_validation, sentences
 from ninefold.training.explanation import as_text, explain
+from project.figures import training as figures
 
 NAMES = ["a", "b", "c", "d"]
 Predict = Callable[[pd.DataFrame], np.ndarray]
@@ -62,7 +62,7 @@ def test_contributions_are_the_shapley_values_and_exact_where_features_interact_
 ) -> None:
     monkeypatch.setattr("ninefold.training.explanation.PERMUTATIONS", 300 if predict is tangled else 4)
     row, background = numbers(1), numbers(10, seed=2)
-    table = explain(predict, row, background, NAMES, seed=0)
+    table = explain(predict, row, background, seed=0)
     assert table["base"].to_numpy() == pytest.approx(predict(background).mean(), abs=1e-12)
     assert adds_up(table, predict(row))
     off = np.abs(table["contribution"] - exact(predict, row, background))
@@ -70,22 +70,22 @@ def test_contributions_are_the_shapley_values_and_exact_where_features_interact_
 
 
 def test_what_the_model_does_not_use_or_all_rows_share_contributes_exactly_nothing() -> None:
-    table = explain(lambda frame: tangled(frame.assign(d=0.0)), numbers(3), numbers(20, seed=2), NAMES, seed=0)
+    table = explain(lambda frame: tangled(frame.assign(d=0.0)), numbers(3), numbers(20, seed=2), seed=0)
     assert table.loc[table["feature"] == "d", ["contribution", "standard_error"]].eq(0).all(axis=None)
-    table = explain(tangled, numbers(1).assign(b=3.0), numbers(20, seed=2).assign(b=3.0), NAMES, seed=0)
+    table = explain(tangled, numbers(1).assign(b=3.0), numbers(20, seed=2).assign(b=3.0), seed=0)
     assert table["contribution"].eq(0).tolist() == [False, True, False, False]
-    single = explain(lambda frame: frame["a"].to_numpy() ** 2, numbers(2), numbers(10, seed=2), ["a"], seed=0)
+    single = explain(lambda frame: frame["a"].to_numpy() ** 2, numbers(2)[["a"]], numbers(10, seed=2)[["a"]], seed=0)
     assert adds_up(single, numbers(2)["a"].to_numpy() ** 2)
 
 
 def test_a_table_depends_on_the_seed_and_neither_on_other_rows_nor_on_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, background = numbers(3), numbers(20, seed=2)
-    table = explain(tangled, rows, background, NAMES, seed=5)
-    assert not table.equals(explain(tangled, rows, background, NAMES, seed=6))
-    alone = explain(tangled, rows.iloc[[2]], background, NAMES, seed=5)
+    table = explain(tangled, rows, background, seed=5)
+    assert not table.equals(explain(tangled, rows, background, seed=6))
+    alone = explain(tangled, rows.iloc[[2]], background, seed=5)
     pd.testing.assert_frame_equal(alone.assign(row=2), table[table["row"] == 2].reset_index(drop=True))
     monkeypatch.setattr("ninefold.training.explanation.MOST_CELLS", 1000)
-    pd.testing.assert_frame_equal(table, explain(tangled, rows, background, NAMES, seed=5))
+    pd.testing.assert_frame_equal(table, explain(tangled, rows, background, seed=5))
 
 
 MIXED = ["$x$ {a}", 'the "shop"', "self", "@when", "index"]
@@ -113,7 +113,7 @@ def test_columns_of_every_kind_reach_the_model_as_they_are() -> None:
         score = frame[MIXED[0]].fillna(3) + frame[MIXED[1]].isna() + 2 * (frame[MIXED[2]] == "x")
         return (score * (1 + frame[MIXED[4]]) + frame[MIXED[3]].dt.day).to_numpy("float64")
 
-    table = explain(predict, rows, background, MIXED, seed=0)
+    table = explain(predict, rows, background, seed=0)
     assert adds_up(table, predict(rows))
     assert (table["feature"].tolist(), table["value"].tolist()[:2]) == (MIXED * 4, ["missing", "missing"])
 
@@ -132,7 +132,7 @@ def test_values_are_shown_as_one_reads_them(value: Any, date: bool, text: str) -
 
 def test_a_prediction_that_is_no_number_is_named() -> None:
     with pytest.raises(DataError, match=r"predict: found .* of which 0 are finite; expected 20 finite"):
-        explain(lambda frame: np.full(len(frame), np.nan), numbers(20), numbers(20), NAMES, seed=0)
+        explain(lambda frame: np.full(len(frame), np.nan), numbers(20), numbers(20), seed=0)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -151,10 +151,10 @@ def test_the_six_largest_contributions_and_the_sum_of_the_others_are_shown(task:
     assert sum(lengths) == pytest.approx(change.sum())
     labels = [tick.get_text() for tick in axes.get_yticklabels()]
     assert (labels[0], labels[-1]) == (rf"\${features - 1}\$ {{x = \$v\$ | `w`", last)
-    sentence = figures.describe_contributions(table, titles, problem)
+    sentence = sentences.describe_contributions(table, titles, problem)
     sound(sentence)
     shown = f"({change[-1]:+.4g})" if task == "regression" else f"({100 * change[-1]:+.1f} points)"
-    assert all(words in sentence for words in ("the 1st", "average", shown, "not what causes the outcome"))
+    assert all(words in sentence for words in ("the 1st", "average", shown))
 
 
 @pytest.mark.parametrize("task", TASKS)

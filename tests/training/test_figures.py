@@ -12,8 +12,8 @@ from training_data import run
 from ninefold import training
 from ninefold.features import FeatureSchema
 from ninefold.metrics import evaluation
-from ninefold.training import WithInterval, figures, selection, tuning
-from ninefold.training import selection_figures as choice
+from ninefold.training import WithInterval, selection, sentences, tuning
+from project.figures import training as figures
 
 SCHEMA = FeatureSchema(all=[ODD["amount"], ODD["shop"]], numeric=[ODD["amount"]], categorical=[ODD["shop"]])
 PARAMS = training.Params(seed=1, candidates={"a_line": {"model": "linear"}}, importance_rows=100)
@@ -34,32 +34,29 @@ def test_every_figure_is_drawn_and_every_sentence_has_no_holes(project: Project,
     drawn(figures.plot_policies(policies, problem))
     drawn(figures.plot_threshold(curves["payoff"], problem))
     drawn(figures.plot_importance(importance, problem))
-    drawn(choice.plot_learning(learning, plan))
+    drawn(figures.plot_learning(learning, plan))
     drawn(figures.plot_prices(prices, problem))
     drawn(figures.plot_errors(curves, done.target, done.predicted, problem))
     sound(
-        choice.describe_choice(done.compared, "a_line", plan),
-        choice.describe_choice(done.compared, selection.NAIVE, plan),
-        choice.describe_parts(done.parts, done.locked, SCHEMA, problem),
-        choice.describe_search(tuning.table([], 1, 1), PARAMS, plan),
-        choice.describe_search(tuning.table(TRIALS, 1, 1), PARAMS, plan),
-        choice.describe_folds(done.rows, problem),
-        choice.describe_learning(learning, plan),
-        choice.describe_learning(learning.head(1), plan),
-        choice.describe_calibration(done.calibrations, done.method, PARAMS, problem),
-        figures.describe_errors(done.results, done.target, done.predicted, PARAMS, problem),
-        figures.describe_prices(prices, problem),
-        figures.describe_results(done.results, problem),
-        figures.describe_policies(policies, done.results, problem),
-        figures.describe_threshold(curves["payoff"], problem),
-        figures.describe_importance(importance, problem),
-        figures.describe_curve(curves["calibration"], problem),
-        *figures.headline(done.results, problem).values(),
+        sentences.describe_choice(done.compared, "a_line", plan),
+        sentences.describe_choice(done.compared, selection.NAIVE, plan),
+        sentences.describe_parts(done.parts, done.locked, SCHEMA, problem),
+        sentences.describe_search(tuning.table([], 1, 1), PARAMS, plan),
+        sentences.describe_search(tuning.table(TRIALS, 1, 1), PARAMS, plan),
+        sentences.describe_learning(learning, plan),
+        sentences.describe_learning(learning.head(1), plan),
+        sentences.describe_errors(done.results, done.target, done.predicted, PARAMS, problem),
+        sentences.describe_prices(prices, problem),
+        sentences.describe_policies(policies, done.results, problem),
+        sentences.describe_threshold(curves["payoff"], problem),
+        sentences.describe_importance(importance, problem),
+        sentences.describe_curve(curves["calibration"], problem),
+        *sentences.headline(done.results, problem).values(),
     )
-    assert "a line" in choice.describe_choice(done.compared, "a_line", plan)
-    assert "worth deploying." in figures.conclusion("a_line", done.results, 0.1, problem)
+    assert "a line" in sentences.describe_choice(done.compared, "a_line", plan)
+    assert "worth deploying." in sentences.conclusion("a_line", done.results, 0.1, problem)
     for name, floor in (("a_line", -0.1), (selection.NAIVE, 0.1)):
-        assert figures.conclusion(name, done.results, floor, problem).startswith("Nothing significantly beats")
+        assert sentences.conclusion(name, done.results, floor, problem).startswith("Nothing significantly beats")
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -70,4 +67,7 @@ def test_a_prediction_that_is_always_the_same_can_be_drawn(task: str) -> None:
     curves = evaluation.curves(target, predicted, frame, model, problem, plan)
     drawn(figures.plot_calibration(curves["calibration"], predicted, problem))
     drawn(figures.plot_threshold(curves["payoff"], problem))
-    sound(figures.describe_curve(curves["calibration"], problem), figures.describe_threshold(curves["payoff"], problem))
+    sound(
+        sentences.describe_curve(curves["calibration"], problem),
+        sentences.describe_threshold(curves["payoff"], problem),
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import date
 from functools import reduce
 from typing import Annotated, Any
 
@@ -46,14 +45,6 @@ def confirm(question: str, yes: bool, remedy: str) -> None:
     """Ask before something is written, unless `yes`; without a terminal the answer is no."""
     if not yes and not (sys.stdin.isatty() and typer.confirm(question)):
         raise NinefoldError(f"nothing was changed; {remedy}")
-
-
-def day(text: str | None, flag: str) -> date | None:
-    """Return the day that an option gives."""
-    try:
-        return None if text is None else date.fromisoformat(text)
-    except ValueError:
-        raise ParamsError(f"{flag} {text}: expected a day, such as 2013-10-31") from None
 
 
 def overrides(pairs: Sequence[str] | None, flag: str, example: str) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ninefold.cli.common import Options, app, day, overrides
+from ninefold.cli.common import Options, app, overrides
 from ninefold.errors import ParamsError
 
 READS = "The features: .csv, .parquet, a folder of .parquet files, FILE.db::TABLE (DuckDB or SQLite), or URL::TABLE."
@@ -57,11 +58,11 @@ def export_log(
 @app.command()
 def alerts(as_json: AsJson = False) -> None:
     """Notify of alerts that stage 09 raised or closed, each once; list the open ones."""
-    from ninefold import artifacts, incidents, monitoring
+    from ninefold import artifacts, incidents, monitoring, params
     from ninefold.monitoring import notification
 
     periods = artifacts.read_json(f"{monitoring.MONITORING}/periods.json")
-    deliver = _deliver()
+    deliver = params.load("monitoring").deliver
     place, alerts = artifacts.path(deliver.file or notification.ALERTS), incidents.find(periods)
     sent = notification.deliver(periods, deliver, place)
     waiting = {name: len(unsent) for name, unsent in notification.read(place).waiting.items()}
@@ -153,7 +154,8 @@ def rollback() -> None:
 @app.command(name="retrain")
 def retrain_model(
     as_of: Annotated[
-        str | None, typer.Option(metavar="DATE", help="The last day; default: the last with labels.")
+        datetime | None,
+        typer.Option(metavar="DATE", formats=["%Y-%m-%d"], help="The last day; default: the last with labels."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")] = False,
     if_needed: Annotated[bool, typer.Option("--if-needed", help="Only if stage 09 says so: for cron and CI.")] = False,
@@ -167,14 +169,8 @@ def retrain_model(
     """
     from ninefold.registry import planning, retraining
 
-    last = day(as_of, "--as-of")
+    last = as_of and as_of.date()
     if abandon:
         print(retraining.abandon())
     else:
         print(planning.preview(last) if dry_run else retraining.retrain(last, force, wait, if_needed))
-
-
-def _deliver() -> Any:
-    from ninefold import params
-
-    return params.load("monitoring").deliver

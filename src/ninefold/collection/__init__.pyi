@@ -6,6 +6,7 @@ from .stage import (
     WHOLE,
     checks,
     collect,
+    is_whole,
     last_part,
     manifest,
     metrics,
@@ -18,20 +19,18 @@ from .stage import (
 from .summary import (
     conclusion,
     datasheet,
-    describe_columns,
     describe_plan,
     describe_volume,
     example,
     headline,
     outline,
-    plot_volume,
 )
-from .tabular import demand_columns, line, names, plain
+from .tabular import demand_columns, failing, names, plain
 
 __all__ = [
     "LANDING", "SOURCE", "WHOLE", "Database", "Params", "Source", "checks", "collect", "conclusion", "databases",
-    "datasheet", "datetimes", "deliveries", "demand_columns", "describe_columns", "describe_plan",
-    "describe_volume", "example", "files", "headline", "last_part", "line", "manifest", "metrics", "missing",
-    "names", "numbers", "outline", "periods", "plain", "plan", "plot_volume", "read_file", "read_landed", "reader",
-    "sources", "tables", "verified_manifest",
+    "datasheet", "datetimes", "deliveries", "demand_columns", "describe_plan", "describe_volume", "example", "failing",
+    "files", "headline", "is_whole", "last_part", "manifest", "metrics", "missing", "names",
+    "numbers", "outline", "periods", "plain", "plan", "read_file", "read_landed", "reader", "sources", "tables",
+    "verified_manifest",
 ]  # fmt: skip

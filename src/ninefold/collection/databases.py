@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,47 +13,37 @@ from urllib.parse import quote
 import pandas as pd
 import pyarrow as pa
 
-from ninefold.collection.tabular import from_arrow, line, only, table, texts
+from ninefold.collection.tabular import failing, from_arrow, line, only, table, texts
 from ninefold.errors import DataError
 
 OPTIONS = ("table", "query")
 SQLITE, DUCKDB = (".sqlite", ".sqlite3", ".db", ".db3"), (".duckdb", ".ddb")  # suffixes of their files
 CHUNK = 50_000  # rows at a time
-SECRET = re.compile("password|passwd|pwd|secret|token", re.IGNORECASE)  # in names of parameters of a URL
+SECRET = re.compile("(password|passwd|pwd|secret|token)", re.IGNORECASE)  # in names of parameters of a URL
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
-def read_url(url: str, options: dict[str, Any], where: str | None = None) -> pd.DataFrame:
-    """Return the table or the query of the options as text; `where` is what errors call the database."""
-    where = where or masked(url)
-    if unknown := [key for key in options if key not in OPTIONS]:
-        raise DataError(f"{where}: options: found {', '.join(unknown)}, expected for a database: {', '.join(OPTIONS)}")
+def read(source: str, place: Path | None, options: dict[str, Any]) -> pd.DataFrame:
+    """Return the table or the query of the options as text: of a SQL server (`place` None), or a SQLite or DuckDB file."""
     if {"table", "query"} <= options.keys():
-        raise DataError(f"{where}: options: found table and query, expected one of them; drop the other")
-    with Database(url, where) as database:
-        query = options.get("query") or database.select(options.get("table"))
+        raise DataError(f"{masked(source)}: options: found table and query, expected one of them; drop the other")
+    query = options.get("query")
+    if place and is_duckdb(place):
+        if query is None:
+            names = tables(source, place)
+            name = options.get("table") or only(names, "table", source)
+            if name not in names:
+                raise no_table(source, name, names)
+            query = 'SELECT * FROM "{}"'.format(name.replace('"', '""'))
+        with _duckdb(source, place) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            return from_arrow(connection.sql(query).to_arrow_table())
+    with Database(sqlite_url(place, source) if place else source, masked(source)) as database:
+        query = query or database.select(options.get("table"))
         with database.errors(), database.result(query) as result:
             names = list(result.keys())
             chunks = [[texts(column) for column in zip(*rows, strict=True)] for rows in result.partitions(CHUNK)]
-    return table(
-        names, [pa.chunked_array([part[place] for part in chunks], pa.string()) for place in range(len(names))]
-    )
-
-
-def read_file(where: str, place: Path, options: dict[str, Any]) -> pd.DataFrame:
-    """Return a table or a query of a SQLite or DuckDB file as text."""
-    if not is_duckdb(place):
-        return read_url(sqlite_url(place, where), options, where)
-    query = options.get("query")
-    if query is None:
-        names = tables(where, place)
-        name = options.get("table") or only(names, "table", where)
-        if name not in names:
-            raise no_table(where, name, names)
-        query = 'SELECT * FROM "{}"'.format(name.replace('"', '""'))
-    with _duckdb(where, place) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        return from_arrow(connection.sql(query).to_arrow_table())
+    return table(names, [pa.chunked_array([part[each] for part in chunks], pa.string()) for each in range(len(names))])
 
 
 def split(source: str) -> tuple[str, str | None]:
@@ -64,20 +54,20 @@ def split(source: str) -> tuple[str, str | None]:
     return place, name or None
 
 
-def tables(where: str, place: Path | None = None) -> list[str]:
+def tables(source: str, place: Path | None = None) -> list[str]:
     """Return the names of the tables and views of a SQL server's default schema, or of a SQLite or DuckDB file."""
     if place and is_duckdb(place):
-        with _duckdb(where, place) as connection:
+        with _duckdb(source, place) as connection:
             rows = connection.execute("SELECT table_name FROM information_schema.tables ORDER BY 1").fetchall()
         return [name for (name,) in rows]
-    with Database(sqlite_url(place, where) if place else where, where if place else None) as database:
+    with Database(sqlite_url(place, source) if place else source, masked(source)) as database:
         return database.tables()
 
 
 def masked(source: str) -> str:
     """Return a source as it may be shown: a password in its URL is replaced by ``***``."""
     hidden = re.sub(r"(://[^:/@]*:)(?!\$\{\w+\}@|\d+(?:/|$)).*@", r"\1***@", source)  # nor is a port a password
-    return re.sub(r"(?i)((?:password|passwd|pwd|secret|token)=)(?!\$\{)[^&]*", r"\1***", hidden)
+    return re.sub(rf"(?i){SECRET.pattern}=(?!\$\{{)[^&]*", r"\1=***", hidden)
 
 
 def sqlite_url(place: Path, where: str) -> str:
@@ -101,13 +91,12 @@ def _duckdb(where: str, place: Path) -> Iterator[Any]:
     """Open a DuckDB file to read it."""
     import duckdb
 
-    try:
-        with duckdb.connect(str(place), read_only=True) as connection:
-            yield connection
-    except duckdb.Error as error:
-        raise DataError(
-            f"{where}: cannot be read as DuckDB ({line(error)}); check options.query; or fetch or write the file anew"
-        ) from None
+    remedy = "check options.query; or fetch or write the file anew"
+    with (
+        failing(where, "read as DuckDB", remedy, duckdb.Error),
+        duckdb.connect(str(place), read_only=True) as connection,
+    ):
+        yield connection
 
 
 def no_table(where: str, name: str, tables: list[str], key: str = "options.table: ") -> DataError:
@@ -115,16 +104,14 @@ def no_table(where: str, name: str, tables: list[str], key: str = "options.table
     return DataError(f"{where}: {key}found no table {name!r}, expected one of {', '.join(tables) or '(none)'}")
 
 
-class Database:
+class Database(AbstractContextManager["Database"]):
     """A SQL database behind SQLAlchemy; its errors are `DataError` and hold no password."""
 
     def __init__(self, source: str, where: str | None = None, key: str = "options.table: ") -> None:
-        self.where, self.key = where or masked(source), key
-        self.url = _resolved(source, self.where)
-
-    def __enter__(self) -> Database:
         import sqlalchemy as sa
 
+        self.where, self.key = where or masked(source), key
+        self.url = _resolved(source, self.where)
         try:
             self.engine = sa.create_engine(self.url)
         except sa.exc.NoSuchModuleError:
@@ -137,7 +124,6 @@ class Database:
             raise DataError(
                 f"{self.where}: needs the Python package {package}; run `pip install '{package}'`"
             ) from None
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.engine.dispose()
@@ -219,14 +205,11 @@ def _resolved(source: str, where: str) -> Any:
         raise DataError(
             f"{where}: a web address is not read, as it may give something else tomorrow; download the file"
         )
+    if lost := [name for name in VARIABLE.findall(rest) if name not in os.environ]:
+        raise DataError(f"{where}: the environment variable {lost[0]} is not set; set it to what the URL needs")
     login, at, place = rest.rpartition("@")
-
-    def value(name: re.Match[str], quoted: bool) -> str:
-        if name[1] not in os.environ:
-            raise DataError(f"{where}: the environment variable {name[1]} is not set; set it to what the URL needs")
-        return quote(os.environ[name[1]], safe="") if quoted else os.environ[name[1]]
-
-    login, place = VARIABLE.sub(lambda m: value(m, True), login), VARIABLE.sub(lambda m: value(m, False), place)
+    login = VARIABLE.sub(lambda name: quote(os.environ[name[1]], safe=""), login)
+    place = VARIABLE.sub(lambda name: os.environ[name[1]], place)
     try:
         url = sa.make_url(f"{scheme}://{login}{at}{place}")
     except (sa.exc.ArgumentError, ValueError):

@@ -32,13 +32,7 @@ WIDE = {"Y": "yyyy", "m": "MM", "d": "dd", "H": "HH", "I": "hh", "M": "mm", "S":
 
 
 def known_format(form: str) -> str:
-    """Return a format of timestamps unchanged.
-
-    Raises
-    ------
-    ValueError
-        If it is neither one of `FORMATS` nor a format of `strptime`.
-    """
+    """Return a format of timestamps unchanged; raise `ValueError` if it is neither of `FORMATS` nor of `strptime`."""
     if form in FORMATS:
         return form
     if "%" not in form:
@@ -61,13 +55,8 @@ def trim(text: str) -> str:  # type: ignore[empty-body]
 
 
 @ibis.udf.scalar.builtin
-def try_strptime(text: str, format: str) -> STAMP:
-    """Return the time that a text holds in a format, or null (DuckDB)."""
-
-
-@ibis.udf.scalar.builtin(name="try_strptime")
-def try_strptime_zoned(text: str, format: str) -> ZONED:  # type: ignore[valid-type]
-    """Return the time that a text holds in a format with an offset (``%z``), or null (DuckDB)."""
+def try_strptime(text: str, format: str) -> ZONED:  # type: ignore[valid-type]
+    """Return the time that a text holds in a format, or null (DuckDB); without a zone if the format has no ``%z``."""
 
 
 @ibis.udf.scalar.builtin
@@ -75,28 +64,12 @@ def try_to_timestamp(text: str, format: str) -> STAMP:
     """Return the time that a text holds in a pattern, or null (Spark)."""
 
 
-@ibis.udf.scalar.builtin
-def make_timestamp(microseconds: int) -> STAMP:
-    """Return the time so many microseconds after 1970 (DuckDB)."""
-
-
-@ibis.udf.scalar.builtin
-def timestamp_micros(microseconds: int) -> STAMP:
-    """Return the time so many microseconds after 1970 (Spark)."""
-
-
 def parse(text: ir.StringValue, form: str | None = None) -> ir.TimestampValue:
     """Return the timestamps that texts hold, in UTC, null where a text holds none. Years are 1 to 9999.
 
+    `form` is ``iso`` (the default: 2013-09-30, 2013-09-30T17:00:00, with or without an offset), ``epoch_s``, ``epoch_ms``,
+    ``seconds`` or ``days`` (numbers counted from 1970-01-01), ``year``, or a format of `strptime` (DuckDB's, which are C's).
     Raises `DataError` if the engine cannot read the format.
-
-    Parameters
-    ----------
-    text : StringValue
-    form : str, optional
-        ``iso`` (the default: 2013-09-30, 2013-09-30T17:00:00, with or without an offset), ``epoch_s``, ``epoch_ms``,
-        ``seconds`` or ``days`` (numbers counted from 1970-01-01), ``year``, or a format of `strptime` (DuckDB's, which
-        are C's).
     """
     form, spark = form or "iso", engine.of(text) == engine.SPARK
     if form == "iso":
@@ -108,7 +81,7 @@ def parse(text: ir.StringValue, form: str | None = None) -> ir.TimestampValue:
     elif form in UNITS:
         micros = number(text) * UNITS[form]
         counted = ibis.cases((micros.abs() < 3e17, micros.round().cast("int64")))
-        value = timestamp_micros(counted) if spark else make_timestamp(counted)
+        value = ibis.timestamp("1970-01-01") + counted.as_interval("us")
     elif form == "year":
         year = number(text)
         known = (year >= 1) & (year <= 9999) & (year % 1 == 0)
@@ -116,10 +89,7 @@ def parse(text: ir.StringValue, form: str | None = None) -> ir.TimestampValue:
     else:
         if shape := _shape(form):
             text = ibis.cases((matches(text, shape), text))
-        if spark:
-            value = try_to_timestamp(text, spark_pattern(form))
-        else:
-            value = try_strptime_zoned(text, form).cast(STAMP) if "%z" in form.lower() else try_strptime(text, form)
+        value = try_to_timestamp(text, spark_pattern(form)) if spark else try_strptime(text, form).cast(STAMP)
     first, last = ibis.timestamp("0001-01-01"), ibis.timestamp("9999-12-31 23:59:59")
     return ibis.cases((value.between(first, last), value))
 

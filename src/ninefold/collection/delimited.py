@@ -12,7 +12,6 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -38,7 +37,7 @@ def read(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFram
     the last line has no newline (unless ``options`` has ``final_newline: False``): if a file was cut off, ``12`` may be left
     of ``125``, and nothing else shows it.
     """
-    text = _Text.of(where, content, options)
+    text = _Text(where, content, options)
     first = text.first_record()
     places = [str(place) for place in range(len(first))]
     if len(first) == 1 and "delimiter" not in options:
@@ -65,8 +64,13 @@ def read(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFram
     except (pa.ArrowInvalid, UnicodeError) as error:
         raise _explained(text, len(first), error) from None
     _demand_closed_quotes(text, table)
-    if options.get("final_newline", True):
-        _demand_last_newline(text, table)
+    if options.get("final_newline", True) and not encodings.ends_in_newline(content, text.encoding):
+        last = ", ".join(column[-1].as_py() for column in table.columns)
+        raise DataError(
+            f"{where}: found no newline after its last line, which ends with {last[-60:]!r}, expected one: without it, a "
+            "file that was cut off looks whole; fetch the file anew, or, if it is whole, end it with a newline or set "
+            "options: {final_newline: false}"
+        )
     if options.get("header", True):
         _demand_names_once(text, table.slice(1), first)
         return tabular.table(first, table.slice(1).columns)
@@ -91,30 +95,20 @@ def sniff(where: str, content: pa.Buffer, known: dict[str, Any]) -> dict[str, An
     guesses |= {"final_newline": encodings.ends_in_newline(content, encoding), **known}
     options = {key: value for key, value in guesses.items() if value is not None and value != default.get(key)}
     if not named and "header" not in known:
-        _demand_names(_Text.of(where, content, options | {"encoding": guess}))
+        _demand_names(_Text(where, content, options | {"encoding": guess}))
     return options
 
 
-@dataclass(frozen=True)
 class _Text:
     """A delimited text and how it is written; its lines are those of the standard library's reader, which is slow."""
 
-    where: str
-    content: pa.Buffer
-    encoding: str
-    delimiter: str
-    quote: str
-    escape: str | None
-
-    @classmethod
-    def of(cls, where: str, content: pa.Buffer, options: dict[str, Any]) -> _Text:
-        encoding = encodings.known(where, content, options)
-        delimiter = options.get("delimiter", _default_delimiter(where))
-        quote, escape = options.get("quote", '"'), options.get("escape")
-        for key, value in (("delimiter", delimiter), ("quote", quote), ("escape", escape)):
-            if value is not None and (not isinstance(value, str) or len(value.encode()) != 1):
-                raise DataError(f"{where}: options: found {value!r} as {key}, expected one plain character")
-        return cls(where, content, encoding, delimiter, quote, escape)
+    def __init__(self, where: str, content: pa.Buffer, options: dict[str, Any]) -> None:
+        self.where, self.content, self.encoding = where, content, encodings.known(where, content, options)
+        signs = {"delimiter": _default_delimiter(where), "quote": '"', "escape": None, **options}
+        self.delimiter, self.quote, self.escape = (signs[key] for key in ("delimiter", "quote", "escape"))
+        for key in ("delimiter", "quote", "escape"):
+            if signs[key] is not None and (not isinstance(signs[key], str) or len(signs[key].encode()) != 1):
+                raise DataError(f"{where}: options: found {signs[key]!r} as {key}, expected one plain character")
 
     def lines(self) -> Iterator[str]:
         csv.field_size_limit(1 << 30)
@@ -207,26 +201,16 @@ def _demand_closed_quotes(text: _Text, table: pa.Table) -> None:
         for _ in reader:
             start = reader.line_num + 1
     except csv.Error as error:
-        row = f"in the row that begins in line {start}"
         problem, remedy = (
-            f"found a quote ({quote}) that is never closed, {row}",
+            f"found a quote ({quote}) that is never closed",
             "if the file was cut off there, fetch it anew",
         )
+        row = f"in the row that begins in line {start}"
         if "end of data" not in str(error):
-            problem = f"line {reader.line_num}: found text behind a closing quote ({quote}), {row}; a quote is missing or too many"
-            problem, remedy = f"{problem}, or not doubled within a field", "set options.escape or options.quote"
-        raise DataError(f"{text.where}: {problem}; mend the row, or {remedy}") from None
-
-
-def _demand_last_newline(text: _Text, table: pa.Table) -> None:
-    """Refuse a text whose last line does not end, as that of a file that was cut off."""
-    if not encodings.ends_in_newline(text.content, text.encoding):
-        last = ", ".join(column[-1].as_py() for column in table.columns)
-        raise DataError(
-            f"{text.where}: found no newline after its last line, which ends with {last[-60:]!r}, expected one: without "
-            "it, a file that was cut off looks whole; fetch the file anew, or, if it is whole, end it with a newline or "
-            "set options: {final_newline: false}"
-        )
+            problem = f"line {reader.line_num}: found text behind a closing quote ({quote})"
+            row += "; a quote is missing or too many, or not doubled within a field"
+            remedy = "set options.escape or options.quote"
+        raise DataError(f"{text.where}: {problem}, {row}; mend the row, or {remedy}") from None
 
 
 def _demand_names_once(text: _Text, rows: pa.Table, first: list[str]) -> None:

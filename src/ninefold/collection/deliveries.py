@@ -42,31 +42,21 @@ def months(times: pd.Series) -> pd.Series:
 def index(folder: str, read: Read, known: Iterable[File] = ()) -> list[File]:
     """Return the files of a folder, by name, with the rows that each holds of every month.
 
-    A file of the same bytes as one before it repeats that one, and adds nothing.
-
-    Raises `DataError` if a file cannot be read, or has other columns than the first.
-
-    Parameters
-    ----------
-    folder : str
-    read : callable
-        Returns the rows of a file and their times; not called for files that are known.
-    known : iterable of File
-        What an earlier call returned.
+    A file of the same bytes as one before it repeats that one, and adds nothing. `read` is not called for files that are
+    `known`: what an earlier call returned. Raises `DataError` if a file has other columns than the first.
     """
     entries = {(one.name, one.sha256): one for one in known if not one.repeats}
-    names, result, place = dict[str, str](), list[File](), places.local(folder)
+    first, result, place = dict[str, str](), list[File](), places.local(folder)
     for path in places.inside(place):
         name, sha = path.relative_to(place).as_posix(), artifacts.sha256(path)
-        if sha in names:
-            result.append(File(name=name, sha256=sha, repeats=names[sha]))
-            continue
-        names[sha] = name
-        if (name, sha) not in entries:
+        entry = entries.get((name, sha))
+        if first.setdefault(sha, name) != name:
+            entry = File(name=name, sha256=sha, repeats=first[sha])
+        elif entry is None:
             rows, times = read(f"{folder.rstrip('/')}/{name}", sha)
             counts = months(times).value_counts().sort_index().to_dict()
-            entries[name, sha] = File(name=name, sha256=sha, columns=list(rows.columns), months=counts)
-        result.append(entries[name, sha])
+            entry = File(name=name, sha256=sha, columns=list(rows.columns), months=counts)
+        result.append(entry)
     whole = [one for one in result if not one.repeats]
     for one in whole[1:]:
         demand_columns(one.columns, whole[0].columns, f"{folder}/{one.name}", f"in {whole[0].name}", ONE_TABLE)

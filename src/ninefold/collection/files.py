@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from ninefold import artifacts
-from ninefold.collection.tabular import line
+from ninefold.collection.tabular import failing
 from ninefold.errors import DataError, ParamsError
 
 PACKED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
@@ -81,7 +81,8 @@ def _from_disk(source: str) -> Iterator[tuple[str, pa.Buffer]]:
 
 def _from_cloud(source: str) -> Iterator[tuple[str, pa.Buffer]]:
     scheme, source = source.partition("://")[0], source.rstrip("/")
-    try:
+    variables = CREDENTIALS.get(scheme, CREDENTIALS["abfs"])
+    with failing(source, "read", f"check the address and {variables}", OSError, pa.ArrowException):
         store, place = _store(source)
         infos = [store.get_file_info(place)]
         if infos[0].type == pyarrow.fs.FileType.Directory:
@@ -89,9 +90,6 @@ def _from_cloud(source: str) -> Iterator[tuple[str, pa.Buffer]]:
         names = {one.path.removeprefix(place): one.path for one in infos if one.is_file}
         names = {name: path for name, path in sorted(names.items()) if not _is_hidden(PurePosixPath(name.lstrip("/")))}
         contents = [(source + name, store.open_input_file(path).read_buffer()) for name, path in names.items()]
-    except (OSError, pa.ArrowException) as error:
-        variables = CREDENTIALS.get(scheme, CREDENTIALS["abfs"])
-        raise DataError(f"{source}: cannot be read ({line(error)}); check the address and {variables}") from None
     if not contents:
         raise DataError(f"{source}: not found; correct the bucket and the key")
     yield from contents
@@ -113,7 +111,8 @@ def _unpack(where: str, content: pa.Buffer) -> tuple[str, pa.Buffer]:
     if suffix not in PACKED:
         return where, content
     inner = where[: -len(suffix)]
-    try:
+    errors = (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+    with failing(where, "unpacked", "fetch or pack the file anew", *errors):
         if suffix == ".zip":
             archive = zipfile.ZipFile(pa.BufferReader(content))
             names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
@@ -124,5 +123,3 @@ def _unpack(where: str, content: pa.Buffer) -> tuple[str, pa.Buffer]:
         if suffix == ".xz":
             return _unpack(inner, pa.py_buffer(lzma.decompress(content)))
         return _unpack(inner, pa.input_stream(content, compression=PACKED[suffix]).read_buffer())
-    except (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
-        raise DataError(f"{where}: cannot be unpacked ({line(error)}); fetch or pack the file anew") from None

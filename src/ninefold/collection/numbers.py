@@ -40,13 +40,7 @@ def whole_number(text: ir.StringValue) -> ir.IntegerValue:
 def plain_number(text: ir.StringValue, decimal: str | None, thousands: str | None) -> ir.StringValue:
     """Return numbers as `number` reads them, such as "1.5" for "1,5"; null where a text has other signs.
 
-    Parameters
-    ----------
-    text : StringValue
-    decimal : str or None
-        The decimal sign; None stands for a point.
-    thousands : str or None
-        What separates thousands; None for nothing. A space stands for non-breaking and thin ones, too.
+    `decimal` None stands for a point, `thousands` None for nothing between them; a space also for non-breaking and thin ones.
     """
     if not decimal and not thousands:
         return text

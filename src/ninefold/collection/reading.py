@@ -26,20 +26,9 @@ def read_file(
 ) -> pd.DataFrame:
     """Read a table from its ``source`` as text: the default where ``project.collection.read`` is absent.
 
+    These are the rows with ``start <= time < end`` (UTC), or all where both are None; `params` defaults to ``params.yaml``.
     A row whose timestamp cannot be read is in no month; it comes with the last one, so that the next stage can check it.
-
-    Parameters
-    ----------
-    table : str
-    start, end : Timestamp or None
-        Return the rows with ``start <= time < end`` (UTC); None for all rows.
-    params : Params, optional
-        Default: those of ``params.yaml``.
-
-    Raises
-    ------
-    DataError
-        If the source cannot be read, or lacks the column of time.
+    Raises `DataError` if the source cannot be read, or lacks the column of time.
     """
     params = params or load("collection")
     if table not in params.tables:
@@ -52,7 +41,7 @@ def read_file(
         rows, times = deliveries.rows(folder, parts, partial(read_landed, source))
     else:
         rows, times = _read_whole(table, source, source_digest(table, source))
-    return rows if start is None or times is None else rows[_inside(times, start, end, params)]
+    return rows if start is None or not source.time else rows[_inside(times, start, end, params)]
 
 
 @lru_cache(maxsize=8)
@@ -61,14 +50,13 @@ def read_landed(source: Source, file: str, sha256: str) -> tuple[pd.DataFrame, p
 
     Raises `DataError` if it cannot be read, or lacks the column of time.
     """
-    rows = sources.read_part(file, source.options.model_dump())
-    times = _times(rows, source, file)
-    return rows, pd.Series(pd.NaT, rows.index, dtype="datetime64[us]") if times is None else times
+    return _with_times(sources.read_part(file, source.options.model_dump()), source, file)
 
 
 def reader(params: Params) -> Callable[..., pd.DataFrame]:
     """Return the function that reads a raw table: ``project.collection.read``, else `read_file` with `params`."""
-    return hooks.project("collection", "read", read_file) if _has_own_reader() else partial(read_file, params=params)
+    read = hooks.project("collection", "read", read_file)
+    return partial(read_file, params=params) if read is read_file else read
 
 
 def read_partition(part: Any, params: Params) -> pd.DataFrame:
@@ -139,7 +127,7 @@ def folders(table: str, params: Params) -> dict[str, list[deliveries.File]]:
 
 
 @lru_cache(maxsize=1)  # a table is read month by month; more than one would fill the memory
-def _read_whole(table: str, source: Source, state: str) -> tuple[pd.DataFrame, pd.Series | None]:
+def _read_whole(table: str, source: Source, state: str) -> tuple[pd.DataFrame, pd.Series]:
     """Return all rows of a table's source, numbered if so set, and their times; `state` is part of the cache's key."""
     rows = sources.read(location(table, source), source.options.model_dump())
     if source.number in rows:
@@ -148,17 +136,17 @@ def _read_whole(table: str, source: Source, state: str) -> tuple[pd.DataFrame, p
         )
     if source.number:
         rows.insert(0, source.number, pd.Series(range(1, len(rows) + 1), dtype="int64").astype("str"))
-    times = _times(rows, source, f"collection.tables.{table}")
-    if times is not None:
-        _refuse_untimed(table, source, rows, times)
+    rows, times = _with_times(rows, source, f"collection.tables.{table}")
+    _refuse_untimed(table, source, rows, times)
     return rows, times
 
 
-def _times(rows: pd.DataFrame, source: Source, where: str) -> pd.Series | None:
+def _with_times(rows: pd.DataFrame, source: Source, where: str) -> tuple[pd.DataFrame, pd.Series]:
+    """Return rows and their times; all NaT where the table has no time."""
     if source.time is None:
-        return None
+        return rows, pd.Series(pd.NaT, rows.index, dtype="datetime64[us]")
     artifacts.require(rows, [source.time], where)
-    return datetimes.parse_series(rows[source.time], source.format)
+    return rows, datetimes.parse_series(rows[source.time], source.format)
 
 
 @lru_cache(maxsize=64)
@@ -170,7 +158,7 @@ def _indexed(table: str, source: Source, folder: str, state: str) -> list[delive
     if not index and not folder.startswith(LANDING):
         raise DataError(f"{folder}: found an empty folder, expected the files of a table in it")
     dated = any(set(file.months) - {deliveries.UNDATED} for file in index)
-    if source.time and not dated and not folder.startswith(LANDING):
+    if not dated and not folder.startswith(LANDING):
         _refuse_untimed(table, source, *deliveries.rows(folder, index[:1], read))
     return index
 
@@ -208,8 +196,8 @@ def _is_last(end: pd.Timestamp, params: Params) -> bool:
 
 
 def _refuse_untimed(table: str, source: Source, rows: pd.DataFrame, times: pd.Series) -> None:
-    """Refuse a table in which no row has a readable timestamp."""
-    if times.notna().any():
+    """Refuse a table with a column of time in which no row has a readable one."""
+    if source.time is None or times.notna().any():
         return
     first = ", ".join(f"row {number} {text!r}" for number, text in enumerate(rows[source.time].head(3), start=1))
     raise DataError(

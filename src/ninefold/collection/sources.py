@@ -10,10 +10,10 @@ import hashlib
 import io as buffers
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import zip_longest
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
@@ -25,7 +25,7 @@ from ninefold import artifacts
 from ninefold.collection import databases, delimited, encodings, files
 from ninefold.collection.databases import masked
 from ninefold.collection.files import PACKED
-from ninefold.collection.tabular import ONE_TABLE, demand_columns, from_arrow, line, only, plain, table, texts
+from ninefold.collection.tabular import ONE_TABLE, demand_columns, failing, from_arrow, line, only, plain, table, texts
 from ninefold.errors import DataError
 
 KINDS = {
@@ -69,10 +69,7 @@ def read(source: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
         If the source cannot be read as a table; says where, what was found and what to do.
     """
     options = _set(options)
-    if _is_url(source):
-        parts = [(source, databases.read_url(source, options))]
-    else:
-        parts = [(where, _read_one(where, content, options)) for where, content in files.files(source)]
+    parts = [(where, _read_one(where, content, options)) for where, content in _files(source)]
     first, whole = parts[0]
     for where, part in parts[1:]:
         demand_columns(part.columns, whole.columns, where, f"in {first}", ONE_TABLE)
@@ -98,50 +95,24 @@ def read_part(file: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
 def sniff(source: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the options that `read` needs for a source, those alone that are not the default.
 
-    Parameters
-    ----------
-    source : str
-        As for `read`.
-    options : dict, optional
-        What is known already; it is kept, and not guessed.
-
-    Raises
-    ------
-    DataError
-        If the source cannot be read, its first line looks like a row instead of names, or it holds several sheets or
-        tables and none is named; the message lists them.
+    `options` are known already: they are kept, and not guessed. Raises `DataError` if the source cannot be read, its first
+    line looks like a row instead of names, or it holds several sheets or tables and none is named; the message lists them.
     """
     known = _set(options)
-    if _is_url(source):
-        return known or {"table": only(tables(source), "table", masked(source))}
-    guesses: dict[str, Any] = {}
-    ends = False
-    for where, content in files.files(source):
+    guesses, ends = dict[str, Any](), False
+    for where, content in _files(source):
         kind = _kind(where, known)
         if kind == "csv":
             guesses = {**delimited.sniff(where, content, known), **guesses}
             ends = ends or encodings.ends_in_newline(content, guesses.get("encoding", "utf-8"))
-        elif kind == "excel" and "sheet" not in known:
-            guesses = {"sheet": only(_sheets(where, content), "sheet", where)} | guesses
+        elif kind == "excel" and not known:
+            with _workbook(where, content) as book:
+                guesses = {"sheet": only([sheet.title for sheet in book.worksheets], "sheet", where)} | guesses
         elif kind == "database" and not known:
-            guesses = {"table": only(tables(source), "table", where)}
+            guesses = {"table": only(databases.tables(where, _database(where)), "table", masked(where))}
     if ends:
         guesses.pop("final_newline", None)  # where some files end in a newline, one that does not was cut off
     return {**guesses, **known}
-
-
-def tables(source: str) -> list[str]:
-    """Return the tables (and views) of a database, or the sheets of an Excel file; none for any other source.
-
-    Raises `DataError` if the source cannot be opened.
-    """
-    if _is_url(source):
-        return databases.tables(source)
-    where, content = next(files.files(source))
-    kind = _kind(where, {})
-    if kind == "excel":
-        return _sheets(where, content)
-    return databases.tables(where, files.local(source)) if kind == "database" else []
 
 
 def fingerprint(source: str) -> str | None:
@@ -159,13 +130,18 @@ def _set(options: dict[str, Any] | None) -> dict[str, Any]:
     return {key: value for key, value in (options or {}).items() if value is not None}
 
 
-def _is_url(source: str) -> bool:
+def _is_server(source: str) -> bool:
     return not files.is_local(source) and not source.startswith(files.CLOUD)
 
 
+def _files(source: str) -> Iterable[tuple[str, pa.Buffer]]:
+    """Return the names and contents of a source's files; a SQL server stands for one, without content."""
+    return [(source, pa.py_buffer(b""))] if _is_server(source) else files.files(source)
+
+
 def _kind(where: str, options: dict[str, Any]) -> str:
-    """Return the kind of a file, which has to accept the options."""
-    suffix = PurePosixPath(where).suffix.lower()
+    """Return the kind of a file or a SQL server, which has to accept the options."""
+    suffix = ".db" if _is_server(where) else PurePosixPath(where).suffix.lower()
     if suffix not in KINDS:
         known = f"{', '.join(KINDS)}, or one of these packed: {', '.join(PACKED)}"
         raise DataError(
@@ -174,23 +150,29 @@ def _kind(where: str, options: dict[str, Any]) -> str:
     kind = KINDS[suffix]
     if unknown := [key for key in options if key not in ACCEPTED[kind]]:
         known = ", ".join(ACCEPTED[kind]) or "none"
-        raise DataError(f"{where}: options: found {', '.join(unknown)}, expected for this kind of file: {known}")
+        what = "a database" if _is_server(where) else "this kind of file"
+        raise DataError(f"{masked(where)}: options: found {', '.join(unknown)}, expected for {what}: {known}")
     return kind
 
 
 def _read_one(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
     kind = _kind(where, options)
-    if not content.size:
+    if not content.size and not _is_server(where):
         raise DataError(f"{where}: found an empty file, expected a table; fetch it anew, or remove it")
+    if kind == "database":
+        return databases.read(where, _database(where), options)
     readers = {"csv": delimited.read, "json": _read_json, "parquet": _read_parquet, "excel": _read_excel}
-    return {**readers, "database": _read_database}[kind](where, content, options)
+    return readers[kind](where, content, options)
 
 
-def _read_database(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
+def _database(where: str) -> Path | None:
+    """Return the file of a database; None for a SQL server."""
+    if _is_server(where):
+        return None
     place = files.local(where)
     if not files.is_local(where) or not place.is_file():
         raise DataError(f"{where}: a database file is read from a local disk only, unpacked; copy it there")
-    return databases.read_file(where, place, options)
+    return place
 
 
 def _read_json(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
@@ -243,17 +225,11 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_parquet(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
-    try:
+    errors = (pa.ArrowException, OSError, ValueError, OverflowError)
+    with failing(where, "read as Parquet", "fetch or write the file anew", *errors):
         typed = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
         typed.validate(full=True)  # such as that texts are UTF-8
         return from_arrow(typed)
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise DataError(f"{where}: cannot be read as Parquet ({line(error)}); fetch or write the file anew") from None
-
-
-def _sheets(where: str, content: pa.Buffer) -> list[str]:
-    with _workbook(where, content) as book:
-        return [sheet.title for sheet in book.worksheets]
 
 
 @contextmanager
@@ -261,12 +237,9 @@ def _workbook(where: str, content: pa.Buffer) -> Iterator[Any]:
     """Open a workbook, whose sheets are unpacked and parsed only as they are read."""
     from openpyxl import load_workbook  # type: ignore[import-untyped]
 
-    try:
+    # openpyxl lets the errors of zip, XML and its own pass through
+    with failing(where, "read as Excel", "save it anew as .xlsx", Exception):
         yield load_workbook(buffers.BytesIO(content), read_only=True, data_only=True)
-    except DataError:
-        raise
-    except Exception as error:  # openpyxl lets the errors of zip, XML and its own pass through
-        raise DataError(f"{where}: cannot be read as Excel ({line(error)}); save it anew as .xlsx") from None
 
 
 def _read_excel(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:

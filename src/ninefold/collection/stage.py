@@ -34,13 +34,8 @@ def periods(params: Params) -> pd.DataFrame:
         return pd.DataFrame({"period": pd.Series(dtype="str")}).assign(start=pd.NaT, end=pd.NaT)
     start, end = pd.Timestamp(params.start), pd.Timestamp(params.as_of) + pd.Timedelta(days=1)
     months = pd.period_range(start, params.as_of, freq="M")
-    return pd.DataFrame(
-        {
-            "period": months.astype(str),
-            "start": [max(month.start_time, start) for month in months],
-            "end": [min((month + 1).start_time, end) for month in months],
-        }
-    )
+    starts, ends = pd.Series(months.start_time), pd.Series((months + 1).start_time)
+    return pd.DataFrame({"period": months.astype(str), "start": starts.clip(start), "end": ends.clip(upper=end)})
 
 
 def plan(params: Params) -> pd.DataFrame:
@@ -70,10 +65,7 @@ def manifest() -> pd.DataFrame:
 def verified_manifest() -> pd.DataFrame:
     """Return the manifest of the last run after checking every partition against its checksum.
 
-    Raises
-    ------
-    DataError
-        If a partition is missing or differs from what was written: raw data is immutable.
+    Raises `DataError` if a partition is missing or differs from what was written: raw data is immutable.
     """
     parts = manifest()
     for part in parts.itertuples():
@@ -98,23 +90,10 @@ def missing(plan: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
 def collect(params: Params, new: pd.DataFrame, previous: pd.DataFrame) -> pd.DataFrame:
     """Write the new partitions beside those of the last run, and the manifest of all; return the manifest.
 
-    How many were new is noted beside the reports only: the result is the same however many runs it took.
-
-    Parameters
-    ----------
-    params : Params
-    new, previous : DataFrame
-        What `missing` and `verified_manifest` returned.
-
-    Returns
-    -------
-    DataFrame
-        The columns of `plan`, ``rows`` (int64) and ``sha256``, in a fixed order.
-
-    Raises
-    ------
-    DataError
-        If the source cannot be read, a table lacks its time column, or holds anything but text.
+    `new` and `previous` are what `missing` and `verified_manifest` returned. The manifest has the columns of `plan`, ``rows``
+    (int64) and ``sha256``, in a fixed order. How many were new is noted beside the reports only: the result is the same
+    however many runs it took. Raises `DataError` if the source cannot be read, a table lacks its time column, or holds
+    anything but text.
     """
     folder, planned = artifacts.output(RAW), plan(params)
     known = {(part.table, part.period): part for part in previous.itertuples()}
@@ -147,10 +126,9 @@ def tables(manifest: pd.DataFrame) -> pd.DataFrame:
 
     The fingerprint is computed from the checksums of all partitions: equal fingerprints mean equal bytes.
     """
-    grouped, period = manifest.groupby("table", sort=False), "period"
     sums = ("sha256", lambda sums: hashlib.sha256("".join(sums).encode()).hexdigest()[:16])
-    ends = {"partitions": (period, "size"), "first": (period, "first"), "last": (period, "last")}
-    return grouped.agg(rows=("rows", "sum"), **ends, fingerprint=sums).reset_index()
+    ends = {"partitions": ("period", "size"), "first": ("period", "first"), "last": ("period", "last")}
+    return manifest.groupby("table", sort=False).agg(rows=("rows", "sum"), **ends, fingerprint=sums).reset_index()
 
 
 def last_part(manifest: pd.DataFrame, table: str) -> pd.DataFrame:

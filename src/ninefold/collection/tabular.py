@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 from typing import Any
 
@@ -15,6 +16,8 @@ from ninefold.errors import DataError
 
 ONE_TABLE = "the files of a folder are one table; mend the names, or move what does not belong there"
 RESERVED = ("broken_rule", "file_row_number")  # the quarantine's own column, and what DuckDB calls a row's place
+
+BY_VALUE = (pa.types.is_nested, pa.types.is_binary, pa.types.is_duration, pa.types.is_interval)  # become text by Python
 
 
 def demand_columns(columns: Iterable[str], known: Iterable[str], where: str, than: str, remedy: str) -> None:
@@ -69,9 +72,7 @@ def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
         text = pc.strftime(column.cast(pa.timestamp(kind.unit)), format="%Y-%m-%dT%H:%M:%S")
         text = pc.replace_substring_regex(text, r"\.0+$", "")
         text = pc.binary_join_element_wise(text, "Z", "") if kind.tz else text
-    elif (
-        pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_duration(kind) or pa.types.is_interval(kind)
-    ):
+    elif any(is_such(kind) for is_such in BY_VALUE):
         return pa.chunked_array([texts(column.to_pylist())])
     else:
         text = column.cast(pa.string())
@@ -97,6 +98,17 @@ def only(names: list[str], what: str, where: str) -> str:
 def line(error: BaseException) -> str:
     """Return the first line of what an error says."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+@contextmanager
+def failing(where: str, action: str, remedy: str, *errors: type[Exception]) -> Iterator[None]:
+    """Turn what a library raises into a `DataError`: what cannot be done, why, and what helps."""
+    try:
+        yield
+    except DataError:
+        raise
+    except errors as error:
+        raise DataError(f"{where}: cannot be {action} ({line(error)}); {remedy}") from None
 
 
 def plain(value: Any) -> str:

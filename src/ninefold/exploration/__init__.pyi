@@ -1,5 +1,5 @@
 from . import (
-    figures,
+    sentences,
     univariate,
 )
 from .group_rates import (
@@ -17,6 +17,7 @@ from .group_rates import (
 )
 from .leakage import (
     missing_effects,
+    score_name,
 )
 from .params import (
     Params,
@@ -46,7 +47,6 @@ __all__ = [
     "course",
     "cross",
     "decided",
-    "figures",
     "gaps",
     "largest_gap",
     "load",
@@ -56,6 +56,8 @@ __all__ = [
     "overall",
     "read",
     "save",
+    "score_name",
+    "sentences",
     "univariate",
     "univariate_scores",
 ]

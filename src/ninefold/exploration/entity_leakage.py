@@ -31,18 +31,19 @@ class EntityLeakage:
         coded = [pd.factorize(frame[name], use_na_sentinel=False) for name in names]
         self.design = [code for code, distinct in coded if 2 <= len(distinct) <= FEW]  # which a design may balance
         self.labels = _labels(outcome, problem)
-        self.entities = [(name, _Groups.of(code)) for name, code in _entities(frame, names, problem)]
+        self.entities = [(name, _Groups(code)) for name, code in _entities(frame, names, problem)]
 
     def evidence(self, name: str, numbers: pd.Series | None) -> str:
         """Return how a column depends on outcomes of other rows, in words; empty if it does not."""
         if numbers is None:
             return ""
         values = numbers.to_numpy("float64")
-        values = values / max(np.abs(values[np.isfinite(values)]).max(initial=0), 1e-300)  # of which squares are finite
+        finite = np.isfinite(values)
+        values = values / max(np.abs(values[finite]).max(initial=0), 1e-300)  # of which squares are finite
         for entity, groups in self.entities:
             if name in entity.split(" and "):
                 continue
-            known = groups.only(np.isfinite(values))
+            known = groups if finite[groups.rows].all() else _Groups(np.where(finite, groups.source, -1))
             if known.many < ENTITIES or len(known.rows) < 2 * ENTITIES:
                 continue
             for label in self.labels:
@@ -109,29 +110,18 @@ class EntityLeakage:
 
 
 class _Groups:
-    """Rows sorted by entity, in order of time within each."""
+    """Rows sorted by entity, in order of time within each; `code` tells the entity of every row, -1 none."""
 
-    def __init__(self, rows: np.ndarray, code: np.ndarray) -> None:
-        self.rows = rows
-        self.code = np.unique(code, return_inverse=True)[1]
+    def __init__(self, code: np.ndarray) -> None:
+        self.source, self.rows = code, np.argsort(code, kind="stable")[(code < 0).sum() :]
+        self.code = np.unique(code[self.rows], return_inverse=True)[1]
         self.size = np.bincount(self.code).astype("float64")
         starts = (np.cumsum(self.size) - self.size).astype("int64")
         self.first = starts[self.code]
-        self.place = np.arange(len(rows)) - self.first
+        self.place = np.arange(len(self.rows)) - self.first
         self.ahead = self.size[self.code] - 1 - self.place
         self.between = (self.place > 0) & (self.ahead > 0)
         self.many = int((self.size > 1).sum())
-
-    @classmethod
-    def of(cls, code: np.ndarray) -> _Groups:
-        """Return the groups of rows by code; -1 is in none."""
-        order = np.argsort(code, kind="stable")[(code < 0).sum() :]
-        return cls(order, code[order])
-
-    def only(self, mask: np.ndarray) -> _Groups:
-        """Return the groups of the rows in a mask."""
-        inside = mask[self.rows]
-        return self if inside.all() else _Groups(self.rows[inside], self.code[inside])
 
     def total(self, values: np.ndarray) -> np.ndarray:
         """Return the sum of each entity."""
@@ -157,9 +147,7 @@ class _Groups:
         """Return whether entities have the values of a column more evenly than chance would, by Pearson's chi square."""
         width = int(code.max()) + 1
         table = np.bincount(self.code * width + code, minlength=len(self.size) * width).reshape(-1, width)
-        expected = np.outer(self.size, table.sum(axis=0)) / len(code)
-        freedom = (len(self.size) - 1) * ((expected > 0).any(axis=0).sum() - 1)
-        square = ((table - expected) ** 2 / np.where(expected > 0, expected, 1)).sum()
+        square, _, freedom, _ = stats.chi2_contingency(table[:, table.any(axis=0)], correction=False)
         return bool(freedom > 0 and square / freedom < 0.5)
 
 

@@ -157,16 +157,20 @@ def groups(values: pd.Series, bins: int) -> pd.Series:
     time, distinct = pd.api.types.is_datetime64_any_dtype(values), values.nunique()
     few = distinct <= MOST_VALUES and (distinct <= bins or values.notna().sum() >= ROWS_PER_VALUE * distinct)
     if few or not (time or pd.api.types.is_numeric_dtype(values)):
-        return _named(values.astype("category"))
+        category = values.astype("category")
+        known = category.cat.categories
+        if pd.api.types.is_bool_dtype(known):  # a list of these would pick rows of a table, not columns
+            return category.cat.rename_categories(known.map(str))
+        if pd.api.types.is_float_dtype(known) or isinstance(known, pd.DatetimeIndex):
+            return category.cat.rename_categories(_names([(value, value) for value in known]))
+        return category
     numbers = values.astype("int64").where(values.notna()).astype("float64") if time else values
     bin_of = pd.Series(np.searchsorted(edges(numbers, bins), numbers, side="right"), values.index)
     bin_of = bin_of.where(values.notna())
     ends = values.groupby(bin_of).agg(["min", "max"])
+    names = _names([*ends.itertuples(index=False, name=None)])
     codes = pd.Index(ends.index).get_indexer(bin_of)
-    return pd.Series(
-        pd.Categorical.from_codes(codes, _names([*zip(ends["min"], ends["max"], strict=True)]), ordered=True),
-        values.index,
-    )
+    return pd.Series(pd.Categorical.from_codes(codes, names, ordered=True), values.index)
 
 
 def cells(frame: pd.DataFrame, group: pd.Series, min_rows: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -224,16 +228,6 @@ def _largest(values: pd.Series) -> pd.Series:
     return values.where(values.isin(values.value_counts().index[:12])).cat.remove_unused_categories()
 
 
-def _named(values: pd.Series) -> pd.Series:
-    """Return categories of numbers or times with short names, where these are unique."""
-    known = values.cat.categories
-    if pd.api.types.is_bool_dtype(known):  # a list of these would pick rows of a table, not columns
-        return values.cat.rename_categories(known.map(str))
-    if not (pd.api.types.is_float_dtype(known) or isinstance(known, pd.DatetimeIndex)):
-        return values
-    return values.cat.rename_categories(_names([(value, value) for value in known]))
-
-
 def _names(ends: Iterable[Any]) -> list[str]:
     """Return the names of ranges by their ends, short where these are unique."""
     for text in (_short, str):
@@ -261,32 +255,28 @@ def local_times(frame: pd.DataFrame, problem: Problem, timezone: str) -> pd.Seri
     return times.dt.tz_localize("UTC").dt.tz_convert(timezone).dt.tz_localize(None)
 
 
-def _finest(clock: pd.Series) -> str:
-    """Return the finest part of the clock that times tell: ``hour``, ``day``, ``month``, ``year``, or ``none``."""
-    if clock.isna().all():
-        return "none"
-    if (clock - clock.dt.normalize()).nunique() > 2:  # two: one time of the day, in summer and in winter
-        return "hour"
-    if (clock.dt.day == 1).all() or clock.dt.is_month_end.all():
-        return "year" if clock.dt.month.nunique() == 1 else "month"
-    return "day"
-
-
 def time_parts(clock: pd.Series) -> dict[str, Any]:
-    """Return what the local time tells of a row, by name: its weekday, hour and month."""
-    names = {"hour": ("weekday", "hour"), "day": ("weekday", "month"), "month": ("month",)}.get(_finest(clock), ())
-    return {name: _weekday(clock) if name == "weekday" else getattr(clock.dt, name) for name in names}
+    """Return what the local time tells of a row, by name, as fine as the times are: weekday, hour, month and year."""
+    if clock.isna().all():
+        return {}
+    weekday = pd.Categorical.from_codes(clock.dt.weekday, WEEKDAYS, ordered=True)
+    parts = {"weekday": weekday, "hour": clock.dt.hour, "month": clock.dt.month, "year": clock.dt.year}
+    if (clock - clock.dt.normalize()).nunique() > 2:  # two: one time of the day, in summer and in winter
+        return parts
+    del parts["hour"]
+    if (clock.dt.day == 1).all() or clock.dt.is_month_end.all():
+        del parts["weekday"]
+        return parts if clock.dt.month.nunique() > 1 else {}
+    return parts
 
 
 def _scales(clock: pd.Series) -> list[tuple[list[str], list[Any]]]:
     """Return the pairs of scales that the local time tells, the finest first: their names, their values by row."""
-    known = {"hour": 3, "day": 2, "month": 1}.get(_finest(clock))
-    if not known:
+    if not (parts := time_parts(clock)):
         return []
-    month = pd.Categorical.from_codes(clock.dt.month - 1, MONTHS, ordered=True)
-    by_name = {"weekday": _weekday(clock), "hour": clock.dt.hour, "month": month, "year": clock.dt.year}
+    parts["month"] = pd.Categorical.from_codes(parts["month"] - 1, MONTHS, ordered=True)
     pairs = (["weekday", "hour"], ["weekday", "month"], ["year", "month"])
-    return [(names, [by_name[name] for name in names]) for names in pairs[-known:]]
+    return [(names, [parts[name] for name in names]) for names in pairs if parts.keys() >= set(names)]
 
 
 def _period(clock: pd.Series, rows: int) -> str:
@@ -298,7 +288,3 @@ def _period(clock: pd.Series, rows: int) -> str:
         if (unit != "D" or days <= 28) and len(counts) <= MOST_PERIODS and counts.median() >= rows and not holes:
             return unit
     return "Y" if days > 2 * 365 else "M" if days > 60 else "W" if days > 14 else "D"
-
-
-def _weekday(clock: pd.Series) -> pd.Categorical:
-    return pd.Categorical.from_codes(clock.dt.weekday, WEEKDAYS, ordered=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,11 @@ from scipy import stats
 from ninefold.exploration import univariate
 from ninefold.exploration.entity_leakage import EntityLeakage
 from ninefold.exploration.group_rates import CLUSTER, LABEL, OUTCOME, PART, candidates, cells, difference, least
-from ninefold.exploration.params import SCORES, Params
+from ninefold.exploration.params import GAPS, SCORES, Params
 from ninefold.exploration.univariate import FEWEST, Classes, Column, Quantity, Roc, Score
-from ninefold.params import parse
 from ninefold.problem import Problem, decisions, title
 
+UNIT = {True: "", False: " standard deviations"}  # of a gap: of shares, or of a quantity
 DECISIONS = {"known_later": "WHY IT IS KNOWN TOO LATE", "justified": "WHY IT IS KNOWN WHEN DECIDING"}
 # A copy with errors. Honest columns err where the outcomes meet; the errors of a copy fall anywhere. Of 143 public tables
 # of classes (KEEL's), 7 have a column that is named for that, or for one side alone, and not for its score.
@@ -74,13 +74,14 @@ def screen(
     by_name = effects.to_dict("index")
     names = [name for name in candidates(frame) if name not in {*identifiers, *params.known_later}]
     entities = EntityLeakage(frame, names, outcome, problem)
+    copies: Callable[[Column, Any], str] = _copies_classes if problem.is_class else _copies_quantity
     rows = []
     for name in candidates(frame):
         column = univariate.column(frame[name], scorer)
         score = univariate.score(column, scorer)
         evidence = _over(score, by_name.get(name), params, problem)
         if not evidence and name not in identifiers:
-            noisy = "" if params.leak_score else _copies(column, scorer)
+            noisy = "" if params.leak_score else copies(column, scorer)
             evidence = [*filter(None, (_one_sided(frame[name], outcome, cluster, problem), noisy))]
             evidence = evidence or [entities.evidence(name, column.numbers)]
         rows.append((name, *score, by_name.get(name, {}).get("gap", np.nan), ", ".join(evidence)))
@@ -99,14 +100,10 @@ def _over(score: Score, effect: dict[str, Any] | None, params: Params, problem: 
         evidence.append(f"{title('roc_auc')} {score.event_score:.3f} {what}")
     if effect is not None:
         near = abs(effect["gap"]) if params.leak_gap else max(effect["low"], -effect["high"])
-        if near > params.most_gap(problem):
+        if near > (params.leak_gap or GAPS[problem.is_class]):
             level = decisions.level_name(problem.changed(focus=effect["outcome"]))
-            evidence.append(f"where it is missing the {level} changes by {effect['gap']:+.2f}{_deviations(problem)}")
+            evidence.append(f"where it is missing the {level} changes by {effect['gap']:+.2f}{UNIT[problem.is_class]}")
     return evidence
-
-
-def _copies(column: Column, scorer: Classes | Quantity) -> str:
-    return _copies_classes(column, scorer) if isinstance(scorer, Classes) else _copies_quantity(column, scorer)
 
 
 def _copies_classes(column: Column, scorer: Classes) -> str:
@@ -226,25 +223,17 @@ def _differs(frame: pd.DataFrame, absent: pd.Series, problem: Problem) -> tuple[
 
 def expected(undecided: list[str], params: Params, problem: Problem) -> str:
     """Return what is expected of the columns, and the lines of the params that decide on those still undecided."""
+    gap = f"{params.leak_gap or GAPS[problem.is_class]:g}{UNIT[problem.is_class]}"
     text = (
         f"none undecided with a {score_name(problem)} above {params.most_score(problem):g} or an effect of missing values "
-        f"above {params.most_gap(problem):g}{_deviations(problem)}, none that occurs with one outcome alone or contains "
-        f"outcomes of other rows{'' if params.leak_score else ', no copy with errors'}"
+        f"above {gap}, none that occurs with one outcome alone or contains outcomes of other rows"
+        f"{'' if params.leak_score else ', no copy with errors'}"
     )
     if not undecided:
         return text
-    lines = [f"    {key}: {{{', '.join(f'{_yaml(c)}: {why}' for c in undecided)}}}" for key, why in DECISIONS.items()]
+    names = [json.dumps(name, ensure_ascii=False) for name in undecided]
+    lines = [f"    {key}: {{{', '.join(f'{name}: {why}' for name in names)}}}" for key, why in DECISIONS.items()]
     return (
         f"{text}; decide on each in params.yaml: add it to exploration.known_later and take it out of section features, "
         "or, if it is known when deciding, add it to exploration.justified:\n" + "\n".join(lines)
     )
-
-
-def _deviations(problem: Problem) -> str:
-    return "" if problem.is_class else " standard deviations"
-
-
-def _yaml(name: str) -> str:
-    """Return a name as a key of YAML."""
-    plain = re.fullmatch(r"[A-Za-z_][\w.]*", name) and parse(name) == name
-    return name if plain else json.dumps(name, ensure_ascii=False)

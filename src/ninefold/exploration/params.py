@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from ninefold.params import Name, Section, Text
 from ninefold.problem import Problem
 
-# Default limits, which columns without a leak hardly reach.
+# Default limits, which columns without a leak hardly reach: on scores, and on effects of missing values.
 SCORES = {True: 0.995, False: 0.99}  # of classes; of a quantity, where a noise of 5 % of its spread leaves 0.9975
 GAPS = {True: 0.5, False: 1.5}  # of shares; of standard deviations
 
@@ -37,10 +37,6 @@ class Params(Section):
     def most_score(self, problem: Problem) -> float:
         """Return the limit on the score of a single column."""
         return self.leak_score or SCORES[problem.is_class]
-
-    def most_gap(self, problem: Problem) -> float:
-        """Return the limit on the effect of missing values: in shares, or in standard deviations of the quantity."""
-        return self.leak_gap or GAPS[problem.is_class]
 
     @field_validator("justified")
     @classmethod

@@ -42,16 +42,22 @@ def read(params: Params, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame
     column that the params name, or a related one has several rows for one key.
     """
     if params.leak_score is not None and params.leak_score <= univariate.guess(problem):
-        raise ParamsError(
-            f"exploration.leak_score: found {params.leak_score:g}, which guessing reaches; expected more, such as 0.995, or null"
-        )
+        score = f"found {params.leak_score:g}, which guessing reaches"
+        raise ParamsError(f"exploration.leak_score: {score}; expected more, such as 0.995, or null")
     frame = labelled(problem)
     part = part_of(frame, plan.split, problem)
     frame = frame[part != "holdout"].reset_index(drop=True)
     clock, target = group_rates.local_times(frame, problem, params.timezone), frame.pop(problem.target)
     own = {OUTCOME: target, LABEL: decisions.event(target.to_numpy(), problem), CLOCK: clock}
-    own |= {PART: part[part != "holdout"], CLUSTER: _clusters(frame, clock, problem)}
-    calendar = {name: values for name, values in group_rates.time_parts(clock).items() if name not in frame}
+    local = frame.copy(deep=False)  # clusters are local days
+    if problem.time:
+        local[problem.time] = clock
+    cluster = clusters(local, problem)
+    # Numbered at random, so that remainders are random groups.
+    cluster = np.random.default_rng(0).permutation(count_clusters(cluster))[cluster]
+    own |= {PART: part[part != "holdout"], CLUSTER: cluster}
+    parts = group_rates.time_parts(clock)
+    calendar = {name: parts[name] for name in [*parts][:2] if name != "year" and name not in frame}
     added = pd.DataFrame({**calendar, **own}, index=frame.index)
     frame = pd.concat([frame, added], axis=1)  # at once: there may be hundreds of columns
     for name, related in params.related.items():
@@ -68,10 +74,14 @@ def compared(frame: pd.DataFrame, params: Params, problem: Problem, level: float
     twelve with the most significant gap, in the order of the table.
     """
     related = [f"{name}.{column}" for name, table in params.related.items() for column in table.columns]
-    columns = dict.fromkeys([*(params.by or _usual(frame, params, problem, level)), *related])
-    types = frame.iloc[:0].select_dtypes(
-        ["number", "datetime", "category"]
-    )  # yes and no have no order, the weekday has one
+    usual = list(params.by)
+    if not usual:
+        left_out = {*params.known_later, problem.time}
+        known = [name for name in candidates(frame) if name not in left_out and not _is_key(name, frame, problem)]
+        top = set(group_rates.gaps(frame, known, params, problem, level)["column"].head(MOST_COLUMNS))
+        usual = [name for name in known if name in top]
+    columns = dict.fromkeys([*usual, *related])
+    types = frame.iloc[:0].select_dtypes(["number", "datetime", "category"])  # yes and no have no order, weekdays have
     ordered = [name for name in columns if name in types]
     return {"ordered": ordered, "nominal": [name for name in columns if name not in types]}
 
@@ -147,15 +157,6 @@ def load() -> dict[str, Any]:
     return artifacts.read_json("data/exploration.json")
 
 
-def _clusters(frame: pd.DataFrame, clock: pd.Series, problem: Problem) -> np.ndarray:
-    """Return the cluster of each row by the local day, numbered at random, so that remainders are random groups."""
-    local = frame.copy(deep=False)
-    if problem.time:
-        local[problem.time] = clock
-    cluster = clusters(local, problem)
-    return np.random.default_rng(0).permutation(count_clusters(cluster))[cluster]
-
-
 def _join(frame: pd.DataFrame, name: str, related: Related) -> pd.DataFrame:
     where = f"data/lake/{name}"
     artifacts.require(frame, related.key, f"the rows, for exploration.related.{name}.key")
@@ -165,14 +166,6 @@ def _join(frame: pd.DataFrame, name: str, related: Related) -> pd.DataFrame:
         raise DataError(f"{where}: has several rows for one {key}; exploration.related.{name}.key must identify a row")
     renamed = table[related.columns].add_prefix(f"{name}.")
     return frame.merge(pd.concat([table[related.key], renamed], axis=1), how="left", on=related.key)
-
-
-def _usual(frame: pd.DataFrame, params: Params, problem: Problem, level: float) -> list[str]:
-    """Return the columns known in advance that have the most significant gaps."""
-    left_out = {*params.known_later, problem.time}
-    known = [name for name in candidates(frame) if name not in left_out and not _is_key(name, frame, problem)]
-    top = set(group_rates.gaps(frame, known, params, problem, level)["column"].head(MOST_COLUMNS))
-    return [name for name in known if name in top]
 
 
 def _is_key(column: str, frame: pd.DataFrame, problem: Problem) -> bool:

@@ -130,11 +130,9 @@ def is_identifier(values: pd.Series, outcome: np.ndarray, problem: Problem) -> b
 
 def edges(values: pd.Series, bins: int) -> np.ndarray:
     """Return where bins of about equal size begin; a value that fills a bin by itself gets one."""
-    known = np.sort(values.dropna().to_numpy(dtype="float64"))
-    starts = np.flatnonzero(np.append(True, known[1:] != known[:-1])) if len(known) else np.array([], dtype=int)
-    rows = np.diff(np.append(starts, len(known)))
-    often = rows > len(known) / bins
-    common, rest = known[starts[often]], known[~np.repeat(often, rows)]
+    distinct, rows = np.unique(values.dropna().to_numpy(dtype="float64"), return_counts=True)
+    often = rows > rows.sum() / bins
+    common, rest = distinct[often], np.repeat(distinct[~often], rows[~often])
     inner = np.linspace(0, 1, max(bins - len(common), 1) + 1)[1:-1]
     cuts = np.quantile(rest, inner, method="lower") if len(rest) else []
     return np.unique(np.concatenate([cuts, common, np.nextafter(common, np.inf)]))

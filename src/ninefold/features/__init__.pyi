@@ -1,4 +1,4 @@
-from . import figures
+from . import sentences
 from .declarations import History, Join, Params, declared, history, join, kinds, reach, windows
 from .events import FEATURES, LAKE, add_history, assemble, build, join_related, order, read
 from .increments import update
@@ -15,6 +15,7 @@ from .schema import FeatureSchema
 from .stage import (
     checks,
     conclusion,
+    deciles,
     dictionary,
     headline,
     high_cardinality,
@@ -27,7 +28,8 @@ from .stage import (
 
 __all__ = [
     "FEATURES", "LAKE", "ONLINE", "FeatureSchema", "History", "Join", "Params", "add_history", "assemble", "build",
-    "checks", "conclusion", "declared", "dictionary", "figures", "future_difference", "headline", "high_cardinality",
+    "checks", "conclusion", "deciles", "declared", "dictionary", "future_difference", "headline", "high_cardinality",
     "history", "join", "join_related", "kinds", "known_too_late", "load", "metrics", "moment_of", "online_difference",
-    "order", "reach", "read", "sample", "sampled_moments", "save_online", "snapshot", "strongest", "update", "windows",
+    "order", "reach", "read", "sample", "sampled_moments", "save_online", "sentences", "snapshot", "strongest",
+    "update", "windows",
 ]  # fmt: skip

@@ -9,8 +9,8 @@ import ibis.expr.types as ir
 import pandas as pd
 from pydantic import Field, ValidationError, model_validator
 
-from ninefold import hooks
-from ninefold.errors import DataError, ParamsError
+from ninefold import artifacts, hooks
+from ninefold.errors import ParamsError
 from ninefold.params import Duration, Keyed, Name, Section, Sparse, Text
 from ninefold.problem import Problem
 
@@ -50,6 +50,10 @@ class Join(Keyed):
     def renamed(self) -> dict[str, str]:
         """Return the columns joined: the related table's -> the events'."""
         return self.columns if isinstance(self.columns, dict) else {name: name for name in self.columns}
+
+    def key(self) -> list[str]:
+        """Return the columns that identify a row of the related table."""
+        return [*self.keys().values(), *([self.as_of] if self.as_of else [])]
 
 
 class Params(Section):
@@ -147,13 +151,10 @@ def kinds(params: Params, horizon: str) -> dict[str, str]:
     return {name: kind for kind, names in by_kind.items() for name in names}
 
 
-def require_columns(table: ir.Table, columns: list[str], key: str) -> None:
+def require_columns(events: ir.Table, columns: list[str], key: str) -> None:
     """Raise `DataError` if the events lack a column that a key of ``params.yaml`` names."""
-    if missing := sorted(set(columns) - set(table.columns)):
-        raise DataError(
-            f"params.yaml, {key}: {', '.join(missing)} is no column of the events (with joins, and what "
-            f"project.features.build adds); found {', '.join(table.columns)}"
-        )
+    what = "the table of events (with joins, and what project.features.build adds)"
+    artifacts.require(events, dict.fromkeys(columns), f"params.yaml, {key}: {what}")
 
 
 def _require_distinct(kind: str, names: list[str]) -> None:

@@ -8,7 +8,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from ninefold import engine, hooks
+from ninefold import artifacts, engine, hooks
 from ninefold.engine import PERIOD, ROW
 from ninefold.engine_params import microseconds
 from ninefold.errors import DataError
@@ -76,8 +76,17 @@ def join_related(tables: dict[str, ir.Table], params: Params, problem: Problem) 
     """Return the events with the columns of related tables that ``features.joins`` declares, a row per event."""
     events = tables[problem.table]
     for number, join in enumerate(params.joins):
-        related = _related(tables, join, f"params.yaml, features.joins[{number}]")
-        events = _joined(events, related, join, number, problem)
+        related = _related(events, tables, join, number, problem)
+        inner, moment = {name: f"@{number} {name}" for name in join.key()}, f"@{number} moment"
+        named = [related[name].name(to) for each in (inner, join.renamed()) for name, to in each.items()]
+        right, pairs = related.select(named), {mine: inner[theirs] for mine, theirs in join.keys().items()}
+        if join.as_of:
+            decided = events[problem.time] - engine.interval(pd.Timedelta(problem.horizon))
+            events = events.mutate(decided.name(moment))
+            events = asof_join(events, right, pairs, (moment, inner[join.as_of])).drop(moment)
+        else:
+            events = events.left_join(right, [events[mine] == right[theirs] for mine, theirs in pairs.items()])
+        events = events.drop(*inner.values())
     return events
 
 
@@ -96,7 +105,7 @@ def add_history(events: ir.Table, params: Params, problem: Problem) -> ir.Table:
     every = windows(params, problem.horizon)
     if every and not problem.time:
         raise DataError("params.yaml, features.history: needs problem.time, the order of the past; there is none")
-    require_columns(events, [name for window in every for name in (window.of, *window.by)], "history")
+    require_columns(events, [name for window in every for name in (window.of, *window.by)], "features.history")
     added = []
     for window in every:
         values, span = number(events, window.of, problem), (window.start, window.end)
@@ -109,9 +118,8 @@ def over_past(
     values: ir.NumericValue, how: str, by: list[str], time: ir.TimestampValue, window: tuple[pd.Timedelta, pd.Timedelta]
 ) -> ir.NumericValue:
     """Return for each row the `aggregate` over the rows with the same `by` in ``[time - window[0], time - window[1]]``."""
-    if engine.of(values) == engine.SPARK and (
-        how == "count" or (how in ("mean", "sum") and values.type().is_integer())
-    ):
+    exact = how == "count" or (how in ("mean", "sum") and values.type().is_integer())
+    if exact and engine.of(values) == engine.SPARK:
         from ninefold import spark
 
         return spark.over_past(values, how, by, time, window)
@@ -147,49 +155,17 @@ def _cast(column: ir.Value, kind: str, name: str) -> ir.Value:
     if kind != "date":
         return column.cast("float64")
     if not column.type().is_timestamp() and not column.type().is_date():
-        raise DataError(
-            f"params.yaml, features.dates: {name} is {column.type()}, expected a timestamp; see its contract"
-        )
+        raise DataError(f"params.yaml, features.dates: {name} is {column.type()}, expected a timestamp")
     return microseconds(column).cast("float64") / MICROSECONDS
 
 
-def _joined(events: ir.Table, related: ir.Table, join: Join, number: int, problem: Problem) -> ir.Table:
-    where, keys, new = f"params.yaml, features.joins[{number}]", join.keys(), join.renamed()
-    require_columns(events, list(keys), f"features.joins[{number}].by")
-    existing = {name.casefold() for name in events.columns}  # the engine ignores case in names
-    if repeated := [name for name in new.values() if name.casefold() in existing]:
-        raise DataError(
-            f"{where}.columns: the events have {', '.join(repeated)} already; give another name, {{old: new}}"
-        )
-    inner = {name: f"@{number} {name}" for name in _key(join)}
-    right = related.select([related[name].name(to) for each in (inner, new) for name, to in each.items()])
-    pairs = {mine: inner[theirs] for mine, theirs in keys.items()}
-    for mine, theirs in keys.items():
-        _require_same_type(events[mine], related[theirs], f"{where}.by: {mine} and {join.table}'s {theirs}")
-    if join.as_of is None:
-        same = [events[mine] == right[theirs] for mine, theirs in pairs.items()]
-        return events.left_join(right, same).drop(*inner.values())
-    if not problem.time:
-        raise DataError(f"{where}.as_of: needs problem.time, the moment of the decision; there is none")
-    moment = f"@{number} moment"
-    left = events.mutate((events[problem.time] - engine.interval(pd.Timedelta(problem.horizon))).name(moment))
-    both = f"{where}.as_of: the time and {join.table}'s {join.as_of}"
-    _require_same_type(left[moment], related[join.as_of], both)
-    return asof_join(left, right, pairs, (moment, inner[join.as_of])).drop(moment, *inner.values())
-
-
-def _key(join: Join) -> list[str]:
-    return [*join.keys().values(), *([join.as_of] if join.as_of else [])]
-
-
-def _related(tables: dict[str, ir.Table], join: Join, where: str) -> ir.Table:
+def _related(events: ir.Table, tables: dict[str, ir.Table], join: Join, number: int, problem: Problem) -> ir.Table:
+    """Return the rows of a join's table that have a key; raise `DataError` if the join cannot be made."""
+    where, key, keys = f"params.yaml, features.joins[{number}]", join.key(), join.keys()
     if join.table not in tables:
         raise DataError(f"{where}.table: found {join.table!r}, expected a table of the lake: {', '.join(tables)}")
-    related, key = tables[join.table], _key(join)
-    if missing := sorted({*key, *join.renamed()} - set(related.columns)):
-        raise DataError(
-            f"{where}: {', '.join(missing)} is no column of {join.table}; found {', '.join(related.columns)}"
-        )
+    related = tables[join.table]
+    artifacts.require(related, dict.fromkeys([*key, *join.renamed()]), f"{where}: table {join.table}")
     related = related.filter(*(related[name].notnull() for name in key))  # a missing key matches no row
     rows, distinct = (int(table.count().execute()) for table in (related, related.select(*key).distinct()))
     if rows != distinct:
@@ -197,13 +173,21 @@ def _related(tables: dict[str, ir.Table], join: Join, where: str) -> ir.Table:
             f"{where}.by: {', '.join(key)} names {distinct:,} rows of {join.table}, which has {rows:,}; expected one row "
             "for each key: add the columns that tell them apart, or `as_of` for their time"
         )
+    require_columns(events, list(keys), f"features.joins[{number}].by")
+    existing = {name.casefold() for name in events.columns}  # the engine ignores case in names
+    if repeated := [name for name in join.renamed().values() if name.casefold() in existing]:
+        columns = f"the events have {', '.join(repeated)} already"
+        raise DataError(f"{where}.columns: {columns}; give another name, {{old: new}}")
+    compared = {f"by: {mine} and {join.table}'s {theirs}": (mine, theirs) for mine, theirs in keys.items()}
+    if join.as_of:
+        if not problem.time:
+            raise DataError(f"{where}.as_of: needs problem.time, the moment of the decision; there is none")
+        compared[f"as_of: the time and {join.table}'s {join.as_of}"] = problem.time, join.as_of
+    for what, (mine, theirs) in compared.items():
+        one, other = events[mine], related[theirs]
+        try:
+            one == other  # noqa: B015
+        except ibis.IbisError:
+            types = f"found {one.type()} and {other.type()}, expected one type"
+            raise DataError(f"{where}.{what}: {types}; see processing.tables") from None
     return related
-
-
-def _require_same_type(mine: ir.Value, theirs: ir.Value, where: str) -> None:
-    try:
-        mine == theirs  # noqa: B015
-    except ibis.IbisError:
-        raise DataError(
-            f"{where}: found {mine.type()} and {theirs.type()}, expected one type; see processing.tables"
-        ) from None

@@ -22,6 +22,7 @@ STATE = "data/state/features.json"
 # The keys of the problem on which the feature table depends.
 RELEVANT = ("table", "key", "time", "horizon", "target", "group", "task", "classes", "focus")
 Tables = dict[str, ir.Table]
+Spans = dict[str, Span | None]
 
 
 def update(tables: Tables, built: ir.Table, params: Params, problem: Problem) -> None:
@@ -31,35 +32,30 @@ def update(tables: Tables, built: ir.Table, params: Params, problem: Problem) ->
     does not depend on which others are computed in the same run, and memory holds no more of the table than that.
     Raises `DataError` if a column is missing, or ``project.features.build`` drops or repeats rows.
     """
-    inputs, before = _inputs(tables, built, params, problem), _state()
+    time, lake = problem.time if windows(params, problem.horizon) else None, f"{LAKE}/{problem.table}"
+    spans = {period: engine.span(lake, period, time) if time else None for period in engine.periods(lake)}
+    inputs, before = _inputs(tables, built, spans, params, problem), _state()
     reused = [period for period in inputs if before.get(period, {}).get("needs") == inputs[period]]
     artifacts.output(FEATURES)
     engine.carry(FEATURES, reused)
     for period in sorted(inputs.keys() - set(reused)):
-        near = engine.keep(_near(built, period, params, problem))
+        near, span = built.filter(built[PERIOD] == period), spans[period]
+        if span:
+            first, last = (moment.to_pydatetime() for moment in (span[0] - reach(params, problem), span[1]))
+            near = built.filter(built[problem.time].between(first, last))
+        near = near.cache()
         with engine.in_one_thread(built.get_backend(), _depends_on_order(near, params, problem)):
             complete = add_history(near, params, problem)
             table = assemble(complete.filter(complete[PERIOD] == period), params, problem, period=True)
             engine.write(table, artifacts.pending(FEATURES), order(problem), [period])
-        rows, result = engine.count(f"{LAKE}/{problem.table}", period), engine.count(FEATURES, period)
+        rows, result = engine.count(lake, period), engine.count(FEATURES, period)
         if rows != result:
-            raise DataError(
-                f"project.features.build: {rows:,} rows of {period} went in, {result:,} came out; a join drops or repeats"
-            )
-    state = {
-        period: {"needs": needs, "features": engine.fingerprint(FEATURES, period)} for period, needs in inputs.items()
-    }
+            counts = f"{rows:,} rows of {period} went in, {result:,} came out"
+            raise DataError(f"project.features.build: {counts}; a join drops or repeats")
+    state = {one: {"needs": needs, "features": engine.fingerprint(FEATURES, one)} for one, needs in inputs.items()}
     artifacts.write_json({"periods": state}, artifacts.output(STATE))
     count = len(inputs) - len(reused)
     artifacts.note("features", f"made {count} partition{'' if count == 1 else 's'}, kept {len(reused)}")
-
-
-def _near(built: ir.Table, period: str, params: Params, problem: Problem) -> ir.Table:
-    span = engine.span(f"{LAKE}/{problem.table}", period, problem.time) if problem.time else None
-    if span is None or not windows(params, problem.horizon):
-        return built.filter(built[PERIOD] == period)
-    first = (span[0] - reach(params, problem)).to_pydatetime()
-    return built.filter(built[problem.time].between(first, span[1].to_pydatetime()))
 
 
 def _depends_on_order(near: ir.Table, params: Params, problem: Problem) -> bool:
@@ -73,34 +69,29 @@ def _depends_on_order(near: ir.Table, params: Params, problem: Problem) -> bool:
     return bool(broken) and bool(near.aggregate(broken).to_pandas().iloc[0].fillna(False).any())
 
 
-def _inputs(tables: Tables, built: ir.Table, params: Params, problem: Problem) -> dict[str, str]:
+def _inputs(tables: Tables, built: ir.Table, spans: Spans, params: Params, problem: Problem) -> dict[str, str]:
     """Return, per partition of the events, the digest of all that its features depend on."""
-    connection, main = built.get_backend(), problem.table
-    lake = {
-        name: {period: engine.fingerprint(f"{LAKE}/{name}", period) for period in engine.periods(f"{LAKE}/{name}")}
-        for name in tables
-    }
+    connection, main, lake = built.get_backend(), problem.table, dict[str, dict[str, str]]()
+    for name in tables:
+        folder = f"{LAKE}/{name}"
+        lake[name] = {period: engine.fingerprint(folder, period) for period in engine.periods(folder)}
     by_row, whole = _read_by_build(tables, params, problem)
     related = _related_parts(tables, params, problem)
     code = [declarations, events, *engine.modules(connection), timestamps, decisions]
-    recipe = {
+    recipe: dict[str, Any] = {
         "params": params.model_dump(mode="json"),
         "problem": problem.model_dump(mode="json", include=set(RELEVANT)),
         "engine": engine.identity(connection),
         "code": hooks.digest(update, *code, events.builder()),
         "whole": {name: lake[name] for name in sorted(whole)},
     }
-    time = problem.time if windows(params, problem.horizon) else None
-    spans = {period: engine.span(f"{LAKE}/{main}", period, time) if time else None for period in lake[main]}
     result = {}
     for period in lake[main]:
         near = _periods_near(period, spans, reach(params, problem)) if by_row else list(lake[main])
         others = sorted({pair for each in near for pair in related[each]})
-        own = {
-            "rows": {each: lake[main][each] for each in near},
-            "related": [(table, part, lake[table].get(part)) for table, part in others],
-        }
-        text = json.dumps({**recipe, **own}, sort_keys=True)
+        recipe["rows"] = {each: lake[main][each] for each in near}
+        recipe["related"] = [(table, part, lake[table].get(part)) for table, part in others]
+        text = json.dumps(recipe, sort_keys=True)
         result[period] = hashlib.sha256(text.encode()).hexdigest()[:16]
     return result
 
@@ -126,10 +117,10 @@ def _related_parts(tables: Tables, params: Params, problem: Problem) -> dict[str
         parts = engine.periods(name)
         pairs = [(mine, part) for mine in result for part in parts]
         if join.as_of is not None:  # only rows from before the last event of a partition
-            firsts = {part: engine.span(name, part, join.as_of) for part in parts}
-            lasts = {mine: engine.span(f"{LAKE}/{problem.table}", mine, str(problem.time)) for mine in result}
-            spans = ((pair, firsts[pair[1]], lasts[pair[0]]) for pair in pairs)
-            pairs = [pair for pair, first, last in spans if first and last and first[0] <= last[1]]
+            begun = {part: span[0] for part in parts if (span := engine.span(name, part, join.as_of))}
+            lake, time = f"{LAKE}/{problem.table}", str(problem.time)
+            ended = {mine: span[1] for mine in result if (span := engine.span(lake, mine, time))}
+            pairs = [(mine, part) for mine in ended for part in begun if begun[part] <= ended[mine]]
         elif len(parts) > 1 and set(keys) <= set(main.columns):
             there = engine.read(main.get_backend(), name, numbered=True)
             there = there.select(there[PERIOD].name("@part"), *(there[key].name(f"@ {key}") for key in keys.values()))
@@ -141,7 +132,7 @@ def _related_parts(tables: Tables, params: Params, problem: Problem) -> dict[str
     return result
 
 
-def _periods_near(period: str, spans: dict[str, Span | None], back: pd.Timedelta) -> list[str]:
+def _periods_near(period: str, spans: Spans, back: pd.Timedelta) -> list[str]:
     if (own := spans[period]) is None:
         return [period]
     first = own[0] - back

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import ibis
@@ -26,6 +26,7 @@ MOMENTS = 24
 MOMENT = "@moment"
 PROOFS = (0.3, 0.6, 0.9)  # where in the sample the future is removed
 ROWS = 10_000  # without time, so many rows are built again
+Moments = list[datetime]
 
 
 def snapshot(events: ir.Table, params: Params, problem: Problem, moment: datetime | None) -> dict[str, pd.DataFrame]:
@@ -34,14 +35,12 @@ def snapshot(events: ir.Table, params: Params, problem: Problem, moment: datetim
     return {name: table.drop(columns=MOMENT) for name, table in values.items()}
 
 
-def snapshots(
-    events: ir.Table, params: Params, problem: Problem, due_at: Iterable[datetime]
-) -> dict[str, pd.DataFrame]:
+def snapshots(events: ir.Table, params: Params, problem: Problem, due_at: Moments) -> dict[str, pd.DataFrame]:
     """Return the history values for events due at some moments, without windows, from what was known by the decision.
 
     By feature, a table of ``@moment`` (timestamp), the key columns and ``value`` (float64), in their order.
     """
-    stamps = pd.DataFrame({MOMENT: pd.to_datetime(pd.Series(list(due_at))).astype("datetime64[us]")})
+    stamps = pd.DataFrame({MOMENT: pd.to_datetime(pd.Series(due_at)).astype("datetime64[us]")})
     if stamps.empty:
         return {}
     due, time, result = engine.table(events.get_backend(), stamps), problem.time, dict[str, pd.DataFrame]()
@@ -57,15 +56,13 @@ def snapshots(
     return result
 
 
-def online_difference(
-    events: ir.Table, table: ir.Table, due_at: Iterable[datetime], params: Params, problem: Problem
-) -> float:
+def online_difference(events: ir.Table, table: ir.Table, due_at: Moments, params: Params, problem: Problem) -> float:
     """Return the largest difference between online and offline history values, for the rows due at some moments.
 
     It is relative where the value is above 1, as sums may be large, and infinite where only one of both has a value.
     """
     largest = 0.0
-    for offline, online in _histories(events, table, list(due_at), params, problem):
+    for offline, online in _histories(events, table, due_at, params, problem):
         if (np.isnan(offline) != np.isnan(online)).any():
             return float("inf")
         difference = np.abs(offline - online) / np.maximum(np.abs(offline), 1)
@@ -79,7 +76,7 @@ def future_difference(events: ir.Table, table: ir.Table, sample: pd.DataFrame, p
     Removed are all later rows, and of the earlier ones what was not known at the decision: for ``project.features.build``,
     the target and the columns that stage 05 declares known later. Without time, the target is removed from all rows.
     """
-    due_at, changed = list[datetime](), 0
+    due_at, changed = Moments(), 0
     if problem.time and len(sample):
         due_at = [sample[problem.time].iloc[int(len(sample) * share)].to_pydatetime() for share in PROOFS]
     for offline, known in _histories(events, table, due_at, params, problem):
@@ -106,13 +103,9 @@ def moment_of(problem: Problem) -> datetime | None:
 
 
 def save_online(
-    online: dict[str, pd.DataFrame],
-    high_cardinality: list[str],
-    params: Params,
-    problem: Problem,
-    moment: datetime | None,
+    online: dict[str, pd.DataFrame], many: list[str], params: Params, problem: Problem, moment: datetime | None
 ) -> None:
-    """Write ``data/online/``: the history values of one moment, and the model's columns (see `FeatureSchema`)."""
+    """Write ``data/online/``: the history values of one moment, and the model's columns, `many` of high cardinality."""
     folder, stores = artifacts.output(ONLINE), []
     for window in windows(params, problem.horizon):
         file = re.sub(r"[^\w-]", "_", window.name)  # which any system accepts
@@ -120,16 +113,15 @@ def save_online(
         artifacts.write_table(online[window.name], folder / f"{file}.parquet")
         prior = {} if window.prior is None else {"prior": window.prior}
         stores.append({"feature": window.name, "by": window.by, "file": f"{file}.parquet", **prior})
-    columns = [
-        {"name": name, "kind": kind, **({"wide": True} if name in high_cardinality else {})}
-        for name, kind in kinds(params, problem.horizon).items()
-    ]
+    wide = {name: {"wide": True} for name in many}
+    by_kind = kinds(params, problem.horizon)
+    columns = [{"name": name, "kind": kind, **wide.get(name, {})} for name, kind in by_kind.items()]
     described = {"moment": moment.isoformat() if moment else None, "stores": stores, "features": columns}
     artifacts.write_json(described, folder / "online.json")
 
 
 def _histories(
-    events: ir.Table, table: ir.Table, due_at: list[datetime], params: Params, problem: Problem
+    events: ir.Table, table: ir.Table, due_at: Moments, params: Params, problem: Problem
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the values of each history feature for the rows due at some moments: in the feature table, by `snapshots`."""
     every = windows(params, problem.horizon) if due_at else []

@@ -70,6 +70,21 @@ def strongest(features: pd.DataFrame, params: Params, problem: Problem, points: 
     return table.sort_values("range", ascending=False, ignore_index=True)
 
 
+def deciles(features: pd.DataFrame, ranked: pd.DataFrame, problem: Problem, points: Split) -> pd.DataFrame:
+    """Return the mean outcome over the deciles of the six `strongest` features, on training rows.
+
+    ``feature``, ``value`` (the median of the decile), ``level`` (`decisions.event`: a share 0-1, or the target's unit).
+    """
+    rows = train(features, problem, points)
+    outcome = pd.Series(decisions.event(rows[problem.target].to_numpy(), problem), rows.index)
+    parts = []
+    for name in ranked["feature"].head(6):
+        both = pd.DataFrame({"feature": name, "value": rows[name], "level": outcome})
+        by_decile = both.groupby(quantiles(rows[name], 10))
+        parts.append(by_decile.agg({"feature": "first", "value": "median", "level": "mean"}))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["feature", "value", "level"])
+
+
 def train(features: pd.DataFrame, problem: Problem, points: Split) -> pd.DataFrame:
     """Return the training rows whose outcome is known."""
     known = features[features[problem.target].notna()]

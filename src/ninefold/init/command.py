@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
-import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from ninefold import artifacts
-from ninefold.collection import sources
+from ninefold.collection import databases, sources
 from ninefold.errors import NinefoldError
 from ninefold.init import drafting
 from ninefold.init.proposal import Proposal, Wish
@@ -102,7 +101,7 @@ def apply(plan: Plan) -> str:
 
 def read(location: str, options: dict[str, Any] | None = None, others: Sequence[str] = ()) -> Table:
     """Return a table that the user names, read whole as text; raise `DataError` if it cannot be read."""
-    place, _, inner = location.partition("::")
+    place, inner = databases.split(location)
     known = {**(options or {}), **({"table": inner} if inner else {})}
     if PurePosixPath(place).suffix.lower() in (".xlsx", ".xlsm") and "table" in known:
         known["sheet"] = known.pop("table")
@@ -113,16 +112,12 @@ def read(location: str, options: dict[str, Any] | None = None, others: Sequence[
     stem = file if Path(place).is_dir() else file[: len(file) - len(_suffix(file))]
     if "://" in place and not place.startswith("s3://"):
         stem = "table"
-    name = _slug(str(settings.get("table") or stem))
+    name = drafting.slug(str(settings.get("table") or stem), "_", 40)
+    if not name or name[0].isdigit():
+        name = f"table_{name}".rstrip("_")
     while name in others:
         name += "_2"
     return Table(place, settings, name, sources.read(place, settings))
-
-
-def _slug(text: str) -> str:
-    """Return a name of letters, digits and underscores that a table may have: ``Orders 2024`` becomes ``orders_2024``."""
-    plain = re.sub(r"[^a-z0-9]+", "_", drafting.ascii_only(text).lower()).strip("_")[:40].strip("_")
-    return f"table_{plain}".rstrip("_") if not plain or plain[0].isdigit() else plain
 
 
 def _suffix(place: str) -> str:

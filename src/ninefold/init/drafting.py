@@ -41,25 +41,14 @@ def draft(p: Proposal, tables: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 def summary(p: Proposal) -> str:
     """Return what was found and written."""
-    values = p.target.rows()[~np.isnan(p.target.rows())] if not p.classes else np.zeros(1)
-    context = {"p": p, "known": (values.min(), values.max(), values.mean())}
-    lines = _render("summary.txt.j2", context).removesuffix("\n").split("\n")
-    warnings = [f"  {count}. {text}" for count, text in enumerate(p.warnings, start=1)]
-    heading = ["Warnings, each with the key of params.yaml to change:"] if warnings else []
-    return "\n".join([
-        *lines, *heading, *warnings,
-        "Wrote params.yaml and src/project. Prices are assumed: see the lines marked so in params.yaml. Next:",
-        "  git add -A && git commit -m 'Begin with my own table'",
-        "  dvc repro       # or make run: nine notebooks, nine reports, reports/index.html",
-        "  make lab        # the same notebooks, cell by cell",
-    ])  # fmt: skip
+    mean = None if p.classes else np.nanmean(p.target.rows())
+    return _render("summary.txt.j2", {"p": p, "mean": mean}).removesuffix("\n")
 
 
 def _render(name: str, context: dict[str, Any]) -> str:
-    loader = FileSystemLoader(TEMPLATES)
-    environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.keep_trailing_newline = True
-    environment.filters |= {"y": to_yaml, "n": number, "py": ascii, "day": _day, "short": _short}
+    blocks: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, **blocks)
+    environment.filters |= {"y": to_yaml, "n": number, "py": ascii, "day": _day}
     return environment.get_template(name).render(context)
 
 
@@ -70,8 +59,8 @@ def _problem(p: Proposal) -> dict[str, Any]:
     if re.fullmatch(r"[a-z ]*s", words) and not words.endswith(("ss", "us", "is")):
         units = words
         one = re.sub("ies$", "ys", words)[: -2 if words.endswith(("ches", "shes", "xes", "sses")) else -1]
-    slug = re.sub(r"[^a-z0-9]+", "-", ascii_only(f"{p.table} {p.target.name}").lower()).strip("-")[:60].strip("-")
-    values: dict[str, Any] = {"unit": one, "units": units, "slug": slug or "model", "payoffs": {}, "uneven": False}
+    name = slug(f"{p.table} {p.target.name}", "-", 60) or "model"
+    values: dict[str, Any] = {"unit": one, "units": units, "slug": name, "payoffs": {}, "uneven": False}
     if p.task == "binary":
         share = p.sizes[str(p.focus)] / sum(p.sizes.values())
         values["miss"] = max(round(1 / share, 1 if share > 0.1 else 0), 1.01)
@@ -85,7 +74,7 @@ def _problem(p: Proposal) -> dict[str, Any]:
 
 def _data(p: Proposal, tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return the values of sections ``collection`` and ``processing``: tables, contracts, limits."""
-    sizes = {p.table: p.rows, **{one.name: len(next(iter(one.columns.values())).codes) for one in p.related}}
+    sizes = {name: len(next(iter(columns.values())).codes) for name, columns in p.tables().items()}
     usual = {"time": None, "format": None, "number": None}
     listed = {name: {**where, **usual, "min_rows": max(1, sizes[name] // 2)} for name, where in tables.items()}
     start = as_of = None
@@ -94,9 +83,8 @@ def _data(p: Proposal, tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
         if p.partitioned:
             listed[p.table] |= {"time": p.time.raw, "format": p.time.format, "min_rows": _least_month(p.time)}
     listed[p.table]["number"] = p.number
-    contracts = {p.table: {"unique": p.key, "columns": _contract(p.contract(), p)}}
-    for one in p.related:
-        contracts[one.name] = {"unique": one.by, "columns": _contract(one.columns, p, one.by)}
+    keyed = [(p.table, p.contract(), p.key), *((one.name, one.columns, one.by) for one in p.related)]
+    contracts = {name: {"unique": key, "columns": _contract(columns, p, key)} for name, columns, key in keyed}
     gaps = sorted((c for c in p.contract().values() if c.missing), key=lambda column: -column.missing)[:5]
     broken = math.ceil(1500 * p.quarantined / sum(sizes.values())) / 1000
     left = [f"{name} ({why})" for name, why in p.left.items() if p.columns[name].name not in p.contract()]
@@ -107,14 +95,13 @@ def _data(p: Proposal, tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "contracts": contracts,
         "known_gaps": ", ".join(f"{c.name} is missing in {c.missing / p.rows:.1%}" for c in gaps) or "none seen",
         "max_quarantined": max(0.001 if p.rows >= 10_000 else 0.01, broken),
-        "left": _comment("; ".join(left)),
+        "left": "; ".join(left),
     }
 
 
 def _models(p: Proposal) -> dict[str, Any]:
     """Return the values of the sections from ``metrics`` on: candidates, folds, alerts."""
     fitted = round(p.labelled * (1 - p.split[1]))
-    cells = fitted * sum(len(names) for names in p.features.values())
     alerts = {"outcomes": 0.05, "error": 0.02, "calibration": 0.05}
     if p.task == "regression":
         sd = float(np.nanstd(p.target.rows()))
@@ -124,22 +111,19 @@ def _models(p: Proposal) -> dict[str, Any]:
     of = p.target.name if number else next(iter(p.features["numeric"]), None)
     return {
         "primary": PRIMARY[p.task],
-        "primaries": " | ".join(MEANING[p.task]),
+        "primaries": MEANING[p.task],
         "history": {"of": of, "by": entity} if p.time is not None and entity and of else None,
-        # What a table of thousands tells apart, one of hundreds does not.
         "fitted": fitted,
-        "heavy": max(len(p.classes), 1) * fitted > 1_000_000,
-        "leaf": max(3, min(100, round(math.sqrt(fitted) / 4))),
-        "trees": 300 if cells <= 400_000 else 100 if cells <= 2_000_000 else 50,  # a minute of growing, at most
+        "cells": fitted * sum(len(names) for names in p.features.values()),
         "alerts": alerts,
     }
 
 
-def _contract(columns: dict[str, Column], p: Proposal, unique: list[str] | None = None) -> dict[str, dict[str, Any]]:
+def _contract(columns: dict[str, Column], p: Proposal, unique: list[str]) -> dict[str, dict[str, Any]]:
     """Return the baseline of each column of a contract."""
-    baselines: dict[str, dict[str, Any]] = {p.number: {"type": "int64", "min": 1}} if p.number and not unique else {}
+    baselines: dict[str, dict[str, Any]] = {p.number: {"type": "int64", "min": 1}} if p.number in unique else {}
     for name, column in columns.items():
-        is_own, is_key, is_time = column.raw == name, name in (unique or p.key), column is p.time
+        is_own, is_key, is_time = column.raw == name, name in unique, column is p.time
         signs = {key: getattr(column, key) if is_own else None for key in ("format", "decimal", "thousands")}
         known = {"type": column.type, **{key: value for key, value in signs.items() if value is not None}}
         if (column.missing or not is_own) and not is_time and not is_key:
@@ -175,7 +159,7 @@ def _least_month(time: Column) -> int:
 def _examples(p: Proposal) -> dict[str, Any]:
     """Return the numbers to be made of texts with signs, by table; and columns for the examples in ``src/project``."""
     signs: dict[str, dict[str, tuple[str, str, str]]] = {}
-    for table, columns in {p.table: p.columns, **{one.name: one.columns for one in p.related}}.items():
+    for table, columns in p.tables().items():
         for c in columns.values():
             if c.raw != c.name:
                 signs.setdefault(table, {})[c.name] = (c.raw, c.decimal or ".", c.thousands or "")
@@ -183,10 +167,6 @@ def _examples(p: Proposal) -> dict[str, Any]:
     numbers = [*sorted(own["numeric"], key=lambda name: not name.isascii()), None, None]
     anything = next((name for names in own.values() for name in names), p.target.name)
     return {"with_signs": signs, "example": {"any": anything, "number": numbers[0], "other": numbers[1]}}
-
-
-def _short(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f" ... ({len(names)})" if len(names) > 8 else "")
 
 
 def to_yaml(value: Any, indent: int = 4) -> str:
@@ -217,12 +197,19 @@ def number(value: float) -> str:
 
 def _aligned(text: str) -> str:
     """Return a rendered template with its comments in one column for each block of lines."""
-    return "".join(_block(block) for block in re.split(r"(\n\n+)", text))
+    blocks = []
+    for block in re.split(r"(\n\n+)", text):
+        lines = [line.partition(f" {NOTE} ") for line in block.split("\n")]
+        column = max((len(content) for content, mark, _ in lines if mark and len(content) <= 50), default=0)
+        noted = [f"{content.ljust(column)}  # {note}" if mark else content for content, mark, note in lines]
+        blocks.append("\n".join(noted))
+    return "".join(blocks)
 
 
-def ascii_only(text: str) -> str:
-    """Return a text without accents, and without what ASCII has no letter for."""
-    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+def slug(text: str, sign: str, most: int) -> str:
+    """Return up to so many lower-case letters and digits of a text, without accents; `sign` stands for all else."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", sign, plain).strip(sign)[:most].strip(sign)
 
 
 def _wrapped(opening: str, items: list[str], closing: str, indent: int) -> str:
@@ -236,12 +223,6 @@ def _wrapped(opening: str, items: list[str], closing: str, indent: int) -> str:
             current = " " * indent
         current += f"{item}, "
     return "\n".join([*lines, current.removesuffix(", ") + closing])
-
-
-def _block(block: str) -> str:
-    lines = [line.partition(f" {NOTE} ") for line in block.split("\n")]
-    column = max((len(content) for content, mark, _ in lines if mark and len(content) <= 50), default=0)
-    return "\n".join(f"{content.ljust(column)}  # {note}" if mark else content for content, mark, note in lines)
 
 
 def _formatted(text: str) -> str:
@@ -262,9 +243,3 @@ def _digits(value: float) -> float:
 def _day(moment: np.datetime64) -> str:
     """Return the day of a time, ISO."""
     return str(pd.Timestamp(moment).date())
-
-
-def _comment(text: str) -> str:
-    """Return a text that fits into a comment on one line."""
-    text = " ".join(text.split()).replace(NOTE, "|")
-    return text if len(text) <= 400 else f"{text[:397]}..."

@@ -6,13 +6,12 @@ import re
 from dataclasses import replace
 from typing import Any
 
-import duckdb
 import numpy as np
 import pandas as pd
 
 from ninefold.collection import datetimes
 from ninefold.init.columns import ID_NAME, MISSING, SAMPLED, STRAY_TIMES, TIME_NAME, Column, blanked
-from ninefold.init.numbers import number, same_signs, without_signs
+from ninefold.init.numbers import like_neighbours, number, without_signs
 
 NUMBERED_NAME = re.compile(r"(^|[\W_])(nr|no|num|number|ref|reference|code|sku|serial|ticket|invoice)$|(?-i:^column_\d+$)", re.I)  # fmt: skip
 _DAYS = (
@@ -35,24 +34,20 @@ def describe(frame: pd.DataFrame, timed: str | None = None, target: str | None =
 
     The column `timed` holds times, even where these look like numbers. In texts of `target`, "none" and "-" are values.
     """
-    connection = duckdb.connect()
-    columns = {name: _describe(name, frame[name], connection, name == timed, name == target) for name in frame.columns}
-    columns = same_signs(columns, connection)
-    alike: dict[Any, list[str]] = {}
+    columns = {name: _describe(name, frame[name], name == timed, name == target) for name in frame.columns}
+    if any(column.decimal == "," for column in columns.values()):
+        columns = {name: like_neighbours(column) for name, column in columns.items()}
+    first: dict[Any, str] = {}
     for name in sorted(columns, key=lambda name: name not in (target, timed)):  # of copies, these are kept
         column = columns[name]
-        if column.kind in ("constant", "missing"):
-            continue
-        others = alike.setdefault((len(column.texts), hash(column.codes.tobytes())), [])
-        twin = next((other for other in others if (columns[other].texts == column.texts).all()), None)
-        if twin is None:
-            others.append(name)
-        elif twin != target:  # a copy of that is a leak, which stage 05 has to see
-            columns[name] = replace(column, kind="duplicate", of=twin)
+        if column.kind not in ("constant", "missing"):
+            twin = first.setdefault((column.codes.tobytes(), *column.texts), name)
+            if twin not in (name, target):  # a copy of the target is a leak, which stage 05 has to see
+                columns[name] = replace(column, kind="duplicate", of=twin)
     return columns
 
 
-def _describe(name: str, texts: pd.Series, connection: Any, timed: bool, target: bool) -> Column:
+def _describe(name: str, texts: pd.Series, timed: bool, target: bool) -> Column:
     codes, distinct = pd.factorize(texts.fillna(""))
     codes, known = codes.astype("int32"), distinct.to_numpy(dtype=object)
     plain = np.array([text.strip().lower() for text in known], dtype=object)
@@ -60,11 +55,11 @@ def _describe(name: str, texts: pd.Series, connection: Any, timed: bool, target:
     base = Column(name, name, "category", "string", codes, known, gap, blanked(known, gap))
     if gap.all():
         return replace(base, kind="missing")
-    column = number(base, plain, connection) or _timestamp(base, 0.5 if timed else 1 - STRAY_TIMES)
+    column = number(base, plain) or _timestamp(base, 0.5 if timed else 1 - STRAY_TIMES)
     if column is None and target:  # of texts, these are names like others
         gap = np.isin(plain.astype(str), sorted(MISSING - {"none", "-"}))
         base = replace(base, gap=gap, values=blanked(known, gap))
-    column = column or without_signs(base, connection) or _texts(base)
+    column = column or without_signs(base) or _texts(base)
     if column.kind == "number":
         column = _as_time(column) if timed else _dates_in_numbers(column)
     if column.distinct <= 1 and column.complete:
@@ -116,12 +111,11 @@ def _as_time(column: Column) -> Column:
 def _dates_in_numbers(column: Column) -> Column:
     """Return numbers as times where their name and all their values say so."""
     low, high = column.bounds()
-    if column.type != "int64" or column.decimal or column.thousands or not TIME_NAME.search(column.name):
-        return column
-    if not any(least <= low and high < most for least, most, _ in _COUNTED[1:]):
-        return column
-    times = _as_time(column)
-    return column if times.stray.any() else times
+    whole = column.type == "int64" and not column.decimal and not column.thousands
+    if whole and TIME_NAME.search(column.name) and any(least <= low and high < most for least, most, _ in _COUNTED[1:]):
+        times = _as_time(column)
+        return column if times.stray.any() else times
+    return column
 
 
 def _timestamp(column: Column, enough: float) -> Column | None:

@@ -23,7 +23,7 @@ from yaml import YAMLError
 from ninefold import artifacts, outdated, params
 from ninefold.errors import NinefoldError
 from ninefold.outdated import ENGINE, PARAMS, PIN, PIPELINE
-from ninefold.renamed import Change, Key
+from ninefold.renamed import Change
 
 
 class _Null(str):
@@ -88,7 +88,7 @@ def _moved(text: str, change: Change) -> str:
     yaml.preserve_quotes, yaml.width = True, 4096
     yaml.indent(mapping=2, sequence=4, offset=2)
     try:
-        values, expected = yaml.load(text), params.parse(text)
+        values, expected = yaml.load(text), YAML().load(text)
         _move(values, change)
         _move(expected, change)
         yaml.dump(values, stream)
@@ -101,33 +101,28 @@ def _moved(text: str, change: Change) -> str:
 
 
 def _move(values: Any, change: Change) -> None:
-    """Move a key within nested mappings, plain or of ruamel.yaml; within one mapping it keeps its place."""
-    *above, name = change.old
+    """Move a key within nested mappings; within one mapping it keeps its place."""
+    *above, name = change.old.split(".")
     home, inner = functools.reduce(operator.getitem, above, values), values
     place = list(home).index(name)
-    comment = home.ca.items.pop(name, None) if isinstance(home, CommentedMap) else None
-    value = home.pop(name)
-    if not change.new or not isinstance(change.entry, Key):
+    comment, value = home.ca.items.pop(name, None), home.pop(name)
+    if not change.new or not change.entry:
         return
-    *above, name = change.new
+    *above, name = change.new.split(".")
     for parent in above:
         if parent not in inner:
-            _insert(inner, place if inner is home else len(inner), parent, type(inner)())
-        if not isinstance(inner := inner[parent], dict):
+            inner.insert(place if inner is home else len(inner), parent, CommentedMap())
+        if not isinstance(inner := inner[parent], CommentedMap):
             raise ValueError(f"{parent} is not a mapping")
     if name in inner:
-        raise ValueError(f"{'.'.join(change.new)} is there already")
+        raise ValueError(f"{change.new} is there already")
     for key, added in change.entry.add.items():
-        if not isinstance(value, dict):
+        if not isinstance(value, CommentedMap):
             raise ValueError("it is not a mapping")
-        _insert(value, 0, key, added)
-    _insert(inner, place if inner is home else len(inner), name, value)
+        value.insert(0, key, added)
+    inner.insert(place if inner is home else len(inner), name, value)
     if comment:
         inner.ca.items[name] = comment
-
-
-def _insert(mapping: Any, place: int, key: str, value: Any) -> None:
-    mapping.insert(place, key, value) if isinstance(mapping, CommentedMap) else mapping.update({key: value})
 
 
 def _pipeline(text: str) -> str:

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import duckdb
 import ibis
 import numpy as np
 import pyarrow as pa
@@ -35,13 +36,13 @@ def sentinel(column: Column) -> float | None:
     return None
 
 
-def number(column: Column, plain: np.ndarray, connection: Any) -> Column | None:
+def number(column: Column, plain: np.ndarray) -> Column | None:
     """Return the column as numbers if all but a few texts are some, in the notation that fits most of them."""
     soft = column.gap | np.isin(plain.astype(str), sorted(MISSING_NUMBERS))
     counts, warnings = column.counts, column.warnings
     if soft.all():
         return None
-    parsed = {style: _parse(column.texts, style, soft, connection) for style in _styles(column.texts[~soft])}
+    parsed = {style: _parse(column.texts, style, soft) for style in _styles(column.texts[~soft])}
     rows = {style: int(counts[~np.isnan(values)].sum()) for style, values in parsed.items()}
     best = max(rows, key=lambda style: rows[style])
     values, fits, known = parsed[best], rows[best], int(counts[~soft].sum())
@@ -92,10 +93,10 @@ def _query(decimal: str | None, thousands: str | None) -> str:
     return str(ibis.to_sql(texts.select(x=value), dialect="duckdb"))
 
 
-def _parse(texts: np.ndarray, style: Style, gap: np.ndarray, connection: Any) -> np.ndarray:
+def _parse(texts: np.ndarray, style: Style, gap: np.ndarray) -> np.ndarray:
     """Return the numbers that stage 03 makes of texts in a notation, NaN where one holds none or is not known."""
-    connection.register("texts", pa.table({"v": pa.array(texts, pa.string())}))
-    values = np.ma.filled(connection.execute(_query(*style)).fetchnumpy()["x"].astype("float64"), np.nan)
+    read: Any = duckdb.from_arrow(pa.table({"v": pa.array(texts, pa.string())})).query("texts", _query(*style))
+    values = np.ma.filled(read.fetchnumpy()["x"].astype("float64"), np.nan)
     values[gap] = np.nan
     return values
 
@@ -106,30 +107,26 @@ def _thousands_only(texts: np.ndarray, sign: str) -> bool:
     return bool(marked) and all(re.fullmatch(rf"[+-]?[1-9]\d{{0,2}}(\{sign}\d{{3}})+(\.\d*)?", text) for text in marked)
 
 
-def same_signs(columns: dict[str, Column], connection: Any) -> dict[str, Column]:
-    """Return the columns, numbers such as 1.234 read like their neighbours, where those have decimal commas."""
-    if not any(column.decimal == "," for column in columns.values()):
-        return columns
-    changed = dict(columns)
-    for name, column in columns.items():
-        if column.kind != "number" or column.decimal or column.thousands or not _thousands_only(column.texts, "."):
-            continue
-        values = _parse(column.texts, (",", "."), column.gap, connection)
-        if not (np.isnan(values) & ~column.gap).any():
-            why = f"is read with points between thousands, as other columns have decimal commas: {KEY.format(name)}"
-            how: dict[str, Any] = {"type": "int64", "decimal": ",", "thousands": "."}
-            changed[name] = replace(column, values=values, warnings=(*column.warnings, f"{name} {why}"), **how)
-    return changed
+def like_neighbours(column: Column) -> Column:
+    """Return a column of numbers such as 1.234 as it is read among columns with decimal commas."""
+    if column.kind != "number" or column.decimal or column.thousands or not _thousands_only(column.texts, "."):
+        return column
+    values = _parse(column.texts, (",", "."), column.gap)
+    if (np.isnan(values) & ~column.gap).any():
+        return column
+    why = f"is read with points between thousands, as other columns have decimal commas: {KEY.format(column.name)}"
+    how: dict[str, Any] = {"type": "int64", "decimal": ",", "thousands": "."}
+    return replace(column, values=values, warnings=(*column.warnings, f"{column.name} {why}"), **how)
 
 
-def without_signs(column: Column, connection: Any) -> Column | None:
+def without_signs(column: Column) -> Column | None:
     """Return a column such as "$ 1,200" or "45 %" as numbers under another name, without the signs."""
     sample = column.texts[~column.gap][:SAMPLED]
     if any(np.mean([bool(re.search(shape, text)) for text in sample]) < 0.9 for shape in (SIGNS, r"\d")):
         return None
     bare = np.array([re.sub(SIGNS, "", text).strip() for text in column.texts], dtype=object)
     plain = np.char.lower(bare.astype(str))
-    parsed = number(replace(column, texts=bare, gap=np.isin(plain, sorted(MISSING))), plain, connection)
+    parsed = number(replace(column, texts=bare, gap=np.isin(plain, sorted(MISSING))), plain)
     if parsed is None:
         return None
     name = f"{column.name}_number"

@@ -61,7 +61,6 @@ class Proposal:
     features: dict[str, list[str]] = field(default_factory=dict)
     related: list[Related] = field(default_factory=list)
     left: dict[str, str] = field(default_factory=dict)
-    leaks: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     quarantined: int = 0
@@ -70,6 +69,10 @@ class Proposal:
     parts: dict[str, int] = field(default_factory=dict)
     min_rarest: int = 20
     by: list[str] = field(default_factory=list)
+
+    def tables(self) -> dict[str, dict[str, Column]]:
+        """Return the columns of every table by their names in the source, the main table first."""
+        return {self.table: self.columns, **{one.name: one.columns for one in self.related}}
 
     def contract(self) -> dict[str, Column]:
         """Return the columns that the lake holds, by their names there."""

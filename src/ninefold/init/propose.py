@@ -99,7 +99,7 @@ def _guess_time(p: Proposal) -> Column | None:
 
 def _choose_key(p: Proposal, named: str | None) -> None:
     """Choose what identifies a row, and the entity whose rows stay in one part of the split."""
-    kinds = {name: c.kind if is_id(c.name) or c.kind == "identifier" else "" for name, c in p.columns.items()}
+    kinds = {name: c.kind for name, c in p.columns.items() if is_id(c.name) or c.kind == "identifier"}
     names = [name for name, kind in kinds.items() if kind in ("identifier", "number", "category")]
     for name in [named] if named else names:
         column = p.columns[name]
@@ -188,7 +188,6 @@ def _set_aside(p: Proposal) -> None:
             p.left[column.raw] = reasons.get(column.kind, f"a copy of {column.of}")
     for column in p.contract().values():
         if column.name != p.target.name and _tells(column, p):
-            p.leaks.append(column.name)
             p.warnings.append(
                 f"{column.name} tells the target exactly, so stage 05 will stop. If it becomes known only later, take it "
                 "out of section features and name it, with the reason: exploration.known_later"
@@ -201,11 +200,10 @@ def _tells(column: Column, p: Proposal) -> bool:
     if p.task == "regression":
         if column.kind != "number":
             return False
-        x, y = column.rows(), target.rows()
-        both = ~np.isnan(x) & ~np.isnan(y)
-        if both.sum() < LEAST_ROWS or x[both].std() == 0 or y[both].std() == 0:
+        pairs = pd.DataFrame({"x": column.rows(), "y": target.rows()}).dropna()
+        if len(pairs) < LEAST_ROWS or pairs.nunique().min() < 2:
             return False
-        return bool(abs(np.corrcoef(x[both], y[both])[0, 1]) > 1 - 1e-9)
+        return bool(abs(np.corrcoef(pairs["x"], pairs["y"])[0, 1]) > 1 - 1e-9)
     if column.kind not in ("category", "number") or column.distinct != len(p.classes):
         return False
     both = ~column.gap[column.codes] & ~target.gap[target.codes]
@@ -215,7 +213,7 @@ def _tells(column: Column, p: Proposal) -> bool:
 
 def _agree_on_missing(p: Proposal) -> None:
     """Settle the texts that mean "not known", which are the same for all columns; no class is among them."""
-    tables = [p.columns, *(one.columns for one in p.related)]
+    tables = p.tables().values()
     used = [column for table in tables for column in table.values() if column.kind not in ("missing", "constant")]
     classes = {str(text) for text in p.target.texts[~p.target.gap]}
     texts = {str(text) for column in used for text in column.texts[column.gap]}
@@ -237,7 +235,7 @@ def _choose_features(p: Proposal) -> None:
         entity = column.kind == "number" and column.type == "int64" and named and column.distinct > 2
         p.features["categorical" if entity else kinds[column.kind]].append(name)
     to_text = set(p.features["categorical"]) - {*p.key, *(name for one in p.related for name in one.by)}
-    for table in (p.columns, *(one.columns for one in p.related)):
+    for table in p.tables().values():
         for key, column in table.items():  # numbers that name something are texts to the contract
             if column.name in to_text and column.type == "int64" and column.kind == "number":
                 table[key] = column.as_text()
@@ -268,8 +266,7 @@ def _choose_comparisons(p: Proposal) -> None:
 
 
 def _note_warnings(p: Proposal) -> None:
-    columns = {id(column): column for column in {**p.contract(), **p.feature_columns()}.values()}
-    for column in columns.values():
+    for column in p.feature_columns().values():
         if column is p.time or column.kind in ("number", "category", "timestamp"):
             p.warnings += column.warnings if column.raw not in p.left else ()
         if column.kind == "number" and (lone := sentinel(column)) is not None:

@@ -100,9 +100,9 @@ def _task(p: Proposal, column: Column, sizes: dict[Any, int], numbers: bool) -> 
         return "regression"
     run = values[0] in (0, 1) and len(values) <= 10 and values[-1] - values[0] == len(values) - 1
     even = min(sizes.values()) >= 0.05 * sum(sizes.values()) and not COUNT_NAME.search(column.name)
-    kinds = [("regression", "quantities"), ("multiclass", "classes")]
-    classes = bool(run and (LABEL_NAME.search(column.name) or even))
-    (task, what), (other, _) = kinds[classes], kinds[not classes]
+    task, what, other = "regression", "quantities", "multiclass"
+    if run and (LABEL_NAME.search(column.name) or even):
+        task, what, other = "multiclass", "classes", "regression"
     taken = f"taken as {what}; else init again with --task {other}"
     p.warnings.append(f"{column.name} holds {len(values)} whole numbers, {taken}: problem.task")
     return task
@@ -169,10 +169,7 @@ def _cut(frame: pd.DataFrame, shares: tuple[float, float], p: Proposal) -> pd.Da
     time, target = p.time.name if p.time else None, p.target.name
     known: dict[str, Any] = {"group": p.group, "key": p.key, "task": p.task, "classes": p.classes}
     problem = Problem.model_construct(time=time, target=target, **known)
-    split, bootstrap = (
-        dict(zip(("validation", "holdout"), shares, strict=True)),
-        {"replicates": 200, "level": 0.95, "seed": 1},
-    )
+    split, bootstrap = {"validation": shares[0], "holdout": shares[1]}, {"replicates": 200, "level": 0.95, "seed": 1}
     params = metrics.Params.model_validate({"primary": PRIMARY[p.task], "split": split, "bootstrap": bootstrap})
     try:
         part = metrics.part_of(frame, metrics.split(frame, params, problem), problem)

@@ -13,7 +13,7 @@ import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ninefold.metrics.plan import EvaluationPlan
-from ninefold.metrics.resampling import Bootstrap, clusters, draw_matrix, intervals, percentile_interval
+from ninefold.metrics.resampling import cluster_sums, clusters, draw_matrix, intervals, means, percentile_interval
 from ninefold.metrics.scores import one_score, task_scores
 from ninefold.problem import PRIMARY, Costs, Problem, decisions
 
@@ -41,7 +41,7 @@ def evaluate(
     def statistic(weight: np.ndarray) -> dict[str, float]:
         scores = task_scores(target, predicted, problem, weight)
         baseline = one_score(proper, target, naive, problem, weight)
-        return {**scores, **_mean(mean, weight), "improvement": baseline - scores[proper]}
+        return {**scores, **means(mean, weight), "improvement": baseline - scores[proper]}
 
     return intervals(statistic, clusters(frame, problem), plan.bootstrap)
 
@@ -52,7 +52,7 @@ def policies(
     """Return the mean payoff per row of each policy with its interval: ``policy``, ``payoff``, ``low``, ``high``."""
     payoffs = decisions.policy_payoffs(target, problem, plan.policies)
     payoffs.insert(0, FOLLOW, decisions.payoff(decisions.decide(predicted, problem)["action"], target, problem))
-    values = intervals(partial(_mean, dict(payoffs.items())), clusters(frame, problem), plan.bootstrap)
+    values = intervals(partial(means, dict(payoffs.items())), clusters(frame, problem), plan.bootstrap)
     table = pd.DataFrame(values).T.rename(columns={"value": "payoff"})
     return table.rename_axis("policy").reset_index()
 
@@ -62,7 +62,7 @@ def gain_floor(
 ) -> float:
     """Return the gain per row (see `evaluate`) that the model exceeds with the confidence that the problem requires."""
     model, best, _ = against_baseline(target, predicted, problem, plan)
-    mean, one_sided = partial(_mean, {"gain": model - best}), plan.bootstrap.one_sided(problem.success.confidence)
+    mean, one_sided = partial(means, {"gain": model - best}), plan.bootstrap.one_sided(problem.success.confidence)
     return intervals(mean, clusters(frame, problem), one_sided)["gain"]["low"]
 
 
@@ -78,10 +78,7 @@ def against_baseline(
 
 def naive_forecast(rows: int, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame:
     """Return the forecast without features that stage 04 fixed, the same for every row."""
-    values, names = plan.naive, decisions.forecast_columns(problem)
-    if not problem.is_class:
-        values = [0.0 if name == "loss" else plan.naive[0] for name in names]
-    return pd.DataFrame(np.tile(values[-len(names) :], (rows, 1)), columns=names)
+    return decisions.forecast(np.tile(plan.naive, (rows, 1)), problem)
 
 
 def curves(
@@ -99,7 +96,7 @@ def curves(
     false, true, _ = roc_curve(event, expected)
     precision, recall, _ = precision_recall_curve(event, expected)
     return {
-        "calibration": _calibration(observed, expected, clusters(frame, problem), plan.bootstrap),
+        "calibration": _calibration(observed, expected, clusters(frame, problem), plan),
         "roc": _subsample({"false_positive_rate": false, "true_positive_rate": true}),
         "precision": _subsample({"recall": recall[::-1], "precision": precision[::-1]}),
         "payoff": _payoff_curve(target, predicted, model, problem, plan),
@@ -128,7 +125,7 @@ def price_moves(
         payoff = decisions.payoff(actions, target, changed)
         anew = plan.model_copy(update={"policies": decisions.policies(target, changed)})
         best = against_baseline(target, predicted, changed, anew)[1]
-        interval = intervals(partial(_mean, {"gain": payoff - best}), cluster, plan.bootstrap)["gain"]
+        interval = intervals(partial(means, {"gain": payoff - best}), cluster, plan.bootstrap)["gain"]
         unmoved = decisions.payoff(current, target, changed).mean()
         rows.append((price, factor, payoff.mean(), unmoved, *interval.values()))
     return pd.DataFrame(rows, columns=["price", "factor", "payoff", "unmoved", "gain", "low", "high"])
@@ -156,20 +153,15 @@ def _payoff_curve(
     return pd.DataFrame({"threshold": grid, "payoff": payoffs})
 
 
-def _mean(values: dict[str, np.ndarray], weight: np.ndarray) -> dict[str, float]:
-    return {name: float(np.average(each, weights=weight)) for name, each in values.items()}
-
-
-def _calibration(observed: np.ndarray, expected: np.ndarray, cluster: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
+def _calibration(observed: np.ndarray, expected: np.ndarray, cluster: np.ndarray, plan: EvaluationPlan) -> pd.DataFrame:
     """Return ``predicted`` and ``observed`` by decile of the forecast, with ``low`` and ``high`` of the latter."""
     decile = pd.qcut(pd.Series(expected).rank(method="first"), min(10, len(expected)), labels=False).to_numpy()
-    weights, deciles = draw_matrix(cluster, bootstrap), int(decile.max()) + 1
-    cell, shape = cluster * deciles + decile, (weights.shape[1], deciles)
-    sums, rows = (np.bincount(cell, each, np.prod(shape)).reshape(shape) for each in (observed, np.ones(len(cell))))
+    weights, deciles = draw_matrix(cluster, plan.bootstrap), int(decile.max()) + 1
+    sums, rows = (cluster_sums(each, cluster, decile, deciles) for each in (observed, None))
     with np.errstate(invalid="ignore"):  # a draw may have no row of a decile
-        low, high = percentile_interval(pd.DataFrame((weights @ sums) / (weights @ rows)), bootstrap.level)
-    means = pd.DataFrame({"predicted": expected, "observed": observed}).groupby(decile).mean()
-    return means.assign(low=low, high=high).reset_index(drop=True)
+        low, high = percentile_interval(pd.DataFrame((weights @ sums) / (weights @ rows)), plan.bootstrap.level)
+    table = pd.DataFrame({"predicted": expected, "observed": observed}).groupby(decile).mean()
+    return table.assign(low=low, high=high).reset_index(drop=True)
 
 
 def _subsample(curve: dict[str, np.ndarray]) -> pd.DataFrame:

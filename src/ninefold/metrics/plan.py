@@ -39,13 +39,6 @@ class Primary(Section):
     better: Literal["lower", "higher"]
 
 
-class Metric(Section):
-    """Which values of a metric are better, and what it measures."""
-
-    better: Literal["lower", "higher"]
-    meaning: str
-
-
 class Split(Sparse):
     """How rows are split into ``train``, ``validation`` and ``holdout``.
 
@@ -56,15 +49,11 @@ class Split(Sparse):
     by: Literal["time", "group", "rows"]
     validation: str | None = None
     holdout: str | None = None
-    edges: dict[str, list[float]] | None = None
+    edges: dict[str, list[float]] | None = Field(default=None, repr=False)
 
     def points(self) -> dict[str, Any]:
         """Return what a reader needs of the split: how, and where its parts begin; no hashes."""
         return self.model_dump(exclude={"edges"})
-
-    def __repr__(self) -> str:
-        """Return how rows are split in one line."""
-        return f"Split({', '.join(f'{name} {value}' for name, value in self.points().items())})"
 
     def _repr_html_(self) -> str:
         return facts_table("Split", self.points())
@@ -73,12 +62,13 @@ class Split(Sparse):
 class EvaluationPlan(Section):
     """What later stages evaluate models by, as stage 04 fixed it.
 
-    `policies` (name to action) need no model, and `naive` (shares of the classes, or the mean) no features. `baselines` are
-    the mean payoffs per row of each policy on ``train`` and ``validation``.
+    `metrics` are, by name, ``better`` (lower or higher) and ``meaning``. `policies` (name to action) need no model, and
+    `naive` (shares of the classes, or the mean) no features. `baselines` are the mean payoffs per row of each policy on
+    ``train`` and ``validation``.
     """
 
     primary: Primary
-    metrics: dict[str, Metric] = Field(default_factory=dict)
+    metrics: dict[str, dict[str, str]] = Field(default_factory=dict)
     thresholds: Success
     split: Split
     bootstrap: Bootstrap

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -71,6 +71,11 @@ def percentile_interval(samples: pd.DataFrame, level: float) -> tuple[pd.Series,
     """Return the low and the high end of the percentile interval of each column; missing samples are omitted."""
     tail = (1 - level) / 2
     return samples.quantile(tail), samples.quantile(1 - tail)
+
+
+def means(values: Mapping[str, np.ndarray], weight: np.ndarray) -> dict[str, float]:
+    """Return the weighted mean of each of some columns, float64: with `partial`, a statistic for `intervals`."""
+    return {name: float(np.average(each, weights=weight)) for name, each in values.items()}
 
 
 def intervals(

@@ -7,26 +7,14 @@ import pandas as pd
 from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from ninefold.problem import Problem, decisions
+from ninefold.problem import MEANING, Problem, decisions
 
 
 def task_scores(
     target: np.ndarray, predicted: pd.DataFrame, problem: Problem, weight: np.ndarray | None = None
 ) -> dict[str, float]:
     """Return every metric of the task; `target` is as `decisions.outcome` has it, it and `weight` of shape (n,)."""
-    if not problem.is_class:
-        return _quantity(np.asarray(target, dtype="float64"), predicted["prediction"].to_numpy(), weight)
-    target, p = np.asarray(target).astype("int64"), decisions.probabilities(predicted, problem)
-    values = {name: one_score(name, target, predicted, problem, weight) for name in ("log_loss", "brier", "roc_auc")}
-    if problem.task == "binary":
-        events = target.any() if weight is None else target[weight > 0].any()
-        average = average_precision_score(target, p[:, 1], sample_weight=weight) if events else np.nan
-        return {**values, "average_precision": float(average)}
-    hit = (p.argmax(axis=1) == target).astype("float64")
-    weight = np.ones(len(target)) if weight is None else weight
-    size, hits = np.bincount(target, weight, p.shape[1]), np.bincount(target, weight * hit, p.shape[1])
-    recall = hits[size > 0] / size[size > 0]
-    return {**values, "accuracy": float(np.average(hit, weights=weight)), "balanced_accuracy": float(recall.mean())}
+    return {name: one_score(name, target, predicted, problem, weight) for name in MEANING[problem.task]}
 
 
 def one_score(
@@ -37,9 +25,20 @@ def one_score(
     if losses is not None:
         mean = float(np.average(losses, weights=weight))
         return float(np.sqrt(mean)) if metric == "rmse" else mean
+    weight = np.ones(len(target)) if weight is None else weight
+    if not problem.is_class:
+        score = {"r2": _r2, "rank_correlation": _rank_correlation}[metric]
+        return score(np.asarray(target, dtype="float64"), predicted["prediction"].to_numpy(), weight)
+    target, p = np.asarray(target).astype("int64"), decisions.probabilities(predicted, problem)
     if metric == "roc_auc":
-        return _roc_auc(np.asarray(target).astype("int64"), decisions.probabilities(predicted, problem), weight)
-    return task_scores(target, predicted, problem, weight)[metric]
+        return _roc_auc(target, p, weight)
+    if metric == "average_precision":
+        known = target[weight > 0].any()
+        return float(average_precision_score(target, p[:, 1], sample_weight=weight)) if known else float("nan")
+    hit = (p.argmax(axis=1) == target).astype("float64")
+    size, hits = np.bincount(target, weight, p.shape[1]), np.bincount(target, weight * hit, p.shape[1])
+    recall = hits[size > 0] / size[size > 0]
+    return float({"accuracy": np.average(hit, weights=weight), "balanced_accuracy": recall.mean()}[metric])
 
 
 def row_losses(metric: str, target: np.ndarray, predicted: pd.DataFrame, problem: Problem) -> np.ndarray | None:
@@ -59,26 +58,23 @@ def row_losses(metric: str, target: np.ndarray, predicted: pd.DataFrame, problem
     return None
 
 
-def _quantity(target: np.ndarray, prediction: np.ndarray, weight: np.ndarray | None) -> dict[str, float]:
-    weight = np.ones(len(target)) if weight is None else weight
-    error = prediction - target
-    square = np.average(error**2, weights=weight)
+def _r2(target: np.ndarray, prediction: np.ndarray, weight: np.ndarray) -> float:
+    square = np.average((prediction - target) ** 2, weights=weight)
     spread = np.average((target - np.average(target, weights=weight)) ** 2, weights=weight)
+    return float(1 - square / spread) if spread > 0 else float("nan")
+
+
+def _rank_correlation(target: np.ndarray, prediction: np.ndarray, weight: np.ndarray) -> float:
     one, other = (rank - np.average(rank, weights=weight) for rank in map(stats.rankdata, (prediction, target)))
     ranks = np.average(one**2, weights=weight) * np.average(other**2, weights=weight)
-    return {
-        "rmse": float(np.sqrt(square)),
-        "mae": float(np.average(np.abs(error), weights=weight)),
-        "r2": float(1 - square / spread) if spread > 0 else float("nan"),
-        "rank_correlation": float(np.average(one * other, weights=weight) / np.sqrt(ranks)) if ranks > 1e-12 else 0.0,
-    }
+    return float(np.average(one * other, weights=weight) / np.sqrt(ranks)) if ranks > 1e-12 else 0.0
 
 
-def _roc_auc(target: np.ndarray, p: np.ndarray, weight: np.ndarray | None) -> float:
+def _roc_auc(target: np.ndarray, p: np.ndarray, weight: np.ndarray) -> float:
     """Return the ROC AUC of the event, or the mean over classes of each against the rest; NaN without both outcomes."""
     known = []
     for number in [1] if p.shape[1] == 2 else range(p.shape[1]):
         event = target == number
-        if len(np.unique(event if weight is None else event[weight > 0])) == 2:
+        if len(np.unique(event[weight > 0])) == 2:
             known.append(roc_auc_score(event, p[:, number], sample_weight=weight))
     return float(np.mean(known)) if known else float("nan")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ninefold import engine
+from ninefold import artifacts, engine
 from ninefold.errors import DataError, ParamsError
 from ninefold.metrics.plan import Params, Split
 from ninefold.problem import MEANING, Problem, decisions
@@ -24,8 +24,7 @@ def labelled(problem: Problem, columns: list[str] | None = None) -> pd.DataFrame
     table = engine.read(engine.local(), where)
     needed = [*problem.key, problem.time, *(problem.group or []), target, *(columns or [])]
     names = list(dict.fromkeys(name for name in needed if name))
-    if missing := [name for name in names if name not in table.columns]:
-        raise DataError(f"{where}: lacks {', '.join(missing)}; found {', '.join(table.columns)}")
+    artifacts.require(table, names, where)
     table = table.mutate(decisions.outcome(table[target], problem).name(target))
     order = list(dict.fromkeys(name for name in (problem.time, *problem.key) if name))
     table = table.filter(*(table[name].notnull() for name in (target, problem.time) if name)).order_by(order)

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from ninefold import display, gate, plotting
-from ninefold.metrics.plan import EvaluationPlan, Metric, Params, Primary, Split
+from ninefold import display, gate
+from ninefold.metrics.plan import EvaluationPlan, Params, Primary, Split
 from ninefold.metrics.resampling import LEAST_CLUSTERS
 from ninefold.metrics.scores import task_scores
 from ninefold.metrics.splits import PARTS, entity_hash, part_of, parts
-from ninefold.problem import FORESIGHT, MEANING, Problem, decisions, title
+from ninefold.problem import FORESIGHT, MEANING, Problem, decisions
 
 
 def definitions(params: Params, problem: Problem) -> pd.DataFrame:
@@ -77,53 +76,26 @@ def reference_scores(frame: pd.DataFrame, points: Split, problem: Problem) -> pd
         sums, sizes = (each.rolling("28D", closed="left").sum() for each in (by_day.sum(), by_day.size()))
         recent = sums.div(sizes, axis=0).fillna(mean)
         forecasts["last four weeks"] = recent.reindex(day[validation.index]).to_numpy()
-    target, names = validation[problem.target].to_numpy(), decisions.forecast_columns(problem)
-    names = names if problem.is_class else names[:1]
-    predicted = {name: pd.DataFrame(values[:, -len(names) :], columns=names) for name, values in forecasts.items()}
-    return pd.DataFrame([{"forecast": name, **task_scores(target, each, problem)} for name, each in predicted.items()])
+    target, table = validation[problem.target].to_numpy(), []
+    for name, values in forecasts.items():
+        table.append({"forecast": name, **task_scores(target, decisions.forecast(values, problem), problem)})
+    return pd.DataFrame(table)
 
 
-def plot_split(frame: pd.DataFrame, points: Split, problem: Problem) -> Figure:
-    """Draw the rows of each part: per period where there is time, else per class or decile of the outcome."""
+def part_counts(frame: pd.DataFrame, points: Split, problem: Problem) -> pd.DataFrame:
+    """Return the rows of each part, a column of each (int64), per period of a readable number where there is time.
+
+    Without time the index is the class of the outcome or its decile, and the holdout has no rows: its outcomes stay hidden.
+    """
     part = pd.Series(part_of(frame, points, problem), frame.index)
     if problem.time:
-        days = (frame[problem.time].max() - frame[problem.time].min()).days  # for a readable number of bars
+        days = (frame[problem.time].max() - frame[problem.time].min()).days
         unit = "D" if days <= 60 else "W" if days <= 500 else "M" if days <= 5000 else "Y"
         form = {"Y": "%Y", "M": "%Y-%m"}.get(unit, "%Y-%m-%d")
-        group = frame[problem.time].dt.to_period(unit).dt.start_time.dt.strftime(form)
-        label = "period (UTC)"
-    else:  # the outcomes of the holdout stay hidden
-        group, label, part = _outcome_group(frame, problem), "outcome", part[part != "holdout"]
-    counts = pd.crosstab(group[part.index], part).reindex(columns=list(PARTS), fill_value=0)
-    fig, axes = plotting.canvas("Which rows train, choose and evaluate?")
-    colors = [plotting.BLUE, plotting.ORANGE, plotting.GREEN]
-    counts.plot.bar(stacked=True, width=0.85, color=colors, ax=axes, legend=False)
-    step = -(-len(counts) // 12)
-    axes.set_xticks(range(0, len(counts), step), map(plotting.plain, counts.index[::step]), rotation=30)
-    axes.set(xlabel=label, ylabel="rows with an outcome")
-    axes.grid(axis="x", visible=False)
-    fig.legend(frameon=False, ncols=3, loc="outside lower center")
-    return fig
-
-
-def plot_baselines(table: pd.DataFrame, problem: Problem) -> Figure:
-    """Draw the mean payoff of the ten best policies without a model, and of perfect foresight, on open rows."""
-    table = table[table["validation"].rank(ascending=False, method="min") <= 11]
-    fig, axes = plotting.canvas("How much can a model gain?", height=max(2.6, 0.45 * len(table) + 1))
-    table[["train", "validation"]].plot.barh(width=0.7, color=[plotting.BLUE, plotting.ORANGE], ax=axes, legend=False)
-    axes.set_yticks(range(len(table)), [plotting.plain(name) for name in table["policy"]])
-    axes.invert_yaxis()
-    axes.set(xlabel=plotting.plain(f"mean payoff per {problem.unit} ({problem.payoff_unit})"))
-    axes.grid(axis="y", visible=False)
-    axes.legend(frameon=False)
-    return fig
-
-
-def describe_outcomes(frame: pd.DataFrame, problem: Problem) -> str:
-    """Return, as a sentence, how many outcomes are known, and over which days."""
-    ends = frame[problem.time].agg(["min", "max"]).dt.strftime("%Y-%m-%d") if problem.time else []
-    days = ", from " + " to ".join(ends) if problem.time else ""
-    return f"The outcome of **{len(frame):,}** {problem.units} is known{days}."
+        group = frame[problem.time].dt.to_period(unit).dt.start_time.dt.strftime(form).rename("period (UTC)")
+    else:
+        group, part = _outcome_group(frame, problem).rename("outcome"), part[part != "holdout"]
+    return pd.crosstab(group[part.index], part).reindex(columns=list(PARTS), fill_value=0).rename_axis(columns=None)
 
 
 def describe_split(frame: pd.DataFrame, points: Split, problem: Problem) -> str:
@@ -149,14 +121,6 @@ def describe_baselines(table: pd.DataFrame, problem: Problem) -> str:
     )
 
 
-def describe_references(references: pd.DataFrame, params: Params, problem: Problem) -> str:
-    """Return what the scores of the naive forecasts show, in words."""
-    scores = references.set_index("forecast")[params.primary]
-    best = scores.idxmin() if MEANING[problem.task][params.primary][0] == "lower" else scores.idxmax()
-    value = decisions.number(scores[best])
-    return f"The naive forecast to beat is *{best}*, with a {title(params.primary)} of **{value}**."
-
-
 def make_plan(
     frame: pd.DataFrame, points: Split, policies: dict[str, Any], table: pd.DataFrame, params: Params, problem: Problem
 ) -> EvaluationPlan:
@@ -164,7 +128,7 @@ def make_plan(
     meaning = MEANING[problem.task]
     return EvaluationPlan(
         primary=Primary(name=params.primary, better=meaning[params.primary][0]),
-        metrics={name: Metric(better=better, meaning=text) for name, (better, text) in meaning.items()},
+        metrics={name: {"better": better, "meaning": text} for name, (better, text) in meaning.items()},
         thresholds=problem.success,
         split=points,
         bootstrap=params.bootstrap,

@@ -1,9 +1,8 @@
 from . import (
     backtest,
-    backtest_figures,
-    figures,
     labels,
     notification,
+    sentences,
     tables,
 )
 from .answers import (
@@ -58,7 +57,6 @@ __all__ = [
     "answer_table",
     "apply_rules",
     "backtest",
-    "backtest_figures",
     "baseline_metrics",
     "calibration",
     "checks",
@@ -66,7 +64,6 @@ __all__ = [
     "compare_predictions",
     "conclude",
     "conclusion",
-    "figures",
     "headline",
     "label_counts",
     "labels",
@@ -81,6 +78,7 @@ __all__ = [
     "records",
     "save",
     "scores_by_period",
+    "sentences",
     "service_reports",
     "tables",
     "weekly",

@@ -147,12 +147,11 @@ def _outcomes(record: Record, baseline: Record, rules: Rules, problem: Problem) 
     if estimate and error in before and not now:  # too few outcomes are known to measure it
         sentence = f"Outcomes are not known yet; the estimated {title(error)} is {_against(estimate, before[error])}."
         yield "expected", estimate["low"] - before[error]["value"], estimate["value"], sentence, None
-    levels = [(name, level, baseline["levels"].get(name)) for name, level in record["levels"].items()]
-    changes = [
-        (level["value"] - was["value"], f"The {name} is {_against(level, was)}.")
-        for name, level, was in levels
-        if was and not level["low"] <= was["value"] <= level["high"]
-    ]
+    changes = []
+    for name, level in record["levels"].items():
+        was = baseline["levels"].get(name)
+        if was and not level["low"] <= was["value"] <= level["high"]:
+            changes.append((level["value"] - was["value"], f"The {name} is {_against(level, was)}."))
     if changes:
         change, sentence = max(changes, key=lambda each: abs(each[0]))
         yield "outcomes", abs(change), change, sentence, None

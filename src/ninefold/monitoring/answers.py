@@ -22,10 +22,9 @@ def identity(problem: Problem) -> list[str]:
 
 def predict(frame: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
     """Add the deployed model's prediction, action and expected payoff of each row, with an ``@`` before each name."""
-    if frame.empty:
-        names = [*decisions.forecast_columns(bundle.problem), "action", "expected_payoff"]
-        return frame.assign(**{f"@{name}": pd.Series(dtype="float64") for name in names})
-    return frame.assign(**{f"@{name}": column.to_numpy() for name, column in bundle.decide(frame).items()})
+    names = [*decisions.forecast_columns(bundle.problem), "action", "expected_payoff"]
+    decided = bundle.decide(frame) if len(frame) else pd.DataFrame(columns=names, dtype="float64")
+    return frame.assign(**{f"@{name}": column.to_numpy() for name, column in decided.items()})
 
 
 def predict_holdout(rows: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:

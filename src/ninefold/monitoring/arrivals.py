@@ -47,18 +47,18 @@ def from_log(params: Params, bundle: Bundle) -> Arrived:
     ``@status``; the volume as of `replay`: the service refuses rows that break its schema, so that none is quarantined.
     """
     problem, like = bundle.problem, features.load().iloc[:0]
-    answered = production.served(bundle, like=like)
-    if not answered.empty:
-        answered = labels.join(answered, labels.load(), problem).table
-        answered = answered[answered[labels.LABEL] != "superseded"]
-    if answered.empty:
+    table = production.served(bundle, like=like)
+    if not table.empty:
+        table, _ = labels.join(table, labels.load(), problem)
+        table = table[table[labels.LABEL] != "superseded"].reset_index(drop=True)
+    if table.empty:
         return predict(like.assign(**{PERIOD: "", STATUS: ""}), bundle), _volume(cut(pd.NaT, pd.NaT, params.period))
-    table = answered.reset_index(drop=True)
     moment, label = table[production.MOMENT], table[labels.LABEL]
     times = table[problem.time].fillna(moment) if problem.time else moment
     calendar = cut(times.min().date(), max(times.max().date(), date.today()), params.period)
     period = period_of(times, calendar)
-    late = table[labels.KNOWN_AT].fillna(times + pd.Timedelta(params.label_delay)) > _close(period, calendar)
+    known_at = table[labels.KNOWN_AT].fillna(times + pd.Timedelta(params.label_delay))
+    late = known_at > period.map(calendar.set_index("period")["end"])
     status = np.select([label == "never", label != "known", late], [NEVER, OPEN, LATER], AT_CLOSE)
     return table.assign(**{PERIOD: period, STATUS: status}), _volume(calendar, raw=period, ready=period)
 
@@ -70,7 +70,7 @@ def add_label_status(frame: pd.DataFrame, volume: pd.DataFrame, params: Params, 
     if frame.empty:
         return frame.assign(**{STATUS: ""})
     known_at = frame[problem.time] + pd.Timedelta(params.label_delay)
-    late = known_at > _close(frame[PERIOD], volume)
+    late = known_at > frame[PERIOD].map(volume.set_index("period")["end"])
     conditions = [known_at > volume["end"].max(), frame[problem.target].isna(), late]
     return frame.assign(**{STATUS: np.select(conditions, [OPEN, NEVER, LATER], AT_CLOSE)})
 
@@ -139,8 +139,16 @@ def replay(calendar: pd.DataFrame, earlier: Record, problem: Problem) -> Arrived
     """
     if calendar.empty:
         return features.load().iloc[:0].assign(**{PERIOD: ""}), _volume(calendar)
-    connection = engine.connect()
-    tables = _checked_tables(calendar, earlier, connection)
+    connection, sources, contract = engine.connect(), earlier["collection"].tables, earlier["processing"]
+    read, lake = collection.reader(earlier["collection"]), engine.tables(connection, features.LAKE)
+    start, end, last = calendar["start"].iloc[0], calendar["end"].iloc[-1], calendar["period"].iloc[-1]
+    raw = {}
+    for name in contract.tables:
+        rows = read(name, start, end) if sources[name].time else read(name, None, None)
+        raw[name] = engine.table(connection, rows.astype("str"), period=last)
+    known = {name: lake[name] for name in contract.tables if sources[name].time}  # for ``unique``
+    checked = processing.judge(processing.convert(raw, contract), contract, known)
+    tables = {name: table.drop(engine.ROW, engine.PERIOD).cache() for name, table in checked.items()}
     frame = _feature_table(tables, earlier, problem, connection)
     frame[PERIOD] = period_of(frame[problem.time], calendar)
     arrived = tables[problem.table].select(problem.time, processing.RULE).to_pandas()
@@ -155,24 +163,6 @@ def _volume(calendar: pd.DataFrame, **periods: pd.Series) -> pd.DataFrame:
     counts = pd.DataFrame({name: each.value_counts() for name, each in periods.items()}, calendar["period"])
     counts = counts.reindex(columns=["raw", "quarantined", "ready"]).fillna(0).astype("int64")
     return calendar.join(counts, on="period")
-
-
-def _close(period: pd.Series, volume: pd.DataFrame) -> np.ndarray:
-    return volume.set_index("period")["end"].reindex(period).to_numpy()
-
-
-def _checked_tables(calendar: pd.DataFrame, earlier: Record, connection: ibis.BaseBackend) -> dict[str, ir.Table]:
-    """Return the typed tables of these periods with the contract rule that a row breaks, ``unique`` also with the lake."""
-    sources, contract = earlier["collection"].tables, earlier["processing"]
-    read, lake = collection.reader(earlier["collection"]), engine.tables(connection, features.LAKE)
-    start, end, last = calendar["start"].iloc[0], calendar["end"].iloc[-1], calendar["period"].iloc[-1]
-    raw = {}
-    for name in contract.tables:
-        rows = read(name, start, end) if sources[name].time else read(name, None, None)
-        raw[name] = engine.table(connection, rows.astype("str"), period=last)
-    known = {name: lake[name] for name in contract.tables if sources[name].time}
-    tables = processing.judge(processing.convert(raw, contract), contract, known)
-    return {name: engine.keep(table.drop(engine.ROW, engine.PERIOD)) for name, table in tables.items()}
 
 
 def _feature_table(

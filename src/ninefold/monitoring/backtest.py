@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,10 +13,12 @@ from ninefold import gate, training
 from ninefold import metrics as evaluation_plan
 from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan, clusters, intervals, one_score
-from ninefold.monitoring.answers import AT_CLOSE, LATER, PERIOD, STATUS, outcomes, predict, predictions
-from ninefold.monitoring.arrivals import Arrived, Parts, Record, add_label_status
+from ninefold.monitoring import stage
+from ninefold.monitoring.answers import AT_CLOSE, LATER, PERIOD, STATUS, outcomes, predict, predict_holdout, predictions
+from ninefold.monitoring.arrivals import Arrived, Parts, Record, add_label_status, label_counts
+from ninefold.monitoring.drift import compare_inputs, compare_predictions
 from ninefold.monitoring.params import Params
-from ninefold.monitoring.stage import evaluator
+from ninefold.monitoring.performance import scores_by_period
 from ninefold.problem import ERROR, Problem, decisions
 from ninefold.serving import Bundle, deployment
 from ninefold.training import FOLD, calibration, cross_validation
@@ -60,6 +62,28 @@ def refit(bundle: Bundle, rows: pd.DataFrame, setting: Setting) -> tuple[Bundle,
     reference = deployment.reference(parts, answers, bundle.signature, problem)
     described = {**bundle.described, "holdout": {}}
     return replace(bundle, model=model, described=described, reference=reference, version=""), parts
+
+
+def evaluator(
+    bundle: Bundle, parts: Parts, params: Params, plan: EvaluationPlan
+) -> Callable[[pd.DataFrame, pd.DataFrame], Record]:
+    """Return a function of the answers of one period and its line of the volume: its record with alerts and decision."""
+    holdout, problem = predict_holdout(parts["holdout"], bundle), bundle.problem
+    reference = stage.make_reference(bundle, parts, params, plan)
+    before = stage.baseline_metrics(bundle, holdout, parts, plan)
+
+    def evaluate(frame: pd.DataFrame, volume: pd.DataFrame) -> Record:
+        table = stage.records(
+            volume,
+            label_counts(frame, volume, problem),
+            compare_inputs(frame, parts, bundle, params, holdout=False),
+            compare_predictions(frame, holdout, params, problem),
+            scores_by_period(frame, problem, plan),
+            stage.monitoring_reports(frame, volume, reference, params, explain=False),
+        )
+        return stage.apply_rules(table, before, params, problem)[0]
+
+    return evaluate
 
 
 def follow(
@@ -146,15 +170,22 @@ def compare(followed: dict[str, Followed], setting: Setting) -> pd.DataFrame:
 
 
 def by_period(followed: dict[str, Followed], problem: Problem) -> pd.DataFrame:
-    """Return, per ``period`` and ``strategy``, the mean ``payoff`` and the ``error`` of rows whose label became known."""
+    """Return, per ``period`` and ``strategy``, of rows whose label became known: the mean ``payoff`` and the ``error``.
+
+    ``gain`` is the payoff above `NEVER`, ``new`` whether these are the first answers of a new model (bool).
+    """
     rows = []
     for name, one in followed.items():
+        closes, before = {each["close"] for each in one.retrained}, None
         for period, part in _in_the_end(one.frame).groupby(PERIOD, sort=False):
             target = outcomes(part, problem)
             payoff = decisions.payoff(part["@action"].to_numpy(), target, problem).mean()
             error = one_score(ERROR[problem.task], target, predictions(part, problem), problem)
-            rows.append((period, name, payoff, error))
-    return pd.DataFrame(rows, columns=["period", "strategy", "payoff", "error"])
+            rows.append((period, name, payoff, error, before in closes))
+            before = period
+    table = pd.DataFrame(rows, columns=["period", "strategy", "payoff", "error", "new"])
+    never = table[table["strategy"] == NEVER].set_index("period")["payoff"]
+    return table.assign(gain=table["payoff"] - table["period"].map(never))
 
 
 def as_plain(table: pd.DataFrame, followed: dict[str, Followed]) -> Record:

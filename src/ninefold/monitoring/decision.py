@@ -29,13 +29,18 @@ class Decide(Section):
 def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
     """Return the ``decision`` at the close of a period, and its ``reasons``: the first rule that applies.
 
-    1. ``stop acting``, and follow the best policy without a model: at least `rules.stop_broken` columns are broken.
+    1. ``stop acting``, and follow the best policy without a model: at least `rules.stop_broken` columns are broken, with
+       missing values or a PSI beyond the control limits.
     2. ``roll back``: the whole interval of the gain over the best policy without a model is below `rules.roll_back`.
     3. ``retrain``: at least `rules.retrain_high` alerts of severity high, or `rules.retrain_drifted` of the features
        drifted (share, 0-1).
     4. ``keep``.
     """
-    if len(broken := _broken_columns(record)) >= rules.stop_broken:
+    outside = set(record.get("outside") or [])
+    broken = [each for each in record.get("findings", []) if each["cause"] == "broken column"]
+    broken = [each for each in broken if outside & {f"missing: {each['subject']}", f"psi: {each['subject']}"}]
+    broken = [each["sentence"] for each in broken if each["evidence"]["explains"] >= MOST_ROWS_BROKEN]
+    if len(broken) >= rules.stop_broken:
         return {"decision": "stop acting", "reasons": broken}
     gain = record["figures"].get("gain")
     outcome = f"the gain over the best policy without a model is {with_interval(gain)}"
@@ -59,11 +64,3 @@ def conclude(records: Sequence[Mapping[str, Any]], plan: EvaluationPlan, version
     fallback = f"the version before, or the policy '{plan.best_baseline}'"
     conclusion = {"decision": last["decision"], "reasons": last["reasons"], "model": version, "fallback": fallback}
     return conclusion | {"periods": [{key: each[key] for key in EVIDENCE if key in each} for each in records]}
-
-
-def _broken_columns(record: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each broken column whose missing values or PSI are beyond the control limits."""
-    outside = set(record.get("outside") or [])
-    broken = [each for each in record.get("findings", []) if each["cause"] == "broken column"]
-    broken = [each for each in broken if outside & {f"missing: {each['subject']}", f"psi: {each['subject']}"}]
-    return [each["sentence"] for each in broken if each["evidence"]["explains"] >= MOST_ROWS_BROKEN]

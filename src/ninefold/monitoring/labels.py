@@ -12,7 +12,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -44,7 +44,7 @@ def run(
     place = place or artifacts.path(LOG)
     folder = place.parent / "labels"
     for source, rows in [(file, read(file, bundle, place, options)) for file in files]:
-        _, is_new = keep(rows, folder)
+        is_new = keep(rows, folder)
         by = "request_id" if REQUEST_ID in rows else ", ".join(identity(bundle.problem))
         yield (
             f"{sources.masked(source)}: {len(rows):,} outcome{'s' if len(rows) != 1 else ''} by {by}, "
@@ -55,7 +55,7 @@ def run(
     if predicted.empty:
         yield "no prediction is logged yet; the outcomes are stored until there is one"
         return
-    counts = join(predicted, load(folder), bundle.problem).counts
+    _, counts = join(predicted, load(folder), bundle.problem)
     yield f"of {counts['predictions']:,} predictions: " + ", ".join(f"{counts[name]:,} {name}" for name in STATES)
     if counts["unmatched"] or counts["ambiguous"]:
         yield (
@@ -90,19 +90,19 @@ def read(source: str, bundle: Bundle, place: Path, options: dict[str, Any] | Non
     return rows.sort_values(list(rows.columns), ignore_index=True).drop_duplicates(ignore_index=True)
 
 
-def keep(rows: pd.DataFrame, folder: Path) -> tuple[Path, bool]:
-    """Store the rows of `read` in a file named by their content, whole and on disk; return it, and whether it is new."""
+def keep(rows: pd.DataFrame, folder: Path) -> bool:
+    """Store the rows of `read` in a file named by their content, whole and on disk; return whether it is new."""
     content = rows.to_parquet(index=False, compression="zstd")
     place = folder / f"{hashlib.sha256(content).hexdigest()[:32]}.parquet"
     if place.exists():
-        return place, False
+        return False
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(prefix=".", dir=folder, delete=False) as file:  # for its owner alone, as the log
         file.write(content)
     artifacts.sync(Path(file.name))
     os.replace(file.name, place)
     artifacts.sync(folder)
-    return place, True
+    return True
 
 
 def load(folder: Path | None = None) -> pd.DataFrame:
@@ -118,26 +118,18 @@ def load(folder: Path | None = None) -> pd.DataFrame:
         raise DataError(f"{folder}: a delivery is damaged ({error}); deliver its outcomes again") from None
 
 
-class Joined(NamedTuple):
-    """Predictions with their outcomes, and counts.
-
-    `table` has the target (float64: the number of the class, or the quantity; missing where not ``known``), ``@label`` (one
-    of `STATES`) and ``@known_at`` (datetime64[us], UTC). `counts` has the ``predictions``, how many are in each of `STATES`;
-    the ``outcomes``, of which ``unmatched`` have no prediction and ``ambiguous`` an id of several cases.
-    """
-
-    table: pd.DataFrame
-    counts: dict[str, int]
-
-
-def join(predictions: pd.DataFrame, delivered: pd.DataFrame, problem: Problem) -> Joined:
-    """Return predictions (of `production.served`) with their outcomes (of `load`), each joined once.
+def join(predictions: pd.DataFrame, delivered: pd.DataFrame, problem: Problem) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Return predictions (of `production.served`) with their outcomes (of `load`), each joined once, and counts.
 
     Key and time identify a case; a prediction without a key is a case of its own. Answers of a shadow are omitted. Of several
     answers for a case the last one before its time is the decision (the last one, if all came later); the others are
     ``superseded``. An outcome belongs to the case, by whichever id or key it was delivered; one that the problem does not have
     is omitted. Of different outcomes that with the latest ``@known_at`` counts, undated ones are older than dated ones; if
     several with that date differ, the case is ``contradicted``. A missing outcome counts as one: ``never``.
+
+    The table has the target (float64: the number of the class, or the quantity; missing where not ``known``), ``@label`` (one
+    of `STATES`) and ``@known_at`` (datetime64[us], UTC). The counts are of ``predictions`` and those in each of `STATES`;
+    of ``outcomes``, and of those how many are ``unmatched`` (no prediction) or ``ambiguous`` (an id of several cases).
     """
     table = predictions[predictions[ROLE].isin([CHAMPION, CANARY])].reset_index(drop=True)
     with duckdb.connect() as connection:
@@ -150,7 +142,7 @@ def join(predictions: pd.DataFrame, delivered: pd.DataFrame, problem: Problem) -
     table[LABEL] = resolved["label"].astype("str")
     table[KNOWN_AT] = resolved["known_at"].astype("datetime64[us]")
     states = table[LABEL].value_counts().reindex(STATES, fill_value=0).astype(int)
-    return Joined(table, {"predictions": len(table), **states.to_dict(), **totals})
+    return table, {"predictions": len(table), **states.to_dict(), **totals}
 
 
 def _create_tables(
@@ -214,7 +206,7 @@ def _keys(table: pd.DataFrame, bundle: Bundle, place: Path) -> dict[str, pd.Seri
             _require(column, ~column.str.strip().isin(MISSING), TIME)
         if name in redacted:
             plain = _plain(column, "any" if kind == "date" else kind)
-            columns[name] = plain.map({value: pseudonym(value, secret) for value in plain.dropna().unique()})
+            columns[name] = plain.map(lambda value: pseudonym(value, secret), na_action="ignore")
         else:
             columns[name] = _moments(column) if name == problem.time else _plain(column, kind)
     _require(table[problem.key[0]], pd.DataFrame(columns)[problem.key].notna().any(axis=1), "what identifies the row")
@@ -226,8 +218,7 @@ def _plain(column: pd.Series, kind: str) -> pd.Series:
     if kind == "date":
         return _moments(column).dt.strftime("%Y-%m-%dT%H:%M:%S.%f").astype("str")
     if kind == "number":
-        numbers = _numbers(column)
-        return numbers.map({value: as_text(value) for value in numbers.dropna().unique()}).astype("str")
+        return _numbers(column).map(as_text, na_action="ignore").astype("str")
     text = column if kind == "string" else column.str.replace(WHOLE, r"\1", regex=True)
     return text.where(text != "").astype("str")
 

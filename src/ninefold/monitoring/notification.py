@@ -53,21 +53,14 @@ class Deliver(Section):
     base_url: Text = REPORTS
 
 
-class Message(BaseModel):
+class Message(Incident):
     """What is sent of an incident: a line of the file, and one of ``messages`` in what ``json://`` is sent."""
 
     id: str  # the same where a message comes twice
     moment: str  # UTC
     state: Event
-    alert: str
-    subject: str | None
-    owner: str | None
-    severity: str  # the highest of the incident so far
-    since: str
-    until: str | None
-    value: float | None
-    limit: float | None
-    sentence: str
+    peak: str = Field("", exclude=True)  # it is the severity here
+    last: str = Field("", exclude=True)
     decision: str | None  # of stage 09 at the close of the last period
     link: str  # to the alerts in the report
 

@@ -18,9 +18,10 @@ from ninefold.training import slices
 
 MOST_ROWS = 50_000  # of a period, whose scores are resampled
 Interval = dict[str, float]  # value, low, high
+Figures = dict[str, Interval]
 
 
-def scores_by_period(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> dict[str, dict[str, Any]]:
+def scores_by_period(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> dict[str, dict[str, Figures]]:
     """Return the scores of each period, see `scores_of`; periods in which all known outcomes are equal are absent."""
     result = {}
     for period, rows, target, predicted in _closed(frame, problem):
@@ -30,9 +31,7 @@ def scores_by_period(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan
     return result
 
 
-def scores_of(
-    results: dict[str, Interval], rows: pd.DataFrame, problem: Problem, plan: EvaluationPlan
-) -> dict[str, dict[str, Interval]]:
+def scores_of(results: Figures, rows: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> dict[str, Figures]:
     """Return ``figures``, the results of `evaluation.evaluate` with ``gap`` and `skill`, and ``levels``: those that are finite.
 
     ``gap`` is the mean prediction less the mean outcome; ``levels`` are the shares of the classes, or the mean of the target.
@@ -52,7 +51,7 @@ def scores_of(
     return {"figures": _finite(figures), "levels": _finite(levels)}
 
 
-def skill(results: dict[str, Interval], target: np.ndarray, problem: Problem) -> Interval:
+def skill(results: Figures, target: np.ndarray, problem: Problem) -> Interval:
     """Return the Brier skill score against a prediction that knows the class shares of these very rows, or R2."""
     if not problem.is_class:
         return results["r2"]
@@ -99,9 +98,7 @@ def weekly(frame: pd.DataFrame, problem: Problem) -> pd.DataFrame:
     return grouped.mean().assign(rows=grouped.size()).reset_index()
 
 
-def worse_slices(
-    frame: pd.DataFrame, holdout: pd.DataFrame, bundle: Bundle, plan: EvaluationPlan
-) -> dict[str, dict[str, list[dict[str, Any]]]]:
+def worse_slices(frame: pd.DataFrame, holdout: pd.DataFrame, bundle: Bundle, plan: EvaluationPlan) -> dict[str, Any]:
     """Return, per period, the ``slices`` with a significant bias that is larger than on the holdout.
 
     Each has ``subject`` ("origin is JFK"), ``rows``, ``gap`` (mean of predicted less observed), ``held``, the gap on the
@@ -112,7 +109,7 @@ def worse_slices(
         return {}
     usual, known = outcomes(holdout, problem), predictions(holdout, problem)
     before = slices.slices(usual, known, holdout, columns, problem, plan).set_index(["feature", "group"])["bias"]
-    result: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    result: dict[str, Any] = {}
     for period, rows, target, predicted in _closed(frame, problem):
         result[period] = {"slices": []}
         if len(np.unique(target)) > 1:
@@ -131,5 +128,5 @@ def _closed(frame: pd.DataFrame, problem: Problem) -> Iterator[tuple[str, pd.Dat
         yield str(period), rows, outcomes(rows, problem), predictions(rows, problem)
 
 
-def _finite(figures: dict[str, Interval]) -> dict[str, Interval]:
+def _finite(figures: Figures) -> Figures:
     return {name: each for name, each in figures.items() if np.isfinite(pd.Series(each, dtype="float64")).all()}

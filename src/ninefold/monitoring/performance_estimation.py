@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ninefold.exploration import MOST_CLUSTERS
-from ninefold.metrics import EvaluationPlan
+from ninefold.metrics import EvaluationPlan, cluster_sums
 from ninefold.monitoring import period
 from ninefold.monitoring.period import Rows
 from ninefold.problem import Problem, decisions
@@ -21,36 +20,8 @@ ENDS = (0.025, 0.975)  # of the percentile intervals
 Worth = Callable[[np.ndarray, np.ndarray, np.random.Generator], dict[str, float]]
 
 
-class Learned(NamedTuple):
-    """How far the holdout's outcomes were from its predictions, by block and decile of the prediction."""
-
-    edges: list[np.ndarray]  # of the deciles, a list entry per class (of two: the event), or one of quantities
-    sums: np.ndarray  # of outcome less prediction; float64, shape (blocks, classes, deciles)
-    size: np.ndarray  # rows, the same shape
-    errors: np.ndarray  # of quantities, row by row, float64, with their decile and block; empty of classes
-    decile: np.ndarray
-    block: np.ndarray
-
-
-def learn(holdout: Rows, problem: Problem) -> Learned:
-    """Return what `estimate` needs of a holdout with predictions, of the rows whose outcome is known."""
-    labelled = period.known(holdout)
-    if len(np.unique(labelled.block)) > MOST_CLUSTERS:  # rows or entities; of days all rows count
-        labelled = period.sample(labelled, MOST_ROWS)
-    block, names = pd.factorize(labelled.block)
-    expected, errors = period.expected(labelled, problem), period.residuals(labelled, problem)
-    edges = [period.quantile_edges(each, DECILES) for each in expected.T]
-    decile = _deciles(expected, edges)
-    shape = (len(names), expected.shape[1], DECILES)
-    cell = ((block[:, None] * shape[1] + np.arange(shape[1])) * DECILES + decile).ravel()
-    sums = np.bincount(cell, errors.ravel(), np.prod(shape)).reshape(shape)
-    size = np.bincount(cell, minlength=np.prod(shape)).reshape(shape).astype("float64")
-    kept = period.subsample(0 if problem.is_class else len(block), MOST_ROWS)
-    return Learned(edges, sums, size, errors[kept, 0], decile[kept, 0], block[kept])
-
-
 def estimate(
-    rows: Rows, learned: Learned, problem: Problem, plan: EvaluationPlan, replicates: int = 200, seed: int = 0
+    rows: Rows, holdout: Rows, problem: Problem, plan: EvaluationPlan, replicates: int = 200
 ) -> dict[str, dict[str, float]]:
     """Return what the predictions of a period are probably worth, each as ``{"value", "low", "high"}``, without outcomes.
 
@@ -66,23 +37,28 @@ def estimate(
     rows = period.sample(rows, MOST_ROWS)
     if not len(rows.block):
         return {}
-    decile = _deciles(period.expected(rows, problem), learned.edges)
-    worth = (_classes if problem.is_class else _quantities)(rows, learned, decile, problem, plan)
-    block, names = pd.factorize(rows.block)
-    random, count, days = np.random.default_rng(seed), len(names), len(learned.sums)
+    if len(np.unique(holdout.block)) > MOST_CLUSTERS:  # rows or entities; of days all rows count
+        holdout = period.sample(holdout, MOST_ROWS)
+    (day, days), (block, blocks) = (pd.factorize(each.block) for each in (holdout, rows))
+    worth = (_classes if problem.is_class else _quantities)(rows, holdout._replace(block=day), problem, plan)
+    random = np.random.default_rng(0)
 
     def draw(size: int) -> np.ndarray:
-        return np.bincount(random.integers(0, size, count), minlength=size).astype("float64")
+        return np.bincount(random.integers(0, size, len(blocks)), minlength=size).astype("float64")
 
-    value = worth(np.ones(days), np.ones(len(block)), random)
-    table = pd.DataFrame([worth(draw(days), draw(count)[block], random) for _ in range(replicates)])
+    value = worth(np.ones(len(days)), np.ones(len(block)), random)
+    table = pd.DataFrame([worth(draw(len(days)), draw(len(blocks))[block], random) for _ in range(replicates)])
     result = pd.DataFrame({"value": pd.Series(value) if problem.is_class else table.mean()})
     result["low"], result["high"] = (table.quantile(end) for end in ENDS)
     return result[np.isfinite(result["value"])].to_dict("index")
 
 
-def _classes(rows: Rows, learned: Learned, decile: np.ndarray, problem: Problem, plan: EvaluationPlan) -> Worth:
+def _classes(rows: Rows, holdout: Rows, problem: Problem, plan: EvaluationPlan) -> Worth:
     """Return the function from weights of the holdout's blocks and of the rows to the figures."""
+    before, decile = _deciles(holdout, rows, problem)
+    pairs = list(zip(period.residuals(holdout, problem).T, before.T, strict=True))
+    errors = np.stack([cluster_sums(each, holdout.block, place, DECILES) for each, place in pairs], axis=1)
+    size = np.stack([cluster_sums(None, holdout.block, place, DECILES) for _, place in pairs], axis=1)
     p, two = decisions.probabilities(rows.predicted, problem), decile.shape[1] == 1
     surprise = -np.log(np.clip(p, np.finfo("float64").eps, 1))
     square = ((p**2).sum(axis=1)[:, None] + 1 - 2 * p) / (2 if two else 1)  # the Brier score, by the class that comes
@@ -93,20 +69,20 @@ def _classes(rows: Rows, learned: Learned, decile: np.ndarray, problem: Problem,
     ranked = [np.unique(each, return_inverse=True)[1] for each in p.T[first:]]
 
     def outcomes(days: np.ndarray) -> np.ndarray:
-        errors = np.tensordot(days, learned.sums, 1) / np.maximum(np.tensordot(days, learned.size, 1), 1)
-        true = np.clip(p[:, first:], FLOOR, 1 - FLOOR) + errors[np.arange(decile.shape[1]), decile]
+        mean_errors = np.tensordot(days, errors, 1) / np.maximum(np.tensordot(days, size, 1), 1)
+        true = np.clip(p[:, first:], FLOOR, 1 - FLOOR) + mean_errors[np.arange(decile.shape[1]), decile]
         true = np.clip(true, FLOOR, 1 - FLOOR)
         return np.column_stack([1 - true, true]) if two else true / true.sum(axis=1, keepdims=True)
 
     def mean(weight: np.ndarray, values: np.ndarray) -> np.ndarray:
         return weight @ values / weight.sum()
 
-    best = policies[(policies @ mean(np.ones(len(p)), outcomes(np.ones(len(learned.sums))))).argmax()]
+    best = policies[(policies @ mean(np.ones(len(p)), outcomes(np.ones(len(errors))))).argmax()]
 
     def worth(days: np.ndarray, weight: np.ndarray, random: np.random.Generator) -> dict[str, float]:
         true = outcomes(days)
-        pairs = zip(ranked, true.T[first:], strict=True)
-        auc = float(np.mean([_auc(rank, weight * each, weight * (1 - each)) for rank, each in pairs]))
+        events = zip(ranked, true.T[first:], strict=True)
+        auc = float(np.mean([_auc(rank, weight * each, weight * (1 - each)) for rank, each in events]))
         total = mean(weight, true)
         log_loss, brier, payoff = (float(mean(weight, (true * each).sum(axis=1))) for each in (surprise, square, paid))
         scores = {"log_loss": log_loss, "brier": brier, "roc_auc": auc, "payoff": payoff}
@@ -115,24 +91,27 @@ def _classes(rows: Rows, learned: Learned, decile: np.ndarray, problem: Problem,
     return worth
 
 
-def _quantities(rows: Rows, learned: Learned, decile: np.ndarray, problem: Problem, plan: EvaluationPlan) -> Worth:
+def _quantities(rows: Rows, holdout: Rows, problem: Problem, plan: EvaluationPlan) -> Worth:
     """Return the function from weights to figures of outcomes simulated around predictions with errors of the holdout."""
+    kept = period.subsample(len(holdout.block), MOST_ROWS)
+    block, errors = holdout.block[kept], period.residuals(holdout, problem)[kept, 0]
+    before, decile = (each[:, 0] for each in _deciles(holdout, rows, problem))
     predicted = rows.predicted["prediction"].to_numpy("float64")
     action = decisions.decide(rows.predicted, problem)["action"].to_numpy("float64")
     policy = np.full(len(predicted), float(next(iter(plan.policies.values()))))
-    pairs = [(np.flatnonzero(decile[:, 0] == one), np.flatnonzero(learned.decile == one)) for one in range(DECILES)]
+    pairs = [(np.flatnonzero(decile == one), np.flatnonzero(before[kept] == one)) for one in range(DECILES)]
 
     def worth(days: np.ndarray, weight: np.ndarray, random: np.random.Generator) -> dict[str, float]:
         error = np.empty(len(predicted))
         for mine, theirs in pairs:
             share = random.random(len(mine))
             if not len(theirs):
-                error[mine] = random.choice(learned.errors, len(mine))
+                error[mine] = random.choice(errors, len(mine))
                 continue
-            cumulative = days[learned.block[theirs]].cumsum()
+            cumulative = days[block[theirs]].cumsum()
             if cumulative[-1] == 0:  # no such prediction on these days: all days stand in
                 cumulative = np.arange(1.0, len(theirs) + 1)
-            error[mine] = learned.errors[theirs[np.searchsorted(cumulative, share * cumulative[-1], side="right")]]
+            error[mine] = errors[theirs[np.searchsorted(cumulative, share * cumulative[-1], side="right")]]
         target = predicted + error
         payoff = decisions.payoff(action, target, problem)
         gain = payoff - decisions.payoff(policy, target, problem)
@@ -143,13 +122,17 @@ def _quantities(rows: Rows, learned: Learned, decile: np.ndarray, problem: Probl
     return worth
 
 
+def _deciles(holdout: Rows, rows: Rows, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Return the decile of each prediction among those of the holdout, of the holdout and of the rows: shape (n, k)."""
+    both, count = np.concatenate([period.expected(each, problem) for each in (holdout, rows)]), len(holdout.block)
+    edges = [period.quantile_edges(each[:count], DECILES) for each in both.T]
+    deciles = [np.searchsorted(cut, each, side="right") for cut, each in zip(edges, both.T, strict=True)]
+    before, now = np.split(np.column_stack(deciles), [count])
+    return before, now
+
+
 def _auc(rank: np.ndarray, event: np.ndarray, rest: np.ndarray) -> float:
     """Return the ROC AUC of rows that are events and non-events in part, by the rank of their score; ties count half."""
     events, others = np.bincount(rank, event), np.bincount(rank, rest)
     total = events.sum() * others.sum()
     return float((events * (np.cumsum(others) - others / 2)).sum() / total) if total > 0 else float("nan")
-
-
-def _deciles(expected: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
-    pairs = zip(edges, expected.T, strict=True)
-    return np.column_stack([np.searchsorted(cut, each, side="right") for cut, each in pairs])

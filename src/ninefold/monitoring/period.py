@@ -19,7 +19,7 @@ class Rows(NamedTuple):
     """Rows of a period, all four attributes in one order."""
 
     features: pd.DataFrame  # text as str, all else float64
-    predicted: pd.DataFrame  # the columns of `decisions.forecast_columns`; none where there was no prediction
+    predicted: pd.DataFrame  # the columns of `decisions.forecast_columns`; none where there is no prediction
     target: np.ndarray  # float64, as `decisions.outcome` encodes it; NaN where it is not known yet
     block: np.ndarray  # int64: the day since 1970-01-01 where there is time, else the entity or the row
 
@@ -27,8 +27,31 @@ class Rows(NamedTuple):
 class Bins(NamedTuple):
     """The places of the values of a feature: 0 where it is missing; of numbers by edges, of categories by name, unseen last."""
 
+    kind: str
     edges: np.ndarray | pd.Index
-    size: int
+
+    @classmethod
+    def of(cls, column: pd.Series, kind: str) -> Bins:
+        """Return the bins of a feature: deciles of numbers (of a text: of its length), every known category."""
+        is_category = kind == "categorical"
+        return cls(kind, pd.Index(column.dropna().unique()) if is_category else quantile_edges(measured(column, kind)))
+
+    @property
+    def size(self) -> int:
+        """The number of places."""
+        return len(self.edges) + (2 if isinstance(self.edges, pd.Index) else 3)
+
+    def places(self, column: pd.Series) -> np.ndarray:
+        """Return the place of each value: int64, 0 where it is missing."""
+        if isinstance(self.edges, pd.Index):
+            position = self.edges.get_indexer(pd.Index(column)) + 1
+            return np.where(column.isna(), 0, np.where(position < 1, self.size - 1, position))
+        values = measured(column, self.kind)
+        return np.where(np.isnan(values), 0, np.searchsorted(self.edges, values, side="right") + 1)
+
+    def counts(self, column: pd.Series) -> np.ndarray:
+        """Return the number of values at each place: int64."""
+        return np.bincount(self.places(column), minlength=self.size)
 
 
 def rows(frame: pd.DataFrame, predicted: pd.DataFrame, kinds: Mapping[str, str], problem: Problem) -> Rows:
@@ -52,9 +75,7 @@ def rows(frame: pd.DataFrame, predicted: pd.DataFrame, kinds: Mapping[str, str],
 
 def take(whole: Rows, where: np.ndarray) -> Rows:
     """Return some of the rows, by mask or positions."""
-    features, predicted = whole.features.iloc[where].reset_index(drop=True), whole.predicted
-    if len(predicted.columns):
-        predicted = predicted.iloc[where].reset_index(drop=True)
+    features, predicted = (table.iloc[where].reset_index(drop=True) for table in (whole.features, whole.predicted))
     return Rows(features, predicted, whole.target[where], whole.block[where])
 
 
@@ -88,7 +109,7 @@ def residuals(rows: Rows, problem: Problem) -> np.ndarray:
     return outcome - expected(rows, problem)
 
 
-def windows(block: np.ndarray, length: float, timed: bool, seed: int = 0) -> list[np.ndarray]:
+def windows(block: np.ndarray, length: float, timed: bool) -> list[np.ndarray]:
     """Return masks of windows as long as a period: consecutive days, or groups of `length` rows where there is no time.
 
     Where fewer than `LEAST_WINDOWS` of that length fit, they are made shorter. At most `MOST_WINDOWS` are taken.
@@ -101,7 +122,7 @@ def windows(block: np.ndarray, length: float, timed: bool, seed: int = 0) -> lis
     else:  # blocks in random order, each at the row with which it begins
         code = pd.factorize(block)[0]
         size = np.bincount(code)
-        order = np.random.default_rng(seed).permutation(len(size))
+        order = np.random.default_rng(0).permutation(len(size))
         place = (np.cumsum(size[order]) - size[order])[np.argsort(order)][code]
         length = max(min(length, len(block) / LEAST_WINDOWS), 1)
     window = (place // length).astype("int64")
@@ -129,24 +150,6 @@ def column(rows: Rows, name: str, problem: Problem) -> pd.Series:
     if name != FORECAST:
         return rows.features[name]
     return pd.Series(np.asarray(decisions.expected(rows.predicted, problem), dtype="float64"))
-
-
-def learn_bins(column: pd.Series, kind: str) -> Bins:
-    """Return the places of a feature's values: deciles of numbers (of a text: of its length), every known category."""
-    if kind == "categorical":
-        names = pd.Index(column.dropna().unique())
-        return Bins(names, len(names) + 2)
-    edges = quantile_edges(measured(column, kind))
-    return Bins(edges, len(edges) + 3)
-
-
-def places(column: pd.Series, kind: str, bins: Bins) -> np.ndarray:
-    """Return the place of each value: int64, 0 where it is missing."""
-    if isinstance(bins.edges, pd.Index):
-        position = bins.edges.get_indexer(pd.Index(column)) + 1
-        return np.where(column.isna(), 0, np.where(position < 1, bins.size - 1, position))
-    values = measured(column, kind)
-    return np.where(np.isnan(values), 0, np.searchsorted(bins.edges, values, side="right") + 1)
 
 
 def quantile_edges(values: np.ndarray, count: int = 10) -> np.ndarray:

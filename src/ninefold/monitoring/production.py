@@ -58,7 +58,7 @@ def served(
         versions.setdefault(file.stem.split("-", 2)[2], []).append(file)
     if not versions:
         return pd.DataFrame()
-    bundles = query_log(place, "bundles", "SELECT version, described FROM bundles")
+    bundles = query_log(place, "SELECT version, described FROM bundles")
     layouts = {version: json.loads(text) for version, text in bundles}
     current = {"fields": [field["name"] for field in bundle.signature], "columns": bundle.added}  # for exports alone
     wanted = None if columns is None else {*identity(bundle.problem), *columns}
@@ -70,14 +70,12 @@ def served(
     return table
 
 
-def query_log(place: Path, table: str, query: str) -> list[tuple[Any, ...]]:
-    """Return the result of a query; nothing if there is no log, or no such table in it; raise DataError if it is damaged."""
+def query_log(place: Path, query: str) -> list[tuple[Any, ...]]:
+    """Return the result of a query; nothing if there is no log; raise DataError if it is damaged."""
     if not place.is_file():
         return []
     try:
         with closing(sqlite3.connect(f"{place.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY)) as connection:
-            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
-                return []
             return connection.execute(query).fetchall()
     except sqlite3.Error as error:
         raise DataError(f"{place}: the prediction log cannot be read ({error}); put back a copy of it") from None
@@ -130,9 +128,7 @@ def _cast(column: pd.Series, dtype: Any) -> pd.Series:
     return column.astype("str")
 
 
-def service_reports(
-    frame: pd.DataFrame, volume: pd.DataFrame, params: Params, bundle: Bundle
-) -> dict[str, dict[str, Any]]:
+def service_reports(frame: pd.DataFrame, volume: pd.DataFrame, params: Params, bundle: Bundle) -> dict[str, Any]:
     """Return the service's own figures of each period, ``service`` (`COUNTS`) and ``skew``; none of a replay."""
     if params.source != "log" or volume.empty:
         return {}
@@ -149,7 +145,7 @@ def service_reports(
 
 def traffic(place: Path) -> pd.DataFrame:
     """Return the requests for decisions in a log: their ``day`` (datetime64, UTC), and of each day `COUNTS` (int64)."""
-    rows = pd.DataFrame(query_log(place, "traffic", TRAFFIC), columns=["day", *COUNTS]).astype("int64")
+    rows = pd.DataFrame(query_log(place, TRAFFIC), columns=["day", *COUNTS]).astype("int64")
     return rows.assign(day=pd.to_datetime(rows["day"], unit="D"))
 
 

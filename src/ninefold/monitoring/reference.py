@@ -11,8 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from ninefold.metrics import EvaluationPlan, evaluation, one_score
-from ninefold.monitoring import drift, performance_estimation, period, two_sample
-from ninefold.monitoring.performance_estimation import Learned
+from ninefold.monitoring import drift, period, two_sample
 from ninefold.monitoring.period import FORECAST, Bins, Rows
 from ninefold.problem import RANKING, Problem, decisions
 from ninefold.training import losses
@@ -59,43 +58,37 @@ class Reference(NamedTuple):
     """What periods are compared with; made once for a model."""
 
     known: Rows  # the rows fitted on, and the holdout; without predictions
-    holdout: Rows
+    holdout: Rows  # its outcomes are known
     kinds: Mapping[str, str]
     problem: Problem
     plan: EvaluationPlan
     bins: dict[str, Bins]
     counts: dict[str, np.ndarray]  # of the known rows, by bin
     bounds: pd.DataFrame  # the control limits
-    learned: Learned
     per_day: float | None
-    seed: int
 
 
-def reference(
-    fitted: Rows | None, holdout: Rows, context: Context, length: float, alpha: float = 0.05, seed: int = 0
-) -> Reference:
-    """Return distributions, the control limits of every figure, and the errors on the holdout.
+def reference(fitted: Rows, holdout: Rows, context: Context, length: float, alpha: float = 0.05) -> Reference:
+    """Return distributions, and the control limits of every figure.
 
     Figures of inputs vary as between windows of all known rows: `fitted`, those that the model was fitted on (predictions
     and outcomes are not used), and the `holdout`. Those of predictions and outcomes vary as between windows of the holdout,
     or where these are fewer than `ENOUGH_WINDOWS`, periods drawn from its days with replacement, which vary less than real
     weeks. `length` is that of a period: days where there is time, else rows; `alpha` as of `bounds`.
     """
-    kinds, problem = context.kinds, context.problem
-    parts = [part for part in (fitted, holdout) if part is not None and len(part.block)]
+    kinds, problem, parts = context.kinds, context.problem, (fitted, holdout)
     target, block = (np.concatenate([getattr(part, name) for part in parts]) for name in ("target", "block"))
     features = pd.concat([part.features for part in parts], ignore_index=True)
-    known = period.sample(Rows(features, pd.DataFrame(), target, block), MOST_ROWS)
+    known = period.sample(Rows(features, features[[]], target, block), MOST_ROWS)
     holdout = period.sample(holdout, MOST_ROWS)
-    learned = performance_estimation.learn(holdout, problem)
     per_day = len(block) / len(np.unique(block)) if problem.time else None
-    whole = Reference(known, holdout, *context, {}, {}, pd.DataFrame(), learned, per_day, seed)
-    for name, side in {**dict.fromkeys(kinds, known), FORECAST: holdout}.items():
-        whole.bins[name] = period.learn_bins(period.column(side, name, problem), kinds.get(name, "numeric"))
-        whole.counts[name] = _count(whole, side, name)
-    days = [block[window] for window in _windows(whole, block, length) if problem.time]
+    columns = dict(known.features.items()) | {FORECAST: period.column(holdout, FORECAST, problem)}
+    bins = {name: Bins.of(column, kinds.get(name, "numeric")) for name, column in columns.items()}
+    counts = {name: bins[name].counts(column) for name, column in columns.items()}
+    whole = Reference(known, holdout, *context, bins, counts, pd.DataFrame(), per_day)
+    days = [block[window] for window in period.windows(block, length, timed=True)] if problem.time else []
     volume = [{"rows per day": len(each) / (np.ptp(each) + 1)} for each in days]
-    windows = _windows(whole, known.block, length)
+    windows = period.windows(known.block, length, bool(problem.time))
     inputs = [_input_figures(whole, period.take(known, window), window) for window in windows]
     tables = map(pd.DataFrame, (volume, inputs, _holdout_figures(whole, length)))
     table = pd.concat(tables, axis=1).astype("float64")
@@ -160,7 +153,7 @@ def _input_figures(reference: Reference, rows: Rows, window: np.ndarray | None =
     """Return the figures of features against all known rows, or against those outside of `window`, a mask of these."""
     values: dict[str, float] = {}
     for name, kind in reference.kinds.items():
-        count = _count(reference, rows, name)
+        count = reference.bins[name].counts(rows.features[name])
         before = reference.counts[name] - (count if window is not None else 0)
         values[f"missing: {name}"] = count[0] / len(rows.block)
         if kind == "categorical":
@@ -168,13 +161,14 @@ def _input_figures(reference: Reference, rows: Rows, window: np.ndarray | None =
         values[f"psi: {name}"] = _psi(before, count)
     rest = np.arange(len(reference.known.block)) if window is None else np.flatnonzero(~window)
     sample = period.take(reference.known, rest[period.subsample(len(rest), two_sample.JOINT_ROWS)])
-    compared = two_sample.compare(sample, rows, reference.kinds, reference.seed, two_sample.JOINT_ROWS, explain=False)
+    compared = two_sample.compare(sample, rows, reference.kinds, explain=False)
     return {**values, "joint auc": compared.auc}
 
 
 def _prediction_figures(reference: Reference, rows: Rows, inside: bool = False) -> dict[str, float]:
     """Return the figures of predictions against the holdout, without these rows if they are `inside` of it."""
-    problem, count = reference.problem, _count(reference, rows, FORECAST)
+    problem = reference.problem
+    count = reference.bins[FORECAST].counts(period.column(rows, FORECAST, problem))
     return {
         f"psi: {FORECAST}": _psi(reference.counts[FORECAST] - inside * count, count),
         **_by_class("mean forecast", period.expected(rows, problem).mean(axis=0), problem),
@@ -184,8 +178,6 @@ def _prediction_figures(reference: Reference, rows: Rows, inside: bool = False) 
 
 def _outcome_figures(reference: Reference, rows: Rows) -> dict[str, float]:
     rows, problem = period.known(rows), reference.problem
-    if not len(rows.block):
-        return {}
     residuals = period.residuals(rows, problem)
     gap, mean = residuals.mean(axis=0), period.expected(rows, problem).mean(axis=0)
     paid, best, _ = evaluation.against_baseline(rows.target, rows.predicted, problem, reference.plan)
@@ -203,10 +195,11 @@ def _outcome_figures(reference: Reference, rows: Rows) -> dict[str, float]:
 
 def _holdout_figures(reference: Reference, length: float) -> list[dict[str, float]]:
     """Return the figures of predictions and outcomes in stable periods: windows of the holdout, or drawn from its days."""
-    holdout, windows = reference.holdout, _windows(reference, reference.holdout.block, length)
+    holdout, timed = reference.holdout, bool(reference.problem.time)
+    windows = period.windows(holdout.block, length, timed)
     samples: Iterator[Rows] = (period.take(holdout, window) for window in windows)
     if not (inside := len(windows) >= ENOUGH_WINDOWS):
-        draws = period.replays(holdout.block, length, bool(reference.problem.time), RESAMPLES, reference.seed)
+        draws = period.replays(holdout.block, length, timed, RESAMPLES)
         samples = (period.take(holdout, rows)._replace(block=block) for rows, block in draws)
     return [{**_prediction_figures(reference, rows, inside), **_outcome_figures(reference, rows)} for rows in samples]
 
@@ -215,7 +208,8 @@ def _largest_bias(reference: Reference, rows: Rows, error: np.ndarray) -> float:
     """Return the largest bias at a value of a category, beyond that of all rows, in standard errors of independent rows."""
     spread, largest = error.std(axis=0), [0.0]
     for name in (name for name, kind in reference.kinds.items() if kind == "categorical"):
-        place, count = _places(reference, rows, name), _count(reference, rows, name)
+        place = reference.bins[name].places(rows.features[name])
+        count = np.bincount(place, minlength=reference.bins[name].size)
         often = count >= LEAST_ROWS
         for column in np.flatnonzero(spread > 0):
             total = np.abs(np.bincount(place, error[:, column], len(count)))[often]
@@ -235,17 +229,3 @@ def _psi(before: np.ndarray, after: np.ndarray) -> float:
     often = np.maximum(*shares) >= RARE
     often[0] = False
     return drift.stability(*(np.array([*each[often], each[1:][~often[1:]].sum(), each[0]]) for each in shares))
-
-
-def _windows(reference: Reference, block: np.ndarray, length: float) -> list[np.ndarray]:
-    return period.windows(block, length, bool(reference.problem.time), reference.seed)
-
-
-def _places(reference: Reference, rows: Rows, name: str) -> np.ndarray:
-    """Return the bin of each row by a feature, or by `FORECAST`; 0 where it is missing."""
-    column, kind = period.column(rows, name, reference.problem), reference.kinds.get(name, "numeric")
-    return period.places(column, kind, reference.bins[name])
-
-
-def _count(reference: Reference, rows: Rows, name: str) -> np.ndarray:
-    return np.bincount(_places(reference, rows, name), minlength=reference.bins[name].size)

@@ -30,23 +30,24 @@ def period_report(
     """Return what is unusual in a period of so many `days`, and why, as plain values.
 
     `rows` are all that arrived; no row is silence. `alpha` is the significance level of the tests behind the causes, which
-    take longer, and are omitted without `explain`. The keys are ``rows`` and ``labelled``; ``figures``: name -> ``value``,
-    ``low`` and ``high`` (the control limits, infinite where there is none) and ``usual``; ``outside``: names of those
+    take longer, and are omitted without `explain`. The keys are ``rows`` and ``labelled``; ``natural``: figure -> ``value``,
+    ``low`` and ``high`` (the control limits, None where there is none) and ``usual``; ``outside``: names of those
     beyond, farthest first; ``estimated``: see `estimate`; ``findings``, ``decomposition`` and ``auc``: see `causes`.
     """
     count, labelled = len(rows.block), int(np.isfinite(rows.target).sum())
     silence = data_quality.silence(count, reference.per_day, days, len(np.unique(rows.block)))
     beyond = ["rows per day"] if silence else []
-    report: dict[str, Any] = {"rows": count, "labelled": labelled, "figures": {}, "outside": beyond, "estimated": {}}
+    report: dict[str, Any] = {"natural": {}, "rows": count, "labelled": labelled, "outside": beyond, "estimated": {}}
     report |= {"findings": silence, "decomposition": None, "auc": None}
     if count < data_quality.FEWEST:
         return report
     rows = period.sample(rows, MOST_ROWS)
     values = figures(reference, rows, days, count)
-    limits, none = reference.bounds.to_dict("index"), {"low": -np.inf, "high": np.inf, "usual": float("nan")}
-    report["figures"] = {name: {"value": float(value), **limits.get(name, none)} for name, value in values.items()}
+    limits = reference.bounds.astype("object").where(np.isfinite(reference.bounds), None).to_dict("index")
+    none = dict.fromkeys(("low", "high", "usual"))
+    report["natural"] = {name: {"value": float(value), **limits.get(name, none)} for name, value in values.items()}
     report["outside"] = beyond = list(dict.fromkeys([*beyond, *outside(values, reference.bounds)]))
-    report["estimated"] = estimate(rows, reference.learned, reference.problem, reference.plan, seed=reference.seed)
+    report["estimated"] = estimate(rows, reference.holdout, reference.problem, reference.plan)
     if not explain or not beyond:
         return report
     inputs = any(name.split(":")[0] in INPUTS and not name.endswith(FORECAST) for name in beyond)
@@ -65,7 +66,6 @@ def causes(reference: Reference, now: Rows, inputs: bool = True, alpha: float = 
     ``findings`` have a ``cause`` (of `CAUSES`), ``subject``, ``evidence`` with ``explains`` (share of the rows or of the
     change of the loss), and ``sentence``; ``decomposition`` is None without outcomes; ``auc`` is of the sound inputs.
     """
-    reference = reference._replace(holdout=period.known(reference.holdout))
     broken, sound = data_quality.broken_columns(reference.known, now, reference.kinds), dict(reference.kinds)
     for each in broken:
         del sound[each["subject"]]
@@ -86,8 +86,8 @@ def _shifts(
     reference: Reference, now: Rows, relations: bool, inputs: bool, alpha: float
 ) -> tuple[list[Finding], dict[str, Any]]:
     """Return what moved, and the decomposition; `relations` tells whether predictions are sound enough to test them."""
-    holdout, problem, seed = reference.holdout, reference.problem, reference.seed
-    compared = two_sample.compare(holdout, now, reference.kinds, seed)
+    holdout, problem = reference.holdout, reference.problem
+    compared = two_sample.compare(holdout, now, reference.kinds)
     details = {"auc": dict(zip(("value", "low", "high", "p"), compared, strict=False))}
     p = {"inputs": 1.0 if np.isnan(compared.p) else compared.p}
     mine, theirs = period.take(holdout, compared.before), period.take(now, compared.after)
@@ -97,21 +97,21 @@ def _shifts(
     theirs = period.take(theirs, labelled)
     loss = losses(mine.target, mine.predicted, problem), losses(theirs.target, theirs.predicted, problem)
     both = compared._replace(after_probability=compared.after_probability[labelled])
-    details["decomposition"] = split = shift_tests.decompose(loss, both, (mine.block, theirs.block), seed)
+    details["decomposition"] = split = shift_tests.decompose(loss, both, (mine.block, theirs.block))
     if relations:
         after = period.sample(period.known(now), 20 * two_sample.MOST_ROWS)
         # The same inputs need no weights, and all of the holdout tells more than a sample.
         before, weight = (mine, two_sample.ratios(compared)) if p["inputs"] < 0.05 else (holdout, None)
         table = shift_tests.relations(before, after, reference.kinds, weight, problem)
-        labels = shift_tests.outcomes(holdout, after, reference.kinds, problem, seed)
+        labels = shift_tests.outcomes(holdout, after, reference.kinds, problem)
         p |= {"relations": float(table["q"].min()), "outcomes": labels["outcomes"]}
-    p = dict(zip(p, shift_tests.holm(np.array(list(p.values()))).tolist(), strict=True))
+    p = shift_tests.holm(pd.Series(p)).to_dict()
     if relations and _is_label_shift(labels, table, p, reference, alpha):
         return [_label(labels, p["outcomes"], problem)], details
     findings = []
     if inputs and p["inputs"] < alpha:
         kinds = {name: reference.kinds[name] for name in _named(compared)}
-        split["features"] = shift_tests.shares(loss[0], mine, now, kinds, split["covariate"]["value"], seed)
+        split["features"] = shift_tests.shares(loss[0], mine, now, kinds, split["covariate"]["value"])
         findings.append(_covariate(compared, p["inputs"], split))
     if relations and p["relations"] < alpha:
         findings.append(_concept(table, p["relations"], split, problem))

@@ -13,7 +13,7 @@ from scipy import stats
 from ninefold.exploration import MOST_CLUSTERS
 from ninefold.metrics import cluster_sums, clustered_variance, draws, influence
 from ninefold.monitoring import period, two_sample
-from ninefold.monitoring.period import FORECAST, Rows
+from ninefold.monitoring.period import FORECAST, Bins, Rows
 from ninefold.monitoring.two_sample import HIGHEST_RATIO, Compared
 from ninefold.problem import Problem
 
@@ -90,11 +90,11 @@ def relations(
         strength = float((tested["share"] * (tested["difference"] ** 2 - tested["error"] ** 2)).sum())
         table.append((where, least, float(every["difference"].iloc[largest]), max(strength, 0.0)))
     result = pd.DataFrame(table, columns=["where", "p", "difference", "strength"])
-    result["q"] = holm(result["p"].to_numpy())
+    result["q"] = holm(result["p"])
     return result.sort_values(["p", "strength"], ascending=[True, False], ignore_index=True, kind="stable")
 
 
-def outcomes(holdout: Rows, now: Rows, kinds: Mapping[str, str], problem: Problem, seed: int) -> dict[str, Any]:
+def outcomes(holdout: Rows, now: Rows, kinds: Mapping[str, str], problem: Problem) -> dict[str, Any]:
     """Return how far outcomes and predictions moved, and whether inputs of the same outcome stayed what they were.
 
     Label shift: Lipton, Wang and Smola, Detecting and correcting for label shift, 2018; deciles stand for classes of a
@@ -118,13 +118,13 @@ def outcomes(holdout: Rows, now: Rows, kinds: Mapping[str, str], problem: Proble
     both = max(result.values()) < 0.05
     result |= {"forecasts of a class": smallest(inside), "inputs of a class": np.nan, "auc of a class": np.nan}
     if both:
-        matching = period.take(holdout, matched(label[0], label[1], seed))
-        compared = two_sample.compare(matching, now, kinds, seed, two_sample.JOINT_ROWS, explain=False)
+        matching = period.take(holdout, matched(*label))
+        compared = two_sample.compare(matching, now, kinds, explain=False)
         result |= {"inputs of a class": compared.p, "auc of a class": compared.auc}
     return result | {"shares": [(np.bincount(each, minlength=size) / max(len(each), 1)).tolist() for each in label]}
 
 
-def decompose(loss: Pair, compared: Compared, blocks: Pair, seed: int = 0) -> dict[str, Any]:
+def decompose(loss: Pair, compared: Compared, blocks: Pair) -> dict[str, Any]:
     """Return the change of the mean loss from the holdout to a period as a part of the inputs and one of the relations.
 
     Cai, Namkoong and Yadlowsky, Diagnosing model performance under distribution shift, 2023 (DISDE): both tables are
@@ -133,7 +133,7 @@ def decompose(loss: Pair, compared: Compared, blocks: Pair, seed: int = 0) -> di
     `LEAST_SHARED`, the parts are not ``separable``.
     """
     weights = compared.before_probability, 1 - compared.after_probability
-    seeds = np.random.default_rng(seed).integers(2**31, size=2).tolist()
+    seeds = np.random.default_rng(0).integers(2**31, size=2).tolist()
     sides = zip(loss, weights, blocks, (REPLICATES, REPLICATES), seeds, strict=True)
     (before, before_shared), (after, after_shared) = (_means(*side) for side in sides)
     shared = float(min(2 * weight.mean() for weight in weights))
@@ -151,7 +151,7 @@ def decompose(loss: Pair, compared: Compared, blocks: Pair, seed: int = 0) -> di
 
 
 def shares(
-    loss: np.ndarray, holdout: Rows, now: Rows, kinds: Mapping[str, str], covariate: float, seed: int = 0
+    loss: np.ndarray, holdout: Rows, now: Rows, kinds: Mapping[str, str], covariate: float
 ) -> list[dict[str, Any]]:
     """Return how much of the covariate part each drifted feature (those of `kinds`) explains, the largest first.
 
@@ -160,7 +160,7 @@ def shares(
     """
     table = []
     for name, kind in kinds.items():
-        plain, weighted = _means(loss, _ratio(holdout, now, name, kind), holdout.block, SHARE_REPLICATES, seed)
+        plain, weighted = _means(loss, _ratio(holdout, now, name, kind), holdout.block, SHARE_REPLICATES, 0)
         effect = _figure(weighted - plain)
         same_way = max(np.sign(covariate) * effect["value"], 0)
         table.append({"feature": name, "effect": effect.pop("value"), **effect, "share": same_way})
@@ -170,27 +170,27 @@ def shares(
     return sorted(table, key=lambda each: (-each["share"], each["feature"]))
 
 
-def matched(before: np.ndarray, after: np.ndarray, seed: int) -> np.ndarray:
+def matched(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Return positions of as many rows as can be taken from the first so that each label is as frequent as in the second."""
     size = int(max(before.max(), after.max())) + 1
     available, target = (np.bincount(each, minlength=size) for each in (before, after))
     needed = np.flatnonzero(target)
     most = np.min(available[needed] / target[needed])
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     positions = [random.permutation(np.flatnonzero(before == one))[: int(most * target[one])] for one in needed]
     return np.sort(np.concatenate(positions))
 
 
-def holm(p: np.ndarray) -> np.ndarray:
+def holm(p: pd.Series) -> pd.Series:
     """Return p-values corrected for their number, so that one false among them is as rare as a level says (Holm, 1979)."""
-    ordered = pd.Series(p).sort_values(kind="stable")
-    return (ordered * np.arange(len(p), 0, -1)).cummax().clip(upper=1).sort_index().to_numpy()
+    ordered = p.sort_values(kind="stable")
+    return (ordered * np.arange(len(p), 0, -1)).cummax().clip(upper=1).reindex(p.index)
 
 
 def _places(where: str, holdout: Rows, now: Rows, kinds: Mapping[str, str], problem: Problem) -> Pair:
     columns, kind = [period.column(rows, where, problem) for rows in (holdout, now)], kinds.get(where, "numeric")
-    bins = period.learn_bins(columns[0], kind)
-    before, after = (period.places(column, kind, bins) - (where == FORECAST) for column in columns)
+    bins = Bins.of(columns[0], kind)
+    before, after = (bins.places(column) - (where == FORECAST) for column in columns)
     if kind == "categorical" and bins.size > MOST_PLACES + 1:
         often = np.argsort(-np.bincount(before, minlength=bins.size), kind="stable")
         place = np.minimum(np.argsort(often, kind="stable"), MOST_PLACES)
@@ -205,11 +205,11 @@ def _labels(holdout: Rows, now: Rows, problem: Problem, bins: int) -> Pair:
 
 def _ratio(holdout: Rows, now: Rows, name: str, kind: str) -> np.ndarray:
     """Return how much likelier each row's value of one feature is in the period: float64, mean 1."""
-    bins = period.learn_bins(holdout.features[name], kind)
-    mine, theirs = (period.places(rows.features[name], kind, bins) for rows in (holdout, now))
-    was, is_ = (np.bincount(each, minlength=bins.size) + SMOOTHING for each in (mine, theirs))
-    ratio = np.clip((is_ / is_.sum()) / (was / was.sum()), 1 / HIGHEST_RATIO, HIGHEST_RATIO)[mine]
-    return ratio / ratio.mean()
+    bins = Bins.of(holdout.features[name], kind)
+    was, is_ = (bins.counts(rows.features[name]) + SMOOTHING for rows in (holdout, now))
+    ratio = np.clip((is_ / is_.sum()) / (was / was.sum()), 1 / HIGHEST_RATIO, HIGHEST_RATIO)
+    of_rows = ratio[bins.places(holdout.features[name])]
+    return of_rows / of_rows.mean()
 
 
 def _means(values: np.ndarray, weight: np.ndarray, block: np.ndarray, replicates: int, seed: int) -> Pair:
@@ -223,6 +223,5 @@ def _means(values: np.ndarray, weight: np.ndarray, block: np.ndarray, replicates
 
 
 def _figure(samples: np.ndarray) -> dict[str, float]:
-    return dict(
-        zip(("value", "low", "high"), [float(samples[0]), *np.quantile(samples[1:], ENDS).tolist()], strict=True)
-    )
+    low, high = np.quantile(samples[1:], ENDS).tolist()
+    return {"value": float(samples[0]), "low": low, "high": high}

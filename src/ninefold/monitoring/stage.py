@@ -9,21 +9,22 @@ Gate: every period is monitored, no prediction or label is lost, and the decisio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from ninefold import artifacts, features, gate
 from ninefold.metrics import EvaluationPlan, evaluation, with_interval
+from ninefold.monitoring import data_quality
 from ninefold.monitoring import period as period_rows
 from ninefold.monitoring.alerts import alerts
-from ninefold.monitoring.answers import AT_CLOSE, PERIOD, STATES, STATUS, outcomes, predict_holdout, predictions
-from ninefold.monitoring.arrivals import DAYS, Parts, Record, label_counts
+from ninefold.monitoring.answers import AT_CLOSE, PERIOD, STATES, STATUS, outcomes, predictions
+from ninefold.monitoring.arrivals import DAYS, Parts, Record
 from ninefold.monitoring.decision import NOTHING, decide
-from ninefold.monitoring.drift import compare_inputs, compare_predictions, feature_kinds
+from ninefold.monitoring.drift import feature_kinds
 from ninefold.monitoring.params import Params
-from ninefold.monitoring.performance import scores_by_period, scores_of
+from ninefold.monitoring.performance import scores_of
 from ninefold.monitoring.reference import Context, Reference
 from ninefold.monitoring.reference import reference as reference_of
 from ninefold.monitoring.report import period_report
@@ -57,25 +58,23 @@ def make_reference(bundle: Bundle, parts: Parts, params: Params, plan: Evaluatio
     kinds, problem = feature_kinds(bundle), bundle.problem
     fitted = pd.concat([parts["train"], parts["validation"]], ignore_index=True)
     holdout = period_rows.rows(parts["holdout"], bundle.predict(parts["holdout"]), kinds, problem)
-    known = period_rows.rows(fitted, pd.DataFrame(), kinds, problem)
-    return reference_of(known, holdout, Context(kinds, problem, plan), DAYS[params.period], params.false_alarms)
+    known = period_rows.rows(fitted, fitted[[]], kinds, problem)
+    # Without time, windows have as many rows as the smallest period with a report: limits then hold for larger ones, too.
+    length = DAYS[params.period] if problem.time else data_quality.FEWEST
+    return reference_of(known, holdout, Context(kinds, problem, plan), length, params.false_alarms)
 
 
 def monitoring_reports(
     frame: pd.DataFrame, volume: pd.DataFrame, reference: Reference, params: Params, explain: bool = True
 ) -> dict[str, Record]:
-    """Return the `report.period_report` of each period by the labels known at its close; ``figures`` are ``natural`` here."""
+    """Return the `report.period_report` of each period by the labels known at its close."""
     reports, problem = {}, reference.problem
     for span in volume.itertuples():
         rows = frame[frame[PERIOD] == span.period].copy()
         rows[problem.target] = rows[problem.target].where(rows[STATUS] == AT_CLOSE)
         inputs = period_rows.rows(rows, predictions(rows, problem), reference.kinds, problem)
-        report = period_report(reference, inputs, (span.end - span.start) / DAY, params.alpha, explain)
-        natural = {
-            name: {end: value if np.isfinite(value) else None for end, value in figure.items()}
-            for name, figure in report.pop("figures").items()
-        }
-        reports[span.period] = {"natural": natural, **report}
+        days = (span.end - span.start) / DAY
+        reports[span.period] = period_report(reference, inputs, days, params.alpha, explain)
     return reports
 
 
@@ -116,27 +115,6 @@ def apply_rules(table: list[Record], metrics: Record, params: Params, problem: P
     """Return the records with the ``alerts`` of each period, and the ``decision`` and its ``reasons`` at the close."""
     alerted = [{**record, "alerts": alerts(record, metrics, params.alerts, problem)} for record in table]
     return [{**record, **decide(record, params.decide)} for record in alerted]
-
-
-def evaluator(
-    bundle: Bundle, parts: Parts, params: Params, plan: EvaluationPlan
-) -> Callable[[pd.DataFrame, pd.DataFrame], Record]:
-    """Return a function of the answers of one period and its line of the volume: its record with alerts and decision."""
-    holdout, problem = predict_holdout(parts["holdout"], bundle), bundle.problem
-    reference, before = make_reference(bundle, parts, params, plan), baseline_metrics(bundle, holdout, parts, plan)
-
-    def evaluate(frame: pd.DataFrame, volume: pd.DataFrame) -> Record:
-        table = records(
-            volume,
-            label_counts(frame, volume, problem),
-            compare_inputs(frame, parts, bundle, params, holdout=False),
-            compare_predictions(frame, holdout, params, problem),
-            scores_by_period(frame, problem, plan),
-            monitoring_reports(frame, volume, reference, params, explain=False),
-        )
-        return apply_rules(table, before, params, problem)[0]
-
-    return evaluate
 
 
 def save(table: list[Record], drifts: pd.DataFrame, decision: Record, answered: pd.DataFrame, backtest: Record) -> None:

@@ -8,6 +8,7 @@ from ninefold.metrics import with_interval
 from ninefold.monitoring.alerts import Rules
 from ninefold.monitoring.answers import AT_CLOSE, HOLDOUT, STATES
 from ninefold.monitoring.arrivals import Record
+from ninefold.monitoring.backtest import Followed
 from ninefold.monitoring.decision import NOTHING
 from ninefold.monitoring.params import Params
 from ninefold.problem import ERROR, RANKING, Problem, decisions, title
@@ -51,10 +52,11 @@ def describe_arrivals(arrivals: pd.DataFrame, params: Params, problem: Problem) 
     total, shift = arrivals["predictions"].sum(), arrivals["level in the end"] - arrivals["level at close"]
     if not total:
         return "Every outcome of the holdout is known; those of later rows are received after a while."
+    most = shift.abs().fillna(0).max()
     return (
         f"{arrivals[AT_CLOSE].sum() / total:.1%} of the labels were known at the close of their period, {params.label_delay} "
         f"after the event. The later ones move the {decisions.level_name(problem)} of no period by more than "
-        f"{change_text(shift.abs().fillna(0).max(), problem)[1:]}."
+        f"{f'{100 * most:.1f} points' if problem.is_class else sign_text(most)[1:]}."
     )
 
 
@@ -121,13 +123,6 @@ def alert_table(records: list[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).rename(columns={"sentence": "what was found"})
 
 
-def describe_alerts(records: list[Record], params: Params) -> str:
-    """Return how many alerts were raised, and how many of them are high, as a sentence."""
-    severities = [alert["severity"] for record in records for alert in record["alerts"]]
-    high = f"**{severities.count('high')}** of severity high"
-    return f"Alerts of {len(list(params.alerts))} rules in {len(records)} periods: {len(severities)}, of which {high}."
-
-
 def decision_table(decision: Record) -> pd.DataFrame:
     """Return the decision at the close of each period, and its reasons."""
     periods = decision["periods"] or [{**decision, "period": NONE_YET}]
@@ -135,17 +130,31 @@ def decision_table(decision: Record) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["close of", "decision", "reasons"])
 
 
-def describe_decision(decision: Record) -> str:
-    """Return the decision with its reasons, as Markdown."""
-    back = f" Back to {decision['fallback']}." if decision["decision"] == "roll back" else ""
-    return f"**{decision['decision'].capitalize()}.** {' '.join(decision['reasons'])}{back}"
+def strategy_table(table: pd.DataFrame, problem: Problem) -> pd.DataFrame:
+    """Return the table of `backtest.compare` for reading: figures as text with their intervals."""
+    error = ERROR[problem.task]
+    shown = table[["strategy", "retrainings"]].rename(columns={"strategy": "retrained"})
+    for name, text in {error: title(error), "payoff": f"payoff per {problem.unit}", "gain": "above never"}.items():
+        shown[text] = [row_interval(row, name) for _, row in table.iterrows()]
+    return shown
 
 
-def change_text(value: float, problem: Problem) -> str:
-    """Return a change of a level as text: points of a share, or the target's own unit."""
-    return f"{100 * value:+.1f} points" if problem.is_class else sign_text(value)
+def retraining_table(followed: dict[str, Followed]) -> pd.DataFrame:
+    """Return every retraining, for reading: ``strategy``, ``at the close of``, ``fitted on`` rows, ``because``."""
+    rows = [
+        (name, each["close"], each["rows"], " ".join(each["reasons"]))
+        for name, one in followed.items()
+        for each in one.retrained
+    ]
+    rows = rows or [("none", None, None, "No strategy retrained.")]
+    return pd.DataFrame(rows, columns=["strategy", "at the close of", "fitted on", "because"])
 
 
 def sign_text(value: float) -> str:
     """Return a number with its sign."""
     return f"{value:+,.0f}" if abs(value) >= 100 else f"{value:+.3g}"
+
+
+def row_interval(row: pd.Series, figure: str) -> str:
+    """Return a figure of a row of `backtest.compare` as text, with its interval."""
+    return with_interval({"value": row[figure], "low": row[f"{figure}_low"], "high": row[f"{figure}_high"]})

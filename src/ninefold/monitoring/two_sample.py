@@ -18,7 +18,7 @@ from ninefold.monitoring.period import Rows
 from ninefold.training import Words
 
 MOST_ROWS = 10_000  # of a side; more add cost, and little power
-JOINT_ROWS = 2_500  # of a side, for an AUC that is compared with that of earlier windows
+JOINT_ROWS = 2_500  # of a side, for an AUC alone
 FOLDS = 5
 PERMUTATIONS = 1_999
 MANY_BLOCKS = 400  # from which on the normal distribution stands in for permutations
@@ -43,17 +43,15 @@ class Compared(NamedTuple):
     after_probability: np.ndarray
 
 
-def compare(
-    before: Rows, after: Rows, kinds: Mapping[str, str], seed: int = 0, most: int = MOST_ROWS, explain: bool = True
-) -> Compared:
-    """Return how well a classifier distinguishes two tables, of at most `most` rows each, and by which features.
+def compare(before: Rows, after: Rows, kinds: Mapping[str, str], explain: bool = True) -> Compared:
+    """Return how well a classifier distinguishes two tables, and with `explain` by which features.
 
     Classifier two-sample test: Lopez-Paz and Oquab, Revisiting classifier two-sample tests, 2017. A gradient boosting ranks
     the rows of each fifth of the blocks. The p-value is by permutation of whole blocks within their fifth (of more than
     `MANY_BLOCKS` by the normal distribution); NaN with fewer than two blocks on a side. The interval, of 95 %, is Student's,
     from the sums of blocks (Obuchowski, Biometrics 53, 1997). Where days of a week are correlated, both are too optimistic.
     """
-    picked = [period.subsample(len(rows.block), most) for rows in (before, after)]
+    picked = [period.subsample(len(rows.block), MOST_ROWS if explain else JOINT_ROWS) for rows in (before, after)]
     if min(len(rows) for rows in picked) < 2 * FOLDS or not kinds:
         return Compared(0.5, 0.0, 1.0, np.nan, {}, *picked, *(np.full(len(rows), 0.5) for rows in picked))
     sides = [period.take(rows, where) for rows, where in zip((before, after), picked, strict=True)]
@@ -61,14 +59,14 @@ def compare(
     block = pd.factorize(np.concatenate([2 * each.block for each in sides]) + second)[0]
     rows = pd.DataFrame({"second": second, "block": block})
     blocks = int(rows.groupby("second")["block"].nunique().min())
-    rows["fold"] = _folds(rows, blocks, seed)
+    rows["fold"] = _folds(rows, blocks)
     features = pd.concat([each.features for each in sides], ignore_index=True)
     with threadpool_limits(1, "openmp"):  # for tables this small, threads cost more than they save
-        score, permuted = _rank(*_encode(features, kinds, seed), rows, len(kinds) if explain else 0, seed)
+        score, permuted = _rank(*_encode(features, kinds), rows, len(kinds) if explain else 0)
     auc, error = _auc(score, rows)
     lost = zip(kinds, [auc - _auc(each, rows)[0] for each in permuted], strict=False)
     importance = dict(sorted(lost, key=lambda item: -item[1]))
-    p = np.nan if blocks < 2 else _p_value(score, rows, auc, error, seed)
+    p = np.nan if blocks < 2 else _p_value(score, rows, auc, error)
     reach = float(student(0.95, blocks)) * error
     probability = np.split(_calibrate(score, second), [len(picked[0])])
     return Compared(auc, max(auc - reach, 0.0), min(auc + reach, 1.0), p, importance, *picked, *probability)
@@ -81,7 +79,7 @@ def ratios(compared: Compared) -> np.ndarray:
     return clipped / clipped.mean() if len(clipped) else clipped
 
 
-def _encode(frame: pd.DataFrame, kinds: Mapping[str, str], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _encode(frame: pd.DataFrame, kinds: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a table as numbers that trees can take, the position of the feature of each column, and the categories."""
     parts = []
     for name, kind in kinds.items():
@@ -89,22 +87,21 @@ def _encode(frame: pd.DataFrame, kinds: Mapping[str, str], seed: int) -> tuple[n
         if kind == "categorical":
             often = column.value_counts().index[:MOST_CATEGORIES]
             place = often.get_indexer(pd.Index(column))
-            number = np.where(
-                column.isna(), np.nan, np.where(place < 0, len(often), place)
-            )  # all others are one category
+            rare_as_one = np.where(place < 0, len(often), place)
+            number = np.where(column.isna(), np.nan, rare_as_one)
         else:
             number = period.measured(column, kind)
         if kind == "text":
-            words = np.asarray(Words(parts=PARTS, seed=seed).fit(column).transform(column), dtype="float64")
+            words = np.asarray(Words(parts=PARTS, seed=0).fit(column).transform(column), dtype="float64")
         parts.append(np.column_stack([number, words]))
     owner = np.repeat(np.arange(len(parts)), [part.shape[1] for part in parts])
     values, categorical = np.hstack(parts), np.array([kind == "categorical" for kind in kinds.values()])
     return np.where(np.isinf(values), np.nan, values), owner, categorical[owner]
 
 
-def _folds(rows: pd.DataFrame, blocks: int, seed: int) -> np.ndarray:
+def _folds(rows: pd.DataFrame, blocks: int) -> np.ndarray:
     """Return the fold of each row: of each side whole blocks, assigned at random; rows where a side is one block."""
-    random, fold = np.random.default_rng(seed), np.empty(len(rows), dtype="int64")
+    random, fold = np.random.default_rng(0), np.empty(len(rows), dtype="int64")
     number = min(FOLDS, blocks) if blocks > 1 else FOLDS
     for _, block in rows.groupby("second")["block"]:
         code, names = pd.factorize(block) if block.nunique() > 1 else (np.arange(len(block)), block)
@@ -113,16 +110,16 @@ def _folds(rows: pd.DataFrame, blocks: int, seed: int) -> np.ndarray:
 
 
 def _rank(
-    values: np.ndarray, owner: np.ndarray, categorical: np.ndarray, rows: pd.DataFrame, features: int, seed: int
+    values: np.ndarray, owner: np.ndarray, categorical: np.ndarray, rows: pd.DataFrame, features: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the out-of-fold log odds of the second table, and those with each of the first so many features permuted."""
-    second, fold, random = rows["second"].to_numpy(), rows["fold"].to_numpy(), np.random.default_rng(seed + 1)
+    second, fold, random = rows["second"].to_numpy(), rows["fold"].to_numpy(), np.random.default_rng(1)
     score, permuted = np.empty(len(rows)), np.empty((features, len(rows)))
     for number in np.unique(fold):
         train, test = fold != number, fold == number
         least = max(20, train.sum() // 100)
         model = HistGradientBoostingClassifier(
-            **LEARNER, min_samples_leaf=least, categorical_features=categorical, random_state=seed
+            **LEARNER, min_samples_leaf=least, categorical_features=categorical, random_state=0
         )
         model.fit(values[train], second[train])  # weights would make its binning a hundred times slower
         score[test] = model.decision_function(values[test])
@@ -146,11 +143,11 @@ def _auc(score: np.ndarray, rows: pd.DataFrame) -> tuple[float, float]:
     return auc, float(np.sqrt(variance))
 
 
-def _p_value(score: np.ndarray, rows: pd.DataFrame, auc: float, error: float, seed: int) -> float:
+def _p_value(score: np.ndarray, rows: pd.DataFrame, auc: float, error: float) -> float:
     """Return how often an AUC is as high if whole blocks change tables at random within their fold."""
     if rows["block"].max() + 1 > MANY_BLOCKS:
         return float(stats.norm.sf((auc - 0.5) / error)) if error > 0 else 1.0
-    random, total, pairs = np.random.default_rng(seed + 2), np.zeros(PERMUTATIONS), np.zeros(PERMUTATIONS)
+    random, total, pairs = np.random.default_rng(2), np.zeros(PERMUTATIONS), np.zeros(PERMUTATIONS)
     for _, part in rows.assign(score=score).groupby("fold"):
         code, names = pd.factorize(part["block"])
         ranks, size = np.bincount(code, part["score"].rank()), np.bincount(code)

@@ -38,6 +38,14 @@ def forecast_columns(problem: Problem) -> list[str]:
     return ["probability"] if problem.task == "binary" else list(QUANTITY)
 
 
+def forecast(values: np.ndarray, problem: Problem) -> pd.DataFrame:
+    """Return a forecast from probabilities, shape (n, classes), or from n quantities, which have no interval yet."""
+    names = forecast_columns(problem)
+    if problem.is_class:
+        return pd.DataFrame(values[:, -len(names) :], columns=names)
+    return pd.DataFrame({name: 0.0 if name == "loss" else np.ravel(values) for name in names})
+
+
 def probabilities(predicted: pd.DataFrame, problem: Problem) -> np.ndarray:
     """Return the probability of every class, in their order: float64, shape (n, classes)."""
     if problem.task == "multiclass":
@@ -93,11 +101,17 @@ def decide(predicted: pd.DataFrame, problem: Problem) -> pd.DataFrame:
     Regression: the action is the quantile ``under / (under + over)`` of what may come, of least expected cost (the
     newsvendor's problem; Arrow, Harris and Marschak, Optimal Inventory Policy, 1951).
     """
+    actions, payoffs = choose(predicted[forecast_columns(problem)].to_numpy("float64"), problem)
+    return pd.DataFrame({"action": actions, "expected_payoff": payoffs}, index=predicted.index)
+
+
+def choose(values: np.ndarray, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Return the actions and expected payoffs of `decide` for the values of a forecast, shape (n, columns)."""
     if not problem.is_class:
-        return pd.DataFrame({"action": predicted["quantile"], "expected_payoff": -predicted["loss"]})
-    values = expected_payoff(predicted, problem)
-    names = values.columns.to_numpy(dtype=object)[values.to_numpy().argmax(axis=1)]
-    return pd.DataFrame({"action": names, "expected_payoff": values.to_numpy().max(axis=1)}, index=predicted.index)
+        return values[:, QUANTITY.index("quantile")], -values[:, QUANTITY.index("loss")]
+    p = np.column_stack([1 - values, values]) if problem.task == "binary" else values
+    expected = p @ problem.payoff_matrix.to_numpy().T
+    return np.array(problem.actions, dtype=object)[expected.argmax(axis=1)], expected.max(axis=1)
 
 
 def payoff(actions: np.ndarray | pd.Series, target: np.ndarray, problem: Problem) -> np.ndarray:

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from ninefold import display, gate, plotting
+from ninefold import display, gate
 from ninefold.problem import decisions
 from ninefold.problem.metric_names import MEANING, title
 from ninefold.problem.statement import OUTCOMES, Problem
@@ -61,16 +60,14 @@ def payoff_table(problem: Problem) -> pd.DataFrame:
 
 def success_criteria(problem: Problem) -> pd.DataFrame:
     """Return what the holdout has to reach: ``criterion``, ``limit``, ``meaning``."""
-    success, meaning = problem.success, MEANING[problem.task]
-    rows = [
-        (title(name), f"{'<=' if meaning[name][0] == 'lower' else '>='} {limit:g}", meaning[name][1])
-        for name, limit in success.scores.items()
-    ]
-    better = f"per {problem.unit}, above the best policy without a model"
-    rows.append(("payoff gain", f">= {success.min_payoff_gain:g}", better))
-    rows.append(
-        ("confidence", f">= {success.confidence:g}", "that the gain is above zero, for rows like the holdout's")
-    )
+    success, rows = problem.success, []
+    for name, limit in success.scores.items():
+        better, meaning = MEANING[problem.task][name]
+        rows.append((title(name), f"{'<=' if better == 'lower' else '>='} {limit:g}", meaning))
+    gain = f"per {problem.unit}, above the best policy without a model"
+    rows.append(("payoff gain", f">= {success.min_payoff_gain:g}", gain))
+    sure = "that the gain is above zero, for rows like the holdout's"
+    rows.append(("confidence", f">= {success.confidence:g}", sure))
     return pd.DataFrame(rows, columns=["criterion", "limit", "meaning"])
 
 
@@ -82,17 +79,6 @@ def bullets(lines: list[str]) -> str:
 def listed(words: list[str]) -> str:
     """Return words as a list to read: ``a, b and c``."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
-
-
-def describe_decision(problem: Problem) -> str:
-    """Return what the figure of the decision shows, in words."""
-    need = "well-calibrated probabilities" if problem.is_class else "an interval beside a prediction"
-    return f"{conclusion(problem)} The decision needs {need}."
-
-
-def plot_decision(problem: Problem) -> Figure:
-    """Draw what decides: payoffs over the probability, payoffs by class, or the cost of an error in the quantity."""
-    return {"binary": _plot_probability, "multiclass": _plot_classes, "regression": _plot_costs}[problem.task](problem)
 
 
 def checks(problem: Problem) -> list[gate.Check]:
@@ -164,41 +150,3 @@ def _best_somewhere(problem: Problem) -> set[str]:
     p = np.vstack([p, np.linspace([0, 1], [1, 0], 1001)]) if count == 2 else p
     values = p @ problem.payoff_matrix.to_numpy().T
     return {problem.actions[number] for number in values.argmax(axis=1)}
-
-
-def _plot_probability(problem: Problem) -> Figure:
-    grid = pd.DataFrame({"probability": np.linspace(0, 1, 101)})
-    values = decisions.expected_payoff(grid, problem)
-    fig, axes = plotting.canvas("From which probability on does which action pay?")
-    for name in values:
-        axes.plot(grid["probability"], values[name], lw=2, label=plotting.plain(name))
-    if problem.break_even is not None:
-        axes.axvline(problem.break_even, color=plotting.GREY, ls="--", lw=1)
-        axes.annotate(f"break-even {problem.break_even:.2g}", (problem.break_even + 0.01, values.min().min()))
-    label = f"probability that the {problem.unit} {problem.positive}"
-    axes.set(xlabel=plotting.plain(label), ylabel=plotting.plain(problem.payoff_unit))
-    plotting.as_share(axes, "x")
-    axes.legend(title="action", frameon=False)
-    return fig
-
-
-def _plot_classes(problem: Problem) -> Figure:
-    import seaborn as sns  # takes 0.7 s
-
-    matrix = problem.payoff_matrix.rename(index=plotting.plain, columns=plotting.plain)
-    fig, axes = plotting.canvas("What does each action pay, by class?", height=0.4 * len(matrix) + 1.4)
-    unit = {"label": plotting.plain(problem.payoff_unit)}
-    sns.heatmap(matrix, annot=True, fmt="g", cmap="Blues", cbar_kws=unit, ax=axes)
-    axes.set(xlabel="class that it turns out to be", ylabel="action")
-    axes.tick_params(axis="y", rotation=0)
-    return fig
-
-
-def _plot_costs(problem: Problem) -> Figure:
-    grid = np.linspace(-1, 1, 201)
-    fig, axes = plotting.canvas("What does it cost to be wrong?")
-    axes.plot(grid, decisions.payoff(grid, np.zeros(201), problem), color=plotting.BLUE, lw=2)
-    axes.axvline(0, color=plotting.GREY, ls="--", lw=1)
-    axes.set(xlabel="units by which the quantity acted on is too low (left) or too high (right)")
-    axes.set_ylabel(plotting.plain(f"pays ({problem.payoff_unit})"))
-    return fig

@@ -1,4 +1,4 @@
-from . import figures, ingest, warehouse
+from . import ingest, sentences, warehouse
 from .contract import RULE, Params
 from .stage import (
     EVENT,
@@ -21,6 +21,6 @@ from .stage import (
 
 __all__ = [
     "EVENT", "LAKE", "RULE", "Params", "broken_rules", "check_problem", "checks", "conclusion", "convert",
-    "figures", "headline", "ingest", "judge", "metrics", "missing_shares", "newest", "read", "update", "validate",
+    "headline", "ingest", "judge", "metrics", "missing_shares", "newest", "read", "sentences", "update", "validate",
     "view", "warehouse",
 ]  # fmt: skip

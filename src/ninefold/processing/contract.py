@@ -23,6 +23,7 @@ RULE = "broken_rule"
 TAKEN = (RULE, "raw_row", "raw_period")  # columns of the quarantine
 MATCH = "@match"
 Breaks = Callable[[ir.Value], ir.BooleanValue]
+Tables = dict[str, ir.Table]
 
 
 class Brief(Section):
@@ -47,17 +48,15 @@ class Column(Brief):
 
     @model_validator(mode="after")
     def _coherent(self) -> Column:
-        is_number = self.type in ("int64", "float64")
-        if self.format and self.type != "timestamp":
-            raise ValueError(f"no format for type {self.type}; it tells how a timestamp is written")
-        if (self.decimal or self.thousands) and not is_number:
-            raise ValueError(f"no decimal or thousands for type {self.type}; they tell how a number is written")
+        number = ("int64", "float64")
+        kinds = {"format": ("timestamp",), "decimal": number, "thousands": number, "min": number, "max": number}
+        for key, types in kinds.items():
+            if getattr(self, key) is not None and self.type not in types:
+                raise ValueError(f"no {key} for type {self.type}; it is for {' and '.join(types)}")
         if self.thousands is not None and self.thousands == (self.decimal or "."):
             raise ValueError(f"decimal and thousands to differ, found {self.thousands!r} for both")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min <= max, found {self.min:g} > {self.max:g}")
-        if (self.min is not None or self.max is not None) and not is_number:
-            raise ValueError(f"no min or max for type {self.type}; they bound numbers")
         return self
 
     def rules(self) -> Iterator[tuple[str, str, Breaks]]:
@@ -139,15 +138,13 @@ class Contract(Brief):
                 return f"values that stand in {one.table}; {lost}"
         if rule == self.uniqueness():
             return f"rows that differ in {path}.unique; name more columns there, or drop the copies at the source"
-        name = self.rules()[rule] or ""
+        name = str(self.rules()[rule])
         column, path = self.columns[name], f"{path}.columns.{name}"
         key = {f"{name}: {rule}": key for rule, key, _ in column.rules()}.get(rule)
         if key is None:
             signs = "format" if column.type == "timestamp" else "decimal and thousands"
-            return (
-                f"{column.written()}; set {path}.{signs} to how the source writes them, or add the texts that mean not "
-                "known to processing.missing"
-            )
+            otherwise = "or add the texts that mean not known to processing.missing"
+            return f"{column.written()}; set {path}.{signs} to how the source writes them, {otherwise}"
         if key == "nullable":
             return f"a value in every row; if it may be missing, set {path}.nullable: true"
         bound = getattr(column, key)
@@ -158,7 +155,8 @@ class Contract(Brief):
 def convert(raw: ir.Table, contract: Contract, missing: list[str]) -> ir.Table:
     """Cast the columns of a contract that a raw table has; ``broken_rule`` is the first whose text does not fit its type."""
     columns = {name: column for name, column in contract.columns.items() if name in raw.columns}
-    written = {name: known(raw[name], missing) for name in columns}
+    absent = ibis.null("string")  # texts that mean: not known
+    written = {name: ibis.cases((raw[name].isin(missing), absent), else_=raw[name]) for name in columns}
     odd = {name: f"@odd {name}" for name, column in columns.items() if column.type != "string"}
     values = [cast(written[name], column).name(name) for name, column in columns.items()]
     typed = engine.settle(raw.mutate(*values, *(written[name].notnull().name(odd[name]) for name in odd)))
@@ -167,11 +165,6 @@ def convert(raw: ir.Table, contract: Contract, missing: list[str]) -> ir.Table:
     ]
     rule = ibis.cases(*broken) if broken else ibis.null("string")
     return typed.mutate(rule.name(RULE)).drop(*odd.values())
-
-
-def known(text: ir.StringValue, missing: list[str]) -> ir.StringValue:
-    """Return texts, null where they mean: not known."""
-    return ibis.cases((text.isin(missing), ibis.null("string")), else_=text) if missing else text
 
 
 def cast(text: ir.StringValue, column: Column) -> ir.Value:
@@ -184,14 +177,7 @@ def cast(text: ir.StringValue, column: Column) -> ir.Value:
     return numbers.whole_number(plain) if column.type == "int64" else numbers.number(plain)
 
 
-def same(mine: ir.Value, other: ir.Value, nullable: bool = True) -> ir.BooleanValue:
-    """Return whether values are equal, or both missing."""
-    return mine.identical_to(other) if nullable else mine == other
-
-
-def judge(
-    table: ir.Table, contract: Contract, others: dict[str, ir.Table] | None = None, earlier: ir.Table | None = None
-) -> ir.Table:
+def judge(table: ir.Table, contract: Contract, others: Tables, earlier: ir.Table | None = None) -> ir.Table:
     """Return the columns of the contract with ``broken_rule``: the first rule that a row breaks, or null.
 
     Of sound rows with the same key the first is kept, by partition and place in it; the others break uniqueness.
@@ -205,7 +191,7 @@ def judge(
     table = table.select(*contract.columns, ROW, PERIOD, ibis.cases(*broken).name(RULE))
     for reference in contract.references:
         keys = reference.keys()
-        matched = _matched(table, (others or {})[reference.table], keys, contract)
+        matched = _matched(table, others[reference.table], keys, contract)
         refers = ibis.and_(*(matched[name].notnull() for name in keys))
         table = _give(matched, refers & ~matched[MATCH], reference.rule()).drop(MATCH)
     place = ibis.row_number().over(group_by=[*contract.unique, RULE], order_by=[PERIOD, ROW])
@@ -223,45 +209,49 @@ def _give(table: ir.Table, broken: ir.BooleanValue, rule: str) -> ir.Table:
 
 def _matched(table: ir.Table, other: ir.Table, keys: dict[str, str], contract: Contract) -> ir.Table:
     """Return a table with ``@match``: whether the other one has a row with the values of its columns `keys`."""
-    theirs = other.select(*(other[name].name(f"@ {name}") for name in dict.fromkeys(keys.values()))).distinct()
-    theirs = theirs.mutate(ibis.literal(True).name(MATCH))
-    pairs = [same(table[one], theirs[f"@ {other}"], contract.columns[one].nullable) for one, other in keys.items()]
-    both = table.left_join(theirs, pairs)
+    both = table.left_join(*matches(table, other, keys, contract))
     return both.select(*table.columns, both[MATCH].notnull().name(MATCH))
+
+
+def matches(
+    table: ir.Table, other: ir.Table, keys: dict[str, str], contract: Contract
+) -> tuple[ir.Table, list[ir.BooleanValue]]:
+    """Return the distinct values that another table has in its columns `keys`, and when a row of the first has them.
+
+    Two missing values are equal. The first table is that of the contract.
+    """
+    theirs = other.select(*(other[name].name(f"@ {name}") for name in dict.fromkeys(keys.values()))).distinct()
+    theirs, equal = theirs.mutate(ibis.literal(True).name(MATCH)), []
+    for mine, name in keys.items():
+        one, two = table[mine], theirs[f"@ {name}"]
+        equal.append(one.identical_to(two) if contract.columns[mine].nullable else one == two)
+    return theirs, equal
 
 
 def in_order(contracts: dict[str, Contract]) -> list[str]:
     """Return the tables so that each stands after those that it refers to.
 
-    Raises `ParamsError` if a reference names a table or column that is in no contract, or a column of another type, or
-    tables refer to each other in a circle.
+    Raises `ParamsError` if a reference names what is in no contract, or has another type, or leads back in a circle.
     """
     for name, contract in contracts.items():
         for number, reference in enumerate(contract.references):
-            where, own = f"processing.tables.{name}.references[{number}]", contract.columns
-            if reference.table not in contracts:
-                raise ParamsError(
-                    f"{where}.table: found {reference.table!r}, expected one of processing.tables: {', '.join(contracts)}"
-                )
-            other = contracts[reference.table].columns
-            if lost := [column for column in reference.keys().values() if column not in other]:
-                raise ParamsError(
-                    f"{where}.by: {', '.join(lost)} is no column of {reference.table}; found {', '.join(other)}"
-                )
+            where, table = f"processing.tables.{name}.references[{number}]", reference.table
+            if table not in contracts:
+                known = ", ".join(contracts)
+                raise ParamsError(f"{where}.table: found {table!r}, expected one of processing.tables: {known}")
             for mine, theirs in reference.keys().items():
-                if own[mine].type != other[theirs].type:
-                    raise ParamsError(
-                        f"{where}.by: {mine} is {own[mine].type}, {reference.table}.{theirs} is {other[theirs].type}; "
-                        "expected the same type"
-                    )
+                kind, other = contract.columns[mine].type, contracts[table].columns
+                if theirs not in other:
+                    raise ParamsError(f"{where}.by: {theirs} is no column of {table}; found {', '.join(other)}")
+                if kind != other[theirs].type:
+                    types = f"{mine} is {kind}, {table}.{theirs} is {other[theirs].type}"
+                    raise ParamsError(f"{where}.by: {types}; expected the same type")
     try:
         graph = {name: [one.table for one in contract.references] for name, contract in contracts.items()}
         return list(TopologicalSorter(graph).static_order())
     except CycleError as error:
-        circle = error.args[1][::-1]
-        raise ParamsError(
-            f"processing.tables.{circle[0]}.references: found a circle, {' -> '.join(circle)}; leave one out"
-        ) from None
+        first, circle = error.args[1][-1], " -> ".join(error.args[1][::-1])
+        raise ParamsError(f"processing.tables.{first}.references: found a circle, {circle}; leave one out") from None
 
 
 class Params(Section):

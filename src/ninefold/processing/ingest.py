@@ -54,11 +54,6 @@ class Entry(BaseModel):
     repeats: str | None = None
     refused: str | None = None
 
-    @classmethod
-    def of(cls, state: tuple[int, int], file: Path) -> Entry:
-        """Return the entry of a file in a state."""
-        return cls(size=state[0], changed=state[1], sha256=artifacts.sha256(file))
-
 
 class Follower:
     """A folder whose files are taken: `ledger` holds what became of them, `waiting` why others are not taken yet."""
@@ -74,8 +69,8 @@ class Follower:
         self._seen: dict[str, tuple[tuple[int, int], float]] = {}
         self._landed: dict[str, dict[str, str]] = {table: {} for table in self.params.tables}  # files, name -> SHA-256
         for table, landed in self._landed.items():
-            folder = artifacts.path(LANDING) / table
-            landed |= {file.relative_to(folder).as_posix(): artifacts.sha256(file) for file in places.inside(folder)}
+            place = artifacts.path(LANDING) / table
+            landed |= {file.relative_to(place).as_posix(): artifacts.sha256(file) for file in places.inside(place)}
         artifacts.remove(artifacts.path(NEW))
 
     def poll(self) -> list[str]:
@@ -89,17 +84,20 @@ class Follower:
         return landed
 
     def bring_up(self) -> pd.DataFrame:
-        """Bring raw partitions, lake and quarantine of the stream up to what landed; return the rows of each table.
-
-        Returns
-        -------
-        DataFrame
-            ``table``, ``raw``, ``lake``, ``quarantine`` (rows, int64).
-        """
+        """Bring raw partitions, lake and quarantine of the stream up to what landed; return `Places.counts`."""
         raw = self._collect()
         Lake(PLACES, raw, self.params, self.connection).update()
         artifacts.publish()
         return PLACES.counts(raw)
+
+    def report(self, landed: list[str]) -> None:
+        """Bring all up to what landed, and say what was taken."""
+        counts = self.bring_up()
+        rows = sum(self.ledger[name].rows for name in landed if name in self.ledger)
+        first = ", ".join(landed[:3]) + (", ..." if len(landed) > 3 else "")
+        self.say(f"took {len(landed)} file{'' if len(landed) == 1 else 's'}, {rows:,} rows: {first}")
+        for row in counts.itertuples():
+            self.say(f"  {row.table}: {row.lake:,} rows in the lake, {row.quarantine:,} in quarantine")
 
     def _candidates(self) -> Iterator[tuple[str, Path, str]]:
         """Yield each file whose name is final: its name below the folder, its path, and the table that it belongs to."""
@@ -108,12 +106,11 @@ class Follower:
             name = file.relative_to(self.folder).as_posix()
             top, _, below = name.partition("/")
             begun = [one for one in tables if top.startswith(tuple(one + sign for sign in "-_.@"))]
+            table = top if below else next(iter(begun), "")
             if file.name.endswith(UNFINISHED):
                 self.waiting[name] = "its name says that it is being written"
-            elif below and top in tables:
-                yield name, file, top
-            elif not below and begun:
-                yield name, file, begun[0]
+            elif table in tables:
+                yield name, file, table
             else:
                 expected = f"<table>/<file> or <table>-<anything> of {', '.join(tables)}"
                 self.waiting[name] = f"belongs to no table; expected {expected}"
@@ -135,7 +132,8 @@ class Follower:
         if what and time.monotonic() - since < PATIENCE:
             self.waiting[name] = what
         elif what:
-            self._refuse(name, Entry.of(state, file), f"{name}: {what}; deliver it whole")
+            entry = Entry(size=state[0], changed=state[1], sha256=artifacts.sha256(file))
+            self._refuse(name, entry, f"{name}: {what}; deliver it whole")
         return not what
 
     def _take(self, name: str, file: Path, table: str) -> bool:
@@ -151,26 +149,26 @@ class Follower:
         except OSError as error:
             self.waiting[name] = f"cannot be read yet ({error})"
             return False
-        entry = Entry.of(state, copy)
+        entry = Entry(size=state[0], changed=state[1], sha256=artifacts.sha256(copy))
         twin = next((one for one, sha in landed.items() if sha == entry.sha256 and one != below), None)
         if twin and not target.exists():
             entry.repeats = twin
-            self.ledger[name] = entry
             self.say(f"passed over {name}: it repeats {twin}")
+        else:
+            try:
+                entry.rows = self._prove(copy, entry.sha256, table)
+            except DataError as error:
+                self._refuse(name, entry, str(error).replace(str(copy), name))
+        if entry.repeats or entry.refused:
             copy.unlink()
-            return False
-        try:
-            entry.rows = self._prove(copy, entry.sha256, table)
-        except DataError as error:
-            self._refuse(name, entry, str(error).replace(str(copy), name))
-            copy.unlink()
-            return False
-        artifacts.sync(copy)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(copy, target)
-        artifacts.sync(target.parent)
-        landed[below], self.ledger[name] = entry.sha256, entry
-        return True
+        else:
+            artifacts.sync(copy)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(copy, target)
+            artifacts.sync(target.parent)
+            landed[below] = entry.sha256
+        self.ledger[name] = entry
+        return not entry.repeats and not entry.refused
 
     def _prove(self, copy: Path, sha256: str, table: str) -> int:
         """Return the rows of a file, having shown that it can be read and has the columns of those that landed before."""
@@ -184,39 +182,32 @@ class Follower:
         return len(rows)
 
     def _refuse(self, name: str, entry: Entry, reason: str) -> None:
-        self.ledger[name] = entry.model_copy(update={"refused": reason})
+        entry.refused, self.ledger[name] = reason, entry
         self.say(f"refused {reason}")
 
     def _collect(self) -> dict[str, dict[str, str]]:
         """Write the raw partitions of which files changed, keep the others; return the SHA-256 of all."""
-        before = artifacts.published(f"{RAW}/manifest.json") or {}
-        folder, manifest = artifacts.output(RAW), dict[str, Any]()
+        known = artifacts.published(f"{RAW}/manifest.json") or {}
+        folder, manifest, sums = artifacts.output(RAW), dict[str, Any](), dict[str, dict[str, str]]()
         for table, source in self.sources.items():
             where, read = f"{LANDING}/{table}", partial(collection.read_landed, source)
-            known = before.get(table, {"files": [], "partitions": {}})
-            files = deliveries.index(where, read, [deliveries.File(**one) for one in known["files"]])
-            parts = dict[str, Any]()
+            before = [deliveries.File(**one) for one in known.get(table, {"files": []})["files"]]
+            files, sums[table] = deliveries.index(where, read, before), {}
             for month in sorted({month for one in files for month in one.months}):
                 period = collection.WHOLE if not source.time else month or UNDATED
                 holding = deliveries.holding(files, [month])
                 old, file = (place / table / f"{period}.parquet" for place in (artifacts.path(RAW), folder))
-                made_of = deliveries.digest(holding)
                 file.parent.mkdir(parents=True, exist_ok=True)
-                if known["partitions"].get(period, {}).get("files") == made_of and old.exists():
+                if old.exists() and holding == deliveries.holding(before, [month]):
                     artifacts.link(old, file)
                 else:
                     rows, times = deliveries.rows(where, holding, read)
                     own = deliveries.months(times) == month
                     artifacts.write_table(rows[own].astype("str").reset_index(drop=True), file)
-                parts[period] = {"files": made_of, "sha256": artifacts.sha256(file)}
-            if parts:
-                listed = [one.model_dump(exclude_defaults=True) for one in files]
-                manifest[table] = {"partitions": parts, "files": listed}
+                sums[table][period] = artifacts.sha256(file)
+            manifest[table] = {"files": [one.model_dump(exclude_defaults=True) for one in files]}
         artifacts.write_json(manifest, folder / "manifest.json")
-        return {
-            table: {period: part["sha256"] for period, part in one["partitions"].items()}
-            for table, one in manifest.items()
-        }
+        return {table: parts for table, parts in sums.items() if parts}
 
 
 def unfinished(file: Path, source: collection.Source) -> str | None:
@@ -249,75 +240,51 @@ def run(folder: Path, follow: bool, every: float = 1.0) -> None:
     with artifacts.alone(artifacts.path(LOCK), busy):
         follower = Follower(folder, connection, say=_say)
         follower.bring_up()  # what an interrupted run left undone
-        if connection.name == engine.SPARK:
-            _run_on_spark(follower, follow, every)
-        else:
-            _look(follower, follow, every, lambda landed: _report(follower, landed) if landed else None)
+        report = _stream(follower) if connection.name == engine.SPARK else follower.report
+        said: dict[str, str] = {}
+        quiet = 0
+        while follow or quiet < 2:  # a file is taken when two looks find it the same
+            landed = follower.poll()
+            quiet = 0 if landed else quiet + 1
+            if landed:
+                report(landed)
+            for name, why in follower.waiting.items():
+                if why not in (said.get(name), CHANGING):  # once
+                    follower.say(f"waiting for {name}: {why}")
+            said = follower.waiting
+            if not landed and (follow or quiet < 2):
+                time.sleep(every)
 
 
-def _run_on_spark(follower: Follower, follow: bool, every: float) -> None:
-    """Take files as Structured Streaming: what lands is logged, and the log is a stream with a checkpoint."""
-    from pyspark.sql import SparkSession
+def _stream(follower: Follower) -> Callable[[list[str]], None]:
+    """Return `Follower.report` as Structured Streaming: landed files are logged, the log is a stream with a checkpoint."""
+    from pyspark.errors import StreamingQueryException
 
-    session = SparkSession.getActiveSession()
-    assert session is not None
+    from ninefold import spark
+
     log = artifacts.path(LOG)
     log.mkdir(parents=True, exist_ok=True)
 
     def take_batch(batch: Any, number: int) -> None:
         if names := [row["name"] for row in batch.collect()]:
-            _report(follower, names)
+            follower.report(names)
 
-    stream = session.readStream.schema("name string, sha256 string").json(str(log))
-    writer = stream.writeStream.foreachBatch(take_batch).option("checkpointLocation", str(artifacts.path(CHECKPOINT)))
-    query = writer.trigger(processingTime=f"{max(every, 0.1)} seconds").start() if follow else None
+    lines = spark.session().readStream.schema("name string, sha256 string").json(str(log))
+    writer = lines.writeStream.foreachBatch(take_batch).trigger(availableNow=True)
+    writer = writer.option("checkpointLocation", str(artifacts.path(CHECKPOINT)))
 
-    def commit(landed: list[str]) -> None:
-        _log_landed(log, follower)
-        if query is not None and query.exception() is not None:
-            raise DataError(f"the stream stopped: {str(query.exception()).splitlines()[0]}")
+    def report(landed: list[str]) -> None:
+        for name, entry in follower.ledger.items():  # those of an interrupted run, too
+            line = log / f"{entry.sha256[:16]}-{name.replace('/', '-')}.json"
+            if not entry.repeats and not entry.refused and not line.exists():
+                artifacts.write_text(json.dumps({"name": name, "sha256": entry.sha256}) + "\n", line)
+        try:
+            writer.start().awaitTermination()
+        except StreamingQueryException as error:
+            raise DataError(f"the stream stopped: {str(error).splitlines()[0]}") from None
 
-    try:
-        _look(follower, follow, every, commit)
-        if query is None:
-            writer.trigger(availableNow=True).start().awaitTermination()
-    finally:
-        if query is not None:
-            query.stop()
-
-
-def _look(follower: Follower, follow: bool, every: float, commit: Callable[[list[str]], None]) -> None:
-    """Look for files again and again, hand over what landed, and say what is waited for, once."""
-    said: dict[str, str] = {}
-    quiet = 0
-    while follow or quiet < 2:  # a file is taken when two looks find it the same
-        landed = follower.poll()
-        quiet = 0 if landed else quiet + 1
-        commit(landed)
-        for name, why in follower.waiting.items():
-            if why not in (said.get(name), CHANGING):
-                follower.say(f"waiting for {name}: {why}")
-        said = dict(follower.waiting)
-        if not landed and (follow or quiet < 2):
-            time.sleep(every)
-
-
-def _log_landed(log: Path, follower: Follower) -> None:
-    """Append each landed file to the log that Spark reads, once."""
-    for name, entry in follower.ledger.items():
-        line = log / f"{entry.sha256[:16]}-{name.replace('/', '-')}.json"
-        if not entry.repeats and not entry.refused and not line.exists():
-            artifacts.write_text(json.dumps({"name": name, "sha256": entry.sha256}) + "\n", line)
-
-
-def _report(follower: Follower, landed: list[str]) -> None:
-    """Bring the lake up to what landed, and say what was taken."""
-    counts = follower.bring_up()
-    rows = sum(follower.ledger[name].rows for name in landed if name in follower.ledger)
-    first = ", ".join(landed[:3]) + (", ..." if len(landed) > 3 else "")
-    follower.say(f"took {len(landed)} file{'' if len(landed) == 1 else 's'}, {rows:,} rows: {first}")
-    for row in counts.itertuples():
-        follower.say(f"  {row.table}: {row.lake:,} rows in the lake, {row.quarantine:,} in quarantine")
+    report([])
+    return report
 
 
 def _say(line: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import ibis
 import ibis.expr.types as ir
@@ -23,10 +23,10 @@ from ninefold.collection import files as places
 from ninefold.engine import PERIOD, ROW
 from ninefold.errors import DataError
 from ninefold.processing import contract as contracts
-from ninefold.processing.contract import RULE, Contract, Params
+from ninefold.processing.contract import RULE, Params, Reference, Tables
 
 BATCH = 2_000_000  # raw rows that are judged at once
-Tables = dict[str, ir.Table]
+Rows: TypeAlias = ir.Table | None
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,10 @@ class Places:
     state: str
     beside: Places | None = None
 
+    def outputs(self, name: str) -> list[str]:
+        """Return the folders of a table in lake and quarantine."""
+        return [f"{self.lake}/{name}", f"{self.quarantine}/{name}"]
+
     def counts(self, tables: Iterable[str]) -> pd.DataFrame:
         """Return the rows of each table (int64): ``table``, ``raw``, ``lake``, ``quarantine``."""
         kinds = (self.raw, self.lake, self.quarantine)
@@ -46,19 +50,14 @@ class Places:
         return pd.DataFrame(rows, columns=["table", "raw", "lake", "quarantine"])
 
 
-def give_types(raw: Tables, params: Params) -> Tables:
-    """Give every column of the contracts its type; a text that does not fit it breaks the rule ``<column>: not <type>``."""
-    return {name: contracts.convert(raw[name], params.tables[name], params.missing) for name in params.tables}
-
-
-def derive(typed: Tables, raw: Tables, params: Params) -> Tables:
-    """Return what ``project.processing.refine`` makes of the typed tables.
+def derive(raw: Tables, params: Params) -> tuple[Tables, Tables]:
+    """Return the tables with the types of their contracts, and what ``project.processing.refine`` makes of these.
 
     Raises `DataError` if a table lacks a column of its contract, or refers to a column or table that is not there.
     """
-    refine = hooks.project("processing", "refine", as_they_are)
+    typed = {name: contracts.convert(raw[name], params.tables[name], params.missing) for name in params.tables}
     try:
-        refined = refine(typed)
+        refined = _refine()(typed)
     except (AttributeError, KeyError, ibis.IbisError) as error:
         known = "; ".join(f"{name}: {', '.join(engine.columns(table))}" for name, table in raw.items())
         raise DataError(f"project.processing.refine: {error} not found; the raw tables have {known}") from None
@@ -70,16 +69,13 @@ def derive(typed: Tables, raw: Tables, params: Params) -> Tables:
                 f"found {', '.join(engine.columns(raw[name]))}; mend the names at the source, or the contract"
             )
         if lost := [column for column in (RULE, ROW, PERIOD) if column not in columns]:
-            raise DataError(
-                f"project.processing.refine: {name} lost {', '.join(lost)}, by which rows are told apart; return the "
-                "tables with columns added, as `mutate` does, and none taken away"
-            )
-    return refined
+            state = f"{name} lost {', '.join(lost)}, by which rows are told apart"
+            raise DataError(f"project.processing.refine: {state}; add columns, as `mutate` does, and take none away")
+    return typed, refined
 
 
-def as_they_are(tables: Tables) -> Tables:
-    """Return the typed tables: the default where ``project.processing.refine`` is absent."""
-    return tables
+def _refine() -> Callable[[Tables], Tables]:
+    return hooks.project("processing", "refine", lambda tables: tables)
 
 
 @dataclass
@@ -92,11 +88,6 @@ class Lake:
     connection: ibis.BaseBackend
     state: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def tables(self) -> dict[str, Contract]:
-        """The contracts, by table."""
-        return self.params.tables
-
     def update(self) -> int:
         """Bring lake and quarantine up to the raw partitions; return how many partitions were made.
 
@@ -108,9 +99,8 @@ class Lake:
         # Never empty, of which DVC would warn at every run.
         note = "Rows that broke their contract, each with the first rule it broke.\n"
         artifacts.write_text(note, artifacts.output(self.places.quarantine) / "README.txt")
-        made = [self._bring_up(name, before) for name in contracts.in_order(self.tables) if name in self.raw]
-        state = {"tables": {name: self.state[name] for name in self.tables if name in self.state}}
-        artifacts.write_json(state, artifacts.output(self.places.state))
+        made = [self._bring_up(name, before) for name in contracts.in_order(self.params.tables) if name in self.raw]
+        artifacts.write_json({"tables": self.state}, artifacts.output(self.places.state))
         return sum(made)
 
     def _bring_up(self, name: str, before: dict[str, Any]) -> int:
@@ -119,49 +109,45 @@ class Lake:
         recipe, by_row = self._recipe(name)
         is_same = old.get("recipe") == recipe
         kept = {one: part for one, part in old["periods"].items() if is_same and raw.get(one) == part["raw"]}
-        for reference in self.tables[name].references:
-            self._drop(kept, self._concerned_by(reference, name, list(kept), before))
-        self._drop(kept, self._sharing_keys(name, [one for one in old["periods"] if one not in raw], list(kept)))
+        stale = self._sharing_keys(name, [one for one in old["periods"] if one not in raw], kept)
+        for reference in self.params.tables[name].references:
+            stale |= self._concerned_by(reference, name, list(kept), before)
+        kept = {one: part for one, part in kept.items() if one not in stale}
         if not by_row and not kept.keys() == raw.keys() == old["periods"].keys():
             kept = {}  # rows of one partition may depend on any other
-        outputs = [f"{place}/{name}" for place in (self.places.lake, self.places.quarantine)]
-        for output in outputs:
+        for output in self.places.outputs(name):
             engine.carry(output, kept)
         made: list[str] = []
         while todo := sorted(set(raw) - set(kept) - set(made)):
             batch = self._batch(name, todo, list(kept)) if by_row else todo
             self._make(name, batch)
             made += batch
-            again = self._sharing_keys(name, batch, [one for one in kept if one > batch[0]])
-            self._drop(kept, again)
-            for place in [artifacts.pending(output) / f"period={one}" for output in outputs for one in again]:
-                artifacts.remove(place)
+            again = self._sharing_keys(name, batch, kept)
+            kept = {one: part for one, part in kept.items() if one not in again}
+            for output in self.places.outputs(name):
+                for period in again:
+                    artifacts.remove(artifacts.pending(f"{output}/period={period}"))
         periods = {one: kept.get(one) or self._note(name, one, raw[one], artifacts.pending) for one in sorted(raw)}
         self.state[name] = {"recipe": recipe, "periods": periods}
         return len(made)
 
-    @staticmethod
-    def _drop(kept: dict[str, Any], periods: Iterable[str]) -> None:
-        for period in periods:
-            kept.pop(period)
-
     def _make(self, name: str, periods: list[str]) -> None:
         """Judge some raw partitions of a table, and write them."""
-        contract, lake = self.tables[name], f"{self.places.lake}/{name}"
-        raw = {other: self._whole("raw", other) for other in self.tables if other != name}
+        contract, (lake, quarantine) = self.params.tables[name], self.places.outputs(name)
+        raw = {other: self._whole("raw", other) for other in self.params.tables if other != name}
         raw[name] = engine.scan(self.connection, [self._raw_file(name, period) for period in periods], numbered=True)
-        typed = engine.settle(derive(give_types(raw, self.params), raw, self.params)[name])
+        typed = engine.settle(derive(raw, self.params)[1][name])
         others = {one.table: self._whole("lake", one.table) for one in contract.references}
         before = [period for period in engine.periods(lake) if period < periods[0]]
         earlier = engine.read(self.connection, lake, before) if before else None
-        judged = engine.keep(contracts.judge(typed, contract, others, earlier))
+        judged = contracts.judge(typed, contract, others, earlier).cache()
         good = judged.filter(judged[RULE].isnull()).select(*contract.columns, PERIOD)
         engine.write(good, artifacts.pending(lake), contract.unique, periods)
         bad = judged.filter(judged[RULE].notnull())
         if broken := sorted(bad[[PERIOD]].distinct().to_pandas()[PERIOD]):
             origin = {"raw_period": bad[PERIOD], "raw_row": bad[ROW].cast("int64") + 1}
             bad = bad.select(*contract.columns, RULE, PERIOD, **origin)
-            engine.write(bad, artifacts.pending(f"{self.places.quarantine}/{name}"), [RULE, "raw_row"], broken)
+            engine.write(bad, artifacts.pending(quarantine), [RULE, "raw_row"], broken)
 
     def _batch(self, name: str, todo: list[str], kept: list[str]) -> list[str]:
         """Return the first partitions to be made at once: as many as hold `BATCH` raw rows, with no kept one among them."""
@@ -183,25 +169,23 @@ class Lake:
     @cached_property
     def _derived(self) -> tuple[dict[str, set[str]], Tables]:
         """Return what each whole typed table reads, and the tables derived of them: to look into, not to compute."""
-        raw = {name: self._whole("raw", name) for name in self.tables}
-        typed = give_types(raw, self.params)
-        return {name: engine.reads(table) for name, table in typed.items()}, derive(typed, raw, self.params)
+        typed, derived = derive({name: self._whole("raw", name) for name in self.params.tables}, self.params)
+        return {name: engine.reads(table) for name, table in typed.items()}, derived
 
     def _recipe(self, name: str) -> tuple[str, bool]:
         """Return what decides on a table's partitions beside their raw text, and whether each row is made of one alone."""
         leaves, derived = self._derived
-        read, contract = engine.reads(derived[name]), self.tables[name]
-        others = [other for other in self.tables if other != name and leaves[other] & read]
+        read, contract = engine.reads(derived[name]), self.params.tables[name]
+        others = [other for other in self.params.tables if other != name and leaves[other] & read]
+        outside = [one.table for one in contract.references if one.table not in self.raw]
         modules = [contracts, *engine.modules(self.connection), timestamps, datetimes, numbers]
         recipe = {
             "contract": contract.model_dump(mode="json"),
             "missing": self.params.missing,
             "engine": engine.identity(self.connection),
-            "code": hooks.digest(Lake, *modules, hooks.project("processing", "refine", as_they_are)),
+            "code": hooks.digest(Lake, *modules, _refine()),
             "reads": {other: self.raw.get(other) or self._beside("raw", other) for other in others},
-            "refers": {
-                one.table: self._beside("lake", one.table) for one in contract.references if one.table not in self.raw
-            },
+            "refers": {other: self._beside("lake", other) for other in outside},
         }
         text = json.dumps(recipe, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16], engine.row_by_row(derived[name], leaves[name])
@@ -226,71 +210,54 @@ class Lake:
 
     def _note(self, name: str, period: str, raw: str, at: Callable[[str], Path]) -> dict[str, str]:
         """Return of what a partition was made, and what was made."""
-        made = {"lake": self.places.lake, "quarantine": self.places.quarantine}
-        return {"raw": raw, **{key: engine.fingerprint(at(f"{to}/{name}"), period) for key, to in made.items()}}
+        lake, quarantine = (engine.fingerprint(at(place), period) for place in self.places.outputs(name))
+        return {"raw": raw, "lake": lake, "quarantine": quarantine}
 
-    def _concerned_by(
-        self, reference: contracts.Reference, name: str, kept: list[str], before: dict[str, Any]
-    ) -> list[str]:
+    def _concerned_by(self, reference: Reference, name: str, kept: list[str], before: dict[str, Any]) -> set[str]:
         """Return the kept partitions in which a reference may hold no longer, or may hold now."""
         other, keys = reference.table, reference.keys()
         if not kept or before.get(other) == self.state.get(other):
-            return []
+            return set()
         files = engine.parts(artifacts.path(f"{self.places.lake}/{other}"))
         if other not in before or not files:
-            return kept
+            return set(kept)
         now = self._whole("lake", other).select(*dict.fromkeys(keys.values())).distinct()
         was = engine.scan(self.connection, files).select(*now.columns).distinct()
-        lost, rules = was.anti_join(now, now.columns), list(self.tables[name].rules())
-        later = rules[rules.index(reference.rule()) + 1 :]  # which a row only breaks where this one holds
-        return sorted(
-            self._with_keys(self._last(self.places.lake, name, kept), lost, keys)
-            | self._with_keys(self._last_broken(name, kept, [reference.rule()]), now, keys)
-            | self._with_keys(self._last_broken(name, kept, later), lost, keys)
-        )
+        return self._stale(name, kept, reference.rule(), keys, [was.anti_join(now, now.columns), now])
 
-    def _sharing_keys(self, name: str, changed: list[str], later: list[str]) -> list[str]:
+    def _sharing_keys(self, name: str, changed: list[str], later: Iterable[str]) -> set[str]:
         """Return the later partitions that hold a key which changed partitions held and hold no longer, or hold now."""
         later = [period for period in later if changed and period > min(changed)]
         if not later:
-            return []
-        contract, lake = self.tables[name], self.places.lake
-        keys, result = {key: key for key in contract.unique}, set[str]()
-        old, new = self._last(lake, name, changed), self._scan(f"{lake}/{name}", changed)
-        if new is not None:
-            result |= self._with_keys(self._last(lake, name, later), self._without(new, old, contract), keys)
-        if old is not None:
-            twice = self._last_broken(name, later, [contract.uniqueness()])
-            result |= self._with_keys(twice, self._without(old, new, contract), keys)
-        return sorted(result)
+            return set()
+        contract, lake = self.params.tables[name], f"{self.places.lake}/{name}"
+        keys = {key: key for key in contract.unique}
+        old, new = (self._scan(at(lake), changed) for at in (artifacts.path, artifacts.pending))
+        added, removed = new, old
+        if old is not None and new is not None:
+            added = new.anti_join(*contracts.matches(new, old, keys, contract))
+            removed = old.anti_join(*contracts.matches(old, new, keys, contract))
+        return self._stale(name, later, contract.uniqueness(), keys, [added, removed])
 
-    def _scan(self, folder: str | Path, periods: Iterable[str]) -> ir.Table | None:
+    def _stale(self, name: str, periods: list[str], rule: str, keys: dict[str, str], others: list[Rows]) -> set[str]:
+        """Return the partitions of the last run with rows that may break a rule on keys now, or keep it again.
+
+        They have a key of the first of two other tables, or of the second.
+        """
+        contract, (breaking, mending), result = self.params.tables[name], others, set[str]()
+        rules = list(contract.rules())
+        later = rules[rules.index(rule) + 1 :]  # which a row only breaks where this one holds
+        good, bad = (self._scan(artifacts.path(place), periods) for place in self.places.outputs(name))
+        pairs = [(good, breaking)]
+        if bad is not None:
+            pairs += [(bad.filter(bad[RULE] == rule), mending), (bad.filter(bad[RULE].isin(later)), breaking)]
+        for rows, other in pairs:
+            if rows is not None and other is not None:
+                having = rows.semi_join(*contracts.matches(rows, other, keys, contract))
+                result |= set(having[[PERIOD]].distinct().to_pandas()[PERIOD])
+        return result
+
+    def _scan(self, folder: Path, periods: Iterable[str]) -> Rows:
         """Return partitions of a folder, numbered; None if there is no file."""
         files = [file for period in periods for file in engine.parts(folder, period)]
         return engine.scan(self.connection, files, numbered=True) if files else None
-
-    def _last(self, where: str, name: str, periods: Iterable[str]) -> ir.Table | None:
-        """Return partitions as the last run left them."""
-        return self._scan(artifacts.path(f"{where}/{name}"), periods)
-
-    def _last_broken(self, name: str, periods: Iterable[str], rules: list[str]) -> ir.Table | None:
-        """Return the rows of the quarantine of the last run that broke one of some rules."""
-        rows = self._last(self.places.quarantine, name, periods)
-        return None if rows is None or not rules else rows.filter(rows[RULE].isin(rules))
-
-    @staticmethod
-    def _without(one: ir.Table, other: ir.Table | None, contract: Contract) -> ir.Table:
-        """Return the rows whose key another table lacks."""
-        if other is None:
-            return one
-        pairs = [contracts.same(one[key], other[key], contract.columns[key].nullable) for key in contract.unique]
-        return one.anti_join(other, pairs)
-
-    @staticmethod
-    def _with_keys(rows: ir.Table | None, other: ir.Table, keys: dict[str, str]) -> set[str]:
-        """Return the partitions of the rows whose key the other table has."""
-        if rows is None:
-            return set()
-        theirs = other.select(*(other[one].name(f"@ {one}") for one in dict.fromkeys(keys.values()))).distinct()
-        same = [contracts.same(rows[mine], theirs[f"@ {one}"]) for mine, one in keys.items()]
-        return set(rows.semi_join(theirs, same)[[PERIOD]].distinct().to_pandas()[PERIOD])

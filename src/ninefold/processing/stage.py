@@ -8,6 +8,7 @@ Gate: the data contract holds in the lake, no row is lost, the quarantined share
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ibis
@@ -19,8 +20,8 @@ from ninefold.collection import datetimes
 from ninefold.errors import DataError, ParamsError
 from ninefold.problem import Problem, decisions
 from ninefold.processing import contract as contracts
-from ninefold.processing.contract import RULE, Params
-from ninefold.processing.lake import Lake, Places, derive, give_types
+from ninefold.processing.contract import RULE, Params, Tables
+from ninefold.processing.lake import Lake, Places, derive
 
 RAW, LAKE, QUARANTINE, STATE = "data/raw", "data/lake", "data/quarantine", "data/state/processing.json"
 EVENT = "@event"
@@ -28,37 +29,26 @@ EXAMPLES = 3
 PLACES = Places(RAW, LAKE, QUARANTINE, STATE)
 
 
-def read(params: Params, connection: ibis.BaseBackend) -> dict[str, ir.Table]:
-    """Return the raw tables, all text, lazily.
-
-    Raises
-    ------
-    DataError
-        If a table of the contract was not collected, or a file of it is not as it was collected.
-    """
-    raw = engine.tables(connection, RAW)
-    if lost := [name for name in params.tables if name not in raw]:
-        raise DataError(f"{RAW}: lacks {', '.join(lost)}, which processing.tables names; found {', '.join(raw)}")
-    return {name: raw[name] for name in params.tables}
+def read(params: Params, connection: ibis.BaseBackend) -> Tables:
+    """Return the raw tables, all text, lazily; raise `DataError` if a table of the contract was not collected."""
+    return {name: engine.read(connection, f"{RAW}/{name}") for name in _raw_files(params)}
 
 
-def convert(raw: dict[str, ir.Table], params: Params) -> dict[str, ir.Table]:
+def convert(raw: Tables, params: Params) -> Tables:
     """Give every column of the contract its type; a text that does not fit it breaks the rule ``<column>: not <type>``.
 
     Raises `DataError` if a table lacks a column of its contract that no function of ``project.processing`` derives.
     """
-    return derive(give_types(raw, params), raw, params)
+    return derive(raw, params)[1]
 
 
-def judge(
-    typed: dict[str, ir.Table], params: Params, earlier: dict[str, ir.Table] | None = None
-) -> dict[str, ir.Table]:
+def judge(typed: Tables, params: Params, earlier: Tables | None = None) -> Tables:
     """Return the tables with the columns of their contract and ``broken_rule``: the first rule a row breaks, or null.
 
     `typed` is what `convert` returned; `earlier` are sound rows that came before, by table: their keys are taken, and
     references to them hold.
     """
-    judged, sound, earlier = dict[str, ir.Table](), dict[str, ir.Table](), earlier or {}
+    judged, sound, earlier = Tables(), Tables(), earlier or {}
     for name in contracts.in_order(params.tables):
         contract = params.tables[name]
         judged[name] = contracts.judge(typed[name], contract, sound, earlier.get(name))
@@ -73,42 +63,32 @@ def update(params: Params, connection: ibis.BaseBackend) -> pd.DataFrame:
 
     Only what a change concerns is made again, see `lake.Lake.update`. Raises `DataError` if a raw table or column is missing, or a raw file is not as it was collected.
     """
-    raw = raw_sums(params)
+    known = {(part.table, part.period): part.sha256 for part in collection.verified_manifest().itertuples()}
+    raw = dict[str, dict[str, str]]()
+    for name, files in _raw_files(params).items():
+        raw[name] = {file.stem: known.get((name, file.stem)) or artifacts.sha256(file) for file in files}
     made = Lake(PLACES, raw, params, connection).update()
     kept = sum(map(len, raw.values())) - made
     artifacts.note("processing", f"made {made} partition{'' if made == 1 else 's'}, kept {kept}")
     return PLACES.counts(params.tables)
 
 
-def raw_sums(params: Params) -> dict[str, dict[str, str]]:
-    """Return the SHA-256 of every raw partition, by table and period, each proved to be as it was collected.
-
-    Raises `DataError` if a table of the contract was not collected, or a file of it is not as it was collected.
-    """
-    held = {(part.table, part.period): part.sha256 for part in collection.verified_manifest().itertuples()}
-    result: dict[str, dict[str, str]] = {}
-    for name in params.tables:
-        files = engine.parts(f"{RAW}/{name}")
-        if not files:
-            there = sorted(place.name for place in artifacts.path(RAW).glob("*") if place.is_dir())
-            raise DataError(f"{RAW}: lacks {name}, which processing.tables names; found {', '.join(there)}")
-        result[name] = {file.stem: held.get((name, file.stem)) or artifacts.sha256(file) for file in files}
-    return result
+def _raw_files(params: Params) -> dict[str, list[Path]]:
+    """Return the raw partitions of every table; raise `DataError` if a table of the contract was not collected."""
+    files = {name: engine.parts(f"{RAW}/{name}") for name in params.tables}
+    if lost := [name for name, parts in files.items() if not parts]:
+        there = sorted(place.name for place in artifacts.path(RAW).glob("*") if place.is_dir())
+        tables = f"found {', '.join(there) or 'nothing; run `dvc repro`'}"
+        raise DataError(f"{RAW}: lacks {', '.join(lost)}, which processing.tables names; {tables}")
+    return files
 
 
 def check_problem(params: Params, problem: Problem) -> None:
-    """Demand that the contract has what the problem names.
-
-    Raises
-    ------
-    ParamsError
-        If it lacks the table or a column that the problem names, or gives the problem's time another type than timestamp.
-    """
+    """Raise `ParamsError` if the contract lacks the table or a column of the problem, or its time is no timestamp."""
     main, time = problem.table, problem.time
     if main not in params.tables:
-        raise ParamsError(
-            f"problem.table: found {main!r}, expected one of processing.tables: {', '.join(params.tables)}"
-        )
+        known = ", ".join(params.tables)
+        raise ParamsError(f"problem.table: found {main!r}, expected one of processing.tables: {known}")
     columns = params.tables[main].columns
     wanted = {"time": [time] if time else [], "target": [problem.target], "key": problem.key}
     for key, names in {**wanted, "group": problem.group or []}.items():
@@ -146,11 +126,8 @@ def broken_rules(connection: ibis.BaseBackend, params: Params) -> pd.DataFrame:
 def newest(connection: ibis.BaseBackend, params: Params) -> pd.DataFrame:
     """Return how new each table is that says how new it has to be; raise `ParamsError` if nothing was collected by time.
 
-    Returns
-    -------
-    DataFrame
-        ``table``, ``column``, ``newest`` (timestamp, NaT of no rows), ``end`` of what was collected, ``hours`` from one to
-        the other (float64), ``limit`` (hours).
+    ``table``, ``column``, ``newest`` (timestamp, NaT of no rows), ``end`` of what was collected, ``hours`` from one to the
+    other (float64), ``limit`` (hours).
     """
     rows, manifest, hour = [], collection.manifest(), pd.Timedelta("1h")
     ends = pd.to_datetime(manifest["end"].replace("", None))
@@ -171,11 +148,8 @@ def newest(connection: ibis.BaseBackend, params: Params) -> pd.DataFrame:
 def validate(connection: ibis.BaseBackend, params: Params) -> pd.DataFrame:
     """Check every row of the lake, as it is stored, against the whole contract once more.
 
-    Returns
-    -------
-    DataFrame
-        ``table``, ``columns`` and ``failures`` (int64: rows that break a rule, columns missing or of another type),
-        ``first failure``.
+    Returns ``table``, ``columns`` and ``failures`` (int64: rows that break a rule, columns missing or of another type),
+    ``first failure``.
     """
     stored = {name: engine.read(connection, f"{LAKE}/{name}", numbered=True) for name in params.tables}
     wrong: dict[str, list[str]] = {}
@@ -224,10 +198,9 @@ def checks(
         gate.at_most("quarantined share", float(share), params.max_quarantined),
         gate.at_least("rows in the smallest table", int(counts["lake"].min()), 1),
     ]
-    results += [
-        gate.at_most(f"{row.table}.{row.column}: hours before the end that its newest is", row.hours, row.limit)
-        for row in fresh.itertuples()
-    ]
+    for row in fresh.itertuples():
+        name = f"{row.table}.{row.column}: hours before the end that its newest is"
+        results.append(gate.at_most(name, row.hours, row.limit))
     if not all(check.passed for check in results[2:4]) and broken["rows"].any():
         worst = broken.loc[broken["rows"].idxmax()]
         total = counts.set_index("table")["raw"][worst["table"]]
@@ -239,12 +212,8 @@ def checks(
 
 def metrics(counts: pd.DataFrame, shares: pd.DataFrame) -> dict[str, Any]:
     """Return the figures of this stage for ``dvc metrics``."""
-    by_table = counts.set_index("table")
-    return {
-        "rows": by_table["lake"].to_dict(),
-        "quarantined": by_table["quarantine"].to_dict(),
-        "columns_with_gaps": len(shares),
-    }
+    rows, bad = (counts.set_index("table")[name].to_dict() for name in ("lake", "quarantine"))
+    return {"rows": rows, "quarantined": bad, "columns_with_gaps": len(shares)}
 
 
 def headline(counts: pd.DataFrame) -> dict[str, str]:

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from itertools import chain, islice
 from pathlib import Path
@@ -24,16 +23,16 @@ from ninefold.errors import DataError
 FILE = "data/warehouse.duckdb"
 STORAGE = "v1.2.0"  # which older versions of DuckDB read as well
 METRICS = "reports/metrics"
-# Schema -> folders, and what the one table of a folder is called that holds its partitions itself.
-FOLDERS: dict[str, dict[str, str]] = {
-    "raw": {"data/raw": "all"},
-    "lake": {"data/lake": "all"},
-    "quarantine": {"data/quarantine": "all"},
-    "stream": {"data/stream/lake": "all"},
-    "stream_quarantine": {"data/stream/quarantine": "all"},
-    "features": {"data/features": "events"},
-    "online": {"data/online": "all"},
-    "predictions": {"data/predictions": "all", "data/monitoring": "all"},
+FOLDERS = {  # -> schema, and what the one table is called if the folder holds its partitions itself
+    "data/raw": ("raw", "all"),
+    "data/lake": ("lake", "all"),
+    "data/quarantine": ("quarantine", "all"),
+    "data/stream/lake": ("stream", "all"),
+    "data/stream/quarantine": ("stream_quarantine", "all"),
+    "data/features": ("features", "events"),
+    "data/online": ("online", "all"),
+    "data/predictions": ("predictions", "all"),
+    "data/monitoring": ("predictions", "all"),
 }
 FILENAME = "@file"
 ROWS = 40  # of an answer, as `as_text` writes it
@@ -56,33 +55,14 @@ ORDER BY file.filename, CAST(line.key AS INTEGER)
 """
 
 
-@dataclass(frozen=True)
-class View:
-    """One view: its schema and name, the query behind it, and the folder whose files it reads."""
-
-    schema: str
-    name: str
-    query: str
-    folder: str
-
-    @property
-    def called(self) -> str:
-        """Its name in SQL, such as ``lake.orders``."""
-        return f"{self.schema}.{identifier(self.name)}"
-
-
 def connect(*schemas: str) -> duckdb.DuckDBPyConnection:
     """Return a database in memory, in UTC, with the views over the files as they now stand, pending outputs included.
 
     It is DuckDB, whatever engine ``engine.backend`` names. A stage asks for the schemas of what it declares; default: all.
-
-    Raises
-    ------
-    DataError
-        If there is nothing to read, or a file is damaged.
+    Raises `DataError` if there is nothing to read, or a file is damaged.
     """
     connection = duckdb.connect()
-    _create(connection, artifacts.pending, schemas)
+    _create(connection, _views(artifacts.pending, schemas))
     return connection
 
 
@@ -90,20 +70,15 @@ def refresh() -> Path:
     """Write ``data/warehouse.duckdb``, which holds the views and no data; return its path.
 
     The paths in it are absolute, so that it opens from any folder. It takes the place of the earlier file at once: who has
-    that open goes on reading it.
-
-    Raises `DataError` if no stage has run yet, or a file is damaged.
+    that open goes on reading it. Raises `DataError` if no stage has run yet, or a file is damaged.
     """
     place = artifacts.path(FILE)
     place.parent.mkdir(exist_ok=True)
     temporary = place.with_name(f".{place.name}.{os.getpid()}")
     try:
         artifacts.remove(temporary)
-        with duckdb.connect() as connection:
-            connection.execute(f"ATTACH {literal(str(temporary))} AS warehouse (STORAGE_VERSION '{STORAGE}')")
-            connection.execute("USE warehouse")
-            _create(connection, artifacts.path)
-            connection.execute("USE memory; DETACH warehouse")
+        with duckdb.connect(temporary, config={"storage_compatibility_version": STORAGE}) as connection:
+            _create(connection, _views(artifacts.path))
         artifacts.remove(place.with_name(f"{place.name}.wal"))  # of a reader that wrote into the earlier file
         os.replace(temporary, place)
     finally:
@@ -136,21 +111,16 @@ def write_csv(names: list[str], rows: Iterable[tuple[Any, ...]], stream: TextIO)
 
 def outline() -> tuple[list[str], list[tuple[Any, ...]]]:
     """Refresh the warehouse; return ``view``, ``rows``, ``columns``, a line per view, as `ask` returns an answer."""
-    refresh()
     with _clear_errors(), _open() as connection:
-        rows = [(view.called, *connection.sql(f"FROM {view.called}").shape) for view in _views(artifacts.path)]
+        rows = [(name, *connection.sql(f"FROM {name}").shape) for name in _views(artifacts.path)]
     return ["view", "rows", "columns"], rows
 
 
 def ask(query: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
     """Refresh the warehouse and ask it in SQL; return the names of the columns, and the rows.
 
-    Raises
-    ------
-    DataError
-        If no stage has run yet, or the query is none that the warehouse can answer.
+    Raises `DataError` if no stage has run yet, or the query is none that the warehouse can answer.
     """
-    refresh()
     with _clear_errors():
         connection = _open()
         described = connection.execute(query).description
@@ -182,27 +152,25 @@ def literal(text: str) -> str:
     return "'{}'".format(text.replace("'", "''"))
 
 
-def _views(at: Callable[[str], Path], schemas: Collection[str] = ()) -> list[View]:
-    """Return a view per table, of all schemas or some; `at` says where a folder lies."""
-    listed = [
-        View(schema, name, _over(place), folder)
-        for schema, folders in FOLDERS.items()
-        for folder, whole in folders.items()
-        for name, place in (_tables(at(folder), whole) if not schemas or schema in schemas else ())
-    ]
-    records = at(METRICS)
-    if (not schemas or "metrics" in schemas) and any(records.glob("*.json")):
-        files = literal(f"{_glob(records)}/*.json")
-        listed += [View("metrics", "figures", FIGURES.format(files=files), METRICS)]
-        listed += [View("metrics", "gates", GATES.format(files=files), METRICS)]
-    return listed
+def _views(at: Callable[[str], Path], schemas: Collection[str] = ()) -> dict[str, tuple[str, str]]:
+    """Return the views of some schemas, or all: name in SQL, such as ``lake.orders`` -> its query, the folder that it reads.
+
+    `at` says where a folder lies.
+    """
+    views = dict[str, tuple[str, str]]()
+    for folder, (schema, whole) in FOLDERS.items():
+        tables = _tables(at(folder), whole) if not schemas or schema in schemas else ()
+        views |= {f"{schema}.{identifier(name)}": (_over(place), folder) for name, place in tables}
+    if (not schemas or "metrics" in schemas) and any(at(METRICS).glob("*.json")):
+        files = literal(f"{_glob(at(METRICS))}/*.json")
+        views["metrics.figures"] = FIGURES.format(files=files), METRICS
+        views["metrics.gates"] = GATES.format(files=files), METRICS
+    return views
 
 
 def _tables(folder: Path, whole: str) -> Iterator[tuple[str, Path]]:
     """Yield every table of a folder: a subfolder, a file, or the folder itself where it holds the partitions."""
-    if not folder.is_dir():
-        return
-    inside = [place for place in sorted(folder.iterdir()) if not place.name.startswith(".")]
+    inside = sorted(folder.glob("[!.]*"))  # none, if there is no folder
     if any(place.name.startswith("period=") for place in inside):
         yield whole, folder
     for place in inside:
@@ -229,20 +197,22 @@ def _over(place: Path) -> str:
     )
 
 
-def _create(connection: duckdb.DuckDBPyConnection, at: Callable[[str], Path], schemas: Collection[str] = ()) -> None:
-    if not (listed := _views(at, schemas)):
+def _create(connection: duckdb.DuckDBPyConnection, views: dict[str, tuple[str, str]]) -> None:
+    if not views:
         raise DataError("data: holds no table yet, so there is nothing to ask; run the pipeline with `dvc repro`")
     connection.execute("SET TimeZone = 'UTC'")
-    for view in listed:
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {view.schema}")
+    for name, (query, folder) in views.items():
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name.partition('.')[0]}")
         try:
-            connection.execute(f"CREATE VIEW {view.called} AS {view.query}")
+            connection.execute(f"CREATE VIEW {name} AS {query}")
         except duckdb.Error as error:
             first = str(error).strip().splitlines()[0]
-            raise DataError(f"{view.folder}: {view.name} cannot be read ({first}); {artifacts.RESTORE}") from None
+            raise DataError(f"{folder}: {name} cannot be read ({first}); {artifacts.RESTORE}") from None
 
 
 def _open() -> duckdb.DuckDBPyConnection:
+    """Refresh the warehouse and open it."""
+    refresh()
     connection = duckdb.connect(artifacts.path(FILE), read_only=True)
     connection.execute("SET TimeZone = 'UTC'")
     return connection

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from itertools import count
@@ -58,8 +55,7 @@ def journal() -> Path:
 
 def record(run: Run) -> None:
     """Write the journal, before the step that it names begins."""
-    artifacts.write_json(asdict(run), journal())
-    artifacts.sync(journal())
+    artifacts.write_durable(json.dumps(asdict(run)).encode(), journal())
 
 
 def interrupted() -> Run | None:
@@ -69,15 +65,6 @@ def interrupted() -> Run | None:
         return Run(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
     except (ValueError, TypeError):
         raise DataError(f"{file}: not a journal of this version; see `git status`, and delete it") from None
-
-
-@contextmanager
-def locked(wait: bool) -> Iterator[int]:
-    """Hold the lock of retraining, which processes started with ``close_fds=False`` inherit; give its descriptor."""
-    busy = "another `ninefold retrain` is running, or the `dvc repro` that it started; `--wait` waits for its end"
-    with repository.locked("retrain", busy, wait) as lock:
-        os.set_inheritable(lock, os.name != "nt")  # Windows hands no locks on
-        yield lock
 
 
 def preview(as_of: date | None = None) -> str:

@@ -6,11 +6,12 @@ another tag (``returns#production#3``). ``gto show`` reads both. Retraining reco
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,12 @@ def folder() -> Path:
     return Path(git("rev-parse", "--path-format=absolute", "--git-common-dir").strip())
 
 
-def locked(name: str, busy: str, wait: bool = False) -> AbstractContextManager[int]:
-    """Hold a lock in git's folder, which ends with the process; give its descriptor. See `artifacts.alone`."""
-    return artifacts.alone(folder() / f"ninefold-{name}.lock", busy, wait)
+@contextmanager
+def locked(name: str, busy: str, wait: bool = False) -> Iterator[int]:
+    """Hold a lock in git's folder, which processes started with ``close_fds=False`` inherit; give its descriptor."""
+    with artifacts.alone(folder() / f"ninefold-{name}.lock", busy, wait) as lock:
+        os.set_inheritable(lock, os.name != "nt")  # Windows hands no locks on
+        yield lock
 
 
 def registered(name: str) -> dict[str, dict[str, Any]]:

@@ -30,6 +30,7 @@ from ninefold.registry.planning import STEPPED_BACK, STEPS, Run
 from ninefold.serving import Bundle
 
 DVC = (sys.executable, "-m", "dvc")
+BUSY = "another `ninefold retrain` is running, or the `dvc repro` that it started; `--wait` waits for its end"
 FAILED_PAGES = "reports/retrain"  # pages of the run that failed last
 MEANING = (
     "The interval holds for these days alone, not for months to come, and less so the more challengers are compared on "
@@ -45,7 +46,7 @@ def retrain(as_of: date | None = None, reason: str | None = None, wait: bool = F
     begin `if_needed` only if stage 09 has decided so. Raises `DataError` if another run is in progress, an input of the
     pipeline is not committed, or a step failed.
     """
-    with planning.locked(wait):
+    with repository.locked("retrain", BUSY, wait):
         if run := planning.interrupted():
             print(f"going on with the retraining {run.until}, which stopped at step {run.step}", flush=True)
             return _go(run)
@@ -60,7 +61,7 @@ def retrain(as_of: date | None = None, reason: str | None = None, wait: bool = F
 
 def abandon() -> str:
     """Put back what an interrupted run has changed, and forget it; a branch with a challenger stays."""
-    with planning.locked(False):
+    with repository.locked("retrain", BUSY):
         run = planning.interrupted()
         if run is None:
             return "no retraining was interrupted; nothing to do"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,74 +19,30 @@ OWN = "own"
 
 @dataclass(frozen=True)
 class Stage:
-    """What the site says about a stage or an own notebook; `notebook` is what its page shows, None if it has no page."""
+    """What the site says about a stage or an own notebook."""
 
     slug: str
+    number: str  # such as 07, or 05b
+    name: str  # as in Training; of an own notebook the title
+    own: bool  # whether it is a notebook of the user's own, under stage 05
     state: str
+    gate: str  # its state in words, such as "passed, 5 of 5 checks": those that passed, or that failed
     question: str
-    notebook: Any = None
-    record: dict[str, Any] = field(default_factory=dict)
-    failure: list[str] = field(default_factory=list)
-    stopped_in: str = ""
-    earlier: bool = False
-
-    @property
-    def number(self) -> str:
-        """Its number, such as ``07``, or ``05b``."""
-        return label(self.slug).partition("_")[0]
-
-    @property
-    def own(self) -> bool:
-        """Whether it is a notebook of the user's own, under stage 05."""
-        return is_own(self.slug)
-
-    @property
-    def name(self) -> str:
-        """Its name, as in ``Training``; of an own notebook the title."""
-        if not self.own:
-            return self.slug.capitalize()
-        title = re.match(rf"# +(?:{self.number} · )?(.+)", self.notebook.cells[0].source) if self.notebook else None
-        return unescaped(title[1]) if title else self.slug.partition("_")[2].replace("_", " ").capitalize()
-
-    @property
-    def page(self) -> str | None:
-        """Its page, relative to ``reports``, or None."""
-        return page_of(self.slug) if self.notebook else None
-
-    @property
-    def up(self) -> str:
-        """The path from its page to ``reports``: empty, or ``../``."""
-        return "../" if self.own else ""
-
-    @property
-    def source(self) -> str:
-        """The notebook that the page shows, relative to ``reports``."""
-        folder = "failed" if self.state == FAILED and not self.earlier else "notebooks"
-        return f"{folder}/{label(self.slug)}.ipynb"
-
-    @property
-    def conclusion(self) -> str:
-        """Its conclusion, or an empty text."""
-        return str(self.record.get("conclusion", ""))
-
-    @property
-    def headline(self) -> dict[str, str]:
-        """Its figures for the index, label to text."""
-        return self.record.get("headline", {})
-
-    @property
-    def gate(self) -> str:
-        """The state of its gate in words, such as ``passed, 5 of 5 checks``: those that passed, or that failed."""
-        checks = _checks(self.record)
-        if self.state not in (PASSED, FAILED) or not checks:
-            return self.state
-        count = sum(check["passed"] == (self.state == PASSED) for check in checks)
-        return f"{self.state}, {count} of {len(checks)} checks"
+    notebook: Any  # what its page shows; None if it has no page
+    source: str  # that notebook, relative to ``reports``
+    page: str | None  # relative to ``reports``
+    up: str  # the path from its page to ``reports``: empty, or ``../``
+    record: dict[str, Any]
+    conclusion: str
+    headline: dict[str, str]  # figures for the index, label to text
+    failure: list[str]
+    stopped_in: str  # the heading above the cell that raised
+    earlier: bool  # whether its page shows an earlier run
 
 
 def read_project() -> dict[str, str]:
     """Return the project's ``title`` and ``question``, as stage 01 wrote them; plain words until it has run."""
-    values = _record("data/problem.json")
+    values = artifacts.published("data/problem.json") or {}
     return {"title": values.get("title", "Ninefold"), "question": values.get("question", "")}
 
 
@@ -96,7 +52,7 @@ def read_stages() -> list[Stage]:
     after = STAGES.index(FLOOR) + 1
     for slug in (*STAGES[:after], *runner.own(), *STAGES[after:]):
         reached = all(stage.state != FAILED for stage in stages)
-        stages.append(_failed(slug) or _last_good(slug, reached))
+        stages.append(_stage(slug, reached))
     return stages
 
 
@@ -109,43 +65,44 @@ def overall(stages: list[Stage]) -> str:
     return all_passed if passed == len(stages) else f"{passed} of {len(stages)} gates passed, the others not run"
 
 
-def _last_good(slug: str, reached: bool) -> Stage:
-    place = artifacts.path(f"reports/notebooks/{label(slug)}.ipynb")
-    run = runner.read(place) if place.exists() else None
-    record = _record(f"reports/metrics/{label(slug)}.json") if run else {}
-    state = PASSED if record.get("gate", {}).get("passed") else NOT_RUN
-    earlier = run is not None and not reached
-    return Stage(slug, state if reached else NOT_REACHED, _question(slug, run), run, record, earlier=earlier)
-
-
-def _failed(slug: str) -> Stage | None:
-    """Return the stage if its last run failed: headless, it leaves a notebook; in Jupyter, the gate's record alone."""
-    place = artifacts.path(f"reports/failed/{label(slug)}.ipynb")
-    record = _record(f"reports/failed/{label(slug)}.json")
-    if not place.exists():
-        if not record:
-            return None
-        good = _last_good(slug, reached=False)
-        return Stage(slug, FAILED, good.question, good.notebook, record, _failed_checks(record), earlier=True)
-    run = runner.read(place)
-    section, error = _raised(run)
-    if not error or error.ename != "GateFailed":  # then numbers of a gate, if any, are of an older run
-        record = {}
-    failure = _failed_checks(record) or [portable(f"{error.ename}: {error.evalue}") if error else "the run stopped"]
-    return Stage(slug, FAILED, _question(slug, run), run, record, failure, section)
-
-
-def _failed_checks(record: dict[str, Any]) -> list[str]:
-    failed = [check for check in _checks(record) if not check["passed"]]
-    return [f"{check['name']}: found {check['value']}, expected {check['limit']}" for check in failed]
-
-
-def _checks(record: dict[str, Any]) -> list[dict[str, Any]]:
-    return record.get("gate", {}).get("checks", [])
-
-
-def _record(name: str) -> dict[str, Any]:
-    return artifacts.read_json(name) if artifacts.path(name).exists() else {}
+def _stage(slug: str, reached: bool) -> Stage:
+    """Return a stage. A run that failed leaves a notebook if it was headless, in Jupyter the gate's record alone."""
+    numbered, own, state, failure, section = label(slug), is_own(slug), FAILED, [], ""
+    sources = [f"failed/{numbered}.ipynb", f"notebooks/{numbered}.ipynb"]
+    source = next((each for each in sources if artifacts.path(f"reports/{each}").exists()), "")
+    run = runner.read(artifacts.path(f"reports/{source}")) if source else None
+    record = artifacts.published(f"reports/failed/{numbered}.json") or {}
+    if source == sources[0]:
+        section, error = _raised(run)
+        failure = [portable(f"{error.ename}: {error.evalue}") if error else "the run stopped"]
+        if not error or error.ename != "GateFailed":  # then numbers of a gate, if any, are of an older run
+            record = {}
+    elif not record:
+        record = (artifacts.published(f"reports/metrics/{numbered}.json") if run else None) or {}
+        passed = record.get("gate", {}).get("passed")
+        state = NOT_REACHED if not reached else PASSED if passed else NOT_RUN
+    checks = record.get("gate", {}).get("checks", [])
+    failed = [check for check in checks if not check["passed"]]
+    count = len(failed) if state == FAILED else len(checks) - len(failed)
+    return Stage(
+        slug=slug,
+        number=numbered.partition("_")[0],
+        name=_title(slug, run) if own else slug.capitalize(),
+        own=own,
+        state=state,
+        gate=f"{state}, {count} of {len(checks)} checks" if checks and state in (PASSED, FAILED) else state,
+        question=_question(slug, run),
+        notebook=run,
+        source=source,
+        page=page_of(slug) if run else None,
+        up="../" if own else "",
+        record=record,
+        conclusion=str(record.get("conclusion", "")),
+        headline=record.get("headline", {}),
+        failure=[f"{each['name']}: found {each['value']}, expected {each['limit']}" for each in failed] or failure,
+        stopped_in=section,
+        earlier=source == sources[1] and state in (FAILED, NOT_REACHED),
+    )
 
 
 def _raised(run: Any) -> tuple[str, Any]:
@@ -157,6 +114,13 @@ def _raised(run: Any) -> tuple[str, Any]:
         if error := next((each for each in cell.get("outputs", []) if each.output_type == "error"), None):
             return heading, error
     return "", None
+
+
+def _title(slug: str, run: Any) -> str:
+    """Return the title of an own notebook; without a run, the words of its name."""
+    number, _, words = slug.partition("_")
+    title = re.match(rf"# +(?:{number} · )?(.+)", run.cells[0].source) if run else None
+    return unescaped(title[1]) if title else words.replace("_", " ").capitalize()
 
 
 def _question(slug: str, run: Any) -> str:

@@ -16,7 +16,7 @@ from nbformat import NotebookNode
 from ninefold import artifacts, outdated, pin
 from ninefold.errors import DataError, NinefoldError
 from ninefold.params import load, root
-from ninefold.stages import STAGES, is_own, label, section_of
+from ninefold.stages import FLOOR, STAGES, is_own, label
 
 SOURCES = "reports/sources"
 OWN = "notebooks/own.yaml"
@@ -120,7 +120,7 @@ def execute(slug: str, overrides: dict[str, Any] | None = None) -> None:
     if edited.exists():
         _write(clean(read(edited)), source)
     read(source)  # refuses a missing or damaged notebook before a kernel starts
-    params = load(section_of(slug), overrides).model_dump(mode="json")
+    params = load(FLOOR if is_own(slug) else slug, overrides).model_dump(mode="json")
     clear_failures(name)
     note = artifacts.path(f"reports/timings/{name}.txt")
     note.unlink(missing_ok=True)

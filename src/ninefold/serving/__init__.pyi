@@ -7,11 +7,11 @@ from . import (
     client,
     deployment,
     fields,
-    figures,
     hot_swap,
     log,
     log_export,
     model_card,
+    sentences,
 )
 from .bundle import (
     BUNDLE,
@@ -57,11 +57,11 @@ __all__ = [
     "deployment",
     "differing",
     "fields",
-    "figures",
     "hot_swap",
     "key",
     "log",
     "log_export",
     "model_card",
     "pseudonym",
+    "sentences",
 ]

@@ -7,19 +7,21 @@ import signal
 import socket
 import sys
 from contextlib import closing, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.security import HTTPBearer
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from ninefold import artifacts, params
 from ninefold.errors import DataError, NinefoldError
-from ninefold.problem import decisions
 from ninefold.serving import hot_swap, middleware, review, routes, schemas
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.challenger import Challenger, watching
@@ -48,30 +50,29 @@ def create_app(
     `challenger` runs beside `bundle`, and has the metrics of the service.
     """
     problem, limits = bundle.problem, bundle.described["limits"]
-    one = decisions.one(problem)
-    forecast = f"The {problem.target} of {one}, with an interval"
-    if problem.is_class:
-        event = f"that {one} {problem.positive}" if problem.task == "binary" else f"of each {problem.target}"
-        forecast = f"The probability {event}"
     app = FastAPI(
         title=problem.title,
         version=bundle.version,
-        description=f"{problem.question} {forecast}, and what to do.",
+        description=f"{problem.question} The forecast for each row, and what to do.",
         docs_url=None,  # these pages would load scripts from other hosts
         redoc_url=None,
     )
     challenger = challenger or Challenger(Metrics(bundle, log), log)
-    limiter = middleware.ConcurrencyLimiter(limits["timeout_s"], limits["max_waiting"])
-    service = routes.Service(bundle, challenger, log, limiter, token is not None)
-    routers = [routes.probes(service), routes.plain(service), routes.open_inference(service)]
-    routers.append(review.router(bundle, rows, service.failure, log))
+    service = routes.Service(bundle, challenger)
+    probes, review_page = routes.probes(service), review.router(service, rows)
+    routers = [routes.plain(service), routes.open_inference(service), review_page]
+    secured = Depends(HTTPBearer(auto_error=False))  # in the OpenAPI document; `require_token` checks it
+    asks: dict[str, Any] = {"dependencies": [secured], "responses": routes.refusals(401)} if token is not None else {}
+    app.include_router(probes)
     for router in routers:
-        app.include_router(router)
-    app.add_middleware(middleware.limit_body, limit=int(limits["max_body_mb"] * 1_000_000), timeout=limits["timeout_s"])
+        app.include_router(router, **asks)
+    size, timeout = int(limits["max_body_mb"] * 1_000_000), limits["timeout_s"]
+    app.add_middleware(lambda inner: partial(middleware.limit_body, inner, size, timeout))
     if token is not None:
-        app.add_middleware(middleware.require_token, token=token)
-    templates = [getattr(route, "path", "") for router in routers for route in router.routes]
-    app.add_middleware(middleware.count_requests, metrics=challenger.metrics, templates=[*templates, "/openapi.json"])
+        app.add_middleware(lambda inner: partial(middleware.require_token, inner, token))
+    paths = [getattr(route, "path", "") for router in [probes, *routers] for route in router.routes]
+    templates = [(compile_path(path)[0], path) for path in [*paths, "/openapi.json"]]
+    app.add_middleware(lambda inner: partial(middleware.count_requests, inner, challenger.metrics, templates))
     _answer_errors(app, bundle)
     return app
 
@@ -117,8 +118,6 @@ def run(
 
 
 def _answer_errors(app: FastAPI, bundle: Bundle) -> None:
-    """Answer the errors of an application with refusals."""
-
     def invalid(_: Request, error: Any) -> Response:
         errors = error.errors()
         problems = schemas.explain(errors[:LISTED], bundle)

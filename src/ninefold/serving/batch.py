@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-import uuid
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +21,12 @@ from ninefold.errors import DataError, ParamsError
 from ninefold.serving import chunks
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.chunks import CHUNK, FORMATS, DatabaseTable, Tables
-from ninefold.serving.fields import names
 from ninefold.serving.log import Log
-from ninefold.serving.scoring import Scores, added_types, check_columns, score
+from ninefold.serving.scoring import added_types, scored
 
 
 def predict(
-    source: str | Path,
-    target: str | Path,
-    bundle: Bundle,
-    rows: int = CHUNK,
-    query: str | None = None,
-    log: Log | None = None,
+    source: str | Path, target: str | Path, bundle: Bundle, query: str | None = None, log: Log | None = None
 ) -> dict[str, Any]:
     """Write the rows of `source`, each with the answer of `bundle`, to `target`; whole or not at all.
 
@@ -49,8 +41,6 @@ def predict(
         and needs no ``::TABLE`` where a database has but one. A `target` that exists is replaced, a table of a database
         only if it is an earlier result.
     bundle : Bundle
-    rows : int
-        In memory at once.
     query : str, optional
         What to read of the database `source`, instead of a table.
     log : Log, optional
@@ -62,32 +52,25 @@ def predict(
         ``rows``; ``looked_up``, the history columns that were absent; ``unseen``, rows per field whose category was
         not in training; ``wrote``, where to. A `DataError` names source, column and row of what cannot be scored.
     """
+    start, end = databases.masked(str(source)), databases.masked(str(target))
+    if Path(source).resolve() == Path(target).resolve():  # of two tables, too
+        raise DataError(f"{end}: is the input; give another OUT")
     if query is None and log is None and _on_spark(str(source), str(target)):
         from ninefold.serving import batch_spark
 
         return batch_spark.predict(Path(source), Path(target), bundle)
-    read, write = _reader(str(source), query), _writer(str(target), list(bundle.added.values()))
-    start, end = databases.masked(str(source)), databases.masked(str(target))
-    if Path(source).resolve() == Path(target).resolve():  # of two tables, too
-        raise DataError(f"{end}: is the input; give another OUT")
-    done: dict[str, Any] = {"rows": 0, "looked_up": [], "unseen": Counter(), "wrote": end}
-    run, console, title = f"batch-{uuid.uuid4()}", Console(stderr=True), f"scoring {start.rpartition('/')[2]}"
+    done: dict[str, Any] = {"rows": 0, "unseen": Counter(), "wrote": end}
+    tables = scored(_read(str(source), query), bundle, start, done, log)
+    console, title = Console(stderr=True), f"scoring {start.rpartition('/')[2]}"
 
-    def scored() -> Tables:
-        for table in read(rows):
-            done["looked_up"] = check_columns(table.column_names, bundle, start)
-            scores = score(table, bundle, start, done["rows"])
-            if log and table.num_rows:
-                _record(scores, bundle, log, run, done["rows"])
-            yield scores.table
-            done["rows"] += table.num_rows
-            for each in scores.unseen:
-                done["unseen"][each["field"]] += each["rows"]
+    def shown() -> Tables:
+        for table in tables:
+            yield table
             bar.update(task, description=f"{title}, {done['rows']:,} rows")
 
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(title, total=None)
-        write(scored())
+        _write(str(target), list(bundle.added.values()), shown())
     return {**done, "unseen": dict(done["unseen"])}
 
 
@@ -114,64 +97,51 @@ def describe(done: dict[str, Any], bundle: Bundle) -> str:
     return "; ".join([*facts, f"wrote {done['wrote']}"])
 
 
-def _record(scores: Scores, bundle: Bundle, log: Log, run: str, first: int) -> None:
-    """Log the answers of a chunk, with what identifies its rows."""
-    identity = [name for name in names(bundle.signature, "identity") if name in scores.table.column_names]
-    answers = scores.table.select(list(bundle.added.values())).to_pandas().set_axis(bundle.answers, axis=1)
-    log.record(scores.features.join(scores.table.select(identity).to_pandas()), answers, bundle, run, first)
-
-
-def _reader(place: str, query: str | None) -> Callable[[int], Tables]:
-    """Return what reads a file, or a table or a query of a database, in chunks of at most so many rows."""
-    if not _is_database(place):
-        if query is not None:
-            raise DataError(f"{place}: is no database, expected one beside a query; found {query!r}")
-        return partial(chunks.read_file, Path(place))
-    (base, name), where = databases.split(place), databases.masked(place)
+def _read(place: str, query: str | None) -> Tables:
+    """Return the rows of a file, or of a table or a query of a database, in chunks."""
+    (base, name), where, database = databases.split(place), databases.masked(place), _database(place)
+    if database is None and query is not None:
+        raise DataError(f"{place}: is no database, expected one beside a query; found {query!r}")
+    if database is None:
+        return chunks.read_file(Path(place), CHUNK)
     if query is not None and name is not None:
         raise DataError(f"{where}: names a table and stands beside a query, expected one of them; drop ::{name}")
     if "://" not in base and not Path(base).is_file():
         raise DataError(f"{base}: not found; IN is {FORMATS}")
-    return partial(_backend(base, where).read, base, DatabaseTable(where, name or "", query))
+    return database.read(base, DatabaseTable(where, name or "", query), CHUNK)
 
 
-def _writer(place: str, answers: Collection[str]) -> Callable[[Tables], None]:
-    """Return what writes tables to a file, or to a table of a database, which has to have the columns `answers`."""
-    (base, name), where = databases.split(place), databases.masked(place)
-    file, table = Path(base), DatabaseTable(where, name or "", answers=answers)
-    if not _is_database(place):
-        if file.is_dir():
-            raise DataError(f"{place}: is a folder; OUT is {FORMATS}")
-        chunks.require_suffix(file, "OUT")
-        return partial(chunks.write_file, file)
+def _write(place: str, answers: Collection[str], tables: Tables) -> None:
+    """Write tables to a file, or to a table of a database; one that is there has to have the columns `answers`."""
+    (base, name), where, database = databases.split(place), databases.masked(place), _database(place)
+    if database is None:
+        chunks.write_file(Path(place), tables)
+        return
     if name is None:
         raise DataError(f"{where}: names no table; OUT is {FORMATS}")
+    file = Path(base)
     is_new = "://" not in base and not file.is_file()
     if is_new and (file.is_dir() or file.suffix.lower() not in (*databases.SQLITE, *databases.DUCKDB)):
         raise DataError(f"{base}: is no database; OUT is {FORMATS}")
-    write = _backend(base, where).write
-
-    def write_table(tables: Tables) -> None:
-        with chunks.whole(file) if is_new else nullcontext(base) as file_or_url:
-            write(str(file_or_url), table, tables)
-
-    return write_table
+    with chunks.whole(file) if is_new else nullcontext(base) as file_or_url:
+        database.write(str(file_or_url), DatabaseTable(where, name, answers=answers), tables)
 
 
-def _backend(base: str, where: str) -> Any:
-    """Return the module that reads and writes a database; its packages are none of the service's."""
-    file = Path(base)
-    is_duckdb = databases.is_duckdb(file) if file.is_file() else file.suffix.lower() in databases.DUCKDB
+def _database(place: str) -> Any:
+    """Return the module that reads and writes a database, whose packages are none of the service's; None for a file.
+
+    A database is a URL, a file with a database's suffix, or anything with ``::TABLE``.
+    """
+    base, name = databases.split(place)
+    file, suffix, is_url = Path(base), Path(base).suffix.lower(), "://" in base
+    if not (is_url or name is not None or suffix in (*databases.SQLITE, *databases.DUCKDB)):
+        return None
+    is_duckdb = not is_url and (databases.is_duckdb(file) if file.is_file() else suffix in databases.DUCKDB)
     try:
-        return importlib.import_module(f"{__package__}.batch_{'duckdb' if is_duckdb and '://' not in base else 'sql'}")
+        return importlib.import_module(f"{__package__}.batch_{'duckdb' if is_duckdb else 'sql'}")
     except ImportError as error:
+        where = databases.masked(place)
         raise DataError(f"{where}: needs the Python package {error.name}; run `pip install {error.name}`") from None
-
-
-def _is_database(place: str) -> bool:
-    """Return whether a text names a database: a URL, a file with a database's suffix, or anything with ``::TABLE``."""
-    file, name = databases.split(place)
-    return "://" in place or name is not None or Path(file).suffix.lower() in (*databases.SQLITE, *databases.DUCKDB)
 
 
 def _on_spark(source: str, target: str) -> bool:

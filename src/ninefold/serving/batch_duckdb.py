@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from ninefold.collection import line
+from ninefold.collection import failing
 from ninefold.errors import DataError
 from ninefold.serving.chunks import DatabaseTable, Tables, spooled
 
@@ -45,15 +45,10 @@ def write(place: str, target: DatabaseTable, tables: Tables) -> None:
 
 @contextmanager
 def _connection(place: str, where: str, purpose: str, read_only: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Give a connection; an error of DuckDB becomes a `DataError` that says what could not be done."""
-    try:
-        with duckdb.connect(place, read_only=read_only) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            connection.execute(f"SET memory_limit = '{MEMORY}'")
-            yield connection
-    except duckdb.Error as error:
-        wrong = f"cannot be {purpose} ({line(error)}); see to the file, who else has it open, and the query"
-        raise DataError(f"{where}: {wrong}") from None
+    remedy = "see to the file, who else has it open, and the query"
+    with failing(where, purpose, remedy, duckdb.Error), duckdb.connect(place, read_only) as connection:
+        connection.execute(f"SET memory_limit = '{MEMORY}'; SET TimeZone = 'UTC'")
+        yield connection
 
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:

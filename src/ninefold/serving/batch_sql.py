@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from contextlib import suppress
 from datetime import date, datetime, time
@@ -13,7 +12,6 @@ from urllib.parse import quote
 
 import pyarrow as pa
 import sqlalchemy as sa
-from pyarrow import csv
 
 from ninefold.collection import Database, databases, plain
 from ninefold.errors import DataError
@@ -41,22 +39,26 @@ def read(place: str, source: DatabaseTable, rows: int) -> Tables:
         declared: dict[str, pa.DataType | None] = {}
         if (query := source.query) is None:
             name = source.name or source.choose(database.tables())
-            query, declared = database.select(name), _declared(database, name)
+            query, (schema, table) = database.select(name), database.find(name)
+            with database.errors():
+                columns = database.inspector().get_columns(table, schema=schema)
+            dialect = database.engine.dialect.name
+            declared = {each["name"]: _arrow_type(each["type"], dialect) for each in columns}
         with database.errors(), database.result(query) as result:
             names, described, done = list(result.keys()), result.cursor.description, 0
             types = [declared.get(name) for name in names]
             for part in result.partitions(rows):
-                columns = [list(values) for values in zip(*part, strict=True)]
-                types = [kind or _inferred(*each) for kind, *each in zip(types, columns, described, strict=True)]
+                values = [list(column) for column in zip(*part, strict=True)]
+                types = [kind or _inferred(*each) for kind, *each in zip(types, values, described, strict=True)]
                 arrays = [
-                    _array(values, kind, source.where, name, done)
-                    for name, values, kind in zip(names, columns, types, strict=True)
+                    _array(column, kind, source.where, name, done)
+                    for name, column, kind in zip(names, values, types, strict=True)
                 ]
                 done += len(part)
                 yield pa.table(arrays, names)
             if not done:
-                schema = [(name, kind or pa.string()) for name, kind in zip(names, types, strict=True)]
-                yield pa.schema(schema).empty_table()
+                fields = [(name, kind or pa.string()) for name, kind in zip(names, types, strict=True)]
+                yield pa.schema(fields).empty_table()
 
 
 def write(place: str, target: DatabaseTable, tables: Tables) -> None:
@@ -67,11 +69,16 @@ def write(place: str, target: DatabaseTable, tables: Tables) -> None:
     """
     url = place if "://" in place else f"sqlite:///file:{quote(str(Path(place).absolute()))}?mode=rwc&uri=true"
     with Database(url, target.where, key="") as database:
-        with database.errors("written"), database.engine.connect() as connection:
-            schema, name, exists = _find(connection, target)
+        with database.errors("written"):
+            inspector, (before, _, after) = database.inspector(), target.name.partition(".")
+            is_plain = not after or inspector.has_table(target.name) or before not in inspector.get_schema_names()
+            schema, table = (None, target.name) if is_plain else (before, after)
+            if exists := inspector.has_table(table, schema=schema):
+                columns = [column["name"] for column in inspector.get_columns(table, schema=schema)]
+                target.require_result(table in inspector.get_table_names(schema=schema), columns)
         database.engine.dispose()  # no server closes an idle connection meanwhile
         with spooled(tables) as rows, database.errors("written"), database.engine.connect() as connection:
-            _replace(connection, sa.table(name, schema=schema), exists, rows)
+            _replace(connection, sa.table(table, schema=schema), exists, rows)
 
 
 def _replace(connection: sa.Connection, target: Any, exists: bool, rows: pa.RecordBatchReader) -> None:
@@ -97,27 +104,6 @@ def _replace(connection: sa.Connection, target: Any, exists: bool, rows: pa.Reco
             table.drop(connection, checkfirst=True)
             connection.commit()
         raise
-
-
-def _find(connection: sa.Connection, target: DatabaseTable) -> tuple[str | None, str, bool]:
-    """Return the schema and the name of the table to write, and whether an earlier result is there."""
-    inspector = sa.inspect(connection)
-    schema, name = None, target.name
-    before, _, after = name.partition(".")
-    if after and not inspector.has_table(name) and before in inspector.get_schema_names():
-        schema, name = before, after
-    if exists := inspector.has_table(name, schema=schema):
-        columns = [column["name"] for column in inspector.get_columns(name, schema=schema)]
-        target.require_result(name in inspector.get_table_names(schema=schema), columns)
-    return schema, name, exists
-
-
-def _declared(database: Database, name: str) -> dict[str, pa.DataType | None]:
-    """Return the types of a table's columns, None where it declares none."""
-    schema, table = database.find(name)
-    with database.errors(), database.engine.connect() as connection:
-        columns = sa.inspect(connection).get_columns(table, schema=schema)
-    return {each["name"]: _arrow_type(each["type"], database.engine.dialect.name) for each in columns}
 
 
 def _arrow_type(kind: Any, dialect: str) -> pa.DataType | None:
@@ -148,7 +134,7 @@ def _inferred(values: list[Any], described: tuple[Any, ...]) -> pa.DataType:
 
 def _array(values: list[Any], kind: pa.DataType, where: str, name: str, first: int) -> pa.Array:
     if pa.types.is_string(kind):
-        return _texts(values)
+        return pa.array(_texts(values), kind)
     try:
         return pa.array(values, kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
@@ -174,24 +160,21 @@ def _sql_type(kind: pa.DataType, dialect: str) -> Any:
 
 
 def _append(connection: sa.Connection, table: sa.Table, rows: pa.RecordBatch) -> None:
-    """Add rows; PostgreSQL takes them as CSV, texts in quotes, so that an empty one is not taken for a missing one."""
-    names = rows.schema.names
-    arrays = [
-        _texts(array.to_pylist()) if isinstance(column.type, sa.Text) else array
+    """Add rows; PostgreSQL copies them, which is faster than to insert them."""
+    columns = [
+        _texts(array.to_pylist()) if isinstance(column.type, sa.Text) else array.to_pylist()
         for column, array in zip(table.columns, rows.columns, strict=True)
     ]
+    values = list(zip(*columns, strict=True))
     if connection.dialect.name == "postgresql":
-        for place, array in enumerate(arrays):
-            if pa.types.is_binary(array.type):
-                arrays[place] = _texts([value and f"\\x{value.hex()}" for value in array.to_pylist()])
-        content, driver = io.BytesIO(), cast(Any, connection.connection.driver_connection)
-        csv.write_csv(pa.table(arrays, names), content, csv.WriteOptions(include_header=False))
+        driver = cast(Any, connection.connection.driver_connection)
         name = connection.dialect.identifier_preparer.format_table(table)
-        with driver.cursor() as cursor, cursor.copy(f"COPY {name} FROM STDIN (FORMAT csv)") as copy:
-            copy.write(content.getbuffer())
-    elif rows.num_rows:
-        connection.execute(table.insert(), pa.table(arrays, names).to_pylist())
+        with driver.cursor() as cursor, cursor.copy(f"COPY {name} FROM STDIN") as copy:
+            for row in values:
+                copy.write_row(row)
+    elif values:
+        connection.execute(table.insert(), [dict(zip(rows.schema.names, row, strict=True)) for row in values])
 
 
-def _texts(values: list[Any]) -> pa.Array:
-    return pa.array([value if value is None or type(value) is str else plain(value) for value in values], pa.string())
+def _texts(values: list[Any]) -> list[Any]:
+    return [value if value is None or type(value) is str else plain(value) for value in values]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -19,11 +19,9 @@ from ninefold.errors import DataError
 from ninefold.features import FeatureSchema
 from ninefold.html_repr import facts_table
 from ninefold.problem import Problem, decisions
-from ninefold.serving import compiled, history
+from ninefold.serving import compiled
 from ninefold.serving.checksums import read_json, verify
-from ninefold.serving.compiled_parts import Columns, Declined
-from ninefold.serving.fields import FEATURE_KINDS, days, names
-from ninefold.serving.history import Store
+from ninefold.serving.fields import FEATURE_KINDS, Store, days, look_up, names, with_history
 from ninefold.timestamps import as_days
 from ninefold.training import cross_validation, model_file
 
@@ -138,31 +136,24 @@ class Bundle:
         table = self._table(filled)
         return compiled.compiled_predictor(self.model, filled, lambda: self._by_pipeline(table), self.problem)
 
-    @property
-    def fast_reason(self) -> str:
-        """Why few rows are answered by the pipeline too, instead of the compiled predictor; empty if they are not."""
-        return self.compiled.reason
-
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the forecast of each row of features: columns `decisions.forecast_columns`, the index of `frame`."""
         rows = frame[self.features].copy(deep=False)
         for name in self.columns.dates:
             rows[name] = as_days(rows[name])
-        few = len(rows) <= compiled.FEW
-        values = self._quickly([rows[name].tolist() for name in self.features], len(rows)) if few else None
-        if values is None:
-            return self._by_pipeline(rows).set_axis(frame.index)
-        return pd.DataFrame(values, columns=decisions.forecast_columns(self.problem), index=frame.index)
+        columns = decisions.forecast_columns(self.problem)
+        return pd.DataFrame(self._forecast(rows, len(rows)), columns=columns, index=frame.index)
 
     def answer(self, rows: Sequence[Mapping[str, Any]]) -> Answered:
         """Return what `complete`, `decide` and `unseen` give for rows as a caller sends them; few need no table."""
         filled = self._filled(rows)
-        values, unseen = self._quickly(list(filled.values()), len(rows)), _unseen(filled, self.known)
-        if values is None:
-            return Answered(self.decide(self._table(filled))[self.answers].to_dict("records"), unseen)
+        values = self._forecast(filled, len(rows))
         columns = dict(zip(decisions.forecast_columns(self.problem), values.T.tolist(), strict=True))
-        columns["action"], columns["expected_payoff"] = compiled.decide(values, self.problem)
-        return Answered([{name: columns[name][row] for name in self.answers} for row in range(len(rows))], unseen)
+        columns["action"], columns["expected_payoff"] = (
+            each.tolist() for each in decisions.choose(values, self.problem)
+        )
+        records = [{name: columns[name][row] for name in self.answers} for row in range(len(rows))]
+        return Answered(records, self.unseen(filled))
 
     def decide(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return, per row of features, the forecast, and the ``action`` with its ``expected_payoff``."""
@@ -179,20 +170,26 @@ class Bundle:
 
     def look_up(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return a table with the history columns that it lacks, looked up by key."""
-        return history.look_up(frame, self.online)
+        return look_up(frame, self.online)
 
-    def unseen(self, frame: pd.DataFrame) -> list[dict[str, Any]]:
+    def unseen(self, columns: Mapping[str, list[Any]] | pd.DataFrame) -> list[dict[str, Any]]:
         """Return the categories that training rows did not have: ``field``, ``value``, ``rows``, ``first_row``."""
-        return _unseen({name: frame[name].tolist() for name in self.known}, self.known)
+        categories = []
+        for name, known in self.known.items():
+            values = list(columns[name])
+            new = [value for value in values if value is not None and value == value and value not in known]
+            for value, rows in sorted(Counter(new).items()):
+                categories.append({"field": name, "value": value, "rows": rows, "first_row": values.index(value)})
+        return categories
 
     def _filled(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
         """Return the values of each of the model's columns, history looked up, dates in days."""
         columns: dict[str, list[Any]] = {}
+        completed = [with_history(row, self.online) for row in rows]
         for field in self.signature:
             name = field["name"]
             if field["kind"] in FEATURE_KINDS:
-                store = self.online.get(name, history.NO_HISTORY)
-                columns[name] = [row[name] if name in row else store.of(tuple(map(row.get, store.by))) for row in rows]
+                columns[name] = [row.get(name) for row in completed]
                 if field["type"] == "date":
                     columns[name] = [None if value is None else days(value) for value in columns[name]]
         return columns
@@ -201,12 +198,13 @@ class Bundle:
         types = {field["name"]: "str" if field["type"] == "string" else "float64" for field in self.signature}
         return pd.DataFrame({name: pd.Series(values, dtype=types[name]) for name, values in filled.items()})
 
-    def _quickly(self, columns: Columns, count: int) -> np.ndarray | None:
-        """Return the forecast of few rows by the compiled predictor; None if the pipeline has to answer."""
+    def _forecast(self, columns: Mapping[str, list[Any]] | pd.DataFrame, count: int) -> np.ndarray:
+        """Return the forecast of `count` rows, of few by the compiled predictor."""
         if 0 < count <= compiled.FEW and self.compiled.forecast is not None:
-            with suppress(Declined, TypeError, ValueError):  # the pipeline answers, or says what is wrong
-                return self.compiled.forecast(columns)
-        return None
+            with suppress(TypeError, ValueError):  # the pipeline answers, or says what is wrong
+                return self.compiled.forecast([list(columns[name]) for name in self.features])
+        rows = columns if isinstance(columns, pd.DataFrame) else self._table(columns)
+        return self._by_pipeline(rows).to_numpy("float64")
 
     def _by_pipeline(self, rows: pd.DataFrame) -> pd.DataFrame:
         # For few rows a second thread costs up to 0.1 s where the machine is busy (measured).
@@ -255,15 +253,6 @@ def measured(column: pd.Series, kind: str) -> pd.Series:
     if kind == "text":
         return column.astype("str").str.len().astype("float64")
     return as_days(column) if pd.api.types.is_datetime64_any_dtype(column) else column
-
-
-def _unseen(columns: Mapping[str, list[Any]], known: Mapping[str, Collection[str]]) -> list[dict[str, Any]]:
-    categories = []
-    for name, listed in known.items():
-        new = [value for value in columns[name] if value is not None and value == value and value not in listed]
-        for value, rows in sorted(Counter(new).items()):
-            categories.append({"field": name, "value": value, "rows": rows, "first_row": columns[name].index(value)})
-    return categories
 
 
 @cache

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
@@ -15,21 +15,19 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from ninefold.errors import ParamsError
+from ninefold.errors import NinefoldError
 from ninefold.params import FILE, Section, Text
 from ninefold.params import load as load_params
 from ninefold.serving.bundle import BUNDLE, Answered, Bundle
 from ninefold.serving.fields import names
 from ninefold.serving.hot_swap import SwappableApp, Watcher, stamp
 from ninefold.serving.log import Log
-from ninefold.serving.log_entry import CANARY, CHAMPION, SHADOW, filled
+from ninefold.serving.log_entry import CANARY, CHAMPION, SHADOW, Rows
 from ninefold.serving.middleware import Metrics
 
 SHADOWS = 100  # requests that may wait for a shadow; it skips further ones
 SAME = ("task", "target", "classes", "actions", "positive")  # of the problem, for all challengers
 POLL = 0.5  # seconds between two looks at models/production
-
-Rows = Sequence[Mapping[str, Any]]
 
 
 class Params(Section):
@@ -46,14 +44,6 @@ class Active(NamedTuple):
     bundle: Bundle
     mode: str
     share: float
-
-
-class Reply(NamedTuple):
-    """An answer, by which bundle, in which role."""
-
-    answered: Answered
-    bundle: Bundle
-    role: str
 
 
 class Challenger:
@@ -82,7 +72,7 @@ class Challenger:
             self._stamp = current
             try:
                 self._params = load_params("serving")
-            except ParamsError as error:
+            except (NinefoldError, OSError, ValueError) as error:  # also where it is replaced, or no text
                 self._params = None
                 self._use(self.active, f"{error}; the challenger stays as it was")
         if (params := self._params) is None:
@@ -94,25 +84,22 @@ class Challenger:
             self._watcher = Watcher(lambda: folder)
         self._watcher.look()
         if (bundle := self._watcher.bundle) is None:
-            self._use(None, self._watcher.reason or f"{folder}: no bundle there")
-        elif bundle.version == champion.version:
-            self._use(None)
-        elif reason := incompatible(bundle, champion):
-            self._use(None, reason)
-        else:
-            self._use(Active(bundle, params.mode, params.share))
+            return self._use(None, self._watcher.reason or f"{folder}: no bundle there")
+        reason = incompatible(bundle, champion)
+        usable = reason is None and bundle.version != champion.version
+        self._use(Active(bundle, params.mode, params.share) if usable else None, reason)
 
-    def answer(self, rows: Rows, champion: Bundle, number: str) -> Reply:
-        """Return the answer to a request: the canary's for its share and if it can answer, else the champion's."""
+    def answer(self, rows: Rows, champion: Bundle, number: str) -> tuple[Answered, Bundle, str]:
+        """Return the answer to a request, by whom, in which role: the canary for its share, if it can; else the champion."""
         active = self.active
         if active and active.mode == CANARY and _position(rows, number, active.bundle) < active.share:
             try:
-                reply = Reply(active.bundle.answer(rows), active.bundle, CANARY)
-                self.metrics.count("challenger_answers", CANARY)
-                return reply
+                answered = active.bundle.answer(rows)
+                self.metrics.challenger_answers.labels(CANARY).inc()
+                return answered, active.bundle, CANARY
             except Exception:  # of any kind: the champion can answer
-                self.metrics.count("challenger_failures")
-        return Reply(champion.answer(rows), champion, CHAMPION)
+                self.metrics.challenger_failures.inc()
+        return champion.answer(rows), champion, CHAMPION
 
     def shadow(self, number: str, moment: datetime, rows: Rows) -> None:
         """Let a shadow answer the rows, too; its answer is only logged."""
@@ -120,16 +107,16 @@ class Challenger:
         if active is None or active.mode != SHADOW or log is None:
             return
         if not self._free.acquire(blocking=False):
-            self.metrics.count("shadow_dropped")
+            self.metrics.shadow_dropped.inc()
             return
 
         def work() -> None:
             try:
                 records = active.bundle.answer(rows).records
-                log.submit(log.entry(number, moment, active.bundle, filled(rows, active.bundle), records, SHADOW))
-                self.metrics.count("challenger_answers", SHADOW)
+                log.submit(log.entry(number, moment, active.bundle, rows, records, SHADOW))
+                self.metrics.challenger_answers.labels(SHADOW).inc()
             except Exception:  # no caller waits for it
-                self.metrics.count("challenger_failures")
+                self.metrics.challenger_failures.inc()
             finally:
                 self._free.release()
 
@@ -173,7 +160,7 @@ def watching(app: SwappableApp, champion: Watcher, challenger: Challenger) -> It
             reason = champion.reason
             if champion.look(app.swap):
                 metrics.set_bundle(app.bundle)
-                metrics.count("swaps")
+                metrics.swaps.inc()
                 print(f"bundle {app.bundle.version} answers now", file=sys.stderr, flush=True)
             metrics.stale.set(champion.reason is not None)
             if champion.reason and champion.reason != reason:

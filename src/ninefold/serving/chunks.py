@@ -6,7 +6,7 @@ import csv
 import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ninefold import artifacts
-from ninefold.collection import databases
+from ninefold.collection import databases, failing
 from ninefold.errors import DataError
 
 CHUNK = 50_000  # rows
@@ -59,13 +59,19 @@ def read_file(place: Path, rows: int) -> Tables:
         with _readable(place):
             yield from _read_csv(place, rows)
     else:
-        yield from _read_parquet(parquet_files(place), rows)
+        files = parquet_files(place)
+        schema = shared_schema(files)
+        for file in files:
+            yield from read_parquet(file, schema, rows)
 
 
 def write_file(place: Path, tables: Tables) -> None:
     """Write tables to a CSV or Parquet file; an earlier one is replaced."""
+    if place.is_dir():
+        raise DataError(f"{place}: is a folder; OUT is {FORMATS}")
+    suffix = require_suffix(place, "OUT")
     with whole(place) as temporary:
-        if place.suffix.lower() == ".parquet":
+        if suffix == ".parquet":
             _write_all(tables, lambda schema: pq.ParquetWriter(temporary, schema, compression="zstd"))
             return
         with temporary.open("w", encoding="utf-8", newline="") as stream:
@@ -91,10 +97,27 @@ def parquet_files(place: Path) -> list[Path]:
     raise DataError(f"{place}: {wrong}; IN is {FORMATS}")
 
 
-def footer(file: Path) -> tuple[pa.Schema, int]:
-    """Return the columns and the number of rows of a Parquet file; a `DataError` names one that is damaged."""
+def footer(file: Path) -> pq.FileMetaData:
+    """Return the metadata of a Parquet file; a `DataError` names one that is damaged."""
     with _readable(file):
-        return pq.read_schema(file), pq.read_metadata(file).num_rows
+        return pq.read_metadata(file)
+
+
+def shared_schema(files: list[Path]) -> pa.Schema:
+    """Return the schema of the first of some Parquet files; a `DataError` names one that has other columns."""
+    schemas = [footer(file).schema.to_arrow_schema() for file in files]
+    for file, schema in zip(files, schemas, strict=True):
+        if differing := sorted(set(schema.names) ^ set(schemas[0].names)):
+            raise DataError(f"{file}: has other columns than {files[0]}: {', '.join(differing)} stand in one only")
+    return schemas[0]
+
+
+def read_parquet(file: Path, schema: pa.Schema, rows: int, groups: list[int] | None = None) -> Tables:
+    """Yield an empty table, and the rows of a Parquet file, or of some of its row groups, with the columns of a schema."""
+    yield schema.empty_table()
+    with _readable(file), pq.ParquetFile(file) as opened:
+        for batch in opened.iter_batches(rows, groups):
+            yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
 
 
 @contextmanager
@@ -133,13 +156,9 @@ def whole(target: Path) -> Iterator[Path]:
             artifacts.remove(place)
 
 
-@contextmanager
-def _readable(source: Path) -> Iterator[None]:
-    """Turn an error of pandas or pyarrow into a `DataError` that names the file."""
-    try:
-        yield
-    except (OSError, ValueError) as error:  # those of pandas and pyarrow derive from these
-        raise DataError(f"{source}: not readable as {source.suffix}: {str(error).strip()}") from None
+def _readable(source: Path) -> AbstractContextManager[None]:
+    # The errors of pandas and pyarrow derive from these.
+    return failing(str(source), f"read as {source.suffix}", "write the file anew", OSError, ValueError)
 
 
 def _read_csv(source: Path, rows: int) -> Tables:
@@ -156,24 +175,12 @@ def _read_csv(source: Path, rows: int) -> Tables:
             yield pa.Table.from_pandas(frame, preserve_index=False)
 
 
-def _read_parquet(files: list[Path], rows: int) -> Tables:
-    footers = [footer(file) for file in files]
-    schema = footers[0][0]
-    if not any(count for _, count in footers):
-        yield schema.empty_table()
-    for file, (columns, _) in zip(files, footers, strict=True):
-        if differing := sorted(set(columns.names) ^ set(schema.names)):
-            raise DataError(f"{file}: has other columns than {files[0]}: {', '.join(differing)} stand in one only")
-        with _readable(file), pq.ParquetFile(file) as opened:
-            for batch in opened.iter_batches(batch_size=rows):
-                yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
-
-
 def _write_all(tables: Tables, writer: Callable[[pa.Schema], Any]) -> None:
     first = next(tables)
     with writer(first.schema) as opened:
         for table in chain([first], tables):
-            opened.write_table(table)
+            if table.num_rows:
+                opened.write_table(table)
 
 
 def _decoded(table: pa.Table) -> pa.Table:

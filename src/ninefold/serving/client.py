@@ -24,6 +24,7 @@ from ninefold.serving.bundle import BUNDLE, Bundle
 from ninefold.serving.fields import FEATURE_KINDS
 
 PATIENCE = 60  # seconds
+OPTIONS: dict[str, Any] = {"timeout": 60, "trust_env": False}  # no proxy is between here and 127.0.0.1
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def ask(url: str, rows: list[dict[str, Any]], size: int) -> tuple[pd.DataFrame, 
     Return a row of `Bundle.answers` per row, and the seconds that each request took, float64, shape (requests,).
     """
     answers, seconds = [], []
-    with _client(url) as client:
+    with httpx.Client(base_url=url, **OPTIONS) as client:
         for start in range(0, len(rows), size):
             began = time.perf_counter()
             answer = client.post("/predict", json={"rows": rows[start : start + size]})
@@ -113,10 +114,11 @@ def bad_requests(bundle: Bundle) -> dict[str, tuple[str, bytes]]:
 def refusals(url: str, bundle: Bundle) -> pd.DataFrame:
     """Send every bad request; return ``request``, ``status`` (int) and ``answer``."""
     rows = []
-    with _client(url) as client:
+    with httpx.Client(base_url=url, **OPTIONS) as client:
         for what, (address, body) in bad_requests(bundle).items():
             answer = client.post(address, content=body, headers={"Content-Type": "application/json"})
-            rows.append((what, answer.status_code, _error(answer)))
+            said = answer.json()["error"] if answer.is_client_error else answer.text[:500]
+            rows.append((what, answer.status_code, said))
     return pd.DataFrame(rows, columns=["request", "status", "answer"])
 
 
@@ -125,22 +127,11 @@ def refused_well(refused: pd.DataFrame) -> int:
     return int(refused["status"].between(400, 499).sum())
 
 
-def _error(answer: httpx.Response) -> str:
-    try:
-        return str(answer.json()["error"])
-    except (ValueError, KeyError, TypeError):  # what a failing server answers is no JSON
-        return answer.text[:500]
-
-
-def _client(url: str) -> httpx.Client:
-    return httpx.Client(base_url=url, timeout=60, trust_env=False)  # no proxy is between here and 127.0.0.1
-
-
 def _when_ready(child: subprocess.Popen[bytes], out: Path, err: Path, until: float) -> str:
     """Return the address that the child prints, once it answers there."""
     while time.monotonic() < until and child.poll() is None:
         url = out.read_text(encoding="utf-8").strip().partition(" at ")[2]
-        if url and httpx.get(f"{url}/ready", timeout=60, trust_env=False).status_code == 200:
+        if url and httpx.get(f"{url}/ready", **OPTIONS).status_code == 200:
             return url
         time.sleep(0.05)
     state = "was not ready in time" if child.poll() is None else f"ended with {child.returncode}"

@@ -31,7 +31,7 @@ class CompiledPredictor(NamedTuple):
     """A compiled model, or the reason why there is none.
 
     `forecast` takes `Columns` in the model's order and returns the values of `decisions.forecast_columns`, float64. It
-    raises `Declined` for rows that only the pipeline may answer.
+    raises `ValueError` for rows that only the pipeline may answer.
     """
 
     forecast: Encode | None
@@ -45,22 +45,19 @@ def compiled_predictor(
 
     They are compared on `probed`, the model's columns with the values of `probes`, and the forecast that `by_pipeline` returns.
     """
-    step = "not compiled"
+    step, unused = "not compiled", "the compiled predictor is not used"
     try:
         forecast = compile_model(model, list(probed), problem)
         step = "not compared: the pipeline fails on probes"
         expected = by_pipeline()
-        step = "the compiled predictor is not used: it fails where the pipeline answers"
-        reason = _difference(forecast(list(probed.values())), expected, problem)
+        step = f"{unused}: it fails where the pipeline answers"
+        if reason := _difference(forecast(list(probed.values())), expected, problem):
+            raise NotCompilable(f"{unused}: {reason}")
     except NotCompilable as error:
-        return CompiledPredictor(None, f"{error} has no compiled predictor")
+        return CompiledPredictor(None, str(error))
     except Exception as error:  # a library's next release may name its parts otherwise, and answers have to go on
         return CompiledPredictor(None, f"{step}: {type(error).__name__}: {error}")
-    return (
-        CompiledPredictor(None, f"the compiled predictor is not used: {reason}")
-        if reason
-        else CompiledPredictor(forecast)
-    )
+    return CompiledPredictor(forecast)
 
 
 def compile_model(model: Any, names: list[str], problem: Problem) -> Encode:
@@ -81,16 +78,6 @@ def compile_model(model: Any, names: list[str], problem: Problem) -> Encode:
         return p[:, 1:] if problem.task == "binary" else p
 
     return probabilities
-
-
-def decide(values: np.ndarray, problem: Problem) -> tuple[list[Any], list[float]]:
-    """Return what `decisions.decide` does, without a table: actions and expected payoffs of `CompiledPredictor.forecast`."""
-    if not problem.is_class:
-        place = decisions.QUANTITY.index
-        return values[:, place("quantile")].tolist(), (-values[:, place("loss")]).tolist()
-    p, actions = np.hstack([1 - values, values]) if problem.task == "binary" else values, problem.actions
-    expected = p @ problem.payoff_matrix.to_numpy().T
-    return [actions[best] for best in expected.argmax(axis=1)], expected.max(axis=1).tolist()
 
 
 def probes(
@@ -126,6 +113,6 @@ def _difference(values: np.ndarray, forecast: pd.DataFrame, problem: Problem) ->
         return f"it is {apart.max():.2g} from the pipeline in probe {apart.argmax()}, expected at most {TOLERANCE:g}"
     if not problem.is_class:
         return ""
-    actions, others = np.array(decide(values, problem)[0]), decisions.decide(forecast, problem)["action"].to_numpy()
+    actions, others = (decisions.choose(each, problem)[0] for each in (values, expected))
     differ = int((actions != others).sum())
     return f"it leads to another action in {differ} of {len(actions)} probes" if differ else ""

@@ -29,11 +29,7 @@ UNKNOWN = "\0 a category that no table holds"
 
 
 class NotCompilable(Exception):
-    """A part of a model, named in the message, has no compiled predictor."""
-
-
-class Declined(Exception):
-    """Rows that scikit-learn may refuse, and that are therefore left to it."""
+    """A model has no compiled predictor, or one that answers differently; the message says why."""
 
 
 def compile_estimator(model: Any, names: list[str]) -> Encode:
@@ -50,7 +46,7 @@ def compile_estimator(model: Any, names: list[str]) -> Encode:
         raw = compile_estimator(model.model, names)
         return lambda columns: model.adjust(raw(columns))
     if type(model) is not Pipeline:
-        raise NotCompilable(type(model).__name__)
+        raise NotCompilable(f"{type(model).__name__} has no compiled predictor")
     first, *between, last = [each for _, each in model.steps]
     # Of a sparse matrix, products are summed in another order.
     sparse = isinstance(last, LogisticRegression | Ridge) and getattr(first, "sparse_output_", False)
@@ -93,7 +89,7 @@ def _step(fitted: Any) -> Step:
     }
     compiler = steps.get(kind) or trees.get(kind.__module__)
     if compiler is None:
-        raise NotCompilable(kind.__name__)
+        raise NotCompilable(f"{kind.__name__} has no compiled predictor")
     return compiler(fitted)
 
 
@@ -105,7 +101,7 @@ def _numbers(columns: Columns) -> np.ndarray:
     """Return columns as numbers; an infinite one is left to scikit-learn, which takes it at some places only."""
     X = np.array(columns, dtype="float64").T
     if np.isinf(X).any():
-        raise Declined("an infinite number")
+        raise ValueError("an infinite number")
     return X
 
 
@@ -172,7 +168,7 @@ def _boosted(model: Any) -> Step:
         encoder = model._preprocessor.named_transformers_["encoder"]
         listed = [codes[~np.isnan(codes)] for codes in encoder.categories_]
         if not all(np.array_equal(codes, np.arange(len(codes))) for codes in listed):
-            raise NotCompilable(f"{type(model).__name__} with categories that are not numbered from 0")
+            raise NotCompilable(f"{type(model).__name__} with categories not numbered from 0 has no compiled predictor")
         limit = _known_codes(np.flatnonzero(model.is_categorical_), np.array([len(codes) for codes in listed]))
     nodes = sum(len(tree.nodes) for trees in model._predictors for tree in trees)
     total = _trees(model, nodes, model._baseline_prediction)
@@ -188,7 +184,7 @@ def _forest(model: Any) -> Step:
 
     def predict(X: np.ndarray) -> np.ndarray:
         if (np.abs(X) > np.finfo("float32").max).any():
-            raise Declined("a number beyond single precision")
+            raise ValueError("a number beyond single precision")
         mean = total(X.astype("float32").astype("float64")) / len(model.estimators_)
         return mean if hasattr(model, "classes_") else mean[:, 0]
 
@@ -198,7 +194,8 @@ def _forest(model: Any) -> Step:
 def _trees(model: Any, nodes: int, start: np.ndarray) -> Step:
     """Return a function from numbers to the sum of the trees, by Treelite (Cho and Li, 2018) in scikit-learn's order."""
     if nodes > MOST_NODES:
-        raise NotCompilable(f"{type(model).__name__} of {nodes:,} nodes (at most {MOST_NODES:,})")
+        size = f"{nodes:,} nodes (at most {MOST_NODES:,})"
+        raise NotCompilable(f"{type(model).__name__} of {size} has no compiled predictor")
     import treelite.sklearn
     from treelite.gtil import predict_per_tree
 

@@ -39,14 +39,6 @@ EXAMPLES = 200
 BATCH, ENVELOPE = 500, 100  # rows in a request; bytes around them
 POLICIES_SHOWN = 3
 LATENCY = "reports/timings/08_latency.json"
-PURPOSE = {
-    "model.skops": "the fitted pipeline; plain data, no code",
-    "bundle.json": "signature, policy, problem, holdout scores, lineage",
-    "online": "last history values per key",
-    "reference.json": "distributions of what the model fitted from, for monitoring",
-    "MODEL_CARD.md": "what it is for, how good, what it cannot do",
-    "checksums.json": "SHA-256 of every other file",
-}
 
 
 class LogParams(Section):
@@ -145,11 +137,10 @@ def save(described: dict[str, Any], reference: dict[str, Any]) -> None:
 
 
 def contents(bundle: Bundle) -> pd.DataFrame:
-    """Return the files and folders of the bundle: ``file``, ``kB``, ``purpose``."""
+    """Return the files and folders of the bundle: ``file``, ``kB``."""
     names = [*checksums.files(bundle.place), checksums.LIST]
     sizes = pd.Series({name: (bundle.place / name).stat().st_size / 1000 for name in names})
-    sizes = sizes.groupby(sizes.index.str.split("/").str[0]).sum()
-    return pd.DataFrame({"file": list(PURPOSE), "kB": sizes[list(PURPOSE)].tolist(), "purpose": list(PURPOSE.values())})
+    return sizes.groupby(sizes.index.str.split("/").str[0]).sum().rename_axis("file").reset_index(name="kB")
 
 
 def with_online(rows: pd.DataFrame) -> pd.DataFrame:

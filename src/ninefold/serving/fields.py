@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from ninefold.problem import Problem
@@ -16,6 +18,25 @@ FEATURE_KINDS = tuple(TYPES)
 EPOCH = datetime(1970, 1, 1)
 FIRST_DAY, LAST_DAY = -719_162.0, 2_932_897.0  # of the years 1 to 9999, which ISO text can name
 DATE = 'a date or time in ISO format, such as "2024-02-29" or "2024-02-29T12:30:00" (UTC)'
+
+
+class Store(NamedTuple):
+    """The last values of one history feature by the values of its keys, and the prior of other keys."""
+
+    by: list[str]
+    values: dict[tuple[Any, ...], float]
+    prior: float | None
+
+    @classmethod
+    def read(cls, folder: Path, entry: Mapping[str, Any]) -> Store:
+        """Return the store that an entry of ``online.json`` describes."""
+        table = pd.read_parquet(folder / entry["file"])
+        values = dict(zip(_keys(table, entry["by"]), table["value"].tolist(), strict=True))
+        return cls(entry["by"], values, entry.get("prior"))
+
+    def of(self, key: tuple[Any, ...]) -> float | None:
+        """Return the value of a key, or the prior."""
+        return self.values.get(key, self.prior)
 
 
 def signature(parts: Mapping[str, pd.DataFrame], online: Mapping[str, Any], problem: Problem) -> list[dict[str, Any]]:
@@ -76,3 +97,30 @@ def days(text: str) -> float:
 def iso(number: float) -> str:
     """Return days since 1970-01-01 as ISO text (UTC), to the microsecond."""
     return (EPOCH + timedelta(microseconds=round(number * MICROSECONDS))).isoformat()
+
+
+def with_history(row: Mapping[str, Any], stores: Mapping[str, Store]) -> dict[str, Any]:
+    """Return a row with the history that it lacks, looked up by its keys; what is not known of it is None."""
+    history = {name: store.of(tuple(map(row.get, store.by))) for name, store in stores.items() if name not in row}
+    return {**{name: None if value != value else value for name, value in history.items()}, **row}
+
+
+def look_up(frame: pd.DataFrame, stores: Mapping[str, Store]) -> pd.DataFrame:
+    """Return a table with the history columns that it lacks, as `with_history`; each key is looked up once."""
+    completed = frame.copy(deep=False)
+    distinct: dict[tuple[str, ...], tuple[list[Any], np.ndarray]] = {}
+    for name, store in stores.items():
+        if name not in frame:
+            by = tuple(store.by)
+            if by not in distinct:
+                positions = frame.groupby(store.by, dropna=False, sort=False).ngroup().to_numpy()
+                first = np.unique(positions, return_index=True)[1]
+                distinct[by] = list(_keys(frame.iloc[first], store.by)), positions
+            keys, positions = distinct[by]
+            completed[name] = np.array([store.of(key) for key in keys], dtype="float64")[positions]
+    return completed
+
+
+def _keys(frame: pd.DataFrame, by: list[str]) -> Any:
+    """Return the tuple of the keys of each row; a missing one is None, as in JSON."""
+    return zip(*(frame[key].astype(object).where(frame[key].notna(), None).tolist() for key in by), strict=True)

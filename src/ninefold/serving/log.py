@@ -6,7 +6,6 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -17,8 +16,8 @@ import pandas as pd
 
 from ninefold import artifacts
 from ninefold.serving.bundle import Bundle
-from ninefold.serving.fields import as_rows
-from ninefold.serving.log_entry import CHAMPION, Entry, Layout, LogError, encode, microseconds
+from ninefold.serving.fields import as_rows, with_history
+from ninefold.serving.log_entry import CHAMPION, Entry, Layout, LogError, Rows, encode, microseconds
 
 LOG = "data/predictions/log.sqlite"
 BUSY = 5.0  # seconds to wait for another process that writes to the same log
@@ -79,21 +78,16 @@ class Log:
         self.failure()
 
     def entry(
-        self,
-        request_id: str,
-        moment: datetime,
-        bundle: Bundle,
-        rows: Sequence[Mapping[str, Any]],
-        answers: Sequence[Mapping[str, Any]],
-        role: str = CHAMPION,
+        self, request_id: str, moment: datetime, bundle: Bundle, rows: Rows, answers: Rows, role: str = CHAMPION
     ) -> Entry:
         """Return what is to be written of a request that `bundle` answered at `moment` (with a zone) in a `role`.
 
-        `rows` have fields of the bundle's signature, `answers` are the records of `Bundle.answer`. `LogError` if the key of
-        the hashes cannot be read or made.
+        `rows` have fields of the bundle's signature (the history that `Bundle.answer` looks up for them is written, too),
+        `answers` are the records of `Bundle.answer`. `LogError` if the key of the hashes cannot be read or made.
         """
         layout = self._layout(bundle)
-        texts = [(layout.inputs(row), encode(answer)) for row, answer in zip(rows, answers, strict=True)]
+        inputs = [layout.inputs(with_history(row, bundle.online)) for row in rows]
+        texts = list(zip(inputs, map(encode, answers), strict=True))
         return Entry(request_id, microseconds(moment), bundle.version, layout.described, role, texts)
 
     def submit(self, entry: Entry | None) -> Future[None]:
@@ -161,7 +155,7 @@ class Log:
 
     def _layout(self, bundle: Bundle) -> Layout:
         if bundle.version not in self._layouts:
-            self._layouts[bundle.version] = Layout.of(bundle, self.place)
+            self._layouts[bundle.version] = Layout(bundle, self.place)
         return self._layouts[bundle.version]
 
     def _write(self) -> None:
@@ -195,9 +189,7 @@ class Log:
         self._connection.execute("COMMIT")
         self.commits += 1
         if not self._in_place():  # the entries are in no file
-            raise LogError(
-                f"the prediction log {self.place} was taken away while it was written; leave it in its place"
-            )
+            raise LogError(f"the prediction log {self.place} was taken away while it was written; leave it there")
 
     def _in_place(self) -> bool:
         try:

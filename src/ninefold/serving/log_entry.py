@@ -19,6 +19,7 @@ from ninefold.serving.fields import EPOCH
 
 CHAMPION, CANARY, SHADOW = "champion", "canary", "shadow"  # role of the bundle; a shadow's answer is not returned
 KEY_BYTES = 32
+Rows = Sequence[Mapping[str, Any]]
 encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -37,23 +38,17 @@ class Entry(NamedTuple):
     rows: list[tuple[str, str]]
 
 
-class Layout(NamedTuple):
-    """How rows of one bundle are written."""
+class Layout:
+    """How rows of a bundle are written to the log at `place`; its ``log.redact`` names the redacted fields."""
 
-    described: str
-    kinds: dict[str, str]
-    redacted: frozenset[str]
-    key: bytes
-
-    @classmethod
-    def of(cls, bundle: Bundle, place: Path) -> Layout:
-        """Return the layout of a bundle in the log at `place`; its ``log.redact`` names the redacted fields."""
-        redacted = frozenset(bundle.described["log"]["redact"])
-        kinds = {field["name"]: field["type"] for field in bundle.signature}
-        fields = {name: "any" if name in redacted else kind for name, kind in kinds.items()}
+    def __init__(self, bundle: Bundle, place: Path) -> None:
+        self.kinds = {field["name"]: field["type"] for field in bundle.signature}
+        self.redacted = frozenset(bundle.described["log"]["redact"])
+        self.key = key(place) if self.redacted else b""
+        fields = {name: "any" if name in self.redacted else kind for name, kind in self.kinds.items()}
         answers = dict.fromkeys(bundle.answers, "number") | ({"action": "any"} if bundle.problem.is_class else {})
         described = {"model": bundle.name, "fields": fields, "answers": answers, "columns": bundle.added}
-        return cls(encode(described), kinds, redacted, key(place) if redacted else b"")
+        self.described = encode(described)
 
     def inputs(self, row: Mapping[str, Any]) -> str:
         """Return a row as JSON: absent fields are null, others left out; what identifies a row is text, see `as_text`."""
@@ -64,16 +59,6 @@ class Layout(NamedTuple):
             elif value is not None and self.kinds[name] == "any":
                 values[name] = as_text(value)
         return encode(values)
-
-
-def filled(rows: Sequence[Mapping[str, Any]], bundle: Bundle) -> list[dict[str, Any]]:
-    """Return rows with the history that `Bundle.answer` looks up for them; what is not known of it is None."""
-
-    def history(row: Mapping[str, Any]) -> dict[str, Any]:
-        values = {name: store.of(tuple(map(row.get, store.by))) for name, store in bundle.online.items()}
-        return {name: None if value != value else value for name, value in values.items()}
-
-    return [{**history(row), **row} for row in rows]
 
 
 def as_text(value: Any) -> str:

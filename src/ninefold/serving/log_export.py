@@ -29,7 +29,15 @@ ROWS = """
 SELECT r.request_id, p.row, r.moment, r.version, r.role, p.inputs, p.outputs
 FROM requests r JOIN predictions p ON p.request = r.number WHERE {} ORDER BY p.request, p.row
 """
-NEW = "SELECT number, rows FROM requests WHERE number > (SELECT coalesce(max(last), 0) FROM exports) ORDER BY number LIMIT ?"
+BEGUN = "SELECT first, last FROM exports WHERE NOT done"
+PLAN = f"""
+INSERT INTO exports (first, last)
+SELECT min(number), max(number) FROM (
+    SELECT number, rows, sum(rows) OVER (ORDER BY number) AS total FROM requests
+    WHERE number > (SELECT coalesce(max(last), 0) FROM exports) ORDER BY number LIMIT :most
+)
+WHERE (total <= :most OR total = rows) AND NOT EXISTS ({BEGUN}) GROUP BY number > 0 -- without new requests, no group
+"""
 OLD = """
 SELECT number FROM requests WHERE moment < ? AND number <= (SELECT max(last) FROM exports WHERE done) LIMIT 1000
 """
@@ -47,14 +55,18 @@ def export(place: Path, folder: Path) -> int:
     """
     written = 0
     with _existing(place, alone=True) as connection:
-        while span := _plan(connection):
-            rows = _rows(connection, "r.number BETWEEN ? AND ?", span)
+        while True:
+            connection.execute(
+                PLAN, {"most": ROWS_A_FILE}
+            )  # numbers are in the order of commits: none comes in between
+            if (span := connection.execute(BEGUN).fetchone()) is None:
+                return written
+            rows = pd.read_sql(ROWS.format("r.number BETWEEN ? AND ?"), connection, params=span)
             for (day, version), group in rows.groupby([rows["moment"] // MICROSECONDS, "version"]):
                 name = f"day={EPOCH + timedelta(days=int(day)):%Y-%m-%d}/{span[0]:012}-{span[1]:012}-{version}.parquet"
                 _write_parquet(_typed(connection, group), folder / name)
             connection.execute("UPDATE exports SET done = 1 WHERE first = ?", span[:1])
             written += len(rows)
-    return written
 
 
 def prune(place: Path, keep: str, now: datetime | None = None) -> int:
@@ -83,7 +95,8 @@ def read(place: Path, since: datetime | None = None, until: datetime | None = No
     """
     bounds = (microseconds(since or FIRST), microseconds(until or LAST))
     with _existing(place, alone=False) as connection:
-        groups = _rows(connection, "r.moment >= ? AND r.moment < ?", bounds).groupby("version", sort=False)
+        rows = pd.read_sql(ROWS.format("r.moment >= ? AND r.moment < ?"), connection, params=bounds)
+        groups = rows.groupby("version", sort=False)
         tables = [_typed(connection, group).to_pandas().set_axis(group.index) for _, group in groups]
     return pd.concat(tables).sort_index() if tables else pa.schema(META.items()).empty_table().to_pandas()
 
@@ -102,27 +115,6 @@ def _existing(place: Path, alone: bool) -> Iterator[sqlite3.Connection]:
         raise DataError(str(error)) from None
     except (sqlite3.Error, OSError) as error:
         raise DataError(f"{place}: the prediction log cannot be read, exported or cleared ({error})") from None
-
-
-def _plan(connection: sqlite3.Connection) -> tuple[int, int] | None:
-    """Return the first and last request of the next files: those that were begun, or new ones; None if there are none."""
-    if begun := connection.execute("SELECT first, last FROM exports WHERE NOT done").fetchone():
-        return (int(begun[0]), int(begun[1]))
-    connection.execute("BEGIN IMMEDIATE")  # numbers are in the order of commits, so that none comes in between later
-    first, last, total = 0, 0, 0
-    for number, rows in connection.execute(NEW, (ROWS_A_FILE,)):
-        if first and total + rows > ROWS_A_FILE:
-            break
-        first, last, total = first or number, number, total + rows
-    if first:
-        connection.execute("INSERT INTO exports (first, last) VALUES (?, ?)", (first, last))
-    connection.execute("COMMIT")
-    return (first, last) if first else None
-
-
-def _rows(connection: sqlite3.Connection, where: str, bounds: tuple[int, int]) -> pd.DataFrame:
-    rows = connection.execute(ROWS.format(where), bounds).fetchall()
-    return pd.DataFrame(rows, columns=[*META, "inputs", "outputs"], dtype=object)
 
 
 def _typed(connection: sqlite3.Connection, rows: pd.DataFrame) -> pa.Table:

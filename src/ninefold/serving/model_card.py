@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ def model_card(described: dict[str, Any], level: int = 3) -> str:
     """
     problem = Problem.read({**described["problem"], **described["policy"]}, "the description of the bundle")
     kinds = pd.Series([field["kind"] for field in described["signature"]])
-    text = _template().render(
+    text = CARDS.get_template("model_card.md.j2").render(
         described=described,
         problem=problem,
         level=level,
@@ -43,26 +42,6 @@ def model_card(described: dict[str, Any], level: int = 3) -> str:
         short=SHORT,
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip()
-
-
-@cache
-def _template() -> Any:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # names of the data go through `code` or `text`
-    )
-    environment.filters |= {
-        "code": lambda value: MISSING if value is None else display.code(value),
-        "text": _text,
-        "listed": listed,
-        "figure": _figure,
-        "number": _number,
-        "p_value": lambda p: MISSING if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
-    }
-    return environment.get_template("model_card.md.j2")
 
 
 def _text(value: Any) -> str:
@@ -84,3 +63,16 @@ def _number(value: float | None) -> str:
     if value is None:
         return MISSING
     return f"{value:.2g}" if 0 < abs(value) < 0.0095 else f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+CARDS = Environment(  # names of the data go through `code` or `text`
+    loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+CARDS.filters |= {
+    "code": lambda value: MISSING if value is None else display.code(value),
+    "text": _text,
+    "listed": listed,
+    "figure": _figure,
+    "number": _number,
+    "p_value": lambda p: MISSING if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
+}

@@ -31,7 +31,6 @@ class MonitoringState(NamedTuple):
     failure: str = ""
 
     def __str__(self) -> str:
-        """Return the state in one line."""
         when = f", open alerts: {len(self.open)}, at the close of {self.period}" if self.period else ""
         return self.failure or f"{self.decision}{when}; see {REPORT}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -23,9 +23,9 @@ from ninefold.errors import DataError, NinefoldError
 from ninefold.problem import decisions
 from ninefold.serving import monitoring_state, review_rows, schemas
 from ninefold.serving.bundle import Bundle, sample
-from ninefold.serving.log import Log
-from ninefold.serving.log_entry import filled
+from ninefold.serving.hot_swap import stamp
 from ninefold.serving.review_rows import Scored, advantage, forecasts, listing
+from ninefold.serving.routes import Service
 from ninefold.training import explanation
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -52,9 +52,9 @@ class Review:
     depends on them, once for each bundle. Rows of the project's own feature table are not logged: nobody sent them.
     """
 
-    def __init__(self, bundle: Bundle, place: Path | None, failure: Callable[[], str | None], log: Log | None) -> None:
-        self.bundle, self.place, self.failure, self.log = bundle, place, failure, log
-        self.request = schemas.request_model(bundle)
+    def __init__(self, service: Service, place: Path | None) -> None:
+        self.bundle, self.place, self.failure, self.log = service.bundle, place, service.failure, service.log
+        self.request = schemas.request_model(self.bundle)
         self._one_at_a_time = threading.Lock()  # to explain takes both cores; answers come first
         self._score = lru_cache(1)(self._score_again)
 
@@ -62,10 +62,8 @@ class Review:
         """Return the rows, scored again where their files have changed; or None, and why there are none."""
         try:
             if files := (self.place,) if self.place else review_rows.newest_period():
-                return self._score(files, tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in files)), ""
-        except OSError as error:
-            return None, f"{error.filename}: not readable ({error.strerror}); give rows with --review FILE"
-        except NinefoldError as error:
+                return self._score(files, tuple(map(stamp, files))), ""
+        except (NinefoldError, OSError) as error:
             return None, str(error)
         return None, "No rows to decide on: the service runs in no project with data/features."
 
@@ -79,13 +77,13 @@ class Review:
         cells = 8 * len(bundle.features) ** 2  # of each background row: orders, both ways
         most = max(LEAST_BACKGROUND, min(BACKGROUND, explanation.MOST_CELLS // cells))
         others = sample(scored.frame, most) if scored else bundle.complete([bundle.described["example"]])
-        names, dates = bundle.features, bundle.columns.dates
 
         def forecast(frame: pd.DataFrame) -> np.ndarray:
             return decisions.expected(bundle.predict(frame), bundle.problem)
 
         with self._one_at_a_time:
-            values = explanation.explain(forecast, row, others, names, SEED, dates)
+            rows, background = row[bundle.features], others[bundle.features]
+            values = explanation.explain(forecast, rows, background, SEED, bundle.columns.dates)
         base, total = float(values["base"].iloc[0]), float(values["contribution"].sum())
         bars = values.sort_values("contribution", key=np.abs, ascending=False, kind="stable").to_dict("records")
         return {"bars": bars, "base": base, "level": base + total, "others": len(others)}
@@ -95,8 +93,8 @@ class Review:
         bundle, frame = self.bundle, self.bundle.complete([row])
         decided = bundle.decide(frame)
         if self.log:
-            records, rows = decided[bundle.answers].to_dict("records"), filled([row], bundle)
-            self.log.submit(self.log.entry(number, datetime.now(UTC), bundle, rows, records)).result()
+            records = decided[bundle.answers].to_dict("records")
+            self.log.submit(self.log.entry(number, datetime.now(UTC), bundle, [row], records)).result()
         return {
             **decided.iloc[0].to_dict(),
             "text": forecasts(decided, bundle.problem)[0],
@@ -112,7 +110,7 @@ class Review:
         html = PAGES.get_template("review.html.j2").render(shown, failure=self.failure(), monitored=state, nonce=nonce)
         return HTMLResponse(html, status, {**HEADERS, "Content-Security-Policy": SECURITY.format(nonce=nonce)})
 
-    def _score_again(self, files: tuple[Path, ...], _: tuple[tuple[int, int], ...]) -> Scored:
+    def _score_again(self, files: tuple[Path, ...], _: tuple[Any, ...]) -> Scored:
         if self.place is None:
             return review_rows.score(*review_rows.newest_rows(files, self.bundle), self.bundle)
         scored = review_rows.score(review_rows.read_file(self.place), str(self.place), self.bundle)
@@ -124,14 +122,13 @@ class Review:
         return scored
 
 
-def router(bundle: Bundle, rows: Path | None, failure: Callable[[], str | None], log: Log | None) -> APIRouter:
-    """Return the review page: ``/``, ``/review/why`` and ``/review/record``.
+def router(service: Service, rows: Path | None) -> APIRouter:
+    """Return the review page: ``/``, ``/review/why`` and ``/review/record``. What is shown was written to the log before.
 
     `rows` is a .csv or .parquet file with the rows to decide on, as `batch.predict` takes it, read again when it changes
-    (`DataError` if it cannot be scored); by default those of `review_rows.newest_rows`. `failure()` says why the service is
-    not ready. What is shown was written to `log` before.
+    (`DataError` if it cannot be scored); by default those of `review_rows.newest_rows`.
     """
-    review, routes = Review(bundle, rows, failure, log), APIRouter(include_in_schema=False)
+    review, routes, bundle = Review(service, rows), APIRouter(include_in_schema=False), service.bundle
     example = form(bundle, bundle.described["example"])
     if rows is not None and (reason := review.rows()[1]):
         raise DataError(reason)

@@ -1,80 +1,76 @@
 """The routes of the service: health probes, plain rows, metrics, and the Open Inference Protocol V2."""
 
 import asyncio
+import os
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Body, Depends, HTTPException, Request
 from fastapi import Path as InPath
 from fastapi.responses import JSONResponse, Response
-from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import create_model
 
 from ninefold.errors import DataError
 from ninefold.serving import schemas
-from ninefold.serving.bundle import Bundle
-from ninefold.serving.challenger import Challenger, Reply
+from ninefold.serving.bundle import Answered, Bundle
+from ninefold.serving.challenger import Challenger
 from ninefold.serving.fields import names
-from ninefold.serving.log import Log
-from ninefold.serving.log_entry import Entry, filled
-from ninefold.serving.middleware import RETRY, VALID_ID, ConcurrencyLimiter
+from ninefold.serving.log_entry import Entry
+from ninefold.serving.middleware import RETRY, VALID_ID
 from ninefold.serving.schemas import Inference, InferenceAnswer, Refusal
 
 # Postponed annotations are not used here: FastAPI has to see the models that are made from a bundle's signature.
 
-STATUS = {
-    400: "The body cannot be read.",
-    401: "No token, or another one.",
-    404: "No such model.",
-    408: "The body did not arrive in time.",
-    413: "The body is too large.",
-    422: "A row or a field is wrong.",
-    503: "Too much is asked at once, an answer takes too long, or the prediction log cannot be written. Try again.",
-}
 WARNING = "row {first_row}, field {field!r}: {value!r} was not seen in training"
+WORKERS = (os.cpu_count() or 1) + 2  # Python computes one at a time; more threads let small requests pass large ones
 Rows: TypeAlias = list[dict[str, Any]]
+Write: TypeAlias = Callable[[Rows, Answered, Bundle], Response]
 
 
-@dataclass(frozen=True, eq=False)
 class Service:
-    """What the routes share: the bundle that answers, the challenger beside it, and the log of what both answer."""
+    """What the routes share: the bundle that answers, the challenger beside it, the log of both, and a bounded queue.
 
-    bundle: Bundle
-    challenger: Challenger
-    log: Log | None
-    limiter: ConcurrencyLimiter
-    token_required: bool
+    Requests beyond the queue are refused with 503, and those that take too long. A computation that has begun cannot be
+    stopped: a late one occupies its thread until it ends.
+    """
+
+    def __init__(self, bundle: Bundle, challenger: Challenger) -> None:
+        limits = bundle.described["limits"]
+        self.bundle, self.challenger, self.log = bundle, challenger, challenger.log
+        self.timeout, self.capacity = limits["timeout_s"], WORKERS + limits["max_waiting"]
+        self._free, self._threads = threading.Semaphore(self.capacity), ThreadPoolExecutor(WORKERS, "answer")
 
     def failure(self) -> str | None:
         """Return why nothing can be answered; None if it can."""
         return self.log.failure(self.bundle) if self.log else None
 
-    def router(self, prefix: str = "") -> APIRouter:
-        """Return a router whose OpenAPI document asks for the token, if one is needed; `require_token` checks it."""
-        if not self.token_required:
-            return APIRouter(prefix=prefix)
-        return APIRouter(prefix=prefix, dependencies=[Depends(HTTPBearer(auto_error=False))], responses=_refusals(401))
-
-    async def answer(
-        self, call: Request, read: Callable[[], Rows], write: Callable[[Rows, Reply], Response]
-    ) -> Response:
+    async def answer(self, call: Request, read: Callable[[], Rows], write: Write) -> Response:
         """Compute the answer to the rows that `read` returns in a thread, log it, and only then return what `write` makes."""
         moment, number = datetime.now(UTC), call.state.request_id
 
-        def work() -> tuple[Rows, Reply, Response, Entry | None]:
+        def work() -> tuple[Rows, Answered, Bundle, Response, Entry | None]:
             rows = read()
-            reply = self.challenger.answer(rows, self.bundle, number)
-            one, records, role = reply.bundle, reply.answered.records, reply.role
-            entry = self.log.entry(number, moment, one, filled(rows, one), records, role) if self.log else None
-            return rows, reply, write(rows, reply), entry
+            answered, bundle, role = self.challenger.answer(rows, self.bundle, number)
+            entry = self.log.entry(number, moment, bundle, rows, answered.records, role) if self.log else None
+            return rows, answered, bundle, write(rows, answered, bundle), entry
 
-        async with self.limiter.slot():
-            rows, reply, response, entry = await self.limiter.compute(work)
-            if self.log and entry:
-                await asyncio.wrap_future(self.log.submit(entry))
-        self.challenger.metrics.count_answers(reply.answered.records, reply.bundle)
+        if not self._free.acquire(blocking=False):
+            raise HTTPException(503, f"busy: {self.capacity} requests are in hand; send it again in a second", RETRY)
+        try:
+            async with asyncio.timeout(self.timeout):  # what no thread has begun with by then is never computed
+                rows, answered, bundle, response, entry = await asyncio.wrap_future(self._threads.submit(work))
+                if self.log and entry:
+                    await asyncio.wrap_future(self.log.submit(entry))
+        except TimeoutError:
+            advice = "send fewer rows, or send it again later"
+            raise HTTPException(503, f"not answered within {self.timeout:g} s; {advice}", RETRY) from None
+        finally:
+            self._free.release()
+        self.challenger.metrics.count_answers(answered.records, bundle)
         self.challenger.shadow(number, moment, rows)
         return response
 
@@ -88,7 +84,7 @@ def probes(service: Service) -> APIRouter:
         """Return that the process is alive."""
         return {"status": "alive"}
 
-    @router.get("/ready", responses=_refusals(503))
+    @router.get("/ready", responses=refusals(503))
     def ready() -> dict[str, str]:
         """Return which model answers, and the challenger beside it.
 
@@ -96,7 +92,7 @@ def probes(service: Service) -> APIRouter:
         """
         if reason := service.failure():
             raise HTTPException(503, f"not ready: {reason}", RETRY)
-        fast = bundle.fast_reason or "in use"
+        fast = bundle.compiled.reason or "in use"
         answer = {"status": "ready", "model": bundle.name, "version": bundle.version, "fast_form": fast}
         if challenger.active:
             answer["challenger"] = f"{challenger.active.bundle.version} ({challenger.active.mode})"
@@ -116,32 +112,37 @@ def probes(service: Service) -> APIRouter:
 
 
 def plain(service: Service) -> APIRouter:
-    """Return the plain routes: rows in, predictions out; and what Prometheus reads."""
-    router, registry = service.router(), service.challenger.metrics.registry
-    request, answer = schemas.request_model(service.bundle), schemas.answer_model(service.bundle)
+    """Return the plain routes: rows in, predictions out; which server it is; and what Prometheus reads."""
+    router, registry = APIRouter(), service.challenger.metrics.registry
+    request, kind = schemas.request_model(service.bundle), schemas.PREDICTIONS[service.bundle.problem.task]
+    answer = create_model("Predictions", __base__=schemas.Answer, predictions=(list[kind], ...))  # type: ignore[valid-type]
     identity = names(service.bundle.signature, "identity")
 
-    @router.post("/predict", response_model=answer, responses=_refusals(400, 408, 413, 422, 503))
+    @router.post("/predict", response_model=answer, responses=refusals(400, 408, 413, 422, 503))
     async def predict(body: request, call: Request) -> Response:  # type: ignore[valid-type]
         """Return the forecast, the best action and its expected payoff for every row."""
 
-        def write(rows: Rows, reply: Reply) -> Response:
-            answers = schemas.predictions(reply.answered.records, reply.bundle)
+        def write(rows: Rows, answered: Answered, bundle: Bundle) -> Response:
+            answers = schemas.predictions(answered.records, bundle)
             for row, each in zip(rows, answers, strict=True):
                 if identified := {name: row[name] for name in identity if name in row}:
                     each["identity"] = identified
             content = answer(
                 request_id=call.state.request_id,
-                model=reply.bundle.name,
-                version=reply.bundle.version,
-                history_as_of=reply.bundle.moment,
+                model=bundle.name,
+                version=bundle.version,
+                history_as_of=bundle.moment,
                 predictions=answers,
-                warnings=[{**each, "message": WARNING.format(**each)} for each in reply.answered.unseen],
+                warnings=[{**each, "message": WARNING.format(**each)} for each in answered.unseen],
             )
             # What was not set is left out: the identity of a row that was sent without one.
             return Response(content.model_dump_json(exclude_unset=True), media_type="application/json")
 
         return await service.answer(call, lambda: schemas.sent_rows(body), write)
+
+    @router.get("/v2")
+    def server() -> dict[str, Any]:
+        return {"name": "ninefold", "version": service.bundle.version, "extensions": []}
 
     # A class with a media type would lend it to the refusals too, which are JSON.
     text = {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus's text format."}
@@ -159,43 +160,35 @@ def open_inference(service: Service) -> APIRouter:
 
     Every field is an input of shape [n] or [n, 1]; null in ``data`` means missing.
     """
-    router, bundle = service.router("/v2"), service.bundle
+    bundle = service.bundle
     request, row = schemas.request_model(bundle), bundle.described["example"]
     inputs = {field["name"]: "FP64" if field["type"] == "number" else "BYTES" for field in bundle.signature}
     outputs = {each: "BYTES" if each == "action" and bundle.problem.is_class else "FP64" for each in bundle.answers}
     example = [{"name": name, "shape": [1], "datatype": inputs[name], "data": [row[name]]} for name in row]
-    name_here: TypeAlias = Annotated[str, InPath(json_schema_extra={"enum": [bundle.name]})]
     inference: TypeAlias = Annotated[Inference, Body(examples=[{"inputs": example}])]
 
-    def require(name: str) -> None:
+    async def require(name: Annotated[str, InPath(json_schema_extra={"enum": [bundle.name]})]) -> None:
         if name != bundle.name:
             raise HTTPException(404, f"no model {name!r} here; this service has {bundle.name!r}")
 
+    router = APIRouter(prefix="/v2/models/{name}", dependencies=[Depends(require)], responses=refusals(404, 422))
+
+    @router.get("/ready", responses={503: {"model": dict[str, Any]}})
+    def model_ready() -> Any:
+        answer = {"name": bundle.name, "ready": service.failure() is None}
+        return answer if answer["ready"] else JSONResponse(answer, 503, RETRY)
+
     @router.get("")
-    def server() -> dict[str, Any]:
-        return {"name": "ninefold", "version": bundle.version, "extensions": []}
-
-    @router.get("/models/{name}/ready", responses={**_refusals(404, 422), 503: {"model": dict[str, Any]}})
-    def model_ready(name: name_here) -> Any:
-        require(name)
-        failed = service.failure() is not None
-        return JSONResponse({"name": name, "ready": False}, 503, RETRY) if failed else {"name": name, "ready": True}
-
-    @router.get("/models/{name}", responses=_refusals(404, 422))
-    def metadata(name: name_here) -> dict[str, Any]:
-        require(name)
+    def metadata() -> dict[str, Any]:
         tensors = {
             side: [{"name": each, "datatype": kind, "shape": [-1]} for each, kind in types.items()]
             for side, types in (("inputs", inputs), ("outputs", outputs))
         }
-        return {"name": name, "versions": [bundle.version], "platform": "sklearn_skops", **tensors}
+        return {"name": bundle.name, "versions": [bundle.version], "platform": "sklearn_skops", **tensors}
 
-    @router.post(
-        "/models/{name}/infer", response_model=InferenceAnswer, responses=_refusals(400, 404, 408, 413, 422, 503)
-    )
-    async def infer(name: name_here, body: inference, call: Request) -> Response:
+    @router.post("/infer", response_model=InferenceAnswer, responses=refusals(400, 408, 413, 503))
+    async def infer(body: inference, call: Request) -> Response:
         """Return the forecast, the best action and its expected payoff, a tensor each; ``id`` names the request."""
-        require(name)
         wanted = [each.name for each in body.outputs or []] or list(outputs)
         if unknown := [each for each in wanted if each not in outputs]:
             raise DataError(f"outputs: no {unknown[0]!r}; expected {', '.join(outputs)}")
@@ -206,17 +199,19 @@ def open_inference(service: Service) -> APIRouter:
         def read() -> Rows:
             return schemas.sent_rows(request.model_validate({"rows": schemas.tensor_rows(body.inputs)}))
 
-        def write(rows: Rows, reply: Reply) -> Response:
-            data = {each: [record[each] for record in reply.answered.records] for each in wanted}
+        def write(rows: Rows, answered: Answered, by: Bundle) -> Response:
+            columns = {each: [record[each] for record in answered.records] for each in wanted}
             about = {"shape": [len(rows)]}
-            tensors = [{"name": each, **about, "datatype": outputs[each], "data": data[each]} for each in wanted]
-            version = reply.bundle.version
-            return JSONResponse({"model_name": name, "model_version": version, "id": number, "outputs": tensors})
+            tensors = [{"name": each, **about, "datatype": outputs[each], "data": columns[each]} for each in wanted]
+            return JSONResponse(
+                {"model_name": bundle.name, "model_version": by.version, "id": number, "outputs": tensors}
+            )
 
         return await service.answer(call, read, write)
 
     return router
 
 
-def _refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
-    return {code: {"model": Refusal, "description": STATUS[code]} for code in codes}
+def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Return the refusals with these statuses for the OpenAPI document."""
+    return {code: {"model": Refusal} for code in codes}

@@ -49,9 +49,7 @@ ABOUT = {
 class Prediction(BaseModel):
     """The answer to one row."""
 
-    identity: dict[str, str | int | float | None] = Field(
-        default_factory=dict, description="what the row was sent with"
-    )
+    identity: dict[str, str | int | float | None] = Field(default={}, description="what the row was sent with")
 
 
 class Event(Prediction):
@@ -99,21 +97,13 @@ class Answer(BaseModel):
     request_id: str = Field(description="the caller's X-Request-ID, or one of ours; the prediction log has it")
     model: str
     version: str
-    history_as_of: str | None = Field(
-        description="UTC; history that was looked up holds for this time; null without history"
-    )
+    history_as_of: str | None = Field(description="UTC; for this time history that was looked up holds; null without")
     predictions: list[Any]
     warnings: list[Unseen]
 
 
-def answer_model(bundle: Bundle) -> type[Answer]:
-    """Return the typed model of an answer, whose predictions are those of the bundle's task."""
-    kind: Any = PREDICTIONS[bundle.problem.task]
-    return create_model("Predictions", __base__=Answer, predictions=(list[kind], ...))
-
-
 class Refusal(BaseModel):
-    """Why a request was not answered."""
+    """Why a request was not answered; after 503 (busy, too late, or the prediction log is not writable) send it again."""
 
     error: str
     problems: list[dict[str, Any]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,9 @@ import pyarrow as pa
 
 from ninefold.errors import DataError
 from ninefold.serving.bundle import Bundle
-from ninefold.serving.fields import DATE, FIRST_DAY, LAST_DAY, days
+from ninefold.serving.chunks import Tables
+from ninefold.serving.fields import DATE, FIRST_DAY, LAST_DAY, days, names
+from ninefold.serving.log import Log
 from ninefold.timestamps import MICROSECONDS
 
 NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", "NaT", "null", "NULL", "None")  # texts of a CSV file for a missing number
@@ -21,11 +24,28 @@ EXPECTED = {"number": "a finite number", "string": "text", "date": f"{DATE}, or 
 
 
 class Scores(NamedTuple):
-    """A chunk with its answers, its categories not seen in training, its features as the model saw them."""
+    """A chunk with its answers, these alone, its categories not seen in training, its features as the model saw them."""
 
     table: pa.Table
+    answers: pd.DataFrame
     unseen: list[dict[str, Any]]
     features: pd.DataFrame
+
+
+def scored(tables: Tables, bundle: Bundle, source: str | Path, done: dict[str, Any], log: Log | None = None) -> Tables:
+    """Yield the tables of `source` with their answers; count ``rows``, ``unseen`` by field and ``looked_up`` in `done`."""
+    run = f"batch-{uuid.uuid4()}"
+    for table in tables:
+        done["looked_up"] = check_columns(table.column_names, bundle, source)
+        scores = score(table, bundle, source, done["rows"])
+        if log and table.num_rows:
+            identity = [name for name in names(bundle.signature, "identity") if name in table.column_names]
+            rows = scores.features.join(table.select(identity).to_pandas())
+            log.record(rows, scores.answers, bundle, run, done["rows"])
+        yield scores.table
+        done["rows"] += table.num_rows
+        for each in scores.unseen:
+            done["unseen"][each["field"]] += each["rows"]
 
 
 def score(table: pa.Table, bundle: Bundle, source: str | Path, first: int = 0) -> Scores:
@@ -37,10 +57,10 @@ def score(table: pa.Table, bundle: Bundle, source: str | Path, first: int = 0) -
     if table.num_rows:
         # Without any field of the model in the table, its rows still count.
         frame = bundle.look_up(frame if fields else pd.DataFrame(index=range(table.num_rows)))
-        answers, unseen = bundle.decide(frame), bundle.unseen(frame)
+        answers, unseen = bundle.decide(frame)[bundle.answers], bundle.unseen(frame)
     for name, (column, kind) in zip(bundle.answers, added_types(bundle).items(), strict=True):
         table = table.append_column(column, pa.array(answers[name], kind))
-    return Scores(table, unseen, frame)
+    return Scores(table, answers, unseen, frame)
 
 
 def added_types(bundle: Bundle) -> dict[str, pa.DataType]:

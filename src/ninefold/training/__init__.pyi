@@ -2,14 +2,11 @@ from . import (
     calibration,
     cross_validation,
     explanation,
-    explanation_figures,
     fairness,
-    figures,
     model_file,
     selection,
-    selection_figures,
+    sentences,
     significance,
-    slice_figures,
     slices,
 )
 from .calibration import Calibrated
@@ -26,8 +23,7 @@ from .tuning import trial_scores, tune
 __all__ = [
     "CANDIDATE", "FOLD", "OPTIONS", "Blend", "Calibrated", "Categories", "DateParts", "EmptyAsZero", "Params", "Task",
     "WithInterval", "Words", "by_group", "calibration", "candidates", "checks", "cross_validation", "describe",
-    "evidence", "explained", "explanation", "explanation_figures", "extremes", "fairness", "figures", "finish",
-    "gradient_boosting", "importance", "learning_curve", "load", "losses", "metrics", "model_file", "newest", "read",
-    "read_locked", "save", "selection", "selection_figures", "significance", "slice_figures", "slices", "split",
-    "trial_scores", "tune", "validate",
+    "evidence", "explained", "explanation", "extremes", "fairness", "finish", "gradient_boosting", "importance",
+    "learning_curve", "load", "losses", "metrics", "model_file", "newest", "read", "read_locked", "save", "selection",
+    "sentences", "significance", "slices", "split", "trial_scores", "tune", "validate",
 ]  # fmt: skip

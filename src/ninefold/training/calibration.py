@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from ninefold.metrics import task_scores
 from ninefold.problem import Problem, decisions
 from ninefold.training.conformal import WithInterval
-from ninefold.training.estimators import refit
+from ninefold.training.estimators import Wrapper
 
 Method = Literal["none", "sigmoid", "isotonic"]
 METHODS: tuple[Method, ...] = ("none", "sigmoid", "isotonic")  # from simple to complex
@@ -23,7 +23,7 @@ NEGLIGIBLE = 0.002  # of a log loss
 LEAST_PROBABILITY = 1e-6
 
 
-class Calibrated(ClassifierMixin, BaseEstimator):
+class Calibrated(ClassifierMixin, Wrapper):
     """A fitted classifier whose probabilities are calibrated by a map that was learned on unseen rows.
 
     ``sigmoid``: logistic regression on log probabilities (Platt, 1999; for several classes Kull et al., 2019).
@@ -33,10 +33,6 @@ class Calibrated(ClassifierMixin, BaseEstimator):
     def __init__(self, model: Any, method: str = "sigmoid") -> None:
         self.model = model
         self.method = method
-
-    def fit(self, X: pd.DataFrame, y: Any) -> Calibrated:
-        """Fit the model and drop the map of the one before it: `fit_map` learns that of the new one."""
-        return refit(self, X, y)
 
     def fit_map(self, p: np.ndarray, target: np.ndarray) -> Calibrated:
         """Learn the map from probabilities, shape (n, classes), and outcomes (int, shape (n,)) of unseen rows."""
@@ -91,8 +87,7 @@ def compare(predicted: pd.DataFrame, rows: pd.DataFrame, level: float, problem: 
         mapped = second
         if method != "none" and len(np.unique(target[:half])) > 1:  # from one class nothing can be learned
             p = adjust(None, method, first, known, level, problem).adjust(decisions.probabilities(second, problem))
-            names = decisions.forecast_columns(problem)
-            mapped = pd.DataFrame(p[:, -len(names) :], columns=names)
+            mapped = decisions.forecast(p, problem)
         scores, mean = task_scores(outcome, mapped, problem), decisions.expected(mapped, problem).mean()
         table.append({"calibration": method, "log_loss": scores["log_loss"], "brier": scores["brier"], "mean": mean})
     return pd.DataFrame(table).assign(observed=decisions.event(outcome, problem).mean())

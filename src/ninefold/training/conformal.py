@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import RegressorMixin
 
-from ninefold.training.estimators import refit
+from ninefold.training.estimators import Wrapper
 
 BINS, ROWS_PER_BIN = 10, 200  # errors are binned by the size of the prediction where there are enough of them
 
 
-class WithInterval(RegressorMixin, BaseEstimator):
+class WithInterval(RegressorMixin, Wrapper):
     """A fitted regressor with a prediction interval and the quantity of least expected cost, from its errors on unseen rows.
 
     Split conformal prediction (Lei et al., Distribution-Free Predictive Inference for Regression, 2018), within bins of
@@ -27,10 +27,6 @@ class WithInterval(RegressorMixin, BaseEstimator):
         self.level = level
         self.over = over
         self.under = under
-
-    def fit(self, X: pd.DataFrame, y: Any) -> WithInterval:
-        """Fit the model and drop the errors of the one before it: `fit_errors` learns those of the new one."""
-        return refit(self, X, y)
 
     def fit_errors(self, prediction: np.ndarray, target: np.ndarray) -> WithInterval:
         """Learn the errors from predictions and outcomes of unseen rows: float64, shape (n,) each."""
@@ -48,12 +44,8 @@ class WithInterval(RegressorMixin, BaseEstimator):
         """Return the prediction: float64, shape (n,)."""
         return np.asarray(self.model.predict(X), dtype="float64")
 
-    def forecast(self, X: pd.DataFrame) -> pd.DataFrame:
-        """Return ``prediction``, ``low``, ``high``, ``quantile`` (of least expected cost) and its expected ``loss``."""
-        return self.around(self.predict(X))
-
     def around(self, prediction: np.ndarray) -> pd.DataFrame:
-        """Return what `forecast` does, for predictions that are known already."""
+        """Return ``prediction``, ``low``, ``high``, ``quantile`` (of least expected cost) and its expected ``loss``."""
         bins = np.searchsorted(self.edges_, prediction, side="right")
         low, high, quantile = (prediction + shift[bins] for shift in (self.low_, self.high_, self.shift_))
         columns = {"prediction": prediction, "low": low, "high": high, "quantile": quantile}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -62,15 +62,13 @@ def fit(
 
 def predict(model: BaseEstimator, rows: pd.DataFrame, schema: FeatureSchema, problem: Problem) -> pd.DataFrame:
     """Return the predictions of a fitted model, a row per row; see `decisions.forecast_columns`."""
-    X, names = rows[schema.all], decisions.forecast_columns(problem)
-    if problem.is_class:
-        p = np.zeros((len(rows), len(problem.classes)))
-        p[:, np.asarray(model.classes_, dtype=int)] = model.predict_proba(X)
-        return pd.DataFrame(p[:, -len(names) :], columns=names)
-    if isinstance(model, WithInterval):
-        return model.forecast(X)
-    value = np.asarray(model.predict(X), dtype="float64")
-    return pd.DataFrame({name: 0.0 if name == "loss" else value for name in names})
+    X = rows[schema.all]
+    if not problem.is_class:
+        value = np.asarray(model.predict(X), dtype="float64")
+        return model.around(value) if isinstance(model, WithInterval) else decisions.forecast(value, problem)
+    p = np.zeros((len(rows), len(problem.classes)))
+    p[:, np.asarray(model.classes_, dtype=int)] = model.predict_proba(X)
+    return decisions.forecast(p, problem)
 
 
 def by_time(rows: pd.DataFrame, newest: int, count: int, gap: pd.Timedelta, problem: Problem) -> list[Fold]:
@@ -120,12 +118,6 @@ def folded(parts: Parts, schema: FeatureSchema, params: Params, problem: Problem
     return rows, [Fold(positions[:-newest], positions[-newest:])]
 
 
-def subsample(folds: list[Fold], share: float) -> list[Fold]:
-    """Return the folds with a share of their rows, every n-th."""
-    step = max(round(1 / share), 1)
-    return [Fold(fold.fitted[::step], fold.unseen[::step]) for fold in folds]
-
-
 def unseen(rows: pd.DataFrame, folds: list[Fold]) -> pd.DataFrame:
     """Return the rows that the folds predict, in the order of `forecast`, with ``@fold``."""
     parts = pd.concat([rows.iloc[fold.unseen] for fold in folds], ignore_index=True)
@@ -134,12 +126,7 @@ def unseen(rows: pd.DataFrame, folds: list[Fold]) -> pd.DataFrame:
 
 
 def forecast(
-    model: BaseEstimator,
-    rows: pd.DataFrame,
-    folds: list[Fold],
-    schema: FeatureSchema,
-    problem: Problem,
-    cores: int = -1,
+    model: Any, rows: pd.DataFrame, folds: list[Fold], schema: FeatureSchema, problem: Problem, cores: int = -1
 ) -> pd.DataFrame:
     """Return the predictions for the unseen rows of each fold, by a copy of the model that is fitted on its other rows."""
     parts = []

@@ -16,10 +16,7 @@ TIMEOUT = 20  # seconds in which a scheduler has to answer
 def connect(scheduler: str | None) -> Iterator[None]:
     """Let joblib run on the cluster of a scheduler; without one, on a cluster of this machine's cores.
 
-    Raises
-    ------
-    ParamsError
-        If Dask is not installed, or the scheduler does not answer.
+    Raises ParamsError if Dask is not installed, or the scheduler does not answer.
     """
     try:
         from distributed import Client, LocalCluster

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,6 @@ LEAST_TEXTS, MOST_WORDS = 3, 20_000  # in which a word occurs; words, the most f
 MOST_DAYS = 100_000  # since 1970-01-01, beyond which pandas has no dates
 DAY, HOUR, MINUTE = 86_400_000_000_000, 3_600_000_000_000, 60_000_000_000  # nanoseconds
 DIGITS = 13  # to which pandas rounds a fraction of a day before it counts nanoseconds
-Wrapper = TypeVar("Wrapper", bound=BaseEstimator)
 
 
 class DateParts(TransformerMixin, BaseEstimator):
@@ -165,12 +164,15 @@ class Blend(BaseEstimator):
         return np.asarray(sum(weight * getattr(model, method)(X) for model, weight in pairs))
 
 
-def refit(wrapper: Wrapper, X: pd.DataFrame, y: Any) -> Wrapper:
-    """Fit the model of a wrapper, and drop what the wrapper learned of the model before."""
-    wrapper.model.fit(X, y)
-    for name in [name for name in vars(wrapper) if name.endswith("_")]:
-        delattr(wrapper, name)
-    return wrapper
+class Wrapper(BaseEstimator):
+    """An estimator that corrects the predictions of its ``model`` by what it learned of them on unseen rows."""
+
+    def fit(self, X: pd.DataFrame, y: Any) -> Self:
+        """Fit the model, and drop what was learned of the one before."""
+        self.model.fit(X, y)
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)
+        return self
 
 
 def _texts(column: pd.Series) -> np.ndarray:

@@ -21,7 +21,6 @@ Predict = Callable[[pd.DataFrame], np.ndarray]
 
 MOST_CELLS = 4_000_000  # of a table that is predicted at once, for the memory of a laptop
 PERMUTATIONS = 4  # orders drawn for each background row
-COLUMNS = ["row", "feature", "value", "contribution", "standard_error", "base"]
 MOST_SHUFFLED = 150_000  # rows times features that permutation importance predicts at most, per repeat
 BACKGROUND = 100  # training rows that an explained prediction is compared with
 LEAST_ROWS = 30  # of a group
@@ -66,12 +65,7 @@ def extremes(holdout: pd.DataFrame, predicted: pd.DataFrame, problem: Problem) -
 
 
 def explained(
-    model: BaseEstimator,
-    rows: pd.DataFrame,
-    train: pd.DataFrame,
-    schema: FeatureSchema,
-    params: Params,
-    problem: Problem,
+    model: Any, rows: pd.DataFrame, train: pd.DataFrame, schema: FeatureSchema, params: Params, problem: Problem
 ) -> pd.DataFrame:
     """Return what each feature adds to the predictions of a few rows, against training rows; see `explanation.explain`."""
 
@@ -79,41 +73,28 @@ def explained(
         return decisions.expected(cross_validation.predict(model, frame, schema, problem), problem)
 
     background = train.sample(min(BACKGROUND, len(train)), random_state=params.seed)
-    return explain(expected, rows, background, schema.all, params.seed, schema.dates)
+    return explain(expected, rows[schema.all], background[schema.all], params.seed, schema.dates)
 
 
 def explain(
-    predict: Predict,
-    rows: pd.DataFrame,
-    background: pd.DataFrame,
-    columns: Sequence[str],
-    seed: int,
-    dates: Sequence[str] = (),
+    predict: Predict, rows: pd.DataFrame, background: pd.DataFrame, seed: int, dates: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Return the Shapley values of predictions: the contribution of each feature, for each of a few rows.
+    """Return the Shapley values of predictions: the contribution of each column, for each of a few rows.
 
     An unknown feature has the value of a background row; the contribution is the change of the prediction when it becomes
     known, averaged over background rows and orders (Strumbelj and Kononenko, Explaining prediction models and individual
     predictions with feature contributions, 2014, section 3.2). Each order is followed by its reverse, as in shap's
     PermutationExplainer, which is exact for models whose features interact in pairs at most.
 
-    Parameters
-    ----------
-    predict : callable
-        From a DataFrame of `columns` to the prediction of each row, float64, shape (n,); DataError if it is not finite.
-    rows, background : DataFrame
-        A few rows to explain, each by ``8 * len(background) * (len(columns) - 1)`` predictions; about 100 to compare with.
-    dates : sequence of str
-        Features that are days since 1970-01-01, to be shown as dates.
+    `predict` returns the prediction of each row of such a table: float64, shape (n,); DataError if it is not finite. The
+    `background` has about 100 rows with the same columns; each of `rows` takes ``8 * len(background) * (columns - 1)``
+    predictions. `dates` are columns of days since 1970-01-01, to be shown as dates.
 
-    Returns
-    -------
-    DataFrame
-        By row and feature: ``row`` (its position), ``feature``, ``value`` (as text), ``contribution``, ``standard_error`` (of
-        sampling the orders), ``base`` (the mean prediction of the background).
+    Columns, by row and feature: ``row`` (its position), ``feature``, ``value`` (as text), ``contribution``,
+    ``standard_error`` (of sampling the orders), ``base`` (the mean prediction of the background).
     """
-    rows, others = (table[list(columns)].reset_index(drop=True) for table in (rows, background))
-    predictions, base = _predicted(predict, rows), _predicted(predict, others)
+    rows, others = (table.reset_index(drop=True) for table in (rows, background))
+    columns, predictions, base = list(rows), _predicted(predict, rows), _predicted(predict, others)
     # The place of each feature in each order, shape (orders, features).
     ordered = np.tile(np.arange(len(columns)), (PERMUTATIONS * len(others), 1))
     place, tables = np.random.default_rng(seed).permuted(ordered, axis=1), []
@@ -123,8 +104,8 @@ def explain(
         by_order = steps.reshape(PERMUTATIONS, len(others), len(columns))
         variance = by_order.var(axis=0, ddof=1).sum(axis=0) / (len(others) ** 2 * PERMUTATIONS)
         texts = [as_text(rows[name].iloc[number], name in dates) for name in columns]
-        values = (number, list(columns), texts, steps.mean(axis=0), np.sqrt(variance), base.mean())
-        tables.append(pd.DataFrame(dict(zip(COLUMNS, values, strict=True))))
+        table = {"row": number, "feature": columns, "value": texts, "contribution": steps.mean(axis=0)}
+        tables.append(pd.DataFrame({**table, "standard_error": np.sqrt(variance), "base": base.mean()}))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -48,7 +48,8 @@ def fairness(
     rates = {kind.replace(" ", "_"): selected.where(those) for kind, those in kinds.items()}
     rows = pd.DataFrame({"selection_rate": selected, **rates, "payoff": paid, "bias": expected - event})
     labels = pd.DataFrame({LABEL: selected, CLUSTER: few_clusters(frame, problem, plan)})
-    tables, gaps, least, level = [], [], fewest(len(frame)), plan.bootstrap.level
+    tables = [pd.DataFrame(columns=["column", "group", "rows", "selection_rate"])]
+    gaps, least, level = [], fewest(len(frame)), plan.bootstrap.level
     for name in dict.fromkeys(protected):
         group = _pooled(frame[name], least)
         by_group = rows.groupby(group)
@@ -61,9 +62,7 @@ def fairness(
         if odds := [_gap(labels[those], comparable, rate, level, rates=2) for rate, those in kinds.items()]:
             largest = max(odds, key=lambda gap: np.nan_to_num(gap[0], nan=-1))
             gaps.append((name, "equalized odds difference", *largest))
-    if not tables:
-        tables = [pd.DataFrame(columns=["column", "group", "rows", "selection_rate"])]
-    return pd.concat(tables, ignore_index=True), pd.DataFrame(gaps, columns=GAPS)
+    return pd.concat(tables[1:] or tables, ignore_index=True), pd.DataFrame(gaps, columns=GAPS)
 
 
 def _pooled(values: pd.Series, least: int) -> pd.Series:

@@ -90,8 +90,7 @@ class Candidate(Sparse):
 
     def options(self) -> dict[str, Any]:
         """Return the model's options, defaults filled in."""
-        own = {name: getattr(self, name) for name in OPTIONS[self.model]}
-        return {name: usual if own[name] is None else own[name] for name, usual in OPTIONS[self.model].items()}
+        return OPTIONS[self.model] | self.model_dump(exclude={"model"})
 
     def estimator(self, seed: int, schema: FeatureSchema, problem: Problem) -> Pipeline:
         """Return the unfitted pipeline from the columns ``schema.all`` to a classifier or a regressor."""
@@ -147,13 +146,11 @@ def _forest(kinds: Any, options: dict[str, Any], seed: int, schema: FeatureSchem
     return make_pipeline(means, kinds[0 if problem.is_class else 1](**options, random_state=seed))
 
 
-random_forest = partial(_forest, (ensemble.RandomForestClassifier, ensemble.RandomForestRegressor))  # Breiman, 2001
-# Geurts, Ernst and Wehenkel, Extremely randomized trees, 2006.
-extra_trees = partial(_forest, (ensemble.ExtraTreesClassifier, ensemble.ExtraTreesRegressor))
 BUILDERS: dict[str, Callable[..., Pipeline]] = {
     "linear": linear,
-    "random_forest": random_forest,
-    "extra_trees": extra_trees,
+    # Breiman, Random forests, 2001; Geurts, Ernst and Wehenkel, Extremely randomized trees, 2006.
+    "random_forest": partial(_forest, (ensemble.RandomForestClassifier, ensemble.RandomForestRegressor)),
+    "extra_trees": partial(_forest, (ensemble.ExtraTreesClassifier, ensemble.ExtraTreesRegressor)),
     "gradient_boosting": gradient_boosting,
     "lightgbm": lightgbm,
 }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
-from ninefold.metrics import EvaluationPlan, clusters, intervals
+from ninefold.metrics import EvaluationPlan, clusters, intervals, means
 from ninefold.problem import Problem, title
 from ninefold.training.slices import few_clusters, row_measures
 
@@ -27,13 +29,9 @@ def paired_tests(
         f"{loss} against the naive forecast": (measures["naive"] - measures["loss"]).to_numpy(),
         "payoff against the best policy without a model": measures["gain"].to_numpy(),
     }
-
-    def statistic(weight: np.ndarray) -> dict[str, float]:
-        return {name: float(np.average(values, weights=weight)) for name, values in better.items()}
-
-    means = intervals(statistic, clusters(frame, problem), plan.bootstrap)
-    rows = [(name, *means[name].values(), _sign_flips(np.bincount(group, each), seed)) for name, each in better.items()]
-    return pd.DataFrame(rows, columns=["comparison", "difference", "low", "high", "p"])
+    table = pd.DataFrame(intervals(partial(means, better), clusters(frame, problem), plan.bootstrap)).T
+    table["p"] = [_sign_flips(np.bincount(group, each), seed) for each in better.values()]
+    return table.rename(columns={"value": "difference"}).rename_axis("comparison").reset_index()
 
 
 def _sign_flips(advantage: np.ndarray, seed: int) -> float:

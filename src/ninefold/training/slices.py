@@ -60,13 +60,20 @@ def slices(
     discovery rate (Benjamini and Yekutieli, Annals of Statistics 29, 2001). Sorted by ``q``, ``p`` and name.
     """
     measures, cluster = row_measures(target, predicted, problem, plan), few_clusters(frame, problem, plan)
-    names, level = dict.fromkeys([*schema.categorical, *schema.high_cardinality, *schema.numeric]), plan.bootstrap.level
-    parts = [_slices_of(name, frame[name], measures, cluster, problem, level) for name in names]
-    if not (filled := [part for part in parts if len(part)]):
+    parts = []
+    for name in dict.fromkeys([*schema.categorical, *schema.high_cardinality, *schema.numeric]):
+        code, names = groups(frame[name])
+        rows = np.bincount(code, minlength=len(names))
+        large = np.flatnonzero((rows >= fewest(len(code))) & (rows < len(code)))  # all rows are no slice
+        large = large[np.argsort(-rows[large], kind="stable")[:MOST_GROUPS]]
+        part = _by_group(pd.Index(large).get_indexer(code), len(large), measures, cluster, problem, plan)
+        part = part.assign(feature=name, group=[names[number] for number in large], rows=rows[large])
+        parts.append(part[part["clusters"] >= LEAST_CLUSTERS])
+    if not (parts := [part for part in parts if len(part)]):
         return pd.DataFrame(columns=SLICES).astype({"rows": "int64", "flagged": "bool"})
-    table = pd.concat(filled, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True)
     table["q"] = stats.false_discovery_control(table["p"], method="by")
-    table["flagged"] = table["q"] <= 1 - level
+    table["flagged"] = table["q"] <= 1 - plan.bootstrap.level
     return table.sort_values(["q", "p", "feature", "group"], ignore_index=True, kind="stable")[SLICES]
 
 
@@ -88,13 +95,10 @@ def over_time(
         return pd.DataFrame(columns=COURSE)
     by_day = pd.factorize(time.dt.normalize())[0]
     cluster = by_day if unit != "D" else few_clusters(frame, problem.changed(time=None), plan)
-    group = large.index.get_indexer(time.dt.to_period(unit))
-    measures = row_measures(target, predicted, problem, plan)
-    sums, sizes, means = _sums(group, len(large), cluster, measures, problem)
-    low, high, _ = _student(means["gain"], influence(sums["gain"], sizes), sizes, plan.bootstrap.level)
-    table = pd.DataFrame({"period": large.index.start_time, "rows": large.to_numpy(), "low": low, "high": high})
-    table = table.assign(observed=means["expected"] - means["bias"], predicted=means["expected"], unit=UNITS[unit])
-    return table.assign(loss=means["loss"], gain=means["gain"])[COURSE]
+    group, measures = large.index.get_indexer(time.dt.to_period(unit)), row_measures(target, predicted, problem, plan)
+    table = _by_group(group, len(large), measures, cluster, problem, plan)
+    table = table.assign(period=large.index.start_time, rows=large.to_numpy(), unit=UNITS[unit])
+    return table.assign(observed=table["expected"] - table["bias"], predicted=table["expected"])[COURSE]
 
 
 def worst(
@@ -159,45 +163,32 @@ def row_measures(target: np.ndarray, predicted: pd.DataFrame, problem: Problem, 
     return rows.assign(noise=rows["bias"].groupby(decile).transform("var", ddof=0))
 
 
-def _slices_of(
-    feature: str, values: pd.Series, measures: pd.DataFrame, cluster: np.ndarray, problem: Problem, level: float
+def _by_group(
+    group: np.ndarray, count: int, measures: pd.DataFrame, cluster: np.ndarray, problem: Problem, plan: EvaluationPlan
 ) -> pd.DataFrame:
-    code, names = groups(values)
-    rows = np.bincount(code, minlength=len(names))
-    large = np.flatnonzero((rows >= fewest(len(code))) & (rows < len(code)))  # all rows are no slice
-    large = large[np.argsort(-rows[large], kind="stable")[:MOST_GROUPS]]
-    size, group = rows[large], pd.Index(large).get_indexer(code)
-    sums, sizes, means = _sums(group, len(large), cluster, measures, problem)
-    low, high, _ = _student(means["gain"], influence(sums["gain"], sizes), sizes, level)
-    table = pd.DataFrame({"feature": feature, "group": [names[number] for number in large], "rows": size})
-    table["skill"] = 1 - means["loss"] / np.where(means["naive"] > 0, means["naive"], np.nan)
-    noise = sums["noise"].sum(axis=0) / size**2
-    *ends, table["p"] = _student(means["bias"], influence(sums["bias"], sizes), sizes, level, noise)
-    if problem.is_class:
-        ends = [np.clip(end, means["expected"] - 1, means["expected"]) for end in ends]
-    table["bias_low"], table["bias_high"] = ends
-    table = table.assign(**{name: means[name] for name in ("loss", "gain", "bias")}, low=low, high=high)
-    return table[(sizes > 0).sum(axis=0) >= LEAST_CLUSTERS]
-
-
-def _sums(
-    group: np.ndarray, count: int, cluster: np.ndarray, measures: pd.DataFrame, problem: Problem
-) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, np.ndarray]]:
-    """Return the sums of measures and the rows by cluster and group, and the means by group; group -1 is omitted."""
+    """Return the means of measures by group, intervals of the gain and the bias, and the ``clusters``; -1 is no group."""
     sums = {name: cluster_sums(measures[name].to_numpy(), cluster, group, count) for name in measures}
-    sizes = cluster_sums(None, cluster, group, count)
-    means = {name: values.sum(axis=0) / sizes.sum(axis=0) for name, values in sums.items()}
+    sizes, level = cluster_sums(None, cluster, group, count), plan.bootstrap.level
+    rows = sizes.sum(axis=0)
+    table = pd.DataFrame({name: values.sum(axis=0) / rows for name, values in sums.items()})
     if not problem.is_class:  # squared errors
-        means |= {name: np.sqrt(means[name]) for name in ("loss", "naive")}
-    return sums, sizes, means
+        table[["loss", "naive"]] = np.sqrt(table[["loss", "naive"]])
+    table["skill"] = 1 - table["loss"] / table["naive"].where(table["naive"] > 0)
+    table["low"], table["high"], _ = _student(sums["gain"], sizes, level)
+    *ends, table["p"] = _student(sums["bias"], sizes, level, sums["noise"].sum(axis=0) / rows**2)
+    if problem.is_class:
+        ends = [np.clip(end, table["expected"] - 1, table["expected"]) for end in ends]
+    table["bias_low"], table["bias_high"] = ends
+    return table.assign(clusters=(sizes > 0).sum(axis=0))
 
 
 def _student(
-    value: np.ndarray, moves: np.ndarray, sizes: np.ndarray, level: float, least_variance: np.ndarray | float = 0.0
+    sums: np.ndarray, sizes: np.ndarray, level: float, least_variance: np.ndarray | float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return Student's interval of values that clusters move, and `p` that they are zero: NaN, and 1, of one cluster."""
-    clusters, effective = (sizes > 0).sum(axis=0), sizes.sum(axis=0) ** 2 / (sizes**2).sum(axis=0)
-    variance = np.maximum(metrics.clustered_variance(moves, clusters), least_variance)
+    """Return Student's interval of means that clusters move, and `p` that they are zero: NaN, and 1, of one cluster."""
+    value, clusters = sums.sum(axis=0) / sizes.sum(axis=0), (sizes > 0).sum(axis=0)
+    effective = sizes.sum(axis=0) ** 2 / (sizes**2).sum(axis=0)
+    variance = np.maximum(metrics.clustered_variance(influence(sums, sizes), clusters), least_variance)
     error = np.sqrt(np.where(clusters > 1, variance, np.nan))
     with np.errstate(divide="ignore", invalid="ignore"):
         p = np.nan_to_num(2 * stats.t.sf(np.abs(value) / error, np.maximum(effective - 1, 1)), nan=1.0)

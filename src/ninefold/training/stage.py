@@ -112,7 +112,7 @@ def describe(
     name: str, method: str, results: Results, evidence: dict[str, Any], params: Params, plan: EvaluationPlan
 ) -> dict[str, Any]:
     """Return the description of the chosen model: how it came about, and how good it is on the holdout."""
-    made_from = lineage.of_folder(features.FEATURES), lineage.of_values(params.model_dump(mode="json"))
+    used = lineage.of_values(params.model_dump(mode="json"))
     return {
         "model": name,
         "calibration": method,
@@ -120,7 +120,7 @@ def describe(
         "features": artifacts.read_json(f"{features.ONLINE}/online.json")["features"],
         "holdout": gate.tidy(results),
         "evidence": evidence,
-        "lineage": dict(zip(("features", "params"), made_from, strict=True)),
+        "lineage": {"features": lineage.of_folder(features.FEATURES), "params": used},
     }
 
 
@@ -147,13 +147,11 @@ def beats_naive(name: str, results: Results, floor: float) -> bool:
 def checks(name: str, results: Results, floor: float, problem: Problem, plan: EvaluationPlan) -> list[gate.Check]:
     """Return the gate: better than the naive prediction and every policy without a model, by the margins of the plan."""
     success, task, improvement = problem.success, problem.task, results["improvement"]["low"]
-    gain, metric, lower = results["gain"]["value"], RANKING[task], MEANING[task]
-    criteria = [
-        (gate.at_most if lower[score][0] == "lower" else gate.at_least)(
-            f"holdout {title(score)}", results[score]["value"], limit
-        )
-        for score, limit in success.scores.items()
-    ]
+    gain, metric = results["gain"]["value"], RANKING[task]
+    criteria = []
+    for score, limit in success.scores.items():
+        check = gate.at_most if MEANING[task][score][0] == "lower" else gate.at_least
+        criteria.append(check(f"holdout {title(score)}", results[score]["value"], limit))
     naive = f"{title(PRIMARY[task])} below the naive forecast's, lower end of its {plan.bootstrap.level:.0%} interval"
     return [
         gate.holds("model chosen", name != NAIVE, name, "one that sees features"),

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
@@ -27,8 +27,8 @@ from ninefold.training.params import Params
 
 MEMORY = "models/.search"  # trials of searches, a file each; no output of the stage: it only saves time
 TRIALS = "dvclive"  # where DVCLive logs them
-# Rows fitted -> shares of the rows that a search evaluates one after the other.
-RUNGS = ((50_000, (1,)), (200_000, (1 / 3, 1)), (np.inf, (1 / 9, 1 / 3, 1)))
+# Rows fitted -> of how many rows one is evaluated, one such subsample after the other.
+RUNGS = ((50_000, (1,)), (200_000, (3, 1)), (np.inf, (9, 3, 1)))
 BATCH = 4  # trials proposed at once, whatever the number of processors, so that it does not change the search
 REDUCTION = 3  # one of so many trials goes on to more rows
 STARTUP = 8  # random trials before the first that is proposed from the results of others
@@ -60,32 +60,42 @@ def tune(task: Task) -> tuple[Params, pd.DataFrame]:
     A search that was killed, or has got a larger budget, goes on where it was, by a file in ``models/.search``; DVCLive
     logs every trial in ``dvclive``. The project's own candidates keep their options.
     """
-    params = task.params
-    if params.search.budget == 0:
-        return params, table([], 1, 1)
+    params, budget, trials = task.params, task.params.search.budget, list[Trial]()
+    if budget == 0:
+        return params, table(trials, 1, 1)
     from dvclive import Live
+    from tqdm import tqdm
 
     fitted = sum(len(fold.fitted) for fold in task.folds)
-    shares = next(shares for most, shares in RUNGS if fitted <= most)
-    newest = task.folds[-1:] if task.problem.time else task.folds
-    rungs = [task.folds if share == 1 else cross_validation.subsample(newest, share) for share in shares]
+    newest, rungs = task.folds[-1:] if task.problem.time else task.folds, []
+    for step in next(steps for most, steps in RUNGS if fitted <= most):
+        folds = newest if step > 1 else task.folds
+        rungs.append([Fold(fold.fitted[::step], fold.unseen[::step]) for fold in folds])
     start = {name: one.options() for name, one in params.candidates.items()}
     space = Space(start, {name: _ranges(name, params) for name in start}, len(rungs), params.seed)
     memory = artifacts.path(f"{MEMORY}/{_identity(task, rungs)}.json")
     sign, score = 1 if task.plan.primary.better == "lower" else -1, partial(_score, task, rungs)
     with workers(params), Live(str(artifacts.path(TRIALS)), dvcyaml=None, save_dvc_exp=False) as live:
-        trials = search(space, score, params.search.budget, memory, partial(_log, live, sign))
-    options = best(trials, len(rungs))
-    better = {name: Candidate(model=one.model, **options[name]) for name, one in params.candidates.items()}
+        tried = search(space, score, budget, memory)
+        for trial in tqdm(tried, f"search, budget {budget}", unit="trial", file=sys.stderr, leave=False):
+            live.step = len(trials)
+            options = {f"{trial.candidate}/{name}": value for name, value in trial.options.items()}
+            for name, value in {"score": sign * trial.scores[-1], "rungs": len(trial.scores), **options}.items():
+                live.log_metric(name, value)
+            live.sync()
+            trials.append(trial)
+    chosen = best(trials, len(rungs))
+    better = {name: Candidate(model=one.model, **chosen[name]) for name, one in params.candidates.items()}
     return params.model_copy(update={"candidates": better}), table(trials, len(rungs), sign)
 
 
 def table(trials: Sequence[Trial], rungs: int, sign: int) -> pd.DataFrame:
     """Return ``trial``, ``candidate``, ``options``, ``score`` and the ``best`` so far, missing where stopped early."""
-    rows = [(each.candidate, as_text(each.options), each.scores[-1], len(each.scores)) for each in trials]
-    frame = pd.DataFrame(rows, columns=["candidate", "options", "score", "rungs"])
-    frame["score"] = sign * frame["score"].astype("float64").where(frame.pop("rungs") == rungs)
-    frame.insert(0, "trial", range(len(frame)))
+    rows = [(number, each.candidate, as_text(each.options)) for number, each in enumerate(trials)]
+    scores = [sign * each.scores[-1] if len(each.scores) == rungs else np.nan for each in trials]
+    frame = pd.DataFrame(rows, columns=["trial", "candidate", "options"]).assign(
+        score=np.array(scores, dtype="float64")
+    )
     return frame.assign(best=sign * (sign * frame["score"]).cummin())
 
 
@@ -110,14 +120,6 @@ def workers(params: Params) -> AbstractContextManager[object]:
     from ninefold.training import dask_cluster
 
     return dask_cluster.connect(params.scheduler)
-
-
-def _log(live: Any, sign: int, number: int, trial: Trial) -> None:
-    live.step = number
-    options = {f"{trial.candidate}/{name}": value for name, value in trial.options.items()}
-    for name, value in {"score": sign * trial.scores[-1], "rungs": len(trial.scores), **options}.items():
-        live.log_metric(name, value)
-    live.sync()
 
 
 def _score(task: Task, rungs: list[list[Fold]], name: str, options: Options, rung: int) -> float:
@@ -155,10 +157,8 @@ def _identity(task: Task, rungs: list[list[Fold]]) -> str:
     return lineage.of_values(facts)
 
 
-def search(
-    space: Space, score: Score, budget: int | str, memory: Path, log: Callable[[int, Trial], None] = lambda *_: None
-) -> list[Trial]:
-    """Try options until the budget is spent; return all trials, in their order.
+def search(space: Space, score: Score, budget: int | str, memory: Path) -> Iterator[Trial]:
+    """Try options until the budget is spent; yield all trials, in their order.
 
     First the options that candidates start with, on all rows. Then proposals of a tree-structured Parzen estimator
     (Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011) in batches; on few rows first, of which the best
@@ -166,31 +166,24 @@ def search(
 
     `budget`: trials beside the first ones, or a time, such as ``10m``, which ends with the batch that is running. `memory`:
     JSON file of the finished batches, with which a search that was killed goes on with equal results. (Optuna's storages add
-    single trials: a batch that was killed halfway would be proposed otherwise.) `log` gets remembered trials, too.
+    single trials: a batch that was killed halfway would be proposed otherwise.) What is remembered is yielded, too.
     """
-    from tqdm import tqdm
-
-    first, most, seconds, trials, logged = len(space.start), sys.maxsize, np.inf, list[Trial](), 0
+    first, most, seconds, trials = len(space.start), sys.maxsize, np.inf, list[Trial]()
     if isinstance(budget, str):
         seconds = pd.Timedelta(budget.replace("d", "D")).total_seconds()
     else:
         most = budget + first
     with suppress(OSError, ValueError, TypeError):  # there was no search, or its file cannot be read
         trials = [Trial(**trial) for trial in json.loads(memory.read_text(encoding="utf-8"))]
-    with tqdm(desc=f"search, budget {budget}", unit="trial", file=sys.stderr, leave=False) as bar:
-        while True:
-            for number, trial in enumerate(trials[logged:], logged):
-                log(number, trial)
-            bar.update(len(trials) - logged)
-            logged = count = len(trials)
-            if count >= most or (count >= first and sum(trial.seconds for trial in trials) >= seconds):
-                return trials
-            given, began = list(space.start.items())[count : count + BATCH], time.perf_counter()
-            proposals = given or _propose(space, trials, min(most - count, BATCH))
-            scores = _evaluate(proposals, trials, score, 1 if given else REDUCTION, space.rungs)
-            share = round((time.perf_counter() - began) / len(proposals), 3)
-            trials += [Trial(*pair, values, share) for pair, values in zip(proposals, scores, strict=True)]
-            artifacts.write_json([trial._asdict() for trial in trials], memory)
+    yield from trials
+    while (count := len(trials)) < most and (count < first or sum(trial.seconds for trial in trials) < seconds):
+        given, began = list(space.start.items())[count : count + BATCH], time.perf_counter()
+        proposals = given or _propose(space, trials, min(most - count, BATCH))
+        scores = _evaluate(proposals, trials, score, 1 if given else REDUCTION, space.rungs)
+        share = round((time.perf_counter() - began) / len(proposals), 3)
+        trials += [Trial(*pair, values, share) for pair, values in zip(proposals, scores, strict=True)]
+        artifacts.write_json([trial._asdict() for trial in trials], memory)
+        yield from trials[count:]
 
 
 def best(trials: Sequence[Trial], rungs: int) -> dict[str, Options]:

@@ -1,32 +1,14 @@
-"""Figures and sentences of stage 03: what the contract says, where rows went, what the lake holds."""
+"""Sentences, queries and tables of stage 03: what the contract says, and what the lake holds."""
 
 from __future__ import annotations
 
 import ibis.expr.types as ir
 import pandas as pd
-from matplotlib.figure import Figure
 
-from ninefold import display, plotting
-from ninefold.problem import Problem, decisions
+from ninefold import display
+from ninefold.problem import Problem
 from ninefold.processing import warehouse
 from ninefold.processing.contract import Contract, Params
-
-
-def describe_counts(counts: pd.DataFrame) -> str:
-    """Return where the raw rows went, as a sentence."""
-    raw, kept, bad = (int(counts[name].sum()) for name in ("raw", "lake", "quarantine"))
-    return f"Of {raw:,} raw rows, {kept:,} are in the lake and {bad:,} in quarantine ({100 * bad / max(raw, 1):.2g} %)."
-
-
-def describe_broken(broken: pd.DataFrame) -> str:
-    """Return what is quarantined and why, in words."""
-    rows, rules = broken["rows"].sum(), (broken["rows"] > 0).sum()
-    text = f"Rows quarantined: {rows:,}; rules broken: {rules:,} of {len(broken):,}."
-    if not rows:
-        return text
-    worst = broken.loc[broken["rows"].idxmax()]
-    where = f"in table {display.code(worst['table'])} ({worst['rows']:,} rows)"
-    return f"{text} The rule broken most often is {display.code(worst['rule'])}, {where}."
 
 
 def left_out(raw: dict[str, ir.Table], params: Params) -> str:
@@ -38,25 +20,13 @@ def left_out(raw: dict[str, ir.Table], params: Params) -> str:
     return f"Raw columns that no contract names, which stay in `data/raw` only: {'; '.join(parts) or 'none'}."
 
 
-def plot_missing(shares: pd.DataFrame) -> Figure:
-    """Draw the missing share of the columns that miss any."""
-    top = shares.head(20)
-    fig, axes = plotting.canvas("Which columns have gaps?", height=max(2.0, 0.28 * len(top) + 1))
-    axes.barh((top["table"] + "." + top["column"]).map(plotting.plain), top["missing"], color=plotting.BLUE)
-    axes.invert_yaxis()
-    axes.set(xlabel="share of rows without a value")
-    axes.grid(axis="y", visible=False)
-    plotting.as_share(axes, "x")
-    return fig
-
-
 def describe_missing(shares: pd.DataFrame) -> str:
-    """Return what the figure of gaps shows, in words."""
+    """Return how many columns have gaps, and which is the widest."""
     if shares.empty:
         return "No column of the lake has a gap."
     worst, few = shares.iloc[0], (shares["missing"] < 0.05).sum()
     return (
-        f"Columns with gaps: {len(shares):,}, of which {few} miss less than 5 %; the widest is "
+        f"Columns with gaps: {len(shares):,}, of which {few} lack less than 5 % of the values; the widest is "
         f"{display.code(worst['table'] + '.' + worst['column'])} with {worst['missing']:.1%} missing."
     )
 
@@ -82,33 +52,6 @@ def query(contract: Contract, problem: Problem) -> str:
         f"FROM (SELECT {target} AS value, ntile(10) OVER (ORDER BY {target}) AS decile FROM {table} "
         f"WHERE {target} IS NOT NULL)\nGROUP BY 1 ORDER BY 1"
     )
-
-
-def query_caption(problem: Problem) -> str:
-    """Return the caption of the answer to `query`."""
-    units = problem.units.capitalize()
-    if problem.time:
-        return f"{units} per month; level: {decisions.level_name(problem)}"
-    how = "class" if problem.is_class else "decile"
-    return f"{units} by {how} of {problem.target}"
-
-
-def describe_answer(answer: pd.DataFrame, problem: Problem) -> str:
-    """Return what the answer to `query` says, in words: the least and the greatest of its values."""
-    by, target = answer.columns[0], display.code(problem.target)
-    column, what, show = {
-        "month": ("level", decisions.level_name(problem), lambda value: decisions.show_level(value, problem)),
-        "class": ("share", f"share of a class of {target}", "{:.1%}".format),
-        "decile": ("mean", f"mean of {target}", "{:,.4g}".format),
-    }[by]
-    known = answer.dropna(subset=[by, column])
-    if known.empty:
-        return f"The target {target} is not known of any of the {problem.units}."
-    rows = known[column].agg(["idxmin", "idxmax"])
-    low, high = (f"{display.code(known.at[row, by])}, at {show(known.at[row, column])}" for row in rows)
-    unknown = answer.loc[answer[by].isna(), "rows"].sum()
-    gap = f" It is not known of {unknown:,}." if unknown else ""
-    return f"The {what} is lowest for {by} {low}, and highest for {by} {high}.{gap}"
 
 
 def grouping(contract: Contract, problem: Problem) -> str:

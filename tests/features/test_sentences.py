@@ -1,4 +1,4 @@
-"""Figures and sentences of stage 06 hold for every task, and for names that mean something to matplotlib."""
+"""Sentences and figures of stage 06 hold for every task, and for names that mean something to matplotlib."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from conftest import Project
 from odd_names import ALL, ODD, drawn, rows, sound
 
 from ninefold import engine, features
-from ninefold.features import figures as sixth
+from ninefold.features import sentences
 from ninefold.problem import decisions
+from project.figures.features import plot_strongest, plot_windows
 
 
 @pytest.mark.parametrize(("task", "time"), ALL)
@@ -22,12 +23,10 @@ def test_the_features_are_drawn_and_told(project: Project, task: str, time: str 
     with_history = frame.assign(**{window.name: 1.0 for window in features.windows(params, "2h")})
     ranked = features.strongest(with_history, params, problem, plan.split)
     assert ranked["feature"].tolist() == [ODD["amount"]]
-    drawn(sixth.plot_windows(params, problem))
+    drawn(plot_windows(params, problem))
     for table in (ranked, ranked.head(0)):
-        drawn(sixth.plot_strongest(frame, table, problem, plan.split))
-        sound(sixth.describe_strongest(table, problem))
-    proofs = [sixth.describe_proofs(*found, params, problem) for found in ((0, 0.0), (2, 0.5))]
-    told = sixth.describe_events(events, params, problem)
-    sound(told, *proofs, sixth.describe_windows(params, problem))
-    assert decisions.level_name(problem) in sixth.describe_strongest(ranked, problem)
-    assert f"**400** orders, each with {len(frame.columns)} columns," in told
+        drawn(plot_strongest(features.deciles(frame, table, problem, plan.split), problem))
+        sound(sentences.describe_strongest(table, problem))
+    sound(sentences.describe_windows(params, problem))
+    assert decisions.level_name(problem) in sentences.describe_strongest(ranked, problem)
+    assert set(engine.columns(events)) == set(frame.columns)

@@ -1,0 +1,1 @@
+"""Figures of the notebooks, a module per stage: change them as you like."""
