@@ -139,10 +139,10 @@ class _Code:
         base = self.imports.get(root, root)
         full = f"{base}.{rest}"
         entry = renamed.new_name(full)[1]
-        if not entry or len(entry.old) <= len(base):  # not old, or it is enough to change the import
+        if not entry or (entry.new and len(entry.old) <= len(base)):  # not old, or it is enough to change the import
             return
         if not entry.new:
-            self._change(match.start(), entry.old)
+            self._change(match.start(), full)
             return
         new, problem = entry.new, ""
         text = new if root == "ninefold" else f"{root}.{new.rpartition('.')[2]}"

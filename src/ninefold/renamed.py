@@ -94,6 +94,7 @@ NAMES = (
     ),
     *(Name(f"ninefold.{old}", f"ninefold.{new}") for old, new in MODULES.items()),
     Name("ninefold.*.plot_*", None, PLOTS),
+    Name("ninefold.monitoring.figures.empty_figure", "ninefold.plotting.empty"),
     Name("ninefold.training.figures.bars", None, "use ninefold.plotting.bars"),
     Name("ninefold.training.figures.reach", "ninefold.plotting.reach"),
     Name("ninefold.problem.load", None, "use Problem.load, from ninefold.problem"),
@@ -149,4 +150,8 @@ def new_name(old: str) -> tuple[str | None, Name | None]:
     if not entries:
         return old, None
     name = max(entries, key=lambda name: (name.new is None, len(name.old)))
-    return name.new and name.new + old[len(name.old) :], name
+    if name.new is None:
+        return None, name
+    new = name.new + old[len(name.old) :]
+    removed = next((each for each in NAMES if each.new is None and each.old == new), None)
+    return (None, removed) if removed else (new, name)

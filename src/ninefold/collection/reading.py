@@ -158,7 +158,7 @@ def _indexed(table: str, source: Source, folder: str, state: str) -> list[delive
     if not index and not folder.startswith(LANDING):
         raise DataError(f"{folder}: found an empty folder, expected the files of a table in it")
     dated = any(set(file.months) - {deliveries.UNDATED} for file in index)
-    if not dated and not folder.startswith(LANDING):
+    if source.time and not dated and not folder.startswith(LANDING):
         _refuse_untimed(table, source, *deliveries.rows(folder, index[:1], read))
     return index
 

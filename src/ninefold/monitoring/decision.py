@@ -31,7 +31,8 @@ def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
 
     1. ``stop acting``, and follow the best policy without a model: at least `rules.stop_broken` columns are broken, with
        missing values or a PSI beyond the control limits.
-    2. ``roll back``: the whole interval of the gain over the best policy without a model is below `rules.roll_back`.
+    2. ``roll back``: the whole interval of the gain over the best policy without a model is below `rules.roll_back`, and
+       the gain is beyond its control limits, if it has any.
     3. ``retrain``: at least `rules.retrain_high` alerts of severity high, or `rules.retrain_drifted` of the features
        drifted (share, 0-1).
     4. ``keep``.

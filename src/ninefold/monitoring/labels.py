@@ -206,7 +206,7 @@ def _keys(table: pd.DataFrame, bundle: Bundle, place: Path) -> dict[str, pd.Seri
             _require(column, ~column.str.strip().isin(MISSING), TIME)
         if name in redacted:
             plain = _plain(column, "any" if kind == "date" else kind)
-            columns[name] = plain.map(lambda value: pseudonym(value, secret), na_action="ignore")
+            columns[name] = plain.map({value: pseudonym(value, secret) for value in plain.dropna().unique()})
         else:
             columns[name] = _moments(column) if name == problem.time else _plain(column, kind)
     _require(table[problem.key[0]], pd.DataFrame(columns)[problem.key].notna().any(axis=1), "what identifies the row")
@@ -218,7 +218,8 @@ def _plain(column: pd.Series, kind: str) -> pd.Series:
     if kind == "date":
         return _moments(column).dt.strftime("%Y-%m-%dT%H:%M:%S.%f").astype("str")
     if kind == "number":
-        return _numbers(column).map(as_text, na_action="ignore").astype("str")
+        numbers = _numbers(column)
+        return numbers.map({value: as_text(value) for value in numbers.dropna().unique()}).astype("str")
     text = column if kind == "string" else column.str.replace(WHOLE, r"\1", regex=True)
     return text.where(text != "").astype("str")
 

@@ -57,7 +57,7 @@ def describe_calibration(records: list[Record], baseline: Record, problem: Probl
 def describe_weeks(weeks: pd.DataFrame, baseline: Record, problem: Problem) -> str:
     """Return in which week the prediction was farthest off; without time, how far on the holdout; also an alt text."""
     level, worst = decisions.level_name(problem), {name: each["value"] for name, each in baseline["figures"].items()}
-    where = "on the holdout; without time there are no weeks"
+    where = "on the holdout, as rows without time have no weeks, was"
     if len(weeks):
         worst = weeks.loc[(weeks["predicted"] - weeks["observed"]).abs().idxmax()]
         where = f"is farthest off in the week of {worst['week'].date()}, of {len(weeks)} weeks"

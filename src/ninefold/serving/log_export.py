@@ -56,9 +56,8 @@ def export(place: Path, folder: Path) -> int:
     written = 0
     with _existing(place, alone=True) as connection:
         while True:
-            connection.execute(
-                PLAN, {"most": ROWS_A_FILE}
-            )  # numbers are in the order of commits: none comes in between
+            # Numbers are in the order of commits, so that none comes in between later.
+            connection.execute(PLAN, {"most": ROWS_A_FILE})
             if (span := connection.execute(BEGUN).fetchone()) is None:
                 return written
             rows = pd.read_sql(ROWS.format("r.number BETWEEN ? AND ?"), connection, params=span)
