@@ -89,8 +89,7 @@ def lay_out(
 ) -> dict[str, pd.DataFrame]:
     """Write what stages 01, 04, 06 and 07 leave, with a prior of the history or none; return the rows by part."""
     table, problem = rows(case, count), problem_of(case)
-    strata = ["all"] if case == "regression" else [str(number) for number in range(len(problem.classes))]
-    split: dict[str, Any] = {"by": "group" if problem.group else "rows", "edges": {name: [0.6, 0.8] for name in strata}}
+    split: dict[str, Any] = {"by": "group" if problem.group else "rows", "validation": 0.6, "holdout": 0.8}
     if problem.time:
         split = {"by": "time", "validation": "2020-02-01", "holdout": "2020-02-10"}
     plan = EvaluationPlan(

@@ -199,6 +199,10 @@ def test_of_a_folder_no_file_may_lack_the_newline_that_others_have() -> None:
         ),
         ('1,"x,"y, z"\n', r"line 2: found text behind a closing quote .*; mend the row, or set options.escape"),
         ('1,"say "yes" now",3\n', r"line 2: found text behind a closing quote"),
+        ('1,2,3\n7,"12"5,1\n', r"line 3: found text behind a closing quote"),
+        ('7,"1,\n2"5,1\n8,2,3\n', r"line 3: found text behind a closing quote .*, in the row that begins in line 2"),
+        ('7,""5,1\n', r"line 2: found text behind a closing quote"),
+        ('7,"2",3\n8,9,"4"x', r"line 3: found text behind a closing quote"),
         ('1,2,"x', r"found a quote \(\"\) that is never closed, in the row that begins in line 2; .*fetch it anew"),
         ('1,2,"', r"found a quote \(\"\) that is never closed"),
         ('1,2,"x\n2,y,3\n', r"found a quote \(\"\) that is never closed, in the row that begins in line 2"),
@@ -207,6 +211,15 @@ def test_of_a_folder_no_file_may_lack_the_newline_that_others_have() -> None:
 def test_a_quote_that_takes_fields_or_lines_with_it_is_refused(rows: str, message: str) -> None:
     with pytest.raises(DataError, match=f"t.csv: {message}"):
         sources.read(put("t.csv", f"a,b,c\n{rows}"), {"final_newline": False})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "cp1252"])
+def test_text_behind_a_closing_quote_is_found_in_every_encoding(encoding: str) -> None:
+    options = {"encoding": encoding, "delimiter": ";"}
+    source = put("t.csv", 'a;b\nü;"x;"\n7;"12"5\n', encoding)
+    with pytest.raises(DataError, match=r"t.csv: line 3: found text behind a closing quote"):
+        sources.read(source, options)
+    assert read(put("t.csv", 'a;b\nü;"x;"\n7;"125"\n', encoding), **options)["b"] == ["x;", "125"]
 
 
 def test_quotes_that_are_closed_are_no_trouble() -> None:

@@ -231,7 +231,7 @@ def test_honest_columns_of_real_tables_are_no_leak_by_default(project: Project, 
     assert failed(go(project, table, stating(task, classes))) == []
 
 
-@pytest.mark.parametrize("rows", [160, 3000])
+@pytest.mark.parametrize("rows", [200, 3000])
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_planted_leaks_are_all_named_and_nothing_else(project: Project, task: str, rows: int) -> None:
     table, s = cases(task, rows)
@@ -311,12 +311,28 @@ def test_the_gate_gives_lines_to_paste_whatever_a_column_is_called(project: Proj
     assert failed(go(project, table, s, **justified)) == []
 
 
-def test_many_blocks_are_thrown_into_random_groups_with_about_the_same_interval() -> None:
+@pytest.mark.parametrize("most", [group_rates.MOST_CELLS, 800])
+def test_many_clusters_may_be_merged_with_about_the_same_interval_and_are_all_counted(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_rates, "MOST_CELLS", most)
     random = np.random.default_rng(2)
     label = (random.uniform(size=20_000) < 0.3).astype("float64")
     row = rate(pd.DataFrame({group_rates.CLUSTER: random.permutation(20_000), group_rates.LABEL: label}))
-    assert row["clusters"] == group_rates.MOST_CLUSTERS
+    assert row["clusters"] == 20_000
     assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * np.sqrt(0.21 / 20_000), rel=0.15)
+
+
+def test_a_group_without_events_counts_each_of_its_many_clusters() -> None:
+    cluster = np.arange(10_000)
+    label = np.where(cluster < 5000, 0.0, cluster % 2)
+    frame = pd.DataFrame({group_rates.CLUSTER: cluster, group_rates.LABEL: label})
+    group = pd.Series(np.where(cluster < 5000, "none", "half"))
+    sums, sizes = group_rates.cells(frame, group, 1)
+    means, low, high = group_rates.difference(sums, sizes, ("none", "half"), shares=True, level=LEVEL)
+    # Half a share has a standard error of 0.5 / sqrt(5000); none of 5,000 reach up to 1.96² / (5000 + 1.96²).
+    assert means == -0.5
+    assert [low + 0.5, high + 0.5] == pytest.approx([-0.01386, np.hypot(0.01386, 0.000768)], rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,12 @@ def test_days_that_differ_do_not_look_like_relations_that_changed() -> None:
     assert shift_tests.holm(pd.Series([0.01, 0.04, 0.03])).tolist() == pytest.approx([0.03, 0.06, 0.06])
 
 
+def test_many_blocks_are_merged_at_random_so_that_a_pattern_of_the_rows_is_no_correlation() -> None:
+    values, block = np.arange(1000) % 2.0, np.arange(1000)
+    (error,) = shift_tests.moved((values, values), (block, block))["error"]
+    assert error == pytest.approx(np.sqrt(2 * 0.25 / 1000), rel=0.1)  # of two means of 1,000 independent rows
+
+
 def test_the_report_of_a_period_is_plain_values() -> None:
     task = "regression"
     problem, past = statement(task), table(task, 64, 1)

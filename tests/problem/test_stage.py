@@ -16,6 +16,7 @@ from ninefold.problem.statement import Problem
 from project.figures.problem import plot_decision
 
 PAYOFFS = {"act": {"positive": -1.0, "negative": -1.0}, "wait": {"positive": -4.0, "negative": 0.0}}
+OWN = {name: {other: float(name == other) for other in CLASSES} for name in CLASSES}
 DOMINATED = {**PAYOFFS, "panic": {"positive": -5.0, "negative": -5.0}}
 ALWAYS_WAIT = {**PAYOFFS, "act": {"positive": -9.0, "negative": -9.0}}
 LEVELS = TASKS["multiclass"]["payoffs"]
@@ -58,6 +59,9 @@ def test_a_statement_that_does_not_fit_is_refused(project: Project, task: str, c
         ("binary", {"payoffs": DOMINATED}, ["each action is best somewhere"]),
         ("multiclass", {"payoffs": {**LEVELS, "panic": dict.fromkeys(CLASSES, -2)}}, ["each action is best somewhere"]),
         ("multiclass", {"payoffs": {**LEVELS, "hedge": dict.fromkeys(CLASSES, 0.5)}}, []),  # best between the classes
+        ("multiclass", {"payoffs": {**OWN, "hedge": dict.fromkeys(CLASSES, 0.3334)}}, []),  # in a corner of them
+        ("multiclass", {"payoffs": {**OWN, "hedge": dict.fromkeys(CLASSES, 1 / 3)}}, ["each action is best somewhere"]),
+        ("multiclass", {"payoffs": {**OWN, "again": OWN[CLASSES[0]]}}, ["each action is best somewhere"]),
         ("binary", {"payoffs": ALWAYS_WAIT}, ["each action is best somewhere", "break-even probability"]),
         ("regression", {"costs": {"over": 1, "under": 1e4}}, ["quantile to act on"]),
     ],

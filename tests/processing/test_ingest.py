@@ -204,6 +204,7 @@ def test_what_stays_without_its_end_is_refused_until_it_changes(landing: Path, m
         ("id,placed\n1,2020-01-01,more\n", "orders/bad.csv"),
         ("id,placed\n1,2020-01-01\n", "found other columns than in a.csv"),
         ("id,placed\n\x00\x01\x02\n", "orders/bad.csv"),
+        ('id,placed\n"1"2,2020-01-01\n', "orders/bad.csv: line 2: found text behind a closing quote"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused_once_and_stops_nothing(landing: Path, content: str, reason: str) -> None:

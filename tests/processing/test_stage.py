@@ -136,6 +136,25 @@ def test_too_many_rows_in_quarantine_and_none_in_the_lake_fail_the_gate(project:
         close(run()[0])
 
 
+def test_the_quarantined_share_is_limited_for_each_table_however_large_the_others_are(project: Project) -> None:
+    project.set("processing.max_quarantined", 0.001)
+    counts = pd.DataFrame({"table": ["orders", "customers"], "raw": [1000, 10_000_000], "quarantine": [900, 5000]})
+    counts["lake"] = counts["raw"] - counts["quarantine"]
+    rules = [
+        ("orders", "amount", "amount: under 0", 900, "row 1"),
+        ("customers", "city", "city: missing", 5000, "row 2"),
+    ]
+    broken = pd.DataFrame(rules, columns=["table", "column", "rule", "rows", "examples"])
+    sound, fresh = pd.DataFrame({"failures": [0, 0]}), pd.DataFrame()
+    failed = [each for each in processing.checks(counts, sound, broken, fresh, load("processing")) if not each.passed]
+    assert [each.name for each in failed] == ["quarantined share of orders", "rule broken most often"]
+    assert failed[0].value == 0.9
+    assert "`amount: under 0` by 900 of 1,000 rows of orders" in str(failed[1].value)
+    counts["quarantine"] = [1, 5000]
+    counts["lake"] = counts["raw"] - counts["quarantine"]
+    assert all(check.passed for check in processing.checks(counts, sound, broken, fresh, load("processing")))
+
+
 @pytest.mark.parametrize(
     ("column", "values", "found", "remedy"),
     [

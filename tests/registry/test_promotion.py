@@ -131,11 +131,18 @@ def test_without_time_the_split_of_the_champions_commit_tells_what_it_learned_fr
     champion, plan = committed(shop, case="regression"), EvaluationPlan.load()
     rows = training.read(Problem.load(), plan)["holdout"]
     assert len(comparison.unseen(rows, champion, "HEAD")) == len(rows)
-    plan = plan.model_copy(update={"split": plan.split.model_copy(update={"edges": {"all": [0.5, 0.6]}})})
+    plan = plan.model_copy(update={"split": plan.split.model_copy(update={"validation": 0.5, "holdout": 0.6})})
     plan.save()  # the holdout of today has rows of the champion's training
     artifacts.publish()
     larger = training.read(Problem.load(), plan)["holdout"]
     assert set(comparison.unseen(larger, champion, "HEAD")["id"]) == set(rows["id"]) < set(larger["id"])
+    older = artifacts.read_json(comparison.PLAN) | {"split": {"by": "rows", "edges": {"all": [0.6, 0.8]}}}
+    artifacts.write_json(older, artifacts.path(comparison.PLAN))
+    shop.commit()
+    with pytest.raises(
+        DataError, match=r"metrics.json of its commit: found a split of by, edges, .* promote with --force"
+    ):
+        comparison.unseen(rows, champion, "HEAD")
 
 
 @pytest.mark.usefixtures("weak")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from training_data import ONE
 
+from ninefold.features import FeatureSchema
 from ninefold.problem import decisions
-from ninefold.training import Calibrated, calibration
+from ninefold.training import Calibrated, calibration, cross_validation
 
 
 def distorted(rows: int, classes: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -45,6 +47,28 @@ def test_a_class_that_is_not_among_the_outcomes_stays_possible() -> None:
     calibrated = Calibrated(None, "sigmoid").fit_map(p[target != 1], target[target != 1]).adjust(p)
     assert (calibrated[:, 1] > 0).all()
     np.testing.assert_allclose(calibrated.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+def test_a_model_that_never_saw_a_declared_class_predicts_it_as_hardly_possible(method: str) -> None:
+    problem, random = ONE["multiclass"], np.random.default_rng(0)
+    X = pd.DataFrame({"x": random.normal(size=400)})
+    target = 2 * (X["x"] + random.logistic(size=400) > 0).astype("int64")  # never the class in the middle
+    model = LogisticRegression().fit(X, target)
+    p = np.zeros((400, 3))
+    p[:, [0, 2]] = model.predict_proba(X)
+    calibrated = Calibrated(model, method).fit_map(p, target.to_numpy())
+    found = calibrated.predict_proba(X)
+    np.testing.assert_array_equal(found, calibrated.adjust(p))
+    np.testing.assert_array_equal(
+        found, calibrated.adjust(model.predict_proba(X))
+    )  # as the compiled predictor calls it
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    assert 0 < found[:, 1].min() <= found[:, 1].max() < 0.01
+    assert set(calibrated.predict(X)) == {0, 2}
+    schema = FeatureSchema(all=["x"], numeric=["x"])
+    answers = cross_validation.predict(calibrated, X, schema, problem)
+    np.testing.assert_array_equal(answers.to_numpy(), found)
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass"])

@@ -37,7 +37,7 @@ def plan(target: np.ndarray, problem: Problem) -> EvaluationPlan:
     return EvaluationPlan(
         primary={"name": PRIMARY[problem.task], "better": "lower"},
         thresholds=problem.success,
-        split={"by": "rows"},
+        split={"by": "rows", "validation": 0.6, "holdout": 0.8},
         bootstrap={"replicates": 40, "level": 0.95, "seed": 3},
         naive=[float((target == number).mean()) for number in numbers] or [float(target.mean())],
         policies=decisions.policies(target, problem),

@@ -59,14 +59,16 @@ def test_a_signal_passes_the_gate(task: str, changes: dict[str, Any]) -> None:
 
 @TIMES
 @pytest.mark.parametrize("task", TASKS)
-def test_noise_passes_the_gate_with_none_of_twenty_seeds(task: str, changes: dict[str, Any]) -> None:
+def test_noise_passes_the_gate_with_at_most_one_of_twenty_seeds(task: str, changes: dict[str, Any]) -> None:
     few = PARAMS.model_copy(update={"candidates": {name: PARAMS.candidates[name] for name in ("line", "boosting")}})
     problem = statement(task, **changes)
+    passed = []
     for seed in range(20):
         frame = orders(task, 240, signal=3.0, seed=seed)
         frame[problem.target] = np.random.default_rng(seed).permutation(frame[problem.target])
         done = run(frame, problem, few)
-        assert failed(done, done.name, problem), seed
+        passed += [] if failed(done, done.name, problem) else [seed]
+    assert len(passed) <= 1, passed  # its intervals are exceeded with 90 and 95 % confidence
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -127,7 +129,7 @@ def test_what_is_saved_predicts_the_same_and_repeats(project: Project, task: str
     predicted = cross_validation.predict(loaded, done.holdout, FEW, problem)
     pd.testing.assert_frame_equal(predicted, done.predicted, check_exact=True)
     assert description["holdout"] == gate.tidy(done.results)
-    assert description["split"] == {"by": "rows"}
+    assert description["split"] == {"by": "rows", "validation": 0.55, "holdout": 0.75}
 
 
 @pytest.mark.parametrize("task", TASKS)

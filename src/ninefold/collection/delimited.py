@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -184,16 +185,16 @@ def _demand_names(text: _Text) -> None:
 
 
 def _demand_closed_quotes(text: _Text, table: pa.Table) -> None:
-    """Refuse text behind a closing quote (but spaces), and a quote that is never closed, which take fields or lines.
+    """Refuse text behind a closing quote (but spaces), and a quote that is never closed: pyarrow takes both into the value.
 
-    There can be one only where another quote stands in a value, or the last line has an odd number of them.
+    There can be one only where another quote stands in a value, the last line has an odd number of them, or `_text_behind`.
     """
     quote, last = text.quote, table.column(table.num_columns - 1)[-1].as_py()
     if not re.search(re.escape(quote.encode()), text.content):
         return
     end = re.split(rb"[\r\n]", bytes(text.content[-SAMPLE:]).replace(b"\0", b"").rstrip(b"\r\n"))[-1]
     inside = any(pc.any(pc.match_substring(column, quote)).as_py() for column in table.columns)
-    if not (end.count(quote.encode()) % 2 or "\n" in last or inside):
+    if not (end.count(quote.encode()) % 2 or "\n" in last or inside or _text_behind(text)):
         return
     spaces = re.compile(rf"{re.escape(quote)}[ \t]+(?={re.escape(text.delimiter)}|[\r\n]|$)")
     reader, start = text.reader((spaces.sub(lambda _: quote, line) for line in text.lines()), strict=True), 1
@@ -211,6 +212,16 @@ def _demand_closed_quotes(text: _Text, table: pa.Table) -> None:
             row += "; a quote is missing or too many, or not doubled within a field"
             remedy = "set options.escape or options.quote"
         raise DataError(f"{text.where}: {problem}, {row}; mend the row, or {remedy}") from None
+
+
+def _text_behind(text: _Text) -> bool:
+    """Return whether text may follow a closing quote where no value holds a quote: then every second one closes a field."""
+    if text.encoding.startswith(("utf-16", "utf-32")):  # whose bytes are no characters
+        return True
+    content = np.frombuffer(text.content, dtype="uint8")
+    closing = np.flatnonzero(content == ord(text.quote))[1::2] + 1
+    behind = content[closing[closing < len(content)]]
+    return bool((~np.isin(behind, [*b"\r\n", ord(text.delimiter)])).any())
 
 
 def _demand_names_once(text: _Text, rows: pa.Table, first: list[str]) -> None:

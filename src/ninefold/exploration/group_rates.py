@@ -11,14 +11,15 @@ import pandas as pd
 
 from ninefold.exploration.params import Params
 from ninefold.exploration.univariate import edges
-from ninefold.metrics import cluster_sums, clustered_variance, influence, student
+from ninefold.metrics import cluster_sums, clustered_variance, influence, merged, student
 from ninefold.problem import Problem
 
 # Columns of the frames that these functions take: the encoded outcome, `decisions.event` (float64), the cluster of the row
 # (int64 from 0), its local time, its part of the split.
 OURS = OUTCOME, LABEL, CLUSTER, CLOCK, PART = "@outcome", "@label", "@cluster", "@clock", "@part"
 MOST_VALUES = 31  # a numeric column with more values than a month has days is cut into bins
-MOST_CLUSTERS = 400  # more are merged into so many random groups (Wolter, Introduction to Variance Estimation, 2007)
+MOST_CLUSTERS = 400  # more may be merged into so many
+MOST_CELLS = 2_000_000  # of clusters and groups, beyond which clusters are merged
 ROWS_PER_VALUE = 20  # with fewer, values are binned
 MOST_GROUPS = 500  # of a column; smaller groups are omitted
 MOST_CROSSED = 6  # columns among which to look for two that say more together
@@ -40,18 +41,18 @@ def rates(frame: pd.DataFrame, group: pd.Series, problem: Problem, level: float,
     """
     sums, sizes = cells(frame, group, min_rows)
     rows, clusters = sizes.sum(), (sizes > 0).sum()
+    distinct = frame[CLUSTER].groupby(group.astype("category"), observed=True).nunique().reindex(rows.index)
     mean, variance = sums.sum() / rows, clustered_variance(influence(sums, sizes), clusters)
     t = pd.Series(student(level, clusters), rows.index)
     if problem.is_class:
         binomial = mean * (1 - mean)
         size = (binomial / variance.where(variance > 0)).fillna(np.inf).clip(lower=1).clip(upper=rows)
-        distinct = frame[CLUSTER].groupby(group.astype("category"), observed=True).nunique()
-        size = size.where((clusters > 1) & (binomial > 0), distinct.reindex(rows.index))
+        size = size.where((clusters > 1) & (binomial > 0), distinct)
         centre = (mean + t**2 / (2 * size)) / (1 + t**2 / size)
         half = t / (1 + t**2 / size) * np.sqrt(binomial / size + t**2 / (4 * size**2))
     else:
         centre, half = mean, (t * np.sqrt(variance)).where(clusters > 1)
-    table = {"rows": rows, "clusters": clusters, "mean": mean, "low": centre - half, "high": centre + half}
+    table = {"rows": rows, "clusters": distinct, "mean": mean, "low": centre - half, "high": centre + half}
     return pd.DataFrame(table).rename_axis("group").reset_index()
 
 
@@ -174,14 +175,18 @@ def groups(values: pd.Series, bins: int) -> pd.Series:
 
 
 def cells(frame: pd.DataFrame, group: pd.Series, min_rows: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the sum of the labels, and the number of rows, of each cluster (line) and group (column) of enough rows."""
+    """Return the sum of the labels, and the number of rows, of each cluster (line) and group (column) of enough rows.
+
+    Clusters are merged only where they would give more than `MOST_CELLS`, and never into fewer than `MOST_CLUSTERS`.
+    """
     category = group.astype("category").cat
     code = category.codes.to_numpy()
     rows = pd.Series(np.bincount(code[code >= 0], minlength=len(category.categories)))
     largest = np.sort(rows[rows >= max(min_rows, 1)].nlargest(MOST_GROUPS).index)
     place = pd.Index(largest).get_indexer(code)
     inside, names = place >= 0, pd.Index(category.categories[largest], dtype=None)
-    cells_of = (frame[CLUSTER].to_numpy() % MOST_CLUSTERS)[inside], place[inside], len(largest)
+    cluster = merged(frame[CLUSTER].to_numpy(), max(MOST_CLUSTERS, MOST_CELLS // max(len(largest), 1)))
+    cells_of = cluster[inside], place[inside], len(largest)
     sums, sizes = cluster_sums(frame[LABEL].to_numpy()[inside], *cells_of), cluster_sums(None, *cells_of)
     return pd.DataFrame(sums, columns=names), pd.DataFrame(sizes.astype("int64"), columns=names)
 

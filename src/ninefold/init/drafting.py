@@ -86,7 +86,9 @@ def _data(p: Proposal, tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
     keyed = [(p.table, p.contract(), p.key), *((one.name, one.columns, one.by) for one in p.related)]
     contracts = {name: {"unique": key, "columns": _contract(columns, p, key)} for name, columns, key in keyed}
     gaps = sorted((c for c in p.contract().values() if c.missing), key=lambda column: -column.missing)[:5]
-    broken = math.ceil(1500 * p.quarantined / sum(sizes.values())) / 1000
+    shares = [p.quarantined / sizes[p.table]]
+    shares += [np.any([each.stray for each in one.columns.values()], axis=0).mean() for one in p.related]
+    broken = math.ceil(1500 * max(shares)) / 1000
     left = [f"{name} ({why})" for name, why in p.left.items() if p.columns[name].name not in p.contract()]
     return {
         "start": start,

@@ -13,6 +13,7 @@ from .resampling import (
     influence,
     intervals,
     means,
+    merged,
     replicates,
     student,
     with_interval,
@@ -38,7 +39,7 @@ __all__ = [
     "FOLLOW", "LEAST_CLUSTERS", "PARTS", "Bootstrap", "EvaluationPlan", "Params", "Split", "against_baseline",
     "baselines", "checks", "cluster_name", "cluster_sums", "clustered_variance", "clusters", "conclusion",
     "count_clusters", "definitions", "describe_baselines", "describe_split",
-    "draws", "evaluation", "headline", "influence", "intervals", "labelled", "make_plan", "means", "metrics", "naive",
-    "naive_forecast", "newest", "one_score", "outcomes", "part_counts", "part_of", "parts", "reference_scores",
+    "draws", "evaluation", "headline", "influence", "intervals", "labelled", "make_plan", "means", "merged", "metrics",
+    "naive", "naive_forecast", "newest", "one_score", "outcomes", "part_counts", "part_of", "parts", "reference_scores",
     "replicates", "row_losses", "split", "student", "task_scores", "threshold", "with_interval",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from ninefold import artifacts
 from ninefold.errors import DataError
 from ninefold.html_repr import facts_table
 from ninefold.metrics.resampling import Bootstrap
-from ninefold.params import Section, Sparse
+from ninefold.params import Section
 from ninefold.problem import Success
 
 FILE = "data/metrics.json"
@@ -39,24 +39,19 @@ class Primary(Section):
     better: Literal["lower", "higher"]
 
 
-class Split(Sparse):
+class Split(Section):
     """How rows are split into ``train``, ``validation`` and ``holdout``.
 
-    By time, `validation` and `holdout` are the days (ISO, UTC) on which these parts begin. By group or rows, `edges` are
-    the hashes, 0-1, where they begin: per class, or ``all`` for quantities and entities.
+    By time, `validation` and `holdout` are the days (ISO, UTC) on which these parts begin. By group or rows, they are the
+    hashes, 0-1, where they begin: the shares of the rows before them.
     """
 
     by: Literal["time", "group", "rows"]
-    validation: str | None = None
-    holdout: str | None = None
-    edges: dict[str, list[float]] | None = Field(default=None, repr=False)
-
-    def points(self) -> dict[str, Any]:
-        """Return what a reader needs of the split: how, and where its parts begin; no hashes."""
-        return self.model_dump(exclude={"edges"})
+    validation: str | float
+    holdout: str | float
 
     def _repr_html_(self) -> str:
-        return facts_table("Split", self.points())
+        return facts_table("Split", self.model_dump())
 
 
 class EvaluationPlan(Section):
@@ -96,5 +91,6 @@ class EvaluationPlan(Section):
 
     def _repr_html_(self) -> str:
         facts = {"primary metric": self.primary.name, "split by": self.split.by, "policy to beat": self.best_baseline}
-        facts |= {f"{name} starts": day for name, day in self.split.points().items() if name != "by"}
+        start = "starts" if self.split.by == "time" else "starts at hash"
+        facts |= {f"{name} {start}": point for name, point in self.split.model_dump(exclude={"by"}).items()}
         return facts_table("Evaluation plan", facts)

@@ -55,6 +55,15 @@ def count_clusters(cluster: np.ndarray) -> int:
     return int(cluster.max(initial=-1)) + 1
 
 
+def merged(cluster: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
+    """Return the cluster of each row, int64 from 0; more than `most` are merged at random into so many.
+
+    Random groups: Wolter, Introduction to Variance Estimation, 2007. Remainders of clusters in order would follow a pattern.
+    """
+    count = count_clusters(cluster)
+    return cluster if count <= most else np.random.default_rng(seed).permutation(count)[cluster] % most
+
+
 def draws(clusters: int, replicates: int, seed: int) -> Iterator[np.ndarray]:
     """Yield, per replicate, how often each cluster occurs in a sample with replacement: int64, shape (clusters,)."""
     random = np.random.default_rng(seed)

@@ -44,10 +44,11 @@ def outcomes(problem: Problem, params: Params) -> pd.DataFrame:
 
 
 def split(frame: pd.DataFrame, params: Params, problem: Problem) -> Split:
-    """Return how rows are split: by time at day boundaries, else by entity, else by row within each class.
+    """Return how rows are split: by time at day boundaries, else by a hash of the entity, else by one of the key.
 
-    Without time, a hash of the entity or the key decides, so that a row stays in its part when others arrive. Raises
-    `DataError` if a part would be empty.
+    Hashes are uniform, so that their boundaries are the shares themselves, and do not depend on the rows: a row stays in
+    its part when others arrive, and parts have the shares but for sampling noise. Raises `DataError` if a part would be
+    empty.
     """
     share = [1 - params.split.holdout - params.split.validation, 1 - params.split.holdout]
     if problem.time:
@@ -55,9 +56,8 @@ def split(frame: pd.DataFrame, params: Params, problem: Problem) -> Split:
         days = [rows.index[rows.searchsorted(part)].date().isoformat() for part in share]
         points = Split(by="time", validation=days[0], holdout=days[1])
     else:
-        by = "group" if problem.group else "rows"
-        strata = entity_hash(frame, problem).groupby(_stratum(frame, by, problem))
-        points = Split(by=by, edges={str(name): np.quantile(values, share).tolist() for name, values in strata})
+        validation, holdout = (round(part, 9) for part in share)
+        points = Split(by="group" if problem.group else "rows", validation=validation, holdout=holdout)
     if empty := [name for name in PARTS if name not in part_of(frame, points, problem)]:
         what = {"time": "days", "group": "entities", "rows": "rows"}[points.by]
         raise DataError(
@@ -70,16 +70,12 @@ def split(frame: pd.DataFrame, params: Params, problem: Problem) -> Split:
 def part_of(frame: pd.DataFrame, split: Split, problem: Problem) -> np.ndarray:
     """Return the part of the split of each row: ``train``, ``validation`` or ``holdout``.
 
-    The rows need the time; or, where the split is not by time, key, group and the encoded target.
+    The rows need the time; or, where the split is not by time, the group or the key.
     """
-    names = np.array(PARTS, dtype=object)
-    if split.by == "time":
-        days = pd.to_datetime([split.validation, split.holdout])
-        return names[np.searchsorted(days, frame[problem.time].to_numpy(), side="right")]
-    hashes = entity_hash(frame, problem).to_numpy()
-    edges = pd.DataFrame(split.edges, index=["validation", "holdout"]).T
-    edges = edges.reindex(_stratum(frame, split.by, problem)).to_numpy()
-    return names[(hashes > edges[:, 0]).astype(int) + (hashes > edges[:, 1])]
+    begins, by_time = [split.validation, split.holdout], split.by == "time"
+    values = frame[problem.time] if by_time else entity_hash(frame, problem)
+    number = np.searchsorted(pd.to_datetime(begins) if by_time else begins, values.to_numpy(), side="right")
+    return np.array(PARTS, dtype=object)[number]
 
 
 def parts(frame: pd.DataFrame, points: Split, problem: Problem) -> pd.DataFrame:
@@ -125,9 +121,3 @@ def entity_hash(frame: pd.DataFrame, problem: Problem) -> pd.Series:
 def _part_and_event(frame: pd.DataFrame, points: Split, problem: Problem) -> tuple[pd.Series, pd.Series]:
     part = pd.Series(part_of(frame, points, problem), frame.index, name="part")
     return part, pd.Series(decisions.event(frame[problem.target].to_numpy(), problem), frame.index)
-
-
-def _stratum(frame: pd.DataFrame, by: str, problem: Problem) -> pd.Series:
-    if by == "group" or not problem.is_class:
-        return pd.Series("all", index=frame.index)
-    return frame[problem.target].astype("int64").astype("str")

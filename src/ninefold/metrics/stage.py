@@ -150,6 +150,10 @@ def checks(
         kinds = pd.Categorical(frame[problem.target].astype(int), range(len(problem.classes)))
     counts = pd.crosstab(kinds, pd.Categorical(part, PARTS), dropna=False)
     result = [gate.at_least(what, int(counts.to_numpy().min()), params.split.min_rarest)]
+    if problem.is_class and (absent := [*zip(*np.nonzero(counts.to_numpy() == 0), strict=True)]):
+        found = "; ".join(f"no {problem.classes[row]} in {PARTS[column]}" for row, column in absent)
+        expected = "rows of each class in each part: collect more, pool classes, or change metrics.split"
+        result.append(gate.holds(f"classes of {problem.target} without rows", False, found, expected))
     if points.by == "group":
         entities = entity_hash(frame, problem).groupby(part).nunique().reindex(list(PARTS), fill_value=0)
         result.append(gate.at_least("entities in the smallest part", int(entities.min()), LEAST_CLUSTERS))
@@ -163,7 +167,7 @@ def metrics(table: pd.DataFrame, references: pd.DataFrame, points: Split) -> dic
     return {
         "baselines": table.set_index("policy")["validation"].to_dict(),
         "references": references.set_index("forecast").to_dict("index"),
-        "split": points.points(),
+        "split": points.model_dump(),
         "potential_gain": potential_gain(table),
     }
 

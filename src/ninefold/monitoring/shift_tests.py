@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from ninefold.exploration import MOST_CLUSTERS
-from ninefold.metrics import cluster_sums, clustered_variance, draws, influence
+from ninefold.metrics import cluster_sums, clustered_variance, draws, influence, merged
 from ninefold.monitoring import period, two_sample
 from ninefold.monitoring.period import FORECAST, Bins, Rows
 from ninefold.monitoring.two_sample import HIGHEST_RATIO, Compared
@@ -40,7 +40,7 @@ def moved(values: Pair, blocks: Pair, places: Pair | None = None, weight: np.nda
     size = int(max(each.max(initial=0) for each in places)) + 1
     code, names = pd.factorize(blocks[0])
     fuller = max(len(values[1]) / max(len(np.unique(blocks[1])), 1) / (len(values[0]) / len(names)), 1.0)
-    code, count = code % MOST_CLUSTERS, min(len(names), MOST_CLUSTERS)
+    code, count = merged(code, MOST_CLUSTERS), min(len(names), MOST_CLUSTERS)
     weight = np.ones(len(code)) if weight is None else weight
     cells = partial(cluster_sums, cluster=code, group=places[0], groups=size)
     rows = np.bincount(places[1], minlength=size).astype("float64")

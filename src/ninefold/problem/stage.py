@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import optimize
 
 from ninefold import display, gate
 from ninefold.problem import decisions
@@ -144,9 +145,23 @@ def _turning_point(problem: Problem) -> str:
 
 
 def _best_somewhere(problem: Problem) -> set[str]:
-    """Return the actions that are best for some probabilities of the classes: corners, and draws between them."""
-    count = len(problem.classes)
-    p = np.vstack([np.eye(count), np.random.default_rng(0).dirichlet(np.full(count, 0.3), 5000)])
-    p = np.vstack([p, np.linspace([0, 1], [1, 0], 1001)]) if count == 2 else p
-    values = p @ problem.payoff_matrix.to_numpy().T
-    return {problem.actions[number] for number in values.argmax(axis=1)}
+    """Return the actions that are better than all others for some probabilities of the classes; the first of equal ones.
+
+    A linear program finds, for each, the probabilities (>= 0, sum 1) where it leads by most.
+    """
+    payoffs = problem.payoff_matrix.drop_duplicates()
+    values = payoffs.to_numpy() / max(payoffs.abs().to_numpy().max(), 1e-300)
+    count, best = values.shape[1], set[str]()
+    for number, action in enumerate(payoffs.index):
+        others = np.delete(values, number, axis=0) - values[number]  # p @ others <= -lead
+        least = optimize.linprog(
+            [*[0.0] * count, -1.0],
+            A_ub=np.column_stack([others, np.ones(len(others))]),
+            b_ub=np.zeros(len(others)),
+            A_eq=[[*[1.0] * count, 0.0]],
+            b_eq=[1.0],
+            bounds=[*[(0, 1)] * count, (None, None)],
+        )
+        if (others @ least.x[:count].clip(0, 1)).max() < -1e-12:
+            best.add(str(action))
+    return best

@@ -3,7 +3,8 @@
 Reads: ``data/raw/``, all text.
 Writes: ``data/lake/``, typed Parquet partitions that keep the contract; ``data/quarantine/``, every other row, with
 the rule it broke; ``data/state/processing.json``, of what each partition was made.
-Gate: the data contract holds in the lake, no row is lost, the quarantined share is under its limit, and data is new.
+Gate: the data contract holds in the lake, no row is lost, the quarantined share of each table is under the limit, and
+data is new.
 """
 
 from __future__ import annotations
@@ -186,23 +187,31 @@ def view(table: ir.Table, problem: Problem) -> ir.Table:
 def checks(
     counts: pd.DataFrame, validation: pd.DataFrame, broken: pd.DataFrame, fresh: pd.DataFrame, params: Params
 ) -> list[gate.Check]:
-    """Return the gate: contract kept, nothing lost, quarantine small, no table empty, none too old.
+    """Return the gate: contract kept, nothing lost, quarantine of each table small, no table empty, none too old.
 
-    Where rows are why it fails, it also names the rule that was broken most often, with examples and the remedy.
+    Where rows are why it fails, it also names each table over the limit, and the rule that rows of these, or of empty ones,
+    broke most often, with examples and the remedy.
     """
     lost = int((counts["raw"] - counts["lake"] - counts["quarantine"]).abs().sum())
     share = counts["quarantine"].sum() / max(counts["raw"].sum(), 1)
+    shares = (counts["quarantine"] / counts["raw"].clip(lower=1)).set_axis(counts["table"])
+    over = shares[shares > params.max_quarantined]
     results = [
         gate.at_most("contract failures in the lake", int(validation["failures"].sum()), 0),
         gate.at_most("rows neither in lake nor quarantine", lost, 0),
         gate.at_most("quarantined share", float(share), params.max_quarantined),
+        *(
+            gate.at_most(f"quarantined share of {name}", float(each), params.max_quarantined)
+            for name, each in over.items()
+        ),
         gate.at_least("rows in the smallest table", int(counts["lake"].min()), 1),
     ]
     for row in fresh.itertuples():
         name = f"{row.table}.{row.column}: hours before the end that its newest is"
         results.append(gate.at_most(name, row.hours, row.limit))
-    if not all(check.passed for check in results[2:4]) and broken["rows"].any():
-        worst = broken.loc[broken["rows"].idxmax()]
+    failing = broken[broken["table"].isin([*over.index, *counts.loc[counts["lake"] < 1, "table"]])]
+    if failing["rows"].any():
+        worst = failing.loc[failing["rows"].idxmax()]
         total = counts.set_index("table")["raw"][worst["table"]]
         remedy = params.tables[worst["table"]].remedy(worst["rule"], worst["table"])
         rows = f"{worst['rows']:,} of {total:,} rows of {worst['table']}, such as {worst['examples']}"

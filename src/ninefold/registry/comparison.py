@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from ninefold import features, lineage, metrics, training
 from ninefold.errors import DataError
@@ -46,14 +47,21 @@ def unseen(rows: pd.DataFrame, champion: Bundle, commit: str) -> pd.DataFrame:
     """Return those of the holdout rows that the champion was not fitted on.
 
     With time, rows after the last day of its training and validation; else rows that the split of its commit put in the
-    holdout, too. Raises `DataError` if that split is neither in DVC's cache nor in its remote.
+    holdout, too. Raises `DataError` if that split is neither in DVC's cache nor in its remote, or an older version wrote it.
     """
     if champion.problem.time:
         last = max(champion.described["periods"][part]["last"] for part in ("train", "validation"))
         end = (pd.Timestamp(last) - pd.Timestamp(0)).days + 1
         return rows[as_days(rows[champion.problem.time]) >= end].reset_index(drop=True)
     with repository.restored(PLAN, commit) as file:
-        split = Split.model_validate(json.loads(file.read_text(encoding="utf-8"))["split"])
+        stored = json.loads(file.read_text(encoding="utf-8"))["split"]
+    try:
+        split = Split.model_validate(stored)
+    except ValidationError:
+        raise DataError(
+            f"{PLAN} of its commit: found a split of {', '.join(stored)}, expected by, validation, holdout: an older version "
+            'split at other hashes, so that rows new to both are not known; promote with --force "REASON"'
+        ) from None
     return rows[metrics.part_of(rows, split, champion.problem) == "holdout"].reset_index(drop=True)
 
 

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from ninefold.metrics import task_scores
 from ninefold.problem import Problem, decisions
 from ninefold.training.conformal import WithInterval
-from ninefold.training.estimators import Wrapper
+from ninefold.training.estimators import Wrapper, of_all_classes
 
 Method = Literal["none", "sigmoid", "isotonic"]
 METHODS: tuple[Method, ...] = ("none", "sigmoid", "isotonic")  # from simple to complex
@@ -55,7 +55,9 @@ class Calibrated(ClassifierMixin, Wrapper):
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     def adjust(self, p: np.ndarray) -> np.ndarray:
-        """Return calibrated probabilities: float64, shape (n, classes)."""
+        """Return calibrated probabilities: float64, shape (n, classes); `p` may lack classes that the model never saw."""
+        if p.shape[1] < len(self.classes_):
+            p = of_all_classes(p, self.model.classes_, len(self.classes_))
         if self.method == "isotonic":
             first = 1 if p.shape[1] == 2 else 0
             adjusted = np.column_stack([step.predict(p[:, number]) for number, step in enumerate(self.maps_, first)])

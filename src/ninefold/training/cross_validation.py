@@ -14,6 +14,7 @@ from ninefold.features import FeatureSchema
 from ninefold.metrics import LEAST_CLUSTERS, EvaluationPlan, one_score
 from ninefold.problem import Problem, decisions
 from ninefold.training.conformal import WithInterval
+from ninefold.training.estimators import of_all_classes
 from ninefold.training.params import Params
 
 LEAST_STOPPING = 20  # rows of the rarest class, under which boosting does not stop early: it validates on each class
@@ -66,8 +67,7 @@ def predict(model: BaseEstimator, rows: pd.DataFrame, schema: FeatureSchema, pro
     if not problem.is_class:
         value = np.asarray(model.predict(X), dtype="float64")
         return model.around(value) if isinstance(model, WithInterval) else decisions.forecast(value, problem)
-    p = np.zeros((len(rows), len(problem.classes)))
-    p[:, np.asarray(model.classes_, dtype=int)] = model.predict_proba(X)
+    p = of_all_classes(model.predict_proba(X), model.classes_, len(problem.classes))
     return decisions.forecast(p, problem)
 
 

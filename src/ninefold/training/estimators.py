@@ -175,6 +175,13 @@ class Wrapper(BaseEstimator):
         return self
 
 
+def of_all_classes(p: np.ndarray, known: np.ndarray, count: int) -> np.ndarray:
+    """Return probabilities of the `known` classes as those of all: float64, shape (n, count), 0 of one never seen."""
+    every = np.zeros((len(p), count))
+    every[:, np.asarray(known, dtype=int)] = p
+    return every
+
+
 def _texts(column: pd.Series) -> np.ndarray:
     return pd.Series(column).astype("object").fillna("").to_numpy(dtype=object)
 

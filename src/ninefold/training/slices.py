@@ -123,11 +123,7 @@ def worst(
 
 def few_clusters(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> np.ndarray:
     """Return the cluster of each row; more than `MOST_CLUSTERS` are merged at random into so many."""
-    cluster = metrics.clusters(frame, problem)
-    count = metrics.count_clusters(cluster)
-    if count <= MOST_CLUSTERS:
-        return cluster
-    return np.random.default_rng(plan.bootstrap.seed).permutation(count)[cluster] % MOST_CLUSTERS
+    return metrics.merged(metrics.clusters(frame, problem), MOST_CLUSTERS, plan.bootstrap.seed)
 
 
 def groups(values: pd.Series) -> tuple[np.ndarray, list[str]]:

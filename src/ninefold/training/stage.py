@@ -116,7 +116,7 @@ def describe(
     return {
         "model": name,
         "calibration": method,
-        "split": plan.split.points(),
+        "split": plan.split.model_dump(),
         "features": artifacts.read_json(f"{features.ONLINE}/online.json")["features"],
         "holdout": gate.tidy(results),
         "evidence": evidence,
