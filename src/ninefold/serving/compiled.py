@@ -15,7 +15,7 @@ import pandas as pd
 from ninefold.problem import Problem, decisions
 from ninefold.serving.compiled_parts import Columns, Encode, NotCompilable, compile_estimator
 from ninefold.serving.fields import FEATURE_KINDS, FIRST_DAY, LAST_DAY, iso
-from ninefold.training import WithInterval
+from ninefold.training import WithInterval, of_all_classes
 
 FEW = 100  # rows; of more, the pipeline is about as fast (benchmarks/serving_model.py)
 PROBES = 50
@@ -69,12 +69,9 @@ def compile_model(model: Any, names: list[str], problem: Problem) -> Encode:
     if not problem.is_class:
         is_quantity = [name != "loss" for name in decisions.QUANTITY]
         return lambda columns: np.where(is_quantity, np.asarray(predict(columns), dtype="float64")[:, None], 0.0)
-    places = np.asarray(model.classes_, dtype=int)
 
     def probabilities(columns: Columns) -> np.ndarray:
-        values = predict(columns)
-        p = np.zeros((len(values), len(problem.classes)))
-        p[:, places] = values
+        p = of_all_classes(predict(columns), model.classes_, len(problem.classes))
         return p[:, 1:] if problem.task == "binary" else p
 
     return probabilities

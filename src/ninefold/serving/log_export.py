@@ -112,8 +112,9 @@ def _existing(place: Path, alone: bool) -> Iterator[sqlite3.Connection]:
             yield connection
     except LogError as error:
         raise DataError(str(error)) from None
-    except (sqlite3.Error, OSError) as error:
-        raise DataError(f"{place}: the prediction log cannot be read, exported or cleared ({error})") from None
+    except (sqlite3.Error, OSError) as error:  # that of pandas holds the whole query, and has SQLite's as its cause
+        why = error.__cause__ or error
+        raise DataError(f"{place}: the prediction log cannot be read, exported or cleared ({why})") from None
 
 
 def _typed(connection: sqlite3.Connection, rows: pd.DataFrame) -> pa.Table:

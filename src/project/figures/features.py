@@ -6,24 +6,22 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ninefold import features
-from ninefold.plotting import RED, as_share, canvas, label, plain
+from ninefold.plotting import RED, as_share, canvas, empty, label, panels, plain
 from ninefold.problem import Problem, decisions
 
 
 def plot_strongest(deciles: pd.DataFrame, problem: Problem) -> Figure:
     """Draw the mean target over the deciles of the strongest numbers, a panel each."""
     parts = list(deciles.groupby("feature", sort=False))
-    down = max(-(-len(parts) // 3), 1)
-    fig, panels = canvas("Do the features order the outcomes?", 8, 2.1 * down + 0.5, nrows=down, ncols=3, sharey=True)
-    for axes in panels.flat[len(parts) :]:
-        axes.set_visible(False)
-    for axes, (name, part) in zip(panels.flat, parts, strict=False):
+    question = "Do the features order the outcomes?"
+    if not parts:
+        return empty(question, "no number has enough different values")
+    fig, drawn = panels(question, len(parts), 2.1, sharey=True)
+    for axes, (name, part) in zip(drawn, parts, strict=True):
         axes.plot(part["value"], part["level"], marker="o")
         axes.set_title(label(name), fontsize=9)
         if problem.is_class:
             as_share(axes)
-    if not parts:
-        fig.text(0.5, 0.5, "no number has enough different values", ha="center")
     fig.supylabel(label(decisions.level_name(problem)), fontsize=9)
     return fig
 

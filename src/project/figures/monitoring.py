@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ninefold.metrics import FOLLOW
 from ninefold.monitoring import Params, sentences, tables
-from ninefold.plotting import BLUE, GREY, ORANGE, PALETTE, SKY, as_share, canvas, label, plain
+from ninefold.plotting import BLUE, GREY, ORANGE, PALETTE, SKY, as_share, canvas, empty, label, plain, reach
 from ninefold.problem import ERROR, FORESIGHT, RANKING, Problem, decisions, title
 
 
@@ -20,7 +20,7 @@ def plot_drift(drifts: pd.DataFrame, params: Params) -> Figure:
     """Draw the PSI of the features that moved most, per period beside the holdout; bold where a feature drifted."""
     question = "Which inputs have moved?"
     if drifts.empty:
-        return _plot_text(question, sentences.ONLY_TIME)
+        return empty(question, sentences.ONLY_TIME)
     table = drifts.pivot(index="feature", columns="period", values="psi")[_periods(drifts)]
     table = table.loc[table.max(axis=1).sort_values(ascending=False).index[:24]]
     drifted = drifts.pivot(index="feature", columns="period", values="drifted").loc[table.index, table.columns].eq(True)
@@ -80,7 +80,7 @@ def plot_weeks(weeks: pd.DataFrame, volume: pd.DataFrame, problem: Problem) -> F
     """Draw the predicted and the observed level per week, from the holdout on; dotted lines are where periods begin."""
     question = "Are predicted and observed the same?"
     if weeks.empty:
-        return _plot_text(question, "Without time there are no weeks.")
+        return empty(question, "Without time there are no weeks.")
     fig, axes = canvas(question, height=3)
     sns.lineplot(weeks.set_index("week")[["observed", "predicted"]], palette=[ORANGE, BLUE], marker="o", ax=axes)
     for start in volume["start"]:
@@ -112,7 +112,7 @@ def plot_strategies(table: pd.DataFrame, problem: Problem) -> Figure:
     """Draw, per period, what each strategy paid above never retraining, and its error; dots are new models."""
     question, periods = "What would retraining have gained?", list(table["period"].unique()[-24:])
     if table.empty:
-        return _plot_text(question, "nothing has arrived to retrain on")
+        return empty(question, "nothing has arrived to retrain on")
     fig, panels = canvas(question, height=3.2, ncols=2, sharex=True)
     texts = {"gain": f"payoff per {problem.unit} above never", "error": title(ERROR[problem.task])}
     for axes, (column, text) in zip(panels, texts.items(), strict=True):
@@ -130,17 +130,11 @@ def _periods(table: pd.DataFrame, last: int = 12) -> list[str]:
     return [holdout, *later[-last:]]
 
 
-def _plot_text(question: str, text: str) -> Figure:
-    fig, axes = canvas(question, height=1.4)
-    axes.text(0.5, 0.5, text, ha="center")
-    axes.set_axis_off()
-    return fig
-
-
 def _points(axes: Axes, x: Any, values: pd.DataFrame, color: str = BLUE, label: str = "") -> None:
     """Draw ``value`` with the interval from ``low`` to ``high``."""
-    errors = values[["low", "high"]].sub(values["value"], axis=0).abs().to_numpy("float64").T
-    axes.errorbar(x, values["value"], yerr=errors, fmt="o", ms=5, lw=1.4, capsize=3, color=color, label=label)
+    axes.errorbar(
+        x, values["value"], reach(values, "value"), fmt="o", ms=5, lw=1.4, capsize=3, color=color, label=label
+    )
 
 
 def _period_axis(axes: Axes, names: list[str], most: int = 7) -> None:
