@@ -49,7 +49,7 @@ def _by_tables(bundle: Bundle) -> Callable[[list[dict[str, Any]]], Any]:
 
     def answer(rows: list[dict[str, Any]]) -> Any:
         frame = bundle.complete(rows)
-        return bundle.decide(frame)[bundle.answers].to_dict("records"), bundle.unseen(frame)
+        return bundle.decide(frame)[bundle.answers].to_dict("records"), bundle.warnings(frame)
 
     return answer
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
+from conftest import PARAMS as PROJECT
 from threadpoolctl import threadpool_limits
 
 from ninefold import artifacts, training
@@ -22,6 +24,7 @@ CASES = ("binary", "multiclass", "regression", "text", "dated")
 PARAMS = deployment.Params(
     name="returns", max_rows=100, max_body_mb=0.05, latency_budget_ms=250, parity_rows=20, single_rows=20
 )
+TABLES = PROJECT["processing"]  # whose contract has an amount of 0 to 1000
 MODELS = {
     "linear": {"model": "linear", "C": 1.0, "rare": 2},
     "boosting": {"model": "gradient_boosting", "max_iter": 10, "max_leaf_nodes": 4, "min_samples_leaf": 5},
@@ -125,7 +128,10 @@ def lay_out(
 
 
 def pack(parts: dict[str, pd.DataFrame]) -> packing.Bundle:
-    """Pack the bundle of what `lay_out` wrote, and publish it."""
+    """Pack the bundle of what `lay_out` wrote, and publish it; sections that ``params.yaml`` lacks are added."""
+    place, needed = artifacts.path("params.yaml"), {"processing": TABLES, "features": {"numeric": ["amount"]}}
+    if not needed.keys() <= (sections := yaml.safe_load(place.read_text(encoding="utf-8"))).keys():
+        artifacts.write_text(yaml.safe_dump(needed | sections), place)
     problem, (_, candidate) = Problem.load(), training.load()
     described = deployment.describe(candidate, parts, problem, PARAMS)
     deployment.save(described, deployment.reference(parts, offline(parts["holdout"]), described["signature"], problem))

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +24,25 @@ def test_a_write_that_fails_leaves_the_earlier_file_whole(project: Project, monk
     with pytest.raises(ZeroDivisionError):
         artifacts.write_json({"a": 2}, project.folder / "value.json")
     assert artifacts.read_json("value.json") == {"a": 1}
+    assert [place.name for place in project.folder.iterdir() if place.name.startswith(".")] == []
+
+
+def test_a_full_disk_is_told_from_other_errors() -> None:
+    said = "No space left on device"
+    full = [
+        OSError(errno.ENOSPC, said),
+        shutil.Error([("a", "b", f"[Errno 28] {said}")]),
+        RuntimeError(f"IO Error: {said}"),
+    ]
+    full.append(sqlite3.OperationalError("database or disk is full"))
+    assert all(map(artifacts.disk_is_full, full))
+    assert not artifacts.disk_is_full(OSError(errno.EACCES, "Permission denied"))
+
+
+def test_what_is_durable_is_for_its_owner_alone(tmp_path: Path) -> None:
+    (tmp_path / ".state.json.tmp").touch(0o644)  # of a run that was killed
+    artifacts.write_durable(b"{}", tmp_path / "state.json")
+    assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_an_output_is_seen_by_others_once_published_and_replaces_the_earlier_one_whole(project: Project) -> None:
@@ -94,3 +116,16 @@ def test_a_lock_is_held_until_the_last_process_that_was_handed_it_is_gone(tmp_pa
     assert refused()
     child.communicate()
     assert not refused()
+
+
+def test_a_second_command_waits_for_the_first_unless_that_started_it(project: Project) -> None:
+    command = [sys.executable, "-c", "from ninefold import artifacts\nwith artifacts.writing(): print('writes')"]
+    with artifacts.alone(artifacts.path(artifacts.LOCK), ""):
+        second = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert second.stderr
+        assert "another command writes the outputs of this project; waiting for its end" in second.stderr.readline()
+        assert second.poll() is None
+    assert second.communicate(timeout=60)[0] == "writes\n"
+    with artifacts.writing():
+        inner = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (inner.stdout, inner.stderr, os.environ.get(artifacts.HELD)) == ("writes\n", "", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Project
@@ -91,9 +92,41 @@ def test_the_commit_is_the_newest_whose_lock_recorded_the_model(repository: Proj
 def test_a_project_in_a_folder_of_a_repository_is_found(repository: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     artifacts.write_text("{}\n", repository.folder / "inner/params.yaml")
     monkeypatch.chdir(repository.folder / "inner")
-    assert lineage.commit("one", "two") == "not committed yet"
+    assert lineage.commit("one", "two") == "not in a git repository of its own"
+    with pytest.raises(
+        DataError, match=rf"in the git repository {repository.folder}, which holds no file .*`git init` here"
+    ):
+        lineage.demand_own_repository()
     commit = record("one")
     assert lineage.commit("one") == commit
+    lineage.demand_own_repository()
+
+
+def test_a_default_remote_where_git_would_take_its_files_is_refused(repository: Project, monkeypatch: Any) -> None:
+    from dvc.repo import Repo
+
+    artifacts.write_text("{}\n", repository.folder / "inner/params.yaml")
+    monkeypatch.chdir(repository.folder / "inner")
+    Repo.init(subdir=True).close()
+    lineage.demand_own_store()  # there is none
+
+    def set_to(url: str) -> None:
+        artifacts.path(".dvc/config").write_text(f"[core]\n    remote = local\n['remote \"local\"']\n    url = {url}\n")
+
+    set_to("../../store")
+    for _ in range(2):
+        found = (
+            rf"default remote local is {repository.folder}/store, which is in the git repository {repository.folder};"
+        )
+        with pytest.raises(DataError, match=f"{found} .*`dvc remote modify local url PLACE`"):
+            lineage.demand_own_store()
+        git(
+            "init", "--quiet"
+        )  # a repository of its own inside the other one: the store would be in the outer one still
+    artifacts.write_text("/store/\n", repository.folder / ".gitignore")
+    for url in ("../../store", "../../../store", "s3://bucket/store"):
+        set_to(url)
+        lineage.demand_own_store()
 
 
 def test_without_git_nothing_fails(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -19,6 +22,8 @@ from ninefold.errors import DataError
 from ninefold.params import root
 from ninefold.stages import label
 
+LOCK = "reports/timings/.lock"
+HELD = "NINEFOLD_LOCK"  # environment variable for what a command starts: the lock that the command holds
 RESTORE = "restore it with `dvc checkout`, or run its stage again"
 _pending: dict[str, Path] = {}
 
@@ -111,11 +116,24 @@ def write_table(table: pd.DataFrame, place: Path) -> None:
 
 
 def write_durable(content: bytes | memoryview, place: Path) -> None:
-    """Write a file, which is whole and on disk when this returns; or not at all."""
+    """Write a file for its owner alone (0600), which is whole and on disk when this returns; or not at all."""
     with _replacing(place) as temporary:
-        temporary.write_bytes(content)
+        temporary.unlink(missing_ok=True)
+        with private(temporary, "wb") as file:
+            file.write(content)
         sync(temporary)
     sync(place.parent)
+
+
+def private(place: Path, mode: str) -> IO[Any]:
+    """Open a file, which is for its owner alone (0600) if it is new."""
+    return open(place, mode, opener=partial(os.open, mode=0o600))
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until a folder, with the content and the names of all files in it, is on disk."""
+    for place in (*folder.rglob("*"), folder):
+        sync(place)
 
 
 def sync(place: Path) -> None:
@@ -144,6 +162,30 @@ def alone(lock: Path, busy: str, wait: bool = False) -> Iterator[int]:
         if not lock_descriptor(file.fileno(), blocking=wait):
             raise DataError(busy)
         yield file.fileno()
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Hold the project's lock while outputs are written; wait for a command that holds it, unless it started this one."""
+    lock = path(LOCK)
+    if os.environ.get(HELD) == str(lock):
+        yield
+        return
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(alone(lock, "another command writes the outputs of this project"))
+        except DataError as busy:
+            print(f"{busy}; waiting for its end", file=sys.stderr, flush=True)
+            stack.enter_context(alone(lock, "", wait=True))
+        os.environ[HELD] = str(lock)
+        stack.callback(os.environ.pop, HELD, None)
+        yield
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Return whether an error is that of a full disk, or of a quota: also of SQLite, DuckDB and `shutil`, which give no number."""
+    texts = (os.strerror(errno.ENOSPC), "database or disk is full")
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(text in str(error) for text in texts)
 
 
 def sha256(place: Path) -> str:
@@ -258,5 +300,11 @@ def _replacing(place: Path) -> Iterator[Path]:
     """Give a temporary path; what is written there replaces `place` when the context ends without an error."""
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.with_name(f".{place.name}.tmp")
-    yield temporary
-    os.replace(temporary, place)
+    try:
+        yield temporary
+        os.replace(temporary, place)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(place)
+        raise

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ninefold import artifacts
+from ninefold.errors import DataError
+from ninefold.params import FILE
 
 SHORT = 12  # hexadecimal digits of a SHA-256 that is shown
 LOCK = "dvc.lock"
@@ -78,6 +80,8 @@ def commit(*md5: str) -> str:
     """
     if _git("rev-parse", "--git-dir") is None:
         return "not in a git repository"
+    if around() is not None:
+        return "not in a git repository of its own"
     for one in filter(None, md5):
         changed = _git("log", "--no-show-signature", "--format=%H", f"-S{one}", "--", LOCK) or ""
         for revision in changed.split():  # a commit that removed the hash has changed it too
@@ -85,6 +89,48 @@ def commit(*md5: str) -> str:
                 return revision
     head = _git("rev-parse", "--verify", "HEAD")
     return "not committed yet" if head is None else f"{head.strip()} with changes that are not committed"
+
+
+def around() -> str | None:
+    """Return the folder of a git repository around the project that holds no file of it; None if there is none.
+
+    The project in a folder of a larger repository is another case: git has its files.
+    """
+    if not (_git("rev-parse", "--show-prefix") or "").strip() or _git("ls-files", "--", FILE, LOCK, "dvc.yaml"):
+        return None
+    return (_git("rev-parse", "--show-toplevel") or "").strip()
+
+
+def demand_own_repository() -> None:
+    """Raise `DataError` if the only git repository is one around the project that has nothing to do with it."""
+    if other := around():
+        raise DataError(
+            f"{artifacts.path('.')}: found in the git repository {other}, which holds no file of this project; expected a "
+            "repository of its own: `git init` here, or `git add` the project, if it belongs to that one"
+        )
+
+
+def demand_own_store() -> None:
+    """Raise `DataError` if DVC's default remote is a folder in a git work tree, where `git add` would take its files."""
+    from dvc.exceptions import DvcException  # type: ignore[import-untyped]
+    from dvc.repo import Repo  # type: ignore[import-untyped]
+
+    try:
+        with Repo(str(artifacts.path("."))) as repo:
+            name = repo.config["core"].get("remote")
+            url = str(repo.config["remote"].get(name, {}).get("url", "")) if name else ""
+    except DvcException as error:
+        raise DataError(f".dvc/config: {error}; mend it, and run this again") from None
+    if not url or "://" in url:
+        return
+    store = artifacts.path(url).resolve()
+    place = next(each for each in (store, *store.parents) if each.is_dir())
+    top = _git("-C", str(place), "rev-parse", "--show-toplevel")
+    if top and _git("-C", str(place), "check-ignore", "--quiet", str(store / "files")) is None:
+        raise DataError(
+            f".dvc/config: the default remote {name} is {store}, which is in the git repository {top.strip()}; expected a "
+            f"place outside of it: `dvc remote modify {name} url PLACE`, a folder, s3://... or the like"
+        )
 
 
 def _md5(content: bytes) -> str:

@@ -139,6 +139,8 @@ def test_a_large_table_comes_in_chunks(shop: str) -> None:
         ("postgresql://u:a/b@host/db", "postgresql://u:***@host/db"),
         ("postgresql://host:5432/db?user=a@b", "postgresql://host:5432/db?user=a@b"),
         ("mssql://host/db?user=u&Password=secret&x=1", "mssql://host/db?user=u&Password=***&x=1"),
+        ("mssql:///?odbc_connect=UID%3Du%3BPWD%3Dsecret%3BX%3D1", "mssql:///?odbc_connect=UID%3Du%3BPWD%3D***%3BX%3D1"),
+        ("https://host/t?sslpassword=a b&api_key=c", "https://host/t?sslpassword=***&api_key=***"),
         ("data/source/a:b@c.csv", "data/source/a:b@c.csv"),
     ],
 )

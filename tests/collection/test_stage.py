@@ -247,6 +247,7 @@ def test_a_source_is_read_as_its_options_say(project: Project) -> None:
         ("as_of", "2019-12-31", r"expected as_of on or after start \(2020-01-01\)"),
         ("as_of", "31.01.2020", r'as_of: found "31.01.2020", expected a day written as "2013-12-31"'),
         ("tables.customers.source", "postgresql://u:topsecret@host/db", r"u:\*\*\*@host/db: found a password"),
+        ("tables.customers.source", "mssql:///?odbc_connect=PWD%3Dtopsecret", r"PWD%3D\*\*\*: found a password"),
     ],
 )
 def test_params_that_make_no_sense_are_refused(project: Project, path: str, value: Any, message: str) -> None:

@@ -361,6 +361,13 @@ def test_files_to_replace_are_listed_and_kept_without_yes(folder: Path, monkeypa
     assert all(state(folder)[folder / name] != before[folder / name] for name in FILES)
 
 
+def test_in_a_repository_that_is_not_the_projects_nothing_is_begun(folder: Path) -> None:
+    git("init", "-q", "..")
+    before, done = state(folder), begin("../My Orders.csv", "--yes")
+    assert f"found in the git repository {folder.parent}, which holds no file of this project" in done.output
+    assert (done.exit_code, state(folder)) == (1, before)
+
+
 def test_tables_of_databases_and_packed_files_are_read(folder: Path, shop: pd.DataFrame) -> None:
     with sqlite3.connect("shop.db") as connection:
         for name in ("orders", "others"):

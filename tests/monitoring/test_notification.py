@@ -244,6 +244,7 @@ def test_the_address_is_never_told(
     with pytest.raises(ParamsError, match=r"monitoring\.deliver\.notify: found no name of a variable") as refused:
         Deliver(notify=["json://127.0.0.1/S3CRET"])
     kept = "".join(file.read_text() for file in place.parent.iterdir())
+    assert {file.stat().st_mode & 0o777 for file in place.parent.glob("*.json*")} == {0o600}, "for their owner alone"
     for secret in ("S3CRET", "T0KEN", "127.0.0.1"):
         assert secret not in caplog.text + kept + "".join(capfd.readouterr()) + str(refused.value)
 

@@ -19,13 +19,14 @@ from bundles import rows as rows_of
 from conftest import Project
 from monitoring_params import PARAMS
 
+from ninefold import artifacts
 from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan, evaluation
 from ninefold.monitoring import backtest, labels, production
 from ninefold.monitoring.answers import predict
 from ninefold.monitoring.arrivals import read_arrivals
 from ninefold.monitoring.production import ROLE, ROW, VERSION
-from ninefold.serving import Bundle, app, client, log_entry
+from ninefold.serving import Bundle, app, client, log_entry, log_export
 from ninefold.serving.fields import as_rows
 from ninefold.serving.log import Log
 
@@ -83,6 +84,14 @@ def test_versions_with_other_fields_are_one_table(project: Project, log: Log) ->
     assert table["@action"].notna().all()
 
 
+def test_what_was_exported_to_another_folder_is_monitored_too(
+    bundle: Bundle, log: Log, place: Path, tmp_path: Path
+) -> None:
+    append(log, bundle, {"customer": "ann", "id": 1})
+    assert log_export.export(place, tmp_path / "other") == 1
+    assert production.served(bundle)["id"].tolist() == ["1"]
+
+
 def test_earlier_exports_without_a_role_are_of_the_champion(bundle: Bundle, log: Log, place: Path) -> None:
     append(log, bundle, {"customer": "ann", "id": 1}, name="old")
     production.served(bundle)
@@ -122,6 +131,15 @@ def test_before_anything_was_served_the_table_is_empty_and_damage_is_an_error(bu
     place.write_text("no database")
     with pytest.raises(DataError, match="the prediction log cannot be read"):
         production.traffic(place)
+
+
+def test_a_bundle_in_production_of_other_features_than_the_table_s_cannot_be_monitored(bundle: Bundle) -> None:
+    file = "data/features/period=all/part-0.parquet"
+    artifacts.write_table(artifacts.read_table(file).drop(columns="items"), artifacts.path(file))
+    with pytest.raises(
+        DataError, match=f"data/features: lacks items, features of bundle {bundle.version}, which is in prod"
+    ):
+        production.read_bundle(PARAMS.model_copy(update={"source": "log"}))
 
 
 def test_skew_is_the_share_of_rows_of_a_period_that_were_served_with_another_value(

@@ -240,7 +240,7 @@ def test_a_batch_has_the_same_answers_and_errors_on_both(project: Project, tmp_p
     project.set("engine", {"backend": "pyspark", "spark": session, "memory_limit": "3GB"})
     other.write_text("of yesterday")
     assert batch.predict(source, other, bundle) == {**on_one, "wrote": str(other)}
-    assert on_one["unseen"] == {"customer": 2}
+    assert on_one["warnings"] == {"customer": 2}
     found, wanted = (pq.read_table(place).sort_by("id") for place in (other, mine))
     pd.testing.assert_frame_equal(found.to_pandas(), wanted.to_pandas(), rtol=0, atol=1e-9)
     wrong = rows.assign(amount=rows["amount"].where(rows["id"] != rows["id"][55], np.inf))

@@ -30,6 +30,7 @@ from ninefold.metrics.plan import EvaluationPlan
 from ninefold.problem.statement import Problem
 from ninefold.registry import comparison, promotion, repository
 from ninefold.serving import bundle as packing
+from ninefold.serving import hot_swap
 
 api = pytest.importorskip("gto.api")
 
@@ -70,7 +71,7 @@ def test_the_first_version_needs_no_champion_and_gto_knows_it(shop: Shop) -> Non
     bundle = committed(shop)
     told = promotion.promote()
     assert f"{NAME} v0.0.1, bundle {bundle.version}, is in production: first version" in told
-    assert all(command in told for command in ("git push --tags", "dvc push"))
+    assert all(command in told for command in (f"git push origin '{NAME}@v0.0.1' '{NAME}#production#1'", "dvc push"))
     assert shop.tags() == [f"{NAME}#production#1", f"{NAME}@v0.0.1"]
     assert [one["version"] for one in api.show(str(shop.folder), f"{NAME}#production")] == ["v0.0.1"]
 
@@ -199,17 +200,27 @@ def test_a_version_that_git_and_dvc_could_not_restore_is_refused(shop: Shop) -> 
     assert shop.tags() == []
 
 
-def test_rollback_goes_back_one_version_at_a_time_with_tag_and_bundle(shop: Shop, weak: packing.Bundle) -> None:
-    found = [weak.version]
+def test_rollback_goes_back_one_version_at_a_time_with_tag_and_bundle(
+    shop: Shop, weak: packing.Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hot_swap, "KEPT", 1)
+    shop.project.set("serving", {"challenger": "models/next"})
+    found, copies = [weak.version], lambda: {copy.name for copy in artifacts.path(hot_swap.VERSIONS).iterdir()}
     for seed in (1, 2):
         found.append(committed(shop, good=False, seed=seed).version)
         promotion.promote("a try")
+    assert copies() == {*found[1:]}  # the champion, and the one before
+    artifacts.path("models/next").symlink_to(f"versions/{found[2]}")
     head, lock = shop.git("rev-parse", "HEAD"), (shop.folder / "dvc.lock").read_bytes()
-    assert f"{NAME} v0.0.2, bundle {found[1]}, is in production again, after v0.0.3" in promotion.rollback()
+    told = promotion.rollback()
+    assert f"{NAME} v0.0.2, bundle {found[1]}, is in production again, after v0.0.3" in told
+    assert f"`git push origin '{NAME}@v0.0.2' '{NAME}#production#4'`, which starts the release" in told
+    assert copies() == {*found[1:]}  # the champion, and the challenger
     assert [one["version"] for one in api.show(str(shop.folder), f"{NAME}#production")] == ["v0.0.2"]
     assert shop.served() == found[1]
     promotion.rollback()  # not to v0.0.3, which held production before, but was taken back
     assert shop.served() == found[0]
+    assert copies() == {found[0], found[2]}
     with pytest.raises(DataError, match=r"only v0.0.1 has been in production, so there is nothing to go back to"):
         promotion.rollback()
     assert shop.served() == found[0]
@@ -258,13 +269,19 @@ def test_two_promotions_at_once_or_one_that_fails_half_way_leave_no_tag(shop: Sh
     assert len(shop.tags()) == 2
 
 
-def test_commands_fail_with_what_is_wrong_and_without_git_say_so(project: Project) -> None:
+def test_commands_fail_with_what_is_wrong_and_without_git_say_so(project: Project, monkeypatch: Any) -> None:
     project.params["deployment"] = bundles.PARAMS.model_dump()
     project.write(yaml.safe_dump(project.params))
     for command in (["models"], ["promote"], ["promote", "--force", "now"], ["rollback"]):
         done = CliRunner().invoke(app, command)
         assert (done.exit_code, "error: " in done.output) == (1, True), command
         assert "not a git repository" in done.output or "bundle" in done.output, done.output
+    (project.folder / "inner").mkdir()
+    shutil.copy("params.yaml", "inner")
+    subprocess.run(["git", "init", "-q"], check=True)
+    monkeypatch.chdir("inner")
+    for command in (["models"], ["promote"], ["rollback"], ["retrain"]):  # never in the repository around it
+        assert "which holds no file of this project" in CliRunner().invoke(app, command).output
 
 
 def test_any_version_comes_back_from_the_remote_after_the_cache_is_gone(shop: Shop, tmp_path_factory: Any) -> None:
@@ -284,6 +301,18 @@ def test_any_version_comes_back_from_the_remote_after_the_cache_is_gone(shop: Sh
     shutil.rmtree(shop.folder / "models/bundle")
     dvc(shop.folder, "pull", targets=["models/bundle"])
     assert shop.bundle() == versions[1]
+
+
+def test_a_remote_that_fails_is_named_without_its_password(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def get(*_: Any, **__: Any) -> None:
+        raise OSError("https://ann:topsecret@host/store: 403")
+
+    monkeypatch.setattr("dvc.repo.get.get", get)
+    with (
+        pytest.raises(DataError, match=r"in its remote \(https://ann:\*\*\*@host/store: 403\)"),
+        repository.restored("models/bundle", "HEAD"),
+    ):
+        pass
 
 
 def test_any_version_comes_back_from_s3_too() -> None:

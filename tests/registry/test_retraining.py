@@ -224,6 +224,17 @@ def test_one_that_is_not_significantly_better_stays_on_its_own_branch_and_is_not
     assert "forced, it has seen April" in retraining.retrain(DAY, "it has seen April")
 
 
+@pytest.mark.parametrize("fit", [True, False])
+def test_what_the_user_has_staged_stays_staged_and_comes_into_no_commit(fit: bool, home: Home, quick: Any) -> None:
+    quick["fit"] = fit
+    artifacts.write_text("mine", home.folder / "README.md")
+    home.git("add", "README.md")
+    retraining.retrain(DAY)
+    assert (home.state()["changed"], home.state()["branch"]) == ("A  README.md\n", "main\n")
+    files = home.git("log", "--all", "--name-only", "--format=").split()
+    assert ("README.md" in files, files.count("params.yaml")) == (False, 2)
+
+
 def test_without_a_champion_the_branch_moves_on_and_nobody_is_promoted(home: Home) -> None:
     home.git("tag", "-d", *home.git("tag").split())
     told = retraining.retrain(DAY)

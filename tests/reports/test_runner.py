@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import errno
+import os
+import re
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import nbformat
 import pytest
 from conftest import Project
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from typer.testing import CliRunner
 
+from ninefold import artifacts
+from ninefold.cli import app
 from ninefold.errors import DataError, ParamsError
 from ninefold.reports import runner
 
@@ -55,6 +63,34 @@ def test_a_clean_copy_changes_with_the_source_of_its_notebook_alone(project: Pro
     assert not project.bytes("reports/sources")
 
 
+def test_a_full_disk_is_one_line_and_what_was_written_before_stays_whole(project: Project, monkeypatch: Any) -> None:
+    write(project, "1 + 1")
+    runner.refresh_sources()
+    before = project.bytes("reports/sources")
+    write(project, "1 + 2")
+
+    def fill(place: Path, content: bytes) -> None:
+        place.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    done = CliRunner().invoke(app, ["sources"])
+    assert re.fullmatch(
+        r"error: the disk is full \(.*: '.*/01_problem.ipynb'\); make room and run this again; .*\n", done.output
+    )
+    assert (done.exit_code, project.bytes("reports/sources")) == (1, before)
+
+
+@pytest.mark.parametrize("command", [["sources"], ["stage", "problem"], ["site"]])
+def test_commands_that_write_outputs_hold_the_lock_of_the_project(
+    command: Any, project: Project, monkeypatch: Any
+) -> None:
+    lock = Mock(side_effect=DataError("locked"))
+    monkeypatch.setattr(artifacts, "alone", lock)
+    assert "locked" in CliRunner().invoke(app, command).output
+    assert lock.call_args.args[0] == project.folder / artifacts.LOCK
+
+
 def test_the_same_stage_run_twice_gives_the_same_bytes(stage: Project) -> None:
     log = "import sys, time; print(time.time(), file=sys.stderr)"
     write(stage, "from ninefold.params import load\nparams = load(section, overrides)", log, "params.title")
@@ -89,6 +125,22 @@ def test_a_cell_that_raises_is_named_and_its_run_kept_beside_the_earlier_report(
     write(stage, "print('good')")
     runner.execute("problem")
     assert not stage.bytes("reports/failed")
+
+
+def test_no_secret_enters_a_notebook_or_the_error_of_its_run(stage: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_TOKEN", "t0ken-of-the-shop")
+    url = "url = 'postgresql://ann:' + 'top' + 'secret@host/db'"
+    shown = "import os; print(url); {'url': url, 'token': os.environ['SHOP_TOKEN']}"
+    write(stage, url, shown)
+    runner.execute("problem")
+    (passed,) = stage.bytes("reports/notebooks").values()
+    assert b"postgresql://ann:***@host/db" in passed
+    write(stage, url, shown, "raise ValueError(f\"401 for {url}: {os.environ['SHOP_TOKEN']}\")")
+    with pytest.raises(runner.StageFailed, match=r"401 for postgresql://ann:\*\*\*@host/db: \*\*\*") as error:
+        runner.execute("problem")
+    (failed,) = stage.bytes("reports/failed").values()
+    for secret in (b"topsecret", b"t0ken-of"):
+        assert secret not in passed + failed + str(error.value).encode()
 
 
 def test_a_wrong_override_and_a_missing_or_broken_notebook_are_named_before_anything_runs(project: Project) -> None:

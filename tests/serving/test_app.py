@@ -13,6 +13,7 @@ import pytest
 from bundles import CASES, expected, lay_out, pack
 from conftest import Project
 from fastapi.testclient import TestClient
+from pydantic import ValidationError
 from servers import started
 
 from ninefold.errors import NinefoldError
@@ -67,6 +68,32 @@ def test_what_a_caller_does_not_know_may_be_absent_or_null(client: TestClient, b
     assert warning["message"] == "row 1, field 'customer': 'zed' was not seen in training"
 
 
+def test_a_number_outside_the_contract_is_answered_with_a_warning(client: TestClient) -> None:
+    amounts = (0.0, None, 1000.5, 99999.0, 1000.0)
+    answer = send(client, *({"customer": "ann", "amount": amount} for amount in amounts)).json()
+    assert len(answer["predictions"]) == len(amounts)
+    assert answer["warnings"] == [
+        {"field": "amount", "value": 1000.5, "rows": 2, "first_row": 2, "message": warning_of(2, 1000.5)}
+    ]
+    assert send(client, {"customer": "ann", "amount": -0.5}).json()["warnings"][0]["message"] == warning_of(0, -0.5)
+
+
+def warning_of(row: int, amount: float) -> str:
+    return f"row {row}, field 'amount': {amount} is outside the contract (min 0, max 1000)"
+
+
+@pytest.mark.parametrize(("row", "what"), [({}, "an empty object"), ({"id": 7}, "an object")])
+def test_a_row_that_tells_the_model_nothing_is_refused(project: Project, row: dict[str, Any], what: str) -> None:
+    client = TestClient(app.create_app(pack(lay_out("text"))))
+    answer = send(client, {"comment": None}, row)
+    says = f"row 1: found {what}, expected at least one of comment, from which it is predicted"
+    assert (answer.status_code, answer.json()["error"]) == (422, says)
+    assert send(client, {"comment": None}).status_code == 200  # said to be unknown
+    tensor = {"name": "id", "shape": [1], "datatype": "INT64", "data": [7]}
+    refused = client.post("/v2/models/returns/infer", json={"inputs": [tensor]})
+    assert (refused.status_code, refused.json()["error"][:5]) == (422, "row 0")
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
@@ -100,7 +127,21 @@ def test_a_body_must_be_sent_as_json_and_of_many_problems_the_first_are_listed(c
     answer = client.post("/predict", content=b'{"rows": []}', headers={"Content-Type": "text/plain"})
     assert (answer.status_code, "Content-Type: application/json" in answer.json()["error"]) == (422, True)
     many = send(client, *[{"customer": 5}] * 50).json()
-    assert (len(many["problems"]), many["error"][-13:]) == (app.LISTED, "; and 30 more")
+    assert (len(many["problems"]), many["error"][-22:]) == (app.LISTED, "; and at least 30 more")
+
+
+def test_of_many_rows_the_first_wrong_ones_are_named_by_their_numbers(bundle: Bundle) -> None:
+    bundle.described["limits"]["max_rows"] = 1000
+    model, right, wrong = schemas.request_model(bundle), {"customer": "ann"}, {"customer": "\ud800", "x": 1}
+    assert len(schemas.sent_rows(model.model_validate({"rows": [right] * 1000}))) == 1000
+    with pytest.raises(ValidationError) as refused:
+        model.model_validate({"rows": [*[right] * 450, wrong, *[wrong] * 549]})
+    first, second, *_ = [each["message"] for each in schemas.explain(refused.value.errors(), bundle)]
+    assert first.startswith("row 450, field 'customer': found \"\\ud800\", expected whole characters")
+    assert second.startswith("row 450, field 'x': unknown field")
+    assert refused.value.error_count() < 2 * schemas.SLICE
+    with pytest.raises(ValidationError, match="at most 1000 items"):
+        model.model_validate({"rows": [wrong] * 1001})
 
 
 def test_a_body_over_the_limit_is_refused(client: TestClient) -> None:
@@ -175,13 +216,20 @@ def test_features_named_like_methods_of_the_library_are_fine(bundle: Bundle) -> 
     assert schemas.sent_rows(schemas.request_model(bundle).model_validate({"rows": [row]})) == [row]
 
 
-def test_the_command_serves_on_this_machine_alone_until_it_is_told_to_stop(bundle: Bundle, tmp_path: Path) -> None:
+def test_the_command_serves_on_this_machine_alone_until_it_is_told_to_stop(
+    project: Project, bundle: Bundle, tmp_path: Path
+) -> None:
+    project.set("serving", {"allowed_hosts": ["Shop.example"]})
     with started("-m", "ninefold", "serve", "--port", "0", cwd=tmp_path) as (child, line):
         assert line.startswith("serving models/bundle at http://127.0.0.1:")
         url = line.split()[-1]
         with pytest.raises(NinefoldError, match="choose another --port"):
             app._listen("127.0.0.1", int(url.rpartition(":")[2]))
         assert httpx.get(f"{url}/ready", trust_env=False, timeout=30).json()["version"] == bundle.version
+        names = ["localhost", "127.0.0.1:80", "[::1]:8000", "rebound.example", "shop.example", "localhost.evil", ""]
+        hosts = {name: httpx.get(f"{url}/", headers={"Host": name}, trust_env=False, timeout=30) for name in names}
+        assert [each.status_code for each in hosts.values()] == [200, 200, 200, 400, 200, 400, 400]
+        assert "add it to serving.allowed_hosts in params.yaml" in hosts["rebound.example"].json()["error"]
         child.send_signal(signal.SIGINT)  # test_middleware sends SIGTERM
         _, complaints = child.communicate(timeout=30)
         assert (child.returncode, complaints) == (0, "")

@@ -7,6 +7,8 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from ninefold.serving.bundle import Bundle
 from ninefold.serving.chunks import SUFFIXES
 from ninefold.serving.fields import as_rows
 from ninefold.serving.log import Log
+from ninefold.serving.log_entry import as_text
 
 FILES = ["a.duckdb", "b.sqlite"]
 KILLED = """
@@ -362,11 +365,36 @@ def test_the_command_says_what_it_did_and_what_it_refused(bundle: Bundle, holdou
     code, said = command(write(holdout, "in.csv"), "out.csv")
     assert (code, said.startswith(f"scored {len(holdout)} rows with returns {bundle.version}")) == (0, True)
     assert "3 rows with a customer not seen in training" in said
+    holdout.loc[[2, 30], "amount"] = [-1, 99999]
+    assert "2 rows with a amount outside the contract" in command(write(holdout, "in.csv"), "out.csv")[1]
     code, said = command("out.csv", "out2.csv")
     assert (code, "error: out.csv: already has probability, action, expected_payoff; drop or" in said) == (1, True)
     (bundle.place / "bundle.json").write_text(json.dumps({}))
     code, said = command("in.csv", "out.csv")
     assert (code, "changed: bundle.json" in said) == (1, True)
+
+
+def test_keys_and_times_of_any_type_are_logged_as_the_text_by_which_labels_are_joined(
+    bundle: Bundle, parts: dict[str, pd.DataFrame]
+) -> None:
+    table = pa.Table.from_pandas(parts["holdout"].drop(columns="returned"), preserve_index=False)
+    for name, kind in {"id": pa.decimal128(21, 2), "placed": pa.date32()}.items():
+        table = table.set_column(table.column_names.index(name), name, table[name].cast(kind, safe=False))
+    pq.write_table(table, "in.parquet")
+    with closing(Log(Path("log.sqlite").absolute())) as log:
+        batch.predict("in.parquet", "out.parquet", bundle, log=log)
+    logged = log_export.read(log.place)
+    assert logged["id"].tolist() == parts["holdout"]["id"].astype("str").tolist()
+    assert logged["placed"].tolist() == parts["holdout"]["placed"].dt.strftime("%Y-%m-%d").tolist()
+    assert (as_text(Decimal("1.50")), as_text(Decimal("7.00")), as_text(True)) == ("1.50", "7", "true")
+
+
+def test_a_batch_deletes_old_answers(bundle: Bundle, parts: dict[str, pd.DataFrame]) -> None:
+    rows = parts["holdout"]
+    with closing(Log(Path("log.sqlite").absolute())) as log:
+        log.record(rows, bundle.decide(rows), bundle, "old", moment=datetime(2020, 1, 1, tzinfo=UTC))
+        batch.predict(write(rows.drop(columns="returned"), "in.csv"), "out.csv", bundle, log=log)
+    assert len(log_export.read(log.place)) == len(rows)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -18,7 +18,7 @@ from ninefold import artifacts
 from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan
 from ninefold.monitoring import drift
-from ninefold.problem import decisions
+from ninefold.problem import Problem, decisions
 from ninefold.serving import batch, deployment
 from ninefold.serving import bundle as packing
 from ninefold.serving import fields as signature
@@ -127,6 +127,24 @@ def test_the_signature_says_what_a_row_may_and_must_hold(project: Project) -> No
     assert "rate_by_customer_7d" not in bundle.described["example"]
     types = {field["name"]: f"{field['kind']}, {field['type']}" for field in pack(lay_out("multiclass")).signature}
     assert [types[name] for name in ("@x", "id", 'say "from"')] == ["date, date", "identity, any", "text, string"]
+
+
+def test_a_number_has_the_bounds_of_the_contract_unless_it_was_made_of_something_else(project: Project) -> None:
+    parts, problem = lay_out(), Problem.load()
+    online = artifacts.read_json("data/online/online.json")
+    bounds = {"amount": {"min": 0, "max": 50}, "items": {"allowed": [1, 2, 3, 4]}, "customer": {"min": 0}}
+    fields = {field["name"]: field for field in signature.signature(parts, online, problem, bounds)}
+    assert {name: field["bounds"] for name, field in fields.items() if "bounds" in field} == {"items": bounds["items"]}
+    bundle = pack(parts)
+    assert bundle.bounds == {"amount": {"min": 0, "max": 1000}}
+    rows = bundle.complete([{"customer": "ann", "amount": amount} for amount in (5, -1, None, 2000)])
+    (warning,) = bundle.warnings(rows)
+    assert (warning["value"], warning["rows"], warning["first_row"]) == (-1, 2, 1)
+    assert bundle.answer([{"customer": "ann", "amount": -1.0}]).warnings[0]["reason"] == warning["reason"]
+    for field in bundle.signature:
+        field.pop("bounds", None)  # as bundles that were packed earlier
+    del vars(bundle)["bounds"]
+    assert bundle.warnings(rows) == []
 
 
 def test_a_lookup_key_that_is_no_feature_is_still_sent(bundle: Bundle, parts: dict[str, pd.DataFrame]) -> None:

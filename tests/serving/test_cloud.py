@@ -26,6 +26,7 @@ import yaml
 from clones import copy_of_the_repository
 from packaging.requirements import Requirement
 
+from ninefold.serving import middleware
 from ninefold.serving.bundle import Bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -376,7 +377,8 @@ def test_the_template_runs_the_image_as_it_was_built_and_takes_back_what_fails(t
     assert {each["ContainerPath"] for each in container["MountPoints"]} == set(json.loads(values("VOLUME")[0]))
     assert [str(each["ContainerPort"]) for each in container["PortMappings"]] == values("EXPOSE")
     assert container["Secrets"] == [{"Name": "NINEFOLD_TOKEN", "ValueFrom": {"Ref": "Token"}}]
-    assert "Environment" not in container
+    (hosts,) = container["Environment"]
+    assert hosts == {"Name": middleware.HOSTS, "Value": {"Fn::Sub": "${LoadBalancer.DNSName},${HostNames}"}}
     rolled = resources["Service"]["Properties"]["DeploymentConfiguration"]
     assert rolled["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
     assert (rolled["MinimumHealthyPercent"], rolled["MaximumPercent"]) == (100, 200)
@@ -393,11 +395,13 @@ def runs(release: dict[Any, Any]) -> list[str]:
     return [step["run"] for step in release["jobs"]["release"]["steps"] if "run" in step]
 
 
-def test_versions_release_and_other_tags_do_not(release: dict[Any, Any]) -> None:
+def test_promotions_and_rollbacks_release_and_other_tags_do_not(release: dict[Any, Any]) -> None:
     on = release[True]  # YAML's reading of `on`
-    assert (set(on), set(on["push"])) == ({"push"}, {"tags"})
-    tags = {"returns@v1.2.3": True, "v1.2.3": True, "returns@v1.2.3!": False, "returns#prod#1": False, "main": False}
-    for tag, releases in tags.items():
+    assert (set(on), set(on["push"])) == ({"push", "workflow_dispatch"}, {"tags"})
+    steps = release["jobs"]["release"]["steps"]
+    assert steps[0]["with"]["ref"] == f"refs/tags/{release['jobs']['release']['env']['TAG']}"
+    tags = {"returns#production#1": True, "v1.2.3": True, "returns@v1.2.3": False, "vans#staging#1": False}
+    for tag, releases in {**tags, "returns#production!#2": False, "v1.2.3!": False, "main": False}.items():
         matching = [each for each in on["push"]["tags"] if fnmatchcase(tag, each.removeprefix("!"))]
         assert (bool(matching) and not matching[-1].startswith("!")) == releases, tag
 
@@ -420,7 +424,7 @@ def test_the_commands_of_a_release_are_shell_that_takes_no_text_from_outside(rel
         assert done.returncode == 0, done.stderr
         assert "${{" not in command  # the runner would paste it in before the shell reads it
     pushed = next(line for command in runs(release) for line in command.splitlines() if line.startswith("image="))
-    given = {"repository": "1.dkr/x", "GITHUB_REF_NAME": "a@v1$(id)/b", "GITHUB_RUN_ID": "7", "GITHUB_RUN_ATTEMPT": "1"}
+    given = {"repository": "1.dkr/x", "TAG": "a@v1$(id)/b", "GITHUB_RUN_ID": "7", "GITHUB_RUN_ATTEMPT": "1"}
     command = ["bash", "-c", f'{pushed}; echo "$image"']
     said = subprocess.run(command, env=given, text=True, stdout=-1, check=True).stdout
     assert re.fullmatch(r"1\.dkr/x:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\n", said)

@@ -11,9 +11,10 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
-from bundles import CASES, PARAMS, expected, lay_out, offline, pack
+from bundles import CASES, PARAMS, expected, lay_out, offline, pack, problem_of
 from conftest import Project
 
+from ninefold import features
 from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan
 from ninefold.problem import Problem, decisions
@@ -55,6 +56,17 @@ def test_the_bundle_has_the_problem_of_stage_01_and_a_card_of_scores_periods_pol
         assert text.format(**sizes, open=sizes["train"] + sizes["validation"]) in card
     assert ("UTC" in card) == (case == "binary")
     assert {"first" in period for period in bundle.described["periods"].values()} == {case == "binary"}
+
+
+def test_the_contract_bounds_columns_of_events_and_those_that_joins_add(project: Project) -> None:
+    ages = {"type": "int64", "nullable": True, "min": 18, "allowed": [18, 19, 20]}
+    project.set("processing.tables.customers.columns.age", ages)
+    project.set("processing.tables.customers.columns.amount", {"type": "float64", "max": 7})  # not joined
+    project.set("features", {"numeric": ["amount", "years"]})
+    project.functions["features", "define"] = lambda _: [features.join("customers", "customer", {"age": "years"})]
+    bounds = deployment.contract_bounds(problem_of("binary"))
+    assert (bounds["amount"], bounds["years"]) == ({"min": 0, "max": 1000}, {"min": 18, "allowed": [18, 19, 20]})
+    assert not {"age", "customer", "placed"} & bounds.keys()
 
 
 def test_a_difference_shows(parts: dict[str, pd.DataFrame], bundle: Bundle) -> None:
@@ -172,6 +184,7 @@ def test_a_service_that_does_not_start_says_why(bundle: Bundle) -> None:
 def test_the_notebook_holds_for_every_task(project: Project, shown: list[Any], case: str, count: int) -> None:
     lay_out(case, count=count)
     project.params["deployment"] = {**PARAMS.model_dump(), "latency_budget_ms": 5000}
+    project.params["features"] = {"numeric": ["amount"]}
     project.set("deployment.single_rows", 30)
     (project.folder / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
     names: dict[str, Any] = {}

@@ -19,9 +19,11 @@ import pytest
 import yaml
 from conftest import Project
 from fastapi.testclient import TestClient
+from monitoring_params import PARAMS
 from servers import started
+from typer.testing import CliRunner
 
-from ninefold import artifacts
+from ninefold import artifacts, cli, monitoring
 from ninefold.errors import DataError
 from ninefold.serving import app, checksums, hot_swap, log_export
 from ninefold.serving.bundle import Bundle
@@ -86,6 +88,68 @@ def test_what_is_installed_is_in_production_whole_and_what_is_refused_replaces_n
     assert checksums.verify(artifacts.path(hot_swap.PRODUCTION)) == pair[0].version
 
 
+def test_all_commands_answer_with_the_bundle_in_production_and_with_no_other_if_it_is_lost(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(command: str, *options: str) -> tuple[int, str]:
+        arguments = {"predict": ["rows.csv", "out.csv"], "labels": ["rows.csv"]}[command]
+        done = CliRunner().invoke(cli.app, [command, *arguments, *options])
+        return done.exit_code, done.output
+
+    Path("rows.csv").write_text("customer,channel,amount,items\nann,web,5,1\n")
+    monkeypatch.setattr("ninefold.monitoring.labels.run", lambda files, bundle, *_: [bundle.version])
+    copy = hot_swap.install(pair[0].place)  # models/bundle is newer
+    log = PARAMS.model_copy(update={"source": "log"})
+    for command in ("predict", "labels"):
+        assert pair[0].version in run(command)[1]
+        assert pair[1].version in run(command, "--bundle", "models/bundle")[1]
+    assert (monitoring.read_bundle(log).version, monitoring.read_bundle(PARAMS).version) == (
+        pair[0].version,
+        pair[1].version,
+    )
+    shutil.rmtree(copy)
+    says = f"models/production: leads to versions/{pair[0].version}, which is not there"
+    assert [(code, says in said) for code, said in map(run, ("predict", "labels"))] == [(1, True)] * 2
+    for load in (lambda: monitoring.read_bundle(log), app.run):
+        with pytest.raises(DataError, match=says):
+            load()
+
+
+def test_nothing_ends_the_watcher_and_its_failure_is_over_when_the_old_bundle_is_back(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hot_swap.install(pair[0].place)
+    watcher = Watcher(lambda: artifacts.path(hot_swap.in_production()))
+    watcher.load()
+    copy = hot_swap.install(pair[1].place)
+    for wrong in (ZeroDivisionError("of any kind"), RuntimeError(), KeyError("format")):
+        assert not watcher.look(Mock(side_effect=wrong))
+        assert watcher.state().startswith(f"failing: {type(wrong).__name__}")
+    shutil.rmtree(copy)
+    assert not watcher.look()
+    assert watcher.state().startswith("failing: models/production: leads to versions/")
+    hot_swap.install(pair[0].place)
+    assert not watcher.look()
+    assert (watcher.state(), watcher.bundle.version) == ("following", pair[0].version)
+    monkeypatch.setattr(hot_swap, "STALLED", 0.0)
+    assert watcher.state().startswith("stalled: the last look was ")
+
+
+def test_what_is_in_production_is_on_disk_and_old_copies_go(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    link, versions, synced = artifacts.path(hot_swap.PRODUCTION), artifacts.path(hot_swap.VERSIONS), set()
+    monkeypatch.setattr(artifacts, "sync", lambda place: synced.add((place.name, link.exists())))
+    copy = hot_swap.install(pair[0].place)
+    files = {Path(name).name for name in (*checksums.files(copy), checksums.LIST)}
+    assert {(name, False) for name in (*files, versions.name)} | {(link.parent.name, True)} <= synced
+    shutil.copytree(copy, versions / f".{copy.name}.1")  # an install was killed
+    monkeypatch.setattr(hot_swap, "KEPT", 1)
+    hot_swap.install(pair[1].place)
+    hot_swap.prune([copy.name])
+    assert {each.name for each in versions.iterdir()} == {each.version for each in pair}
+    hot_swap.prune()
+    assert [each.name for each in versions.iterdir()] == [pair[1].version]
+
+
 def test_a_shadow_answers_in_the_log_and_nowhere_else_and_harms_nobody_if_it_fails(pair: Pair, log: Log) -> None:
     champion, challenger = pair
     beside, client = challenge(champion, challenger, log, mode="shadow")
@@ -136,9 +200,15 @@ def test_a_challenger_of_another_question_is_not_used_and_why_is_said(pair: Pair
 
 def test_while_the_params_cannot_be_read_the_challenger_stays_as_it_was(pair: Pair) -> None:
     beside, _ = challenge(*pair, mode="canary")
-    Path("params.yaml").unlink()  # as `git checkout` does for a moment
+    file = Path("params.yaml")
+    written = file.read_bytes()
+    for harm in (file.unlink, lambda: file.write_bytes(b"\xff"), lambda: file.write_text("serving: 7")):
+        harm()  # as `git checkout` does for a moment, as an editor may write it
+        beside.refresh(pair[0])
+        assert (beside.active is None, "stays as it was" in str(beside.reason)) == (False, True)
+    file.write_bytes(written)
     beside.refresh(pair[0])
-    assert (beside.active is None, "stays as it was" in str(beside.reason)) == (False, True)
+    assert (beside.active is None, beside.reason) == (False, None)
 
 
 @contextmanager
@@ -204,8 +274,20 @@ def test_the_running_service_follows_promotion_params_and_a_broken_bundle(pair: 
         assert ready()["challenger"] == canary  # what ran before goes on
         project.set("serving", {})
         until(lambda: "challenger" not in ready())
-        listing.write_text(json.dumps({**json.loads(listing.read_text()), "lost": ""}))
+        (project.folder / "params.yaml").write_bytes(b"\xff")
+        until(lambda: "stays as it was" in ready().get("no_challenger", ""))
+        hot_swap.install(pair[1].place)
+        until(lambda: ready()["version"] == pair[1].version)  # and the service follows all the same
+        hot_swap.install(pair[0].place)
+        until(lambda: ready()["version"] == pair[0].version)
+        assert ready()["watcher"] == "following"
+        whole = listing.read_text()
+        listing.write_text(json.dumps({**json.loads(whole), "lost": ""}))
         until(lambda: "ninefold_swap_failing 1.0" in httpx.get(f"{url}/metrics", trust_env=False).text)
+        assert "missing: lost" in ready()["watcher"]
         assert ready()["version"] == pair[0].version
+        listing.write_text(whole)
+        until(lambda: "ninefold_swap_failing 0.0" in httpx.get(f"{url}/metrics", trust_env=False).text)
+        assert ready()["watcher"] == "following"
     assert "goes on: " in complaints[0]
     assert "missing: lost" in complaints[0]

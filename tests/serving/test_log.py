@@ -247,7 +247,7 @@ def test_redacted_values_are_on_no_disk_but_still_join(
     client = TestClient(app.create_app(bundle, log))
     assert client.post("/predict", json={"rows": rows}).json()["predictions"][0]["identity"] == {"id": 777123}
     log_export.export(log.place, lake)
-    for file in [*log.place.parent.iterdir(), *lake.rglob("*.parquet")]:
+    for file in [*log.place.parent.glob("log*"), *lake.rglob("*.parquet")]:
         assert b"secret-ann" not in file.read_bytes()
         assert b"777123" not in file.read_bytes()
     rows = exported(lake)
@@ -312,7 +312,6 @@ def test_an_interrupted_export_is_finished_without_gaps_or_repeats(
     monkeypatch.setattr(log_export, "_write_parquet", write)
     append(log, bundle, ROW, moment=NOW, name="later")
     append(log, bundle, *[ROW] * 9, name="large")
-    assert log_export.prune(log.place, "1d", now=NOW + timedelta(days=300)) == 0
     log_export.export(log.place, lake)
     assert sorted(exported(lake)["request_id"]) == ["0", "1", "2", *["large"] * 9, "later"]
     assert len(list(lake.rglob("*.parquet"))) == 5  # of the days, of what came later, and of a large request
@@ -334,19 +333,42 @@ def test_an_export_is_typed_by_the_signature_whatever_the_names(project: Project
     assert first["action_predicted"].tolist() == [each["action"] for each in bundle.answer(sent).records]
 
 
-def test_only_what_is_old_and_exported_is_deleted(bundle: Bundle, log: Log, lake: Path) -> None:
+def test_another_folder_gets_what_it_lacks_and_all_of_it_is_for_its_owner_alone(
+    bundle: Bundle, log: Log, lake: Path, tmp_path: Path
+) -> None:
+    append(log, bundle, ROW, ROW)
+    assert log_export.export(log.place) == 2
+    append(log, bundle, ROW, name="b")
+    assert [log_export.export(log.place, folder) for folder in (lake, lake, tmp_path / "more")] == [3, 0, 3]
+    pd.testing.assert_frame_equal(exported(lake), exported(log_export.lake(log.place)))
+    for file in tmp_path.rglob("day=*/*.parquet"):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_what_is_old_is_deleted_in_the_log_and_its_export_and_stays_in_copies(
+    bundle: Bundle, log: Log, lake: Path
+) -> None:
     append(log, bundle, ROW, ROW, moment=NOW - timedelta(days=100), name="old")
     append(log, bundle, ROW, moment=NOW - timedelta(days=1), name="young")
-    assert log_export.prune(log.place, "90d", NOW) == 0  # nothing was exported
     log_export.export(log.place, lake)
-    append(log, bundle, ROW, moment=NOW - timedelta(days=100), name="old, and new in the log")
-    assert log_export.prune(log.place, "90d", NOW) == 1
-    assert log_export.read(log.place)["request_id"].tolist() == ["young", "old, and new in the log"]
-    log_export.export(log.place, lake)
-    assert log_export.prune(log.place, "90d", NOW) == 1
-    assert len(exported(lake)) == 4
+    append(log, bundle, ROW, moment=NOW - timedelta(days=100), name="old, and not exported")
+    assert log_export.prune(log.place, "90d", NOW) == 2
+    for rows in (log_export.read(log.place), exported(log_export.lake(log.place))):
+        assert rows["request_id"].tolist() == ["young"]
+    assert log_export.prune(log.place, "90d", NOW) == 0
+    assert len(exported(lake)) == 3
     with sqlite3.connect(log.place) as left:
         assert left.execute("SELECT count(*) FROM predictions").fetchone() == (1,)
+
+
+def test_a_service_deletes_old_answers_by_itself(bundle: Bundle, log: Log) -> None:
+    append(log, bundle, ROW, moment=datetime.now(UTC), name="new")
+    append(log, bundle, ROW, moment=datetime(2020, 1, 1, tzinfo=UTC), name="old")
+    with started("-m", "ninefold", "serve", "--bundle", str(bundle.place), "--log", str(log.place), "--port", "0"):
+        until = time.monotonic() + 20
+        while len(rows := log_export.read(log.place)) > 1 and time.monotonic() < until:
+            time.sleep(0.05)
+    assert rows["request_id"].tolist() == ["new"]
 
 
 def test_bundles_with_other_fields_share_a_log(bundle: Bundle, log: Log, lake: Path) -> None:
@@ -367,7 +389,7 @@ def test_bundles_with_other_fields_share_a_log(bundle: Bundle, log: Log, lake: P
 def test_a_log_that_is_not_there_or_is_exported_meanwhile_is_refused(log: Log, tmp_path: Path, way: str) -> None:
     with pytest.raises(DataError, match="no prediction log there; `ninefold serve` writes one"):
         READERS[way](tmp_path / "log.sqlite")
-    if way != "read":
+    if way == "export":
         with artifacts.alone(log.place.with_suffix(".lock"), ""), pytest.raises(DataError, match="another export or"):
             READERS[way](log.place)
 

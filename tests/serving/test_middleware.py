@@ -20,13 +20,15 @@ from unittest.mock import AsyncMock
 import httpx
 import pandas as pd
 import pytest
+from browser import served
+from fastapi import Request
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from servers import started
 
 from ninefold.errors import NinefoldError
 from ninefold.serving import app as service
-from ninefold.serving import log_export, middleware, routes
+from ninefold.serving import concurrency, log_export, middleware, review
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.log import Log
 
@@ -181,8 +183,55 @@ def test_an_answer_that_takes_too_long_is_refused_and_not_logged(bundle: Bundle,
     assert len(log_export.read(log.place)) == 1
 
 
-def test_what_cannot_wait_is_refused_at_once(bundle: Bundle) -> None:
-    bundle.described["limits"]["max_waiting"] = 1 - routes.WORKERS  # one at a time
+def test_a_host_is_allowed_by_name_by_domain_or_where_every_address_is_served_by_address(bundle: Bundle) -> None:
+    def status(path: str, name: str, *given: Any) -> int:
+        client = TestClient(service.create_app(bundle, token=TOKEN, hosts=middleware.allowed_hosts(*given)))
+        return client.get(path, headers={"Host": name, "Authorization": f"Bearer {TOKEN}"}).status_code
+
+    given = ("10.0.0.7", ["*.example.org"], {"NINEFOLD_ALLOWED_HOSTS": "Shop.example, other"})
+    names = ["LOCALHOST:1", "[::1]", "10.0.0.7:8000", "a.b.example.org", "shop.example", "other"]
+    assert {status("/metrics", name, *given) for name in names} == {200}
+    foreign = ["example.org", "10.0.0.8", "[::2]", "shop.example.evil", "evil@localhost", "localhost:x", "::1", ""]
+    assert {status("/metrics", name, *given) for name in foreign} == {400}
+    assert {status(path, "10.0.0.8", *given) for path in middleware.PUBLIC} == {200}  # as load balancers ask
+    wild = {name: status("/metrics", name, "0.0.0.0") for name in ("10.0.0.8", "[fd00::8]:80", "evil.example")}
+    assert list(wild.values()) == [200, 200, 400]
+    for wrong in ("http://a", "a:80", "a b", "*a"):
+        with pytest.raises(NinefoldError, match=r"NINEFOLD_ALLOWED_HOSTS: found .* without scheme and port"):
+            middleware.allowed_hosts("::", [], {"NINEFOLD_ALLOWED_HOSTS": f"a,{wrong}"})
+
+
+def test_probes_and_answers_wait_neither_for_explanations_nor_for_large_bodies(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, explain, parse = threading.Event(), review.explanation.explain, Request.json
+
+    async def slowly(call: Request) -> Any:
+        release.wait(0.0 if b"ann" in await call.body() else 20)
+        return await parse(call)
+
+    monkeypatch.setattr(review.explanation, "explain", lambda *given: (release.wait(20), explain(*given))[1])
+    monkeypatch.setattr(Request, "json", slowly)
+    bundle.described["limits"]["max_waiting"], options = 44, {"trust_env": False, "timeout": 30}
+    with served(service.create_app(bundle)) as url, ThreadPoolExecutor(48) as pool:
+        why = [pool.submit(httpx.get, f"{url}/review/why?row=0", **options) for _ in range(46)]
+        large = pool.submit(httpx.post, f"{url}/predict", json={"rows": [{"customer": "bob"}]}, **options)
+        time.sleep(1)
+        began = time.monotonic()
+        paths = ("/health", "/ready", "/v2/health/ready", "/", "/metrics")
+        answers = [httpx.get(f"{url}{path}", **options) for path in paths]
+        answers.append(httpx.post(f"{url}/predict", json=ROWS, **options))
+        assert time.monotonic() - began < 5
+        assert [each.status_code for each in answers] == [200] * 6
+        assert sum(each.done() for each in [*why, large]) == 1
+        release.set()
+        assert sorted(each.result().status_code for each in why) == [200] * 45 + [503]
+        assert large.result().status_code == 200
+
+
+def test_what_cannot_wait_is_refused_at_once(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(concurrency.THREADS, "answer", 1)
+    bundle.described["limits"]["max_waiting"] = 0
     quick, release = bundle.answer, threading.Event()
     vars(bundle)["answer"] = lambda rows: (release.wait(10), quick(rows))[1]
     client = TestClient(service.create_app(bundle))

@@ -28,7 +28,14 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except NinefoldError as error:
             print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(1) from None
+        except Exception as error:
+            from ninefold import artifacts
+
+            if not artifacts.disk_is_full(error):
+                raise
+            what_to_do = "make room and run this again; what was written before is as it was"
+            print(f"error: the disk is full ({str(error)[:300]}); {what_to_do}", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 app = typer.Typer(

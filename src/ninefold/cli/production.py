@@ -16,7 +16,8 @@ READS = "The features: .csv, .parquet, a folder of .parquet files, FILE.db::TABL
 WRITES = "Where to, of the same kinds. A file is replaced whole; of tables only one that an earlier run wrote."
 LABELS = "The target, by request_id (and row) or key and time; known_at if known."
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, with all fields.")]
-BundleFolder = Annotated[Path | None, typer.Option("--bundle", help="A bundle's folder; default: models/bundle.")]
+IN_PRODUCTION = "the one in production, models/production, or models/bundle while nothing was promoted."
+BundleFolder = Annotated[Path | None, typer.Option("--bundle", help=f"A bundle's folder; default: {IN_PRODUCTION}")]
 LogFile = Annotated[Path | None, typer.Option("--log", help="The log; default: data/predictions/log.sqlite.")]
 Force = Annotated[
     str | None,
@@ -28,9 +29,7 @@ Force = Annotated[
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 allows other machines.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 chooses a free one.")] = 8000,
-    bundle: Annotated[
-        Path | None, typer.Option(help="Default: models/production, or models/bundle without it.")
-    ] = None,
+    bundle: BundleFolder = None,
     log: Annotated[Path | None, typer.Option(help="Default: data/predictions/log.sqlite; with --bundle none.")] = None,
     no_log: Annotated[bool, typer.Option("--no-log", help="Log nothing.")] = False,
     review: Annotated[Path | None, typer.Option(metavar="FILE", help="Rows to review; default: the newest.")] = None,
@@ -43,16 +42,16 @@ def serve(
 
 @app.command(name="log")
 def export_log(
-    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="Default: data/predictions/lake.")] = None,
+    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="Also copy there what it lacks.")] = None,
     log: LogFile = None,
 ) -> None:
-    """Export new predictions as Parquet, by day; delete exported ones older than deployment.log.keep."""
+    """Export new predictions as Parquet, by day, to the folder lake beside the log; delete those older than deployment.log.keep."""
     from ninefold import artifacts, params
     from ninefold.serving import LOG, log_export
 
-    place, target = log or artifacts.path(LOG), folder or artifacts.path("data/predictions/lake")
-    rows, old = log_export.export(place, target), log_export.prune(place, params.load("deployment").log.keep)
-    print(f"exported {rows:,} rows to {target}; deleted {old:,} old requests")
+    place, keep = log or artifacts.path(LOG), params.load("deployment").log.keep
+    rows, old = log_export.export(place, folder), log_export.prune(place, keep)
+    print(f"exported {rows:,} rows to {folder or log_export.lake(place)}; deleted {old:,} requests older than {keep}")
 
 
 @app.command()
@@ -87,10 +86,10 @@ def predict(
     from contextlib import closing, nullcontext
 
     from ninefold import artifacts
-    from ninefold.serving import Bundle, batch
+    from ninefold.serving import batch, hot_swap
     from ninefold.serving import log as logs
 
-    loaded = Bundle.load(bundle)
+    loaded = hot_swap.load(bundle)
     with closing(logs.Log(artifacts.path(logs.LOG))) if log else nullcontext() as open_log:
         print(batch.describe(batch.predict(source, target, loaded, query=query, log=open_log), loaded))
 
@@ -104,25 +103,29 @@ def deliver_labels(
 ) -> None:
     """Deliver outcomes: late, in any order, repeated or corrected; each is joined to its prediction once."""
     from ninefold.monitoring import labels
-    from ninefold.serving import Bundle
+    from ninefold.serving import hot_swap
 
     options = overrides(option, "--option", "delimiter=;")
     paths = [str(Path(file).resolve()) if Path(file).exists() else file for file in files]
-    for line in labels.run(paths, Bundle.load(bundle), log, options):
+    for line in labels.run(paths, hot_swap.load(bundle), log, options):
         print(line)
 
 
 @app.command()
 def monitor() -> None:
     """Run stage 09 on the prediction log, then `ninefold alerts`."""
-    from ninefold import params
+    from ninefold import artifacts, params
     from ninefold.reports import runner, site
+    from ninefold.serving import LOG, log_export
 
     if params.load("monitoring").source != "log":
         what_to_do = "`ninefold monitor` reads the prediction log; for a replay run `dvc repro`"
         raise ParamsError(f"params.yaml, monitoring.source: found replay, expected log: {what_to_do}")
-    runner.execute("monitoring", {})
-    site.render()
+    with artifacts.writing():
+        if (place := artifacts.path(LOG)).is_file():
+            log_export.prune(place, params.load("deployment").log.keep)
+        runner.execute("monitoring", {})
+        site.render()
     alerts()
 
 

@@ -64,9 +64,11 @@ def migrate_project(yes: Annotated[bool, typer.Option("--yes", help="Write witho
 @app.command()
 def sources() -> None:
     """Write clean copies of the notebooks to reports/sources, on which the stages depend."""
+    from ninefold import artifacts
     from ninefold.reports import refresh_sources
 
-    refresh_sources()
+    with artifacts.writing():
+        refresh_sources()
 
 
 @app.command()
@@ -79,15 +81,17 @@ def stage(
     ] = None,
 ) -> None:
     """Execute one stage's notebook; exit non-zero, with a report, if a cell or the gate fails."""
+    from ninefold import artifacts
     from ninefold.reports import runner
 
-    try:
-        runner.execute(name, overrides(param, "--param", "candidates.boosting.max_iter=100"))
-    except runner.StageFailed as error:
-        from ninefold.reports import site
+    with artifacts.writing():
+        try:
+            runner.execute(name, overrides(param, "--param", "candidates.boosting.max_iter=100"))
+        except runner.StageFailed as error:
+            from ninefold.reports import site
 
-        site.render()
-        raise NinefoldError(f"{error}\nThe run so far: {site.place_of(name)}") from None
+            site.render()
+            raise NinefoldError(f"{error}\nThe run so far: {site.place_of(name)}") from None
 
 
 @app.command(name="site")
@@ -97,14 +101,16 @@ def render_site(
     ] = False,
 ) -> None:
     """Render the executed notebooks and the index to reports/*.html; refresh data/warehouse.duckdb."""
+    from ninefold import artifacts
     from ninefold.processing import warehouse
     from ninefold.reports import runner, site
 
-    if all_passed:
-        runner.clear_failures()
-    print(f"wrote {site.render()}")
-    if warehouse.found():
-        warehouse.refresh()
+    with artifacts.writing():
+        if all_passed:
+            runner.clear_failures()
+        print(f"wrote {site.render()}")
+        if warehouse.found():
+            warehouse.refresh()
 
 
 @app.command()

@@ -14,12 +14,12 @@ import pandas as pd
 import pyarrow as pa
 
 from ninefold.collection.tabular import failing, from_arrow, line, only, table, texts
-from ninefold.errors import DataError
+from ninefold.errors import SECRET, DataError
+from ninefold.errors import masked as masked_text
 
 OPTIONS = ("table", "query")
 SQLITE, DUCKDB = (".sqlite", ".sqlite3", ".db", ".db3"), (".duckdb", ".ddb")  # suffixes of their files
 CHUNK = 50_000  # rows at a time
-SECRET = re.compile("(password|passwd|pwd|secret|token)", re.IGNORECASE)  # in names of parameters of a URL
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -65,9 +65,9 @@ def tables(source: str, place: Path | None = None) -> list[str]:
 
 
 def masked(source: str) -> str:
-    """Return a source as it may be shown: a password in its URL is replaced by ``***``."""
+    """Return a source as it may be shown: a password in its URL, spaces and quotes included, is replaced by ``***``."""
     hidden = re.sub(r"(://[^:/@]*:)(?!\$\{\w+\}@|\d+(?:/|$)).*@", r"\1***@", source)  # nor is a port a password
-    return re.sub(rf"(?i){SECRET.pattern}=(?!\$\{{)[^&]*", r"\1=***", hidden)
+    return masked_text(re.sub(rf"(?i)({SECRET}=)(?!\$\{{)[^&]*", r"\1***", hidden))
 
 
 def sqlite_url(place: Path, where: str) -> str:
@@ -190,7 +190,10 @@ class Database(AbstractContextManager["Database"]):
             ) from None
 
     def _without_secrets(self, text: str) -> str:
-        values = [self.url.password, *(value for key, value in self.url.query.items() if SECRET.search(key))]
+        values = [
+            self.url.password,
+            *(value for key, value in self.url.query.items() if re.search(rf"(?i){SECRET}$", key)),
+        ]
         for secret in sorted((str(value) for value in values if value), key=len, reverse=True):
             text = text.replace(secret, "***").replace(quote(secret, safe=""), "***")
         return text

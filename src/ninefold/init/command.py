@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from ninefold import artifacts
+from ninefold import artifacts, lineage
 from ninefold.collection import databases, sources
 from ninefold.errors import NinefoldError
 from ninefold.init import drafting
@@ -152,13 +152,15 @@ def _is_uncommitted(name: str) -> bool:
 
 
 def _prepare_versions() -> None:
-    """Begin a git repository and DVC where there are none."""
+    """Begin a git repository and DVC where there are none; `DataError` if git, or DVC's remote, is that of another project."""
+    lineage.demand_own_repository()
     if _call("git", "rev-parse", check=False).returncode:
         _call("git", "init", "-q")
     if not artifacts.path(".dvc").is_dir():
         top = Path(_call("git", "rev-parse", "--show-toplevel").stdout.strip())
         _call("dvc", "init", "-q", *([] if top.resolve() == artifacts.path(".").resolve() else ["--subdir"]))
         _call("dvc", "config", "core.analytics", "false")
+    lineage.demand_own_store()
 
 
 def _bring_in(table: Table) -> None:

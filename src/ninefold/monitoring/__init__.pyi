@@ -34,6 +34,7 @@ from .performance import (
     worse_slices,
 )
 from .production import (
+    read_bundle,
     service_reports,
 )
 from .stage import (
@@ -75,6 +76,7 @@ __all__ = [
     "policies",
     "predict_holdout",
     "read_arrivals",
+    "read_bundle",
     "records",
     "save",
     "scores_by_period",

@@ -1,6 +1,6 @@
 """Outcomes received late, in any order, repeated or corrected: stored once, and joined to predictions exactly once.
 
-Reads: files of outcomes; ``models/bundle/``; the prediction log and its exports.
+Reads: files of outcomes; the bundle in production; the prediction log and its exports.
 Writes: ``data/predictions/labels/``, a Parquet file for each different delivery, beside the log.
 """
 

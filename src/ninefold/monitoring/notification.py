@@ -188,7 +188,7 @@ def as_text(alerts: Sequence[Incident], sent: Sequence[Message], waiting: dict[s
 def _append(place: Path, batch: Sequence[Message]) -> str:
     """Append the lines that the file lacks; what a killed process left of a line goes first; return why not, or nothing."""
     try:
-        with place.open("ab+") as file:
+        with artifacts.private(place, "ab+") as file:
             file.seek(0)
             whole = file.read().rpartition(b"\n")
             file.truncate(len(whole[0] + whole[1]))

@@ -19,13 +19,13 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from ninefold import artifacts, features
+from ninefold import artifacts, engine, features
 from ninefold.collection import datetimes
 from ninefold.errors import DataError
 from ninefold.monitoring.answers import PERIOD, identity
 from ninefold.monitoring.params import Params
 from ninefold.problem import Problem
-from ninefold.serving import BUSY, CHAMPION, LOG, Bundle, log_export
+from ninefold.serving import BUSY, CHAMPION, LOG, Bundle, hot_swap, log_export
 from ninefold.timestamps import as_days
 
 REQUEST_ID, ROW, MOMENT, VERSION, ROLE = "@request_id", "@row", "@moment", "@version", "@role"
@@ -36,6 +36,23 @@ TRAFFIC = """
 SELECT minute / 1440, sum(requests), sum(requests * (status >= 500)), sum(slow), sum(requests * (status BETWEEN 400 AND 499))
 FROM traffic WHERE route IN ('/predict', '/v2/models/{name}/infer', '/review/record') GROUP BY minute / 1440
 """  # the routes that decide: probes of ``/health`` would hide their errors
+
+
+def read_bundle(params: Params) -> Bundle:
+    """Return the bundle to monitor: of the log the one in production, of a replay the newest, which would answer.
+
+    `DataError` if the feature table lacks columns of the one in production, with whose rows the log is compared.
+    """
+    if params.source != "log":
+        return Bundle.load()
+    bundle = hot_swap.load()
+    columns = [pq.read_schema(file).names for file in engine.parts(features.FEATURES)[:1]]
+    if missing := [name for names in columns for name in bundle.features if name not in names]:
+        raise DataError(
+            f"{features.FEATURES}: lacks {', '.join(missing)}, features of bundle {bundle.version}, which is in production; "
+            "expected the features that it was made from; check out the commit of its version (`ninefold models`)"
+        )
+    return bundle
 
 
 def served(
@@ -50,9 +67,9 @@ def served(
     ``@moment`` (datetime64[us], UTC), ``@version``, ``@role``, and the answers, ``@probability`` ... ``@action``.
     """
     place = place or artifacts.path(LOG)
-    folder = place.parent / "lake"
+    folder = log_export.lake(place)
     if place.is_file():
-        log_export.export(place, folder)
+        log_export.export(place)
     versions: dict[str, list[Path]] = {}
     for file in sorted(folder.glob("day=*/[!.]*.parquet"), key=lambda file: file.name):
         versions.setdefault(file.stem.split("-", 2)[2], []).append(file)

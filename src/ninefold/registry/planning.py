@@ -156,6 +156,7 @@ def _demand_clean(changed: dict[str, Any]) -> str:
         )
     if tracked := " ".join(name.removesuffix(".dvc") for name in changed if name.endswith(".dvc")):
         raise DataError(f"{tracked}: not as its .dvc file records it; `dvc add {tracked}`, and commit it")
+    lineage.demand_own_store()
     repository.git("var", "GIT_COMMITTER_IDENT")
     return onto
 

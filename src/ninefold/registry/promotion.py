@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from ninefold import artifacts, lineage, params, training
-from ninefold.errors import DataError
+from ninefold.errors import DataError, NinefoldError
 from ninefold.metrics import with_interval
 from ninefold.problem import PRIMARY, RANKING, title
 from ninefold.registry import comparison, repository
@@ -14,10 +15,6 @@ from ninefold.serving import BUNDLE, PRODUCTION, Bundle, checksums, hot_swap
 from ninefold.stages import label
 
 RECORDS = {slug: f"reports/metrics/{label(slug)}.json" for slug in ("training", "deployment")}
-NEXT = (
-    f"A `ninefold serve` that runs here answers with it from now on ({PRODUCTION}). The tags are on this machine alone "
-    "until `git push --tags`, the files until `dvc push`."
-)
 BUSY = "the registry: another `ninefold promote` or `rollback` is running; run this again after it"
 
 
@@ -51,8 +48,10 @@ def promote(reason: str | None = None) -> str:
         result = result if wins else f"forced, {reason}; {result}"
         version = repository.register(name, known, md5, f"Promoted: {result}")
         hot_swap.install(artifacts.path(BUNDLE))
+        _prune(name)
+        steps = _next_steps(name, version)
     after = f", after {champions[-1]}" if champions else ""
-    return f"{name} {version}, bundle {challenger.version}, is in {repository.STAGE}{after}: {result}\n{NEXT}"
+    return f"{name} {version}, bundle {challenger.version}, is in {repository.STAGE}{after}: {result}\n{steps}"
 
 
 def rollback() -> str:
@@ -75,10 +74,12 @@ def rollback() -> str:
             version = Bundle.load(place).version  # verified: this code can serve it
             hot_swap.install(place)
         repository.assign(name, before, f"{repository.BACK} from {now} to {before}")
+        _prune(name)
+        steps = _next_steps(name, before)
     return (
         f"{name} {before}, bundle {version}, is in {repository.STAGE} again, after {now}\n"
         f"{BUNDLE} and git are as they were: the newest model of this commit, which is not in {repository.STAGE}. "
-        f"To stay with the older one, `git revert` what made the newer.\n{NEXT}"
+        f"To stay with the older one, `git revert` what made the newer.\n{steps}"
     )
 
 
@@ -128,6 +129,25 @@ def failed_checks(record: dict[str, Any]) -> list[str]:
     """Return the checks of a gate's record that did not pass, each with its value and its limit."""
     checks = record.get("gate", {}).get("checks", [])
     return [f"{one['name']}: found {one['value']}, expected {one['limit']}" for one in checks if not one["passed"]]
+
+
+def _prune(name: str) -> None:
+    """Remove old copies of bundles, but not those of the last two champions, nor the challenger that ``params.yaml`` names."""
+    with suppress(
+        NinefoldError, OSError
+    ):  # it is in production; with params that cannot be read the challenger is not known
+        challenger = artifacts.path(params.load("serving").challenger).resolve().name
+        last = repository.champions(name)[-2:]
+        hot_swap.prune([challenger, *(one["bundle"] for one in models() if one["version"] in last)])
+
+
+def _next_steps(name: str, version: str) -> str:
+    """Return what to push: the tags by name, because GitHub starts no workflow for more than three that come at once."""
+    tags = f"'{name}@{version}' '{repository.newest_tag(name)}'"
+    return (
+        f"A `ninefold serve` that runs here answers with it from now on ({PRODUCTION}). The files are on this machine alone "
+        f"until `dvc push`, the tags until `git push origin {tags}`, which starts the release where there is one."
+    )
 
 
 def _demand_gates(name: str, challenger: Bundle) -> None:

@@ -64,7 +64,8 @@ def outputs(revision: str) -> dict[str, str]:
 
 
 def folder() -> Path:
-    """Return git's own folder, which all work trees of the repository share."""
+    """Return git's own folder, which all work trees of the repository share; `DataError` if it is not the project's."""
+    lineage.demand_own_repository()
     return Path(git("rev-parse", "--path-format=absolute", "--git-common-dir").strip())
 
 
@@ -129,6 +130,11 @@ def assign(name: str, version: str, message: str) -> None:
         time.sleep(ahead + 0.001)
     with _clear_errors():
         api.assign(_root(), name, STAGE, version=version, message=message, force=True)
+
+
+def newest_tag(name: str) -> str:
+    """Return the tag that put a version into production last; a release in the cloud begins with it."""
+    return str(_assignments(name)[-1]["ref"])
 
 
 @contextmanager

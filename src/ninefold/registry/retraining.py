@@ -152,7 +152,9 @@ def _commit(run: Run) -> Run:
         repository.git("switch", "--quiet", "-C", run.branch)
         repository.git("add", "--", *(name for name in planning.RESULTS if artifacts.path(name).exists()))
         message = [f"Retrain with the data {run.until}", "-m", textwrap.fill(run.result, 100)]
-        repository.git("commit", "--quiet", "-m", *message)
+        changed = repository.git("diff", "--cached", "--name-only", "--relative", "-z", "--", *planning.RESULTS)
+        # What the user has staged besides stays staged.
+        repository.git("commit", "--quiet", "-m", *message, "--only", "--", *changed.split("\0")[:-1])
     return run
 
 

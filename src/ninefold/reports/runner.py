@@ -14,13 +14,14 @@ import yaml
 from nbformat import NotebookNode
 
 from ninefold import artifacts, outdated, pin
-from ninefold.errors import DataError, NinefoldError
+from ninefold.errors import DataError, NinefoldError, without_secrets
 from ninefold.params import load, root
 from ninefold.stages import FLOOR, STAGES, is_own, label
 
 SOURCES = "reports/sources"
 OWN = "notebooks/own.yaml"
 BAR = "{l_bar}{bar:20}| cell {n_fmt} of {total_fmt}, {elapsed}"
+BINARY = ("image/", "application/")  # outputs that hold no text for people
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -149,7 +150,7 @@ def clear_failures(name: str = "*") -> None:
 
 
 def strip(notebook: NotebookNode) -> NotebookNode:
-    """Return an executed notebook without what differs between equal runs: times, paths, random ids, log lines."""
+    """Return an executed notebook without secrets, and what differs between equal runs: times, random ids, log lines."""
     stripped = clean(notebook)
     cells = []
     for cell, original in zip(stripped.cells, notebook.cells, strict=True):
@@ -163,6 +164,8 @@ def strip(notebook: NotebookNode) -> NotebookNode:
             cell.outputs = [output for output in original.outputs if output.get("name") != "stderr"]
             for output in cell.outputs:
                 output.update({"metadata": {}} if "metadata" in output else {})
+                for texts in (output, output.get("data", {})):
+                    texts.update({name: _masked(text) for name, text in texts.items() if not name.startswith(BINARY)})
         cells.append(cell)
     stripped.cells = cells
     return stripped
@@ -200,6 +203,12 @@ def _papermill(source: Path, target: Path, slug: str, params: dict[str, Any]) ->
     except DeadKernelError:
         return "the kernel died; the machine may have run out of memory"
     return None
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, list):  # a traceback
+        return [_masked(each) for each in value]
+    return without_secrets(value) if isinstance(value, str) else value
 
 
 def _raised(cell: NotebookNode) -> bool:

@@ -18,7 +18,7 @@ from rich.progress import Progress
 from ninefold import params
 from ninefold.collection import databases
 from ninefold.errors import DataError, ParamsError
-from ninefold.serving import chunks
+from ninefold.serving import chunks, log_export
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.chunks import CHUNK, FORMATS, DatabaseTable, Tables
 from ninefold.serving.log import Log
@@ -49,8 +49,9 @@ def predict(
     Returns
     -------
     dict
-        ``rows``; ``looked_up``, the history columns that were absent; ``unseen``, rows per field whose category was
-        not in training; ``wrote``, where to. A `DataError` names source, column and row of what cannot be scored.
+        ``rows``; ``looked_up``, the history columns that were absent; ``warnings``, rows per field whose
+        category was not in training or whose number is outside the contract; ``wrote``, where to. A `DataError` names
+        source, column and row of what cannot be scored.
     """
     start, end = databases.masked(str(source)), databases.masked(str(target))
     if Path(source).resolve() == Path(target).resolve():  # of two tables, too
@@ -59,7 +60,7 @@ def predict(
         from ninefold.serving import batch_spark
 
         return batch_spark.predict(Path(source), Path(target), bundle)
-    done: dict[str, Any] = {"rows": 0, "unseen": Counter(), "wrote": end}
+    done: dict[str, Any] = {"rows": 0, "warnings": Counter(), "wrote": end}
     tables = scored(_read(str(source), query), bundle, start, done, log)
     console, title = Console(stderr=True), f"scoring {start.rpartition('/')[2]}"
 
@@ -71,7 +72,9 @@ def predict(
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(title, total=None)
         _write(str(target), list(bundle.added.values()), shown())
-    return {**done, "unseen": dict(done["unseen"])}
+    if log:
+        log_export.prune(log.place, bundle.described["log"]["keep"])
+    return {**done, "warnings": dict(done["warnings"])}
 
 
 def through_file(rows: pd.DataFrame, suffix: str, bundle: Bundle) -> pd.DataFrame:
@@ -91,7 +94,10 @@ def describe(done: dict[str, Any], bundle: Bundle) -> str:
     facts = [f"scored {done['rows']:,} rows with {bundle.name} {bundle.version}"]
     if done["looked_up"]:
         facts.append(f"{len(done['looked_up'])} history columns looked up as of {bundle.moment}")
-    facts += [f"{rows:,} rows with a {field} not seen in training" for field, rows in done["unseen"].items()]
+    reasons = {
+        field: "not seen in training" if field in bundle.known else "outside the contract" for field in bundle.features
+    }
+    facts += [f"{rows:,} rows with a {field} {reasons[field]}" for field, rows in done["warnings"].items()]
     renamed = [(name, column) for name, column in bundle.added.items() if name != column]
     facts += [f"the answer's {name} is in {column}, for {name} is a field of the model" for name, column in renamed]
     return "; ".join([*facts, f"wrote {done['wrote']}"])

@@ -56,17 +56,17 @@ def predict(source: Path, target: Path, bundle: Bundle) -> dict[str, Any]:
             if lines := [line for line in str(error).splitlines() if RAISED in line]:  # about the data
                 raise DataError(lines[-1].partition(RAISED)[2].strip()) from None
             raise
-    unseen = sum(counts, Counter[str]())
+    warnings = sum(counts, Counter[str]())
     rows = sum(chunks.footer(file).num_rows for file in files)
-    return {"rows": rows, "looked_up": looked_up, "unseen": dict(unseen), "wrote": str(target)}
+    return {"rows": rows, "looked_up": looked_up, "warnings": dict(warnings), "wrote": str(target)}
 
 
 def _score(part: Part, schema: pa.Schema, place: str, version: str) -> Counter[str]:
-    """Write a part with its answers; return the rows with a category not in training, by field."""
-    done: dict[str, Any] = {"rows": part.first, "unseen": Counter[str]()}
+    """Write a part with its answers; return the rows with a warning, by field."""
+    done: dict[str, Any] = {"rows": part.first, "warnings": Counter[str]()}
     tables = chunks.read_parquet(part.file, schema, chunks.CHUNK, part.groups)
     chunks.write_file(part.target, scored(tables, _load(place, version), part.file, done))
-    return Counter(done["unseen"])
+    return Counter(done["warnings"])
 
 
 @cache

@@ -21,21 +21,22 @@ from ninefold.html_repr import facts_table
 from ninefold.problem import Problem, decisions
 from ninefold.serving import compiled
 from ninefold.serving.checksums import read_json, verify
-from ninefold.serving.fields import FEATURE_KINDS, Store, days, look_up, names, with_history
+from ninefold.serving.fields import FEATURE_KINDS, Store, days, look_up, names, outside, with_history
 from ninefold.timestamps import as_days
 from ninefold.training import cross_validation, model_file
 
 BUNDLE = "models/bundle"
 FORMAT = 3
+UNSEEN = "was not seen in training"
 LISTED = 50
 ROWS_A_THREAD = 2000
 
 
 class Answered(NamedTuple):
-    """The answer to rows: per row the columns `Bundle.answers`, and `Bundle.unseen`."""
+    """The answer to rows: per row the columns `Bundle.answers`, and `Bundle.warnings`."""
 
     records: list[dict[str, Any]]
-    unseen: list[dict[str, Any]]
+    warnings: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -116,6 +117,11 @@ class Bundle:
         return {field["name"]: frozenset(field["known"]) for field in self.signature if "known" in field}
 
     @cached_property
+    def bounds(self) -> dict[str, dict[str, Any]]:
+        """The bounds that the contract has for each number, as of `ninefold.serving.fields.signature`; older bundles have none."""
+        return {field["name"]: field["bounds"] for field in self.signature if "bounds" in field}
+
+    @cached_property
     def answers(self) -> list[str]:
         """The columns of an answer, see `answer_columns`."""
         return answer_columns(self.problem)
@@ -145,7 +151,7 @@ class Bundle:
         return pd.DataFrame(self._forecast(rows, len(rows)), columns=columns, index=frame.index)
 
     def answer(self, rows: Sequence[Mapping[str, Any]]) -> Answered:
-        """Return what `complete`, `decide` and `unseen` give for rows as a caller sends them; few need no table."""
+        """Return what `complete`, `decide` and `warnings` give for rows as a caller sends them; few need no table."""
         filled = self._filled(rows)
         values = self._forecast(filled, len(rows))
         columns = dict(zip(decisions.forecast_columns(self.problem), values.T.tolist(), strict=True))
@@ -153,7 +159,7 @@ class Bundle:
             each.tolist() for each in decisions.choose(values, self.problem)
         )
         records = [{name: columns[name][row] for name in self.answers} for row in range(len(rows))]
-        return Answered(records, self.unseen(filled))
+        return Answered(records, self.warnings(filled))
 
     def decide(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return, per row of features, the forecast, and the ``action`` with its ``expected_payoff``."""
@@ -172,15 +178,26 @@ class Bundle:
         """Return a table with the history columns that it lacks, looked up by key."""
         return look_up(frame, self.online)
 
-    def unseen(self, columns: Mapping[str, list[Any]] | pd.DataFrame) -> list[dict[str, Any]]:
-        """Return the categories that training rows did not have: ``field``, ``value``, ``rows``, ``first_row``."""
-        categories = []
+    def warnings(self, columns: Mapping[str, list[Any]] | pd.DataFrame) -> list[dict[str, Any]]:
+        """Return the categories that training rows did not have, and the numbers outside the contract.
+
+        ``field``; ``value``, each category, of the numbers the first; ``rows``, how many have it; ``first_row``; ``reason``.
+        """
+        found = []
         for name, known in self.known.items():
             values = list(columns[name])
             new = [value for value in values if value is not None and value == value and value not in known]
             for value, rows in sorted(Counter(new).items()):
-                categories.append({"field": name, "value": value, "rows": rows, "first_row": values.index(value)})
-        return categories
+                first = values.index(value)
+                found.append({"field": name, "value": value, "rows": rows, "first_row": first, "reason": UNSEEN})
+        for name, bounds in self.bounds.items():
+            numbers = np.asarray(columns[name], dtype="float64")
+            if (wrong := np.flatnonzero(outside(numbers, bounds))).size:
+                limits = (f"{key} {', '.join(map('{:g}'.format, np.ravel(limit)))}" for key, limit in bounds.items())
+                reason = f"is outside the contract ({', '.join(limits)})"
+                value, first = float(numbers[wrong[0]]), int(wrong[0])
+                found.append({"field": name, "value": value, "rows": len(wrong), "first_row": first, "reason": reason})
+        return found
 
     def _filled(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
         """Return the values of each of the model's columns, history looked up, dates in days."""

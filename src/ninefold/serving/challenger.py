@@ -6,24 +6,24 @@ import hashlib
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from ninefold.errors import NinefoldError
 from ninefold.params import FILE, Section, Text
 from ninefold.params import load as load_params
 from ninefold.serving.bundle import BUNDLE, Answered, Bundle
 from ninefold.serving.fields import names
-from ninefold.serving.hot_swap import SwappableApp, Watcher, stamp
+from ninefold.serving.hot_swap import SwappableApp, Watcher, because, stamp
 from ninefold.serving.log import Log
 from ninefold.serving.log_entry import CANARY, CHAMPION, SHADOW, Rows
-from ninefold.serving.middleware import Metrics
+from ninefold.serving.middleware import Metrics, host_name
 
 SHADOWS = 100  # requests that may wait for a shadow; it skips further ones
 SAME = ("task", "target", "classes", "actions", "positive")  # of the problem, for all challengers
@@ -31,11 +31,15 @@ POLL = 0.5  # seconds between two looks at models/production
 
 
 class Params(Section):
-    """Section ``serving`` of ``params.yaml``: how a newer bundle runs beside the champion; read while it serves."""
+    """Section ``serving`` of ``params.yaml``: how a newer bundle runs beside the champion, read while it serves.
+
+    `allowed_hosts` is read at the start: the names by which callers call, beside those of this machine.
+    """
 
     challenger: Text = BUNDLE
     mode: Literal["none", "shadow", "canary"] = "none"
     share: float = Field(default=0.05, ge=0, le=1)
+    allowed_hosts: list[Annotated[str, AfterValidator(host_name)]] = Field(default=[])
 
 
 class Active(NamedTuple):
@@ -57,6 +61,7 @@ class Challenger:
 
     def __init__(self, metrics: Metrics, log: Log | None = None, project: Path | None = None) -> None:
         self.metrics, self.log, self.project = metrics, log, project
+        self.champion: Watcher | None = None  # what follows the bundle in production; None where nothing does
         self.active: Active | None = None
         self.reason: str | None = None
         self._params: Params | None = None
@@ -66,15 +71,17 @@ class Challenger:
 
     def refresh(self, champion: Bundle) -> None:
         """Read the params and load the challenger, where they changed; use it if it is comparable with the champion."""
+        try:
+            self._refresh(champion)
+        except Exception as error:  # whatever it is, such as params that are just replaced, or no text
+            self._use(self.active, f"{because(error)}; the challenger stays as it was")
+
+    def _refresh(self, champion: Bundle) -> None:
         if self.project is None:
             return
         if (current := stamp(self.project / FILE)) != self._stamp:  # parsing takes many times as long as a look
-            self._stamp = current
-            try:
-                self._params = load_params("serving")
-            except (NinefoldError, OSError, ValueError) as error:  # also where it is replaced, or no text
-                self._params = None
-                self._use(self.active, f"{error}; the challenger stays as it was")
+            self._stamp, self._params = current, None
+            self._params = load_params("serving")
         if (params := self._params) is None:
             return
         if params.mode == "none":
@@ -128,7 +135,7 @@ class Challenger:
 
     def _use(self, active: Active | None, reason: str | None = None) -> None:
         if reason and reason != self.reason:
-            print(f"warning: challenger: {reason}", file=sys.stderr, flush=True)
+            _say(f"warning: challenger: {reason}")
         self.active, self.reason = active, reason
 
 
@@ -151,20 +158,27 @@ def differing(champion: Bundle, challenger: Bundle, parts: Sequence[str]) -> lis
 
 @contextmanager
 def watching(app: SwappableApp, champion: Watcher, challenger: Challenger) -> Iterator[None]:
-    """Look every `POLL` seconds, in a thread, for another bundle in production, and for another challenger."""
-    stop, metrics = threading.Event(), challenger.metrics
+    """Look every `POLL` seconds, in a thread, for another bundle in production, and for another challenger.
+
+    Nothing that a look meets ends the thread. What `champion` finds is in ``/ready`` and the metrics.
+    """
+    stop, metrics, challenger.champion = threading.Event(), challenger.metrics, champion
+    metrics.stale.set_function(lambda: float(champion.reason is not None))
+    metrics.looked.set_function(lambda: time.monotonic() - champion.looked)
     challenger.refresh(app.bundle)
+
+    def take_over(newer: Bundle) -> None:
+        app.swap(newer)
+        metrics.set_bundle(newer)
+        metrics.swaps.inc()
 
     def work() -> None:
         while not stop.wait(POLL):
             reason = champion.reason
-            if champion.look(app.swap):
-                metrics.set_bundle(app.bundle)
-                metrics.swaps.inc()
-                print(f"bundle {app.bundle.version} answers now", file=sys.stderr, flush=True)
-            metrics.stale.set(champion.reason is not None)
+            if champion.look(take_over):
+                _say(f"bundle {app.bundle.version} answers now")
             if champion.reason and champion.reason != reason:
-                print(f"warning: {app.bundle.version} goes on: {champion.reason}", file=sys.stderr, flush=True)
+                _say(f"warning: {app.bundle.version} goes on: {champion.reason}")
             challenger.refresh(app.bundle)
 
     thread = threading.Thread(target=work, name="hot swap", daemon=True)
@@ -175,6 +189,11 @@ def watching(app: SwappableApp, champion: Watcher, challenger: Challenger) -> It
         stop.set()
         thread.join()
         challenger.close()
+
+
+def _say(text: str) -> None:
+    with suppress(OSError, ValueError):  # nobody reads it any more
+        print(text, file=sys.stderr, flush=True)
 
 
 def _position(rows: Rows, number: str, challenger: Bundle) -> float:

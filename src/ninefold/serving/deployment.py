@@ -21,7 +21,7 @@ from ninefold import artifacts, features, gate, training
 from ninefold.errors import DataError, ParamsError
 from ninefold.lineage import dvc_md5, sha256
 from ninefold.metrics import EvaluationPlan
-from ninefold.params import Duration, Name, Section
+from ninefold.params import Duration, Name, Section, load
 from ninefold.problem import Problem, decisions
 from ninefold.serving import checksums
 from ninefold.serving.bundle import BUNDLE, FORMAT, Bundle, answer_columns, distribution
@@ -34,6 +34,7 @@ ELSEWHERE = {"features", "holdout", "evidence", "lineage"}  # keys of the candid
 POLICY = ("actions", "payoffs", "costs", "payoff_unit", "break_even")
 LIMITS = ("max_rows", "max_body_mb", "timeout_s", "max_waiting", "latency_budget_ms")  # params of the service
 INPUTS = (f"{training.CANDIDATE}/model.skops", "data/problem.json", "data/metrics.json", "data/features", "data/online")
+NUMBERS, BOUNDS = ("int64", "float64"), ("min", "max", "allowed")  # of a column of the contract
 TOLERANCE = 1e-9
 EXAMPLES = 200
 BATCH, ENVELOPE = 500, 100  # rows in a request; bytes around them
@@ -70,7 +71,7 @@ def describe(
     `candidate` is what stage 07 wrote beside the model, `parts` the ``train``, ``validation`` and ``holdout`` rows. A name
     in ``log.redact`` that is no field of a row is a `ParamsError`: its values would stay readable.
     """
-    schema = signature(parts, artifacts.read_json(f"{features.ONLINE}/online.json"), problem)
+    schema = signature(parts, artifacts.read_json(f"{features.ONLINE}/online.json"), problem, contract_bounds(problem))
     fields, redact = [field["name"] for field in schema], params.log.redact
     if unknown := ", ".join(name for name in redact if name not in fields):
         expected = f"expected fields of a row, some of {', '.join(fields)}; mend the name"
@@ -91,6 +92,18 @@ def describe(
         "lineage": {**hashes, "dvc": dvc_md5(training.CANDIDATE).removesuffix(".dir")},
         "example": _example(parts["validation"], schema),
     }
+
+
+def contract_bounds(problem: Problem) -> dict[str, dict[str, Any]]:
+    """Return ``min``, ``max`` and ``allowed`` of the numbers in the contract: columns of events, and those that joins add."""
+    tables, joins = load("processing").tables, features.declared(load("features"), problem).joins
+    columns = dict(tables[problem.table].columns)
+    for join in (join for join in joins if join.table in tables):
+        related = tables[join.table].columns
+        columns |= {to: related[name] for name, to in join.renamed().items() if name in related}
+    numbers = {name: column for name, column in columns.items() if column.type in NUMBERS}
+    limits = {name: {key: getattr(column, key) for key in BOUNDS} for name, column in numbers.items()}
+    return {name: {key: value for key, value in each.items() if value is not None} for name, each in limits.items()}
 
 
 def _period(rows: pd.DataFrame, time: str | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ TYPES = {"numeric": "number", "history": "number", "categorical": "string", "tex
 FEATURE_KINDS = tuple(TYPES)
 EPOCH = datetime(1970, 1, 1)
 FIRST_DAY, LAST_DAY = -719_162.0, 2_932_897.0  # of the years 1 to 9999, which ISO text can name
+Bounds = Mapping[str, Mapping[str, Any]]  # of columns: min, max, allowed, of which each may be absent
 DATE = 'a date or time in ISO format, such as "2024-02-29" or "2024-02-29T12:30:00" (UTC)'
 
 
@@ -39,13 +40,16 @@ class Store(NamedTuple):
         return self.values.get(key, self.prior)
 
 
-def signature(parts: Mapping[str, pd.DataFrame], online: Mapping[str, Any], problem: Problem) -> list[dict[str, Any]]:
+def signature(
+    parts: Mapping[str, pd.DataFrame], online: Mapping[str, Any], problem: Problem, bounds: Bounds | None = None
+) -> list[dict[str, Any]]:
     """Return every field of a row: the features in the model's order, other lookup keys, what identifies the row.
 
     `parts` are the labelled rows (categories of ``train`` and ``validation`` are known), `online` what stage 06 wrote
     beside the online values. A field has a ``name``; a ``kind``: one of `FEATURE_KINDS`, ``key`` or ``identity``; a
     ``type``: number, string, date or any; it is ``required`` if history is looked up by it, and then ``nullable`` or not;
-    a category has its ``known`` values.
+    a category has its ``known`` values, a number the ``bounds`` of its column, unless one of `parts` breaks them: then it was
+    made of something else.
     """
     keys = list(dict.fromkeys(key for store in online["stores"] for key in store["by"]))
     fields = {feature["name"]: {**feature, "type": TYPES[feature["kind"]]} for feature in online["features"]}
@@ -53,6 +57,9 @@ def signature(parts: Mapping[str, pd.DataFrame], online: Mapping[str, Any], prob
         if field["kind"] == "categorical":
             values = pd.concat([parts[part][name] for part in ("train", "validation")])
             field["known"] = sorted(values.dropna().unique().tolist())
+        limits = (bounds or {}).get(name) if field["kind"] == "numeric" else None
+        if limits and not any(outside(rows[name].to_numpy("float64"), limits).any() for rows in parts.values()):
+            field["bounds"] = dict(limits)
     for name in keys:
         kind = "number" if pd.api.types.is_numeric_dtype(parts["train"][name]) else "string"
         fields.setdefault(name, {"name": name, "kind": "key", "type": kind})
@@ -63,6 +70,12 @@ def signature(parts: Mapping[str, pd.DataFrame], online: Mapping[str, Any], prob
         if name in keys:
             field["nullable"] = any(bool(rows[name].isna().any()) for rows in parts.values())
     return list(fields.values())
+
+
+def outside(numbers: np.ndarray, bounds: Mapping[str, Any]) -> np.ndarray:
+    """Return which numbers, float64, are not within bounds: bool, of the same shape; a missing one is never outside."""
+    wrong = (numbers < bounds.get("min", -np.inf)) | (numbers > bounds.get("max", np.inf))
+    return wrong | ~(np.isin(numbers, bounds["allowed"]) | np.isnan(numbers)) if "allowed" in bounds else wrong
 
 
 def names(schema: list[dict[str, Any]], *kinds: str) -> list[str]:

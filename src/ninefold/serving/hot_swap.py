@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,16 @@ from ninefold.serving.bundle import BUNDLE, Bundle
 from ninefold.serving.checksums import LIST, verify
 
 PRODUCTION, VERSIONS = "models/production", "models/versions"
+KEPT = 5  # copies of bundles in `VERSIONS`: those that were installed last
 RETRY = 5.0  # seconds after which a bundle that could not be loaded is tried again
+STALLED = 60.0  # seconds without a look after which the watcher is taken for dead
 
 
 def install(place: Path) -> Path:
     """Put a copy of the bundle at `place` into production, and return it: ``models/versions/<version>``.
 
-    ``models/production`` is a link to it, replaced atomically: readers find the old bundle or the new one, complete.
-    `DataError` if the bundle is not as it was packed.
+    ``models/production`` is a link to it, replaced atomically: readers find the old bundle or the new one, complete, also
+    after a loss of power, because all files are on disk before the link is. `DataError` if the bundle is not as it was packed.
     """
     version, present = verify(place), None
     copy, link = artifacts.path(f"{VERSIONS}/{version}"), artifacts.path(PRODUCTION)
@@ -31,10 +33,17 @@ def install(place: Path) -> Path:
         present = verify(copy)
     if present != version:
         temporary = copy.with_name(f".{version}.{os.getpid()}")
-        shutil.copytree(place, temporary)
-        verify(temporary)
+        try:
+            shutil.copytree(place, temporary)
+            verify(temporary)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        artifacts.sync_folder(temporary)
         shutil.rmtree(copy, ignore_errors=True)
         temporary.rename(copy)
+    os.utime(copy)  # the time of its installation, for `prune`
+    artifacts.sync(copy.parent)
     fresh = link.with_name(f".production.{os.getpid()}")
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(os.path.relpath(copy, link.parent))
@@ -43,21 +52,50 @@ def install(place: Path) -> Path:
     return copy
 
 
+def prune(needed: Collection[str] = ()) -> None:
+    """Remove the copies of bundles in ``models/versions``, but for the `KEPT` installed last, the one in production, and `needed`.
+
+    No `install` may run beside it. What an interrupted one left is removed, too.
+    """
+    used = {*needed, artifacts.path(PRODUCTION).resolve().name}
+    copies = sorted(artifacts.path(VERSIONS).iterdir(), key=lambda copy: copy.stat().st_mtime_ns, reverse=True)
+    whole = [copy.name for copy in copies if not copy.name.startswith(".")]
+    for copy in copies:
+        if copy.name not in {*used, *whole[:KEPT]}:
+            shutil.rmtree(copy, ignore_errors=True)
+
+
 def in_production() -> str:
-    """Return the bundle that `ninefold serve` answers with: the promoted one, or the newest if none was promoted."""
-    return PRODUCTION if artifacts.path(PRODUCTION).exists() else BUNDLE
+    """Return which bundle is in production: the promoted one, or the newest if none was promoted.
+
+    `DataError` if the promoted one is lost: the newest, which nobody promoted, never stands in for it.
+    """
+    link = artifacts.path(PRODUCTION)
+    if link.is_symlink() and not link.exists():
+        raise DataError(
+            f"{PRODUCTION}: leads to {os.readlink(link)}, which is not there; expected the bundle that was promoted; run "
+            "`ninefold promote`, or `ninefold rollback` for the version before, or name a bundle by --bundle"
+        )
+    return PRODUCTION if link.exists() else BUNDLE
+
+
+def load(place: Path | None = None) -> Bundle:
+    """Read and verify the bundle in production, or the one at `place`; a link is followed once, for all of its files."""
+    place = place or artifacts.path(in_production())
+    return Bundle.load(place.resolve() if place.is_symlink() else place)
 
 
 class Watcher:
     """Loads the bundle in the folder that `folder()` returns when it changes, completely or not at all.
 
-    `bundle` is the one loaded last, `reason` why the one in the folder is not loaded; or None.
+    `bundle` is the one loaded last, `reason` why the one in the folder is not loaded, or None; `looked` the last look's time.
     """
 
     def __init__(self, folder: Callable[[], Path]) -> None:
         self.folder = folder
         self.bundle: Bundle | None = None
         self.reason: str | None = None
+        self.looked = time.monotonic()
         self._stamp: tuple[Any, ...] | None = None
         self._failed = 0.0
 
@@ -65,7 +103,7 @@ class Watcher:
         """Load the bundle, answer its example, and pass it to `use` if its version is new; `DataError` if it is damaged."""
         folder = self.folder()
         current = stamp(folder / LIST)  # first: a change during loading is noticed at the next look
-        loaded = Bundle.load(folder.resolve() if folder.is_symlink() else folder)
+        loaded = load(folder)
         loaded.answer([loaded.described["example"]])  # the first answer also starts threads and fills caches
         if self.bundle is None or loaded.version != self.bundle.version:
             use(loaded)
@@ -75,16 +113,32 @@ class Watcher:
     def look(self, use: Callable[[Bundle], None] = lambda _: None) -> bool:
         """Load the bundle if it changed, see `load`; return whether its version is new.
 
-        If it cannot be loaded, or `use` raises, the bundle before stays; the next attempt is after `RETRY` seconds.
+        If it cannot be loaded, or `use` raises, whatever it is, the bundle before stays; the next attempt is after `RETRY`
+        seconds.
         """
-        if stamp(self.folder() / LIST) == self._stamp or (self.reason and time.monotonic() < self._failed + RETRY):
-            return False
-        before = self.bundle
+        self.looked, before = time.monotonic(), self.bundle
         try:
+            if stamp(self.folder() / LIST) == self._stamp:
+                self.reason = None  # what could not be loaded is gone again
+                return False
+            if self.reason and self.looked < self._failed + RETRY:
+                return False
             return self.load(use).version != (before and before.version)
-        except (NinefoldError, OSError, KeyError, ValueError) as error:
-            self.reason, self._failed = str(error), time.monotonic()
+        except Exception as error:  # the bundle of a newer engine may raise anything
+            self.reason, self._failed = because(error), time.monotonic()
             return False
+
+    def state(self) -> str:
+        """Return in words whether the bundle in the folder reaches its users: ``following``, or what is wrong."""
+        if self.reason:
+            return f"failing: {self.reason}"
+        age = time.monotonic() - self.looked
+        return "following" if age < STALLED else f"stalled: the last look was {age:.0f} seconds ago"
+
+
+def because(error: Exception) -> str:
+    """Return why something failed, in one text: errors of ours say all, others need their kind."""
+    return str(error) if isinstance(error, NinefoldError) else f"{type(error).__name__}: {error}"
 
 
 class SwappableApp:

@@ -210,7 +210,7 @@ def connect(place: Path) -> sqlite3.Connection:
     `LogError` if it is another program's file, of another format, or on a disk of another machine.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(place, os.O_RDWR | os.O_CREAT, 0o600))
+    artifacts.private(place, "ab").close()
     connection = sqlite3.connect(place, timeout=BUSY, isolation_level=None, check_same_thread=False)
     try:
         program, version, tables = connection.execute(KIND).fetchone()  # at one moment: another may be making it

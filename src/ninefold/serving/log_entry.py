@@ -9,10 +9,12 @@ import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ninefold import artifacts
+from ninefold.collection import plain
 from ninefold.errors import NinefoldError
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.fields import EPOCH
@@ -62,10 +64,10 @@ class Layout:
 
 
 def as_text(value: Any) -> str:
-    """Return a value as the text by which it is joined: 7, 7.0 and "7" are the same."""
-    if isinstance(value, float) and value.is_integer():
+    """Return a value as the text by which it is joined: 7, 7.0, "7" and a decimal 7.00 are the same."""
+    if isinstance(value, float | Decimal) and value % 1 == 0:
         value = int(value)
-    return value if isinstance(value, str) else encode(value)
+    return encode(value) if isinstance(value, float | list | dict) else plain(value)
 
 
 def pseudonym(value: Any, secret: bytes) -> str:
@@ -102,7 +104,7 @@ def microseconds(moment: datetime) -> int:
 def _make_key(file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+    with artifacts.private(temporary, "w") as stream:
         stream.write(secrets.token_hex(KEY_BYTES))
         stream.flush()
         os.fsync(stream.fileno())

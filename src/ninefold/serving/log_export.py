@@ -1,10 +1,14 @@
-"""Read the prediction log: export it as Parquet, each row once; delete what is old; return it as a table."""
+"""Read the prediction log: export it as Parquet, each row once; delete what is old, there too; return it as a table."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
-from collections.abc import Iterator
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +21,7 @@ import pyarrow.parquet as pq
 from ninefold import artifacts
 from ninefold.errors import DataError
 from ninefold.serving.fields import EPOCH, days
-from ninefold.serving.log import connect
+from ninefold.serving.log import BUSY, connect
 from ninefold.serving.log_entry import LogError, microseconds
 from ninefold.timestamps import MICROSECONDS
 
@@ -38,15 +42,22 @@ SELECT min(number), max(number) FROM (
 )
 WHERE (total <= :most OR total = rows) AND NOT EXISTS ({BEGUN}) GROUP BY number > 0 -- without new requests, no group
 """
-OLD = """
-SELECT number FROM requests WHERE moment < ? AND number <= (SELECT max(last) FROM exports WHERE done) LIMIT 1000
-"""
+OLD = "SELECT number FROM requests WHERE moment < ? LIMIT 1000"
+PAGES = 1000  # of the file that are given back at once
+HOUR = 3600.0  # seconds between two clean-ups of a service
 
 
-def export(place: Path, folder: Path) -> int:
-    """Write the rows that are new since the last time as Parquet; return how many.
+def lake(place: Path) -> Path:
+    """Return the folder of the export of the log at `place`, which monitoring reads."""
+    return place.parent / "lake"
 
-    ``folder/day=2026-01-31/<first>-<last>-<version>.parquet``, by day of the answer (UTC), a file per bundle: `META`, the
+
+def export(place: Path, folder: Path | None = None) -> int:
+    """Write the rows that are new since the last time as Parquet to `lake`; return how many.
+
+    With another `folder`, copy the files there that it lacks, and return how many rows these have.
+
+    ``day=2026-01-31/<first>-<last>-<version>.parquet``, by day of the answer (UTC), a file per bundle: `META`, the
     fields, the answers, typed by the bundle's signature (number: float64; date: timestamp in UTC; string, any, redacted:
     string). Where names meet, an answer is called as `Bundle.added` has it, and one of `META` gets ``_logged`` after it.
 
@@ -59,31 +70,62 @@ def export(place: Path, folder: Path) -> int:
             # Numbers are in the order of commits, so that none comes in between later.
             connection.execute(PLAN, {"most": ROWS_A_FILE})
             if (span := connection.execute(BEGUN).fetchone()) is None:
-                return written
+                if folder is None or folder.resolve() == lake(place).resolve():
+                    return written
+                return _copy(lake(place), folder)
             rows = pd.read_sql(ROWS.format("r.number BETWEEN ? AND ?"), connection, params=span)
             for (day, version), group in rows.groupby([rows["moment"] // MICROSECONDS, "version"]):
                 name = f"day={EPOCH + timedelta(days=int(day)):%Y-%m-%d}/{span[0]:012}-{span[1]:012}-{version}.parquet"
-                _write_parquet(_typed(connection, group), folder / name)
+                _write_parquet(_typed(connection, group), lake(place) / name)
             connection.execute("UPDATE exports SET done = 1 WHERE first = ?", span[:1])
             written += len(rows)
 
 
 def prune(place: Path, keep: str, now: datetime | None = None) -> int:
-    """Delete the requests that are older than `keep`, such as ``90d``, and were exported; return how many.
+    """Delete the requests that are older than `keep`, such as ``90d``, exported or not; return how many.
 
-    What was not exported stays, however old. `DataError` as in `export`.
+    Of the export `lake` the days (UTC) that ended before that are deleted, too. `DataError` as in `read`.
     """
-    before, deleted = microseconds((now or datetime.now(UTC)) - pd.Timedelta(keep)), 0
-    with _existing(place, alone=True) as connection:
-        while old := connection.execute(OLD, (before,)).fetchall():  # short transactions: the service writes in between
+    oldest = (now or datetime.now(UTC)) - pd.Timedelta(keep)
+    before, deleted = microseconds(oldest), 0
+    with _existing(place, alone=False) as connection:
+        while old := connection.execute(OLD, (before,)).fetchall():
+            started = time.monotonic()
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany("DELETE FROM predictions WHERE request = ?", old)
             connection.executemany("DELETE FROM requests WHERE number = ?", old)
             connection.execute("COMMIT")
             deleted += len(old)
+            time.sleep(time.monotonic() - started)  # the service writes in between
         connection.execute("DELETE FROM traffic WHERE minute < ?", (before // 60_000_000,))
-        connection.execute("PRAGMA incremental_vacuum").fetchall()
+        for _ in range(0, connection.execute("PRAGMA freelist_count").fetchone()[0], PAGES):
+            connection.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
+    for day in lake(place).glob("day=*"):
+        if day.name < f"day={oldest.astimezone(UTC):%Y-%m-%d}":
+            shutil.rmtree(day, ignore_errors=True)  # another clean-up may be faster
     return deleted
+
+
+@contextmanager
+def retention(place: Path | None, keep: Callable[[], str]) -> Iterator[None]:
+    """`prune` the log at `place`, if it is not None, at once and then every `HOUR`, in a thread, until the context ends."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while place and not stop.is_set():
+            try:
+                prune(place, keep())
+            except DataError as error:
+                print(f"warning: old answers are not deleted: {error}", file=sys.stderr, flush=True)
+            stop.wait(HOUR)
+
+    thread = threading.Thread(target=work, name="retention", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(BUSY)
 
 
 def read(place: Path, since: datetime | None = None, until: datetime | None = None) -> pd.DataFrame:
@@ -148,6 +190,15 @@ def _parsed(lines: list[str], kinds: dict[str, str]) -> dict[str, pa.ChunkedArra
 def _moments(texts: pa.ChunkedArray) -> pa.Array:
     counts = [None if text is None else round(days(text) * MICROSECONDS) for text in texts.to_pylist()]
     return pa.array(counts, META["moment"])
+
+
+def _copy(source: Path, folder: Path) -> int:
+    rows = 0
+    for file in sorted(source.glob("day=*/[!.]*.parquet")):
+        if not (copy := folder / file.relative_to(source)).exists():
+            artifacts.write_durable(file.read_bytes(), copy)
+            rows += pq.read_metadata(file).num_rows
+    return rows
 
 
 def _write_parquet(table: pa.Table, place: Path) -> None:

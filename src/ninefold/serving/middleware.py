@@ -1,4 +1,4 @@
-"""The service in operation: request ids, Prometheus metrics, a bearer token, and limits on the size and time of a body."""
+"""The service in operation: request ids, Prometheus metrics, hosts, a bearer token, limits on the size and time of a body."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ HEADER = "X-Request-ID"
 VALID_ID = re.compile(r"[\x21-\x7e]{1,128}")  # visible ASCII: harmless in headers, logs and terminals
 TOKEN, TOKEN_FILE = "NINEFOLD_TOKEN", "NINEFOLD_TOKEN_FILE"
 TOKEN_PATTERN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # a bearer token (RFC 6750, section 2.1)
-PUBLIC = frozenset({"/health", "/ready", "/v2/health/live", "/v2/health/ready"})  # probes, which need no token
+HOSTS, LOCAL = "NINEFOLD_ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1]")
+HOST_PATTERN = re.compile(r"\*|(\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9a-f:.]+\]", re.ASCII | re.IGNORECASE)
+PUBLIC = frozenset({"/health", "/ready", "/v2/health/live", "/v2/health/ready"})  # probes: no token, any host
 SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
 RETRY = {"Retry-After": "1"}
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
@@ -60,7 +62,8 @@ class Metrics:
         self.challenger_failures = counter("ninefold_challenger_failures", "Requests on which a challenger failed.")
         self.shadow_dropped = counter("ninefold_shadow_dropped", "Requests that a shadow had no time for.")
         self.bundle = Info("ninefold_bundle", "The bundle that answers.", registry=self.registry)
-        self.stale = gauge("ninefold_swap_failing", "1 while a newer bundle cannot take over.")
+        self.stale = gauge("ninefold_swap_failing", "1 while the bundle in production cannot take over.")
+        self.looked = gauge("ninefold_swap_look_age_seconds", "Since the last look for another bundle in production.")
         self.set_bundle(bundle)
         if log:
             waiting = gauge("ninefold_log_queue", "Requests that wait to be written to the prediction log.")
@@ -118,6 +121,18 @@ async def count_requests(app: App, metrics: Metrics, routes: Routes, scope: Any,
             metrics.count_request(route, method, status, time.perf_counter() - began)
 
 
+async def check_host(app: App, hosts: Sequence[str], scope: Any, receive: Any, send: Any) -> None:
+    """Refuse with 400 requests whose header Host is not in `hosts`, see `allowed_hosts`; not the probes (`PUBLIC`).
+
+    Else any web page could have its own name lead to this service, and read it as if it were its own (DNS rebinding).
+    """
+    sent = Headers(scope=scope).get("host", "").lower() if scope["type"] == "http" else ""
+    if scope["type"] != "http" or scope["path"] in PUBLIC or _is_allowed(re.sub(r":\d*$", "", sent), hosts):
+        return await app(scope, receive, send)
+    advice = f"if callers use this name, add it to serving.allowed_hosts in params.yaml or to {HOSTS}, and start again"
+    return await refuse(400, f"host: found {sent!r}, expected {', '.join(hosts)}; {advice}")(scope, receive, send)
+
+
 async def require_token(app: App, token: str, scope: Any, receive: Any, send: Any) -> None:
     """Refuse with 401 requests without the bearer token (RFC 6750), before their body is read; not the probes (`PUBLIC`)."""
     if scope["type"] != "http" or scope["path"] in PUBLIC:
@@ -138,8 +153,8 @@ async def limit_body(app: App, limit: int, timeout: float, scope: Any, receive: 
     Bytes beyond the limit are read and dropped (up to a few times as much): a client that is still sending would see a
     broken connection instead of the answer.
     """
-    if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
-        return await app(scope, receive, send)
+    if scope["method"] in ("GET", "HEAD"):
+        return await app(scope, _replay(b""), send)
     body, size = bytearray(), 0
     try:
         async with asyncio.timeout(timeout):
@@ -157,12 +172,7 @@ async def limit_body(app: App, limit: int, timeout: float, scope: Any, receive: 
     if size > limit:
         error = f"body: more than {limit / 1e6:g} MB; send fewer rows, or use `ninefold predict`"
         return await refuse(413, error)(scope, receive, send)
-    whole = [{"type": "http.request", "body": bytes(body), "more_body": False}]
-
-    async def replay() -> Any:
-        return whole.pop() if whole else await receive()
-
-    return await app(scope, replay, send)
+    return await app(scope, _replay(bytes(body)), send)
 
 
 def refuse(status: int, error: str, problems: Sequence[Any] = (), headers: Mapping[str, str] | None = None) -> Response:
@@ -170,6 +180,29 @@ def refuse(status: int, error: str, problems: Sequence[Any] = (), headers: Mappi
     # json.dumps escapes half a surrogate pair, which a caller may send, and UTF-8 cannot encode.
     content = json.dumps({"error": error, "problems": problems})
     return Response(content, status, media_type="application/json", headers=dict(headers or {}))
+
+
+def host_name(text: str) -> str:
+    """Return a name for `allowed_hosts` in lower case; `ValueError` if it is none, or has a scheme or a port."""
+    if not HOST_PATTERN.fullmatch(text.strip()):
+        raise ValueError("a host without scheme and port, such as model.example.org, *.example.org or [::1]")
+    return text.strip().lower()
+
+
+def allowed_hosts(
+    host: str, listed: Sequence[str] = (), environment: Mapping[str, str] = os.environ
+) -> tuple[str, ...]:
+    """Return the hosts by which callers may call: this machine's own, `host`, those `listed` or in NINEFOLD_ALLOWED_HOSTS.
+
+    ``*.example.org`` are all names below example.org, ``*`` all names. Where `host` is 0.0.0.0 or ::, every address of the
+    machine, any IP address is allowed: a page that leads a name here cannot be called by an address. `NinefoldError` if
+    the variable holds what is no host.
+    """
+    try:
+        given = [host_name(each) for each in environment.get(HOSTS, "").split(",") if each.strip()]
+    except ValueError as error:
+        raise NinefoldError(f"{HOSTS}: found {environment[HOSTS]!r}, expected, between commas, {error}") from None
+    return tuple(dict.fromkeys([*LOCAL, f"[{host}]" if ":" in host else host.lower(), *listed, *given]))
 
 
 def token(environment: Mapping[str, str] = os.environ) -> str | None:
@@ -201,3 +234,22 @@ def warning(host: str, secret: str | None) -> str | None:
         local = local or ipaddress.ip_address(host).is_loopback
     advice = f"set {TOKEN}, or put a login in front of it"
     return None if local or secret else f"warning: other machines can reach {host} without a token; {advice}"
+
+
+def _is_allowed(host: str, hosts: Sequence[str]) -> bool:
+    if any(each in (host, "*") or (each.startswith("*.") and host.endswith(each[1:])) for each in hosts):
+        return True
+    with suppress(ValueError):  # a name
+        ipaddress.ip_address(host.strip("[]"))
+        return "0.0.0.0" in hosts or "[::]" in hosts
+    return False
+
+
+def _replay(body: bytes) -> Callable[[], Awaitable[Any]]:
+    """Return what an application receives of a request that is here as a whole; it may wait in another event loop."""
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Any:
+        return messages.pop() if messages else {"type": "http.disconnect"}
+
+    return receive

@@ -53,16 +53,18 @@ class Review:
     """
 
     def __init__(self, service: Service, place: Path | None) -> None:
-        self.bundle, self.place, self.failure, self.log = service.bundle, place, service.failure, service.log
+        self.bundle, self.place, self.failure = service.bundle, place, service.failure
+        self.log, self.record = service.log, service.record
         self.request = schemas.request_model(self.bundle)
-        self._one_at_a_time = threading.Lock()  # to explain takes both cores; answers come first
+        self._scoring = threading.Lock()  # the page and an explanation may want the same rows
         self._score = lru_cache(1)(self._score_again)
 
     def rows(self) -> tuple[Scored | None, str]:
         """Return the rows, scored again where their files have changed; or None, and why there are none."""
         try:
             if files := (self.place,) if self.place else review_rows.newest_period():
-                return self._score(files, tuple(map(stamp, files))), ""
+                with self._scoring:
+                    return self._score(files, tuple(map(stamp, files))), ""
         except (NinefoldError, OSError) as error:
             return None, str(error)
         return None, "No rows to decide on: the service runs in no project with data/features."
@@ -81,27 +83,27 @@ class Review:
         def forecast(frame: pd.DataFrame) -> np.ndarray:
             return decisions.expected(bundle.predict(frame), bundle.problem)
 
-        with self._one_at_a_time:
-            rows, background = row[bundle.features], others[bundle.features]
-            values = explanation.explain(forecast, rows, background, SEED, bundle.columns.dates)
+        rows, background = row[bundle.features], others[bundle.features]
+        values = explanation.explain(forecast, rows, background, SEED, bundle.columns.dates)
         base, total = float(values["base"].iloc[0]), float(values["contribution"].sum())
         bars = values.sort_values("contribution", key=np.abs, ascending=False, kind="stable").to_dict("records")
         return {"bars": bars, "base": base, "level": base + total, "others": len(others)}
 
-    def answer(self, row: Mapping[str, Any], scored: Scored | None, number: str) -> dict[str, Any]:
-        """Return the answer to one record with its gain and explanation; `LogError` if it cannot be logged as `number`."""
+    def answer(self, row: Mapping[str, Any], scored: Scored | None, call: Request) -> dict[str, Any]:
+        """Return the answer to one record with its gain and explanation; `LogError` if it cannot be logged."""
         bundle, frame = self.bundle, self.bundle.complete([row])
         decided = bundle.decide(frame)
-        if self.log:
-            records = decided[bundle.answers].to_dict("records")
-            self.log.submit(self.log.entry(number, datetime.now(UTC), bundle, [row], records)).result()
-        return {
+        answer = {
             **decided.iloc[0].to_dict(),
             "text": forecasts(decided, bundle.problem)[0],
             "gain": float(advantage(decided, scored.always, bundle.problem)[0]) if scored else 0.0,
-            "unseen": bundle.unseen(frame),
+            "warnings": bundle.warnings(frame),
             "why": self.explain(frame, scored),
         }
+        records, number = decided[bundle.answers].to_dict("records"), call.state.request_id
+        entry = self.log.entry(number, datetime.now(UTC), bundle, [row], records) if self.log else None
+        self.record(call, entry)
+        return answer
 
     def page(self, page: str, scored: Scored | None, status: int = 200, **shown: Any) -> HTMLResponse:
         """Return a page; only its own script carries the nonce of the answer."""
@@ -134,13 +136,13 @@ def router(service: Service, rows: Path | None) -> APIRouter:
         raise DataError(reason)
 
     @routes.get("/")
-    def home(request: Request) -> HTMLResponse:
+    async def home(request: Request) -> HTMLResponse:
         query, (scored, notice) = request.query_params, review.rows()
         shown = listing(scored, bundle, query) if scored else example
         return review.page("rows", scored, notice=notice, query=query, **shown)
 
     @routes.get("/review/why")
-    def why(row: int) -> HTMLResponse:
+    async def why(row: int) -> HTMLResponse:
         scored, _ = review.rows()
         if scored is None or not 0 <= row < len(scored.frame):
             raise HTTPException(404, f"row {row}: not among the rows of the review page; / shows those there are")
@@ -148,18 +150,18 @@ def router(service: Service, rows: Path | None) -> APIRouter:
         return review.page("why", scored, named=named, why=review.explain(scored.frame.iloc[[row]], scored))
 
     @routes.get("/review/record")
-    def blank() -> HTMLResponse:
+    async def blank() -> HTMLResponse:
         return review.page("record", review.rows()[0], **example)
 
     @routes.post("/review/record")
-    def record(request: Request, body: Annotated[str, Depends(_own_form)]) -> HTMLResponse:
+    async def record(request: Request, body: Annotated[str, Depends(_own_form)]) -> HTMLResponse:
         row, (scored, _) = as_row(body, bundle), review.rows()
         try:
             (checked,) = schemas.sent_rows(review.request.model_validate({"rows": [row]}))
         except ValidationError as error:
             problems = schemas.explain(error.errors(), bundle)  # what /predict says, to the word
             return review.page("record", scored, 422, **form(bundle, row, problems))
-        answer = review.answer(checked, scored, request.state.request_id)
+        answer = review.answer(checked, scored, request)
         return review.page("record", scored, answer=answer, **form(bundle, row))
 
     return routes
@@ -184,7 +186,8 @@ def form(bundle: Bundle, row: Mapping[str, Any], problems: Sequence[Mapping[str,
                 "error": errors.get(name, "").removeprefix(f"row 0, field {name!r}: "),
             }
         )
-    return {"groups": groups, "bad": [field for fields in groups.values() for field in fields if field["error"]]}
+    bad = [field for fields in groups.values() for field in fields if field["error"]]
+    return {"groups": groups, "bad": bad, "empty": errors.get(None, "").removeprefix("row 0: ")}
 
 
 def as_row(body: str, bundle: Bundle) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """The routes of the service: health probes, plain rows, metrics, and the Open Inference Protocol V2."""
 
 import asyncio
-import os
-import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias
 
@@ -24,55 +24,50 @@ from ninefold.serving.middleware import RETRY, VALID_ID
 from ninefold.serving.schemas import Inference, InferenceAnswer, Refusal
 
 # Postponed annotations are not used here: FastAPI has to see the models that are made from a bundle's signature.
+# All routes but the probes run in threads, each in an event loop of its own (`ninefold.serving.concurrency`): they may block.
 
-WARNING = "row {first_row}, field {field!r}: {value!r} was not seen in training"
-WORKERS = (os.cpu_count() or 1) + 2  # Python computes one at a time; more threads let small requests pass large ones
+WARNING = "row {first_row}, field {field!r}: {value!r} {reason}"
 Rows: TypeAlias = list[dict[str, Any]]
 Write: TypeAlias = Callable[[Rows, Answered, Bundle], Response]
 
 
 class Service:
-    """What the routes share: the bundle that answers, the challenger beside it, the log of both, and a bounded queue.
-
-    Requests beyond the queue are refused with 503, and those that take too long. A computation that has begun cannot be
-    stopped: a late one occupies its thread until it ends.
-    """
+    """What the routes share: the bundle that answers, the challenger beside it, and the log of both."""
 
     def __init__(self, bundle: Bundle, challenger: Challenger) -> None:
-        limits = bundle.described["limits"]
         self.bundle, self.challenger, self.log = bundle, challenger, challenger.log
-        self.timeout, self.capacity = limits["timeout_s"], WORKERS + limits["max_waiting"]
-        self._free, self._threads = threading.Semaphore(self.capacity), ThreadPoolExecutor(WORKERS, "answer")
+        self._probes = ThreadPoolExecutor(1, "probe")  # the log may wait for its disk
 
     def failure(self) -> str | None:
         """Return why nothing can be answered; None if it can."""
         return self.log.failure(self.bundle) if self.log else None
 
-    async def answer(self, call: Request, read: Callable[[], Rows], write: Write) -> Response:
-        """Compute the answer to the rows that `read` returns in a thread, log it, and only then return what `write` makes."""
+    async def probe(self) -> str | None:
+        """Return `failure`, without a wait of the event loop."""
+        return await asyncio.wrap_future(self._probes.submit(self.failure))
+
+    def answer(self, call: Request, rows: Rows, write: Write) -> Response:
+        """Compute the answer to rows, log it, and only then return what `write` makes of it."""
         moment, number = datetime.now(UTC), call.state.request_id
-
-        def work() -> tuple[Rows, Answered, Bundle, Response, Entry | None]:
-            rows = read()
-            answered, bundle, role = self.challenger.answer(rows, self.bundle, number)
-            entry = self.log.entry(number, moment, bundle, rows, answered.records, role) if self.log else None
-            return rows, answered, bundle, write(rows, answered, bundle), entry
-
-        if not self._free.acquire(blocking=False):
-            raise HTTPException(503, f"busy: {self.capacity} requests are in hand; send it again in a second", RETRY)
-        try:
-            async with asyncio.timeout(self.timeout):  # what no thread has begun with by then is never computed
-                rows, answered, bundle, response, entry = await asyncio.wrap_future(self._threads.submit(work))
-                if self.log and entry:
-                    await asyncio.wrap_future(self.log.submit(entry))
-        except TimeoutError:
-            advice = "send fewer rows, or send it again later"
-            raise HTTPException(503, f"not answered within {self.timeout:g} s; {advice}", RETRY) from None
-        finally:
-            self._free.release()
+        answered, bundle, role = self.challenger.answer(rows, self.bundle, number)
+        response = write(rows, answered, bundle)
+        entry = self.log.entry(number, moment, bundle, rows, answered.records, role) if self.log else None
+        self.record(call, entry)
         self.challenger.metrics.count_answers(answered.records, bundle)
         self.challenger.shadow(number, moment, rows)
         return response
+
+    def record(self, call: Request, entry: Entry | None) -> None:
+        """Write the answer to a call to the log, if there is one; refuse with 503, and write nothing, if it is too late."""
+        left = call.state.deadline - time.monotonic()  # seconds; after them the caller is refused
+        if left > 0 and (self.log is None or entry is None):
+            return
+        if left > 0 and self.log:
+            written = self.log.submit(entry)
+            with suppress(TimeoutError):
+                return written.result(left)
+            written.cancel()
+        raise HTTPException(503, "not answered in time; send fewer rows, or send it again later", RETRY)
 
 
 def probes(service: Service) -> APIRouter:
@@ -80,20 +75,22 @@ def probes(service: Service) -> APIRouter:
     router, bundle, challenger = APIRouter(), service.bundle, service.challenger
 
     @router.get("/health")
-    def health() -> dict[str, str]:
+    async def health() -> dict[str, str]:
         """Return that the process is alive."""
         return {"status": "alive"}
 
     @router.get("/ready", responses=refusals(503))
-    def ready() -> dict[str, str]:
-        """Return which model answers, and the challenger beside it.
+    async def ready() -> dict[str, str]:
+        """Return which model answers, the challenger beside it, and whether a promotion would reach this service.
 
         503 while the prediction log cannot be written, since no request is answered then.
         """
-        if reason := service.failure():
+        if reason := await service.probe():
             raise HTTPException(503, f"not ready: {reason}", RETRY)
         fast = bundle.compiled.reason or "in use"
         answer = {"status": "ready", "model": bundle.name, "version": bundle.version, "fast_form": fast}
+        if challenger.champion:
+            answer["watcher"] = challenger.champion.state()
         if challenger.active:
             answer["challenger"] = f"{challenger.active.bundle.version} ({challenger.active.mode})"
         if challenger.reason:
@@ -101,12 +98,12 @@ def probes(service: Service) -> APIRouter:
         return answer
 
     @router.get("/v2/health/live")
-    def live() -> dict[str, bool]:
+    async def live() -> dict[str, bool]:
         return {"live": True}
 
     @router.get("/v2/health/ready", responses={503: {"model": dict[str, bool]}})
-    def v2_ready() -> Any:
-        return JSONResponse({"ready": False}, 503, RETRY) if service.failure() else {"ready": True}
+    async def v2_ready() -> Any:
+        return JSONResponse({"ready": False}, 503, RETRY) if await service.probe() else {"ready": True}
 
     return router
 
@@ -133,22 +130,22 @@ def plain(service: Service) -> APIRouter:
                 version=bundle.version,
                 history_as_of=bundle.moment,
                 predictions=answers,
-                warnings=[{**each, "message": WARNING.format(**each)} for each in answered.unseen],
+                warnings=[{**each, "message": WARNING.format(**each)} for each in answered.warnings],
             )
             # What was not set is left out: the identity of a row that was sent without one.
             return Response(content.model_dump_json(exclude_unset=True), media_type="application/json")
 
-        return await service.answer(call, lambda: schemas.sent_rows(body), write)
+        return service.answer(call, schemas.sent_rows(body), write)
 
     @router.get("/v2")
-    def server() -> dict[str, Any]:
+    async def server() -> dict[str, Any]:
         return {"name": "ninefold", "version": service.bundle.version, "extensions": []}
 
     # A class with a media type would lend it to the refusals too, which are JSON.
     text = {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus's text format."}
 
     @router.get("/metrics", response_class=Response, responses={200: text})
-    def read_metrics() -> Response:
+    async def read_metrics() -> Response:
         """Return the metrics for Prometheus: requests, their time, rows, actions, the bundle, the log, the monitoring state."""
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
@@ -174,12 +171,12 @@ def open_inference(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v2/models/{name}", dependencies=[Depends(require)], responses=refusals(404, 422))
 
     @router.get("/ready", responses={503: {"model": dict[str, Any]}})
-    def model_ready() -> Any:
+    async def model_ready() -> Any:
         answer = {"name": bundle.name, "ready": service.failure() is None}
         return answer if answer["ready"] else JSONResponse(answer, 503, RETRY)
 
     @router.get("")
-    def metadata() -> dict[str, Any]:
+    async def metadata() -> dict[str, Any]:
         tensors = {
             side: [{"name": each, "datatype": kind, "shape": [-1]} for each, kind in types.items()]
             for side, types in (("inputs", inputs), ("outputs", outputs))
@@ -196,8 +193,7 @@ def open_inference(service: Service) -> APIRouter:
             call.state.request_id = body.id
         number = call.state.request_id if body.id is None else body.id
 
-        def read() -> Rows:
-            return schemas.sent_rows(request.model_validate({"rows": schemas.tensor_rows(body.inputs)}))
+        rows = schemas.sent_rows(request.model_validate({"rows": schemas.tensor_rows(body.inputs)}))
 
         def write(rows: Rows, answered: Answered, by: Bundle) -> Response:
             columns = {each: [record[each] for record in answered.records] for each in wanted}
@@ -207,7 +203,7 @@ def open_inference(service: Service) -> APIRouter:
                 {"model_name": bundle.name, "model_version": by.version, "id": number, "outputs": tensors}
             )
 
-        return await service.answer(call, read, write)
+        return service.answer(call, rows, write)
 
     return router
 

@@ -2,16 +2,30 @@
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    WrapValidator,
+    create_model,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from ninefold.errors import DataError
 from ninefold.problem import decisions
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.fields import DATE, days
 
+SLICE = 200  # rows that are validated at once
 LARGEST = 1e30  # a pipeline may square a number; beyond this it could overflow
 
 
@@ -81,11 +95,11 @@ class Quantity(Prediction):
 PREDICTIONS: dict[str, Any] = {"binary": Event, "multiclass": Classes, "regression": Quantity}
 
 
-class Unseen(BaseModel):
-    """A category that training rows did not have; the model treats it as unknown."""
+class Warned(BaseModel):
+    """A category that training rows did not have, which the model treats as unknown; or numbers outside the contract."""
 
     field: str
-    value: str
+    value: str | float = Field(description="the category; of numbers outside the contract the first")
     rows: int
     first_row: int
     message: str
@@ -99,7 +113,7 @@ class Answer(BaseModel):
     version: str
     history_as_of: str | None = Field(description="UTC; for this time history that was looked up holds; null without")
     predictions: list[Any]
-    warnings: list[Unseen]
+    warnings: list[Warned]
 
 
 class Refusal(BaseModel):
@@ -161,7 +175,7 @@ def request_model(bundle: Bundle) -> type[BaseModel]:
     """Return the typed model of a request, ``rows`` of the fields of the bundle's signature.
 
     Types are strict (no text for numbers), numbers finite, unknown fields refused. Lookup keys are required, all else
-    may be absent or null, which means missing; absent history is looked up.
+    may be absent or null, which means missing; absent history is looked up. A row without any of `Bundle.fields` is refused.
     """
     types: dict[str, Any] = {}
     for index, field in enumerate(bundle.signature):
@@ -169,10 +183,43 @@ def request_model(bundle: Bundle) -> type[BaseModel]:
         kind = TYPES[field["type"]] if field["required"] and not field.get("nullable") else TYPES[field["type"]] | None
         # Names of ours: a field of the data may be called like a method of pydantic's.
         types[f"field_{index}"] = (Annotated[kind, about], ... if field["required"] else None)
-    row = create_model("Row", __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **types)
+    telling = {f"field_{index}" for index, field in enumerate(bundle.signature) if field["name"] in bundle.fields}
+
+    def tells(row: BaseModel) -> BaseModel:
+        if telling.isdisjoint(row.model_fields_set):
+            raise PydanticCustomError("nothing", "{fields}", {"fields": ", ".join(bundle.fields)})
+        return row
+
+    has_key = any(field["required"] for field in bundle.signature)
+    needs: Any = {} if has_key else {"anyOf": [{"required": [name]} for name in bundle.fields]}
+    strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, json_schema_extra=needs)
+    checks: dict[str, Any] = {"tells": model_validator(mode="after")(tells)}
+    row = create_model("Row", __config__=strict, __validators__=checks, **types)
     example = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"rows": [bundle.described["example"]]}]})
-    rows: Any = Annotated[list[row], Field(min_length=1, max_length=bundle.described["limits"]["max_rows"])]
+    most = bundle.described["limits"]["max_rows"]
+    rows: Any = Annotated[list[row], Field(min_length=1, max_length=most), WrapValidator(partial(_in_slices, most))]
     return create_model("Rows", __config__=example, rows=(rows, ...))
+
+
+def _in_slices(most: int, rows: Any, validate: Callable[[Any], list[Any]]) -> list[Any]:
+    """Validate rows a few at a time, up to the first ones with errors.
+
+    While pydantic works, no other thread does: 10,000 wrong rows at once would stop the whole service for a second.
+    """
+    if not isinstance(rows, list) or len(rows) <= SLICE:
+        return validate(rows)
+    if len(rows) > most:
+        raise PydanticKnownError("too_long", {"field_type": "List", "max_length": most, "actual_length": len(rows)})
+    valid: list[Any] = []
+    for start in range(0, len(rows), SLICE):
+        try:
+            valid += validate(rows[start : start + SLICE])
+        except ValidationError as error:
+            errors: list[Any] = error.errors(include_url=False)
+            for each in errors:
+                each["loc"] = (start + each["loc"][0], *each["loc"][1:])
+            raise ValidationError.from_exception_data(error.title, errors) from None
+    return valid
 
 
 def predictions(records: list[dict[str, Any]], bundle: Bundle) -> list[dict[str, Any]]:
@@ -240,7 +287,9 @@ def _message(error: Mapping[str, Any], field: str | None, fields: list[str]) -> 
             expected = f"a number from {-LARGEST:g} to {LARGEST:g}"
         case "dict_type" | "model_type" | "model_attributes_type":
             expected = "an object" + (", sent with Content-Type: application/json" if isinstance(value, bytes) else "")
+        case "nothing":
+            expected = f"at least one of {context['fields']}, from which it is predicted"
     expected = expected.removeprefix("Input should be ").removeprefix("Value error, ")
-    names: dict[type, str] = {list: "a list", dict: "an object", bytes: "text"}
+    names: dict[type, str] = {list: "a list", dict: "an object" if value else "an empty object", bytes: "text"}
     text = names.get(type(value)) or json.dumps(value)
     return f"found {text if len(text) < 60 else f'{text[:57]}...'}, expected {expected}"

@@ -24,16 +24,16 @@ EXPECTED = {"number": "a finite number", "string": "text", "date": f"{DATE}, or 
 
 
 class Scores(NamedTuple):
-    """A chunk with its answers, these alone, its categories not seen in training, its features as the model saw them."""
+    """A chunk with its answers, these alone, the `Bundle.warnings` of it, its features as the model saw them."""
 
     table: pa.Table
     answers: pd.DataFrame
-    unseen: list[dict[str, Any]]
+    warnings: list[dict[str, Any]]
     features: pd.DataFrame
 
 
 def scored(tables: Tables, bundle: Bundle, source: str | Path, done: dict[str, Any], log: Log | None = None) -> Tables:
-    """Yield the tables of `source` with their answers; count ``rows``, ``unseen`` by field and ``looked_up`` in `done`."""
+    """Yield the tables of `source` with their answers; count ``rows``, ``warnings`` by field and ``looked_up`` in `done`."""
     run = f"batch-{uuid.uuid4()}"
     for table in tables:
         done["looked_up"] = check_columns(table.column_names, bundle, source)
@@ -44,8 +44,8 @@ def scored(tables: Tables, bundle: Bundle, source: str | Path, done: dict[str, A
             log.record(rows, scores.answers, bundle, run, done["rows"])
         yield scores.table
         done["rows"] += table.num_rows
-        for each in scores.unseen:
-            done["unseen"][each["field"]] += each["rows"]
+        for each in scores.warnings:
+            done["warnings"][each["field"]] += each["rows"]
 
 
 def score(table: pa.Table, bundle: Bundle, source: str | Path, first: int = 0) -> Scores:
@@ -53,14 +53,14 @@ def score(table: pa.Table, bundle: Bundle, source: str | Path, first: int = 0) -
     columns = set(table.column_names)
     fields = [field for field in bundle.signature if field["kind"] != "identity" and field["name"] in columns]
     frame = pd.DataFrame({field["name"]: typed(table[field["name"]], field, source, first) for field in fields})
-    answers, unseen = pd.DataFrame(columns=bundle.answers), []
+    answers, warnings = pd.DataFrame(columns=bundle.answers), []
     if table.num_rows:
         # Without any field of the model in the table, its rows still count.
         frame = bundle.look_up(frame if fields else pd.DataFrame(index=range(table.num_rows)))
-        answers, unseen = bundle.decide(frame)[bundle.answers], bundle.unseen(frame)
+        answers, warnings = bundle.decide(frame)[bundle.answers], bundle.warnings(frame)
     for name, (column, kind) in zip(bundle.answers, added_types(bundle).items(), strict=True):
         table = table.append_column(column, pa.array(answers[name], kind))
-    return Scores(table, answers, unseen, frame)
+    return Scores(table, answers, warnings, frame)
 
 
 def added_types(bundle: Bundle) -> dict[str, pa.DataType]:
