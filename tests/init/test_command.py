@@ -108,7 +108,10 @@ def test_a_binary_target_with_time_text_and_key(shop: Any, proposed: Any) -> Non
     assert params["collection"]["tables"]["orders"]["time"] == "placed"
     assert columns(p)["country"]["allowed"] == ["DE", "FR", "NO"]
     assert params["problem"]["payoffs"]["wait"]["positive"] < -1
-    assert proposed(shop, "returned", time="none").time is None
+    plain = proposed(shop, "returned", time="none")
+    assert plain.time is None
+    stops = [written(each)["training"]["candidates"]["boosting"]["early_stopping"] for each in (p, plain)]
+    assert stops == [False, True], "random rows tell when to stop only where rows are independent"
     assert proposed(shop, " Returned").target.name == "returned"
 
 
@@ -233,6 +236,7 @@ def test_without_time_rows_are_numbered_and_an_entity_stays_together(shop: Any, 
     for key in (None, "customer_id"):
         p = proposed(bare.assign(customer_id=customer), "returned", key=key)
         assert (p.group, p.key) == (["customer_id"], ["row"])
+        assert not written(p)["training"]["candidates"]["boosting"]["early_stopping"]
         assert "customer_id" not in str(p.features)
 
 

@@ -79,6 +79,25 @@ def test_a_row_stays_in_its_part_when_others_arrive(task: str, group: list[str] 
         assert part(grown, each, problem).head(len(frame)).equals(part(frame, points, problem))
 
 
+def test_copies_of_a_row_lie_in_one_part_and_stay_there_when_others_arrive(project: Project) -> None:
+    problem, own = statement(time=None), np.arange(2400) % 600
+    lake = pd.DataFrame({"id": np.arange(2400), "amount": own / 7, "note": own.astype(str), "returned": own % 2})
+    project.lake("orders", lake.assign(amount=lake["amount"].mask(own % 3 == 0), paid=lake["id"]))
+    project.set("exploration", {"known_later": {"paid": "after the decision"}})  # tells copies apart, and is ignored
+    frame = metrics.outcomes(problem, PARAMS)
+    points = metrics.split(frame.sample(frac=1, random_state=1), PARAMS, problem)
+    found = part(frame, points, problem)
+    assert found.groupby(own).nunique().max() == 1
+    assert found.value_counts(normalize=True)["train"] == pytest.approx(0.6, abs=0.08)
+    assert "2,400 rows in 600 sets, kept in one part." in metrics.describe_split(frame, points, problem)
+    fewer = frame.head(900)
+    assert part(fewer, metrics.split(fewer, PARAMS, problem), problem).equals(found.head(900))
+    coarse = frame.assign(**{metrics.COPIES: own % 20})  # of twenty different rows each is expected to come back
+    points = metrics.split(coarse, PARAMS, problem)
+    assert points.copies == ()
+    assert "2,400 rows in 20 sets, split" in metrics.describe_split(coarse, points, problem)
+
+
 def test_a_plan_of_an_older_version_is_refused_where_it_split_by_quantiles_of_hashes(project: Project) -> None:
     stored = {"primary": {"name": "log_loss", "better": "lower"}, "thresholds": PROBLEM.success.model_dump()}
     stored |= {

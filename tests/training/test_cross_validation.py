@@ -12,8 +12,9 @@ from sklearn.base import BaseEstimator
 from training_data import FEW, ONE, PARAMS, agree, orders, parted, task_of
 
 from ninefold.features import FeatureSchema
-from ninefold.metrics import task_scores
-from ninefold.training import candidates, cross_validation, learning_curve
+from ninefold.metrics import COPIES, clusters, task_scores
+from ninefold.problem import GUESSING, RANKING
+from ninefold.training import candidates, cross_validation, learning_curve, selection, split
 
 pytestmark = pytest.mark.usefixtures("project")
 KNOWS = FeatureSchema(all=["id"], numeric=["id"])
@@ -44,6 +45,30 @@ def test_an_entity_is_never_split_between_folds_and_every_row_is_in_one(task: st
     assert sorted(np.concatenate([fold.unseen for fold in folds])) == list(range(300))
     two = cross_validation.at_random(frame.assign(customer=np.arange(300) % 2), 5, 1, problem)
     assert [len(fold.unseen) for fold in two] == [150, 150]  # fewer entities than folds make fewer folds
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_copies_of_a_row_are_never_split_between_folds_or_parts(task: str) -> None:
+    problem, frame = statement(task, time=None, key=["row"]), pd.concat([orders(task, 300)] * 3, ignore_index=True)
+    frame["row"] = np.arange(900)
+    plan = agree(frame.assign(**{COPIES: frame["id"]}), problem)  # as stage 04 reads them
+    parts = split(frame, plan.split, problem)
+    holdout = parts.pop("holdout")
+    _, forecasts = cross_validation.validate({"mine": Recalls()}, parts, KNOWS, PARAMS, problem)
+    assert forecasts["mine"].iloc[:, 0].nunique() == 1
+    assert not set(holdout["id"]) & {*parts["train"]["id"], *parts["validation"]["id"]}
+    assert len(set(clusters(holdout, problem))) == holdout["id"].nunique(), "they count once in an interval"
+
+
+@pytest.mark.parametrize("time", ["placed", None])
+@pytest.mark.parametrize("task", TASKS)
+def test_ranks_are_compared_within_a_fold(task: str, time: str | None) -> None:
+    problem, frame = statement(task, time=time), orders(task, 900)
+    plan, naive = agree(frame, problem), candidates(PARAMS, FEW, problem)[selection.NAIVE]
+    parts = parted(frame, problem, plan)
+    rows, forecasts = cross_validation.validate({selection.NAIVE: naive}, parts, FEW, PARAMS, problem)
+    score = selection.compare(rows, forecasts, problem, plan)[RANKING[task]].item()
+    assert score == pytest.approx(GUESSING[task], abs=1e-12), "no features rank no better than at random"
 
 
 @pytest.mark.filterwarnings("error")

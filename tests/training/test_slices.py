@@ -173,6 +173,21 @@ def test_the_scores_of_a_week_are_those_of_its_days() -> None:
     assert f"(week of {lowest:%Y-%m-%d})" in sentences.describe_over_time(result, sample.problem)
 
 
+def test_the_gain_adds_up_day_by_day_and_its_concentration_is_said() -> None:
+    sample = case(days=10)
+    model, best, _ = evaluation.against_baseline(sample.target, sample.predicted, sample.problem, sample.plan)
+    by_day, of_day = slices.gains(*sample), pd.Series(model - best).groupby(sample.frame["placed"]).sum()
+    assert by_day.set_index("day")["cumulative gain"].to_dict() == pytest.approx(of_day.cumsum().to_dict())
+    assert by_day[["rows", "payoff"]].sum().tolist() == pytest.approx([1200, model.sum()])
+    by_shop = slices.gains(*sample._replace(problem=sample.problem.changed(time=None, group=["shop"])))
+    assert len(by_shop["entity"]) == 4
+    days = pd.DataFrame({"day": pd.date_range("2020-01-01", periods=10), "gain": [3.0, 4, 0, 5, 0, -1, 1, -1, 0, -1]})
+    spread = slices.concentration(days.assign(**{"cumulative gain": days["gain"].cumsum()}))
+    assert spread == {"unit": "day", "count": 10, "positive": 0.4, "largest": 1.2, "loss_days": 6}
+    text = "The gain is positive in 40% of 10 days; the three largest make 120% of it; the last 8 days sum to a loss."
+    assert sentences.describe_gains({**spread, "loss_days": 8}) == text
+
+
 @pytest.mark.parametrize(("days", "unit", "count"), [(14, "day", 14), (500, "month", 17), (3000, "year", 9)])
 def test_periods_are_neither_too_many_nor_too_few(days: int, unit: str, count: int) -> None:
     result = slices.over_time(*case("regression", rows=3000, days=days))
@@ -281,6 +296,7 @@ def test_figures_and_sentences_allow_any_name_and_few_rows(task: str, time: str 
             sentences.describe_slices(result.head(count), sample.problem),
             sentences.describe_over_time(course.head(count), sample.problem),
         )
+    drawn(figures.plot_gains(slices.gains(*sample), sample.problem))
 
 
 @pytest.mark.parametrize("task", TASKS)

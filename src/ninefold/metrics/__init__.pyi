@@ -2,6 +2,7 @@ from . import evaluation
 from .evaluation import FOLLOW, against_baseline, naive_forecast, threshold
 from .plan import EvaluationPlan, Params, Split
 from .resampling import (
+    COPIES,
     LEAST_CLUSTERS,
     Bootstrap,
     cluster_name,
@@ -18,8 +19,8 @@ from .resampling import (
     student,
     with_interval,
 )
-from .scores import one_score, row_losses, task_scores
-from .splits import PARTS, labelled, newest, outcomes, part_of, parts, split
+from .scores import FOLD, one_score, row_losses, task_scores
+from .splits import PARTS, entity_hash, labelled, newest, outcomes, part_of, parts, split
 from .stage import (
     baselines,
     checks,
@@ -36,10 +37,10 @@ from .stage import (
 )
 
 __all__ = [
-    "FOLLOW", "LEAST_CLUSTERS", "PARTS", "Bootstrap", "EvaluationPlan", "Params", "Split", "against_baseline",
-    "baselines", "checks", "cluster_name", "cluster_sums", "clustered_variance", "clusters", "conclusion",
+    "COPIES", "FOLD", "FOLLOW", "LEAST_CLUSTERS", "PARTS", "Bootstrap", "EvaluationPlan", "Params", "Split",
+    "against_baseline", "baselines", "checks", "cluster_name", "cluster_sums", "clustered_variance", "clusters", "conclusion",
     "count_clusters", "definitions", "describe_baselines", "describe_split",
-    "draws", "evaluation", "headline", "influence", "intervals", "labelled", "make_plan", "means", "merged", "metrics",
+    "draws", "entity_hash", "evaluation", "headline", "influence", "intervals", "labelled", "make_plan", "means", "merged", "metrics",
     "naive", "naive_forecast", "newest", "one_score", "outcomes", "part_counts", "part_of", "parts", "reference_scores",
     "replicates", "row_losses", "split", "student", "task_scores", "threshold", "with_interval",
 ]  # fmt: skip

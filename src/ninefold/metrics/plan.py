@@ -43,15 +43,17 @@ class Split(Section):
     """How rows are split into ``train``, ``validation`` and ``holdout``.
 
     By time, `validation` and `holdout` are the days (ISO, UTC) on which these parts begin. By group or rows, they are the
-    hashes, 0-1, where they begin: the shares of the rows before them.
+    hashes, 0-1, where they begin: the shares of the rows before them. `copies` are pairs of hashes, of a row and of the
+    first one that it is a copy of, in whose part it lies.
     """
 
     by: Literal["time", "group", "rows"]
     validation: str | float
     holdout: str | float
+    copies: tuple[tuple[float, float], ...] = Field(default=(), repr=False)
 
     def _repr_html_(self) -> str:
-        return facts_table("Split", self.model_dump())
+        return facts_table("Split", self.model_dump(exclude={"copies"}))
 
 
 class EvaluationPlan(Section):
@@ -92,5 +94,5 @@ class EvaluationPlan(Section):
     def _repr_html_(self) -> str:
         facts = {"primary metric": self.primary.name, "split by": self.split.by, "policy to beat": self.best_baseline}
         start = "starts" if self.split.by == "time" else "starts at hash"
-        facts |= {f"{name} {start}": point for name, point in self.split.model_dump(exclude={"by"}).items()}
+        facts |= {f"{name} {start}": point for name, point in self.split.model_dump(exclude={"by", "copies"}).items()}
         return facts_table("Evaluation plan", facts)

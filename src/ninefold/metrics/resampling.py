@@ -15,6 +15,7 @@ from ninefold.params import Section
 from ninefold.problem import Problem
 
 LEAST_CLUSTERS = 8  # with fewer days or entities, the spread between them cannot be estimated
+COPIES = "@copies"  # the column that tells which rows are copies of one another, where there are any
 Sums = TypeVar("Sums", np.ndarray, pd.DataFrame)
 
 
@@ -33,8 +34,8 @@ class Bootstrap(Section):
 def clusters(frame: pd.DataFrame, problem: Problem) -> np.ndarray:
     """Return the cluster of each row, int64 from 0: rows of one cluster are correlated and are resampled together.
 
-    The day where there is time, else the entity, else the row itself. With fewer than `LEAST_CLUSTERS` days, the entity
-    or the row takes their place.
+    The day where there is time, else the entity, else the row itself with its copies (``@copies``). With fewer than
+    `LEAST_CLUSTERS` days, the entity or the row takes their place.
     """
     if problem.time:
         days = pd.factorize(frame[problem.time].dt.normalize())[0]
@@ -42,7 +43,7 @@ def clusters(frame: pd.DataFrame, problem: Problem) -> np.ndarray:
             return days
     if problem.group:
         return frame.groupby(problem.group, sort=False, dropna=False).ngroup().to_numpy()
-    return np.arange(len(frame))
+    return pd.factorize(frame[COPIES])[0] if COPIES in frame else np.arange(len(frame))
 
 
 def cluster_name(problem: Problem) -> str:

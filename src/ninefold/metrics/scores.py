@@ -9,6 +9,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ninefold.problem import MEANING, Problem, decisions
 
+FOLD = "@fold"  # the column that numbers the fold in which a row was predicted, where there are folds
+OF_RANKS = ("roc_auc", "average_precision", "rank_correlation")
+
 
 def task_scores(
     target: np.ndarray, predicted: pd.DataFrame, problem: Problem, weight: np.ndarray | None = None
@@ -20,7 +23,13 @@ def task_scores(
 def one_score(
     metric: str, target: np.ndarray, predicted: pd.DataFrame, problem: Problem, weight: np.ndarray | None = None
 ) -> float:
-    """Return one metric of the task: many times as fast as all of them."""
+    """Return one metric of the task: many times as fast as all of them.
+
+    Ranks by different models do not compare: with ``@fold`` in `predicted`, a metric of `OF_RANKS` is that of each fold,
+    averaged by rows (Forman and Scholz, Apples-to-apples in cross-validation studies, 2010).
+    """
+    if FOLD in predicted and metric in OF_RANKS:
+        return _by_fold(metric, target, predicted, problem, np.ones(len(target)) if weight is None else weight)
     losses = row_losses(metric, target, predicted, problem)
     if losses is not None:
         mean = float(np.average(losses, weights=weight))
@@ -56,6 +65,14 @@ def row_losses(metric: str, target: np.ndarray, predicted: pd.DataFrame, problem
         error = p - (np.arange(p.shape[1]) == target[:, None])
         return error[:, 1] ** 2 if p.shape[1] == 2 else (error**2).sum(axis=1)
     return None
+
+
+def _by_fold(metric: str, target: np.ndarray, predicted: pd.DataFrame, problem: Problem, weight: np.ndarray) -> float:
+    target, plain = np.asarray(target), predicted.drop(columns=FOLD)
+    folds = [mine for mine in predicted.groupby(FOLD).indices.values() if weight[mine].any()]
+    scores = np.array([one_score(metric, target[mine], plain.iloc[mine], problem, weight[mine]) for mine in folds])
+    sizes, known = np.array([weight[mine].sum() for mine in folds]), ~np.isnan(scores)  # NaN of one outcome
+    return float(np.average(scores[known], weights=sizes[known])) if known.any() else float("nan")
 
 
 def _r2(target: np.ndarray, prediction: np.ndarray, weight: np.ndarray) -> float:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ibis
 import numpy as np
 import pandas as pd
 
 from ninefold import artifacts, engine
 from ninefold.errors import DataError, ParamsError
 from ninefold.metrics.plan import Params, Split
+from ninefold.metrics.resampling import COPIES
+from ninefold.params import load
 from ninefold.problem import MEANING, Problem, decisions
 from ninefold.timestamps import as_days
 
@@ -15,16 +18,21 @@ PARTS = ("train", "validation", "holdout")
 SALT = "0123456789123456"  # 16 characters that fix the hash by which rows without time are split
 
 
-def labelled(problem: Problem, columns: list[str] | None = None) -> pd.DataFrame:
+def labelled(problem: Problem, columns: list[str] | None = None, copies: bool = False) -> pd.DataFrame:
     """Return the rows of the lake whose outcome is known, by time, the target encoded as by `decisions.outcome`.
 
     `columns` are those beside key, time, group and target, by default all; `DataError` if one, or any outcome, is missing.
+    With `copies`, ``@copies`` (int64) is the same in rows that are equal in all but key, target, `exploration.known_later`.
     """
     where, target = f"data/lake/{problem.table}", problem.target
     table = engine.read(engine.local(), where)
     needed = [*problem.key, problem.time, *(problem.group or []), target, *(columns or [])]
     names = list(dict.fromkeys(name for name in needed if name))
     artifacts.require(table, names, where)
+    other = {*table.columns} - {*problem.key, target, *(load("exploration").known_later if copies else ())}
+    if copies and other:
+        table = table.mutate(ibis.struct({name: table[name] for name in sorted(other)}).hash().name(COPIES))
+        names.append(COPIES)
     table = table.mutate(decisions.outcome(table[target], problem).name(target))
     order = list(dict.fromkeys(name for name in (problem.time, *problem.key) if name))
     table = table.filter(*(table[name].notnull() for name in (target, problem.time) if name)).order_by(order)
@@ -36,19 +44,20 @@ def labelled(problem: Problem, columns: list[str] | None = None) -> pd.DataFrame
 
 
 def outcomes(problem: Problem, params: Params) -> pd.DataFrame:
-    """Return the labelled rows with key, time, group and target; raise `ParamsError` for a primary metric of another task."""
+    """Return what `split` needs of the labelled rows; raise `ParamsError` for a primary metric of another task."""
     if params.primary not in (known := MEANING[problem.task]):
         expected = f"expected for task {problem.task}: {', '.join(known)}"
         raise ParamsError(f"metrics.primary: found {params.primary!r}, {expected}")
-    return labelled(problem, [])
+    return labelled(problem, [], copies=not problem.time and not problem.group)
 
 
 def split(frame: pd.DataFrame, params: Params, problem: Problem) -> Split:
     """Return how rows are split: by time at day boundaries, else by a hash of the entity, else by one of the key.
 
     Hashes are uniform, so that their boundaries are the shares themselves, and do not depend on the rows: a row stays in
-    its part when others arrive, and parts have the shares but for sampling noise. Raises `DataError` if a part would be
-    empty.
+    its part when others arrive, and parts have the shares but for sampling noise. Copies (``@copies``) go with the first
+    of them by key, unless different rows are so few, under the square root of all, that equal ones are to be expected.
+    Raises `DataError` if a part would be empty.
     """
     share = [1 - params.split.holdout - params.split.validation, 1 - params.split.holdout]
     if problem.time:
@@ -56,8 +65,8 @@ def split(frame: pd.DataFrame, params: Params, problem: Problem) -> Split:
         days = [rows.index[rows.searchsorted(part)].date().isoformat() for part in share]
         points = Split(by="time", validation=days[0], holdout=days[1])
     else:
-        validation, holdout = (round(part, 9) for part in share)
-        points = Split(by="group" if problem.group else "rows", validation=validation, holdout=holdout)
+        (validation, holdout), copies = (round(part, 9) for part in share), _copies(frame, problem)
+        points = Split(by="group" if problem.group else "rows", validation=validation, holdout=holdout, copies=copies)
     if empty := [name for name in PARTS if name not in part_of(frame, points, problem)]:
         what = {"time": "days", "group": "entities", "rows": "rows"}[points.by]
         raise DataError(
@@ -73,7 +82,7 @@ def part_of(frame: pd.DataFrame, split: Split, problem: Problem) -> np.ndarray:
     The rows need the time; or, where the split is not by time, the group or the key.
     """
     begins, by_time = [split.validation, split.holdout], split.by == "time"
-    values = frame[problem.time] if by_time else entity_hash(frame, problem)
+    values = frame[problem.time] if by_time else entity_hash(frame, problem, split)
     number = np.searchsorted(pd.to_datetime(begins) if by_time else begins, values.to_numpy(), side="right")
     return np.array(PARTS, dtype=object)[number]
 
@@ -108,14 +117,26 @@ def newest(frame: pd.DataFrame, points: Split, problem: Problem) -> tuple[pd.Dat
     return table.rename(columns={"size": "rows", "mean": name}), f"{caption}: rows, and the {name}"
 
 
-def entity_hash(frame: pd.DataFrame, problem: Problem) -> pd.Series:
-    """Return a hash of the entity, or of the key, of each row: float64, uniform over 0-1, the same everywhere."""
+def entity_hash(frame: pd.DataFrame, problem: Problem, split: Split | None = None) -> pd.Series:
+    """Return a hash of the entity, or of the key, of each row: float64, uniform over 0-1, the same everywhere.
+
+    With a `split`, that of a copy is the hash of the row it is a copy of.
+    """
     columns = [frame[name] for name in problem.group or problem.key]
     # As text, 1, 1.0 and "1" are the same, and so are a time and its days since 1970: a key may be a feature, too.
     plain = [as_days(each) if pd.api.types.is_datetime64_any_dtype(each) else each for each in columns]
     names = pd.concat([each.astype("str").str.removesuffix(".0").str.lower() for each in plain], axis=1)
     hashes = pd.util.hash_pandas_object(names, index=False, hash_key=SALT, categorize=False)
-    return pd.Series(hashes.to_numpy() / 2.0**64, index=frame.index)
+    own = pd.Series(hashes.to_numpy() / 2.0**64, index=frame.index)
+    return own.map(dict(split.copies)).fillna(own) if split and split.copies else own
+
+
+def _copies(frame: pd.DataFrame, problem: Problem) -> tuple[tuple[float, float], ...]:
+    if COPIES not in frame or frame[COPIES].nunique() ** 2 < len(frame):
+        return ()
+    own = entity_hash(frame.sort_values(problem.key), problem)
+    first = own.groupby(frame[COPIES]).transform("first")
+    return tuple(zip(own[own != first].tolist(), first[own != first].tolist(), strict=True))
 
 
 def _part_and_event(frame: pd.DataFrame, points: Split, problem: Problem) -> tuple[pd.Series, pd.Series]:

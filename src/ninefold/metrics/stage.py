@@ -14,7 +14,7 @@ import pandas as pd
 
 from ninefold import display, gate
 from ninefold.metrics.plan import EvaluationPlan, Params, Primary, Split
-from ninefold.metrics.resampling import LEAST_CLUSTERS
+from ninefold.metrics.resampling import COPIES, LEAST_CLUSTERS
 from ninefold.metrics.scores import task_scores
 from ninefold.metrics.splits import PARTS, entity_hash, part_of, parts
 from ninefold.problem import FORESIGHT, MEANING, Problem, decisions
@@ -101,12 +101,17 @@ def part_counts(frame: pd.DataFrame, points: Split, problem: Problem) -> pd.Data
 def describe_split(frame: pd.DataFrame, points: Split, problem: Problem) -> str:
     """Return what the figure of the split shows, in words."""
     table, name = parts(frame, points, problem).set_index("part"), decisions.level_name(problem)
-    group, classes = display.code(" and ".join(problem.group or [])), " within each class" * problem.is_class
+    group, content = display.code(" and ".join(problem.group or [])), frame.get(COPIES, pd.Series(dtype="int64"))
+    equal, done = (
+        content[content.duplicated(keep=False)],
+        "kept in one part" if points.copies else "split: few rows differ",
+    )
+    copies = f" Copies, equal but for key and outcome: {len(equal):,} rows in {equal.nunique():,} sets, {done}."
     means = f"The {name} is {table.loc['train', name]} in training and {table.loc['validation', name]} in validation"
     text = {
         "time": f"Training ends before {points.validation}, validation before {points.holdout}; the holdout is the newest",
         "group": f"All rows of one {group} are in the same part. The holdout represents rows like these, not later times:",
-        "rows": f"Rows are split at random{classes}. The holdout represents rows like these, not later times:",
+        "rows": f"Rows are split at random.{copies if len(equal) else ''} The holdout represents rows like these, not later times:",
     }
     return f"{text[points.by]} {table.loc['holdout', 'share of rows']:.0%} of the rows. {means}."
 
@@ -167,7 +172,7 @@ def metrics(table: pd.DataFrame, references: pd.DataFrame, points: Split) -> dic
     return {
         "baselines": table.set_index("policy")["validation"].to_dict(),
         "references": references.set_index("forecast").to_dict("index"),
-        "split": points.model_dump(),
+        "split": points.model_dump(exclude={"copies"}),
         "potential_gain": potential_gain(table),
     }
 

@@ -21,7 +21,7 @@ from ninefold.monitoring.params import Params
 from ninefold.monitoring.performance import scores_by_period
 from ninefold.problem import ERROR, Problem, decisions
 from ninefold.serving import Bundle, deployment
-from ninefold.training import FOLD, calibration, cross_validation
+from ninefold.training import calibration, cross_validation
 
 NEVER, CALENDAR, TRIGGERED = "never", "every month", "when the monitor says so"
 
@@ -57,7 +57,7 @@ def refit(bundle: Bundle, rows: pd.DataFrame, setting: Setting) -> tuple[Bundle,
     if method != "none":  # else what a fit without the validation part predicts there is not needed
         unseen, predicted = training.validate({"it": estimator}, open_parts, schema, params, problem)
         recent, latest = training.newest(unseen, predicted["it"], problem)
-        model = calibration.adjust(model, method, latest, recent.drop(columns=FOLD), params.interval, problem)
+        model = calibration.adjust(model, method, latest, recent, params.interval, problem)
     answers = cross_validation.predict(model, parts["holdout"], schema, problem)
     reference = deployment.reference(parts, answers, bundle.signature, problem)
     described = {**bundle.described, "holdout": {}}

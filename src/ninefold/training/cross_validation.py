@@ -11,14 +11,13 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from ninefold.features import FeatureSchema
-from ninefold.metrics import LEAST_CLUSTERS, EvaluationPlan, one_score
+from ninefold.metrics import COPIES, FOLD, LEAST_CLUSTERS, EvaluationPlan, one_score
 from ninefold.problem import Problem, decisions
 from ninefold.training.conformal import WithInterval
 from ninefold.training.estimators import of_all_classes
 from ninefold.training.params import Params
 
 LEAST_STOPPING = 20  # rows of the rarest class, under which boosting does not stop early: it validates on each class
-FOLD = "@fold"  # the column that numbers the fold in which a row was predicted
 MOST_FOLDED = 20_000  # rows without time; of more, the validation part alone tells models apart
 MOST_CELLS = 1_000_000  # rows times features that are folded where there is no time, or fitting takes many minutes
 SHARES = (0.125, 0.25, 0.5)  # of the rows, for the learning curve, beside all
@@ -94,8 +93,9 @@ def by_time(rows: pd.DataFrame, newest: int, count: int, gap: pd.Timedelta, prob
 
 
 def at_random(rows: pd.DataFrame, count: int, seed: int, problem: Problem) -> list[Fold]:
-    """Return folds in which every row is predicted once: entities stay whole, classes are stratified."""
-    group = rows.groupby(problem.group, dropna=False).ngroup() if problem.group else None
+    """Return folds in which every row is predicted once: entities, or copies, stay whole, classes are stratified."""
+    together = problem.group or [name for name in rows.columns if name == COPIES]
+    group = rows.groupby(together, dropna=False).ngroup() if together else None
     count = min(count, len(rows) if group is None else group.nunique())
     if problem.is_class:
         count = max(2, min(count, rows[problem.target].value_counts().min()))
@@ -118,30 +118,23 @@ def folded(parts: Parts, schema: FeatureSchema, params: Params, problem: Problem
     return rows, [Fold(positions[:-newest], positions[-newest:])]
 
 
-def unseen(rows: pd.DataFrame, folds: list[Fold]) -> pd.DataFrame:
-    """Return the rows that the folds predict, in the order of `forecast`, with ``@fold``."""
-    parts = pd.concat([rows.iloc[fold.unseen] for fold in folds], ignore_index=True)
-    parts[FOLD] = np.repeat(np.arange(len(folds)), [len(fold.unseen) for fold in folds])
-    return parts
-
-
 def forecast(
     model: Any, rows: pd.DataFrame, folds: list[Fold], schema: FeatureSchema, problem: Problem, cores: int = -1
 ) -> pd.DataFrame:
-    """Return the predictions for the unseen rows of each fold, by a copy of the model that is fitted on its other rows."""
+    """Return the predictions for the unseen rows of each ``@fold``, by a copy of the model fitted on its other rows."""
     parts = []
-    for fitted, unseen in folds:
+    for number, (fitted, unseen) in enumerate(folds):
         fresh = fit(model, rows.iloc[fitted], schema, problem, cores)
-        parts.append(predict(fresh, rows.iloc[unseen], schema, problem))
+        parts.append(predict(fresh, rows.iloc[unseen], schema, problem).assign(**{FOLD: number}))
     return pd.concat(parts, ignore_index=True)
 
 
 def validate(
     estimators: dict[str, BaseEstimator], parts: Parts, schema: FeatureSchema, params: Params, problem: Problem
 ) -> tuple[pd.DataFrame, Parts]:
-    """Return the rows on which candidates are compared, with ``@fold``, and the predictions of each candidate."""
+    """Return the rows on which candidates are compared, and the predictions of each candidate, with ``@fold``."""
     every, folds = folded(parts, schema, params, problem)
-    rows = unseen(every, folds)
+    rows = every.iloc[np.concatenate([fold.unseen for fold in folds])]
     order = np.arange(len(rows)) if problem.time else np.random.default_rng(params.seed).permutation(len(rows))
     forecasts = {name: forecast(model, every, folds, schema, problem) for name, model in estimators.items()}
     ordered = {name: each.iloc[order].reset_index(drop=True) for name, each in forecasts.items()}
@@ -150,8 +143,8 @@ def validate(
 
 def newest(rows: pd.DataFrame, predicted: pd.DataFrame, problem: Problem) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows and predictions that calibrate a model: those of the last fold where there is time, else all."""
-    last = _last_fold(rows) if problem.time else np.ones(len(rows), dtype=bool)
-    return rows[last].reset_index(drop=True), predicted[last].reset_index(drop=True)
+    last = _last_fold(predicted) if problem.time else np.ones(len(rows), dtype=bool)
+    return rows[last].reset_index(drop=True), predicted[last].drop(columns=FOLD).reset_index(drop=True)
 
 
 def finish(estimator: BaseEstimator, parts: Parts, schema: FeatureSchema, problem: Problem) -> BaseEstimator:
@@ -169,10 +162,10 @@ def learning_curve(estimator: BaseEstimator, rows: pd.DataFrame, predicted: pd.D
         if target.iloc[fitted].nunique() > 1:
             predictions = forecast(estimator, task.rows, [Fold(fitted, tested)], task.schema, problem)
             points.append((len(fitted), one_score(metric, target.to_numpy()[tested], predictions, problem)))
-    last = _last_fold(rows)
+    last = _last_fold(predicted)
     full = one_score(metric, rows.loc[last, problem.target].to_numpy(), predicted[last], problem)
     return pd.DataFrame([*points, (len(whole), full)], columns=["rows", "score"])
 
 
-def _last_fold(rows: pd.DataFrame) -> np.ndarray:
-    return (rows[FOLD] == rows[FOLD].max()).to_numpy()
+def _last_fold(predicted: pd.DataFrame) -> np.ndarray:
+    return (predicted[FOLD] == predicted[FOLD].max()).to_numpy()

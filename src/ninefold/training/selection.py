@@ -27,7 +27,7 @@ def blend(
     """
     names = [name for name in forecasts if name != NAIVE]
     target, columns = rows[problem.target].to_numpy(), decisions.forecast_columns(problem)
-    values = {name: forecasts[name].to_numpy("float64") for name in names}
+    values = {name: forecasts[name][columns].to_numpy("float64") for name in names}
 
     def loss(members: list[str]) -> float:
         mean = pd.DataFrame(sum(values[name] for name in members) / len(members), columns=columns)
@@ -44,12 +44,13 @@ def blend(
         return estimators, forecasts
     weights = {name: members.count(name) / len(members) for name in names if name in members}
     mean = pd.DataFrame(sum(weight * values[name] for name, weight in weights.items()), columns=columns)
+    mean = pd.concat([mean, forecasts[names[0]].drop(columns=columns)], axis=1)
     mixed = Blend([estimators[name] for name in weights], list(weights.values()))
     return {**estimators, BLEND: mixed}, {**forecasts, BLEND: mean}
 
 
 def compare(rows: pd.DataFrame, forecasts: Forecasts, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame:
-    """Return the scores of every candidate on rows it had not seen.
+    """Return the scores of every candidate on rows it had not seen; those of ranks are means over folds (`one_score`).
 
     The columns are ``model``, one per metric, ``payoff`` per row, ``behind``: by how much it is worse than the best one by
     the primary metric, and the ``standard error`` of that difference, by resampled clusters.

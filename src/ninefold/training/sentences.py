@@ -20,6 +20,7 @@ from ninefold.training.tuning import as_text
 RATES = ("selection_rate", "true_positive_rate", "false_positive_rate")
 MOSTLY = 0.9  # of the flagged slices that are biased alike, from which on the whole is biased
 IN_WORDS = 3  # contributions to a prediction
+LONG_LOSS = 7  # days without a gain at the end of the holdout, from which on a sentence says so
 
 
 def options_table(tuned: Params) -> pd.DataFrame:
@@ -178,6 +179,17 @@ def describe_over_time(table: pd.DataFrame, problem: Problem) -> str:
         f"{(table['low'] > 0).sum()} of them and below in {(table['high'] < 0).sum()}. Predicted and observed differ most in "
         f"the {unit} of {most['period']:%Y-%m-%d}: {predicted} against {observed}."
     )
+
+
+def describe_gains(spread: dict[str, Any]) -> str:
+    """Return how the gain is spread over days, entities or rows (`slices.concentration`), as a sentence; also an alt text."""
+    units = {"entity": "entities"}.get(spread["unit"], f"{spread['unit']}s")
+    texts = [f"The gain is positive in {spread['positive']:.0%} of {spread['count']:,} {units}"]
+    if spread["largest"] is not None:
+        texts.append(f"the three largest make {spread['largest']:.0%} of it")
+    if spread.get("loss_days", 0) >= LONG_LOSS:
+        texts.append(f"the last {spread['loss_days']} days sum to a loss")
+    return f"{'; '.join(texts)}."
 
 
 def describe_importance(table: pd.DataFrame, problem: Problem) -> str:

@@ -101,6 +101,34 @@ def over_time(
     return table.assign(observed=table["expected"] - table["bias"], predicted=table["expected"])[COURSE]
 
 
+def gains(
+    target: np.ndarray, predicted: pd.DataFrame, frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan
+) -> pd.DataFrame:
+    """Return what following the model paid: a line per ``day``, in order; without time per ``entity`` or ``row``, by gain.
+
+    Sums in the problem's payoff unit: ``rows``, ``payoff``, ``gain`` (over the policy as in `slices`), ``cumulative gain``.
+    """
+    model, best, _ = metrics.against_baseline(target, predicted, problem, plan)
+    unit = "day" if problem.time else "entity" if problem.group else "row"
+    by = frame[problem.time].dt.normalize().to_numpy() if problem.time else metrics.clusters(frame, problem)
+    table = pd.DataFrame({unit: by, "rows": 1, "payoff": model, "gain": model - best}).groupby(unit).sum().reset_index()
+    table = table if problem.time else table.sort_values("gain", ascending=False, ignore_index=True, kind="stable")
+    return table.assign(**{"cumulative gain": table["gain"].cumsum()})
+
+
+def concentration(table: pd.DataFrame) -> dict[str, Any]:
+    """Return how `gains` are spread over days, entities or rows: ``unit``, ``count``, ``positive`` (share of them, 0-1).
+
+    ``largest`` is the share of the whole gain that the three largest make, None if there is no gain; ``loss_days`` is the
+    length of the longest stretch at the end of the holdout that sums to a loss.
+    """
+    gain, total, noise = table["gain"], table["gain"].sum(), 1e-9 * table["gain"].abs().sum()
+    spread = {"unit": table.columns[0], "count": len(table), "positive": float((gain > 0).mean())}
+    spread["largest"] = gain.nlargest(3).sum() / total if total > noise else None
+    lost = (table["cumulative gain"] - gain > total + noise).to_numpy()
+    return spread | ({"loss_days": int(len(lost) - lost.argmax()) * bool(lost.any())} if "day" in table else {})
+
+
 def worst(
     target: np.ndarray, predicted: pd.DataFrame, frame: pd.DataFrame, schema: FeatureSchema, problem: Problem
 ) -> pd.DataFrame:

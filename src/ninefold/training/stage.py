@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from ninefold import artifacts, features, gate, hooks, lineage
 from ninefold.errors import DataError, NinefoldError
 from ninefold.features import FeatureSchema
-from ninefold.metrics import PARTS, EvaluationPlan, Split, part_of
+from ninefold.metrics import COPIES, PARTS, EvaluationPlan, Split, entity_hash, part_of
 from ninefold.problem import GUESSING, MEANING, PRIMARY, RANKING, Problem, title
 from ninefold.training import model_file
 from ninefold.training.params import Params
@@ -70,8 +70,10 @@ def read(problem: Problem, plan: EvaluationPlan) -> dict[str, pd.DataFrame]:
 
 
 def split(table: pd.DataFrame, points: Split, problem: Problem) -> dict[str, pd.DataFrame]:
-    """Return labelled rows by part; raise DataError if one is empty, or has only one outcome."""
+    """Return labelled rows by part, copies known by ``@copies``; raise DataError if one is empty, or has only one outcome."""
     part = part_of(table, points, problem)
+    if points.copies:
+        table = table.assign(**{COPIES: entity_hash(table, problem, points)})
     parts = {name: table[part == name].reset_index(drop=True) for name in PARTS}
     for name, rows in parts.items():
         if rows[problem.target].nunique() < 2:
@@ -116,7 +118,7 @@ def describe(
     return {
         "model": name,
         "calibration": method,
-        "split": plan.split.model_dump(),
+        "split": plan.split.model_dump(exclude={"copies"}),
         "features": artifacts.read_json(f"{features.ONLINE}/online.json")["features"],
         "holdout": gate.tidy(results),
         "evidence": evidence,

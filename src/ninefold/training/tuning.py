@@ -128,7 +128,7 @@ def _score(task: Task, rungs: list[list[Fold]], name: str, options: Options, run
     candidate = Candidate(model=params.candidates[name].model, **options)
     estimator = candidate.estimator(params.seed, task.schema, problem)
     predicted = cross_validation.forecast(estimator, task.rows, folds, task.schema, problem, cores=1)
-    target = cross_validation.unseen(task.rows, folds)[problem.target].to_numpy()
+    target = task.rows[problem.target].to_numpy()[np.concatenate([fold.unseen for fold in folds])]
     value = one_score(primary.name, target, predicted, problem)
     return float(f"{value if primary.better == 'lower' else -value:.8g}")
 

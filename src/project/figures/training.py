@@ -157,6 +157,21 @@ def plot_over_time(table: pd.DataFrame, problem: Problem) -> Figure:
     return fig
 
 
+def plot_gains(table: pd.DataFrame, problem: Problem) -> Figure:
+    """Draw the gain of each day, entity or row, and above it their sum so far."""
+    unit, gain = table.columns[0], table["gain"]
+    x = table["day"] if unit == "day" else np.arange(1, len(table) + 1)
+    fig, (axes, below) = plotting.canvas(f"How does the gain add up, {unit} by {unit}?", height=4.2, **STACKED)
+    sns.lineplot(x=x, y=table["cumulative gain"], lw=2, errorbar=None, ax=axes)
+    below.vlines(x, 0, gain, colors=np.where(gain > 0, BLUE, RED), lw=3)
+    axes.axhline(0, **REFERENCE)
+    axes.set_ylabel(f"sum of the gain\n({label(problem.payoff_unit, 26)})")
+    below.set(ylabel=f"by {unit}", xlabel=unit if unit == "day" else f"number of the {unit}, the largest gain first")
+    below.tick_params(axis="x", rotation=30)
+    fig.align_ylabels()
+    return fig
+
+
 def plot_importance(table: pd.DataFrame, problem: Problem) -> Figure:
     """Draw the permutation importance of the most important features."""
     question, top = "What does the model rely on?", table.head(MOST)
