@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from conftest import Project
 
-from ninefold import artifacts, engine, spark
+from ninefold import artifacts, engine, spark, timestamps
 from ninefold.errors import ParamsError
 
 
@@ -74,6 +74,13 @@ def test_a_partition_has_the_same_bytes_however_the_rows_came_and_keeps_columns_
     assert found[0] == found[1]
     assert [engine.count("data/x", period) for period in engine.periods("data/x")] == [2000, 1000, 0]
     assert engine.read(engine.local(), "data/x").columns == ("id", "text")
+
+
+def test_local_times_are_those_of_pandas_in_any_year_and_when_clocks_change() -> None:
+    times = pd.Series(pd.date_range("1969-12-31 00:30", "2037-12-31", freq="4h").as_unit("us"), name="t")
+    table = engine.local().create_table("times", times.to_frame())
+    found = table.select("t", there=engine.local_time(table.t, "America/New_York")).order_by("t").to_pandas()["there"]
+    pd.testing.assert_series_equal(found, timestamps.local(times, "America/New_York"), check_names=False)
 
 
 def test_an_expression_that_gathers_rows_is_told_from_one_that_does_not() -> None:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ninefold import artifacts, engine_params
-from ninefold.engine_params import DUCKDB, PERIOD, ROW, SPARK, Params
+from ninefold.engine_params import DUCKDB, PERIOD, ROW, SPARK, STAMP, ZONED, Params
 from ninefold.errors import DataError
 from ninefold.params import load, root
 
@@ -164,6 +164,23 @@ def columns(table: ibis.Table) -> list[str]:
 def interval(span: pd.Timedelta) -> ir.IntervalScalar:
     """Return a span of whole seconds as an Ibis interval."""
     return ibis.interval(seconds=int(span.total_seconds()))
+
+
+def local_time(time: ir.TimestampValue, zone: str) -> ir.TimestampValue:
+    """Return times in UTC in the local time of a zone (an IANA name), by the engine's own time zone database."""
+    if of(time) == SPARK:
+        return _from_utc_timestamp(time.cast(STAMP), zone).cast(STAMP)
+    return _timezone(zone, time.cast(ZONED))
+
+
+@ibis.udf.scalar.builtin(name="timezone")  # type: ignore[untyped-decorator]
+def _timezone(zone: str, time: ZONED) -> STAMP:
+    """Return a time in a zone, without the zone (DuckDB)."""
+
+
+@ibis.udf.scalar.builtin(name="from_utc_timestamp")  # type: ignore[untyped-decorator]
+def _from_utc_timestamp(time: STAMP, zone: str) -> STAMP:
+    """Return a time in UTC in a zone, without the zone (Spark)."""
 
 
 def reads(expression: ir.Expr) -> set[str]:

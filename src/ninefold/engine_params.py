@@ -14,6 +14,7 @@ from ninefold.params import Section
 DUCKDB, SPARK = "duckdb", "pyspark"
 ROW, PERIOD = "@row", "@period"
 STAMP = dt.Timestamp(scale=6)
+ZONED = dt.Timestamp(timezone="UTC", scale=6)
 
 
 class Spark(Section):

@@ -32,6 +32,7 @@ KEYS = (
     Name("monitoring.alerts.share", "monitoring.alerts.outcomes"),
     Name("monitoring.alerts.brier", "monitoring.alerts.error"),
     Name("monitoring.deliver.webhook", "monitoring.deliver.notify", "a list of variables, each with an Apprise URL"),
+    Name("exploration.timezone", "problem.timezone"),
 )
 SAME_NAME = {  # room -> modules of `core` that moved there; the spine is the empty one
     "": ("engine", "errors", "gate", "hooks", "params", "stages"),

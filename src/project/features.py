@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ibis
 import ibis.expr.types as ir
 
+from ninefold import engine
 from ninefold.problem import Problem
 
 
@@ -15,9 +15,10 @@ def build(tables: dict[str, ir.Table], problem: Problem) -> ir.Table:
     The recorded weather, which ``features.joins`` names, stands in for a forecast: see the risks in ``params.yaml``.
     """
     flights = tables["flights"]
+    departure = engine.local_time(flights.scheduled, problem.timezone)
     return flights.mutate(
-        departure_minute=flights.hour * 60 + flights.minute,
+        departure_minute=departure.hour() * 60 + departure.minute(),
         arrival_minute=flights.sched_arr_time // 100 * 60 + flights.sched_arr_time % 100,
-        weekday=ibis.date(flights.year, flights.month, flights.day).day_of_week.index(),
+        weekday=departure.day_of_week.index(),
         plane_age=flights.year - flights.built,
     )

@@ -40,8 +40,10 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Any:
          "training:\n  candidates:\n    logistic_regression:     # simple\n      model: linear\n      C: 1       # small\n\n"
          "  # of all\n  seed: 1\n"),
         (Name("a.b", "c.d"), "a:\n  b: ~  # x\n  e: null\n  f:\n# end\nc:\n  g: 'h'\n",
-         "a:\n  e: null\n  f:\n# end\nc:\n  g: 'h'\n  d: ~  # x\n"),
-        (Name("a.b", "a.c.b"), "a: {b: 1, c: {d: 2}}\n", "a: {c: {d: 2, b: 1}}\n"),
+         "a:\n  e: null\n  f:\n# end\nc:\n  d: ~  # x\n  g: 'h'\n"),
+        (KEYS[-1], "problem:\n  unit: a\n  risks: [b]\n\n# 05\nexploration:\n  timezone: UTC  # whose\n  bins: 6\n",
+         "problem:\n  unit: a\n  timezone: UTC  # whose\n  risks: [b]\n\n# 05\nexploration:\n  bins: 6\n"),
+        (Name("a.b", "a.c.b"), "a: {b: 1, c: {d: 2}}\n", "a: {c: {b: 1, d: 2}}\n"),
         (Name("a.b", None), "a:\n  b:   # gone\n    - 1\n  c: 2\n", "a:\n  c: 2\n"),
     ],
 )  # fmt: skip
@@ -185,7 +187,7 @@ def test_the_params_of_the_first_version_load_after_the_migration(project: Proje
     values = params.parse((ROOT / "params.yaml").read_text(encoding="utf-8"))
     values["problem"]["success"] = {"min_roc_auc": 0.67, "min_payoff_gain": 0.01, "confidence": 0.9}
     exploration, training, alerts = values["exploration"], values["training"], values["monitoring"]["alerts"]
-    exploration["leak_auc"] = exploration.pop("leak_score")
+    exploration |= {"leak_auc": exploration.pop("leak_score"), "timezone": values["problem"].pop("timezone")}
     training |= {one.pop("model"): one for one in training.pop("candidates").values()}
     training["logistic_regression"] = training.pop("linear")
     alerts |= {"share": alerts.pop("outcomes"), "brier": alerts.pop("error")}

@@ -53,6 +53,17 @@ def test_the_split_is_by_time_at_day_boundaries() -> None:
     assert found.value_counts(normalize=True).to_dict() == pytest.approx(shares, abs=0.02)
 
 
+def test_a_row_belongs_to_its_local_day_in_the_split_and_its_cluster() -> None:
+    hours = pd.DataFrame({"placed": pd.date_range("2013-03-05 05:30", periods=240, freq="h"), "returned": 0})
+    there = PROBLEM.changed(timezone="America/New_York")  # where the first row is of 0:30
+    assert np.bincount(metrics.clusters(hours, there)).tolist() == [24] * 5 + [23] + [24] * 4 + [1]  # a day of 23 hours
+    points = metrics.split(hours, PARAMS, there)
+    assert (points.validation, points.holdout) == ("2013-03-11", "2013-03-13")
+    assert metrics.parts(hours, points, there)["last"].tolist() == ["2013-03-10", "2013-03-12", "2013-03-15"]
+    evening = pd.DataFrame({"placed": [pd.Timestamp("2013-03-13 02:00")]})
+    assert [metrics.part_of(evening, points, each)[0] for each in (PROBLEM, there)] == ["holdout", "validation"]
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_without_time_each_class_is_split_in_the_shares_of_the_params(task: str) -> None:
     frame, problem = rows(task, 3000, time=None)
@@ -266,3 +277,6 @@ def test_a_lake_without_the_column_or_an_outcome_and_a_metric_of_another_task_ar
         metrics.labelled(statement("multiclass", time=None))
     with pytest.raises(ParamsError, match=r"metrics.primary: found 'rmse', expected for task binary: log_loss, brier"):
         metrics.outcomes(PROBLEM, metrics.Params(primary="rmse", **SETTINGS))
+    project.lake("orders", pd.DataFrame({"id": [1], "placed": [pd.Timestamp("2020-01-01")], "returned": [1]}))
+    with pytest.raises(ParamsError, match=r"problem.timezone: found 'Asia/Tokyo', expected UTC: placed holds dates"):
+        metrics.outcomes(PROBLEM.changed(timezone="Asia/Tokyo"), PARAMS)

@@ -63,7 +63,7 @@ def later(turned: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
         frame["returned"] = 1 - frame["returned"]
     frame["id"] += 10_000
     ends = WEEKS[1:]
-    volume = pd.DataFrame({"period": [f"{day:%m-%d}" for day in WEEKS[:-1]], "start": WEEKS[:-1], "end": ends})
+    volume = pd.DataFrame({"period": [f"{day:%Y-%m-%d}" for day in WEEKS[:-1]], "start": WEEKS[:-1], "end": ends})
     number = np.searchsorted(ends, frame["placed"], side="right")
     frame[PERIOD] = volume["period"].to_numpy()[number]
     counts = frame.groupby(PERIOD).size().to_numpy()
@@ -81,9 +81,9 @@ def test_every_month_retrains_where_a_month_ends_and_the_monitor_not_at_all_in_a
 ) -> None:
     assert follow(TRIGGERED).retrained == []
     result = follow(CALENDAR)
-    assert [each["close"] for each in result.retrained] == ["02-27"]  # of 5 March; that of 2 April is the last
+    assert [each["close"] for each in result.retrained] == ["2020-02-27"]  # of 5 March; that of 2 April is the last
     versions = result.frame.groupby(PERIOD, sort=False)["@version"].first().tolist()
-    assert versions == [bundle.version] * 2 + ["fitted after 02-27"] * 4
+    assert versions == [bundle.version] * 2 + ["fitted after 2020-02-27"] * 4
 
 
 def test_at_a_close_only_labels_that_are_known_by_then_are_learned_from(
@@ -115,7 +115,7 @@ def test_a_world_turned_round_is_learned_when_the_monitor_says_so_and_pays(
     assert np.allclose(never.frame["@probability"], answers["probability"], atol=1e-12)
     assert never.frame["@action"].tolist() == answers["action"].tolist()
     times = followed[TRIGGERED].retrained
-    assert times[0]["close"] == "02-20"
+    assert times[0]["close"] == "2020-02-20"
     assert times[0]["reasons"]
     # A retrained model is not evaluated before it had time: `decide.rest`.
     closes = later()[1].set_index("period")["end"]

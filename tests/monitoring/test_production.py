@@ -157,21 +157,21 @@ def test_skew_is_the_share_of_rows_of_a_period_that_were_served_with_another_val
     assert different == {"amount": 2, looked_up: 2, "channel": 1}
 
 
-def test_traffic_is_summed_by_day_of_the_routes_that_decide(place: Path) -> None:
+def test_traffic_is_counted_by_minute_of_the_routes_that_decide(place: Path) -> None:
     minute = int(datetime(2020, 2, 3, tzinfo=UTC).timestamp() // 60)
     rows = [
         (minute, "/predict", 200, 8, 1.0, 2),
-        (minute + 2, "/predict", 200, 2, 1.0, 0),
-        (minute + 1, "/review/record", 503, 4, 0.8, 4),
+        (minute, "/predict", 201, 2, 1.0, 0),
+        (minute, "/review/record", 503, 4, 0.8, 4),
         (minute + 60 * 24, "/predict", 422, 5, 0.5, 0),
         (minute - 1, "/health", 200, 100, 0.1, 0),
     ]
     Log(place).close()
     with closing(sqlite3.connect(place)) as log, log:
         log.executemany("INSERT INTO traffic VALUES (?, ?, ?, ?, ?, ?)", rows)
-    days = production.traffic(place)
-    assert days["day"].dt.day.tolist() == [3, 4]
-    assert days[["requests", "errors", "slow", "refused"]].to_numpy().tolist() == [[14, 4, 6, 0], [5, 0, 0, 5]]
+    table = production.traffic(place)
+    assert table["minute"].astype("str").tolist() == ["2020-02-03", "2020-02-04"]
+    assert table[["requests", "errors", "slow", "refused"]].to_numpy().tolist() == [[14, 4, 6, 0], [5, 0, 0, 5]]
 
 
 def test_what_callers_ask_a_running_service_is_monitored_once_labels_have_come(

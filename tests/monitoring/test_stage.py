@@ -529,6 +529,16 @@ def test_weeks_have_all_weekdays_and_a_rest_belongs_to_the_last() -> None:
     assert days["period"].tolist() == ["2020-03-01", "2020-03-02", "2020-03-03"]
 
 
+def test_periods_are_local_and_the_first_begins_where_collection_ends(project: Project, orders: pd.DataFrame) -> None:
+    july = arrivals.cut(date(2013, 6, 30), date(2013, 7, 1), "day", "America/New_York")
+    assert arrivals.period_of(pd.Series([pd.Timestamp("2013-07-01 02:00")]), july).tolist() == ["2013-06-30"]
+    for zone, day in {"Santiago": date(2019, 9, 8), "Havana": date(2019, 11, 3)}.items():  # no midnight, and two
+        assert str(arrivals.cut(day, day, "day", f"America/{zone}")["start"][0]) == f"{day} 04:00:00"
+    source(project, orders)
+    first = arrivals.periods(PARAMS, collected(), problem_of(timezone="Asia/Tokyo")).astype("str").iloc[0]
+    assert first.tolist() == ["2020-03", "2020-03-01 00:00:00", "2020-03-31 15:00:00"]
+
+
 def test_the_log_and_late_labels_are_monitored_as_a_replay_is(
     bundle: packing.Bundle, parts: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ MORE = {"min_payoff_gain": 0, "confidence": 0.9}
     [
         ("binary", {"payoffs": {"act": PAYOFFS["act"], "wait": PAYOFFS["act"]}}, "problem: found .* payoffs differ"),
         ("binary", {"horizon": "2"}, 'problem.horizon: found "2"'),
+        ("binary", {"timezone": "Mars/Base"}, 'problem.timezone: found "Mars/Base", expected .* IANA'),
         ("binary", {"payoffs": None}, "payoffs for task binary; they are missing"),
         ("binary", {"costs": {"over": 1, "under": 1}}, "found costs, which are for another task"),
         ("regression", {"costs": None}, "costs for task regression"),

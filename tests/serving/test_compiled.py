@@ -103,15 +103,16 @@ def test_blends_calibration_and_intervals_are_those_of_the_pipeline(task: str) -
         assert apart(through_file(ready), task) <= 1e-12
 
 
-def test_parts_of_a_date_are_those_of_pandas() -> None:
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_parts_of_a_date_are_those_of_pandas(zone: str) -> None:
     random = np.random.default_rng(0)
     days = random.uniform(-110_000, 110_000, 2000)
     near = random.integers(-99_999, 99_999, 500) + random.choice([1e-9, -1e-9, 1e-12, 0.5, 1 / 24, 59 / 1440], 500)
     seconds = random.integers(-30_000, 30_000, 500) + random.integers(0, 86_400, 500) / 86_400
     column = pd.Series(np.concatenate([days, near, seconds, [np.nan, 0.0, -1.0]]))
-    date = pd.to_datetime(column.where(column.abs() < 100_000), unit="D").dt
+    date = pd.to_datetime(column.where(column.abs() < 100_000), unit="D", utc=True).dt.tz_convert(zone).dt
     wanted = np.column_stack([column, date.month, date.day, date.day_of_week, date.hour + date.minute / 60])
-    parts = DateParts(trend=True).fit(pd.DataFrame({"day": column}))
+    parts = DateParts(trend=True, timezone=zone).fit(pd.DataFrame({"day": column}))
     encode = compiled_parts.compile_encoder(parts, ["day"])
     np.testing.assert_array_equal(encode([column.tolist()]), wanted)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from bundles import CASES, PARAMS, expected, lay_out, offline, pack, problem_of
-from conftest import Project
+from conftest import Project, statement
 
 from ninefold import features
 from ninefold.errors import DataError
@@ -56,6 +56,8 @@ def test_the_bundle_has_the_problem_of_stage_01_and_a_card_of_scores_periods_pol
         assert text.format(**sizes, open=sizes["train"] + sizes["validation"]) in card
     assert ("UTC" in card) == (case == "binary")
     assert {"first" in period for period in bundle.described["periods"].values()} == {case == "binary"}
+    row, there = pd.DataFrame({"placed": [pd.Timestamp("2013-07-01 02:00")]}), statement(timezone="America/New_York")
+    assert deployment._period(row, there) == {"rows": 1, "first": "2013-06-30", "last": "2013-06-30"}
 
 
 def test_the_contract_bounds_columns_of_events_and_those_that_joins_add(project: Project) -> None:

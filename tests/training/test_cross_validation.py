@@ -93,6 +93,13 @@ def test_each_fold_is_predicted_from_rows_before_it_whose_outcomes_were_known(ta
     assert not set(whole.folds[0].unseen) & set(whole.folds[1].unseen)
 
 
+def test_a_fold_begins_with_a_local_day() -> None:
+    frame = pd.DataFrame({"placed": pd.date_range("2020-03-01 05:00", periods=960, freq="h"), "returned": [0, 1] * 480})
+    problem = statement(timezone="America/New_York")  # four hours behind UTC since 8 March
+    first, _ = cross_validation.by_time(frame, 240, 2, pd.Timedelta("1d"), problem)
+    assert str(frame["placed"].iloc[first.unseen[0]]) == "2020-03-21 04:00:00"
+
+
 @pytest.mark.parametrize(
     "changes", [{}, {"time": None}, {"time": None, "group": ["customer"]}], ids=["time", "rows", "group"]
 )

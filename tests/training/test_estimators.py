@@ -25,6 +25,14 @@ def test_days_and_timestamps_of_any_unit_become_the_parts_of_the_calendar() -> N
     np.testing.assert_array_equal(beyond, [[1e9, *[np.nan] * 4]])
 
 
+def test_the_calendar_is_local_but_a_date_without_hours_is_the_same_everywhere() -> None:
+    times = [["2013-07-01 02:00", "1990-05-01"], ["2013-11-03 05:00", None], ["2013-11-03 06:00", "1990-05-03"]]
+    frame = pd.DataFrame(times, columns=["placed", "born"]).apply(pd.to_datetime)
+    result = DateParts(trend=False, timezone="America/New_York").fit_transform(frame).reshape(3, 2, 4)
+    assert result[:, 0].tolist() == [[6, 30, 6, 22], [11, 3, 6, 1], [11, 3, 6, 1]], "1:00 comes twice"
+    np.testing.assert_array_equal(result[:, 1], [[5, 1, 1, 0], [np.nan] * 4, [5, 3, 3, 0]])
+
+
 @pytest.mark.parametrize("kind", ["str", object])
 @pytest.mark.parametrize("parts", [None, 3])
 def test_rare_words_weigh_more_and_missing_texts_have_none(parts: int | None, kind: type | str) -> None:

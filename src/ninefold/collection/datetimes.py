@@ -7,19 +7,17 @@ from typing import Annotated
 
 import duckdb
 import ibis
-import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 import pandas as pd
 from pydantic import AfterValidator
 
 from ninefold import engine
 from ninefold.collection.numbers import matches, number
-from ninefold.engine_params import STAMP
+from ninefold.engine_params import STAMP, ZONED
 from ninefold.errors import DataError
 from ninefold.params import Text
 from ninefold.timestamps import MICROSECONDS
 
-ZONED = dt.Timestamp(timezone="UTC", scale=6)
 UNITS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "seconds": 1_000_000, "days": MICROSECONDS}  # in microseconds
 FORMATS = ("iso", *UNITS, "year")
 ISO = r"\d{4}-\d{1,2}-\d{1,2}([T ]([01]?\d|2[0-3]):\d{1,2}(:\d{1,2}(\.\d+)?)?(Z| UTC|[+-](0\d|1[0-4])(:?[0-5]\d)?)?)?"
@@ -55,7 +53,7 @@ def trim(text: str) -> str:  # type: ignore[empty-body]
 
 
 @ibis.udf.scalar.builtin
-def try_strptime(text: str, format: str) -> ZONED:  # type: ignore[valid-type]
+def try_strptime(text: str, format: str) -> ZONED:
     """Return the time that a text holds in a format, or null (DuckDB); without a zone if the format has no ``%z``."""
 
 

@@ -250,16 +250,6 @@ def _short(value: Any) -> str:
     return f"{value:.0f}" if 1000 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
-def local_times(frame: pd.DataFrame, problem: Problem, timezone: str) -> pd.Series:
-    """Return the local time of each row; dates without hours are dates everywhere."""
-    if not problem.time:
-        return pd.Series(pd.NaT, frame.index, dtype="datetime64[us]")
-    times = frame[problem.time]
-    if (times == times.dt.normalize()).all():
-        return times
-    return times.dt.tz_localize("UTC").dt.tz_convert(timezone).dt.tz_localize(None)
-
-
 def time_parts(clock: pd.Series) -> dict[str, Any]:
     """Return what the local time tells of a row, by name, as fine as the times are: weekday, hour, month and year."""
     if clock.isna().all():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from zoneinfo import ZoneInfo
-
 from pydantic import Field, ValidationInfo, field_validator
 
 from ninefold.params import Name, Section, Text
@@ -24,7 +22,6 @@ class Related(Section):
 class Params(Section):
     """Section ``exploration`` of ``params.yaml``."""
 
-    timezone: str = "UTC"
     by: list[Name] = Field(default_factory=list)
     related: dict[Name, Related] = Field(default_factory=dict)
     bins: int = Field(default=6, ge=2, le=20)
@@ -44,12 +41,3 @@ class Params(Section):
         if both := justified.keys() & info.data.get("known_later", {}):
             raise ValueError(f"columns to drop or to keep, not both; take {', '.join(sorted(both))} out of one of them")
         return justified
-
-    @field_validator("timezone")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ValueError, OSError, KeyError):
-            raise ValueError("a name of the IANA time zone database, such as Europe/Paris") from None
-        return name

@@ -47,12 +47,9 @@ def read(params: Params, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame
     frame = labelled(problem)
     part = part_of(frame, plan.split, problem)
     frame = frame[part != "holdout"].reset_index(drop=True)
-    clock, target = group_rates.local_times(frame, problem, params.timezone), frame.pop(problem.target)
+    clock, target = problem.local_times(frame), frame.pop(problem.target)
     own = {OUTCOME: target, LABEL: decisions.event(target.to_numpy(), problem), CLOCK: clock}
-    local = frame.copy(deep=False)  # clusters are local days
-    if problem.time:
-        local[problem.time] = clock
-    cluster = clusters(local, problem)
+    cluster = clusters(frame, problem)
     # Numbered at random, so that remainders are random groups.
     cluster = np.random.default_rng(0).permutation(count_clusters(cluster))[cluster]
     own |= {PART: part[part != "holdout"], CLUSTER: cluster}
@@ -133,7 +130,7 @@ def checks(
     if not problem.time:
         rows = int((frame[PART] == "holdout").sum())
         return [leaks, gate.holds("rows of the holdout used", rows == 0, rows, "none")]
-    newest, closed = frame[problem.time].max(), plan.split.holdout
+    newest, closed = frame[CLOCK].max(), plan.split.holdout
     in_time = newest < pd.Timestamp(closed)
     return [leaks, gate.holds("newest row used", in_time, f"{newest:%Y-%m-%d}", f"before {closed}, the holdout")]
 

@@ -120,7 +120,8 @@ def _move(values: Any, change: Change) -> None:
         if not isinstance(value, CommentedMap):
             raise ValueError("it is not a mapping")
         value.insert(0, key, added)
-    inner.insert(place if inner is home else len(inner), name, value)
+    # Before the last key elsewhere: what is written above the next section belongs to that key.
+    inner.insert(place if inner is home else max(len(inner) - 1, 0), name, value)
     if comment:
         inner.ca.items[name] = comment
 

@@ -42,7 +42,7 @@ class Primary(Section):
 class Split(Section):
     """How rows are split into ``train``, ``validation`` and ``holdout``.
 
-    By time, `validation` and `holdout` are the days (ISO, UTC) on which these parts begin. By group or rows, they are the
+    By time, `validation` and `holdout` are the local days (ISO) on which these parts begin. By group or rows, they are the
     hashes, 0-1, where they begin: the shares of the rows before them. `copies` are pairs of hashes, of a row and of the
     first one that it is a copy of, in whose part it lies.
     """

@@ -38,7 +38,7 @@ def clusters(frame: pd.DataFrame, problem: Problem) -> np.ndarray:
     `LEAST_CLUSTERS` days, the entity or the row takes their place.
     """
     if problem.time:
-        days = pd.factorize(frame[problem.time].dt.normalize())[0]
+        days = pd.factorize(problem.local_times(frame).dt.normalize())[0]
         if count_clusters(days) >= LEAST_CLUSTERS:
             return days
     if problem.group:

@@ -44,15 +44,18 @@ def labelled(problem: Problem, columns: list[str] | None = None, copies: bool = 
 
 
 def outcomes(problem: Problem, params: Params) -> pd.DataFrame:
-    """Return what `split` needs of the labelled rows; raise `ParamsError` for a primary metric of another task."""
+    """Return what `split` needs of the labelled rows; `ParamsError` if primary metric or time zone do not fit."""
     if params.primary not in (known := MEANING[problem.task]):
         expected = f"expected for task {problem.task}: {', '.join(known)}"
         raise ParamsError(f"metrics.primary: found {params.primary!r}, {expected}")
-    return labelled(problem, [], copies=not problem.time and not problem.group)
+    frame, zone = labelled(problem, [], copies=not problem.time and not problem.group), problem.timezone
+    if problem.time and zone != "UTC" and (frame[problem.time] == frame[problem.time].dt.normalize()).all():
+        raise ParamsError(f"problem.timezone: found {zone!r}, expected UTC: {problem.time} holds dates without hours")
+    return frame
 
 
 def split(frame: pd.DataFrame, params: Params, problem: Problem) -> Split:
-    """Return how rows are split: by time at day boundaries, else by a hash of the entity, else by one of the key.
+    """Return how rows are split: by time where local days begin, else by a hash of the entity, else by one of the key.
 
     Hashes are uniform, so that their boundaries are the shares themselves, and do not depend on the rows: a row stays in
     its part when others arrive, and parts have the shares but for sampling noise. Copies (``@copies``) go with the first
@@ -61,7 +64,7 @@ def split(frame: pd.DataFrame, params: Params, problem: Problem) -> Split:
     """
     share = [1 - params.split.holdout - params.split.validation, 1 - params.split.holdout]
     if problem.time:
-        rows = frame[problem.time].dt.normalize().value_counts().sort_index().cumsum() / len(frame)
+        rows = problem.local_times(frame).dt.normalize().value_counts().sort_index().cumsum() / len(frame)
         days = [rows.index[rows.searchsorted(part)].date().isoformat() for part in share]
         points = Split(by="time", validation=days[0], holdout=days[1])
     else:
@@ -82,7 +85,7 @@ def part_of(frame: pd.DataFrame, split: Split, problem: Problem) -> np.ndarray:
     The rows need the time; or, where the split is not by time, the group or the key.
     """
     begins, by_time = [split.validation, split.holdout], split.by == "time"
-    values = frame[problem.time] if by_time else entity_hash(frame, problem, split)
+    values = problem.local_times(frame) if by_time else entity_hash(frame, problem, split)
     number = np.searchsorted(pd.to_datetime(begins) if by_time else begins, values.to_numpy(), side="right")
     return np.array(PARTS, dtype=object)[number]
 
@@ -95,7 +98,7 @@ def parts(frame: pd.DataFrame, points: Split, problem: Problem) -> pd.DataFrame:
     part, events = _part_and_event(frame, points, problem)
     table = pd.DataFrame({"part": PARTS})
     if problem.time:
-        days = frame[problem.time].dt.strftime("%Y-%m-%d").groupby(part).agg(first="min", last="max")
+        days = problem.local_times(frame).dt.strftime("%Y-%m-%d").groupby(part).agg(first="min", last="max")
         table = table.join(days, on="part")
     table["rows"] = table["part"].map(part.value_counts()).fillna(0).astype("int64")
     table["share of rows"] = table["rows"] / len(frame)
@@ -110,7 +113,7 @@ def newest(frame: pd.DataFrame, points: Split, problem: Problem) -> tuple[pd.Dat
     part, events = _part_and_event(frame, points, problem)
     events, name = events[part != "holdout"], decisions.level_name(problem)
     if problem.time:
-        times = frame.loc[events.index, problem.time]
+        times = problem.local_times(frame.loc[events.index])
         part = times.dt.to_period("W").dt.end_time.dt.strftime("%Y-%m-%d").rename("week ending")
     table = events.groupby(part).agg(["size", "mean"]).tail(6).reset_index()
     caption = f"The last {len(table)} weeks before the holdout" if problem.time else "The open parts"

@@ -71,7 +71,7 @@ def reference_scores(frame: pd.DataFrame, points: Split, problem: Problem) -> pd
     mean = indicators[part == "train"].mean()
     forecasts = {"training mean": np.tile(mean.to_numpy(), (len(validation), 1))}
     if problem.time:
-        day = frame[problem.time].dt.normalize()
+        day = problem.local_times(frame).dt.normalize()
         by_day = indicators.groupby(day)
         sums, sizes = (each.rolling("28D", closed="left").sum() for each in (by_day.sum(), by_day.size()))
         recent = sums.div(sizes, axis=0).fillna(mean)
@@ -89,10 +89,11 @@ def part_counts(frame: pd.DataFrame, points: Split, problem: Problem) -> pd.Data
     """
     part = pd.Series(part_of(frame, points, problem), frame.index)
     if problem.time:
-        days = (frame[problem.time].max() - frame[problem.time].min()).days
+        times = problem.local_times(frame)
+        days = (times.max() - times.min()).days
         unit = "D" if days <= 60 else "W" if days <= 500 else "M" if days <= 5000 else "Y"
         form = {"Y": "%Y", "M": "%Y-%m"}.get(unit, "%Y-%m-%d")
-        group = frame[problem.time].dt.to_period(unit).dt.start_time.dt.strftime(form).rename("period (UTC)")
+        group = times.dt.to_period(unit).dt.start_time.dt.strftime(form).rename(f"period ({problem.timezone})")
     else:
         group, part = _outcome_group(frame, problem).rename("outcome"), part[part != "holdout"]
     return pd.crosstab(group[part.index], part).reindex(columns=list(PARTS), fill_value=0).rename_axis(columns=None)

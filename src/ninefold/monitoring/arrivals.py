@@ -13,7 +13,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from ninefold import collection, engine, features, processing
+from ninefold import collection, engine, features, processing, timestamps
 from ninefold.collection import datetimes
 from ninefold.errors import DataError
 from ninefold.monitoring import labels, production
@@ -55,7 +55,8 @@ def from_log(params: Params, bundle: Bundle) -> Arrived:
         return predict(like.assign(**{PERIOD: "", STATUS: ""}), bundle), _volume(cut(pd.NaT, pd.NaT, params.period))
     moment, label = table[production.MOMENT], table[labels.LABEL]
     times = table[problem.time].fillna(moment) if problem.time else moment
-    calendar = cut(times.min().date(), max(times.max().date(), date.today()), params.period)
+    days = timestamps.local(times, problem.timezone)
+    calendar = cut(days.min().date(), max(days.max().date(), date.today()), params.period, problem.timezone)
     period = period_of(times, calendar)
     known_at = table[labels.KNOWN_AT].fillna(times + pd.Timedelta(params.label_delay))
     late = known_at > period.map(calendar.set_index("period")["end"])
@@ -88,11 +89,13 @@ def label_counts(frame: pd.DataFrame, volume: pd.DataFrame, problem: Problem) ->
 
 
 def periods(params: Params, collected: collection.Params, problem: Problem) -> pd.DataFrame:
-    """Return the periods to replay, see `cut`; none without time; more than `MOST_PERIODS` raise DataError."""
+    """Return the periods to replay (`cut`), from the UTC day after `as_of` on; none without time, `DataError` for too many."""
     first, last = pd.Timestamp(collected.as_of) + pd.Timedelta(days=1), pd.NaT
     if problem.time and collected.tables[problem.table].time and collected.as_of:
         last = pd.Timestamp(params.replay_until) if params.replay_until else newest(collected, problem, first)
-    table = cut(first, last, params.period)
+        last = last if params.replay_until else timestamps.local(pd.Series(last), problem.timezone).iloc[0]
+    table = cut(first, last, params.period, problem.timezone)
+    table["start"] = table["start"].where(table.index > 0, first)
     if len(table) > MOST_PERIODS:
         raise DataError(
             f"params.yaml, monitoring.replay_until: from collection.as_of ({collected.as_of}) to {last:%Y-%m-%d} there are "
@@ -108,8 +111,8 @@ def newest(collected: collection.Params, problem: Problem, start: pd.Timestamp) 
     return datetimes.parse_series(rows[source.time], source.format).max()
 
 
-def cut(first: date, last: date, unit: str) -> pd.DataFrame:
-    """Cut the days from `first` to `last` into days, weeks or months: ``period``, ``start`` and ``end`` (UTC).
+def cut(first: date, last: date, unit: str, timezone: str = "UTC") -> pd.DataFrame:
+    """Cut the local days from `first` to `last` into days, weeks or months: ``period``, ``start`` and ``end`` (UTC).
 
     Months are named as ``2013-10``, days and weeks by their first day. A week is seven days from `first` on, so that each
     has all weekdays; a rest of less than half a week belongs to the last one. There are none if `last` is before `first` or NaT.
@@ -122,7 +125,8 @@ def cut(first: date, last: date, unit: str) -> pd.DataFrame:
         starts = starts[:-1]
     ends = starts[1:].append(days[-1:] + pd.Timedelta(days=1))
     names = starts.strftime("%Y-%m" if unit == "month" else "%Y-%m-%d")
-    return pd.DataFrame({"period": names, "start": starts, "end": ends})
+    start, end = (timestamps.midnight(pd.Series(each), timezone) for each in (starts, ends))
+    return pd.DataFrame({"period": names, "start": start, "end": end})
 
 
 def period_of(times: pd.Series, calendar: pd.DataFrame) -> pd.Series:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ninefold import gate, training
+from ninefold import gate, timestamps, training
 from ninefold import metrics as evaluation_plan
 from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan, clusters, intervals, one_score
@@ -100,6 +100,7 @@ def follow(
     frame = add_label_status(frame, volume, params, problem)
     known, answered, retrained = pd.concat(parts.values(), ignore_index=True), [], []
     records_by_period = {record["period"]: record for record in records}
+    months = timestamps.local(volume["end"], problem.timezone).dt.strftime("%Y-%m").tolist()
     last: pd.Timestamp | None = None
     evaluate = None
     for number, span in enumerate(volume.itertuples()):
@@ -108,7 +109,7 @@ def follow(
         if number == len(volume) - 1:
             break  # what would be retrained now answers nothing
         reasons: list[str] = []
-        if strategy == CALENDAR and span.start.to_period("M") != span.end.to_period("M"):
+        if strategy == CALENDAR and months[number] != span.period[:7]:
             reasons = ["a month is over"]
         elif strategy == TRIGGERED and (last is None or span.end - last >= pd.Timedelta(params.decide.rest)):
             if len(rows) and span.period not in records_by_period:

@@ -87,11 +87,11 @@ def policies(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> pd.
 
 
 def weekly(frame: pd.DataFrame, problem: Problem) -> pd.DataFrame:
-    """Return ``predicted`` and ``observed`` means and ``rows`` per ``week`` (UTC); no rows without time."""
+    """Return ``predicted`` and ``observed`` means and ``rows`` per local ``week``; no rows without time."""
     known = frame[frame[STATUS].isin([AT_CLOSE, LATER])]
     if not problem.time or known.empty:
         return pd.DataFrame(columns=["week", "predicted", "observed", "rows"])
-    week = known[problem.time].dt.to_period("W").dt.start_time.rename("week").reset_index(drop=True)
+    week = problem.local_times(known).dt.to_period("W").dt.start_time.rename("week").reset_index(drop=True)
     expected = decisions.expected(predictions(known, problem), problem)
     event = decisions.event(outcomes(known, problem), problem)
     grouped = pd.DataFrame({"predicted": expected, "observed": event}).groupby(week)

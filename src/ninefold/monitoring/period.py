@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ninefold.problem import Problem, decisions
-from ninefold.timestamps import as_days, utc
+from ninefold.timestamps import as_days
 
 FORECAST = "the forecast"  # beside the names of features
 LEAST_WINDOWS, MOST_WINDOWS = 8, 24
@@ -66,7 +66,7 @@ def rows(frame: pd.DataFrame, predicted: pd.DataFrame, kinds: Mapping[str, str],
     if problem.target in frame:
         target = frame[problem.target].to_numpy("float64", na_value=np.nan)
     if problem.time:
-        block = utc(frame[problem.time]).to_numpy("datetime64[D]").astype("int64")
+        block = problem.local_times(frame).to_numpy("datetime64[D]").astype("int64")
     elif problem.group:
         block = frame.groupby(problem.group, sort=False, dropna=False).ngroup().to_numpy("int64")
     features = pd.DataFrame(columns, index=frame.index).reset_index(drop=True)

@@ -33,8 +33,8 @@ META = (REQUEST_ID, ROW, MOMENT, VERSION, ROLE)  # no user's column has @
 TOLERANCE = 1e-9  # of the larger value; of dates, of a day
 COUNTS = ["requests", "errors", "slow", "refused"]
 TRAFFIC = """
-SELECT minute / 1440, sum(requests), sum(requests * (status >= 500)), sum(slow), sum(requests * (status BETWEEN 400 AND 499))
-FROM traffic WHERE route IN ('/predict', '/v2/models/{name}/infer', '/review/record') GROUP BY minute / 1440
+SELECT minute, sum(requests), sum(requests * (status >= 500)), sum(slow), sum(requests * (status BETWEEN 400 AND 499))
+FROM traffic WHERE route IN ('/predict', '/v2/models/{name}/infer', '/review/record') GROUP BY minute
 """  # the routes that decide: probes of ``/health`` would hide their errors
 
 
@@ -149,11 +149,11 @@ def service_reports(frame: pd.DataFrame, volume: pd.DataFrame, params: Params, b
     """Return the service's own figures of each period, ``service`` (`COUNTS`) and ``skew``; none of a replay."""
     if params.source != "log" or volume.empty:
         return {}
-    days, offline = traffic(artifacts.path(LOG)), features.load()
+    minutes, offline = traffic(artifacts.path(LOG)), features.load()
     names = [name for name in bundle.features if name not in bundle.described["log"]["redact"]]
     reports = {}
     for span in volume.itertuples():
-        counts = days.loc[(days["day"] >= span.start) & (days["day"] < span.end), COUNTS].sum()
+        counts = minutes.loc[(minutes["minute"] >= span.start) & (minutes["minute"] < span.end), COUNTS].sum()
         skewed = skew(frame[frame[PERIOD] == span.period], offline, bundle.problem, names)
         skewed = skewed[skewed["share"] > 0].sort_values("share", ascending=False)
         reports[span.period] = {"service": counts.astype(int).to_dict(), "skew": skewed.to_dict("records")}
@@ -161,9 +161,9 @@ def service_reports(frame: pd.DataFrame, volume: pd.DataFrame, params: Params, b
 
 
 def traffic(place: Path) -> pd.DataFrame:
-    """Return the requests for decisions in a log: their ``day`` (datetime64, UTC), and of each day `COUNTS` (int64)."""
-    rows = pd.DataFrame(query_log(place, TRAFFIC), columns=["day", *COUNTS]).astype("int64")
-    return rows.assign(day=pd.to_datetime(rows["day"], unit="D"))
+    """Return the requests for decisions in a log: their ``minute`` (datetime64, UTC), and of each `COUNTS` (int64)."""
+    rows = pd.DataFrame(query_log(place, TRAFFIC), columns=["minute", *COUNTS]).astype("int64")
+    return rows.assign(minute=pd.to_datetime(rows["minute"], unit="m"))
 
 
 def skew(table: pd.DataFrame, offline: pd.DataFrame, problem: Problem, features: Sequence[str]) -> pd.DataFrame:

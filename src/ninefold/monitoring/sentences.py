@@ -29,8 +29,8 @@ def describe_drift(drifts: pd.DataFrame, frame: pd.DataFrame, parts: Parts, prob
         f"The largest PSI is {top['psi']:.2f}, of {display.code(top['feature'])} in {top['period']}."
     )
     if problem.time and len(frame):
-        fitted = pd.concat([parts[name][problem.time] for name in ("train", "validation")])
-        if new := len(set(frame[problem.time].dt.month) - set(fitted.dt.month)):
+        fitted = pd.concat([problem.local_times(parts[name]) for name in ("train", "validation")])
+        if new := len(set(problem.local_times(frame).dt.month) - set(fitted.dt.month)):
             text += f" {new} of these calendar months are not in the training rows: season and change look alike."
     return text
 

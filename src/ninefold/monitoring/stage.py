@@ -48,8 +48,8 @@ def rows_per_day(train: pd.DataFrame, problem: Problem) -> float | None:
     """Return the rows a day in training, those without a label included; None without time."""
     if not problem.time:
         return None
-    times = features.load([problem.time])[problem.time]
-    times = times[times <= train[problem.time].max()]
+    rows = features.load([problem.time])
+    times = problem.local_times(rows[rows[problem.time] <= train[problem.time].max()])
     return len(times) / ((times.max().normalize() - times.min().normalize()).days + 1)
 
 
@@ -95,7 +95,7 @@ def records(
         drifted = moved[moved["drifted"]].sort_values("psi", ascending=False)
         record = {
             **row,
-            "start": f"{span.start:%Y-%m-%d}",
+            "start": f"{span.start.isoformat()}Z",
             "days": (span.end - span.start) / DAY,
             "features": len(moved),
             "drifted": dict(zip(drifted["feature"], drifted["psi"], strict=True)),

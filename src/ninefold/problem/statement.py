@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from ninefold import artifacts
+from ninefold import artifacts, timestamps
 from ninefold.errors import DataError
 from ninefold.html_repr import facts_table
 from ninefold.params import Duration, Name, Section, Text
@@ -52,6 +53,7 @@ class Params(Section):
     table: Name
     key: list[Name] = Field(min_length=1)
     time: Name | None = None
+    timezone: str = "UTC"
     group: list[Name] | None = Field(default=None, min_length=1)
     task: Literal["binary", "multiclass", "regression"] = "binary"
     target: Name
@@ -67,6 +69,15 @@ class Params(Section):
     costs: Costs | None = None
     success: Success
     risks: list[Text] = Field(min_length=1)
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ValueError, OSError, KeyError):
+            raise ValueError("a name of the IANA time zone database, such as Europe/Paris") from None
+        return name
 
     @model_validator(mode="after")
     def _fits_the_task(self) -> Self:
@@ -149,6 +160,11 @@ class Problem(Params):
     def values(self) -> dict[str, Any]:
         """Return the problem as JSON's own types, with ``actions`` and ``break_even``."""
         return {**self.model_dump(mode="json"), "actions": self.actions, "break_even": self.break_even}
+
+    def local_times(self, frame: pd.DataFrame) -> pd.Series:
+        """Return the local time of each row, in `timezone`: datetime64 without a zone; NaT where the problem has no time."""
+        times = frame[self.time] if self.time else pd.Series(pd.NaT, frame.index, dtype="datetime64[us]")
+        return timestamps.local(times, self.timezone)
 
     @property
     def is_class(self) -> bool:

@@ -14,7 +14,6 @@ from ninefold.metrics import EvaluationPlan, Split
 from ninefold.problem import PRIMARY, Problem, decisions, title
 from ninefold.registry import repository
 from ninefold.serving import BUNDLE, Bundle, differing
-from ninefold.timestamps import as_days
 
 PLAN, PROBLEM = "data/metrics.json", "data/problem.json"
 # What two models must share of the problem for a fair comparison.
@@ -46,13 +45,13 @@ def compare(
 def unseen(rows: pd.DataFrame, champion: Bundle, commit: str) -> pd.DataFrame:
     """Return those of the holdout rows that the champion was not fitted on.
 
-    With time, rows after the last day of its training and validation; else rows that the split of its commit put in the
+    With time, rows after the last local day of its training and validation; else rows that the split of its commit put in the
     holdout, too. Raises `DataError` if that split is neither in DVC's cache nor in its remote, or an older version wrote it.
     """
     if champion.problem.time:
         last = max(champion.described["periods"][part]["last"] for part in ("train", "validation"))
-        end = (pd.Timestamp(last) - pd.Timestamp(0)).days + 1
-        return rows[as_days(rows[champion.problem.time]) >= end].reset_index(drop=True)
+        end = pd.Timestamp(last) + pd.Timedelta(days=1)
+        return rows[champion.problem.local_times(rows) >= end].reset_index(drop=True)
     with repository.restored(PLAN, commit) as file:
         stored = json.loads(file.read_text(encoding="utf-8"))["split"]
     try:
@@ -80,7 +79,7 @@ def evaluate(version: str, commit: str, challenger: Bundle) -> tuple[bool, str]:
         return False, f"cannot be compared with champion {version}: {error}"
     gain, better, span = difference["gain"], difference["improvement"], ""
     if problem.time:
-        days = rows[problem.time].dt.normalize()
+        days = problem.local_times(rows).dt.normalize()
         span = f" of {days.nunique()} days, {days.min():%Y-%m-%d} to {days.max():%Y-%m-%d}"
     wins = bool(gain["low"] > 0)
     return wins, (
@@ -108,9 +107,8 @@ def _demand_same(champion: Bundle, challenger: Bundle) -> None:
 
 def _demand_enough(rows: pd.DataFrame, holdout: int, problem: Problem) -> None:
     """Demand enough rows that neither model was fitted on, and more than one outcome among them."""
-    count = (
-        rows[problem.time].dt.normalize().nunique() if problem.time else len(np.unique(metrics.clusters(rows, problem)))
-    )
+    groups = problem.local_times(rows).dt.normalize() if problem.time else metrics.clusters(rows, problem)
+    count = len(np.unique(groups))
     if len(rows) < LEAST_ROWS or count < metrics.LEAST_CLUSTERS or rows[problem.target].nunique() < 2:
         raise DataError(
             f"the champion was not fitted on {len(rows):,} of {holdout:,} holdout rows, of {count} {metrics.cluster_name(problem)}; "

@@ -26,9 +26,8 @@ from ninefold.problem import Problem, decisions
 from ninefold.serving import checksums
 from ninefold.serving.bundle import BUNDLE, FORMAT, Bundle, answer_columns, distribution
 from ninefold.serving.client import refused_well
-from ninefold.serving.fields import FEATURE_KINDS, as_rows, iso, signature
+from ninefold.serving.fields import FEATURE_KINDS, as_rows, signature
 from ninefold.serving.model_card import model_card
-from ninefold.timestamps import as_days
 
 ELSEWHERE = {"features", "holdout", "evidence", "lineage"}  # keys of the candidate at other places of the bundle
 POLICY = ("actions", "payoffs", "costs", "payoff_unit", "break_even")
@@ -86,7 +85,7 @@ def describe(
         "model": {key: value for key, value in candidate.items() if key not in ELSEWHERE},
         "holdout": candidate["holdout"],
         "evidence": candidate.get("evidence", {}),
-        "periods": {name: _period(rows, problem.time) for name, rows in parts.items()},
+        "periods": {name: _period(rows, problem) for name, rows in parts.items()},
         "limits": {name: getattr(params, name) for name in LIMITS},
         "log": {"keep": params.log.keep, "redact": [name for name in fields if name in redact]},
         "lineage": {**hashes, "dvc": dvc_md5(training.CANDIDATE).removesuffix(".dir")},
@@ -106,9 +105,9 @@ def contract_bounds(problem: Problem) -> dict[str, dict[str, Any]]:
     return {name: {key: value for key, value in each.items() if value is not None} for name, each in limits.items()}
 
 
-def _period(rows: pd.DataFrame, time: str | None) -> dict[str, Any]:
-    days = as_days(rows[time]).agg(["min", "max"]) if time else []  # where it is a feature too, it is in days
-    return {"rows": len(rows), **{name: iso(day)[:10] for name, day in zip(("first", "last"), days, strict=False)}}
+def _period(rows: pd.DataFrame, problem: Problem) -> dict[str, Any]:
+    days = problem.local_times(rows).agg({"first": "min", "last": "max"}).dropna()
+    return {"rows": len(rows), **{name: day.date().isoformat() for name, day in days.items()}}
 
 
 def _example(rows: pd.DataFrame, schema: list[dict[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ninefold.problem import Problem
-from ninefold.timestamps import MICROSECONDS, utc
+from ninefold.timestamps import MICROSECONDS, local
 
 TYPES = {"numeric": "number", "history": "number", "categorical": "string", "text": "string", "date": "date"}
 FEATURE_KINDS = tuple(TYPES)
@@ -93,7 +93,7 @@ def sendable(column: pd.Series, field: Mapping[str, Any]) -> list[Any]:
     """Return a column as JSON values: missing is None, moments and dates given in days are ISO text."""
     plain = column
     if pd.api.types.is_datetime64_any_dtype(column):
-        plain = utc(column).map(lambda moment: moment.isoformat())
+        plain = local(column, "UTC").map(lambda moment: moment.isoformat())
     elif field["type"] == "date":
         plain = column.map(iso, na_action="ignore")
     return plain.astype(object).where(column.notna(), None).tolist()

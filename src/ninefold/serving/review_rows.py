@@ -17,8 +17,6 @@ from ninefold.params import root
 from ninefold.problem import Problem, decisions
 from ninefold.serving import chunks, scoring
 from ninefold.serving.bundle import Bundle
-from ninefold.serving.fields import iso
-from ninefold.timestamps import as_days
 from ninefold.training import explanation
 
 SHOWN = 500  # rows on a page
@@ -87,8 +85,8 @@ def newest_rows(files: tuple[Path, ...], bundle: Bundle) -> tuple[pa.Table, str]
     frame = pd.concat([artifacts.read_table(str(file)) for file in files], ignore_index=True)
     artifacts.require(frame, [problem.time or problem.target], name)
     if problem.time:
-        day = np.floor(as_days(frame[problem.time]))
-        frame, name = frame[day == day.max()], f"{iso(day.max())[:10]}, the newest day of {name}"
+        day = problem.local_times(frame).dt.normalize()
+        frame, name = frame[day == day.max()], f"{day.max():%Y-%m-%d}, the newest day of {name}"
     elif frame[problem.target].isna().any():
         frame, name = frame[frame[problem.target].isna()], f"the rows of {name} without an outcome"
     frame = frame.drop(columns=list(bundle.added.values()), errors="ignore")

@@ -10,6 +10,7 @@ from joblib import parallel_config
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
+from ninefold import timestamps
 from ninefold.features import FeatureSchema
 from ninefold.metrics import COPIES, FOLD, LEAST_CLUSTERS, EvaluationPlan, one_score
 from ninefold.problem import Problem, decisions
@@ -74,15 +75,15 @@ def by_time(rows: pd.DataFrame, newest: int, count: int, gap: pd.Timedelta, prob
     """Return folds of which each is predicted from the rows before it, the oldest first (rolling origin).
 
     Tashman, Out-of-sample tests of forecasting accuracy, 2000. The last fold is the `newest` rows; at most `count` - 1 before
-    it are about as long, and begin with a day; one with fewer rows before it than in it, or one outcome there, ends the
+    it are about as long, and begin with a local day; one with fewer rows before it than in it, or one outcome there, ends the
     list. Rows within the `gap` before a fold are not fitted on: their outcomes are not known by then.
     """
-    times = rows[problem.time]
-    ordered, days = times.sort_values(), times.dt.normalize().nunique() >= LEAST_CLUSTERS * (count + 1)
+    times, midnight = rows[problem.time], timestamps.midnight(problem.local_times(rows), problem.timezone)
+    ordered, days = times.sort_values(), midnight.nunique() >= LEAST_CLUSTERS * (count + 1)
     end, folds = ordered.iloc[-1] + pd.Timedelta(1, "us"), list[Fold]()
     for number in range(1, min(count, (len(rows) - 1) // newest) + 1):
-        start = ordered.iloc[len(rows) - number * newest]
-        start = start.normalize() if days and number > 1 else start  # the validation part begins as planned
+        row = ordered.index[len(rows) - number * newest]
+        start = (midnight if days and number > 1 else times)[row]  # the validation part begins as planned
         fold = Fold(np.flatnonzero(times < start - gap), np.flatnonzero((times >= start) & (times < end)))
         known = rows[problem.target].iloc[fold.fitted].nunique()
         if len(fold.fitted) < len(fold.unseen) or known < 2 or not len(fold.unseen):

@@ -12,7 +12,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.utils.validation import check_is_fitted
 
-from ninefold.timestamps import as_days
+from ninefold.timestamps import as_days, local
 
 TOKENS: dict[str, Any] = {"ngram_range": (1, 2), "strip_accents": "unicode"}
 LEAST_TEXTS, MOST_WORDS = 3, 20_000  # in which a word occurs; words, the most frequent ones
@@ -22,14 +22,18 @@ DIGITS = 13  # to which pandas rounds a fraction of a day before it counts nanos
 
 
 class DateParts(TransformerMixin, BaseEstimator):
-    """Days since 1970-01-01 (float64) as month, day, weekday and hour; with `trend` the days, too."""
+    """Days since 1970-01-01 (float64, UTC) as local month, day, weekday and hour; with `trend` the days, too."""
 
-    def __init__(self, trend: bool = True) -> None:
+    timezone = "UTC"  # of models that were saved without one
+
+    def __init__(self, trend: bool = True, timezone: str = "UTC") -> None:
         self.trend = trend
+        self.timezone = timezone
 
     def fit(self, X: pd.DataFrame, y: Any = None) -> DateParts:
-        """Remember the number of columns."""
+        """Remember the number of columns, and which of them have hours: dates without are the same in every zone."""
         self.n_features_in_ = X.shape[1]
+        self.has_hours_ = np.array([(as_days(X.iloc[:, number]) % 1 > 0).any() for number in range(X.shape[1])])
         return self
 
     def transform(self, X: pd.DataFrame) -> np.ndarray:
@@ -44,6 +48,9 @@ class DateParts(TransformerMixin, BaseEstimator):
         given = np.where(near, days, 0.0)
         whole = np.trunc(given)
         time = whole.astype("int64") * DAY + (np.round(given - whole, DIGITS) * DAY).astype("int64")
+        if self.timezone != "UTC":
+            there = local(pd.Series(time.ravel().view("M8[ns]")), self.timezone).to_numpy().view("int64")
+            time = np.where(self.has_hours_, there.reshape(time.shape), time)
         day = time.view("M8[ns]").astype("M8[D]")
         month, number, rest = day.astype("M8[M]"), day.astype("int64"), time % DAY
         hour = rest // HOUR + rest % HOUR // MINUTE / 60

@@ -104,7 +104,7 @@ def linear(options: dict[str, Any], seed: int, schema: FeatureSchema, problem: P
     encode = ColumnTransformer(
         [
             ("numbers", make_pipeline(fill, StandardScaler()), schema.numeric),
-            ("dates", make_pipeline(DateParts(), clone(fill), StandardScaler()), schema.dates),
+            ("dates", make_pipeline(DateParts(timezone=problem.timezone), clone(fill), StandardScaler()), schema.dates),
             ("categories", categories, schema.categorical),
             *((f"text {number}", Words(), name) for number, name in enumerate(schema.text)),
         ]
@@ -174,8 +174,8 @@ def _for_trees(schema: FeatureSchema, encoded: list[str], seed: int, problem: Pr
     own = [name for name in schema.dates if name == problem.time]
     return [
         ("means", means, encoded),
-        ("dates", DateParts(), [name for name in schema.dates if name not in own]),
-        ("own time", DateParts(trend=False), own),
+        ("dates", DateParts(timezone=problem.timezone), [name for name in schema.dates if name not in own]),
+        ("own time", DateParts(trend=False, timezone=problem.timezone), own),
         *((f"text {number}", Words(30, seed=seed), name) for number, name in enumerate(schema.text)),
         ("numbers", "passthrough", schema.numeric),
     ]

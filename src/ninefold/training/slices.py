@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ninefold import metrics, timestamps
+from ninefold import metrics
 from ninefold.exploration import MOST_CLUSTERS, univariate
 from ninefold.features import FeatureSchema
 from ninefold.metrics import LEAST_CLUSTERS, EvaluationPlan, cluster_sums, influence
@@ -82,10 +82,10 @@ def over_time(
 ) -> pd.DataFrame:
     """Return how good the model is over time: by week, or by month or year if weeks are too many, by day if too few.
 
-    The columns are ``period`` (its start, UTC), ``rows`` (at least 30), ``observed`` and ``predicted`` means, ``loss`` and
+    The columns are ``period`` (its local start), ``rows`` (at least 30), ``observed`` and ``predicted`` means, ``loss`` and
     ``gain`` as in `slices`, with an interval ``low``, ``high``, and ``unit``. Empty without time, or with few periods.
     """
-    time = timestamps.utc(frame[problem.time]) if problem.time else pd.Series(dtype="datetime64[us]")
+    time = problem.local_times(frame)
     for unit in UNITS:
         rows = time.dt.to_period(unit).value_counts().sort_index()
         large = rows[rows >= LEAST_ROWS]
@@ -110,7 +110,7 @@ def gains(
     """
     model, best, _ = metrics.against_baseline(target, predicted, problem, plan)
     unit = "day" if problem.time else "entity" if problem.group else "row"
-    by = frame[problem.time].dt.normalize().to_numpy() if problem.time else metrics.clusters(frame, problem)
+    by = problem.local_times(frame).dt.normalize().to_numpy() if problem.time else metrics.clusters(frame, problem)
     table = pd.DataFrame({unit: by, "rows": 1, "payoff": model, "gain": model - best}).groupby(unit).sum().reset_index()
     table = table if problem.time else table.sort_values("gain", ascending=False, ignore_index=True, kind="stable")
     return table.assign(**{"cumulative gain": table["gain"].cumsum()})

@@ -100,7 +100,7 @@ def plot_gaps(ranked: pd.DataFrame, problem: Problem) -> Figure:
     return fig
 
 
-def plot_cross(grid: pd.DataFrame, problem: Problem, params: Params) -> Figure:
+def plot_cross(grid: pd.DataFrame, problem: Problem) -> Figure:
     """Draw the level where two scales meet, shaded and written into the cells."""
     question = "Do two scales together say more?"
     if grid.empty:
@@ -115,7 +115,7 @@ def plot_cross(grid: pd.DataFrame, problem: Problem, params: Params) -> Figure:
     )  # fmt: skip
     axes.tick_params(axis="x", labelsize=8, rotation=30 if max(map(len, across)) > 4 else 0)
     axes.tick_params(axis="y", labelsize=8, rotation=0)
-    zone = f" ({params.timezone})" if grid.columns.name == "hour" and problem.time else ""
+    zone = f" ({problem.timezone})" if grid.columns.name == "hour" and problem.time else ""
     axes.set(xlabel=label(grid.columns.name) + zone, ylabel=label(grid.index.name))
     return fig
 

@@ -10,6 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ninefold import timestamps
 from ninefold.metrics import FOLLOW
 from ninefold.monitoring import Params, sentences, tables
 from ninefold.plotting import BLUE, GREY, ORANGE, PALETTE, SKY, as_share, canvas, empty, label, plain, reach
@@ -83,9 +84,9 @@ def plot_weeks(weeks: pd.DataFrame, volume: pd.DataFrame, problem: Problem) -> F
         return empty(question, "Without time there are no weeks.")
     fig, axes = canvas(question, height=3)
     sns.lineplot(weeks.set_index("week")[["observed", "predicted"]], palette=[ORANGE, BLUE], marker="o", ax=axes)
-    for start in volume["start"]:
+    for start in timestamps.local(volume["start"], problem.timezone):
         axes.axvline(start, color=GREY, lw=0.8, ls=":")
-    axes.set(xlabel="week (UTC)", ylabel=label(decisions.level_name(problem)))
+    axes.set(xlabel=f"week ({problem.timezone})", ylabel=label(decisions.level_name(problem)))
     axes.tick_params(axis="x", rotation=30)
     if problem.is_class:
         axes.set_ylim(0, None)

@@ -148,7 +148,7 @@ def plot_over_time(table: pd.DataFrame, problem: Problem) -> Figure:
     for panel in (axes, below):
         panel.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
     axes.set_ylabel(f"gain per {label(problem.unit, 20)}\n({label(problem.payoff_unit, 20)})")
-    below.set(xlabel=f"{unit} (UTC)", ylabel=label(decisions.level_name(problem), 26))
+    below.set(xlabel=f"{unit} ({problem.timezone})", ylabel=label(decisions.level_name(problem), 26))
     if problem.is_class:
         below.set_ylim(0, None)
         plotting.as_share(below)
