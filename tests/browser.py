@@ -1,7 +1,5 @@
 """A real browser, and an app that it asks on this machine: what the tests of pages share."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -77,7 +75,6 @@ def screen(chrome: Any, width: int, scheme: str = "light") -> None:
 
 
 def press(chrome: Any, *keys: str) -> None:
-    """Press keys, one after the other."""
     ActionChains(chrome).send_keys(*keys).perform()
 
 
@@ -93,7 +90,6 @@ def tab_to(chrome: Any, selector: str, most: int = 80) -> None:
 
 
 def until(chrome: Any, script: str) -> Any:
-    """Wait until an expression is true; return it."""
     return WebDriverWait(chrome, 20).until(lambda driver: driver.execute_script(f"return {script}"))
 
 

@@ -1,7 +1,5 @@
 """Clones of the repository and copies made from it by Copier, for tests that run commands in them."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -39,22 +37,18 @@ class Clone:
         return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
 
     def json(self, name: str) -> Any:
-        """Read a JSON file of the clone."""
         return json.loads((self.folder / name).read_text())
 
     def lock(self) -> dict[str, Any]:
-        """Return the stages of ``dvc.lock``."""
         return yaml.safe_load((self.folder / "dvc.lock").read_text())["stages"]
 
     def commit(self, message: str) -> None:
-        """Commit everything that git does not ignore."""
         identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
         self.run("git", "add", "-A")
         done = self.run("git", *identity, "commit", "-q", "--allow-empty", "-m", message)
         assert done.returncode == 0, done.stderr
 
     def edit_params(self, old: str, new: str) -> None:
-        """Replace one text of ``params.yaml``."""
         file = self.folder / "params.yaml"
         text = file.read_text()
         assert old in text

@@ -1,7 +1,5 @@
 """A tiny project in a folder of its own: a shop's orders, written as text, two months of them."""
 
-from __future__ import annotations
-
 import copy
 import importlib
 import os
@@ -93,14 +91,9 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 
 LONG = [
-    "test_pipeline.py",
-    "test_spark.py",
-    "test_guides.py",
-    "test_template.py",
-    "test_own_tables.py",
-    "test_ingest.py",
+    "test_pipeline.py", "test_spark.py", "test_guides.py", "test_template.py", "test_own_tables.py", "test_ingest.py",
     "test_whole_run.py",
-]
+]  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -190,16 +183,14 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.fixture
 def orders() -> pd.DataFrame:
     """Return six orders of two months, as text."""
-    return pd.DataFrame(
-        {
-            "id": ["1", "2", "3", "4", "5", "6"],
-            "placed": [f"2020-{day}T12:00:00" for day in ("01-05", "01-20", "01-31", "02-01", "02-10", "02-29")],
-            "customer": ["ann", "bob", "ann", "bob", "ann", "bob"],
-            "amount": ["10.5", "20", "NA", "40", "50", "60"],
-            "status": ["paid", "paid", "open", "paid", "open", "paid"],
-            "returned": ["0", "1", "", "0", "1", "0"],
-        }
-    )
+    return pd.DataFrame({
+        "id": ["1", "2", "3", "4", "5", "6"],
+        "placed": [f"2020-{day}T12:00:00" for day in ("01-05", "01-20", "01-31", "02-01", "02-10", "02-29")],
+        "customer": ["ann", "bob", "ann", "bob", "ann", "bob"],
+        "amount": ["10.5", "20", "NA", "40", "50", "60"],
+        "status": ["paid", "paid", "open", "paid", "open", "paid"],
+        "returned": ["0", "1", "", "0", "1", "0"],
+    })  # fmt: skip
 
 
 @pytest.fixture

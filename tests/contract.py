@@ -1,7 +1,5 @@
 """Hold a service to its OpenAPI document: requests made from it, valid and not, and what Schemathesis says of the answers."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any

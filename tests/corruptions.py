@@ -1,4 +1,4 @@
-"""Ways to spoil a raw file of a shop, each with what is expected of it; `test_corruptions.py` tries them.
+"""The raw files of a shop, and ways to spoil one of them, each with what is expected of it; `test_corruptions.py` tries them.
 
 What no file can tell is not among the cases, or is counted as what it is: a sound value in place of another (125 for 175);
 rows that are missing whole, as where a CSV file was cut between two lines (the gate of stage 02 sees it once fewer than
@@ -6,36 +6,172 @@ rows that are missing whole, as where a CSV file was cut between two lines (the 
 is a row of other days, and left out; a letter or a quote more or less inside a free text, if the line keeps its fields.
 """
 
-from __future__ import annotations
-
 import bz2
+import csv
+import datetime as dt
 import gzip
+import io
+import json
 import lzma
+import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from spoilt_shop import (
-    COLUMNS,
-    CSV,
-    CUSTOMERS,
-    FORMATS,
-    JSON,
-    LEAST,
-    PARQUET,
-    SIZE,
-    SOUND,
-    TEXTS,
-    Case,
-    Expected,
-    as_csv,
-    as_jsonl,
-    as_parquet,
-    kept,
-    refused,
-)
+import pyarrow.parquet as pq
+
+MONTHS = ("2020-01", "2020-02", "2020-03")
+SIZE, LEAST = 14, 12  # orders of a month, and the fewest that are believable
+CSV, JSON, PARQUET = ("csv",), ("jsonl",), ("parquet",)
+TEXTS, FORMATS = (*CSV, *JSON), (*CSV, *JSON, *PARQUET)
+Row = dict[str, Any]
+COLUMNS = {
+    "id": {"type": "int64", "min": 1}, "placed": {"type": "timestamp"}, "customer": {"type": "string"},
+    "quantity": {"type": "int64", "min": 1, "max": 20},
+    "status": {"type": "string", "allowed": ["open", "paid", "sent"]}, "note": {"type": "string", "nullable": True},
+    "returned": {"type": "int64", "nullable": True, "allowed": [0, 1]},
+    "amount": {"type": "float64", "min": 0.01, "max": 1000},
+}  # fmt: skip
+NOTES = [None, "Grüße", 'fine, "quick" and cheap', "leave it\nat the door", None, "call: 0123, please", "no"]
+CITIES = ["Zürich", "Köln", "Wien", "Bern", "Ulm", "Graz", "Genève", "Berlin"]
+COUNTRIES = ("CH", "DE", "AT") * 3
+CUSTOMERS = [{"customer": f"c{at}", "country": COUNTRIES[at], "city": city} for at, city in enumerate(CITIES)]
+
+
+def order(rng: random.Random, number: int, month: str, day: int) -> Row:
+    return {
+        "id": number,
+        "placed": dt.datetime.fromisoformat(f"{month}-{2 * day + 1:02d}T{rng.randrange(24):02d}:30:00"),
+        "customer": rng.choice(CUSTOMERS)["customer"], "quantity": rng.randint(2, 20),
+        "status": rng.choice(["open", "paid", "sent"]), "note": NOTES[day % len(NOTES)],
+        "returned": rng.choice([0, 1, None]), "amount": rng.randint(100, 900) + rng.choice([0.25, 0.5, 0.75]),
+    }  # fmt: skip
+
+
+RNG = random.Random(7)
+ORDERS = {
+    month: [order(RNG, 1001 + SIZE * number + day, month, day) for day in range(SIZE)]
+    for number, month in enumerate(MONTHS)
+}
+SOUND = {row["id"]: row for rows in ORDERS.values() for row in rows}
+
+
+def text(value: Any) -> str:
+    return "" if value is None else value.isoformat() if isinstance(value, dt.datetime) else str(value)
+
+
+def as_csv(rows: list[Row], newline: str = "\n", delimiter: str = ",") -> bytes:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator=newline, delimiter=delimiter)
+    writer.writerows([list(rows[0]), *([text(value) for value in row.values()] for row in rows)])
+    return stream.getvalue().encode()
+
+
+def as_jsonl(rows: list[Row]) -> bytes:
+    return "".join(f"{json.dumps(row, ensure_ascii=False, default=text)}\n" for row in rows).encode()
+
+
+def as_parquet(rows: list[Row], most: int = SIZE * 9) -> bytes:
+    """Return the first of some rows as Parquet, typed; a column that holds other things, too, is one of texts."""
+    arrays = {}
+    for name in rows[0]:
+        values = [row.get(name) for row in rows]
+        mixed = len({type(value) for value in values} - {type(None)}) > 1
+        arrays[name] = pa.array([None if value is None else text(value) for value in values] if mixed else values)
+    stream = io.BytesIO()
+    pq.write_table(pa.table(arrays).slice(0, most), stream)
+    return stream.getvalue()
+
+
+WRITE: dict[str, Callable[..., bytes]] = {"csv": as_csv, "jsonl": as_jsonl, "parquet": as_parquet}
+
+
+@dataclass
+class Expected:
+    """What becomes of a file: a message that names some texts refuses it; or it is read, but for some orders."""
+
+    refused: tuple[str, ...] | None = None
+    gone: set[int] = field(default_factory=set)  # orders that are not in the lake
+    rules: Counter[str] = field(default_factory=Counter)  # that rows break
+    raw: int = 0  # how many raw orders there are more than sound ones
+    customers: set[str] = field(default_factory=set)  # that are not in the lake
+
+
+def refused(*named: str) -> Expected:
+    return Expected(refused=named)
+
+
+def kept(*gone: int, rules: dict[str, int] | None = None, **how: Any) -> Expected:
+    return Expected(gone=set(gone), rules=Counter(rules or {}), **how)
+
+
+class Case:
+    """One file to be spoilt: its month, its format, where it stands, and its rows, which may be changed."""
+
+    def __init__(self, folder: Path, name: str, seed: int, form: str, month: str | None) -> None:
+        self.rng, self.seed = random.Random(f"{name} {seed}"), seed
+        self.folder, self.format = folder / "data/source/orders", form
+        self.month = month or self.rng.choice(MONTHS)
+        self.file = f"{self.month}.{form}"
+        self.rows = [dict(row) for row in ORDERS[self.month]]
+        self.everyone = [row["id"] for row in self.rows]
+
+    @property
+    def name(self) -> str:
+        return f"data/source/orders/{self.file}"
+
+    @property
+    def empty(self) -> str:
+        return f"orders {self.month} (0)"
+
+    @property
+    def untimed(self) -> Expected:
+        """Return what is expected of a file of which no time can be read: all its rows come with the last month."""
+        return refused(f"`placed: not timestamp` by {SIZE}" if self.month == MONTHS[-1] else self.empty)
+
+    def row(self) -> Row:
+        return self.rng.choice(self.rows)
+
+    def other(self) -> Row:
+        return self.rng.choice(ORDERS[self.rng.choice([month for month in MONTHS if month != self.month])])
+
+    def whole(self, rows: list[Row] | None = None) -> bytes:
+        return WRITE[self.format](self.rows if rows is None else rows)
+
+    def encoded(self, *encodings: str) -> bytes:
+        return self.whole().decode().encode(self.rng.choice(encodings))
+
+    def copied(self, content: bytes) -> bytes:
+        """Put a second file beside; return the content of the first."""
+        (self.folder / f"{self.month} (1).{self.format}").write_bytes(content)
+        return self.whole()
+
+    def records(self) -> list[bytes]:
+        """Return the records of the CSV file, the names first; one may have several lines."""
+        whole = [as_csv([row]) for row in self.rows]
+        head = whole[0].split(b"\n", 1)[0] + b"\n"
+        return [head, *(one[len(head) :] for one in whole)]
+
+    def cut(self, content: bytes) -> bytes:
+        return content[: self.rng.randrange(len(content))]
+
+    def inserted(self, *wrong: bytes) -> bytes:
+        whole, new = self.whole(), self.rng.choice(wrong)
+        place = self.rng.choice([place for place in range(1, len(whole)) if whole[place] < 0x80])
+        return whole[:place] + new + whole[place:]
+
+    def edited(self, change: Callable[[bytes, int], bytes], quoted: bool = False) -> bytes:
+        """Return the CSV file with one record changed: by the record, and the place of a comma before any quote."""
+        parts = self.records()
+        number = self.rng.choice([one for one in range(1, SIZE) if not quoted or b'"' in parts[one]])
+        commas = [place for place, byte in enumerate(parts[number].partition(b'"')[0]) if byte == ord(",")]
+        parts[number] = change(parts[number], self.rng.choice(commas))
+        return b"".join(parts)
 
 
 def zst(raw: bytes) -> bytes:
@@ -52,8 +188,6 @@ MANY: list[Way] = []
 
 
 def spoils(formats: tuple[str, ...] = FORMATS, times: int = 3, few: bool = False) -> Callable[[Spoil], Spoil]:
-    """List a way to spoil a file."""
-
     def register(spoil: Spoil) -> Spoil:
         (FEW if few else MANY).append((spoil.__name__, spoil, formats, times))
         return spoil
@@ -68,7 +202,6 @@ def cases(ways: list[Way]) -> Iterator[tuple[str, Spoil, int, str]]:
 
 
 def apply(folder: Path, name: str, spoil: Spoil, seed: int, form: str, month: str | None) -> Expected:
-    """Spoil one file; return what is expected of it."""
     case = Case(folder, name, seed, form, month)
     (case.folder / case.file).unlink()
     result = spoil(case)
@@ -108,27 +241,24 @@ CELLS: dict[str, tuple[int, list[tuple[str, Any, str]]]] = {  # how many cases; 
 }
 
 
-def spoil_a_cell(wrong: list[tuple[str, Any, str]]) -> Spoil:
-    def spoil(case: Case) -> Expected:
-        column, value, rule = case.rng.choice(wrong)
-        row = case.row()
-        key, row[column] = row["id"], value
-        return kept(key, rules={f"{column}: {rule}": 1})
-
-    return spoil
+def spoil_a_cell(wrong: list[tuple[str, Any, str]], case: Case) -> Expected:
+    (column, value, rule), row = case.rng.choice(wrong), case.row()
+    key, row[column] = row["id"], value
+    return kept(key, rules={f"{column}: {rule}": 1})
 
 
-FEW += [(name, spoil_a_cell(wrong), FORMATS, times) for name, (times, wrong) in CELLS.items()]
+FEW += [(name, partial(spoil_a_cell, wrong), FORMATS, times) for name, (times, wrong) in CELLS.items()]
+
+
+def ended(rows: list[Row], newline: bytes) -> bytes:
+    return as_csv(rows, "\r\n").replace(b"\r\n", newline)
 
 
 HARMLESS: dict[str, tuple[tuple[str, ...], int, Callable[[Case], bytes]]] = {  # formats, how many cases, the content
     "a_byte_order_mark": (TEXTS, 4, lambda case: b"\xef\xbb\xbf" + case.whole()),
-    "other_line_ends": (
-        CSV,
-        3,
-        lambda case: as_csv(case.rows, "\r\n").replace(b"\r\n", [b"\r\n", b"\r"][case.seed % 2]),
-    ),
+    "other_line_ends": (CSV, 3, lambda case: ended(case.rows, (b"\r\n", b"\r")[case.seed % 2])),
     "a_file_twice": (FORMATS, 3, lambda case: case.copied(case.whole())),
+    "utf_16": (TEXTS, 3, lambda case: case.encoded("utf-16", "utf-32")),
     "columns_sorted": (FORMATS, 3, lambda case: case.whole([dict(sorted(row.items())) for row in case.rows])),
 }
 FEW += [(name, lambda case, of=of: (of(case), kept()), forms, times) for name, (forms, times, of) in HARMLESS.items()]
@@ -193,13 +323,10 @@ def blank_lines(case: Case) -> Any:
 
 
 SWAPS = {  # two columns that mean different things -> the rule that a row with both swapped breaks first
-    ("customer", "status"): "status: not allowed",
-    ("quantity", "amount"): "quantity: not int64",
-    ("id", "customer"): "id: not int64",
-    ("amount", "status"): "amount: not float64",
-    ("returned", "amount"): "returned: not int64",
-    ("id", "quantity"): "quantity: over 20",
-}
+    ("customer", "status"): "status: not allowed", ("quantity", "amount"): "quantity: not int64",
+    ("id", "customer"): "id: not int64", ("amount", "status"): "amount: not float64",
+    ("returned", "amount"): "returned: not int64", ("id", "quantity"): "quantity: over 20",
+}  # fmt: skip
 
 
 @spoils(few=True)
@@ -267,7 +394,6 @@ def cut_anywhere(case: Case) -> Any:
 
 
 def cut(case: Case, place: int) -> Expected:
-    """Return what is expected of a text of which only so many bytes are left."""
     parts = case.records() if case.format == "csv" else [as_jsonl([row]) for row in case.rows]
     ends = {sum(map(len, parts[:number])): number for number in range(1, len(parts) + 1)}
     if case.format == "csv":
@@ -286,11 +412,6 @@ def cut_and_packed(case: Case) -> Any:
     whole = pack(case.whole())
     case.file += f".{suffix}"
     return whole[: case.rng.randrange(len(whole))], refused(f"{case.month}.csv")
-
-
-@spoils(TEXTS, 3, few=True)
-def utf_16(case: Case) -> Any:
-    return case.encoded("utf-16", "utf-32"), kept()
 
 
 @spoils(CSV, 2)

@@ -1,28 +1,14 @@
 """Write ``docs/engine.md``, the public functions of the engine by room, from the stubs and docstrings of ``src/ninefold``."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
+
+from ninefold.stages import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src/ninefold"
 SPINE = ("errors", "stages", "params", "artifacts", "gate", "display", "plotting", "engine")
-ROOMS = (
-    "problem",
-    "collection",
-    "processing",
-    "metrics",
-    "exploration",
-    "features",
-    "training",
-    "serving",
-    "monitoring",
-    "registry",
-    "reports",
-    "init",
-    "testing",
-)
+ROOMS = (*STAGES[:7], "serving", "monitoring", "registry", "reports", "init", "testing")
 HEAD = """# The engine
 
 The public functions and classes of the library `ninefold`, which notebooks and `src/project` import. `help(name)` in a
@@ -40,7 +26,6 @@ def public(room: str) -> dict[str, list[str]]:
 
 
 def page() -> str:
-    """Return the text of ``docs/engine.md``."""
     parts = [HEAD, "## The spine\n"]
     for module in SPINE:
         tree = ast.parse((SOURCE / f"{module}.py").read_text())

@@ -1,7 +1,5 @@
 """Orders of a shop, their lake, and the feature table made of them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -12,29 +10,21 @@ from ninefold import artifacts, engine, features
 from ninefold.problem.statement import Problem
 
 PROBLEM = statement()
-
-
 HISTORY = {"of": "returned", "prefix": "returned", "known_after": "24h", "over": ["2d"], "by": [["shop"]]}
-
-
 PARAMS = features.Params(numeric=["amount"], categorical=["shop"], history=[HISTORY])
-
-
 NAME = "returned_by_shop_2d"
 
 
 def orders(count: int = 400, seed: int = 2) -> pd.DataFrame:
     random = np.random.default_rng(seed)
     returned = pd.Series(random.integers(0, 2, count), dtype="Int64").mask(random.random(count) < 0.05)
-    return pd.DataFrame(
-        {
-            "id": np.arange(count),
-            "placed": pd.Timestamp("2020-01-01") + pd.to_timedelta(np.sort(random.integers(0, 20 * 1440, count)), "m"),
-            "shop": random.choice(["a", "b"], count),
-            "amount": random.normal(10, 3, count),
-            "returned": returned,
-        }
-    )
+    return pd.DataFrame({
+        "id": np.arange(count),
+        "placed": pd.Timestamp("2020-01-01") + pd.to_timedelta(np.sort(random.integers(0, 20 * 1440, count)), "m"),
+        "shop": random.choice(["a", "b"], count),
+        "amount": random.normal(10, 3, count),
+        "returned": returned,
+    })  # fmt: skip
 
 
 def lazy(frame: pd.DataFrame) -> Any:
@@ -62,7 +52,6 @@ def by_month(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def run(params: features.Params = PARAMS, problem: Problem = PROBLEM) -> Any:
-    """Bring the feature table up to the lake; return the events."""
     wanted = features.declared(params, problem)
     tables = features.read(engine.connect(), problem)
     events = features.build(tables, wanted, problem)
@@ -80,28 +69,11 @@ def stamps(*texts: str | None) -> pd.Series:
     return pd.Series(pd.to_datetime(list(texts), format="ISO8601")).astype("datetime64[us]")
 
 
-SALES = pd.DataFrame(
-    {
-        "id": [1, 2, 3, 4],
-        "placed": stamps("2020-01-01 02:00", "2020-01-05 01:00", "2020-01-05 03:00", "2020-01-09"),
-        "sku": ["x", "y", "y", None],
-        "returned": [0, 1, 0, 1],
-    }
-)
-
-
+TIMES = stamps("2020-01-01 02:00", "2020-01-05 01:00", "2020-01-05 03:00", "2020-01-09")
+SALES = pd.DataFrame({"id": [1, 2, 3, 4], "placed": TIMES, "sku": ["x", "y", "y", None], "returned": [0, 1, 0, 1]})
 ITEMS = pd.DataFrame({"sku": ["x", "y", "z"], "price": [1.5, 2.5, 9.0], "brand": ["u", None, "w"]})
-
-
-PRICES = pd.DataFrame(
-    {
-        "code": ["x", "x", "y", "y", "y"],
-        "since": stamps("2019-12-01", "2020-01-01 00:00", "2020-01-01", "2020-01-05", "2020-02-01"),
-        "price": [1.0, 2.0, 3.0, 4.0, 5.0],
-    }
-)
-
-
+SINCE = stamps("2019-12-01", "2020-01-01 00:00", "2020-01-01", "2020-01-05", "2020-02-01")
+PRICES = pd.DataFrame({"code": ["x", "x", "y", "y", "y"], "since": SINCE, "price": [1.0, 2.0, 3.0, 4.0, 5.0]})
 NEWEST = {"table": "prices", "by": {"sku": "code"}, "as_of": "since", "columns": ["price"]}
 
 
@@ -150,7 +122,6 @@ def past_of(frame: pd.DataFrame, keys: dict[str, Any], moment: pd.Timestamp, ove
 
 
 def plainly(column: pd.Series, how: str, prior: float | None) -> float:
-    """Return what `how` takes of some values, by pandas."""
     values = column.dropna().astype("float64")
     if len(values) < (2 if how == "std" else 1):
         return {"count": 0.0}.get(how, np.nan) if prior is None else prior
@@ -158,10 +129,7 @@ def plainly(column: pd.Series, how: str, prior: float | None) -> float:
 
 
 def prove(
-    frame: pd.DataFrame,
-    params: features.Params = PARAMS,
-    problem: Problem = PROBLEM,
-    table: pd.DataFrame | None = None,
+    frame: pd.DataFrame, params: Any = PARAMS, problem: Problem = PROBLEM, table: Any = None
 ) -> tuple[float, int]:
     """Return what the two proofs find, online and future, of the events and their feature table, or of another table."""
     events, made = lazy(frame), compute(frame, params, problem) if table is None else table

@@ -1,7 +1,5 @@
 """Rows of every task with names that mean something to matplotlib, and what their figures and sentences must hold."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -14,11 +12,7 @@ from ninefold.metrics import EvaluationPlan
 from ninefold.problem import Problem
 
 ODD = {"amount": "$x$ 100% {a}", "shop": 'the "shop"', "when": "ünï.co de"}
-
-
 CLASSES = ["$small$", "a_{b", 'the "l"']
-
-
 NAMES: dict[str, dict[str, Any]] = {
     "binary": {"unit": "$order$", "positive": "costs $5 or $6", "payoff_unit": "$"},
     "multiclass": {
@@ -29,8 +23,6 @@ NAMES: dict[str, dict[str, Any]] = {
     },
     "regression": {"target": "$price$ {net}", "payoff_unit": "$ $"},
 }
-
-
 ALL = [(task, time) for task in TASKS for time in ("ünï.co de", None)]
 
 
@@ -44,15 +36,13 @@ def rows(task: str, time: str | None) -> tuple[pd.DataFrame, Problem, Evaluation
         "multiclass": (score > -1).astype("int64") + (score > 1),
         "regression": score,
     }[task]
-    frame = pd.DataFrame(
-        {
-            "id": range(400),
-            ODD["when"]: pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(400) // 5, "D"),
-            ODD["amount"]: amount,
-            ODD["shop"]: random.choice(["$a$", "b"], 400),
-            problem.target: target,
-        }
-    )
+    frame = pd.DataFrame({
+        "id": range(400),
+        ODD["when"]: pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(400) // 5, "D"),
+        ODD["amount"]: amount,
+        ODD["shop"]: random.choice(["$a$", "b"], 400),
+        problem.target: target,
+    })  # fmt: skip
     settings = metrics.Params(
         primary={"regression": "rmse"}.get(task, "log_loss"),
         split={"validation": 0.2, "holdout": 0.3},
@@ -64,7 +54,6 @@ def rows(task: str, time: str | None) -> tuple[pd.DataFrame, Problem, Evaluation
 
 
 def drawn(figure: Figure) -> None:
-    """Demand that a figure can be drawn, names and all."""
     assert isinstance(figure, Figure)
     figure.canvas.draw()
 

@@ -1,13 +1,11 @@
 """The tiny project's stage 03: its raw data, and a run of the stage up to its gate, or through it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pandas as pd
 from conftest import Project, statement
 
-from ninefold import artifacts, engine, gate
+from ninefold import artifacts, collection, engine, gate
 from ninefold.params import load
 from ninefold.processing import stage as processing
 
@@ -22,6 +20,14 @@ def collect(project: Project, orders: pd.DataFrame, customers: pd.DataFrame = CU
     for month, rows in orders.groupby(orders["placed"].str[:7]):
         project.raw("orders", str(month), rows)
     project.raw("customers", "all", customers)
+
+
+def run_collection() -> pd.DataFrame:
+    """Run stage 02 through its gate; return the manifest."""
+    params, kept = load("collection"), collection.verified_manifest()
+    manifest = collection.collect(params, collection.missing(collection.plan(params), kept), kept)
+    gate.close("collection", collection.checks(manifest, params), collection.metrics(manifest, params), "Done.")
+    return manifest
 
 
 def run() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -42,14 +48,12 @@ def close(counts: pd.DataFrame) -> None:
 
 
 def start_anew(project: Project) -> None:
-    """Delete what the stage has made."""
     artifacts.discard()
     for name in ("lake", "quarantine", "state"):
         artifacts.remove(project.folder / "data" / name)
 
 
 def spoil(orders: pd.DataFrame, column: str, value: Any) -> pd.DataFrame:
-    """Return the orders with one wrong value, in the second row."""
     spoiled = orders.copy()
     spoiled.loc[1, column] = value
     return spoiled
@@ -64,7 +68,6 @@ def lake_ids(table: str = "orders", where: str = "lake") -> list[int]:
 
 
 def made(project: Project) -> dict[str, bytes]:
-    """Return every byte that the stage has made."""
     return {name: content for folder in MADE for name, content in project.bytes(f"data/{folder}").items()}
 
 

@@ -1,7 +1,5 @@
 """Servers that a test starts: of a database, and the service as a process."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import socket

@@ -1,7 +1,5 @@
 """A small repository of git and DVC with a packed model, for tests of the registry and of retraining."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,14 +15,8 @@ from ninefold.registry import promotion
 from ninefold.serving import bundle as packing
 
 COUNT = 800  # rows: the holdout, from 2020-02-10 on, has then some 480
-
-
 BOOTSTRAP = {"replicates": 200, "level": 0.95, "seed": 1}
-
-
 FIGURE = {"value": 0.75, "low": 0.7, "high": 0.8}
-
-
 PIPELINE: dict[str, Any] = {
     "stages": {
         "deployment": {
@@ -73,13 +65,11 @@ class Shop:
         return bundle
 
     def gate(self, slug: str, figures: dict[str, Any], passed: bool = True) -> None:
-        """Write the gate of a stage with one check."""
         check = {"name": "gain exceeded", "value": 0.1 if passed else -0.1, "limit": "> 0", "passed": passed}
         record = {"gate": {"passed": passed, "checks": [check]}, "metrics": figures}
         artifacts.write_json(record, artifacts.path(promotion.RECORDS[slug]))
 
     def commit(self, message: str = "A model") -> None:
-        """Record in DVC and git what is there."""
         dvc(self.folder, "commit")
         self.git("add", "-A")
         self.git("commit", "-q", "-m", message)
@@ -89,11 +79,9 @@ class Shop:
         return sorted(self.git("tag").split())
 
     def bundle(self) -> str:
-        """Return the version of the bundle in the working tree."""
         return packing.verify(self.folder / "models/bundle")
 
     def served(self) -> str:
-        """Return the version of the bundle that a service answers with."""
         return packing.verify(self.folder / "models/production")
 
 

@@ -1,7 +1,5 @@
 """Write small source files, and read them back as text."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,9 +1,9 @@
 """The engine is chosen and set up by the params; what it lacks is one clear message."""
 
-from __future__ import annotations
-
 import sys
+from typing import Any
 
+import ibis.expr.operations as ops
 import pandas as pd
 import pytest
 from conftest import Project
@@ -12,50 +12,40 @@ from ninefold import artifacts, engine, spark, timestamps
 from ninefold.errors import ParamsError
 
 
-def test_duckdb_is_the_default_and_the_limits_of_the_params_hold(project: Project) -> None:
+def test_duckdb_is_the_default_within_the_limits_of_the_params_and_spills_what_is_beyond(project: Project) -> None:
     assert engine.connect().name == "duckdb"
     project.write("engine: {memory_limit: 512MB, threads: 1, temp_folder: spill}\n")
     settings = engine.connect().raw_sql("SELECT name, value FROM duckdb_settings()").df().set_index("name")["value"]
-    assert settings["memory_limit"] == "488.2 MiB"
-    assert settings["threads"] == "1"
-    assert settings["temp_directory"] == str(project.folder / "spill")
-
-
-def test_what_memory_cannot_hold_is_spilled(project: Project) -> None:
-    project.write("engine: {memory_limit: 40MB, threads: 1, temp_folder: spill}\n")
+    spill = str(project.folder / "spill")
+    assert settings[["memory_limit", "threads", "temp_directory"]].tolist() == ["488.2 MiB", "1", spill]
+    project.write("engine: {memory_limit: 40MB, threads: 1, temp_folder: spill}\n")  # less than the next one takes
     connection = engine.connect()
     connection.raw_sql("CREATE TABLE wide AS SELECT range AS number, md5(range::VARCHAR) AS text FROM range(3000000)")
     table = connection.table("wide").order_by("text").cache()
     assert table.count().execute() == 3_000_000
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("engine: {backend: polars}", r"engine.backend: found \"polars\", expected 'duckdb' or 'pyspark'"),
-        ("engine: {memory_limit: much}", r"engine.memory_limit: found \"much\""),
-        ("engine: {memory: 4GB}", r"engine.memory: unknown key"),
-    ],
-)
-def test_a_wrong_setting_is_refused_with_its_path(project: Project, text: str, message: str) -> None:
+@pytest.mark.parametrize(("text", "message"), [
+    ("engine: {backend: polars}", r"engine.backend: found \"polars\", expected 'duckdb' or 'pyspark'"),
+    ("engine: {memory_limit: much}", r"engine.memory_limit: found \"much\""),
+    ("engine: {memory: 4GB}", r"engine.memory: unknown key"),
+])  # fmt: skip
+def test_a_wrong_setting_is_refused_with_its_path(project: Project, text: Any, message: Any) -> None:
     project.write(text)
     with pytest.raises(ParamsError, match=message):
         engine.connect()
 
 
-def test_spark_that_is_not_installed_is_one_clear_message(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyspark", None)
+def test_spark_or_java_that_is_not_installed_is_one_clear_message(project: Project, monkeypatch: Any) -> None:
     project.write("engine: {backend: pyspark}\n")
-    message = r"engine.backend: found pyspark, which is not installed; .*engine.backend: duckdb"
-    with pytest.raises(ParamsError, match=message):
-        engine.connect()
-
-
-def test_java_that_is_missing_is_one_clear_message(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "pyspark", None)
+        with pytest.raises(ParamsError, match=r"found pyspark, which is not installed; .*engine.backend: duckdb"):
+            engine.connect()
     pytest.importorskip("pyspark")
     monkeypatch.setenv("JAVA_HOME", str(project.folder / "nowhere"))
     with pytest.raises(ParamsError, match=r"needs Java 17 or newer; found none on JAVA_HOME .*nowhere.*apt install"):
-        engine.connect(engine.Params(backend="pyspark"))
+        engine.connect()
 
 
 def test_a_limit_is_told_to_java_in_megabytes() -> None:
@@ -88,16 +78,11 @@ def test_an_expression_that_gathers_rows_is_told_from_one_that_does_not() -> Non
     a = connection.create_table("a", pd.DataFrame({"x": [1], "y": [2.0]}))
     b = connection.create_table("b", pd.DataFrame({"x": [1], "z": [3.0]}))
     own = engine.reads(a)
+    sql = ops.SQLStringView(parent=a.op(), query="SELECT max(x) AS x, 1.0 AS y FROM a", schema=a.schema())
     means = b.group_by("x").agg(m=b.z.mean())
     by_row = [a.mutate(q=a.y * 2), a.left_join(b, "x"), a.left_join(means, "x"), a.filter(a.y > 0)]
-    gathered = [
-        a.mutate(q=a.y.mean().over()),
-        a.distinct(),
-        a.order_by("x").limit(1),
-        a.union(a),
-        a.left_join(a.view(), "x"),
-        a.left_join(a.group_by("x").agg(m=a.y.mean()), "x"),
-        a.filter(a.y > a.y.mean()),
-    ]
+    gathered = [a.mutate(q=a.y.mean().over()), a.distinct(), a.order_by("x").limit(1), a.union(a)]
+    gathered += [a.left_join(a.view(), "x"), a.left_join(a.group_by("x").agg(m=a.y.mean()), "x")]
+    gathered += [a.filter(a.y > a.y.mean()), sql.to_expr()]
     assert [engine.row_by_row(one, own) for one in by_row] == [True] * len(by_row)
     assert [engine.row_by_row(one, own) for one in gathered] == [False] * len(gathered)

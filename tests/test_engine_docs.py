@@ -1,7 +1,5 @@
 """``docs/engine.md`` lists the public functions as their docstrings describe them."""
 
-from __future__ import annotations
-
 import ast
 
 import pytest

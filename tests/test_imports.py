@@ -1,7 +1,5 @@
 """The import rule: rooms import downwards only, use each other's public names, and no imports form a circle."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import re
@@ -25,12 +23,10 @@ FILES = sorted(file for file in ENGINE.rglob("*.py") if "templates" not in file.
 
 
 def name_of(file: Path) -> str:
-    """Return the dotted name of a module."""
     return ".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
 
 
 def room_of(module: str) -> str:
-    """Return the room of a module, ``spine``, ``cli`` or ``__main__``."""
     part = module.split(".")[1] if "." in module else "spine"
     return part if part in LEVELS else "spine"
 
@@ -70,11 +66,15 @@ def public(room: str) -> set[str]:
     return set(importlib.import_module(f"ninefold.{room}").__all__)
 
 
-def identifier(file: Path) -> str:
-    return name_of(file).removeprefix("ninefold.")
+def private(file: Path, own: str | None = None) -> list[str]:
+    """Return the names that a file uses of rooms other than its own, and that are not public there."""
+    used = [(room_of(module), [*module.split(".")[2:], *([name] if name else [])]) for module, name in imports(file)]
+    used += [(room, [name]) for room, name in attributes(file)]
+    others = [(room, path) for room, path in used if room in ROOMS and room != own]
+    return [f"{room}.{'.'.join(path)}" for room, path in others if len(path) > 1 or not set(path) <= public(room)]
 
 
-@pytest.mark.parametrize("file", FILES, ids=identifier)
+@pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_a_module_imports_only_from_its_own_room_and_below(file: Path) -> None:
     own = name_of(file)
     modules = {module for module, _ in imports(file) if room_of(module) != room_of(own)}
@@ -91,17 +91,9 @@ def test_the_modules_of_a_room_form_no_circle(room: str) -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
-@pytest.mark.parametrize("file", FILES, ids=identifier)
+@pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_a_room_uses_only_public_names_of_the_others(file: Path) -> None:
-    own, private = room_of(name_of(file)), []
-    for module, name in imports(file):
-        room, parts = room_of(module), module.split(".")[2:]
-        if room not in ROOMS or room == own or not (name or parts):
-            continue
-        if (parts and name) or len(parts) > 1 or (parts[0] if parts else name) not in public(room):
-            private.append(f"{module}.{name}".rstrip("."))
-    private += [f"{room}.{name}" for room, name in attributes(file) if room != own and name not in public(room)]
-    assert sorted(set(private)) == []
+    assert private(file, room_of(name_of(file))) == []
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -112,14 +104,8 @@ def test_every_public_name_is_there(room: str) -> None:
 
 @pytest.mark.parametrize("file", sorted((SOURCE / "project").rglob("*.py")), ids=name_of)
 def test_the_project_uses_only_public_names(file: Path) -> None:
-    private = []
-    for module, name in imports(file):
-        room, parts = room_of(module), [*module.split(".")[1:], *([name] if name else [])]
-        is_public = len(parts) <= 2 and set(parts[1:]) <= public(room) if room in ROOMS else True
-        if not is_public or any(part.startswith("_") for part in parts):
-            private.append(".".join(parts))
-    private += [f"{room}.{name}" for room, name in attributes(file) if name not in public(room)]
-    assert private == []
+    assert private(file) == []
+    assert not [pair for pair in imports(file) if any(part.startswith("_") for part in ".".join(pair).split("."))]
 
 
 def test_the_engine_imports_nothing_of_the_project() -> None:
@@ -128,18 +114,11 @@ def test_the_engine_imports_nothing_of_the_project() -> None:
 
 
 @pytest.mark.parametrize("slug", STAGES)
-def test_one_name_through_every_file(slug: str) -> None:
+def test_one_name_through_every_file_and_a_stage_depends_on_what_its_notebook_imports_of_the_project(slug: str) -> None:
     root = SOURCE.parent
-    assert (root / f"notebooks/{label(slug)}.ipynb").exists()
+    code = (root / f"notebooks/{label(slug)}.ipynb").read_text(encoding="utf-8")
     assert is_module(MODULES[slug])
     assert f"\n{slug}:\n" in (root / "params.yaml").read_text(encoding="utf-8")
-    assert f"\n  {slug}:\n" in (root / "dvc.yaml").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("slug", STAGES)
-def test_a_stage_depends_on_what_its_notebook_imports_of_the_project(slug: str) -> None:
-    root = SOURCE.parent
     deps = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"][slug]["deps"]
-    code = (root / f"notebooks/{label(slug)}.ipynb").read_text(encoding="utf-8")
     modules = {each.replace(".", "/") for each in re.findall(r"from (project[\w.]*) import", code)}
     assert {f"src/{each}.py" for each in modules} <= set(deps)

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from typing import Any
 
 import pytest
@@ -17,23 +15,25 @@ def refusal(section: str, overrides: dict[str, Any] | None = None) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "says"),
-    [
-        ("problem.horizn", "2h", "unknown key; did you mean 'horizon'?"),
-        ("processing.tables.orders.columns.amount.nulable", True, "unknown key; did you mean 'nullable'?"),
-        ("trainin", {}, "unknown section; did you mean 'training'?"),
-        ("problem", ["a", "b"], 'found ["a", "b"], expected a mapping'),
-        ("problem.success.confidence", 1.5, "found 1.5, expected less than 1"),
-    ],
-)
+@pytest.mark.parametrize(("path", "value", "says"), [
+    ("problem.horizn", "2h", "unknown key; did you mean 'horizon'?"),
+    ("processing.tables.orders.columns.amount.nulable", True, "unknown key; did you mean 'nullable'?"),
+    ("trainin", {}, "unknown section; did you mean 'training'?"),
+    ("problem", ["a", "b"], 'found ["a", "b"], expected a mapping'),
+    ("problem.success.confidence", 1.5, "found 1.5, expected less than 1"),
+])  # fmt: skip
 def test_what_is_wrong_is_refused_with_its_path(project: Project, path: str, value: Any, says: str) -> None:
     project.set(path, value)
     assert f"{path}: {says}" in refusal("processing" if "processing" in path else "problem")
 
 
-def test_what_is_wrong_in_an_optional_part_or_for_a_model_is_refused_with_its_path(project: Project) -> None:
-    project.params["problem"] |= TASKS["regression"]
+def test_every_mistake_is_refused_at_once_and_with_its_path_in_optional_parts_and_models_too(project: Project) -> None:
+    del project.params["problem"]["owner"]
+    project.set("problem.horizon", "soon")
+    message = refusal("problem")
+    assert "problem.owner: missing, and it has no default; add it" in message
+    assert 'problem.horizon: found "soon"' in message
+    project.params["problem"] |= {**TASKS["regression"], "owner": "the shop", "horizon": "2h"}
     project.set("training", TRAINING)
     costs = {"costs": {"ovr": 1, "under": 1}}
     assert "problem.costs.ovr: unknown key; did you mean 'over'?" in refusal("problem", costs)
@@ -50,23 +50,12 @@ def test_a_column_may_be_called_anything(project: Project, name: str) -> None:
     assert params.load("problem").key == [name]
 
 
-def test_every_mistake_is_reported_at_once_and_a_missing_key_named(project: Project) -> None:
-    del project.params["problem"]["owner"]
-    project.set("problem.horizon", "soon")
-    message = refusal("problem")
-    assert "problem.owner: missing, and it has no default; add it" in message
-    assert 'problem.horizon: found "soon"' in message
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("problem:\n  start: 2020-01-01\n", 'problem.start: found a bare date; put it in quotes, "2020-01-01"'),
-        ("problem:\n  title: [unclosed\n  unit: order\n", "params.yaml: line 3, column 7"),
-        ("- problem\n", "found list, expected a mapping with a section per stage"),
-    ],
-)
-def test_a_file_that_cannot_be_read_is_refused_with_the_place(project: Project, text: str, says: str) -> None:
+@pytest.mark.parametrize(("text", "says"), [
+    ("problem:\n  start: 2020-01-01\n", 'problem.start: found a bare date; put it in quotes, "2020-01-01"'),
+    ("problem:\n  title: [unclosed\n  unit: order\n", "params.yaml: line 3, column 7"),
+    ("- problem\n", "found list, expected a mapping with a section per stage"),
+])  # fmt: skip
+def test_a_file_that_cannot_be_read_is_refused_with_the_place(project: Project, text: Any, says: Any) -> None:
     project.write(text)
     assert says in refusal("problem")
 
@@ -75,14 +64,11 @@ def test_overrides_are_laid_over_the_file_leaf_by_leaf_and_checked_like_it(proje
     loaded = params.load("problem", {"success": {"confidence": 0.95}})
     assert (loaded.success.confidence, loaded.success.min_payoff_gain) == (0.95, 0.0)
     assert "problem.sucess: unknown key; did you mean 'success'?" in refusal("problem", {"sucess": {}})
-
-
-def test_what_is_injected_loads_to_the_same_params(project: Project) -> None:
     overrides = {"tables": {"orders": {"columns": {"amount": {"nullable": False, "max": None}}}}}
     first = params.load("processing", overrides)
     assert params.load("processing", first.model_dump(mode="json")) == first
-    assert first.tables["orders"].columns["amount"].nullable is False
-    assert first.tables["orders"].columns["amount"].max is None
+    amount = first.tables["orders"].columns["amount"]
+    assert (amount.nullable, amount.max) == (False, None)
 
 
 def test_the_root_is_found_from_a_folder_below_and_outside_a_project_the_error_says_where(

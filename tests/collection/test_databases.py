@@ -1,7 +1,5 @@
 """Databases are read as text: SQLite, DuckDB, PostgreSQL; no error shows a password."""
 
-from __future__ import annotations
-
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -39,9 +37,6 @@ def test_sqlite_is_read_by_file_and_by_url(by_url: bool) -> None:
     ):
         with pytest.raises(DataError, match=message):
             sources.read(source, options)
-
-
-def test_several_tables_are_listed_and_one_has_to_be_named() -> None:
     with fill("t.sqlite") as connection:
         connection.execute("CREATE TABLE other (x)")
     with pytest.raises(DataError, match=r"t.sqlite: holds 2 tables: order list, other; name the one to read"):
@@ -51,10 +46,9 @@ def test_several_tables_are_listed_and_one_has_to_be_named() -> None:
 
 
 def test_duckdb_is_read() -> None:
+    columns = "1 AS id, 1.0::DOUBLE AS x, TIMESTAMPTZ '2020-01-05 10:00+02' AS at"
     with duckdb.connect("t.duckdb") as connection:
-        connection.execute(
-            "CREATE TABLE t AS SELECT 1 AS id, 1.0::DOUBLE AS x, TIMESTAMPTZ '2020-01-05 10:00+02' AS at"
-        )
+        connection.execute(f"CREATE TABLE t AS SELECT {columns}")
     expected = {"id": ["1"], "x": ["1.0"], "at": ["2020-01-05T08:00:00Z"]}
     assert sources.sniff("t.duckdb") == {"table": "t"}
     assert read("t.duckdb", table="t") == read("t.duckdb", query="FROM t") == expected
@@ -68,18 +62,15 @@ def test_duckdb_is_read() -> None:
 
 
 @pytest.mark.parametrize("function", [sources.read, sources.sniff])
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("nosuch://u:topsecret@host/db", "no installed driver reads"),
-        ("mysql+pymysql://u:topsecret@host/db", "needs the Python package pymysql; run `pip install 'pymysql'`"),
-        ("postgresql://u:${NO_SUCH}@host/db", "the environment variable NO_SUCH is not set"),
-        ("postgresql://u:topsecret@127.0.0.1:1/db", "cannot be read"),
-        ("postgresql://u:topsecret@host:port/db", "not a valid URL"),
-        ("postgresql://u@127.0.0.1:1/db?password=topsecret", "cannot be read"),
-        ("https://u:topsecret@host/t.csv", "a web address is not read"),
-    ],
-)
+@pytest.mark.parametrize(("source", "message"), [
+    ("nosuch://u:topsecret@host/db", "no installed driver reads"),
+    ("mysql+pymysql://u:topsecret@host/db", "needs the Python package pymysql; run `pip install 'pymysql'`"),
+    ("postgresql://u:${NO_SUCH}@host/db", "the environment variable NO_SUCH is not set"),
+    ("postgresql://u:topsecret@127.0.0.1:1/db", "cannot be read"),
+    ("postgresql://u:topsecret@host:port/db", "not a valid URL"),
+    ("postgresql://u@127.0.0.1:1/db?password=topsecret", "cannot be read"),
+    ("https://u:topsecret@host/t.csv", "a web address is not read"),
+])  # fmt: skip
 def test_no_error_shows_a_password(function: Any, source: str, message: str) -> None:
     with pytest.raises(DataError, match=message) as error:
         function(source)
@@ -112,6 +103,9 @@ def test_postgresql_is_read_with_a_password_from_the_environment(shop: str) -> N
     assert read(shop, table="east.stock") == {"pieces": ["5"]}
     query = "SELECT count(*)::int AS rows, '%' AS sign FROM \"Orders\""
     assert read(shop, query=query) == {"rows": ["2"], "sign": ["%"]}
+    rows = databases.CHUNK * 2 + 1  # read in chunks
+    frame = sources.read(shop, {"query": f"SELECT i FROM generate_series(1, {rows}) AS s(i)"})
+    assert (len(frame), frame["i"].iloc[-1]) == (rows, str(rows))
 
 
 def test_what_postgresql_refuses_is_said_without_the_password(shop: str) -> None:
@@ -124,25 +118,16 @@ def test_what_postgresql_refuses_is_said_without_the_password(shop: str) -> None
     assert "wrongsecret" not in str(error.value)
 
 
-def test_a_large_table_comes_in_chunks(shop: str) -> None:
-    rows = databases.CHUNK * 2 + 1
-    frame = sources.read(shop, {"query": f"SELECT i FROM generate_series(1, {rows}) AS s(i)"})
-    assert (len(frame), frame["i"].iloc[-1]) == (rows, str(rows))
-
-
-@pytest.mark.parametrize(
-    ("source", "shown"),
-    [
-        ("postgresql://u:secret@host/db", "postgresql://u:***@host/db"),
-        ("postgresql://u:${PW}@host/db", "postgresql://u:${PW}@host/db"),
-        ("postgresql://u:a@b@host/db", "postgresql://u:***@host/db"),
-        ("postgresql://u:a/b@host/db", "postgresql://u:***@host/db"),
-        ("postgresql://host:5432/db?user=a@b", "postgresql://host:5432/db?user=a@b"),
-        ("mssql://host/db?user=u&Password=secret&x=1", "mssql://host/db?user=u&Password=***&x=1"),
-        ("mssql:///?odbc_connect=UID%3Du%3BPWD%3Dsecret%3BX%3D1", "mssql:///?odbc_connect=UID%3Du%3BPWD%3D***%3BX%3D1"),
-        ("https://host/t?sslpassword=a b&api_key=c", "https://host/t?sslpassword=***&api_key=***"),
-        ("data/source/a:b@c.csv", "data/source/a:b@c.csv"),
-    ],
-)
-def test_a_password_is_masked(source: str, shown: str) -> None:
+@pytest.mark.parametrize(("source", "shown"), [
+    ("postgresql://u:secret@host/db", "postgresql://u:***@host/db"),
+    ("postgresql://u:${PW}@host/db", "postgresql://u:${PW}@host/db"),
+    ("postgresql://u:a@b@host/db", "postgresql://u:***@host/db"),
+    ("postgresql://u:a/b@host/db", "postgresql://u:***@host/db"),
+    ("postgresql://host:5432/db?user=a@b", "postgresql://host:5432/db?user=a@b"),
+    ("mssql://host/db?user=u&Password=secret&x=1", "mssql://host/db?user=u&Password=***&x=1"),
+    ("mssql:///?odbc_connect=UID%3Du%3BPWD%3Dsecret%3BX%3D1", "mssql:///?odbc_connect=UID%3Du%3BPWD%3D***%3BX%3D1"),
+    ("https://host/t?sslpassword=a b&api_key=c", "https://host/t?sslpassword=***&api_key=***"),
+    ("data/source/a:b@c.csv", "data/source/a:b@c.csv"),
+])  # fmt: skip
+def test_a_password_is_masked(source: Any, shown: Any) -> None:
     assert sources.masked(source) == shown

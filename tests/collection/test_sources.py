@@ -1,7 +1,5 @@
 """Files that have types become text without loss; what is damaged is refused."""
 
-from __future__ import annotations
-
 import datetime as dt
 import decimal
 import json
@@ -27,10 +25,7 @@ def test_typed_columns_become_text_without_loss() -> None:
         "float32": (pa.array([0.1, None, 2.0], pa.float32()), ["0.1", "", "2.0"]),
         "bool": ([True, False, None], ["true", "false", ""]),
         "time": (times, ["2020-01-05T00:00:00", "2020-01-05T01:02:03.450000", ""]),
-        "zoned": (
-            pa.array([utc, None, utc], pa.timestamp("ms", "Europe/Berlin")),
-            ["2020-01-05T10:30:00Z", "", "2020-01-05T10:30:00Z"],
-        ),
+        "zoned": (pa.array([utc, None, None], pa.timestamp("ms", "Europe/Berlin")), ["2020-01-05T10:30:00Z", "", ""]),
         "day": (days, ["2020-01-05", "", "0001-01-01"]),
         "decimal": ([decimal.Decimal("1.10"), None, decimal.Decimal("-0.05")], ["1.10", "", "-0.05"]),
         "kind": (pa.array(["a", None, "a"]).dictionary_encode(), ["a", "", "a"]),
@@ -69,7 +64,7 @@ def test_an_excel_sheet_is_read_and_one_of_several_asked_for() -> None:
     assert read("t.xlsx", sheet="Sales") == expected
 
 
-def test_a_parquet_file_whose_bytes_changed_is_refused() -> None:
+def test_a_parquet_file_or_a_sheet_whose_bytes_changed_is_refused() -> None:
     table = pa.table({"a": ["Bern", "Genf"] * 50})
     pq.write_table(table, "t.parquet", write_page_checksum=True, compression="none", use_dictionary=False)
     with pytest.raises(DataError, match=r"t.parquet: cannot be read as Parquet \(.*CRC"):
@@ -79,9 +74,6 @@ def test_a_parquet_file_whose_bytes_changed_is_refused() -> None:
     pq.write_table(pa.table({"a": unsound}), "t.parquet")
     with pytest.raises(DataError, match=r"t.parquet: cannot be read as Parquet \(.*Invalid UTF8"):
         sources.read("t.parquet")
-
-
-def test_a_sheet_that_is_damaged_within_its_workbook_is_refused() -> None:
     pd.DataFrame({"a": [1, 2]}).to_excel("sound.xlsx", index=False)
     with zipfile.ZipFile("sound.xlsx") as sound, zipfile.ZipFile("t.xlsx", "w") as damaged:
         for name in sound.namelist():

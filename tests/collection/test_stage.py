@@ -1,7 +1,5 @@
 """Stage 02: what is collected, when again, and what its gate and texts say."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +7,13 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import Project, statement
+from processing_runs import CUSTOMERS
+from processing_runs import run_collection as collect
 
-from ninefold import artifacts, collection, gate
+from ninefold import artifacts, collection
 from ninefold.errors import DataError, GateFailed, ParamsError
 from ninefold.params import load
 from project.figures.collection import plot_volume
-
-CUSTOMERS = pd.DataFrame({"customer": ["ann", "bob"], "city": ["Bern", ""]})
 
 
 @pytest.fixture
@@ -33,22 +31,13 @@ def asked(project: Project, orders: pd.DataFrame) -> list[tuple[str, str]]:
     return calls
 
 
-def collect() -> pd.DataFrame:
-    """Run the stage: collect, check, publish."""
-    params, kept = load("collection"), collection.verified_manifest()
-    manifest = collection.collect(params, collection.missing(collection.plan(params), kept), kept)
-    gate.close("collection", collection.checks(manifest, params), collection.metrics(manifest, params), "Done.")
-    return manifest
-
-
-def test_raw_data_is_kept_as_text_by_month_exactly_as_the_source_has_it(asked: Any, orders: Any) -> None:
-    rows = collect()[["table", "period", "rows"]].to_numpy().tolist()
+def test_raw_data_is_the_text_of_the_source_by_month_and_a_second_run_asks_for_nothing(
+    project: Project, asked: Any, orders: Any
+) -> None:
+    first, before = collect(), project.bytes("data/raw") | project.bytes("reports/metrics")
+    rows = first[["table", "period", "rows"]].to_numpy().tolist()
     assert rows == [["orders", "2020-01", 3], ["orders", "2020-02", 3], ["customers", "all", 2]]
     assert raw("2020-01").to_dict("list") == orders.head(3).to_dict("list")
-
-
-def test_a_second_run_asks_the_source_for_nothing_and_gives_the_same_bytes(project: Project, asked: Any) -> None:
-    first, before = collect(), project.bytes("data/raw") | project.bytes("reports/metrics")
     assert len(asked) == 3
     assert artifacts.path("reports/timings/02_collection.txt").read_text() == "collected 3 partitions, kept 0\n"
     pd.testing.assert_frame_equal(first, collect())
@@ -56,14 +45,14 @@ def test_a_second_run_asks_the_source_for_nothing_and_gives_the_same_bytes(proje
     assert project.bytes("data/raw") | project.bytes("reports/metrics") == before
 
 
-@pytest.mark.parametrize(
-    ("key", "days"), [("as_of", ["2020-02-10", "2020-02-29"]), ("start", ["2020-01-10", "2020-01-01"])]
-)
-def test_a_month_that_was_not_whole_is_collected_again(project: Project, asked: Any, key: str, days: list[str]) -> None:
-    month = days[0][:7]
+@pytest.mark.parametrize(("key", "first", "last"), [("as_of", "02-10", "02-29"), ("start", "01-10", "01-01")])
+def test_a_month_that_was_not_whole_is_collected_again(
+    project: Any, asked: Any, key: str, first: str, last: str
+) -> None:
+    month = f"2020-{first[:2]}"
     project.set("collection.tables.orders.min_rows", 3)
-    for day, rows in zip(days, (2, 3), strict=True):
-        project.set(f"collection.{key}", day)
+    for day, rows in ((first, 2), (last, 3)):
+        project.set(f"collection.{key}", f"2020-{day}")
         asked.clear()
         collect()
         assert len(raw(month)) == rows  # fewer than the least of a whole month
@@ -84,24 +73,20 @@ def test_many_runs_end_in_the_same_bytes_as_one(project: Project, asked: Any) ->
     pd.testing.assert_frame_equal(collection.tables(once), collection.tables(many))
 
 
-@pytest.mark.parametrize("problem", ["was changed", "is missing"])
-def test_a_changed_or_lost_partition_is_refused_and_nothing_overwritten(
-    project: Project, asked: Any, orders: Any, problem: str
-) -> None:
+def test_a_changed_or_lost_partition_is_refused_and_nothing_overwritten(project: Project, asked: Any) -> None:
     collect()
     file = project.folder / "data/raw/orders/2020-01.parquet"
-    file.unlink()
-    if problem == "was changed":
-        artifacts.write_table(orders.head(1), file)
-    before = project.bytes("data/raw")
-    with pytest.raises(DataError, match=rf"data/raw/orders/2020-01.parquet: {problem} since it was collected"):
-        collect()
-    assert project.bytes("data/raw") == before
+    for problem in ("is missing", "was changed"):
+        file.unlink(missing_ok=True)
+        if problem == "was changed":
+            artifacts.write_table(CUSTOMERS, file)
+        before = project.bytes("data/raw")
+        with pytest.raises(DataError, match=rf"data/raw/orders/2020-01.parquet: {problem} since it was collected"):
+            collect()
+        assert project.bytes("data/raw") == before
 
 
-def test_a_month_that_is_too_small_fails_the_gate_which_names_it_and_keeps_the_earlier_data(
-    project: Project, asked: Any
-) -> None:
+def test_a_month_that_is_too_small_fails_the_gate_which_names_it_and_keeps_all(project: Project, asked: Any) -> None:
     collect()
     before = project.bytes("data/raw")
     project.set("collection.tables.orders.min_rows", 4)
@@ -121,19 +106,14 @@ def test_a_month_that_is_too_small_fails_the_gate_which_names_it_and_keeps_the_e
         collection.last_part(manifest, "visits")
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
+def test_a_source_without_its_time_or_of_anything_but_text_is_refused(project: Project, asked: Any) -> None:
+    for rows, message in (
         ({"day": ["2020-01-01"]}, r"collection.tables.orders: lacks placed; found day"),
         ({"placed": ["2020-01-01"], "amount": [1.5]}, r"found amount \(floating\), expected text alone"),
-    ],
-)
-def test_a_source_without_its_time_or_of_anything_but_text_is_refused(
-    project: Project, asked: Any, rows: Any, message: str
-) -> None:
-    project.functions["collection", "read"] = lambda *_: pd.DataFrame(rows)
-    with pytest.raises(DataError, match=message):
-        collect()
+    ):
+        project.functions["collection", "read"] = lambda *_, rows=rows: pd.DataFrame(rows)
+        with pytest.raises(DataError, match=message):
+            collect()
 
 
 @pytest.fixture
@@ -150,7 +130,7 @@ def raw(period: str) -> pd.DataFrame:
     return artifacts.read_table(f"data/raw/orders/{period}.parquet")
 
 
-def test_without_a_function_of_the_user_the_file_of_its_name_is_read_as_text(project: Project) -> None:
+def test_without_a_function_of_the_user_the_file_of_its_name_or_in_the_params_is_read(project: Project) -> None:
     with pytest.raises(DataError, match=r"data/source/customers.csv: not found; put the file there, or write project"):
         collection.read_file("customers", None, None)
     artifacts.write_text("a,b\n01,NA\n", project.folder / "data/source/customers.csv")
@@ -161,28 +141,25 @@ def test_without_a_function_of_the_user_the_file_of_its_name_is_read_as_text(pro
     (project.folder / "data/source/orders").mkdir()
     with pytest.raises(DataError, match=r"data/source/orders: found an empty folder, expected the files of a table"):
         collection.plan(load("collection"))
+    artifacts.write_text("n;x\n1;2,5\n", project.folder / "elsewhere/c.txt")
+    project.set("collection.tables.customers", {"source": "elsewhere/c.txt", "options": {"delimiter": ";"}})
+    assert collection.read_file("customers", None, None).to_dict("list") == {"n": ["1"], "x": ["2,5"]}
 
 
-def test_rows_outside_the_span_are_not_collected(project: Project, file: Any) -> None:
+def test_rows_of_the_span_are_collected_by_month_as_offset_and_format_say(project: Any, file: Any, orders: Any) -> None:
+    file(orders.replace({"placed": {"2020-02-01T12:00:00": "2020-02-01T00:30:00+02:00"}}))
+    assert collect()["rows"].tolist() == [4, 2, 2]
+    file(orders.assign(placed=pd.to_datetime(orders["placed"]).dt.strftime("%d.%m.%Y %H:%M")))
+    project.set("collection.tables.orders.format", "%d.%m.%Y %H:%M")
+    assert collect()["rows"].tolist() == [3, 3, 2]
     project.set("collection.start", "2020-01-10")
     project.set("collection.as_of", "2020-02-10")
     assert collection.periods(load("collection"))["end"].tolist() == [*pd.to_datetime(["2020-02-01", "2020-02-11"])]
     assert collect()["rows"].tolist() == [2, 2, 2]
-
-
-def test_times_are_read_in_the_format_of_the_source(project: Project, file: Any, orders: pd.DataFrame) -> None:
-    file(orders.assign(placed=pd.to_datetime(orders["placed"]).dt.strftime("%d.%m.%Y %H:%M")))
-    project.set("collection.tables.orders.format", "%d.%m.%Y %H:%M")
-    assert collect()["rows"].tolist() == [3, 3, 2]
     project.set("collection.tables.orders.format", "%d/%m/%Y")
     message = r"no time in column 'placed' of any of 6 rows, such as row 1 '05.01.2020 12:00'.* format %d/%m/%Y; set"
     with pytest.raises(DataError, match=message):
         collection.read_file("orders", None, None)
-
-
-def test_an_offset_decides_on_the_month(file: Any, orders: pd.DataFrame) -> None:
-    file(orders.replace({"placed": {"2020-02-01T12:00:00": "2020-02-01T00:30:00+02:00"}}))
-    assert collect()["rows"].tolist() == [4, 2, 2]
 
 
 @pytest.mark.parametrize("times", [["", "2020-01-32"], ["2020-01-05T12:00:00+99:00", "2020-01-05T12:00:00-02:60"]])
@@ -198,9 +175,7 @@ def test_rows_whose_time_cannot_be_read_come_with_the_last_month(
     assert sorted(raw("2020-02")["id"]) == ["1", "2", "4", "5", "6"]
 
 
-def test_only_the_partitions_that_differ_change_when_the_source_does(
-    project: Project, file: Any, orders: pd.DataFrame
-) -> None:
+def test_only_the_partitions_that_differ_change_when_the_source_does(project: Project, file: Any, orders: Any) -> None:
     first, before = collect(), project.bytes("data/raw")
     assert first["rows"].tolist() == [3, 3, 2]
     assert collect().equals(first)
@@ -228,28 +203,19 @@ def test_a_table_is_collected_anew_when_it_is_read_otherwise(project: Project, f
         collect()
 
 
-def test_a_source_is_read_as_its_options_say(project: Project) -> None:
-    artifacts.write_text("n;x\n1;2,5\n", project.folder / "elsewhere/c.txt")
-    project.set("collection.tables.customers", {"source": "elsewhere/c.txt", "options": {"delimiter": ";"}})
-    assert collection.read_file("customers", None, None).to_dict("list") == {"n": ["1"], "x": ["2,5"]}
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "message"),
-    [
-        ("tables.orders.format", "%Q", "expected a format of strptime"),
-        ("tables.orders.format", "never", r"expected one of iso, epoch_s, .*, or a format such as \"%d/%m/%Y\""),
-        ("tables.orders.format", "%H:%M", "expected a format with a year, %Y or %y: a time of day alone is no"),
-        ("tables.customers.format", "iso", "expected time to name the column whose format is given"),
-        ("tables.orders.options", {"separator": ";"}, "options.separator: unknown key"),
-        ("tables", {"a/b": {}}, "expected names that can be those of a folder; a/b cannot"),
-        ("start", None, r"expected start and as_of, days such as \"2013-09-30\", as table orders has a time"),
-        ("as_of", "2019-12-31", r"expected as_of on or after start \(2020-01-01\)"),
-        ("as_of", "31.01.2020", r'as_of: found "31.01.2020", expected a day written as "2013-12-31"'),
-        ("tables.customers.source", "postgresql://u:topsecret@host/db", r"u:\*\*\*@host/db: found a password"),
-        ("tables.customers.source", "mssql:///?odbc_connect=PWD%3Dtopsecret", r"PWD%3D\*\*\*: found a password"),
-    ],
-)
+@pytest.mark.parametrize(("path", "value", "message"), [
+    ("tables.orders.format", "%Q", "expected a format of strptime"),
+    ("tables.orders.format", "never", r"expected one of iso, epoch_s, .*, or a format such as \"%d/%m/%Y\""),
+    ("tables.orders.format", "%H:%M", "expected a format with a year, %Y or %y: a time of day alone is no"),
+    ("tables.customers.format", "iso", "expected time to name the column whose format is given"),
+    ("tables.orders.options", {"separator": ";"}, "options.separator: unknown key"),
+    ("tables", {"a/b": {}}, "expected names that can be those of a folder; a/b cannot"),
+    ("start", None, r"expected start and as_of, days such as \"2013-09-30\", as table orders has a time"),
+    ("as_of", "2019-12-31", r"expected as_of on or after start \(2020-01-01\)"),
+    ("as_of", "31.01.2020", r'as_of: found "31.01.2020", expected a day written as "2013-12-31"'),
+    ("tables.customers.source", "postgresql://u:topsecret@host/db", r"u:\*\*\*@host/db: found a password"),
+    ("tables.customers.source", "mssql:///?odbc_connect=PWD%3Dtopsecret", r"PWD%3D\*\*\*: found a password"),
+])  # fmt: skip
 def test_params_that_make_no_sense_are_refused(project: Project, path: str, value: Any, message: str) -> None:
     project.set(f"collection.{path}", value)
     with pytest.raises(ParamsError, match=message) as error:

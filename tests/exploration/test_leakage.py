@@ -1,7 +1,5 @@
 """Planted leaks are caught, each time and on every task, and no honest column is."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The events: what is declared of them, their joins, and history over what was known at the decision."""
 
-from __future__ import annotations
-
 from itertools import product
 from typing import Any
 
@@ -47,15 +45,9 @@ def test_a_feature_that_cannot_be_made_says_why(params: dict[str, Any], changes:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (
-            lambda found, _: ibis.union(*[found["orders"]] * 2),
-            "400 rows of 2020-01 went in, 800 came out; a join drops",
-        ),
+        (lambda found, _: ibis.union(*[found["orders"]] * 2), "400 rows of 2020-01 went in, 800 .*; a join drops"),
         (lambda found, _: found["orders"].filter(found["orders"].id > 0), "400 rows of 2020-01 went in, 399 came out"),
-        (
-            lambda found, _: found["orders"].select("id", "placed", "shop", "amount", "returned").limit(0),
-            "in, 0 came out",
-        ),
+        (lambda found, _: found["orders"].limit(0), "in, 0 came out"),
         (lambda found, _: found["ordres"], "ordres.*the lake has orders: id, placed"),
         (lambda found, _: found["orders"].select("amuont"), "amuont.*lake has orders: id, placed"),
     ],

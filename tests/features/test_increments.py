@@ -1,7 +1,5 @@
 """What a change concerns is built again, and nothing else."""
 
-from __future__ import annotations
-
 import runpy
 from typing import Any
 

@@ -1,7 +1,5 @@
 """No feature sees the future, and serving sees the same values."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from typing import Any
@@ -99,7 +97,6 @@ def test_the_bundle_answers_as_the_stage_would(project: Project, how: str, prior
 
 
 def by_shop(found: dict[str, Any], value: Callable[[Any], Any], **window: Any) -> Any:
-    """Add ``made``: a value over the orders of the same shop."""
     events = found["orders"]
     return events.mutate(made=value(events).over(ibis.window(group_by="shop", **window)).cast("float64"))
 

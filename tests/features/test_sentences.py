@@ -1,7 +1,5 @@
 """Sentences and figures of stage 06 hold for every task, and for names that mean something to matplotlib."""
 
-from __future__ import annotations
-
 import pytest
 from conftest import Project
 from odd_names import ALL, ODD, drawn, rows, sound

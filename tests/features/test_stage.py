@@ -1,7 +1,5 @@
 """Stage 06: its table, its gate and its files, for names of any kind."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import feature_tables as data
@@ -34,13 +32,8 @@ def listed(frame: pd.DataFrame, params: features.Params = data.PARAMS, problem: 
     ],
 )
 def test_the_gate_names_what_fails(known: dict[str, Any], failed: list[str]) -> None:
-    sound = {
-        "late": [],
-        "online": 0,
-        "changed": 0,
-        "rows": 400,
-        "table": pd.DataFrame({"feature": ["a"], "missing": [0]}),
-    }
+    sound = {"late": [], "online": 0, "changed": 0, "rows": 400}
+    sound["table"] = pd.DataFrame({"feature": ["a"], "missing": [0]})
     assert [check.name for check in features.checks(**{**sound, **known}) if not check.passed] == failed
 
 

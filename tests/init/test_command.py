@@ -1,7 +1,5 @@
 """`ninefold init`: from a user's table to a project that runs, and never over the user's own work."""
 
-from __future__ import annotations
-
 import sqlite3
 import subprocess
 from collections.abc import Callable
@@ -201,10 +199,9 @@ def test_signs_are_taken_off_numbers(shop: Any, proposed: Any) -> None:
     assert (p.task, p.target.name) == ("regression", "price_number")
 
 
-@pytest.mark.parametrize(
-    "form",
-    ["%d/%m/%Y", "%m/%d/%Y %I:%M %p", "%d.%m.%Y %H:%M", "%d %b %Y", "%Y%m%d", "%Y-%m-%dT%H:%M:%SZ", "%B %d, %Y", "%d-%b-%y"],
-)  # fmt: skip
+@pytest.mark.parametrize("form", [
+    "%d/%m/%Y", "%m/%d/%Y %I:%M %p", "%d.%m.%Y %H:%M", "%d %b %Y", "%Y%m%d", "%Y-%m-%dT%H:%M:%SZ", "%B %d, %Y", "%d-%b-%y",
+])  # fmt: skip
 def test_times_are_read_in_the_format_of_the_source(form: str, shop: Any, proposed: Any) -> None:
     shop["placed"] = pd.to_datetime(shop["placed"]).dt.strftime(form)
     shop.loc[7, "placed"] = ""
@@ -215,10 +212,9 @@ def test_times_are_read_in_the_format_of_the_source(form: str, shop: Any, propos
     assert "day or month first" in " ".join(proposed(shop, "returned").warnings)
 
 
-@pytest.mark.parametrize(
-    ("start", "step", "form"),
-    [(1_600_000_000, 86_400, "epoch_s"), (1_600_000_000_000, 86_400_000, "epoch_ms"), (17_000, 1, "days"), (0, 5000, "seconds")],
-)  # fmt: skip
+@pytest.mark.parametrize(("start", "step", "form"), [
+    (1_600_000_000, 86_400, "epoch_s"), (1_600_000_000_000, 86_400_000, "epoch_ms"), (17_000, 1, "days"), (0, 5000, "seconds"),
+])  # fmt: skip
 def test_time_may_be_counted(start: int, step: int, form: str, shop: Any, proposed: Any) -> None:
     shop["t"] = [str(start + step * number) for number in range(ROWS)]
     p = proposed(shop.drop(columns="placed"), "returned", time="t")
@@ -275,19 +271,16 @@ def test_the_event_is_the_word_that_says_so_else_the_rarer(words: Any, shop: Any
     assert proposed(shop, "outcome").classes == [words[1], words[0]]
 
 
-@pytest.mark.parametrize(
-    ("match", "changes", "target", "wish"),
-    [
-        ("did you mean 'returned'", {}, "retuned", {}), ("--time names", {}, "returned", {"time": "then"}),
-        ("--id names", {}, "returned", {"key": "nr"}), ("always 'x'", {"y": "x"}, "y", {}),
-        ("missing in every row", {"y": "NA"}, "y", {}), ("expected at most 30 classes", {}, "comment", {}),
-        ("'rare' \\(2\\)", {"y": ["rare"] * 2 + ["a", "b"] * 199}, "y", {}),
-        ("holds texts", {}, "country", {"task": "regression"}), ("three different", {}, "price", {"time": "price"}),
-        ("expected\\s+two for --task binary", {}, "country", {"task": "binary"}), ("holds times", {}, "placed", {}),
-        ("row 1 'later', row 8 'later'", {"placed": ["later", *["2021-01-01"] * 6] * 57 + ["later"]}, "returned", {"time": "placed"}),
-        ("is always the same|same in every row", {"placed": "2021-01-01"}, "returned", {"time": "placed"}),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("match", "changes", "target", "wish"), [
+    ("did you mean 'returned'", {}, "retuned", {}), ("--time names", {}, "returned", {"time": "then"}),
+    ("--id names", {}, "returned", {"key": "nr"}), ("always 'x'", {"y": "x"}, "y", {}),
+    ("missing in every row", {"y": "NA"}, "y", {}), ("expected at most 30 classes", {}, "comment", {}),
+    ("'rare' \\(2\\)", {"y": ["rare"] * 2 + ["a", "b"] * 199}, "y", {}),
+    ("holds texts", {}, "country", {"task": "regression"}), ("three different", {}, "price", {"time": "price"}),
+    ("expected\\s+two for --task binary", {}, "country", {"task": "binary"}), ("holds times", {}, "placed", {}),
+    ("row 1 'later', row 8 'later'", {"placed": ["later", *["2021-01-01"] * 6] * 57 + ["later"]}, "returned", {"time": "placed"}),
+    ("is always the same|same in every row", {"placed": "2021-01-01"}, "returned", {"time": "placed"}),
+])  # fmt: skip
 def test_what_cannot_be_predicted_is_refused(match: str, changes: Any, target: str, wish: Any, shop: Any) -> None:
     with pytest.raises(DataError, match=match):
         propose("orders", shop.assign(**changes), Wish(target, **wish))

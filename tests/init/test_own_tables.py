@@ -3,8 +3,6 @@
 The projects are copies as a user makes them: Copier copies the template, and the engine is installed from its commit.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
@@ -61,20 +59,14 @@ def customers(rows: int) -> pd.DataFrame:
         for mood in upset
     ]
     days = pd.Timestamp("2023-01-05") + pd.to_timedelta(RANDOM.integers(0, 400 * 24, rows), unit="h")
-    return pd.DataFrame(
-        {
-            "select": RANDOM.choice(["x", "y"], rows),
-            "Größe (cm)": RANDOM.normal(170, 10, rows).round(1),
-            "a.b": RANDOM.normal(size=rows).round(3),
-            "rare": np.where(RANDOM.random(rows) < 0.9, np.nan, RANDOM.normal(size=rows)),
-            "user": RANDOM.choice([f"u{number}" for number in range(rows // 2)], rows),
-            "vip?": RANDOM.choice(["Y", "N"], rows),
-            "same": 1,
-            "comment": comments,
-            "created at": days.strftime("%d/%m/%Y %H:%M"),
-            "returned": np.where(upset, "yes", "no"),
-        }
-    )
+    return pd.DataFrame({
+        "select": RANDOM.choice(["x", "y"], rows), "Größe (cm)": RANDOM.normal(170, 10, rows).round(1),
+        "a.b": RANDOM.normal(size=rows).round(3),
+        "rare": np.where(RANDOM.random(rows) < 0.9, np.nan, RANDOM.normal(size=rows)),
+        "user": RANDOM.choice([f"u{number}" for number in range(rows // 2)], rows),
+        "vip?": RANDOM.choice(["Y", "N"], rows), "same": 1, "comment": comments,
+        "created at": days.strftime("%d/%m/%Y %H:%M"), "returned": np.where(upset, "yes", "no"),
+    })  # fmt: skip
 
 
 def run(project: Clone) -> None:
@@ -99,8 +91,7 @@ def test_text_dates_gaps_and_odd_names_go_through_all_nine_stages_once_a_leak_is
     params["collection"]["as_of"] = "2023-12-31"  # what comes after is replayed as if it arrived now
     place.write_text(yaml.safe_dump(params, sort_keys=False))
     done = project.run("dvc", "repro")
-    assert done.returncode != 0
-    assert "Running stage 'features'" not in done.stdout
+    assert (done.returncode != 0, "Running stage 'features'" in done.stdout) == (True, False)
     assert "columns that leak the outcome: found refund.code" in done.stderr
     assert "exploration.known_later" in done.stderr
     assert "refund.code" in (project.folder / "reports/index.html").read_text()
@@ -159,9 +150,7 @@ def test_a_quantity_is_predicted_with_intervals(copy: Copy, tmp_path: Path) -> N
     assert np.corrcoef(answers["prediction"], table["price"])[0, 1] > 0.95
 
 
-def test_several_classes_without_time_and_few_rows_and_then_a_model_that_learns_nothing(
-    copy: Copy, tmp_path: Path
-) -> None:
+def test_several_classes_without_time_and_few_rows_then_a_model_that_learns_nothing(copy: Copy, tmp_path: Path) -> None:
     wine = load_wine(as_frame=True)
     table = wine.data.assign(kind=wine.target.map({0: "barolo", 1: "grignolino", 2: "barbera"}))
     project = begun(copy, tmp_path, table, "--target", "kind")
@@ -172,21 +161,7 @@ def test_several_classes_without_time_and_few_rows_and_then_a_model_that_learns_
     params["training"]["candidates"] = {"linear": {"model": "linear", "C": 1e-9}}
     place.write_text(yaml.safe_dump(params, sort_keys=False))
     done = project.run("dvc", "repro")
-    assert done.returncode != 0
-    assert "Running stage 'training'" in done.stdout
-    assert "Running stage 'deployment'" not in done.stdout
-    assert "Nothing significantly beats the baseline" in done.stderr
+    assert re.findall("Running stage '(training|deployment)'", done.stdout) == ["training"]
+    assert (done.returncode != 0, "Nothing significantly beats the baseline" in done.stderr) == (True, True)
     for page in ("07_training", "index"):
         assert "Nothing significantly beats the baseline" in (project.folder / f"reports/{page}.html").read_text()
-
-
-def test_a_table_whose_rows_all_break_the_contract_says_which_rule(copy: Copy, tmp_path: Path) -> None:
-    project = begun(copy, tmp_path, customers(400), "--target", "returned")
-    project.edit_params('format: "%d/%m/%Y %H:%M"', 'format: "%Y.%m.%d"')
-    for slug in ("problem", "collection"):
-        done = project.run("ninefold", "stage", slug)
-        if done.returncode:
-            break
-    assert done.returncode == 1
-    assert "%Y.%m.%d" in done.stderr
-    assert "created at" in done.stderr

@@ -1,7 +1,5 @@
 """What a forecast is and what follows from it: targets as they are learned, actions, and what they pay."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -17,20 +15,17 @@ def chances(p: list[list[float]]) -> pd.DataFrame:
     return pd.DataFrame(p, columns=decisions.forecast_columns(statement("multiclass")))
 
 
-@pytest.mark.parametrize(
-    ("task", "changes", "values", "expected"),
-    [
-        ("binary", {}, [0, 1, None], [0, 1, None]),
-        ("binary", {}, [0.0, 1.0, 7.0], [0, 1, None]),  # a float holds a class, or one that is not stated
-        ("binary", {"classes": ["no", "yes"]}, ["no", "yes", None], [0, 1, None]),
-        ("binary", {"classes": ["0.0", "1.5"]}, [0.0, 1.5, None], [0, 1, None]),
-        ("binary", {"classes": ["false", "true"]}, [True, False, None], [1, 0, None]),
-        ("multiclass", {}, [*CLASSES[::-1], "huge", "Small", None], [2, 1, 0, None, None, None]),
-        ("regression", {}, [3, None, -1], [3.0, None, -1.0]),
-        ("regression", {}, [float("inf"), 2.5], [None, 2.5]),
-    ],
-)
-def test_the_target_is_encoded(task: str, changes: dict[str, Any], values: list[Any], expected: list[Any]) -> None:
+@pytest.mark.parametrize(("task", "changes", "values", "expected"), [
+    ("binary", {}, [0, 1, None], [0, 1, None]),
+    ("binary", {}, [0.0, 1.0, 7.0], [0, 1, None]),  # a float holds a class, or one that is not stated
+    ("binary", {"classes": ["no", "yes"]}, ["no", "yes", None], [0, 1, None]),
+    ("binary", {"classes": ["0.0", "1.5"]}, [0.0, 1.5, None], [0, 1, None]),
+    ("binary", {"classes": ["false", "true"]}, [True, False, None], [1, 0, None]),
+    ("multiclass", {}, [*CLASSES[::-1], "huge", "Small", None], [2, 1, 0, None, None, None]),
+    ("regression", {}, [3, None, -1], [3.0, None, -1.0]),
+    ("regression", {}, [float("inf"), 2.5], [None, 2.5]),
+])  # fmt: skip
+def test_the_target_is_encoded(task: Any, changes: Any, values: Any, expected: Any) -> None:
     table = engine.connect().create_table("t", pd.DataFrame({"place": range(len(values)), "y": values}))
     outcome = decisions.outcome(table["y"], statement(task, **changes))
     found = table.select("place", y=outcome).order_by("place").to_pyarrow()["y"]
@@ -38,16 +33,13 @@ def test_the_target_is_encoded(task: str, changes: dict[str, Any], values: list[
     assert found.to_pylist() == expected
 
 
-@pytest.mark.parametrize(
-    ("lines", "point"),
-    [
-        ({"act": (-1, -1), "wait": (-4, 0)}, 0.25),
-        ({"act": (-2, -2), "wait": (-4, 0)}, 0.5),
-        ({"act": (-9, -9), "wait": (-4, 0)}, None),  # one action is always best
-        ({"a": (-1, -1), "b": (-4, 0), "c": (-12, -2), "d": (-3, -3)}, 0.25),  # other lines cross below the best one
-    ],
-)
-def test_the_break_even_is_where_the_best_action_changes(lines: dict[str, Any], point: float | None) -> None:
+@pytest.mark.parametrize(("lines", "point"), [
+    ({"act": (-1, -1), "wait": (-4, 0)}, 0.25),
+    ({"act": (-2, -2), "wait": (-4, 0)}, 0.5),
+    ({"act": (-9, -9), "wait": (-4, 0)}, None),  # one action is always best
+    ({"a": (-1, -1), "b": (-4, 0), "c": (-12, -2), "d": (-3, -3)}, 0.25),  # other lines cross below the best one
+])  # fmt: skip
+def test_the_break_even_is_where_the_best_action_changes(lines: Any, point: Any) -> None:
     payoffs = {name: {"positive": positive, "negative": negative} for name, (positive, negative) in lines.items()}
     assert statement(payoffs=payoffs).break_even == (pytest.approx(point) if point else None)
 
@@ -71,12 +63,12 @@ def test_each_class_moves_the_decision_by_its_probability() -> None:
 
 
 def test_each_row_pays_by_its_action_and_its_outcome() -> None:
-    paid = decisions.payoff(np.array(["act", "act", "wait", "wait"]), np.array([1, 0, 1, 0]), statement())
-    assert paid.tolist() == [-1, -1, -4, 0]
-    paid = decisions.payoff(np.array(["stock", "stock", "wait"]), np.array([0, 2, 1]), statement("multiclass"))
-    assert paid.tolist() == [1, -2, 0]
-    paid = decisions.payoff(np.array([12.0, 8.0, 10.0]), np.full(3, 10.0), statement("regression"))
-    assert paid.tolist() == [-2, -6, 0]
+    for task, actions, outcomes, paid in (
+        ("binary", ["act", "act", "wait", "wait"], [1, 0, 1, 0], [-1, -1, -4, 0]),
+        ("multiclass", ["stock", "stock", "wait"], [0, 2, 1], [1, -2, 0]),
+        ("regression", [12.0, 8.0, 10.0], [10.0] * 3, [-2, -6, 0]),
+    ):
+        assert decisions.payoff(np.array(actions), np.array(outcomes), statement(task)).tolist() == paid
 
 
 def test_the_quantile_of_the_critical_ratio_costs_least() -> None:
@@ -90,8 +82,11 @@ def test_the_quantile_of_the_critical_ratio_costs_least() -> None:
 
 
 def test_the_event_is_the_class_in_focus_and_its_forecast_that_class_probability() -> None:
-    assert decisions.event(np.array([0, 1, 2]), statement("multiclass")).tolist() == [0, 1, 0]
+    for task, known, events in (
+        ("multiclass", [0, 1, 2], [0, 1, 0]),
+        ("binary", [0, 1], [0, 1]),
+        ("regression", [2], [2]),
+    ):
+        assert decisions.event(np.array(known), statement(task)).tolist() == events
     assert decisions.expected(chances([[0.2, 0.3, 0.5]]), statement("multiclass")).tolist() == [0.3]
-    assert decisions.event(np.array([0, 1]), statement()).tolist() == [0, 1]
     assert decisions.expected(pd.DataFrame({"probability": [0.4]}), statement()).tolist() == [0.4]
-    assert decisions.event(np.array([2, 3]), statement("regression")).tolist() == [2, 3]

@@ -1,7 +1,5 @@
 """Stage 01: the problem is stated whole before there is data, and its payoffs leave something to decide."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest
@@ -23,29 +21,22 @@ LEVELS = TASKS["multiclass"]["payoffs"]
 MORE = {"min_payoff_gain": 0, "confidence": 0.9}
 
 
-@pytest.mark.parametrize(
-    ("task", "changes", "message"),
-    [
-        ("binary", {"payoffs": {"act": PAYOFFS["act"], "wait": PAYOFFS["act"]}}, "problem: found .* payoffs differ"),
-        ("binary", {"horizon": "2"}, 'problem.horizon: found "2"'),
-        ("binary", {"timezone": "Mars/Base"}, 'problem.timezone: found "Mars/Base", expected .* IANA'),
-        ("binary", {"payoffs": None}, "payoffs for task binary; they are missing"),
-        ("binary", {"costs": {"over": 1, "under": 1}}, "found costs, which are for another task"),
-        ("regression", {"costs": None}, "costs for task regression"),
-        ("regression", {"costs": {"over": 0, "under": 1}}, "problem.costs.over: found 0"),
-        (
-            "multiclass",
-            {"payoffs": {**LEVELS, "wait": {"small": 1}}},
-            "payoffs.wait for each of small, mid .* found small",
-        ),
-        ("binary", {"classes": ["0", "0"]}, "every class once"),
-        ("binary", {"classes": ["a", "b", "c"]}, "two classes for task binary"),
-        ("multiclass", {"classes": None}, "classes for task multiclass"),
-        ("multiclass", {"focus": "huge"}, "focus to be one of the classes"),
-        ("multiclass", {"positive": None}, "positive: a verb phrase"),
-        ("regression", {"success": {"scores": {"roc_auc": 1}, **MORE}}, "success.scores of rmse, mae.*; found roc_auc"),
-    ],
-)
+@pytest.mark.parametrize(("task", "changes", "message"), [
+    ("binary", {"payoffs": {"act": PAYOFFS["act"], "wait": PAYOFFS["act"]}}, "problem: found .* payoffs differ"),
+    ("binary", {"horizon": "2"}, 'problem.horizon: found "2"'),
+    ("binary", {"timezone": "Mars/Base"}, 'problem.timezone: found "Mars/Base", expected .* IANA'),
+    ("binary", {"payoffs": None}, "payoffs for task binary; they are missing"),
+    ("binary", {"costs": {"over": 1, "under": 1}}, "found costs, which are for another task"),
+    ("regression", {"costs": None}, "costs for task regression"),
+    ("regression", {"costs": {"over": 0, "under": 1}}, "problem.costs.over: found 0"),
+    ("multiclass", {"payoffs": {**LEVELS, "wait": {"small": 1}}}, "wait for each of small, mid .* found small"),
+    ("binary", {"classes": ["0", "0"]}, "every class once"),
+    ("binary", {"classes": ["a", "b", "c"]}, "two classes for task binary"),
+    ("multiclass", {"classes": None}, "classes for task multiclass"),
+    ("multiclass", {"focus": "huge"}, "focus to be one of the classes"),
+    ("multiclass", {"positive": None}, "positive: a verb phrase"),
+    ("regression", {"success": {"scores": {"roc_auc": 1}, **MORE}}, "success.scores of rmse, mae.*; found roc_auc"),
+])  # fmt: skip
 def test_a_statement_that_does_not_fit_is_refused(project: Project, task: str, changes: Any, message: str) -> None:
     for key, value in {**TASKS[task], **changes}.items():
         project.set(f"problem.{key}", value)
@@ -53,21 +44,18 @@ def test_a_statement_that_does_not_fit_is_refused(project: Project, task: str, c
         load("problem")
 
 
-@pytest.mark.parametrize(
-    ("task", "changes", "failed"),
-    [
-        *((task, {}, []) for task in TASKS),
-        ("binary", {"payoffs": DOMINATED}, ["each action is best somewhere"]),
-        ("multiclass", {"payoffs": {**LEVELS, "panic": dict.fromkeys(CLASSES, -2)}}, ["each action is best somewhere"]),
-        ("multiclass", {"payoffs": {**LEVELS, "hedge": dict.fromkeys(CLASSES, 0.5)}}, []),  # best between the classes
-        ("multiclass", {"payoffs": {**OWN, "hedge": dict.fromkeys(CLASSES, 0.3334)}}, []),  # in a corner of them
-        ("multiclass", {"payoffs": {**OWN, "hedge": dict.fromkeys(CLASSES, 1 / 3)}}, ["each action is best somewhere"]),
-        ("multiclass", {"payoffs": {**OWN, "again": OWN[CLASSES[0]]}}, ["each action is best somewhere"]),
-        ("binary", {"payoffs": ALWAYS_WAIT}, ["each action is best somewhere", "break-even probability"]),
-        ("regression", {"costs": {"over": 1, "under": 1e4}}, ["quantile to act on"]),
-    ],
-)
-def test_the_gate_passes_if_the_payoffs_leave_something_to_decide(task: str, changes: Any, failed: list[str]) -> None:
+@pytest.mark.parametrize(("task", "changes", "failed"), [
+    *((task, {}, []) for task in TASKS),
+    ("binary", {"payoffs": DOMINATED}, ["each action is best somewhere"]),
+    ("multiclass", {"payoffs": {**LEVELS, "panic": dict.fromkeys(CLASSES, -2)}}, ["each action is best somewhere"]),
+    ("multiclass", {"payoffs": {**LEVELS, "hedge": dict.fromkeys(CLASSES, 0.5)}}, []),  # best between the classes
+    ("multiclass", {"payoffs": {**OWN, "hedge": dict.fromkeys(CLASSES, 0.3334)}}, []),  # in a corner of them
+    ("multiclass", {"payoffs": {**OWN, "hedge": dict.fromkeys(CLASSES, 1 / 3)}}, ["each action is best somewhere"]),
+    ("multiclass", {"payoffs": {**OWN, "again": OWN[CLASSES[0]]}}, ["each action is best somewhere"]),
+    ("binary", {"payoffs": ALWAYS_WAIT}, ["each action is best somewhere", "break-even probability"]),
+    ("regression", {"costs": {"over": 1, "under": 1e4}}, ["quantile to act on"]),
+])  # fmt: skip
+def test_the_gate_passes_if_the_payoffs_leave_something_to_decide(task: Any, changes: Any, failed: Any) -> None:
     assert [check.name for check in stage.checks(statement(task, **changes)) if not check.passed] == failed
 
 

@@ -7,8 +7,6 @@ expected; or the message names what is expected to be named, and the lake is as 
 way, such as UTF-16 or other line ends, changes nothing.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections import Counter
@@ -16,27 +14,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import corruptions as data
 import pandas as pd
 import pytest
-from conftest import Project, statement
-from corruptions import FEW, MANY, apply, cases
-from spoilt_shop import COLUMNS, CUSTOMERS, FORMATS, LEAST, MONTHS, ORDERS, SOUND, WRITE, Expected, Row, as_csv
+from conftest import Project
+from processing_runs import close, run_collection
+from processing_runs import run as run_processing
 
-from ninefold import artifacts, collection, engine, gate
+from ninefold import artifacts, collection, gate
 from ninefold.errors import NinefoldError
-from ninefold.params import load
-from ninefold.processing import stage as processing
 
-PROBLEM = statement(table="orders", time="placed", target="returned", key=["id"], group=None)
 REMEDY = re.compile("mend|fetch|set |drop|write|move|rename|give|lower|widen|convert|save|add |collect|take")
 
 
 def shops_to_spoil() -> Iterator[Any]:
-    """Yield the cases that one shop has at once, as a parameter."""
-    together = [[case] for case in cases(MANY)]
-    for form in FORMATS:
-        few = [case for case in cases(FEW) if case[3] == form]
-        together += [few[place : place + len(MONTHS)] for place in range(0, len(few), len(MONTHS))]
+    together = [[case] for case in data.cases(data.MANY)]
+    for form in data.FORMATS:
+        few = [case for case in data.cases(data.FEW) if case[3] == form]
+        together += [few[place : place + len(data.MONTHS)] for place in range(0, len(few), len(data.MONTHS))]
     for number, those in enumerate(together):
         yield pytest.param(number, those, id="+".join(f"{name}-{seed}" for name, _, seed, _ in those))
 
@@ -44,7 +39,7 @@ def shops_to_spoil() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def shops(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return where the shop stands as it was before anything was spoilt, by format; nothing at first."""
-    return {one: tmp_path_factory.mktemp("shops") / one for one in FORMATS}
+    return {one: tmp_path_factory.mktemp("shops") / one for one in data.FORMATS}
 
 
 @pytest.fixture
@@ -52,32 +47,25 @@ def shop(project: Project, shown: list[Any], monkeypatch: pytest.MonkeyPatch) ->
     """Make the tiny project into the shop, without its files."""
     monkeypatch.setattr(gate.display, "checks", lambda rows: None)
     project.set("collection.as_of", "2020-03-31")
-    project.set("collection.tables", {"orders": {"time": "placed", "min_rows": LEAST}, "customers": {"min_rows": 6}})
+    project.set(
+        "collection.tables", {"orders": {"time": "placed", "min_rows": data.LEAST}, "customers": {"min_rows": 6}}
+    )
     project.set("processing.max_quarantined", 0.2)
     people = {name: {"type": "string"} for name in ("customer", "country", "city")}
     people["country"]["allowed"] = ["CH", "DE", "AT"]
     refers = [{"table": "customers", "by": ["customer"]}]
-    contracts = {"orders": {"unique": ["id"], "references": refers, "columns": COLUMNS}}
+    contracts = {"orders": {"unique": ["id"], "references": refers, "columns": data.COLUMNS}}
     project.set("processing.tables", {**contracts, "customers": {"unique": ["customer"], "columns": people}})
     return project
 
 
 def run() -> None:
-    """Run stages 02 and 03 as their notebooks do."""
-    params, kept = load("collection"), collection.verified_manifest()
-    manifest = collection.collect(params, collection.missing(collection.plan(params), kept), kept)
+    manifest = run_collection()
     collection.last_part(manifest, "orders")
-    gate.close("collection", collection.checks(manifest, params), collection.metrics(manifest, params), "Done.")
-    contract, connection = load("processing"), engine.connect()
-    processing.read(contract, connection)
-    processing.check_problem(contract, PROBLEM)
-    counts = processing.update(contract, connection)
-    broken, fresh = processing.broken_rules(connection, contract), processing.newest(connection, contract)
-    checks = processing.checks(counts, processing.validate(connection, contract), broken, fresh, contract)
-    gate.close("processing", checks, processing.metrics(counts, pd.DataFrame()), "Done.")
+    close(run_processing()[0])
 
 
-def lake(table: str, key: str) -> dict[Any, Row]:
+def lake(table: str, key: str) -> dict[Any, data.Row]:
     """Return the rows of a table of the lake by their key, as they were before they were written."""
     rows = artifacts.read_table(f"data/lake/{table}").to_dict("records")
     by_key = {row[key]: {name: None if pd.isna(value) else value for name, value in row.items()} for row in rows}
@@ -86,14 +74,13 @@ def lake(table: str, key: str) -> dict[Any, Row]:
 
 
 def lay_out(shop: Project, form: str, **extra: Any) -> None:
-    """Write the files of the shop, and let it run."""
     folder = shop.folder / "data/source/orders"
     folder.mkdir(parents=True)
-    (folder.parent / "customers.csv").write_bytes(as_csv(CUSTOMERS))
-    for month, rows in ORDERS.items():
-        (folder / f"{month}.{form}").write_bytes(WRITE[form]([row | extra for row in rows]))
+    (folder.parent / "customers.csv").write_bytes(data.as_csv(data.CUSTOMERS))
+    for month, rows in data.ORDERS.items():
+        (folder / f"{month}.{form}").write_bytes(data.WRITE[form]([row | extra for row in rows]))
     run()
-    assert lake("orders", "id") == SOUND
+    assert lake("orders", "id") == data.SOUND
 
 
 @pytest.mark.parametrize(("number", "together"), shops_to_spoil())
@@ -109,62 +96,46 @@ def test_a_spoilt_file_is_refused_or_its_rows_are_quarantined(
     if number % 2:  # half of the files come to a shop that has no lake yet
         for name in ("raw", "lake", "quarantine", "state"):
             artifacts.remove(shop.folder / "data" / name)
-    before, months = shop.bytes("data/lake"), MONTHS if len(together) > 1 else [None]
-    outcomes = [apply(shop.folder, *case, month) for case, month in zip(together, months, strict=False)]
+    before, months = shop.bytes("data/lake"), data.MONTHS if len(together) > 1 else [None]
+    outcomes = [data.apply(shop.folder, *case, month) for case, month in zip(together, months, strict=False)]
     expected = outcomes[0] if len(outcomes) == 1 else all_of(outcomes)
-    message = ""
-    try:
+    if expected.refused is None and not too_many(expected):
         run()
-    except NinefoldError as error:
-        message = str(error)
-    if message:
-        assert shop.bytes("data/lake") == before
-        assert REMEDY.search(message), message
-        assert [part for part in named(expected) if part not in message] == [], message
-    else:
-        assert expected.refused is None, "expected it to be refused"
-        compare(expected)
+        return compare(expected)
+    with pytest.raises(NinefoldError) as error:
+        run()
+    message = str(error.value)
+    assert shop.bytes("data/lake") == before
+    assert REMEDY.search(message), message
+    worst = f"`{max(expected.rules, key=expected.rules.get, default='')}` by"  # the rule that most rows broke
+    assert [part for part in expected.refused or [worst] if part not in message] == [], message
 
 
-def compare(expected: Expected) -> None:
-    """Hold raw data, lake and quarantine to what is expected."""
-    assert not too_many(expected)
-    sound = {key: row for key, row in SOUND.items() if key not in expected.gone}
+def compare(expected: data.Expected) -> None:
+    sound = {key: row for key, row in data.SOUND.items() if key not in expected.gone}
     assert lake("orders", "id") == sound
-    people = {row["customer"]: row for row in CUSTOMERS if row["customer"] not in expected.customers}
+    people = {row["customer"]: row for row in data.CUSTOMERS if row["customer"] not in expected.customers}
     assert lake("customers", "customer") == people
     broken = {name: quarantined(name) for name in ("orders", "customers")}
     assert Counter(broken["orders"] + broken["customers"]) == expected.rules
-    raw = sum(len(artifacts.read_table(f"data/raw/orders/{month}.parquet")) for month in MONTHS)
-    assert raw == len(SOUND) + expected.raw == len(sound) + len(broken["orders"])
+    raw = sum(len(artifacts.read_table(f"data/raw/orders/{month}.parquet")) for month in data.MONTHS)
+    assert raw == len(data.SOUND) + expected.raw == len(sound) + len(broken["orders"])
 
 
 def quarantined(table: str) -> list[str]:
-    """Return the rule that each row in quarantine broke."""
     there = any(artifacts.path(f"data/quarantine/{table}").rglob("*.parquet"))
     return artifacts.read_table(f"data/quarantine/{table}")["broken_rule"].tolist() if there else []
 
 
-def all_of(outcomes: list[Expected]) -> Expected:
-    """Return what is expected of several files at once."""
-    rules = sum((one.rules for one in outcomes), Counter[str]())
-    return Expected(
-        gone=set().union(*(one.gone for one in outcomes)), raw=sum(one.raw for one in outcomes), rules=rules
-    )
+def all_of(outcomes: list[data.Expected]) -> data.Expected:
+    gone, rules = set().union(*(one.gone for one in outcomes)), sum((one.rules for one in outcomes), Counter[str]())
+    return data.Expected(gone=gone, raw=sum(one.raw for one in outcomes), rules=rules)
 
 
-def too_many(expected: Expected) -> bool:
+def too_many(expected: data.Expected) -> bool:
     """Return whether the gate of stage 03 refuses what is quarantined: a fifth of the rows is the most."""
-    rows = len(SOUND) + len(CUSTOMERS) + expected.raw + expected.rules["unique: customer"]
+    rows = len(data.SOUND) + len(data.CUSTOMERS) + expected.raw + expected.rules["unique: customer"]
     return expected.rules.total() > 0.2 * rows
-
-
-def named(expected: Expected) -> tuple[str, ...]:
-    """Return what a message is expected to name: of too many broken rows the rule that most of them broke."""
-    if expected.refused is not None:
-        return expected.refused
-    assert too_many(expected), "expected no error"
-    return (f"`{expected.rules.most_common(1)[0][0]}` by",)
 
 
 def test_columns_may_be_called_as_the_engine_calls_its_own(shop: Project) -> None:
@@ -172,4 +143,4 @@ def test_columns_may_be_called_as_the_engine_calls_its_own(shop: Project) -> Non
 
 
 def test_there_are_two_hundred_cases() -> None:
-    assert len([*cases(FEW), *cases(MANY)]) == 200
+    assert len([*data.cases(data.FEW), *data.cases(data.MANY)]) == 200

@@ -1,17 +1,14 @@
 """What is made by parts is what would be made at once, and only what a change concerns is made again."""
 
-from __future__ import annotations
-
 import runpy
 import shutil
 from collections.abc import Callable
 from typing import Any
 
-import ibis.expr.operations as ops
 import pandas as pd
 import pytest
 from conftest import Project
-from processing_runs import CUSTOMERS, advance, close, collect, made, prove, refer, run
+from processing_runs import CUSTOMERS, advance, close, collect, lake_ids, made, prove, refer, run
 
 from ninefold import artifacts, engine
 from ninefold.errors import GateFailed
@@ -23,7 +20,6 @@ EVERYTHING = {"customers all", *(f"orders 2020-0{number}" for number in range(1,
 
 
 def inodes(project: Project) -> dict[str, int]:
-    """Return the partitions of the lake, and which file each is."""
     files = (project.folder / "data/lake").rglob("*.parquet")
     return {f"{file.parts[-3]} {file.parts[-2].removeprefix('period=')}": file.stat().st_ino for file in files}
 
@@ -38,17 +34,7 @@ def after(project: Project, change: Callable[[], Any]) -> tuple[str, set[str]]:
     return note.partition(",")[0], {name for name in EVERYTHING if now.get(name) != before.get(name)}
 
 
-def ids(where: str = "lake", period: str | None = None) -> list[int]:
-    files = engine.parts(f"data/{where}/orders", period)
-    return sorted(int(number) for file in files for number in pd.read_parquet(file)["id"])
-
-
-def rules() -> list[str]:
-    return artifacts.read_table("data/quarantine/orders")["broken_rule"].tolist()
-
-
 def month(number: int, *rows: dict[str, str]) -> pd.DataFrame:
-    """Return a month of orders."""
     sound = {"placed": f"2020-0{number}-07", "customer": "ann", "amount": "5", "status": "paid", "returned": "0"}
     return pd.DataFrame([{"id": "99", **sound, **row} for row in rows])[["id", *sound]]
 
@@ -63,26 +49,23 @@ def year(project: Project, orders: pd.DataFrame) -> pd.DataFrame:
     collect(project, rows)
     advance()
     prove(project)
-    assert ids() == list(range(1, 13))
+    assert lake_ids() == list(range(1, 13))
     return rows
 
 
 FEBRUARY = "orders 2020-02"
 
 
-@pytest.mark.parametrize(
-    ("period", "rows", "note", "again"),
-    [
-        (None, None, "made 0 partitions", set()),
-        ("2020-05", month(5, {"id": "13"}, {"id": "x"}), "made 1 partition", set()),  # new
-        ("2019-12", month(1, {"id": "13"}), "made 1 partition", set()),  # that comes late
-        ("2020-05", month(5, {}).head(0), "made 1 partition", set()),
-        ("2020-02", month(2, {}).head(0), "made 1 partition", {FEBRUARY}),
-        ("2020-02", month(2, {"id": "4"}, {"id": "x"}), "made 1 partition", {FEBRUARY}),  # corrected
-        ("2020-02", month(2, {"id": "7"}), "made 2 partitions", {FEBRUARY, "orders 2020-03"}),  # takes a later key
-        ("2020-02", None, "made 0 partitions", {FEBRUARY}),  # gone
-    ],
-)
+@pytest.mark.parametrize(("period", "rows", "note", "again"), [
+    (None, None, "made 0 partitions", set()),
+    ("2020-05", month(5, {"id": "13"}, {"id": "x"}), "made 1 partition", set()),  # new
+    ("2019-12", month(1, {"id": "13"}), "made 1 partition", set()),  # that comes late
+    ("2020-05", month(5, {}).head(0), "made 1 partition", set()),
+    ("2020-02", month(2, {}).head(0), "made 1 partition", {FEBRUARY}),
+    ("2020-02", month(2, {"id": "4"}, {"id": "x"}), "made 1 partition", {FEBRUARY}),  # corrected
+    ("2020-02", month(2, {"id": "7"}), "made 2 partitions", {FEBRUARY, "orders 2020-03"}),  # takes a later key
+    ("2020-02", None, "made 0 partitions", {FEBRUARY}),  # gone
+])  # fmt: skip
 def test_only_the_months_that_a_change_concerns_are_made_again(
     project: Project, year: pd.DataFrame, period: str | None, rows: pd.DataFrame | None, note: str, again: set[str]
 ) -> None:
@@ -105,67 +88,16 @@ def test_only_the_months_that_a_change_concerns_are_made_again(
     assert made(project) == before
 
 
-def test_a_key_passes_from_month_to_month(project: Project, year: pd.DataFrame) -> None:
-    for number in (2, 3, 4):
-        project.raw("orders", f"2020-0{number}", month(number, {"id": "1"}, {"id": f"{number}0"}))
-    advance()
-    assert [ids("quarantine", f"2020-0{number}") for number in (2, 3, 4)] == [[1]] * 3
-    after(project, lambda: project.raw("orders", "2020-01", month(1, {"id": "8"})))
-    assert (ids(period="2020-02"), ids("quarantine")) == ([1, 20], [1, 1])
-    after(project, lambda: artifacts.remove(project.folder / "data/raw/orders/2020-02.parquet"))
-    assert ids(period="2020-03") == [1, 30]
-
-    def correct() -> None:
-        project.raw("orders", "2020-02", month(2, {"id": "1"}, {"id": "20"}))  # takes 1 back from March
-        project.raw("orders", "2020-04", month(4, {"id": "30"}))  # which is March's, who is kept no longer
-
-    after(project, correct)
-    assert [ids(period=f"2020-0{number}") for number in (1, 2, 3, 4)] == [[8], [1, 20], [30], []]
-
-
-def test_a_key_with_a_missing_part_is_a_key_as_well(project: Project, year: pd.DataFrame) -> None:
-    project.set("processing.tables.orders.columns.status", {"type": "string", "nullable": True})
-    project.set("processing.tables.orders.unique", ["customer", "status"])
-    for number in range(1, 5):
-        project.raw("orders", f"2020-0{number}", month(number, {"id": str(number), "status": ["", "paid"][number % 2]}))
-    advance()
-    assert (ids(), ids("quarantine")) == ([1, 2], [3, 4])
-    for status, again, found in (
-        ("open", {"orders 2020-02", "orders 2020-04"}, ([1, 2, 4], [3])),
-        ("", {"orders 2020-02", "orders 2020-04"}, ([1, 2], [3, 4])),
-    ):
-        rows = month(2, {"id": "2", "status": status})
-        assert after(project, lambda rows=rows: project.raw("orders", "2020-02", rows))[1] == again
-        assert (ids(), ids("quarantine")) == found
-
-
 def test_rows_whose_reference_is_gone_leave_kept_months_and_come_back_with_it(project: Project, year: Any) -> None:
     project.raw("orders", "2020-03", month(3, {"id": "7"}))  # of ann alone
     advance()
     for customers, broken in ((CUSTOMERS.head(1), [2, 4, 6, 10, 12]), (CUSTOMERS, [])):
         note, again = after(project, lambda rows=customers: project.raw("customers", "all", rows))
         assert (note, again) == ("made 4 partitions", EVERYTHING - {"orders 2020-03"})
-        assert ids("quarantine") == broken
+        files = engine.parts("data/quarantine/orders")
+        assert [int(number) for file in files for number in pd.read_parquet(file)["id"]] == broken
     others = pd.DataFrame({"customer": ["ann", "bob", "eve"], "city": ["Rome", "Oslo", "Bern"]})  # who concern no order
     assert after(project, lambda: project.raw("customers", "all", others))[1] == {"customers all"}
-
-
-def test_a_quarantined_row_gets_the_rule_that_it_breaks_first_now(project: Project, year: pd.DataFrame) -> None:
-    project.set("processing.tables.cities", {"unique": ["city"], "columns": {"city": {"type": "string"}}})
-    both = [{"table": "customers", "by": ["customer"]}, {"table": "cities", "by": {"status": "city"}}]
-    project.set("processing.tables.orders.references", both)
-    project.raw("cities", "all", pd.DataFrame({"city": ["paid"]}))
-    for number in (1, 2, 3):
-        project.raw("orders", f"2020-0{number}", month(number, {"id": str(number)}))
-    april = [{"id": "1", "customer": "bob"}, {"id": "10", "customer": "bob", "status": "open"}]
-    project.raw("orders", "2020-04", month(4, *april))
-    advance()
-    assert sorted(rules()) == ["status: not in cities", "unique: id"]
-    assert after(project, lambda: project.raw("customers", "all", CUSTOMERS.head(1)))[1] == {
-        "customers all",
-        "orders 2020-04",
-    }
-    assert rules() == ["customer: not in customers"] * 2
 
 
 def refine(project: Project, body: str) -> None:
@@ -178,16 +110,13 @@ def refine(project: Project, body: str) -> None:
     project.functions["processing", "refine"] = runpy.run_path(str(file))["refine"]
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "kept"),
-    [
-        ("tables.orders.columns.amount.max", 30, {"customers all"}),
-        ("tables.orders.unique", ["customer"], {"customers all"}),
-        ("tables.orders.references", [], {"customers all"}),
-        ("missing", ["", "NA", "60"], set()),
-        ("refine", "orders.mutate(amount=orders.amount + 1)", set()),
-    ],
-)
+@pytest.mark.parametrize(("path", "value", "kept"), [
+    ("tables.orders.columns.amount.max", 30, {"customers all"}),
+    ("tables.orders.unique", ["customer"], {"customers all"}),
+    ("tables.orders.references", [], {"customers all"}),
+    ("missing", ["", "NA", "60"], set()),
+    ("refine", "orders.mutate(amount=orders.amount + 1)", set()),
+])  # fmt: skip
 def test_a_changed_contract_or_code_makes_its_tables_anew(
     project: Project, year: pd.DataFrame, path: str, value: Any, kept: set[str]
 ) -> None:
@@ -196,19 +125,12 @@ def test_a_changed_contract_or_code_makes_its_tables_anew(
     assert after(project, lambda: project.raw("orders", "2020-05", month(5, {"id": "13"})))[1] == set()
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        "orders.mutate(amount=orders.count().over(ibis.window(group_by='customer')).cast('float64'))",
-        "orders.mutate(amount=orders.amount - orders.amount.mean())",
-        "orders.left_join(orders.group_by('customer').agg(n=ibis._.count()), 'customer').mutate(amount=ibis._.n * 1.0)",
-        "orders.left_join(orders.view().select(id='id', other='amount'), 'id').drop('id_right').mutate(amount=ibis._.other)",
-        "orders.union(orders).distinct()",
-    ],
-)
-def test_where_rows_depend_on_each_other_any_change_makes_the_table_anew(
-    project: Project, year: pd.DataFrame, body: str
-) -> None:
+@pytest.mark.parametrize("body", [
+    "orders.mutate(amount=orders.count().over(ibis.window(group_by='customer')).cast('float64'))",
+    "orders.left_join(orders.group_by('customer').agg(n=ibis._.count()), 'customer').mutate(amount=ibis._.n * 1.0)",
+    "orders.left_join(orders.view().select(id='id', other='amount'), 'id').drop('id_right').mutate(amount=ibis._.other)",
+])  # fmt: skip
+def test_where_rows_depend_on_each_other_any_change_makes_the_table_anew(project: Any, year: Any, body: Any) -> None:
     project.set("processing.tables.orders.columns.amount", {"type": "float64", "nullable": True})
     refine(project, body)
     advance()
@@ -217,13 +139,6 @@ def test_where_rows_depend_on_each_other_any_change_makes_the_table_anew(
     assert after(project, lambda: project.raw("orders", "2020-05", news))[1] == EVERYTHING - {"customers all"}
     gone = project.folder / "data/raw/orders/2020-05.parquet"
     assert after(project, lambda: artifacts.remove(gone))[1] == EVERYTHING - {"customers all"}
-
-
-def test_sql_of_the_user_is_taken_to_gather_rows() -> None:
-    table = engine.local().create_table("orders", pd.DataFrame({"id": [1, 2]}))
-    query = ops.SQLStringView(parent=table.op(), query="SELECT max(id) AS id FROM orders", schema=table.schema())
-    assert engine.row_by_row(table.mutate(id=table["id"] + 1), {"orders"})
-    assert not engine.row_by_row(query.to_expr(), {"orders"})
 
 
 WITH_CITY = "orders.left_join(customers.select('customer', 'city'), 'customer').drop('customer_right')"
@@ -239,9 +154,7 @@ def test_a_column_from_another_table_is_made_anew_with_that_table(project: Proje
 
 
 @pytest.mark.parametrize("body", [None, WITH_CITY])
-def test_a_lake_beside_another_follows_the_tables_that_it_does_not_hold(
-    project: Project, year: pd.DataFrame, body: str | None
-) -> None:
+def test_a_lake_beside_another_follows_the_tables_that_it_does_not_hold(project: Project, year: Any, body: Any) -> None:
     """As that of `ninefold ingest`, whose orders refer to the customers of data/lake."""
     if body:
         project.set("processing.tables.orders.columns.city", {"type": "string", "nullable": True})
@@ -295,9 +208,7 @@ def test_a_lake_damaged_by_hand_is_made_again(project: Project, year: pd.DataFra
 @pytest.mark.parametrize(
     "text", [None, "", "[]", '{"tables": {"orders": 1}}', '{"tables": {"orders": {"periods": {}}}}']
 )
-def test_a_lost_or_damaged_memory_of_the_last_run_makes_all_again(
-    project: Project, year: pd.DataFrame, text: str | None
-) -> None:
+def test_a_lost_or_damaged_memory_of_the_last_run_makes_all_again(project: Project, year: Any, text: Any) -> None:
     state = project.folder / "data/state/processing.json"
     note, _ = after(project, lambda: state.unlink() if text is None else state.write_text(text))
     assert note in ("made 5 partitions", "made 4 partitions")

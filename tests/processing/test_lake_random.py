@@ -1,7 +1,5 @@
 """Whatever arrives in whatever order, the lake made by parts is the lake made at once, and the one that plain Python makes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np
@@ -69,7 +67,6 @@ class Shop:
         self.project.raw(table, period, self.raw[table][period])
 
     def change(self) -> None:
-        """Let something happen, or nothing."""
         for _ in range(self.draw.integers(0, 3)):
             table = str(self.draw.choice(["orders", "orders", "payments", "customers"]))
             months = sorted(self.raw[table])

@@ -1,11 +1,8 @@
 """The warehouse: the project's files in plain SQL, never copied, always as they now stand."""
 
-from __future__ import annotations
-
 import csv
 import io as buffers
 import shutil
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -26,9 +23,8 @@ VIEWS += ["online.late_by_customer_7d", "predictions.drift", "metrics.figures", 
 
 
 def record(slug: str, checks: list[dict[str, Any]], **metrics: Any) -> None:
-    artifacts.write_json(
-        {"gate": {"passed": True, "checks": checks}, "metrics": metrics}, artifacts.path(f"reports/metrics/{slug}.json")
-    )
+    gate = {"passed": True, "checks": checks}
+    artifacts.write_json({"gate": gate, "metrics": metrics}, artifacts.path(f"reports/metrics/{slug}.json"))
 
 
 @pytest.fixture
@@ -45,9 +41,8 @@ def shop(project: Project, orders: pd.DataFrame) -> Project:
     gate = {"name": "holdout ROC AUC", "value": 0.75, "limit": ">= 0.67", "passed": True}
     tail = [{"name": f"check {number}", "value": "none", "limit": "none", "passed": True} for number in range(11)]
     record("07_training", [gate, *tail], holdout={"roc_auc": {"value": 0.75, "low": 0.7}}, model="blend", folds=3)
-    record(
-        "05b_seasonality", [gate], periods=[{"period": "2020-03", "gain": None}], policies={"always act": -1, "a.b": 1}
-    )
+    policies = {"always act": -1, "a.b": 1}
+    record("05b_seasonality", [gate], periods=[{"period": "2020-03", "gain": None}], policies=policies)
     return project
 
 
@@ -65,9 +60,8 @@ def test_the_views_show_what_the_files_hold_and_copy_nothing(shop: Project) -> N
         assert opened.sql("FROM duckdb_tables()").fetchall() == []
     pd.testing.assert_frame_equal(shown, artifacts.read_table("data/lake/orders"), check_dtype=False)
     assert asked("SELECT id, broken_rule, raw_row FROM quarantine.orders") == [(2, "status: not allowed", 2)]
-    assert asked("SELECT id, period FROM raw.orders ORDER BY ALL") == [
-        (str(number), "2020-01" if number < 4 else "2020-02") for number in range(1, 7)
-    ]
+    periods = [(str(number), "2020-01" if number < 4 else "2020-02") for number in range(1, 7)]
+    assert asked("SELECT id, period FROM raw.orders ORDER BY ALL") == periods
 
 
 def test_the_views_stay_true_after_later_runs_of_which_a_stage_sees_its_own_before_its_gate(shop: Project) -> None:
@@ -85,28 +79,13 @@ def test_the_views_stay_true_after_later_runs_of_which_a_stage_sees_its_own_befo
         assert opened.sql("SELECT value FROM metrics.figures WHERE stage = 'training'").fetchall() == [(0.8,)]
 
 
-def test_a_stage_opens_the_schemas_that_it_names_alone(shop: Project) -> None:
-    artifacts.path("data/monitoring/broken.parquet").write_bytes(b"")
-    opened = warehouse.connect("lake", "quarantine")
-    assert opened.sql("SELECT count(*) FROM quarantine.orders").fetchall() == [(1,)]
-    with pytest.raises(DataError, match=r"data/monitoring.*broken"):
-        warehouse.connect()
-
-
-def test_figures_are_a_line_each_with_their_path(shop: Project) -> None:
+def test_figures_are_a_line_each_with_their_path_and_gates_one_for_every_check_in_their_order(shop: Project) -> None:
     assert asked("SELECT stage, name, value, text FROM metrics.figures") == [
-        ("05b_seasonality", "periods[0].period", None, "2020-03"),
-        ("05b_seasonality", "periods[0].gain", None, None),
-        ("05b_seasonality", "policies.always act", -1.0, "-1"),
-        ("05b_seasonality", "policies.a.b", 1.0, "1"),
-        ("training", "holdout.roc_auc.value", 0.75, "0.75"),
-        ("training", "holdout.roc_auc.low", 0.7, "0.7"),
-        ("training", "model", None, "blend"),
-        ("training", "folds", 3.0, "3"),
-    ]
-
-
-def test_gates_are_a_line_for_every_check_in_their_order(shop: Project) -> None:
+        ("05b_seasonality", "periods[0].period", None, "2020-03"), ("05b_seasonality", "periods[0].gain", None, None),
+        ("05b_seasonality", "policies.always act", -1.0, "-1"), ("05b_seasonality", "policies.a.b", 1.0, "1"),
+        ("training", "holdout.roc_auc.value", 0.75, "0.75"), ("training", "holdout.roc_auc.low", 0.7, "0.7"),
+        ("training", "model", None, "blend"), ("training", "folds", 3.0, "3"),
+    ]  # fmt: skip
     rows = asked("SELECT * FROM metrics.gates WHERE stage = 'training'")
     assert rows[0] == ("training", "holdout ROC AUC", "0.75", ">= 0.67", True)
     assert [row[1] for row in rows[1:]] == [f"check {number}" for number in range(11)]
@@ -114,9 +93,7 @@ def test_gates_are_a_line_for_every_check_in_their_order(shop: Project) -> None:
 
 
 @pytest.mark.parametrize("name", ["it's", "a=b", "[1]*", 'say "so"', "period=9"])
-def test_the_project_may_lie_in_a_folder_of_any_name(
-    shop: Project, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_project_may_lie_in_a_folder_of_any_name(shop: Any, tmp_path: Any, name: Any, monkeypatch: Any) -> None:
     shutil.copytree(tmp_path / "data", tmp_path / "other/data")  # which a pattern would match as well
     folder = tmp_path / name
     folder.mkdir()
@@ -133,28 +110,24 @@ def test_the_project_may_lie_in_a_folder_of_any_name(
 
 
 @pytest.mark.parametrize("name", ["it's", 'a"b', "order", "Big Table", "größe", "x_1"])
-def test_a_table_may_have_any_name(shop: Project, name: str) -> None:
-    shop.lake(name, pd.DataFrame({"select": [1], "%s": ["x"]}))
+def test_a_table_may_have_any_name_and_so_may_a_column(shop: Project, name: str) -> None:
+    shop.lake(name, pd.DataFrame({"select": [1], "%s": ["x"], "Period": [7]}))  # which stays what it is
     called = "lake.x_1" if name == "x_1" else 'lake."{}"'.format(name.replace('"', '""'))
     assert called in [row[0] for row in warehouse.outline()[1]]
-    assert asked(f'SELECT "select", "%s", period FROM {called}') == [(1, "x", "all")]
+    names, rows = warehouse.ask(f"FROM {called}")
+    assert (names, list(rows)) == (["select", "%s", "Period", "@period"], [(1, "x", 7, "all")])
 
 
-def test_a_column_called_period_stays_what_it_is(shop: Project) -> None:
-    shop.lake("terms", pd.DataFrame({"Period": [7]}), period="2020-01")
-    names, rows = warehouse.ask("FROM lake.terms")
-    assert (names, list(rows)) == (["Period", "@period"], [(7, "2020-01")])
-
-
-def test_an_open_reader_is_not_disturbed_nor_does_it_disturb(shop: Project) -> None:
+def test_an_open_reader_does_not_disturb_the_last_stage_which_refreshes_the_warehouse(shop: Project) -> None:
     place = warehouse.refresh()
     with duckdb.connect(place) as opened:  # not only for reading, which locks the file
         opened.execute("PRAGMA disable_checkpoint_on_shutdown")
         opened.execute("CREATE TABLE mine AS SELECT 1 AS x")
         shop.lake("news", pd.DataFrame({"id": [1]}))
-        warehouse.refresh()
+        assert command("site").exit_code == 0
         assert opened.sql("SELECT x, (SELECT count(*) FROM lake.orders) FROM mine").fetchall() == [(1, 5)]
-    assert asked("SELECT id FROM lake.news") == [(1,)]
+    with duckdb.connect(place, read_only=True) as opened:
+        assert opened.sql("SELECT id FROM lake.news").fetchall() == [(1,)]
     assert [file.name for file in place.parent.iterdir() if "warehouse" in file.name] == ["warehouse.duckdb"]
 
 
@@ -168,8 +141,15 @@ def test_before_any_run_there_is_nothing_to_ask(project: Project) -> None:
     assert not artifacts.path(warehouse.FILE).exists()
 
 
-def test_a_damaged_file_is_named_and_the_earlier_warehouse_stays(shop: Project) -> None:
+def test_a_damaged_file_is_named_where_its_schema_is_opened_and_the_earlier_warehouse_stays(shop: Project) -> None:
     before = warehouse.refresh().read_bytes()
+    broken = artifacts.path("data/monitoring/broken.parquet")
+    broken.write_bytes(b"")
+    opened = warehouse.connect("lake", "quarantine")  # the schemas that a stage names, and no other
+    assert opened.sql("SELECT count(*) FROM quarantine.orders").fetchall() == [(1,)]
+    with pytest.raises(DataError, match=r"data/monitoring.*broken"):
+        warehouse.connect()
+    broken.unlink()
     file = artifacts.path("data/lake/orders/period=2020-01/part-0.parquet")
     artifacts.remove(file)
     file.write_bytes(b"PAR1")
@@ -179,7 +159,7 @@ def test_a_damaged_file_is_named_and_the_earlier_warehouse_stays(shop: Project) 
     assert [file.name for file in artifacts.path("data").glob(".warehouse*")] == []
 
 
-def test_the_command_prints_a_table(shop: Project) -> None:
+def test_the_command_prints_a_table_and_cuts_a_long_one_but_writes_the_whole_as_csv(shop: Project) -> None:
     shop.set("engine", {"backend": "pyspark", "spark": {"master": "spark://nowhere:7077"}})  # any engine will do
     done = command("sql", "SELECT id, customer, amount, returned FROM lake.orders ORDER BY id LIMIT 3")
     assert [line.rstrip() for line in done.stdout.splitlines()] == [
@@ -189,14 +169,8 @@ def test_the_command_prints_a_table(shop: Project) -> None:
         " 4  bob           40         0",
         "(3 rows)",
     ]
-
-
-def test_a_long_answer_is_cut_and_says_so(shop: Project) -> None:
-    text = warehouse.as_text(*warehouse.ask("SELECT i FROM range(30000) AS t(i)"))
-    assert text.splitlines()[-2:] == ["39", "(30,000 rows, of which the first 40 are shown)"]
-
-
-def test_the_command_writes_the_whole_answer_as_csv(shop: Project) -> None:
+    long = command("sql", "SELECT i FROM range(30000) AS t(i)").stdout
+    assert long.splitlines()[-2:] == ["39", "(30,000 rows, of which the first 40 are shown)"]
     query = "SELECT id, placed, amount, 'a, \"b\"' AS text FROM lake.orders, range(100) ORDER BY id"
     rows = list(csv.reader(buffers.StringIO(command("sql", "--csv", query).stdout)))
     assert rows[:2] == [["id", "placed", "amount", "text"], ["1", "2020-01-05 12:00:00", "10.5", 'a, "b"']]
@@ -213,23 +187,13 @@ def test_the_command_without_a_query_lists_the_views_and_says_how_to_open_them(s
     exec(script.removeprefix('python -c "').removesuffix('"'))
 
 
-@pytest.mark.parametrize(
-    ("query", "message"),
-    [
-        ("SELECT nothing FROM lake.orders", "Binder Error: Referenced column"),
-        ("SELECT CAST(customer AS INTEGER) FROM lake.orders", "Conversion Error: Could not convert string"),
-        ("DROP VIEW lake.orders", "read-only"),
-    ],
-)
-def test_an_error_of_sql_is_one_clear_message(shop: Project, query: str, message: str) -> None:
+@pytest.mark.parametrize(("query", "message"), [
+    ("SELECT nothing FROM lake.orders", "Binder Error: Referenced column"),
+    ("SELECT CAST(customer AS INTEGER) FROM lake.orders", "Conversion Error: Could not convert string"),
+    ("DROP VIEW lake.orders", "read-only"),
+])  # fmt: skip
+def test_an_error_of_sql_is_one_clear_message(shop: Project, query: Any, message: Any) -> None:
     done = command("sql", query)
     assert done.exit_code == 1
     assert done.stderr.startswith("error: the query cannot be answered: ")
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_the_last_stage_refreshes_the_warehouse(shop: Project) -> None:
-    assert command("site").exit_code == 0
-    with duckdb.connect(artifacts.path(warehouse.FILE), read_only=True) as opened:
-        assert opened.sql("SELECT count(*) FROM lake.orders").fetchall() == [(5,)]
+    assert (message in done.stderr, "Traceback" in done.stderr) == (True, False)

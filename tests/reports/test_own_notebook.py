@@ -1,11 +1,10 @@
 """Notebooks of one's own: numbered and named, of the plan anatomy, and running at once on any lake."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pandas as pd
@@ -71,16 +70,13 @@ def test_numbers_go_on_after_z_and_sort_in_their_order(shelf: Project) -> None:
     assert all(label(name) == name for name in names)
 
 
-@pytest.mark.parametrize(
-    ("title", "message"),
-    [
-        (" \n", "holds no letter and no digit to name a file by; say in a few words what it is about, as in: ninefold"),
-        ("!? — …", "holds no letter and no digit to name a file by"),
-        ("seasonality!", "notebooks/05b_seasonality.ipynb is there already"),
-        ("Féatures", "notebooks/06_features.ipynb is there already; open that one, or choose another title"),
-    ],
-)
-def test_a_title_that_names_no_new_file_is_refused(shelf: Project, title: str, message: str) -> None:
+@pytest.mark.parametrize(("title", "message"), [
+    (" \n", "holds no letter and no digit to name a file by; say in a few words what it is about, as in: ninefold"),
+    ("!? — …", "holds no letter and no digit to name a file by"),
+    ("seasonality!", "notebooks/05b_seasonality.ipynb is there already"),
+    ("Féatures", "notebooks/06_features.ipynb is there already; open that one, or choose another title"),
+])  # fmt: skip
+def test_a_title_that_names_no_new_file_is_refused(shelf: Project, title: Any, message: Any) -> None:
     own_notebook.add("Seasonality")
     before = shelf.bytes("notebooks")
     with pytest.raises(NinefoldError, match=re.escape(message)):

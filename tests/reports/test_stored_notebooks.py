@@ -1,7 +1,5 @@
 """The nine notebooks as they are stored; that they are clean is shown in ``tests/project``."""
 
-from __future__ import annotations
-
 import importlib
 import re
 from pathlib import Path
@@ -16,19 +14,14 @@ NAMES = sorted(place.stem for place in (ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_is_written_as_jupyter_saves_it(name: str) -> None:
+def test_a_notebook_is_written_as_jupyter_saves_it_and_asks_the_question_of_its_module(name: str) -> None:
     """Else the first save would change every line, and an update of the template would take it for edited."""
     text = (ROOT / f"notebooks/{name}.ipynb").read_text()
     notebook = nbformat.reads(text, 4)
     assert nbformat.writes(notebook) + "\n" == text
     assert not [cell.id for cell in notebook.cells if set(cell.metadata) - {"tags"}]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_title_and_the_question_are_those_of_the_module(name: str) -> None:
     module = importlib.import_module(MODULES[name[3:]])
-    first = nbformat.read(ROOT / f"notebooks/{name}.ipynb", 4).cells[0].source
-    title, question, *_ = [line for line in first.splitlines() if line]
+    title, question, *_ = [line for line in notebook.cells[0].source.splitlines() if line]
     assert title == f"# {name[:2]} · {name[3:].capitalize()}"
     assert question == f"*{(module.__doc__ or '').splitlines()[0]}*"
 

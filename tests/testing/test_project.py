@@ -1,9 +1,8 @@
 """What the tests of a project are given: rows of the source, a copy to work in, and why a run in it failed."""
 
-from __future__ import annotations
-
+import shutil
 import subprocess
-from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -27,7 +26,7 @@ def tracked(project: Project) -> Project:
     return project
 
 
-def test_a_copy_has_code_and_no_results(tracked: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_copy_has_code_and_no_results_and_is_one_of_a_repository(tracked: Project, tmp_path_factory: Any) -> None:
     before, copy = tracked.bytes("."), tmp_path_factory.mktemp("copy")
     testing.copy_project(copy)
     found = {file.relative_to(copy).as_posix() for file in copy.rglob("*") if file.is_file()}
@@ -37,11 +36,9 @@ def test_a_copy_has_code_and_no_results(tracked: Project, tmp_path_factory: pyte
     failure = testing.repro(copy)
     assert failure.startswith("stage two failed, in a copy of the project at ")
     assert "the reason" in failure
-
-
-def test_a_project_outside_git_is_refused(project: Project, tmp_path: Path) -> None:
+    shutil.rmtree(tracked.folder / ".git")
     with pytest.raises(NinefoldError, match=r"found no git repository .*run `git init`"):
-        testing.copy_project(tmp_path / "copy")
+        testing.copy_project(copy / "copy")
 
 
 def test_the_newest_months_are_read_and_tables_without_time_whole(project: Project) -> None:
