@@ -69,7 +69,7 @@ def features_in_pandas() -> None:
 
     params = parse(Path("params.yaml").read_text(encoding="utf-8"))["features"]
     problem = Problem.load()
-    windows = sorted(_windows(params, problem.horizon), key=lambda window: window["by"])
+    windows = sorted(_windows(params, problem), key=lambda window: window["by"])
     head = list(dict.fromkeys([*problem.key, *(name for window in windows for name in window["by"])]))
     own = ["hour", "minute", "sched_arr_time", "year", "month", "day", "tailnum", "time_hour", "distance"]
     wanted = list(dict.fromkeys([*head, problem.target, *(window["of"] for window in windows), *own]))
@@ -88,7 +88,7 @@ def features_in_pandas() -> None:
     flights = flights.drop(columns=[name for name in [*own, "built"] if name not in params["numeric"]])
     for name, values in _histories(flights, windows, problem.time):
         flights[name] = values
-    named = [window["name"] for window in _windows(params, problem.horizon)]
+    named = [window["name"] for window in _windows(params, problem)]
     columns = list(dict.fromkeys([*head, problem.target, *params["numeric"], *named, *params["categorical"]]))
     first = 0
     for period, size in sizes.items():
@@ -100,7 +100,7 @@ def features_in_pandas() -> None:
         first += size
 
 
-def _windows(params: dict[str, Any], horizon: str) -> Iterator[dict[str, Any]]:
+def _windows(params: dict[str, Any], problem: Any) -> Iterator[dict[str, Any]]:
     """Yield every history feature: its name, what it averages, by what, and its window in microseconds before the event."""
     import pandas as pd
 
@@ -108,7 +108,7 @@ def _windows(params: dict[str, Any], horizon: str) -> Iterator[dict[str, Any]]:
         return pd.Timedelta(span) // pd.Timedelta("1us")
 
     for history in params["history"]:
-        gap = micros(history["known_after"]) + micros(horizon)
+        gap = micros(history.get("known_after", problem.label_delay)) + micros(problem.horizon)
         for by in history["by"]:
             for over in history["over"]:
                 name = f"{history['prefix']}_by_{'_'.join(by)}_{over}"

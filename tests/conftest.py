@@ -30,6 +30,7 @@ PARAMS: dict[str, Any] = {
         "target": "returned",
         "positive": "comes back",
         "horizon": "2h",
+        "label_delay": "24h",
         "owner": "the shop",
         "action_meaning": "call the customer",
         "uses": {"descriptive": "When?", "predictive": "How likely?", "prescriptive": "Is a call worth it?"},

@@ -11,7 +11,6 @@ from ninefold.monitoring import Params
 VALUES: dict[str, Any] = {
     "source": "replay",
     "replay_until": "2020-04-30",
-    "label_delay": "24h",
     "alpha": 0.01,
     "alerts": LIMITS,
     "decide": {"roll_back": 0, "retrain_high": 1, "retrain_drifted": 0.5},

@@ -16,11 +16,13 @@ class Name:
     """A key of ``params.yaml``; or a module of the engine, or a name in one (``*`` is any end of it).
 
     What is in a module moves with it. `new` is None if it was removed. `add` holds what the mapping of a key needs now, too.
+    A `new` key that is there already is refused; of durations, the `longest` may be kept.
     """
 
     old: str
     new: str | None
     why: str = ""
+    longest: bool = False
     add: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -29,6 +31,8 @@ KEYS = (
     Name("exploration.leak_auc", "exploration.leak_score"),
     Name("training.logistic_regression", "training.candidates.logistic_regression", add={"model": "linear"}),
     Name("training.gradient_boosting", "training.candidates.gradient_boosting", add={"model": "gradient_boosting"}),
+    Name("training.gap", "problem.label_delay", "one delay for all stages, the longest", longest=True),
+    Name("monitoring.label_delay", "problem.label_delay", "one delay for all stages, the longest", longest=True),
     Name("monitoring.alerts.share", "monitoring.alerts.outcomes"),
     Name("monitoring.alerts.brier", "monitoring.alerts.error"),
     Name("monitoring.deliver.webhook", "monitoring.deliver.notify", "a list of variables, each with an Apprise URL"),

@@ -13,7 +13,10 @@ import pytest
 from conftest import Project, statement
 
 from ninefold import artifacts, engine, features
+from ninefold.errors import ParamsError
 from ninefold.problem.statement import Problem
+
+EARLY, KNOWN = (tuple(ibis.interval(hours=end) for end in ends) for ends in ((26, 2), (50, 26)))  # before an order
 
 
 def test_without_history_and_time_there_is_nothing_to_prove_and_nothing_kept() -> None:
@@ -74,7 +77,7 @@ def test_feature_files_have_names_of_their_own_that_any_system_takes(project: Pr
     [("mean", 0.25, 0.25), ("mean", None, np.nan), ("count", None, 0.0), ("count", 3, 3.0), ("std", 0.5, 0.5)],
 )
 def test_the_bundle_answers_as_the_stage_would(project: Project, how: str, prior: float | None, absent: float) -> None:
-    parts, problem = bundles.lay_out(), bundles.problem_of("binary")
+    parts, problem = bundles.lay_out(), bundles.problem_of("binary").changed(label_delay="24h")
     frame = bundles.rows("binary").drop(columns="rate_by_customer_7d")
     frame.loc[frame["placed"] > "2020-02-05", "customer"] = "bob"  # so that no one else has a row in the window
     frame.loc[frame["placed"] == "2020-02-15", "customer"] = "ann"
@@ -103,7 +106,7 @@ def by_shop(found: dict[str, Any], value: Callable[[Any], Any], **window: Any) -
 
 def proven(project: Project, build: Callable[..., Any], problem: Problem, **kept: Any) -> int:
     """Return how many values change when the future is taken away from a project with this `build`."""
-    params = features.Params(numeric=["amount", "made"], categorical=["shop"], **kept)
+    params = features.Params(**{"numeric": ["amount", "made"], "categorical": ["shop"], **kept})
     data.lay(project, orders=data.orders() if problem.time else data.orders().drop(columns="placed"))
     project.functions["features", "build"] = build
     events = data.run(params, problem)
@@ -122,6 +125,9 @@ def proven(project: Project, build: Callable[..., Any], problem: Problem, **kept
         (lambda found, _: found["orders"].mutate(made=found["orders"].returned.cast("float64") * 2), [], True),
         (lambda found, _: found["orders"].mutate(made=found["orders"].amount + 1), ["amount"], True),
         (lambda found, _: found["orders"].mutate(made=found["orders"].amount + 1), [], False),
+        (lambda found, _: by_shop(found, lambda events: events.returned.mean(), order_by="placed", preceding=EARLY), [], True),
+        (lambda found, _: by_shop(found, lambda events: events.returned.mean(), order_by="placed", preceding=KNOWN), [], False),
+        (lambda found, _: by_shop(found, lambda events: events.amount.mean(), order_by="placed", preceding=EARLY), ["amount"], True),
         (lambda found, _: by_shop(found, lambda events: events.amount.mean(), order_by="placed", preceding=(None, 0)), [], False),
         (lambda found, _: by_shop(found, lambda events: events.count(), order_by="placed", preceding=(None, 1)), [], False),
     ],
@@ -129,6 +135,17 @@ def proven(project: Project, build: Callable[..., Any], problem: Problem, **kept
 def test_a_built_feature_that_sees_the_future_is_noticed(project: Project, build: Any, late: Any, sees: bool) -> None:
     artifacts.write_json({"known_later": late}, project.folder / "data/exploration.json")
     assert (proven(project, build, data.PROBLEM, history=[data.HISTORY]) > 0) == sees
+
+
+def test_a_history_sees_no_copy_of_the_outcome_and_says_what_is_known_sooner(project: Project) -> None:
+    history = features.history
+    copy = lambda found, _: found["orders"].mutate(copy=found["orders"].returned)  # noqa: E731
+    mean = lambda found, _: by_shop(found, lambda events: events.amount.mean(), order_by="placed", preceding=EARLY)  # noqa: E731
+    assert proven(project, copy, data.PROBLEM, numeric=["amount"], history=[history("copy", "shop", "2d", "0h")]) > 0
+    artifacts.write_json({"known_later": ["amount"]}, project.folder / "data/exploration.json")
+    assert proven(project, mean, data.PROBLEM, numeric=["made"], history=[history("amount", "shop", "2d", "0h")]) == 0
+    with pytest.raises(ParamsError, match=r"the target: found 2h, .* problem.label_delay \(24h\) .* leave it out"):
+        features.declared(features.Params(history=[history("returned", "shop", "2d", "2h")]), data.PROBLEM)
 
 
 @pytest.mark.parametrize(("column", "knows"), [("returned", True), ("amount", False)])

@@ -34,11 +34,13 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Any:
     (KEYS[2], "training:\n  logistic_regression:       # simple\n    C: 1         # small\n\n  # of all\n  seed: 1\n",
      "training:\n  candidates:\n    logistic_regression:     # simple\n      model: linear\n      C: 1       # small\n\n"
      "  # of all\n  seed: 1\n"),
+    (KEYS[4], "problem:\n  a: 1\n  b:\n    - c\n\n# of all\ntraining:\n  gap: 1d\n  seed: 1\n",
+     "problem:\n  a: 1\n  label_delay: 1d\n  b:\n    - c\n\n# of all\ntraining:\n  seed: 1\n"),
     (Name("a.b", "c.d"), "a:\n  b: ~  # x\n  e: null\n  f:\n# end\nc:\n  g: 'h'\n",
-     "a:\n  e: null\n  f:\n# end\nc:\n  d: ~  # x\n  g: 'h'\n"),
+     "a:\n  e: null\n  f:\n# end\nc:\n  g: 'h'\n  d: ~  # x\n"),
     (KEYS[-1], "problem:\n  unit: a\n  risks: [b]\n\n# 05\nexploration:\n  timezone: UTC  # whose\n  bins: 6\n",
      "problem:\n  unit: a\n  timezone: UTC  # whose\n  risks: [b]\n\n# 05\nexploration:\n  bins: 6\n"),
-    (Name("a.b", "a.c.b"), "a: {b: 1, c: {d: 2}}\n", "a: {c: {b: 1, d: 2}}\n"),
+    (Name("a.b", "a.c.b"), "a: {b: 1, c: {d: 2}}\n", "a: {c: {d: 2, b: 1}}\n"),
     (Name("a.b", None), "a:\n  b:   # gone\n    - 1\n  c: 2\n", "a:\n  c: 2\n"),
 ])  # fmt: skip
 def test_a_key_moves_with_its_value_and_its_comment(only: Any, key: Name, old: str, new: str) -> None:
@@ -179,9 +181,11 @@ def test_the_params_of_the_first_version_load_after_the_migration(project: Proje
     training |= {one.pop("model"): one for one in training.pop("candidates").values()}
     training["logistic_regression"] = training.pop("linear")
     alerts |= {"share": alerts.pop("outcomes"), "brier": alerts.pop("error")}
+    training["gap"], values["monitoring"]["label_delay"] = "720h", values["problem"].pop("label_delay")
     values["monitoring"]["deliver"]["webhook"] = values["monitoring"]["deliver"].pop("notify")
     project.write(yaml.safe_dump(values, sort_keys=False))
     assert {change.old for change in outdated.needed(project.folder)} == {key.old for key in KEYS}
     migrate.apply(migrate.plan())
     assert params.load("problem").success.scores == {"roc_auc": 0.67}
+    assert params.load("problem").label_delay == "720h", "the longest of several delays holds for all stages"
     assert set(params.load("training").candidates) == {"logistic_regression", "gradient_boosting"}

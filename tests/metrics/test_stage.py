@@ -17,7 +17,7 @@ from ninefold.metrics.plan import EvaluationPlan
 from ninefold.problem import MEANING, PRIMARY, Problem
 from project.figures.metrics import plot_baselines, plot_split
 
-PROBLEM = statement(success={"scores": {"roc_auc": 0.6}, "min_payoff_gain": 0.01, "confidence": 0.9})
+PROBLEM = statement(label_delay="0h", success={"scores": {"roc_auc": 0.6}, "min_payoff_gain": 0.01, "confidence": 0.9})
 SETTINGS = {"split": {"validation": 0.2, "holdout": 0.2}, "bootstrap": {"replicates": 50, "level": 0.9, "seed": 1}}
 PARAMS = metrics.Params(primary="log_loss", **SETTINGS)
 ALL = [(task, time) for task in TASKS for time in ("placed", None)]
@@ -62,6 +62,14 @@ def test_a_row_belongs_to_its_local_day_in_the_split_and_its_cluster() -> None:
     assert metrics.parts(hours, points, there)["last"].tolist() == ["2013-03-10", "2013-03-12", "2013-03-15"]
     evening = pd.DataFrame({"placed": [pd.Timestamp("2013-03-13 02:00")]})
     assert [metrics.part_of(evening, points, each)[0] for each in (PROBLEM, there)] == ["holdout", "validation"]
+
+
+def test_rows_whose_outcome_is_not_known_when_the_holdout_begins_are_purged_and_counted() -> None:
+    frame, problem = rows("binary", label_delay="5d")
+    begins = pd.Timestamp((points := metrics.split(frame, PARAMS, problem)).holdout)
+    late = frame["placed"].between(begins - pd.Timedelta("5d 2h"), begins, inclusive="neither")
+    assert (part(frame, points, problem) == "purged").equals(late)
+    assert metrics.parts(frame, points, problem).set_index("part").loc["purged", "rows"] == late.sum()
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -186,12 +194,13 @@ def test_baselines_pay_what_the_payoffs_say() -> None:
     assert stage.potential_gain(table) == pytest.approx(min(1, 4 * valid) - valid)
 
 
-def test_the_rolling_forecast_does_not_see_its_own_day() -> None:
-    frame, _ = rows("binary")
-    frame["returned"] = (frame["placed"].dt.normalize() == "2020-03-15").astype("int64")
-    points = metrics.Split(by="time", validation="2020-03-15", holdout="2020-03-16")
-    scored = metrics.reference_scores(pd.concat([frame, frame.head(1)]).sort_values("placed"), points, PROBLEM)
-    # Had it seen the day, on which everything happens, it would not have forecast zero.
+def test_naive_forecasts_see_no_outcome_that_is_not_known_by_the_day() -> None:
+    frame, problem = rows("binary", label_delay="5d")
+    frame["returned"] = frame["placed"].between("2020-03-10", "2020-03-16").astype("int64")
+    points = metrics.Split(by="time", validation="2020-03-15", holdout="2020-03-21")
+    scored = metrics.reference_scores(pd.concat([frame, frame.head(1)]).sort_values("placed"), points, problem)
+    # Had they seen one of these days, on which everything happens, they would not have forecast zero.
+    assert scored.set_index("forecast").loc["training mean", "brier"] == 1.0
     assert scored.set_index("forecast").loc["last four weeks", "brier"] == 1.0
 
 
@@ -228,7 +237,7 @@ def test_every_task_is_scored_told_drawn_and_written(project: Project, task: str
     references = metrics.reference_scores(frame, points, problem)
     assert references["forecast"].tolist() == ["training mean", *(["last four weeks"] if time else [])]
     assert np.isfinite(references[[*MEANING[task]]].to_numpy()).all()
-    target = frame.loc[part(frame, points, problem) != "holdout", problem.target]
+    target = frame.loc[part(frame, points, problem).isin(metrics.PARTS[:2]), problem.target]
     shares = [target.mean()] if task == "regression" else target.value_counts(normalize=True).sort_index().tolist()
     assert metrics.naive(frame, points, problem) == pytest.approx(shares)
     sound(

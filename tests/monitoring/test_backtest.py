@@ -50,7 +50,7 @@ def setting(project: Project) -> Setting:
         problem,
         plan,
         metrics.Params(primary="log_loss", split=split, bootstrap=plan.bootstrap),
-        training.Params(seed=1, candidates=bundles.MODELS, calibration="none", importance_rows=100, gap="0h"),
+        training.Params(seed=1, candidates=bundles.MODELS, calibration="none", importance_rows=100),
         MONITORING.model_copy(update={"period": "week"}),
     )
 
@@ -95,13 +95,13 @@ def test_at_a_close_only_labels_that_are_known_by_then_are_learned_from(
         seen.append(rows)
         return bundle, parts
 
-    waits = setting._replace(monitoring=MONITORING.model_copy(update={"label_delay": "2d"}))
+    waits = setting._replace(problem=setting.problem.changed(label_delay="2d"))
     frame, volume = later(turned=True)
     frame.loc[frame.index[:3], "returned"] = None  # never known
     monkeypatch.setattr(backtest, "refit", refit)
     backtest.follow(TRIGGERED, bundle, parts, (frame, volume), waits)
     close = volume["end"].iloc[0]
-    expected = frame[frame["returned"].notna() & (frame["placed"] + pd.Timedelta("2d") <= close)]
+    expected = frame[frame["returned"].notna() & (frame["placed"] <= close - pd.Timedelta("2d 2h"))]
     assert len(seen[0]) == sum(map(len, parts.values())) + len(expected)
     assert seen[0]["placed"].max() == expected["placed"].max()
 

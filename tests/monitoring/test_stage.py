@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -549,6 +550,9 @@ def test_the_log_and_late_labels_are_monitored_as_a_replay_is(
 
     monkeypatch.setattr(arrivals, "date", Today)
     params, moment = PARAMS.model_copy(update={"source": "log", "period": "week"}), datetime(2020, 2, 20, tzinfo=UTC)
+    bundle = replace(
+        bundle, described=bundle.described | {"problem": bundle.described["problem"] | {"label_delay": "1d"}}
+    )
     later = bundles.rows("binary", 40)
     later = later.assign(placed=pd.date_range("2020-02-20", periods=40, freq="6h"), id=later["id"] + 1000)
     sent = parts["holdout"].dropna(subset=["amount"]).head(20)
@@ -556,7 +560,7 @@ def test_the_log_and_late_labels_are_monitored_as_a_replay_is(
     with closing(Log(artifacts.path("data/predictions/log.sqlite"))) as log:
         for name, table in {"batch": later, "again": later.head(5)}.items():
             log.record(table, bundle.decide(table)[bundle.answers], bundle, name, moment=moment)
-        outcomes = later[["id", "placed", "returned"]].head(30).assign(known_at=later["placed"] + pd.Timedelta("1d"))
+        outcomes = later[["id", "placed", "returned"]].head(30).assign(known_at=later["placed"])
         outcomes.loc[29, "known_at"] = pd.Timestamp("2020-06-01")
         outcomes.to_parquet("outcomes.parquet", index=False)
         list(labels.run([str(Path("outcomes.parquet").resolve())], bundle))

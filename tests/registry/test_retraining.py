@@ -101,7 +101,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         project = Project(home)
         patch.setattr(hooks, "project", project.find)
         project.params["monitoring"] = yaml.safe_load((ROOT / "params.yaml").read_text())["monitoring"]
-        project.params["monitoring"] |= {"source": "replay", "label_delay": "24h"}
+        project.params["monitoring"] |= {"source": "replay"}
         shop = Shop(project)
         shop.git("symbolic-ref", "HEAD", "refs/heads/main")
         file = home / "params.yaml"

@@ -11,6 +11,7 @@ from conftest import TASKS, statement
 from sklearn.base import BaseEstimator
 from training_data import FEW, ONE, PARAMS, agree, orders, parted, task_of
 
+from ninefold.errors import DataError
 from ninefold.features import FeatureSchema
 from ninefold.metrics import COPIES, clusters, task_scores
 from ninefold.problem import GUESSING, RANKING
@@ -84,11 +85,11 @@ def test_a_rare_class_makes_fewer_folds_and_one_that_is_not_in_training_has_prob
 
 @pytest.mark.parametrize("task", TASKS)
 def test_each_fold_is_predicted_from_rows_before_it_whose_outcomes_were_known(task: str) -> None:
-    whole = task_of(orders(task, 900), statement(task), PARAMS.model_copy(update={"gap": "2d"}))
+    whole = task_of(orders(task, 900), statement(task, label_delay="46h"))
     assert len(whole.folds) == 2
     for fold in whole.folds:
         before, after = whole.rows["placed"].iloc[fold.fitted], whole.rows["placed"].iloc[fold.unseen]
-        assert before.max() < after.min() - pd.Timedelta("2d")
+        assert before.max() == after.min() - pd.Timedelta("2d")  # decided 2 hours before
         assert after.min() == after.min().normalize()
     assert not set(whole.folds[0].unseen) & set(whole.folds[1].unseen)
 
@@ -96,8 +97,21 @@ def test_each_fold_is_predicted_from_rows_before_it_whose_outcomes_were_known(ta
 def test_a_fold_begins_with_a_local_day() -> None:
     frame = pd.DataFrame({"placed": pd.date_range("2020-03-01 05:00", periods=960, freq="h"), "returned": [0, 1] * 480})
     problem = statement(timezone="America/New_York")  # four hours behind UTC since 8 March
-    first, _ = cross_validation.by_time(frame, 240, 2, pd.Timedelta("1d"), problem)
+    first, _ = cross_validation.by_time(frame, 240, 2, problem)
     assert str(frame["placed"].iloc[first.unseen[0]]) == "2020-03-21 04:00:00"
+
+
+def test_no_model_learns_an_outcome_that_is_not_known_when_the_next_part_begins() -> None:
+    problem, frame = statement(label_delay="30d"), orders("binary", 900)
+    frame["placed"] += 3 * (frame["placed"] - frame["placed"].min())  # over 400 days
+    points = agree(frame, problem).split
+    parts = split(frame, points, problem)
+    final = cross_validation.finish(Recalls(), parts, KNOWS, problem)
+    assert final.rows_ == set(frame["id"][frame["placed"] <= pd.Timestamp(points.holdout) - pd.Timedelta("30d 2h")])
+    rows, (fold,) = cross_validation.folded(parts, KNOWS, PARAMS, problem.changed(label_delay="200d"))  # few are left
+    assert rows["placed"].iloc[fold.fitted].max() <= parts["validation"]["placed"].min() - pd.Timedelta("200d 2h")
+    with pytest.raises(DataError, match=r"found 0 different outcomes .* problem.label_delay of 300d; expected two"):
+        cross_validation.folded(parts, KNOWS, PARAMS, problem.changed(label_delay="300d"))
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,13 @@ How = Literal["mean", "sum", "count", "min", "max", "std"]
 class History(Sparse):
     """A column aggregated over past rows with the same keys, in windows that end before the decision.
 
-    `prior` is used where a window has no value (`std`, with n - 1, needs two); without it, the feature is missing there,
-    and a count is 0.
+    A value is known `known_after` its row's time; by default, and if it is the target, ``problem.label_delay`` after it.
+    `prior` is used where a window has no value (`std` needs two); without it, the feature is missing, and a count is 0.
     """
 
     of: Name
     prefix: Text
-    known_after: Duration
+    known_after: Duration | None = None
     over: list[Duration] = Field(min_length=1)
     by: list[list[Name]] = Field(min_length=1)
     how: How = "mean"
@@ -76,7 +76,9 @@ class Params(Section):
         return self
 
 
-def history(of: str, by: str | list[str], over: str | list[str], known_after: str, **options: Any) -> History:
+def history(
+    of: str, by: str | list[str], over: str | list[str], known_after: str | None = None, **options: Any
+) -> History:
     """Declare an aggregate of `of` over past rows with the same `by`, for ``project.features.define``.
 
     `of` is a column after joins and ``project.features.build``; `over` holds the lengths of the windows, such as "28d", one
@@ -95,7 +97,7 @@ def join(
 
 
 def declared(params: Params, problem: Problem) -> Params:
-    """Return the params with the joins and histories of ``project.features.define``; `ParamsError` if one is wrong."""
+    """Return the params, with what ``project.features.define`` declares, and every delay; `ParamsError` if one is wrong."""
     define, where = hooks.project("features", "define", lambda problem: []), "project.features.define"
     try:
         result = define(problem)
@@ -103,6 +105,12 @@ def declared(params: Params, problem: Problem) -> Params:
             raise ParamsError(f"{where}: found {result!r}, expected a list of what `join` and `history` return")
         joins = [*params.joins, *(each for each in result if isinstance(each, Join))]
         histories = [*params.history, *(each for each in result if isinstance(each, History))]
+        delay = problem.label_delay
+        histories = [each.model_copy(update={"known_after": each.known_after or delay}) for each in histories]
+        for own in (each.known_after for each in histories if each.of == problem.target):
+            if pd.Timedelta(own) != pd.Timedelta(delay):
+                expected = f"expected none, as outcomes are known problem.label_delay ({delay}) after problem.time"
+                raise ParamsError(f"features.history: known_after of the target: found {own}, {expected}; leave it out")
         return Params.model_validate({**params.model_dump(), "joins": joins, "history": histories})
     except ValidationError as error:
         detail = error.errors()[0]

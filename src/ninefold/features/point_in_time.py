@@ -73,15 +73,15 @@ def online_difference(events: ir.Table, table: ir.Table, due_at: Moments, params
 def future_difference(events: ir.Table, table: ir.Table, sample: pd.DataFrame, params: Params, problem: Problem) -> int:
     """Return how many values at a few moments change when the future of each moment is removed.
 
-    Removed are all later rows, and of the earlier ones what was not known at the decision: for ``project.features.build``,
-    the target and the columns that stage 05 declares known later. Without time, the target is removed from all rows.
+    Removed are all later rows, and of the earlier ones what was not known at the decision (`Problem.known_before`): for
+    ``project.features.build``, and the history of what it returns, the target and the columns that stage 05 declares known
+    later, which are known as late as the target, or ``known_after`` of a history of them. Without time, all of these.
     """
-    due_at, changed = Moments(), 0
+    due_at = Moments()
     if problem.time and len(sample):
         due_at = [sample[problem.time].iloc[int(len(sample) * share)].to_pydatetime() for share in PROOFS]
-    for offline, known in _histories(events, table, due_at, params, problem):
-        changed += int((~np.isclose(offline, known, rtol=1e-9, atol=1e-9, equal_nan=True)).sum())
-    return changed + _changed_build(table, sample, due_at or [None], params, problem)
+    past = _changed_history(events, table, due_at, params, problem)
+    return past + _changed_build(table, sample, due_at, params, problem)
 
 
 def sampled_moments(sample: pd.DataFrame, problem: Problem, count: int = MOMENTS) -> list[datetime]:
@@ -136,19 +136,20 @@ def _histories(
         yield both[window.name].to_numpy("float64"), served.to_numpy("float64")
 
 
-def _changed_build(
-    table: ir.Table, sample: pd.DataFrame, due_at: Sequence[datetime | None], params: Params, problem: Problem
-) -> int:
-    """Return how many values other than history change; 0 if there is no lake to build them from again."""
+def _changed_build(table: ir.Table, sample: pd.DataFrame, due_at: Moments, params: Params, problem: Problem) -> int:
+    """Return how many values change that are built again; 0 if there is no lake to build them from."""
     by_kind, time = kinds(params, problem.horizon), problem.time
     names = [name for name, kind in by_kind.items() if kind != "history" and name not in (time, *problem.key)]
-    if not names or sample.empty or not engine.periods(f"{LAKE}/{problem.table}"):
+    if sample.empty or not engine.periods(f"{LAKE}/{problem.table}"):
         return 0
     connection = table.get_backend()
     tables, plain, changed = read(connection, problem), params.model_copy(update={"history": []}), 0
-    for at in due_at:
-        past = engine.settle(_without_future(tables[problem.table], at, problem))
-        rebuilt = assemble(build({**tables, problem.table: past}, plain, problem), plain, problem)
+    moments: Sequence[datetime | None] = due_at or [None]
+    for at in moments:
+        past = engine.settle(_without_future(tables[problem.table], at, params, problem))
+        events = build({**tables, problem.table: past}, plain, problem)
+        changed += _changed_history(events, table, [at] if at else [], params, problem)
+        rebuilt = assemble(events, plain, problem)
         if time:
             now, rebuilt = table.filter(table[time] == at).to_pandas(), rebuilt.filter(rebuilt[time] == at)
         else:
@@ -158,16 +159,24 @@ def _changed_build(
     return changed
 
 
-def _without_future(main: ir.Table, at: datetime | None, problem: Problem) -> ir.Table:
-    """Return the rows up to a moment, without the target and columns known later of events after the decision for it."""
+def _without_future(main: ir.Table, at: datetime | None, params: Params, problem: Problem) -> ir.Table:
+    """Return the rows up to a moment, without the target and columns known later where they were not known by then."""
     time, file, known = problem.time, "data/exploration.json", ibis.literal(False)
     late = artifacts.read_json(file)["known_later"] if artifacts.path(file).is_file() else []
-    if at is not None:
-        main = main.filter(main[time] <= at)
-        known = (main[time] <= at - pd.Timedelta(problem.horizon)) & (main[time] < at)
-    names = (set(main.columns) & {problem.target, *late}) - {time, *problem.key}
-    hidden = [ibis.cases((known, main[name]), else_=ibis.null()).name(name) for name in sorted(names)]
+    main, hidden = main if at is None else main.filter(main[time] <= at), []
+    for name in sorted((set(main.columns) & {problem.target, *late}) - {time, *problem.key}):
+        if at is not None:
+            delays = [each.known_after for each in params.history if each.of == name and each.known_after]
+            last = problem.known_before(pd.Timestamp(at), min(delays, key=pd.Timedelta, default=None))
+            known = (main[time] <= last.to_pydatetime()) & (main[time] < at)
+        hidden.append(ibis.cases((known, main[name]), else_=ibis.null()).name(name))
     return main.mutate(hidden) if hidden else main
+
+
+def _changed_history(events: ir.Table, table: ir.Table, due_at: Moments, params: Params, problem: Problem) -> int:
+    """Return how many history values, of the rows due at some moments, differ from those by `snapshots` of the events."""
+    pairs = _histories(events, table, due_at, params, problem)
+    return sum(int((~np.isclose(*pair, rtol=1e-9, atol=1e-9, equal_nan=True)).sum()) for pair in pairs)
 
 
 def _differing(now: pd.DataFrame, then: pd.DataFrame, names: list[str], problem: Problem) -> int:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
+import pandas as pd
 from ruamel.yaml import YAML, RoundTripConstructor, RoundTripRepresenter
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError as RoundTripError
@@ -114,14 +115,17 @@ def _move(values: Any, change: Change) -> None:
             inner.insert(place if inner is home else len(inner), parent, CommentedMap())
         if not isinstance(inner := inner[parent], CommentedMap):
             raise ValueError(f"{parent} is not a mapping")
+    if name in inner and change.entry.longest:
+        inner[name] = max(inner[name], value, key=pd.Timedelta)
+        return
     if name in inner:
         raise ValueError(f"{change.new} is there already")
     for key, added in change.entry.add.items():
         if not isinstance(value, CommentedMap):
             raise ValueError("it is not a mapping")
         value.insert(0, key, added)
-    # Before the last key elsewhere: what is written above the next section belongs to that key.
-    inner.insert(place if inner is home else max(len(inner) - 1, 0), name, value)
+    end = len(inner) - isinstance([None, *inner.values()][-1], list | dict)  # which holds the next section's comments
+    inner.insert(place if inner is home else end, name, value)
     if comment:
         inner.ca.items[name] = comment
 

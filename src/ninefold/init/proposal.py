@@ -54,6 +54,7 @@ class Proposal:
     sizes: dict[str, int] = field(default_factory=dict)
     focus: str | None = None
     time: Column | None = None
+    label_delay: str = "1d"
     partitioned: bool = False
     key: list[str] = field(default_factory=list)
     number: str | None = None

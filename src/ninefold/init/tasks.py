@@ -141,6 +141,10 @@ def choose_split(p: Proposal, time_is_named: bool) -> None:
     most = max(least, key=lambda each: least[each], default=None)
     best = next((shares for shares in least if least[shares] >= ENOUGH), most)
     if best is None or not least[best]:
+        if p.time is not None and p.label_delay != "0h":  # of a few days, one is too many to purge
+            p.label_delay = "0h"
+            choose_split(p, time_is_named)
+            return
         if p.time is None or time_is_named:
             empty = cuts[best].index[(cuts[best] < 1).any(axis=1)] if best and p.classes else []
             classes = ", ".join(repr(p.classes[row]) for row in empty)
@@ -168,7 +172,7 @@ def _cut(frame: pd.DataFrame, shares: tuple[float, float], p: Proposal) -> pd.Da
     """Return how many rows of each class fall into each part; None where a part would be empty."""
     time, target = p.time.name if p.time else None, p.target.name
     known: dict[str, Any] = {"group": p.group, "key": p.key, "task": p.task, "classes": p.classes}
-    problem = Problem.model_construct(time=time, target=target, **known)
+    problem = Problem.model_construct(time=time, target=target, label_delay=p.label_delay, **known)
     split, bootstrap = {"validation": shares[0], "holdout": shares[1]}, {"replicates": 200, "level": 0.95, "seed": 1}
     params = metrics.Params.model_validate({"primary": PRIMARY[p.task], "split": split, "bootstrap": bootstrap})
     try:

@@ -20,7 +20,7 @@ from .resampling import (
     with_interval,
 )
 from .scores import FOLD, one_score, row_losses, task_scores
-from .splits import PARTS, entity_hash, labelled, newest, outcomes, part_of, parts, split
+from .splits import PARTS, PURGED, entity_hash, labelled, newest, outcomes, part_of, parts, split
 from .stage import (
     baselines,
     checks,
@@ -37,7 +37,7 @@ from .stage import (
 )
 
 __all__ = [
-    "COPIES", "FOLD", "FOLLOW", "LEAST_CLUSTERS", "PARTS", "Bootstrap", "EvaluationPlan", "Params", "Split",
+    "COPIES", "FOLD", "FOLLOW", "LEAST_CLUSTERS", "PARTS", "PURGED", "Bootstrap", "EvaluationPlan", "Params", "Split",
     "against_baseline", "baselines", "checks", "cluster_name", "cluster_sums", "clustered_variance", "clusters", "conclusion",
     "count_clusters", "definitions", "describe_baselines", "describe_split",
     "draws", "entity_hash", "evaluation", "headline", "influence", "intervals", "labelled", "make_plan", "means", "merged", "metrics",

@@ -15,6 +15,7 @@ from ninefold.problem import MEANING, Problem, decisions
 from ninefold.timestamps import as_days
 
 PARTS = ("train", "validation", "holdout")
+PURGED = "purged"
 SALT = "0123456789123456"  # 16 characters that fix the hash by which rows without time are split
 
 
@@ -74,29 +75,34 @@ def split(frame: pd.DataFrame, params: Params, problem: Problem) -> Split:
         what = {"time": "days", "group": "entities", "rows": "rows"}[points.by]
         raise DataError(
             f"metrics.split: {' and '.join(empty)} would have no row: {len(frame):,} rows of too few, or too uneven, "
-            f"{what}; collect more, or change problem.time, problem.group or the shares"
+            f"{what}; collect more, or change problem.time, problem.group, problem.label_delay or the shares"
         )
     return points
 
 
-def part_of(frame: pd.DataFrame, split: Split, problem: Problem) -> np.ndarray:
-    """Return the part of the split of each row: ``train``, ``validation`` or ``holdout``.
+def part_of(frame: pd.DataFrame, split: Split, problem: Problem, before: str = "holdout") -> np.ndarray:
+    """Return the part of the split of each row: ``train``, ``validation`` or ``holdout``; or ``purged``.
 
-    The rows need the time; or, where the split is not by time, the group or the key.
+    Purged rows lie `before` a part, but by `Problem.known_before` their outcome is not known when it begins: none is fitted
+    to or chosen by. The rows need the time; or, where the split is not by time, the group or the key.
     """
     begins, by_time = [split.validation, split.holdout], split.by == "time"
     values = problem.local_times(frame) if by_time else entity_hash(frame, problem, split)
     number = np.searchsorted(pd.to_datetime(begins) if by_time else begins, values.to_numpy(), side="right")
-    return np.array(PARTS, dtype=object)[number]
+    part = np.array(PARTS, dtype=object)[number]
+    if by_time:
+        last = problem.known_before(pd.Timestamp(getattr(split, before)))
+        part[(number < PARTS.index(before)) & (values > last)] = PURGED
+    return part
 
 
 def parts(frame: pd.DataFrame, points: Split, problem: Problem) -> pd.DataFrame:
     """Return the split: ``part``, ``first`` and ``last`` day where there is time, ``rows``, ``share of rows``, event rate.
 
-    The last column is the share of events or the mean outcome; that of the holdout stays hidden.
+    Purged rows have a line where there is time. The last column, the mean of `decisions.event`, hides that of the holdout.
     """
     part, events = _part_and_event(frame, points, problem)
-    table = pd.DataFrame({"part": PARTS})
+    table = pd.DataFrame({"part": [*PARTS[:2], *[PURGED] * bool(problem.time), PARTS[2]]})
     if problem.time:
         days = problem.local_times(frame).dt.strftime("%Y-%m-%d").groupby(part).agg(first="min", last="max")
         table = table.join(days, on="part")

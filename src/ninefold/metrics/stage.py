@@ -38,7 +38,7 @@ def baselines(frame: pd.DataFrame, points: Split, problem: Problem) -> tuple[dic
     The holdout stays locked until a model has been chosen.
     """
     part, target = part_of(frame, points, problem), frame[problem.target].to_numpy()
-    policies = decisions.policies(target[part == "train"], problem)
+    policies = decisions.policies(target[part_of(frame, points, problem, "validation") == "train"], problem)
     means = decisions.policy_payoffs(target, problem, policies).groupby(part).mean().T[["train", "validation"]]
     return policies, means.rename_axis("policy").rename_axis(None, axis=1).reset_index()
 
@@ -56,7 +56,7 @@ def potential_gain(table: pd.DataFrame) -> float:
 
 def naive(frame: pd.DataFrame, points: Split, problem: Problem) -> list[float]:
     """Return the forecast without features: the shares of the classes on open rows, or the mean of the quantity."""
-    rows = frame[part_of(frame, points, problem) != "holdout"]
+    rows = frame[np.isin(part_of(frame, points, problem), PARTS[:2])]
     return _indicators(rows[problem.target], problem).mean().tolist()
 
 
@@ -64,18 +64,19 @@ def reference_scores(frame: pd.DataFrame, points: Split, problem: Problem) -> pd
     """Return the scores on validation of forecasts without features: ``forecast`` and a column per metric.
 
     *Training mean* always forecasts the training rows' shares of the classes, or their mean; where there is time, *last
-    four weeks* forecasts those of the 28 days before the day.
+    four weeks* forecasts those of the newest 28 days whose outcomes are known by the day.
     """
     part = part_of(frame, points, problem)
     validation, indicators = frame[part == "validation"], _indicators(frame[problem.target], problem)
-    mean = indicators[part == "train"].mean()
+    mean = indicators[part_of(frame, points, problem, "validation") == "train"].mean()
     forecasts = {"training mean": np.tile(mean.to_numpy(), (len(validation), 1))}
     if problem.time:
         day = problem.local_times(frame).dt.normalize()
         by_day = indicators.groupby(day)
-        sums, sizes = (each.rolling("28D", closed="left").sum() for each in (by_day.sum(), by_day.size()))
-        recent = sums.div(sizes, axis=0).fillna(mean)
-        forecasts["last four weeks"] = recent.reindex(day[validation.index]).to_numpy()
+        daily = (each.asfreq("D", fill_value=0) for each in (by_day.sum(), by_day.size()))
+        sums, sizes = (each.rolling("28D", closed="left").sum() for each in daily)
+        known = problem.known_before(day[validation.index]).dt.normalize()
+        forecasts["last four weeks"] = sums.div(sizes, axis=0).reindex(known).fillna(mean).to_numpy()
     target, table = validation[problem.target].to_numpy(), []
     for name, values in forecasts.items():
         table.append({"forecast": name, **task_scores(target, decisions.forecast(values, problem), problem)})

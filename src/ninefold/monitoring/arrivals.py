@@ -42,9 +42,10 @@ def from_log(params: Params, bundle: Bundle) -> Arrived:
     """Return the decisions of the service and of batch runs, each once, with the outcomes received.
 
     A row belongs to the period of its time, or without one of its answer. Periods reach to today, so that silence
-    shows. A label counts at the close of its period if it was known by then: by its ``known_at``, or else
-    `params.label_delay` after the event. The frame is of `production.served` and `labels.join`, with ``@period`` and
-    ``@status``; the volume as of `replay`: the service refuses rows that break its schema, so that none is quarantined.
+    shows. A label counts at the close of its period if it was known by then: by its ``known_at``, but not before
+    ``problem.label_delay`` after the event, as those that come sooner may be of one kind. The frame is of
+    `production.served` and `labels.join`, with ``@period`` and ``@status``; the volume as of `replay`: the service
+    refuses rows that break its schema, so that none is quarantined.
     """
     problem, like = bundle.problem, features.load().iloc[:0]
     table = production.served(bundle, like=like)
@@ -58,19 +59,20 @@ def from_log(params: Params, bundle: Bundle) -> Arrived:
     days = timestamps.local(times, problem.timezone)
     calendar = cut(days.min().date(), max(days.max().date(), date.today()), params.period, problem.timezone)
     period = period_of(times, calendar)
-    known_at = table[labels.KNOWN_AT].fillna(times + pd.Timedelta(params.label_delay))
-    late = known_at > period.map(calendar.set_index("period")["end"])
-    status = np.select([label == "never", label != "known", late], [NEVER, OPEN, LATER], AT_CLOSE)
+    due = times + pd.Timedelta(problem.label_delay)
+    late = due.clip(lower=table[labels.KNOWN_AT].fillna(due)) > period.map(calendar.set_index("period")["end"])
+    unknown = (label != "known") | (due > calendar["end"].max())
+    status = np.select([label == "never", unknown, late], [NEVER, OPEN, LATER], AT_CLOSE)
     return table.assign(**{PERIOD: period, STATUS: status}), _volume(calendar, raw=period, ready=period)
 
 
 def add_label_status(frame: pd.DataFrame, volume: pd.DataFrame, params: Params, problem: Problem) -> pd.DataFrame:
     """Add ``@status``, one of `STATES`, where rows of the log have it already: when the label is known, after its delay."""
-    if STATUS in frame:
+    if params.source == "log":
         return frame
     if frame.empty:
         return frame.assign(**{STATUS: ""})
-    known_at = frame[problem.time] + pd.Timedelta(params.label_delay)
+    known_at = frame[problem.time] + pd.Timedelta(problem.label_delay)
     late = known_at > frame[PERIOD].map(volume.set_index("period")["end"])
     conditions = [known_at > volume["end"].max(), frame[problem.target].isna(), late]
     return frame.assign(**{STATUS: np.select(conditions, [OPEN, NEVER, LATER], AT_CLOSE)})

@@ -119,7 +119,7 @@ def follow(
             reasons = record["reasons"] if record["decision"] in ("retrain", "roll back") else []
         if not reasons:
             continue
-        learnable = pd.concat([known, _labelled(pd.concat(answered), span.end, params, problem)[known.columns]])
+        learnable = pd.concat([known, _labelled(pd.concat(answered), span.end, problem)[known.columns]])
         try:
             bundle, parts = refit(bundle, learnable.reset_index(drop=True), setting)
         except DataError:
@@ -195,10 +195,9 @@ def as_plain(table: pd.DataFrame, followed: dict[str, Followed]) -> Record:
     return gate.tidy({"strategies": table.to_dict("records"), "retrained": retrained})
 
 
-def _labelled(frame: pd.DataFrame, close: pd.Timestamp, params: Params, problem: Problem) -> pd.DataFrame:
-    """Return the rows whose label is known at a close."""
-    known = frame[problem.target].notna() & (frame[problem.time] + pd.Timedelta(params.label_delay) <= close)
-    rows = frame[known]
+def _labelled(frame: pd.DataFrame, close: pd.Timestamp, problem: Problem) -> pd.DataFrame:
+    """Return the rows whose label is known when the first row after a close is decided on."""
+    rows = frame[frame[problem.target].notna() & (frame[problem.time] <= problem.known_before(close))]
     return rows.astype({problem.target: "int64"}) if problem.is_class else rows
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from ninefold.monitoring.alerts import Rules
 from ninefold.monitoring.decision import Decide
 from ninefold.monitoring.notification import Deliver
-from ninefold.params import Day, Duration, Section
+from ninefold.params import Day, Section
 
 
 class Params(Section):
@@ -18,7 +18,6 @@ class Params(Section):
     source: Literal["replay", "log"] = "replay"
     replay_until: Day | None = None
     period: Literal["day", "week", "month"] = "month"
-    label_delay: Duration = "0h"
     alpha: float = Field(gt=0, lt=1)
     false_alarms: float = Field(default=0.05, gt=0, lt=1)
     alerts: Rules

@@ -54,9 +54,9 @@ def describe_arrivals(arrivals: pd.DataFrame, params: Params, problem: Problem) 
         return "Every outcome of the holdout is known; those of later rows are received after a while."
     most = shift.abs().fillna(0).max()
     return (
-        f"{arrivals[AT_CLOSE].sum() / total:.1%} of the labels were known at the close of their period, {params.label_delay} "
-        f"after the event. The later ones move the {decisions.level_name(problem)} of no period by more than "
-        f"{f'{100 * most:.1f} points' if problem.is_class else sign_text(most)[1:]}."
+        f"{arrivals[AT_CLOSE].sum() / total:.1%} of the labels were known at the close of their {params.period}, "
+        f"{problem.label_delay} after the event. The later ones move the {decisions.level_name(problem)} of no period by "
+        f"more than {f'{100 * most:.1f} points' if problem.is_class else sign_text(most)[1:]}."
     )
 
 

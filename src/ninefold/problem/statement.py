@@ -61,6 +61,7 @@ class Params(Section):
     focus: Name | None = None
     positive: Text | None = None
     horizon: Duration = "0h"
+    label_delay: Duration = "0h"
     owner: Text
     action_meaning: Text
     uses: Uses
@@ -166,6 +167,10 @@ class Problem(Params):
         times = frame[self.time] if self.time else pd.Series(pd.NaT, frame.index, dtype="datetime64[us]")
         return timestamps.local(times, self.timezone)
 
+    def known_before(self, time: Any, delay: str | None = None) -> Any:
+        """Return the latest time of outcomes, or values with another `delay`, that are known when a row of `time` is decided."""
+        return time - pd.Timedelta(self.horizon) - pd.Timedelta(delay or self.label_delay)
+
     @property
     def is_class(self) -> bool:
         """Whether the target is a class, not a quantity."""
@@ -222,6 +227,6 @@ class Problem(Params):
         return f"Problem({self.task}: {self.target} of {self.table}; {among}; {self.horizon} ahead)"
 
     def _repr_html_(self) -> str:
-        facts = {"task": self.task, "target": self.target, "table": self.table, "horizon": self.horizon}
+        facts = {name: getattr(self, name) for name in ("task", "target", "table", "horizon", "label_delay")}
         facts |= {"actions": ", ".join(self.actions)} if self.is_class else {"acts on": f"{self.ratio:.0%} quantile"}
         return facts_table(self.question, facts)

@@ -88,14 +88,14 @@ def preview(as_of: date | None = None) -> str:
 
 
 def due(collected: collection.Params, problem: Problem, monitored: monitoring.Params) -> date:
-    """Return the last day that can be added, at least the present `as_of`: the source has a row `label_delay` after its end.
+    """Return the last day that can be added, at least the present `as_of`: the source has a row a label delay after its end.
 
     Rows of the future do not count. Under ``monitoring.source: replay`` a run adds at most the rest of a month.
     """
     if collected.as_of is None:
         raise DataError("collection.as_of: not given, so nothing can be moved on")
     newest = min(_newest(collected, problem), pd.Timestamp.now("UTC").tz_localize(None))
-    known = newest - pd.Timedelta(monitored.label_delay)
+    known = newest - pd.Timedelta(problem.label_delay)
     last = (known.normalize() - pd.Timedelta(days=1)).date()
     if monitored.source == "replay":
         following = pd.Period(collected.as_of + timedelta(days=1), freq="M")

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from ninefold import timestamps
+from ninefold.errors import DataError
 from ninefold.features import FeatureSchema
 from ninefold.metrics import COPIES, FOLD, LEAST_CLUSTERS, EvaluationPlan, one_score
 from ninefold.problem import Problem, decisions
@@ -71,12 +72,12 @@ def predict(model: BaseEstimator, rows: pd.DataFrame, schema: FeatureSchema, pro
     return decisions.forecast(p, problem)
 
 
-def by_time(rows: pd.DataFrame, newest: int, count: int, gap: pd.Timedelta, problem: Problem) -> list[Fold]:
+def by_time(rows: pd.DataFrame, newest: int, count: int, problem: Problem) -> list[Fold]:
     """Return folds of which each is predicted from the rows before it, the oldest first (rolling origin).
 
     Tashman, Out-of-sample tests of forecasting accuracy, 2000. The last fold is the `newest` rows; at most `count` - 1 before
     it are about as long, and begin with a local day; one with fewer rows before it than in it, or one outcome there, ends the
-    list. Rows within the `gap` before a fold are not fitted on: their outcomes are not known by then.
+    list. Outcomes that `Problem.known_before` leaves out when a fold begins are not fitted on; `DataError` without two.
     """
     times, midnight = rows[problem.time], timestamps.midnight(problem.local_times(rows), problem.timezone)
     ordered, days = times.sort_values(), midnight.nunique() >= LEAST_CLUSTERS * (count + 1)
@@ -84,9 +85,13 @@ def by_time(rows: pd.DataFrame, newest: int, count: int, gap: pd.Timedelta, prob
     for number in range(1, min(count, (len(rows) - 1) // newest) + 1):
         row = ordered.index[len(rows) - number * newest]
         start = (midnight if days and number > 1 else times)[row]  # the validation part begins as planned
-        fold = Fold(np.flatnonzero(times < start - gap), np.flatnonzero((times >= start) & (times < end)))
+        fitted = (times < start) & (times <= problem.known_before(start))
+        fold = Fold(np.flatnonzero(fitted), np.flatnonzero((times >= start) & (times < end)))
         known = rows[problem.target].iloc[fold.fitted].nunique()
-        if len(fold.fitted) < len(fold.unseen) or known < 2 or not len(fold.unseen):
+        if number == 1 and known < 2:
+            found = f"{known} different outcomes known by {start:%Y-%m-%d}, after a problem.label_delay of {problem.label_delay}"
+            raise DataError(f"training rows: found {found}; expected two: collect more, or change metrics.split")
+        if number > 1 and (len(fold.fitted) < len(fold.unseen) or known < 2 or not len(fold.unseen)):
             break
         folds.append(fold)
         end = start
@@ -111,9 +116,8 @@ def folded(parts: Parts, schema: FeatureSchema, params: Params, problem: Problem
     """Return training and validation rows, and the folds: `by_time`, `at_random`, or the validation part alone."""
     rows, newest = pd.concat([parts["train"], parts["validation"]], ignore_index=True), len(parts["validation"])
     if problem.time:
-        if folds := by_time(rows, newest, params.folds, pd.Timedelta(params.gap), problem):
-            return rows, folds
-    elif params.folds > 1 and len(rows) <= MOST_FOLDED and len(rows) * len(schema.all) <= MOST_CELLS:
+        return rows, by_time(rows, newest, params.folds, problem)
+    if params.folds > 1 and len(rows) <= MOST_FOLDED and len(rows) * len(schema.all) <= MOST_CELLS:
         return rows, at_random(rows, params.folds, params.seed, problem)
     positions = np.arange(len(rows))
     return rows, [Fold(positions[:-newest], positions[-newest:])]

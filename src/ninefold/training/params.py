@@ -23,7 +23,6 @@ class Params(Section):
 
     seed: int = Field(ge=0)
     folds: int = Field(default=5, ge=1, le=20)
-    gap: Duration = "1d"
     blend: bool = True
     candidates: dict[Text, Candidate] = Field(min_length=1)
     search: Search = Search()

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from ninefold import artifacts, features, gate, hooks, lineage
 from ninefold.errors import DataError, NinefoldError
 from ninefold.features import FeatureSchema
-from ninefold.metrics import COPIES, PARTS, EvaluationPlan, Split, entity_hash, part_of
+from ninefold.metrics import COPIES, PARTS, PURGED, EvaluationPlan, Split, entity_hash, part_of
 from ninefold.problem import GUESSING, MEANING, PRIMARY, RANKING, Problem, title
 from ninefold.training import model_file
 from ninefold.training.params import Params
@@ -77,8 +77,8 @@ def split(table: pd.DataFrame, points: Split, problem: Problem) -> dict[str, pd.
     parts = {name: table[part == name].reset_index(drop=True) for name in PARTS}
     for name, rows in parts.items():
         if rows[problem.target].nunique() < 2:
-            found = f"{name} has {len(rows)} rows and not two different outcomes"
-            raise DataError(f"{features.FEATURES}: {found}; change split")
+            found = f"{name} has {len(rows)} rows and not two different outcomes, {(part == PURGED).sum()} are purged"
+            raise DataError(f"{features.FEATURES}: {found}; change metrics.split or problem.label_delay")
     return parts
 
 

@@ -143,7 +143,7 @@ def _ranges(name: str, params: Params) -> dict[str, Range]:
 
 def _identity(task: Task, rungs: list[list[Fold]]) -> str:
     """Return a hash of all that a search depends on but its budget, and the machines that it runs on."""
-    names: Any = {"seed": True, "folds": True, "gap": True, "candidates": True, "search": {"space"}}
+    names: Any = {"seed": True, "folds": True, "candidates": True, "search": {"space"}}
     hashed = pd.util.hash_pandas_object(task.rows[[*task.schema.all, task.problem.target]], index=False)
     facts = [
         task.params.model_dump(mode="json", include=names),
