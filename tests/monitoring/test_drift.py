@@ -1,7 +1,9 @@
-"""Drift: nothing on equal distributions, more with every shift, whatever the columns hold."""
+"""Drift: nothing on equal distributions, more with every shift, whatever the columns hold, and however days are correlated."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,37 +13,88 @@ import pytest
 from monitoring_data import problem_of
 from monitoring_params import PARAMS
 
-from ninefold.monitoring.drift import compare_inputs, p_value, psi
-from ninefold.serving import bundle as packing
+from ninefold.monitoring import sentences
+from ninefold.monitoring.drift import compare_inputs, psi
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+import drift_level
 
 
-def shares(values: Any, missing: float = 0.0, other: float = 0.0) -> dict[str, Any]:
-    return {"shares": values, "missing": missing, "other": other}
+def index(before: list[float], after: list[float]) -> float:
+    """Return the PSI of two columns of counts; the first are missing values."""
+    return float(psi(np.array(before), np.array(after)))
+
+
+def drifts(
+    frame: pd.DataFrame, days: int, kinds: dict[str, str] | None = None, time: str | None = "placed"
+) -> pd.DataFrame:
+    """Return the drift of the rows of the last `days` of a table, whose days are in the column `day`."""
+    features = [name for name in frame if name != "day"]
+    signature = [{"name": name, "kind": (kinds or {}).get(name, "numeric")} for name in features]
+    bundle: Any = SimpleNamespace(signature=signature, problem=problem_of(time=time))
+    frame = frame.assign(placed=pd.Timestamp("2020-01-01") + pd.to_timedelta(frame["day"], "D"))
+    late = frame["day"] > frame["day"].max() - days
+    parts = {"train": frame[~late], "validation": frame[:0]}
+    return compare_inputs(frame[late].assign(**{"@period": "2020-03"}), parts, bundle, PARAMS, holdout=False)
+
+
+def table(features: int = 1, days: int = 61, daily: int = 40, seed: int = 5) -> pd.DataFrame:
+    values = np.random.default_rng(seed).normal(size=(days * daily, features))
+    return pd.DataFrame(values).add_prefix("f").assign(day=np.repeat(np.arange(days), daily))
 
 
 def test_psi_is_what_one_computes_by_hand_and_missing_or_unseen_values_are_drift() -> None:
     # (0.25 - 0.5) ln(0.25 / 0.5) + (0.75 - 0.5) ln(0.75 / 0.5) = 0.25 ln 2 + 0.25 ln 1.5
-    assert psi(shares([0.5, 0.5]), shares([0.25, 0.75])) == pytest.approx(0.25 * np.log(3))
-    assert psi(shares({"a": 0.6, "b": 0.4}), shares({"b": 0.4, "a": 0.6})) == 0
-    assert np.isfinite(psi(shares([0.5, 0.5]), shares([0.0, 1.0])))
-    assert psi(shares([0.5, 0.5]), shares([0.3, 0.3], missing=0.4)) > 0.25
-    assert psi(shares({"a": 0.6, "b": 0.4}), shares({"a": 0.4, "b": 0.3}, other=0.3)) > 0.25
+    assert index([0, 500, 500], [0, 250, 750]) == pytest.approx(0.25 * np.log(3))
+    assert index([0, 60, 40], [0, 600, 400]) == 0
+    assert index([0, 500, 500], [0, 0, 1000]) == pytest.approx(0.5 * np.log(1000) + 0.5 * np.log(2), rel=0.01)
+    assert index([0, 500, 500], [400, 300, 300]) > 0.25
+    assert index([0, 600, 400, 0], [0, 400, 300, 300]) > 0.25
+    assert index([0, 500, 500, *[2] * 50], [0, 500, 500, *[0, 4] * 25]) < 0.01, "rare categories are one"
+    assert np.isnan(index([0, 1, 1], [0, 0, 0]))
 
 
-def test_rare_categories_a_constant_column_and_an_empty_one_are_no_drift() -> None:
-    common = ["a"] * 500 + ["b"] * 500
-    assert p_value(pd.Series([*common, "c", "d"]), pd.Series([*common, "e", "f"])) > 0.5
-    assert p_value(pd.Series(["a"] * 20), pd.Series(["a"] * 30)) == 1
-    assert np.isnan(p_value(pd.Series([1.0, 2.0]), pd.Series([], dtype="float64")))
+@pytest.mark.parametrize("correlation", [0.0, 0.5])
+@pytest.mark.parametrize("days", [7, 30])
+def test_days_that_differ_are_no_drift_even_if_neighbours_are_alike(days: int, correlation: float) -> None:
+    rates = drift_level.rates(days, correlation, drift_level.MILD, replicates=150)
+    assert rates["drift"][0] <= 0.05 + 0.02 + 0.03, "3 points are the noise of 150 streams"
+    assert rates["moved"][0] <= 0.01 + 0.02 + 0.02
+    assert min(rates["drift"][1], rates["moved"][1]) > 0.5, "a shift of 0.3 standard deviations is seen"
 
 
-def test_many_features_are_corrected_for_being_many() -> None:
-    random = np.random.default_rng(5)
-    train, now = (pd.DataFrame(random.normal(size=(300, 60))).add_prefix("f") for _ in range(2))
-    signature = [{"name": name, "kind": "numeric"} for name in train]
-    reference = {"features": {name: packing.distribution(train[name]) for name in train}}
-    bundle: Any = SimpleNamespace(signature=signature, problem=problem_of(), reference=reference)
-    now["@period"] = "2020-03"
-    table = compare_inputs(now, {"train": train, "validation": train[:0]}, bundle, PARAMS, holdout=False)
-    assert (table["p"] < 0.05).any()
-    assert (table["q"] > 0.05).all()
+def test_one_of_many_features_is_named_and_all_are_corrected_for_being_many() -> None:
+    frame = table(60)
+    assert not (drifts(frame, 7)["p"] < 0.05).any()
+    frame.loc[frame["day"] >= 54, "f7"] += 1
+    for time in ("placed", None):
+        found = drifts(frame, 7, time=time)
+        assert found.loc[found["p"] < 0.05, "feature"].tolist() == ["f7"]
+
+
+def test_with_too_few_days_there_is_no_p_value_and_the_page_says_so() -> None:
+    frame = table(days=19).assign(f0=lambda rows: rows["f0"] + 9 * (rows["day"] == 18))
+    assert drifts(frame.assign(day=frame["day"] + 1), 1)["psi"].iloc[0] > 0.25
+    found = drifts(frame, 1)
+    assert (found["p"].isna().all(), found["drifted"].any()) == (True, False)
+    text = sentences.describe_drift(found.assign(period=["2020-03"]), frame[:0], {}, problem_of())
+    assert "In 2020-03 no test is possible: too few days to tell." in text
+
+
+def test_columns_that_are_empty_or_constant_from_now_on_are_drift_and_leave_no_gap() -> None:
+    frame, kinds = table(3), {"f2": "categorical"}
+    frame["f2"] = pd.Series(np.where(frame["f2"] > 0, "a", "b"), dtype="object")
+    late = frame["day"] >= 54
+    broken = frame.assign(f0=frame["f0"].mask(late), f1=frame["f1"].mask(late, 7.0), f2=frame["f2"].mask(late, None))
+    found = drifts(broken, 7, kinds)
+    assert (found["drifted"].all(), found.isna().any(axis=None)) == (True, False)
+    assert found["missing"].tolist() == [1, 0, 1]
+    always = drifts(frame.assign(f0=np.nan, f1=7.0), 7, kinds)
+    assert (always["drifted"].any(), always["psi"].isna().any()) == (False, False)
+
+
+def test_indices_that_tie_are_named_as_ties() -> None:
+    rows = [("2020-03", "a", 8.273), ("2020-03", "b", 8.271), ("2020-04", "a", 8.273), ("2020-04", "b", 0.1)]
+    found = pd.DataFrame(rows, columns=["period", "feature", "psi"]).assign(p=0.01, drifted=True)
+    text = sentences.describe_drift(found, pd.DataFrame(), {}, problem_of())
+    assert "The largest PSI is 8.27, of `a` and `b` in 2020-03 and 2020-04." in text

@@ -134,6 +134,19 @@ def test_days_that_differ_do_not_look_like_relations_that_changed() -> None:
     assert shift_tests.holm(pd.Series([0.01, 0.04, 0.03])).tolist() == pytest.approx([0.03, 0.06, 0.06])
 
 
+def test_only_missing_values_are_in_the_first_place_and_what_the_holdout_never_had_explains_nothing() -> None:
+    holdout, now, problem = rows(table(days=40, seed=1)), rows(table(inputs=1.0)), statement("binary")
+    assert min(each.min() for each in shift_tests._places(shift_tests.FORECAST, holdout, now, KINDS, problem)) == 1
+    shop = now.features["shop"].mask(now.features.index % 40 > 0, "z").where(now.features.index % 40 > 0, "a")
+    mixed, known = (
+        now._replace(features=now.features.assign(shop=shop)[which]) for which in (shop.notna(), shop == "a")
+    )
+    ratio = [shift_tests._ratio(holdout, each, "shop", "categorical") for each in (mixed, known)]
+    assert ratio[0] == pytest.approx(ratio[1])
+    empty = now._replace(features=now.features.assign(weight=np.nan, shop=None))
+    assert shift_tests.relations(holdout, empty, KINDS, None, problem).notna().all(axis=None)
+
+
 def test_many_blocks_are_merged_at_random_so_that_a_pattern_of_the_rows_is_no_correlation() -> None:
     values, block = np.arange(1000) % 2.0, np.arange(1000)
     (error,) = shift_tests.moved((values, values), (block, block))["error"]
@@ -152,7 +165,7 @@ def test_the_report_of_a_period_is_plain_values() -> None:
     assert calm["outside"] == calm["findings"] == []
     assert calm["rows"] == calm["labelled"] == 8 * DAILY
     assert {"joint auc", "loss", "missing: shop", "unseen: shop"} <= set(calm["natural"])
-    assert ("psi: width" in moved["outside"], moved["findings"][0]["cause"]) == (True, "covariate shift")
+    assert ("joint auc" in moved["outside"], moved["findings"][0]["cause"]) == (True, "covariate shift")
     assert set(moved["estimated"]) >= {"payoff", "gain"}
     assert (silent["outside"], silent["findings"][0]["cause"]) == (["rows per day"], "silence")
     json.dumps(gate.tidy([calm, moved, silent]))

@@ -71,8 +71,6 @@ class Deployed:
     def __init__(self, train: pd.DataFrame, task: str = "binary", **kinds: str) -> None:
         self.problem, self.described = problem_of(task), dict[str, Any]()
         self.signature = [{"name": name, "kind": kind} for name, kind in (kinds or KINDS).items()]
-        known = {name: packing.distribution(train[name], kind=kind) for name, kind in (kinds or KINDS).items()}
-        self.reference = {"features": known}
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         return said(frame["amount"].fillna(0.2).clip(0.01, 0.99).to_numpy(), self.problem)
@@ -114,7 +112,7 @@ def rows(
             "amount": amount,
             "customer": random.choice(["ann", "bob", "eve"], count),
             "note": pd.array([None, *random.choice(["as ordered", "too small, sorry", "no"], count - 1)], dtype="str"),
-            "since": random.uniform(18_000, 18_200, count),
+            "since": (placed - pd.Timestamp(0)) / pd.Timedelta("1D") - random.uniform(100, 300, count),
             "period": "a column of the user's own",
             TARGETS[task]: known,
         }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,6 @@ from sklearn.dummy import DummyClassifier
 from ninefold import artifacts
 from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan
-from ninefold.monitoring import drift
 from ninefold.problem import Problem, decisions
 from ninefold.serving import batch, deployment
 from ninefold.serving import bundle as packing
@@ -171,30 +169,11 @@ def test_dates_are_days_and_come_back_as_text_whatever_their_zone() -> None:
     assert signature.sendable(pd.Series(["NaT", None], dtype="str"), field) == ["NaT", None]
 
 
-@pytest.mark.parametrize(
-    "values",
-    [[1.0, 2, 3, np.nan], [0.0] * 9 + [1], [5.0] * 4, [np.nan] * 3, np.linspace(0, 1, 1000)],
-    ids=["few", "binary", "constant", "empty", "many"],
-)
-def test_shares_of_numbers_sum_to_one_and_are_found_again(values: Any) -> None:
-    column = pd.Series(values, dtype="float64")
-    described = packing.distribution(column)
-    assert len(described["shares"]) == len(described["edges"]) + 1
-    assert sum(described["shares"]) + described["missing"] == pytest.approx(1)
-    assert packing.distribution(column, described) == described
-
-
-def test_shares_of_text_keep_the_frequent_and_pool_the_rest_and_of_free_text_the_length_is_described() -> None:
-    described = packing.distribution(pd.Series([*(f"v{i:02d}" for i in range(60)), "v07", None], dtype="str"))
-    assert len(described["shares"]) == packing.LISTED
-    assert next(iter(described["shares"])) == "v07"
-    assert sum(described["shares"].values()) + described["other"] + described["missing"] == pytest.approx(1)
-    new = packing.distribution(pd.Series(["v07", "new"], dtype="str"), described)
-    assert (new["shares"]["v07"], new["other"], list(new["shares"])) == (0.5, 0.5, list(described["shares"]))
-    free = packing.distribution(pd.Series(["", "a", "bb", None], dtype="str"), kind="text")
-    assert (free["of"], free["edges"], free["missing"]) == ("length", [0.0, 1.0, 2.0], 0.25)
-    longer = packing.distribution(pd.Series(["a long text"] * 4, dtype="str"), free)
-    assert drift.psi(free, longer) > drift.psi(free, free) == 0
+def test_numbers_text_and_dates_are_described_by_their_deciles() -> None:
+    for values, edges in (([1.0, 2, 3, np.nan], [1, 2, 3]), ([5.0] * 4, [5]), ([np.nan] * 3, [])):
+        assert packing.edges_of(pd.Series(values), "numeric") == {"edges": edges}
+    assert packing.edges_of(pd.Series(["", "a", "bb", None], dtype="str"), "text") == {"edges": [0, 1, 2]}
+    assert packing.edges_of(pd.Series(pd.to_datetime(["1970-01-03", None])), "date") == {"edges": [2]}
 
 
 def test_the_reference_describes_what_was_learned_and_what_was_forecast(project: Project) -> None:
@@ -204,7 +183,7 @@ def test_the_reference_describes_what_was_learned_and_what_was_forecast(project:
     assert bundle.reference["outcomes"] == pytest.approx(learned["price"].mean())
     assert list(bundle.reference["features"]) == bundle.features
     forecast = pd.Series(decisions.expected(bundle.predict(parts["holdout"]), bundle.problem))
-    assert packing.distribution(forecast, bundle.reference["forecast"]) == bundle.reference["forecast"]
+    assert packing.edges_of(forecast, "numeric") == bundle.reference["forecast"]
 
 
 def test_domain_objects_show_themselves_in_a_line_and_as_a_table(bundle: Bundle) -> None:

@@ -20,7 +20,6 @@ Candidate: TypeAlias = tuple[str, float, float, str, str | None]  # rule, measur
 NOISE = 3.0  # standard deviations of a count of independent rows; a smaller change is sampling noise
 FIGURES = {  # rule -> the figures of `monitoring.report` of which one has to be beyond its control limits
     "volume": {"rows per day"},
-    "predictions": {"psi: the forecast", "mean forecast", "expected payoff"},
     "outcomes": {"outcome"},
     "ranking": {"ranking"},
     "error": {"loss"},
@@ -61,7 +60,7 @@ class Rules(Section):
     latency: Rule = _rule("share of requests over the latency budget", 0.05)
     quarantined: Rule = _rule("share of rows that break the contract")
     volume: Rule = _rule("change of rows a day against training, either way")
-    inputs: Rule = _rule("PSI of a feature against the rows fitted on, where a test agrees")
+    inputs: Rule = _rule("PSI of a feature against all rows known before, where a test agrees")
     predictions: Rule = _rule("PSI of the predictions against the holdout, where a test agrees")
     outcomes: Rule = _rule("change of the {share} against the holdout, either way")
     ranking: Rule = _rule("loss of {ranking} against the holdout")
@@ -96,12 +95,6 @@ def is_unusual(alert: str, record: Record) -> bool:
     return any(name in figures or name.split(": ")[0] in figures for name in outside)
 
 
-def drifted_features(record: Record) -> dict[str, float]:
-    """Return the features that drifted and their PSI; where there are control limits, those beyond them."""
-    outside = record.get("outside")
-    return {name: psi for name, psi in record["drifted"].items() if outside is None or f"psi: {name}" in outside}
-
-
 def _rows(record: Record, baseline: Record) -> Iterator[Candidate]:
     broken, usual = record["quarantined"] / max(record["raw"], 1), (baseline["per_day"] or 0) * record["days"]
     yield "quarantined", broken, broken, f"{broken:.2%} of the rows broke the contract.", None
@@ -132,7 +125,7 @@ def _inputs(record: Record) -> Iterator[Candidate]:
         auc = record["natural"]["joint auc"]["value"]
         sentence = f"A classifier separates the rows from those of training with a ROC AUC of {auc:.2f} (chance: 0.5)."
         yield "joint", auc, auc, sentence, None
-    if drifted := drifted_features(record):
+    if drifted := record["drifted"]:
         first = ", ".join(f"{name} ({value:.2f})" for name, value in list(drifted.items())[:3])
         sentence = f"{len(drifted)} of {record['features']} features drifted; largest PSI: {first}."
         yield "inputs", inf, max(drifted.values()), sentence, None

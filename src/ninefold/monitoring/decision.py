@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from ninefold.metrics import EvaluationPlan, with_interval
-from ninefold.monitoring.alerts import drifted_features, is_unusual
+from ninefold.monitoring.alerts import is_unusual
 from ninefold.params import Duration, Section
 
 MOST_ROWS_BROKEN = 0.5  # share of the rows that a broken column has to spoil before acting stops
@@ -30,7 +30,7 @@ def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
     """Return the ``decision`` at the close of a period, and its ``reasons``: the first rule that applies.
 
     1. ``stop acting``, and follow the best policy without a model: at least `rules.stop_broken` columns are broken, with
-       missing values or a PSI beyond the control limits.
+       missing values beyond the control limits, or drifted.
     2. ``roll back``: the whole interval of the gain over the best policy without a model is below `rules.roll_back`, and
        the gain is beyond its control limits, if it has any.
     3. ``retrain``: at least `rules.retrain_high` alerts of severity high, or `rules.retrain_drifted` of the features
@@ -39,7 +39,9 @@ def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
     """
     outside = set(record.get("outside") or [])
     broken = [each for each in record.get("findings", []) if each["cause"] == "broken column"]
-    broken = [each for each in broken if outside & {f"missing: {each['subject']}", f"psi: {each['subject']}"}]
+    broken = [
+        each for each in broken if f"missing: {each['subject']}" in outside or each["subject"] in record["drifted"]
+    ]
     broken = [each["sentence"] for each in broken if each["evidence"]["explains"] >= MOST_ROWS_BROKEN]
     if len(broken) >= rules.stop_broken:
         return {"decision": "stop acting", "reasons": broken}
@@ -48,7 +50,7 @@ def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
     if gain and gain["high"] < rules.roll_back and is_unusual("gain", record):
         return {"decision": "roll back", "reasons": [f"{outcome.capitalize()}."]}
     high = [alert["sentence"] for alert in record["alerts"] if alert["severity"] == "high"]
-    count, features = len(drifted_features(record)), record["features"]
+    count, features = len(record["drifted"]), record["features"]
     drift = f"{count} of {features} features drifted"
     reasons = high if len(high) >= rules.retrain_high else []
     if count / max(features, 1) >= rules.retrain_drifted:

@@ -1,22 +1,31 @@
-"""Has a distribution changed? Drift of each feature, and of the predictions, per period: the PSI and a test."""
+"""Has a distribution changed? Drift of each feature, and of the predictions, per period: the PSI, and a permutation test."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from ninefold.metrics import cluster_sums, count_clusters, merged
+from ninefold.monitoring import period as period_rows
 from ninefold.monitoring.answers import HOLDOUT, PERIOD
 from ninefold.monitoring.params import Params
+from ninefold.monitoring.period import Bins
 from ninefold.problem import Problem, decisions
 from ninefold.serving import FEATURE_KINDS, Bundle
-from ninefold.serving import bundle as packing
 
 FLOOR = 1e-4  # stands in for the share of an empty bin, whose logarithm does not exist
-FEW = 5  # expected rows of a category, below which a chi-square test is not to be trusted (Cochran, 1954)
-SAMPLE = 10_000  # rows of the reference in a test
+EMPTY = 0.5  # rows of an empty bin, where that is more than the floor: few rows leave bins empty
+RARE = 0.01  # of the rows; rarer bins are one
+LEAST = 0.01  # a PSI that is no difference: smaller ones are alike
+LEAST_SPREAD = 0.5  # of the logarithm of a PSI: steadier features are alike
+MOST_CLUSTERS = 400  # where there is no time; more are merged at random
+PERMUTATIONS = 999
+LEAST_RUNS = 6  # of neighbouring days before the period; with fewer, no permutation is unlike it
 
 
 def feature_kinds(bundle: Bundle) -> dict[str, str]:
@@ -28,79 +37,117 @@ def feature_kinds(bundle: Bundle) -> dict[str, str]:
 def compare_inputs(
     frame: pd.DataFrame, parts: dict[str, pd.DataFrame], bundle: Bundle, params: Params, holdout: bool = True
 ) -> pd.DataFrame:
-    """Return how far each feature (of text the length) moved from the rows fitted on, per period, and on the `holdout`.
+    """Return how far each feature (of text the length) moved from all rows known before, per period.
 
-    The columns are ``period``, ``feature``, ``missing`` (share, 0-1), ``psi`` against the bundle's reference, ``p`` of a
-    test against the rows fitted on, ``q``, its false discovery rate (Benjamini and Hochberg, 1995), and ``drifted``: psi
-    over its limit *and* q under `params.alpha`.
+    With `holdout`, that part is compared with the others, as a first period. The columns are ``period``, ``feature``,
+    ``missing`` (share, 0-1), ``psi`` (`psi`), ``p`` (`corrected_p`; NaN where there are too few days or entities to tell),
+    and ``drifted``: psi is over `params.alerts.inputs.limit` *and* p is at most `params.false_alarms`. No other rule says
+    what drifted.
     """
-    before = packing.sample(pd.concat([parts["train"], parts["validation"]], ignore_index=True), SAMPLE)
-    periods = [*([(HOLDOUT, parts[HOLDOUT])] if holdout else []), *frame.groupby(PERIOD)]
-    reference = {name: (kind, bundle.reference["features"][name]) for name, kind in feature_kinds(bundle).items()}
-    return _compare(periods, before, reference, params.alerts.inputs.limit, params.alpha)
+    kinds, problem = feature_kinds(bundle), bundle.problem
+    known = pd.concat(parts.values(), ignore_index=True)
+    periods = [(name, known, part) for name, part in frame.groupby(PERIOD)]
+    if holdout:
+        fitted = pd.concat([part for name, part in parts.items() if name != HOLDOUT], ignore_index=True)
+        periods.insert(0, (HOLDOUT, fitted, parts[HOLDOUT]))
+    return _compare(periods, kinds, params.alerts.inputs.limit, params, problem)
 
 
 def compare_predictions(frame: pd.DataFrame, holdout: pd.DataFrame, params: Params, problem: Problem) -> pd.DataFrame:
     """Return how far the predictions of each period moved from those for the holdout, as `compare_inputs` does."""
-    names = decisions.forecast_columns(problem) if problem.is_class else ["prediction"]
-    reference = {f"@{name}": ("numeric", packing.distribution(holdout[f"@{name}"])) for name in names}
-    before, limit = packing.sample(holdout, SAMPLE), params.alerts.predictions.limit
-    return _compare([*frame.groupby(PERIOD)], before, reference, limit, params.alpha)
+    kinds = {
+        f"@{name}": "numeric" for name in (decisions.forecast_columns(problem) if problem.is_class else ["prediction"])
+    }
+    periods = [(name, holdout, part) for name, part in frame.groupby(PERIOD)]
+    return _compare(periods, kinds, params.alerts.predictions.limit, params, problem)
+
+
+def psi(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Return the population stability index of rows by bin: float64, shape (...,), NaN where a side has no rows.
+
+    `before` and `after` are numbers of rows, shape (..., bins). The first bin holds the missing values; others that are
+    rare on both sides are one. 0 if equal, without upper bound; by custom less than 0.1 is stable and more than 0.25 a
+    major shift (Siddiqi, Credit Risk Scorecards, 2006).
+    """
+    sizes = [each.sum(axis=-1, keepdims=True) for each in (before, after)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        was, now = (each / size for each, size in zip((before, after), sizes, strict=True))
+        often = np.maximum(was, now) >= RARE
+        often[..., 0] = True
+        floor = np.maximum(FLOOR, EMPTY / np.minimum(*sizes))
+        rare = [np.where(often, 0, each).sum(axis=-1, keepdims=True) for each in (was, now)]
+        bins = np.where(often, was, 0), np.where(often, now, 0)
+        expected, observed = (np.maximum(np.concatenate(each, axis=-1), floor) for each in zip(bins, rare, strict=True))
+        return np.sum((observed - expected) * np.log(observed / expected), axis=-1)
+
+
+def arrangements(clusters: int, size: int, timed: bool) -> np.ndarray:
+    """Return which clusters may stand for a period if nothing has changed: bool, shape (arrangements, clusters).
+
+    The first line is the period itself, the last `size` clusters. Others, where there is no time, are random subsets. In
+    time neighbouring days stay together, so that correlated days are no drift: all circular shifts of the days, or where
+    fewer than `LEAST_RUNS` periods are before, shorter runs of days in random order (Politis and Romano, 1992).
+    """
+    places = (np.arange(clusters) + size) % clusters
+    run = min(size, max((clusters - size) // LEAST_RUNS, 1)) if timed else 1
+    if timed and run == size:
+        return (places + np.arange(clusters)[:, None]) % clusters < size
+    random = np.random.default_rng(0)
+    number = (places + random.integers(run, size=PERMUTATIONS)[:, None]) % clusters // run
+    order = random.random((PERMUTATIONS, clusters))[np.arange(PERMUTATIONS)[:, None], number]
+    return np.vstack([places, order.argsort(axis=1, kind="stable").argsort(axis=1)]) < size
+
+
+def corrected_p(index: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the p-value of each feature, corrected for their number: float64, shape (features,).
+
+    `index` is the PSI by arrangement (line; the first is the period) and feature, `rows` the number of rows that stand for
+    the period. p is the share of the arrangements in which any feature deviates as much: the logarithm of its PSI from the
+    median, in distances of that from the lower quartile, which a shift does not widen (maxT: Westfall and Young,
+    Resampling-based multiple testing, 1993). The PSI of more rows than the period has is raised by their ratio, as sampling
+    noise falls by it.
+    """
+    scaled = np.log(LEAST + index * np.maximum(rows / rows[0], 1)[:, None])
+    usual, low = np.median(scaled, axis=0), np.quantile(scaled, 0.25, axis=0)
+    deviation = (scaled - usual) / np.maximum(usual - low, LEAST_SPREAD)
+    return np.asarray((deviation.max(axis=1)[:, None] >= deviation[0] - 1e-9).mean(axis=0))
 
 
 def _compare(
-    periods: list[tuple[Any, pd.DataFrame]], before: pd.DataFrame, reference: dict[str, Any], limit: float, alpha: float
+    periods: list[tuple[str, pd.DataFrame, pd.DataFrame]],
+    kinds: Mapping[str, str],
+    limit: float,
+    params: Params,
+    problem: Problem,
 ) -> pd.DataFrame:
-    """Compare columns; `reference` holds the kind and the distribution of each."""
-    rows = []
-    measured = {name: packing.measured(before[name], kind) for name, (kind, _) in reference.items()}
-    for period, part in periods:
-        for name, (kind, distribution) in reference.items():
-            index = psi(distribution, packing.distribution(part[name], distribution))
-            p = p_value(measured[name], packing.measured(part[name], kind))
-            rows.append((period, name, part[name].isna().mean(), index, p))
-    table = pd.DataFrame(rows, columns=["period", "feature", "missing", "psi", "p"])
-    table = table.astype({"missing": "float64", "psi": "float64", "p": "float64"})
-    tested = table.dropna(subset="p").groupby("period")["p"]
-    table["q"] = tested.transform(stats.false_discovery_control).astype("float64")
-    return table.assign(drifted=(table["psi"] > limit) & (table["q"] < alpha))
+    """Compare the columns of each period (the last of three) with those of the rows before, by bins of both together.
 
-
-def psi(reference: dict[str, Any], current: dict[str, Any]) -> float:
-    """Return the population stability index of two distributions over the same bins: 0 if equal, without upper bound.
-
-    Each has ``shares`` (a list by bin, or a dict by category), ``missing`` and of categories ``other``, all 0-1. By custom
-    less than 0.1 is stable and more than 0.25 a major shift (Siddiqi, Credit Risk Scorecards, 2006).
+    With bins of the rows before alone, these would be more alike among themselves than to a stable period.
     """
-    listed = reference["shares"]
-    names = list(listed) if isinstance(listed, dict) else range(len(listed))
+    timed, level = bool(problem.time), params.false_alarms
+    table: list[tuple[Any, ...]] = []
+    for period, *both in periods:
+        before, now = (period_rows.rows(part, part[[]], kinds, problem) for part in both)
+        cluster, size = _clusters(before.block, now.block, timed)
+        count, index, features = count_clusters(cluster), [], pd.concat([before.features, now.features])
+        inside = arrangements(count, size, timed).astype("float64")
+        for name, kind in kinds.items():
+            bins = Bins.of(features[name], kind)
+            rows = cluster_sums(None, cluster, bins.places(features[name]), bins.size)
+            index.append(psi(rows.sum(axis=0) - inside @ rows, inside @ rows))
+        enough = (count if timed else math.comb(count, size)) * level >= 1
+        p = corrected_p(np.column_stack(index), inside @ np.bincount(cluster)) if enough and index else repeat(np.nan)
+        table += zip(repeat(period), kinds, now.features.isna().mean(), [each[0] for each in index], p, strict=False)
+    columns = {"period": "object", "feature": "object", "missing": "float64", "psi": "float64", "p": "float64"}
+    result = pd.DataFrame(table, columns=list(columns)).astype(columns)
+    return result.assign(drifted=(result["psi"] > limit) & (result["p"] <= level))
 
-    def shares(of: dict[str, Any]) -> np.ndarray:
-        return np.array([*(of["shares"][name] for name in names), of.get("other", 0.0), of["missing"]])
 
-    return stability(shares(reference), shares(current))
-
-
-def stability(expected: np.ndarray, observed: np.ndarray) -> float:
-    """Return the sum over bins of ``(observed - expected) * ln(observed / expected)`` of shares of at least `FLOOR`."""
-    expected, observed = np.maximum(expected, FLOOR), np.maximum(observed, FLOOR)
-    return float(np.sum((observed - expected) * np.log(observed / expected)))
-
-
-def p_value(before: pd.Series, after: pd.Series) -> float:
-    """Return how probable a difference this large is if nothing has changed; NaN where one side has no rows.
-
-    Numbers: Kolmogorov-Smirnov test, in which a missing value lies below every number. Text: chi-square test, in which
-    missing is a category and rare ones are pooled. Both take rows as independent: of correlated rows p is too small.
-    """
-    if before.empty or after.empty:
-        return float("nan")
-    if pd.api.types.is_numeric_dtype(before):
-        samples = (column.astype("float64").fillna(-np.inf).to_numpy() for column in (before, after))
-        return float(stats.ks_2samp(*samples, method="asymp").pvalue)
-    counts = pd.DataFrame({"before": before.value_counts(dropna=False), "after": after.value_counts(dropna=False)})
-    observed = counts.fillna(0).to_numpy()
-    rare = (stats.contingency.expected_freq(observed) < FEW).any(axis=1)
-    pooled = np.vstack([observed[~rare], observed[rare].sum(axis=0)])
-    pooled = pooled[pooled.sum(axis=1) > 0]
-    return float(stats.chi2_contingency(pooled).pvalue) if len(pooled) > 1 else 1.0
+def _clusters(before: np.ndarray, now: np.ndarray, timed: bool) -> tuple[np.ndarray, int]:
+    """Return the cluster of each row, int64 from 0, those of the period last; and the number of these."""
+    sides = [np.unique(block, return_inverse=True)[1] for block in (before, now)]
+    was, size = (count_clusters(side) for side in sides)
+    if not timed and was + size > MOST_CLUSTERS:
+        most = max(round(MOST_CLUSTERS * size / (was + size)), 1)
+        sides = [merged(side, limit) for side, limit in zip(sides, (MOST_CLUSTERS - most, most), strict=True)]
+    return np.concatenate([sides[0], sides[1] + count_clusters(sides[0])]), count_clusters(sides[1])

@@ -11,8 +11,8 @@ import pandas as pd
 from scipy import stats
 
 from ninefold.metrics import EvaluationPlan, evaluation, one_score
-from ninefold.monitoring import drift, period, two_sample
-from ninefold.monitoring.period import FORECAST, Bins, Rows
+from ninefold.monitoring import period, two_sample
+from ninefold.monitoring.period import Bins, Rows
 from ninefold.problem import RANKING, Problem, decisions
 from ninefold.training import losses
 
@@ -21,13 +21,11 @@ ENOUGH_WINDOWS = 20  # of the holdout, for its figures to vary as they do betwee
 RESAMPLES = 60  # periods drawn from the days of the holdout where it has fewer windows
 LEAST_VOLUME = 0.05  # of the usual rows a day; a smaller change does not matter
 LEAST_ROWS = 100  # of a category value, to be a slice
-RARE = 0.01  # of the rows; rarer categories are one
 LABELLED = 0.5  # share of the rows whose outcome has to be known
 FEWEST_WINDOWS = 4  # without which the spread of a figure is not known, and nothing is called unusual
-# Distances and losses have a long tail; their roots and logarithms are near enough to normal.
+# Losses have a long tail; their logarithms are near enough to normal.
 SCALES: dict[str, tuple[Any, Any]] = {
     "plain": (lambda values: values, lambda values: values),
-    "root": (lambda values: np.sqrt(np.maximum(values, 0)), lambda values: np.maximum(values, 0) ** 2),
     "log": (lambda values: np.log(np.maximum(values, 1e-12)), np.exp),
 }
 
@@ -40,7 +38,7 @@ class Shape(NamedTuple):
     least: float = 0.0  # a change from the usual that is smaller does not matter, however stable the figure was
 
 
-SHAPES = {"psi": Shape("high", "root", 0.05), "joint auc": Shape("high")}
+SHAPES = {"joint auc": Shape("high")}
 SHAPES |= dict.fromkeys(("missing", "unseen"), Shape("high", "plain", 0.01))
 SHAPES |= dict.fromkeys(("loss", "slices"), Shape("high", "log"))
 SHAPES |= dict.fromkeys(("ranking", "payoff", "gain"), Shape("low"))
@@ -82,9 +80,8 @@ def reference(fitted: Rows, holdout: Rows, context: Context, length: float, alph
     known = period.sample(Rows(features, features[[]], target, block), MOST_ROWS)
     holdout = period.sample(holdout, MOST_ROWS)
     per_day = len(block) / len(np.unique(block)) if problem.time else None
-    columns = dict(known.features.items()) | {FORECAST: period.column(holdout, FORECAST, problem)}
-    bins = {name: Bins.of(column, kinds.get(name, "numeric")) for name, column in columns.items()}
-    counts = {name: bins[name].counts(column) for name, column in columns.items()}
+    bins = {name: Bins.of(known.features[name], kind) for name, kind in kinds.items()}
+    counts = {name: each.counts(known.features[name]) for name, each in bins.items()}
     whole = Reference(known, holdout, *context, bins, counts, pd.DataFrame(), per_day)
     days = [block[window] for window in period.windows(block, length, timed=True)] if problem.time else []
     volume = [{"rows per day": len(each) / (np.ptp(each) + 1)} for each in days]
@@ -99,15 +96,15 @@ def reference(fitted: Rows, holdout: Rows, context: Context, length: float, alph
 def figures(reference: Reference, rows: Rows, days: float, arrived: int | None = None) -> dict[str, float]:
     """Return the figures of a period by name, those that are finite.
 
-    ``rows per day``; of each feature ``missing`` and ``unseen`` (categories), shares 0-1, and ``psi``; ``joint auc``;
-    ``psi: the forecast``, ``mean forecast``, ``expected payoff``; where the outcomes of at least half of the rows are known
-    ``outcome``, ``gap`` (mean prediction less outcome), ``loss``, ``ranking``, ``payoff`` and ``gain`` per row, and
+    ``rows per day``; of each feature ``missing`` and ``unseen`` (categories), shares 0-1; ``joint auc``; ``mean forecast``,
+    ``expected payoff``; where the outcomes of at least half of the rows are known ``outcome``, ``gap`` (mean prediction less
+    outcome), ``loss``, ``ranking``, ``payoff`` and ``gain`` per row, and
     ``slices``, the largest bias of a slice. `days` is the length of the period, `arrived` its rows if `rows` are a sample.
     """
     values: dict[str, float] = {}
     if reference.per_day is not None:
         values["rows per day"] = (arrived or len(rows.block)) / days
-    values |= {**_input_figures(reference, rows), **_prediction_figures(reference, rows)}
+    values |= {**_input_figures(reference, rows), **_prediction_figures(rows, reference.problem)}
     if np.isfinite(rows.target).mean() >= LABELLED:
         values |= _outcome_figures(reference, rows)
     return {name: value for name, value in values.items() if np.isfinite(value)}
@@ -154,23 +151,18 @@ def _input_figures(reference: Reference, rows: Rows, window: np.ndarray | None =
     values: dict[str, float] = {}
     for name, kind in reference.kinds.items():
         count = reference.bins[name].counts(rows.features[name])
-        before = reference.counts[name] - (count if window is not None else 0)
         values[f"missing: {name}"] = count[0] / len(rows.block)
         if kind == "categorical":
+            before = reference.counts[name] - (count if window is not None else 0)
             values[f"unseen: {name}"] = float(count[1:][before[1:] == 0].sum() / len(rows.block))
-        values[f"psi: {name}"] = _psi(before, count)
     rest = np.arange(len(reference.known.block)) if window is None else np.flatnonzero(~window)
     sample = period.take(reference.known, rest[period.subsample(len(rest), two_sample.JOINT_ROWS)])
     compared = two_sample.compare(sample, rows, reference.kinds, explain=False)
     return {**values, "joint auc": compared.auc}
 
 
-def _prediction_figures(reference: Reference, rows: Rows, inside: bool = False) -> dict[str, float]:
-    """Return the figures of predictions against the holdout, without these rows if they are `inside` of it."""
-    problem = reference.problem
-    count = reference.bins[FORECAST].counts(period.column(rows, FORECAST, problem))
+def _prediction_figures(rows: Rows, problem: Problem) -> dict[str, float]:
     return {
-        f"psi: {FORECAST}": _psi(reference.counts[FORECAST] - inside * count, count),
         **_by_class("mean forecast", period.expected(rows, problem).mean(axis=0), problem),
         "expected payoff": float(decisions.decide(rows.predicted, problem)["expected_payoff"].mean()),
     }
@@ -198,10 +190,10 @@ def _holdout_figures(reference: Reference, length: float) -> list[dict[str, floa
     holdout, timed = reference.holdout, bool(reference.problem.time)
     windows = period.windows(holdout.block, length, timed)
     samples: Iterator[Rows] = (period.take(holdout, window) for window in windows)
-    if not (inside := len(windows) >= ENOUGH_WINDOWS):
+    if len(windows) < ENOUGH_WINDOWS:
         draws = period.replays(holdout.block, length, timed, RESAMPLES)
         samples = (period.take(holdout, rows)._replace(block=block) for rows, block in draws)
-    return [{**_prediction_figures(reference, rows, inside), **_outcome_figures(reference, rows)} for rows in samples]
+    return [{**_prediction_figures(rows, reference.problem), **_outcome_figures(reference, rows)} for rows in samples]
 
 
 def _largest_bias(reference: Reference, rows: Rows, error: np.ndarray) -> float:
@@ -221,11 +213,3 @@ def _by_class(name: str, values: np.ndarray, problem: Problem) -> dict[str, floa
     if len(values) == 1:
         return {name: float(values[0])}
     return {f"{name}: {each}": float(value) for each, value in zip(problem.classes, values, strict=True)}
-
-
-def _psi(before: np.ndarray, after: np.ndarray) -> float:
-    """Return the population stability index of rows by bin; bins that are rare in both are one, the first is missing."""
-    shares = [each / max(each.sum(), 1) for each in (before, after)]
-    often = np.maximum(*shares) >= RARE
-    often[0] = False
-    return drift.stability(*(np.array([*each[often], each[1:][~often[1:]].sum(), each[0]]) for each in shares))

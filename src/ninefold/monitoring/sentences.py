@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ninefold import display
-from ninefold.metrics import FOLLOW, with_interval
+from ninefold.metrics import FOLLOW, cluster_name, with_interval
 from ninefold.monitoring.answers import HOLDOUT
 from ninefold.monitoring.arrivals import Parts, Record
 from ninefold.monitoring.backtest import CALENDAR, TRIGGERED
@@ -21,13 +21,19 @@ def describe_drift(drifts: pd.DataFrame, frame: pd.DataFrame, parts: Parts, prob
     """Return which features moved, and whether a season is seen for the first time; also an alt text."""
     if drifts.empty:
         return ONLY_TIME
-    counts = drifts.groupby("period")["drifted"].sum()
-    names = [HOLDOUT, *counts.index.drop(HOLDOUT)[-LAST:]]
-    top = drifts[(drifts["period"] != HOLDOUT) | (len(names) == 1)].sort_values("psi").iloc[-1]
+    periods = drifts.groupby("period")
+    counts, told = periods["drifted"].sum(), periods["p"].count() > 0
+    names = [*counts.index[counts.index == HOLDOUT], *counts.index.drop(HOLDOUT, errors="ignore")[-LAST:]]
+    later = drifts[(drifts["period"] != HOLDOUT) | (len(counts) == 1)]
+    top = later[later["psi"].round(2) == later["psi"].max().round(2)]
+    features, where = ([*top[name].unique()] for name in ("feature", "period"))
     text = (
         f"Features that drifted, of {drifts['feature'].nunique()}: {_by_period({name: str(counts[name]) for name in names})}. "
-        f"The largest PSI is {top['psi']:.2f}, of {display.code(top['feature'])} in {top['period']}."
+        f"The largest PSI is {top['psi'].max():.2f}, of {listed([display.code(each) for each in features])} in "
+        f"{listed(where) if len(where) <= LAST else f'{len(where)} periods'}."
     )
+    if unsure := [*told.index[~told]]:
+        text += f" In {listed(unsure[-LAST:])} no test is possible: too few {cluster_name(problem)} to tell."
     if problem.time and len(frame):
         fitted = pd.concat([problem.local_times(parts[name]) for name in ("train", "validation")])
         if new := len(set(problem.local_times(frame).dt.month) - set(fitted.dt.month)):

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ninefold.exploration import MOST_CLUSTERS
-from ninefold.metrics import cluster_sums, clustered_variance, draws, influence, merged
+from ninefold.metrics import cluster_sums, influence, merged, student
 from ninefold.monitoring import period, two_sample
 from ninefold.monitoring.period import FORECAST, Bins, Rows
 from ninefold.monitoring.two_sample import HIGHEST_RATIO, Compared
@@ -19,12 +18,14 @@ from ninefold.problem import Problem
 
 Pair = tuple[np.ndarray, np.ndarray]  # of the rows of the holdout, and of those of the period
 MOST_PLACES = 20  # of categories, the most frequent ones; the others are one
+MOST_CLUSTERS = 4_000  # more are merged at random; days are fewer, and stay in order
+NEIGHBOURS = 7  # days that may be correlated
+OVERLAP = 1.5  # degrees of freedom of overlapping runs, as a multiple of those that do not
 FEWEST = 30  # rows of a place on either side, with which it is tested
 OUTCOME_BINS, FINE_BINS = 10, 50  # of a quantity: to compare its shares, and rows of the same outcome
 LEAST_SHARED = 0.1  # of the rows that are likely on both sides; with fewer, inputs and relations cannot be separated
-SMOOTHING = 0.5  # rows added to every place, so that none is empty
-ENDS = (0.025, 0.975)  # of the percentile intervals over resampled blocks
-REPLICATES, SHARE_REPLICATES = 500, 200
+SMOOTHING = 0.5  # rows added to every place of the holdout, so that none is empty in the period
+LEVEL = 0.95  # of the intervals
 EVERYTHING = "all rows"
 
 
@@ -32,30 +33,48 @@ def moved(values: Pair, blocks: Pair, places: Pair | None = None, weight: np.nda
     """Return how far the mean of each place (default: of all rows) moved, with Student's test of each.
 
     The spread of the sums of the holdout's blocks stands for both sides, as a period has too few, but it is at least that
-    of independent rows of the period. `weight`, of the rows of the holdout, makes their inputs like the period's.
+    of independent rows of the period; neighbouring days may be correlated, see `_variance`. `weight`, of the rows of the
+    holdout, makes their inputs like the period's.
 
     By place: ``difference``, its ``error``, ``p`` (NaN where there are too few rows), ``share`` of the period's rows.
     """
     places = places or (np.zeros(len(values[0]), dtype="int64"), np.zeros(len(values[1]), dtype="int64"))
     size = int(max(each.max(initial=0) for each in places)) + 1
-    code, names = pd.factorize(blocks[0])
+    names, code = np.unique(blocks[0], return_inverse=True)
     fuller = max(len(values[1]) / max(len(np.unique(blocks[1])), 1) / (len(values[0]) / len(names)), 1.0)
-    code, count = merged(code, MOST_CLUSTERS), min(len(names), MOST_CLUSTERS)
+    code = merged(code, MOST_CLUSTERS)
     weight = np.ones(len(code)) if weight is None else weight
     cells = partial(cluster_sums, cluster=code, group=places[0], groups=size)
     rows = np.bincount(places[1], minlength=size).astype("float64")
     with np.errstate(divide="ignore", invalid="ignore"):
         sums, total, number = cells(weight * values[0]), cells(weight), cells(None)
         known = number.sum(axis=0)
-        a_row = (influence(cells(values[0]), number) ** 2).sum(axis=0) * known
+        a_row = _variance(influence(cells(values[0]), number)) * known
         level = np.bincount(places[1], values[1], size) / rows
         own = np.bincount(places[1], (values[1] - level[places[1]]) ** 2, size) / rows**2
         difference = level - sums.sum(axis=0) / total.sum(axis=0)
-        spread = clustered_variance(influence(sums, total), count)
-        error = np.sqrt(spread + np.maximum(a_row * fuller / rows, own))
-        p = 2 * stats.t.sf(np.abs(difference) / error, np.maximum(known**2 / (number**2).sum(axis=0) - 1, 1))
+        error = np.sqrt(_variance(influence(sums, total)) + np.maximum(a_row * fuller / rows, own))
+        effective = known**2 / (number**2).sum(axis=0) / _neighbours(len(number))
+        p = 2 * stats.t.sf(np.abs(difference) / error, np.maximum(OVERLAP * effective - 1, 1))
     p, share = np.where((rows < FEWEST) | (known < FEWEST), np.nan, p), rows / max(rows.sum(), 1)
     return pd.DataFrame({"difference": difference, "error": error, "p": p, "share": share})
+
+
+def _neighbours(clusters: int) -> int:
+    """Return how many neighbouring clusters may be correlated: `NEIGHBOURS` days, but at most a fifth of the clusters."""
+    return max(min(NEIGHBOURS, clusters // 5), 1)
+
+
+def _variance(moves: np.ndarray) -> np.ndarray:
+    """Return the variance of the mean of each group (column) from what each cluster (line, in order) adds to it.
+
+    From overlapping runs of neighbours (Meketon and Schmeiser, Overlapping batch means, 1984), but at least as if clusters
+    were independent.
+    """
+    count, run = len(moves), _neighbours(len(moves))
+    sums = np.cumsum(np.vstack([np.zeros_like(moves[:1]), moves, moves[: run - 1]]), axis=0)
+    both = (moves**2).sum(axis=0), ((sums[run:] - sums[:-run]) ** 2).sum(axis=0) / run
+    return np.maximum(*both) * count / max(count - run, 1)
 
 
 def smallest(tests: list[pd.DataFrame]) -> float:
@@ -81,14 +100,15 @@ def relations(
         tests = [moved(pair, blocks, places, weight) for pair in pairs]
         least = smallest(tests)
         if places is not None and kinds.get(where) != "categorical":
-            middle = float(np.median(places[0]))
+            middle = float(np.median(places[0][places[0] > 0])) if places[0].any() else 0.0
             along = [np.where(each > 0, each - middle, 0.0) for each in places]
             slopes = [moved((one * along[0], two * along[1]), blocks, None, weight) for one, two in pairs]
             least = min(1.0, 2 * min(least, smallest(slopes)))
         every = pd.concat(tests, ignore_index=True)
-        tested, largest = every.dropna(subset="p"), every["difference"].where(every["p"].notna(), 0).abs().argmax()
+        tested = every[every["p"].notna()]
+        largest = max(tested["difference"], key=abs, default=0.0)
         strength = float((tested["share"] * (tested["difference"] ** 2 - tested["error"] ** 2)).sum())
-        table.append((where, least, float(every["difference"].iloc[largest]), max(strength, 0.0)))
+        table.append((where, least, largest, max(strength, 0.0)))
     result = pd.DataFrame(table, columns=["where", "p", "difference", "strength"])
     result["q"] = holm(result["p"])
     return result.sort_values(["p", "strength"], ascending=[True, False], ignore_index=True, kind="stable")
@@ -133,18 +153,17 @@ def decompose(loss: Pair, compared: Compared, blocks: Pair) -> dict[str, Any]:
     `LEAST_SHARED`, the parts are not ``separable``.
     """
     weights = compared.before_probability, 1 - compared.after_probability
-    seeds = np.random.default_rng(0).integers(2**31, size=2).tolist()
-    sides = zip(loss, weights, blocks, (REPLICATES, REPLICATES), seeds, strict=True)
-    (before, before_shared), (after, after_shared) = (_means(*side) for side in sides)
+    (before, was), (after, now) = (_means(*side) for side in zip(loss, weights, blocks, strict=True))
     shared = float(min(2 * weight.mean() for weight in weights))
+    way = before[1] - before[0] + after[0] - after[1]
     return {
         "holdout": float(before[0]),
-        "shared, holdout": float(before_shared[0]),
-        "shared, period": float(after_shared[0]),
+        "shared, holdout": float(before[1]),
+        "shared, period": float(after[1]),
         "period": float(after[0]),
-        "total": _figure(after - before),
-        "covariate": _figure(before_shared - before + after - after_shared),
-        "concept": _figure(after_shared - before_shared),
+        "total": _figure(after[0] - before[0], was[:, 0], now[:, 0]),
+        "covariate": _figure(way, was[:, 1] - was[:, 0], now[:, 0] - now[:, 1]),
+        "concept": _figure(after[1] - before[1], was[:, 1], now[:, 1]),
         "shared": min(shared, 1.0),
         "separable": shared >= LEAST_SHARED,
     }
@@ -160,8 +179,8 @@ def shares(
     """
     table = []
     for name, kind in kinds.items():
-        plain, weighted = _means(loss, _ratio(holdout, now, name, kind), holdout.block, SHARE_REPLICATES, 0)
-        effect = _figure(weighted - plain)
+        (plain, weighted), moves = _means(loss, _ratio(holdout, now, name, kind), holdout.block)
+        effect = _figure(weighted - plain, moves[:, 1] - moves[:, 0])
         same_way = max(np.sign(covariate) * effect["value"], 0)
         table.append({"feature": name, "effect": effect.pop("value"), **effect, "share": same_way})
     total = sum(each["share"] for each in table) or 1.0
@@ -190,7 +209,7 @@ def holm(p: pd.Series) -> pd.Series:
 def _places(where: str, holdout: Rows, now: Rows, kinds: Mapping[str, str], problem: Problem) -> Pair:
     columns, kind = [period.column(rows, where, problem) for rows in (holdout, now)], kinds.get(where, "numeric")
     bins = Bins.of(columns[0], kind)
-    before, after = (bins.places(column) - (where == FORECAST) for column in columns)
+    before, after = map(bins.places, columns)
     if kind == "categorical" and bins.size > MOST_PLACES + 1:
         often = np.argsort(-np.bincount(before, minlength=bins.size), kind="stable")
         place = np.minimum(np.argsort(often, kind="stable"), MOST_PLACES)
@@ -204,24 +223,27 @@ def _labels(holdout: Rows, now: Rows, problem: Problem, bins: int) -> Pair:
 
 
 def _ratio(holdout: Rows, now: Rows, name: str, kind: str) -> np.ndarray:
-    """Return how much likelier each row's value of one feature is in the period: float64, mean 1."""
+    """Return how much likelier each row's value of one feature is in the period, among values of the holdout: float64, mean 1."""
     bins = Bins.of(holdout.features[name], kind)
-    was, is_ = (bins.counts(rows.features[name]) + SMOOTHING for rows in (holdout, now))
-    ratio = np.clip((is_ / is_.sum()) / (was / was.sum()), 1 / HIGHEST_RATIO, HIGHEST_RATIO)
+    counts = [bins.counts(rows.features[name]) for rows in (holdout, now)]
+    known = counts[0] > 0  # no row of the holdout can stand for a new category, or for gaps where it has none
+    was, is_ = (np.where(known, each + SMOOTHING, 0) for each in counts)
+    share = np.divide(is_ / is_.sum(), was / was.sum(), out=np.ones(bins.size), where=known)
+    ratio = np.clip(share, 1 / HIGHEST_RATIO, HIGHEST_RATIO)
     of_rows = ratio[bins.places(holdout.features[name])]
     return of_rows / of_rows.mean()
 
 
-def _means(values: np.ndarray, weight: np.ndarray, block: np.ndarray, replicates: int, seed: int) -> Pair:
-    """Return the plain and the weighted mean, as they are and then over resampled blocks: shape (1 + replicates,)."""
-    code, names = pd.factorize(block)
-    sums = np.column_stack(
-        [np.bincount(code, each) for each in (values, np.ones_like(values), weight * values, weight)]
-    )
-    totals = np.array([np.ones(len(names)), *draws(len(names), replicates, seed)]) @ sums
-    return totals[:, 0] / totals[:, 1], totals[:, 2] / totals[:, 3]
+def _means(values: np.ndarray, weight: np.ndarray, block: np.ndarray) -> Pair:
+    """Return the plain and the weighted mean, and by how much each block (line, in order) moves these: shape (blocks, 2)."""
+    code = np.unique(block, return_inverse=True)[1]
+    both = np.ones_like(weight), weight
+    sums, sizes = (np.column_stack([np.bincount(code, one * each) for each in both]) for one in (values, both[0]))
+    return sums.sum(axis=0) / sizes.sum(axis=0), influence(sums, sizes)
 
 
-def _figure(samples: np.ndarray) -> dict[str, float]:
-    low, high = np.quantile(samples[1:], ENDS).tolist()
-    return {"value": float(samples[0]), "low": low, "high": high}
+def _figure(value: float, *moves: np.ndarray) -> dict[str, float]:
+    """Return a value with Student's interval, from how much the blocks of each independent sample move it."""
+    error = np.sqrt(sum(_variance(each[:, None])[0] for each in moves))
+    reach = float(student(LEVEL, min(len(each) / _neighbours(len(each)) for each in moves)) * error)
+    return {"value": float(value), "low": float(value) - reach, "high": float(value) + reach}

@@ -49,7 +49,8 @@ def compare(before: Rows, after: Rows, kinds: Mapping[str, str], explain: bool =
     Classifier two-sample test: Lopez-Paz and Oquab, Revisiting classifier two-sample tests, 2017. A gradient boosting ranks
     the rows of each fifth of the blocks. The p-value is by permutation of whole blocks within their fifth (of more than
     `MANY_BLOCKS` by the normal distribution); NaN with fewer than two blocks on a side. The interval, of 95 %, is Student's,
-    from the sums of blocks (Obuchowski, Biometrics 53, 1997). Where days of a week are correlated, both are too optimistic.
+    from the sums of blocks (Obuchowski, Biometrics 53, 1997). Both take blocks as independent; where neighbouring
+    days are correlated, `report.causes` asks for an AUC beyond the control limit of windows too.
     """
     picked = [period.subsample(len(rows.block), MOST_ROWS if explain else JOINT_ROWS) for rows in (before, after)]
     if min(len(rows) for rows in picked) < 2 * FOLDS or not kinds:

@@ -28,7 +28,6 @@ from ninefold.training import cross_validation, model_file
 BUNDLE = "models/bundle"
 FORMAT = 3
 UNSEEN = "was not seen in training"
-LISTED = 50
 ROWS_A_THREAD = 2000
 
 
@@ -46,7 +45,7 @@ class Bundle:
     place: Path
     version: str  # the first digits of the SHA-256 of its checksums: equal bundles have equal versions
     described: dict[str, Any]  # bundle.json
-    reference: dict[str, Any]  # the distributions that monitoring compares production with
+    reference: dict[str, Any]  # the deciles of the features; the compiled predictor is tried between them
     moment: str | None  # ISO time (UTC) for which the online history holds
     online: dict[str, Store]  # by history feature
     model: Any
@@ -240,36 +239,13 @@ def sample(rows: pd.DataFrame, count: int) -> pd.DataFrame:
     return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, count).astype(int))].reset_index(drop=True)
 
 
-def distribution(column: pd.Series, like: Mapping[str, Any] | None = None, kind: str = "") -> dict[str, Any]:
-    """Return the shares of a column's values by bin; with `like`, an earlier distribution, by its bins.
-
-    Numbers: ``edges``, the distinct inner deciles, and ``shares`` of ``edges[i-1] <= x < edges[i]``, with open ends.
-    Categories: ``shares`` of the most frequent values, and ``other``. All: ``missing``. The shares are of all rows and sum
-    to 1. Free text (`kind` is ``text``) is described by its length; ``of`` says so.
-    """
-    is_text = kind == "text" or (like is not None and like.get("of") == "length")
-    values = measured(column, "text" if is_text else kind)
-    present, rows = values.dropna(), max(len(values), 1)
-    described: dict[str, Any] = {"of": "length"} if is_text else {}
-    if pd.api.types.is_numeric_dtype(values) if like is None else "edges" in like:
-        numbers = present.to_numpy(dtype="float64")
-        deciles = np.quantile(numbers, np.arange(1, 10) / 10, method="inverted_cdf") if len(numbers) else []
-        edges = np.unique(deciles).tolist() if like is None else like["edges"]
-        counts = np.bincount(np.searchsorted(edges, numbers, side="right"), minlength=len(edges) + 1)
-        described |= {"edges": edges, "shares": (counts / rows).tolist()}
-    else:
-        frequent = present.astype("str").value_counts().sort_index().sort_values(ascending=False, kind="stable")
-        listed = frequent.index[:LISTED].tolist() if like is None else list(like["shares"])
-        described["shares"] = (frequent.reindex(listed, fill_value=0) / rows).to_dict()
-        described["other"] = float(frequent.drop(listed, errors="ignore").sum() / rows)
-    return {**described, "missing": (len(values) - len(present)) / rows}
-
-
-def measured(column: pd.Series, kind: str) -> pd.Series:
-    """Return the values of a feature to compare: the length of text, the days of moments, else itself."""
-    if kind == "text":
-        return column.astype("str").str.len().astype("float64")
-    return as_days(column) if pd.api.types.is_datetime64_any_dtype(column) else column
+def edges_of(column: pd.Series, kind: str) -> dict[str, list[float]]:
+    """Return ``edges``, the distinct inner deciles of numbers, of days since 1970-01-01, or of the lengths of text."""
+    if kind == "categorical":
+        return {}
+    values = (column.astype("str").str.len() if kind == "text" else as_days(column)).dropna().to_numpy("float64")
+    inner = np.quantile(values, np.arange(1, 10) / 10, method="inverted_cdf") if len(values) else []
+    return {"edges": np.unique(inner).tolist()}
 
 
 @cache

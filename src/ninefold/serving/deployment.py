@@ -24,7 +24,7 @@ from ninefold.metrics import EvaluationPlan
 from ninefold.params import Duration, Name, Section, load
 from ninefold.problem import Problem, decisions
 from ninefold.serving import checksums
-from ninefold.serving.bundle import BUNDLE, FORMAT, Bundle, answer_columns, distribution
+from ninefold.serving.bundle import BUNDLE, FORMAT, Bundle, answer_columns, edges_of
 from ninefold.serving.client import refused_well
 from ninefold.serving.fields import FEATURE_KINDS, as_rows, signature
 from ninefold.serving.model_card import model_card
@@ -121,17 +121,17 @@ def _example(rows: pd.DataFrame, schema: list[dict[str, Any]]) -> dict[str, Any]
 def reference(
     parts: dict[str, pd.DataFrame], predicted: pd.DataFrame, schema: list[dict[str, Any]], problem: Problem
 ) -> dict[str, Any]:
-    """Return what monitoring compares production with; `schema` is the signature, `predicted` the forecast of the holdout.
+    """Return how values lie; `schema` is the signature, `predicted` the forecast of the holdout.
 
-    Of training and validation rows: ``rows``; ``features``, of each its `ninefold.serving.bundle.distribution`;
-    ``outcomes``, the mean of `decisions.event`. Of the holdout: ``forecast``, the distribution of `decisions.expected`.
+    Of training and validation rows: ``rows``; ``features``, of each its `ninefold.serving.bundle.edges_of`; ``outcomes``, the
+    mean of `decisions.event`. Of the holdout: ``forecast``, the deciles of `decisions.expected`.
     """
     fitted = pd.concat([parts["train"], parts["validation"]], ignore_index=True)
     kinds = {field["name"]: field["kind"] for field in schema if field["kind"] in FEATURE_KINDS}
     return {
         "rows": len(fitted),
-        "features": {name: distribution(fitted[name], kind=kind) for name, kind in kinds.items()},
-        "forecast": distribution(pd.Series(decisions.expected(predicted, problem))),
+        "features": {name: edges_of(fitted[name], kind) for name, kind in kinds.items()},
+        "forecast": edges_of(pd.Series(decisions.expected(predicted, problem)), "numeric"),
         "outcomes": float(decisions.event(fitted[problem.target].to_numpy(), problem).mean()),
     }
 
