@@ -48,7 +48,7 @@ def close(
     """Show the checks, write ``reports/metrics/NN_slug.json``, publish the outputs; raise if a check failed.
 
     On failure nothing that was there before changes: the stage's outputs are discarded and its numbers go to
-    ``reports/failed/NN_slug.json``, from which the report of the failed run is made.
+    ``reports/failed/NN_slug.json``, from which the report of the failed run is made; its JSON files are kept beside it.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def close(
     }
     display.checks([check.model_dump() for check in checks])
     if failed:
-        artifacts.discard()
+        artifacts.discard(f"reports/failed/{label(section)}")
         artifacts.write_json(record, artifacts.path(f"reports/failed/{label(section)}.json"))
         lines = [f"{check.name}: found {check.value}, expected {check.limit}" for check in failed]
         counts = f"{len(failed)} of {len(checks)} checks failed"

@@ -27,7 +27,7 @@ class Incident(BaseModel):
 
 
 def find(periods: Iterable[Mapping[str, Any]]) -> list[Incident]:
-    """Return the incidents of periods as ``periods.json`` has them, the earliest first; those still open have no end."""
+    """Return the incidents of periods as ``periods.json`` has them, the earliest first; a period that is not closed ends none."""
     ended: list[Incident] = []
     going: dict[tuple[str, str], Incident] = {}
     for record in periods:
@@ -38,8 +38,16 @@ def find(periods: Iterable[Mapping[str, Any]]) -> list[Incident]:
             if earlier := before.pop(key, None):
                 incident.since, incident.peak = earlier.since, max(earlier.peak, incident.severity, key=rank)
             going[key] = incident
+        if not record.get("closed", True):
+            going = before | going
+            continue
         ended += [incident.model_copy(update={"until": period}) for incident in before.values()]
     return sorted([*ended, *going.values()], key=lambda each: (each.since, each.alert, each.subject or ""))
+
+
+def last_closed(periods: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the last period that is closed, whose decision counts; None if there is none."""
+    return next((record for record in reversed(periods) if record.get("closed", True)), None)
 
 
 def worst_first(incidents: Iterable[Incident]) -> list[Incident]:

@@ -16,6 +16,11 @@ def as_days(column: pd.Series) -> pd.Series:
     return days.where(column.notna())
 
 
+def now() -> pd.Timestamp:
+    """Return the present time in UTC, without a time zone: the one clock by which a period is open, or a row of the future."""
+    return pd.Timestamp.now("UTC").tz_localize(None)
+
+
 def local(column: pd.Series, timezone: str) -> pd.Series:
     """Return timestamps in the local time of a zone (an IANA name), without a zone; those without one are in UTC."""
     zoned = column.dt.tz_localize("UTC") if column.dt.tz is None else column

@@ -67,7 +67,7 @@ def later(turned: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     number = np.searchsorted(ends, frame["placed"], side="right")
     frame[PERIOD] = volume["period"].to_numpy()[number]
     counts = frame.groupby(PERIOD).size().to_numpy()
-    return frame, volume.assign(raw=counts, quarantined=0, ready=counts)
+    return frame, volume.assign(raw=counts, quarantined=0, ready=counts, closed=True)
 
 
 @pytest.fixture

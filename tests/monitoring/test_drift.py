@@ -31,7 +31,7 @@ def drifts(
     """Return the drift of the rows of the last `days` of a table, whose days are in the column `day`."""
     features = [name for name in frame if name != "day"]
     signature = [{"name": name, "kind": (kinds or {}).get(name, "numeric")} for name in features]
-    bundle: Any = SimpleNamespace(signature=signature, problem=problem_of(time=time))
+    bundle: Any = SimpleNamespace(signature=signature, problem=problem_of(time=time), described={"log": {"redact": []}})
     frame = frame.assign(placed=pd.Timestamp("2020-01-01") + pd.to_timedelta(frame["day"], "D"))
     late = frame["day"] > frame["day"].max() - days
     parts = {"train": frame[~late], "validation": frame[:0]}

@@ -20,10 +20,11 @@ import pytest
 from conftest import Project
 from typer.testing import CliRunner
 
-from ninefold import artifacts, cli
-from ninefold.errors import DataError, ParamsError
+from ninefold import artifacts, cli, gate, incidents
+from ninefold.errors import DataError, GateFailed, ParamsError
 from ninefold.monitoring import notification
 from ninefold.monitoring.notification import Deliver
+from ninefold.reports import runner, site
 
 NOW = datetime(2020, 3, 1, 12, tzinfo=UTC)
 FILE = Deliver(log=False)
@@ -296,6 +297,32 @@ def test_a_file_that_cannot_be_written_keeps_its_messages_and_a_damaged_state_is
     place.with_suffix(".state.json").write_text("{")
     with pytest.raises(DataError, match=r"alerts\.state\.json: cannot be read .* every incident is told once more"):
         notification.deliver([period("1", alert())], FILE, place)
+
+
+def test_monitor_delivers_the_alerts_of_a_failed_gate_too_and_then_fails(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: Any) -> None:
+        artifacts.write_json([period("2", alert())], artifacts.output("data/monitoring") / "periods.json")
+        with pytest.raises(GateFailed):
+            gate.close("monitoring", [gate.at_most("lost rows", 1, 0)], {}, "Lost.")
+        raise runner.StageFailed("lost rows: found 1")
+
+    artifacts.write_json([period("1")], artifacts.path("data/monitoring/periods.json"))
+    monkeypatch.setattr(runner, "execute", run)
+    monkeypatch.setattr(site, "render", lambda: None)
+    monkeypatch.setattr("ninefold.params.load", lambda _: SimpleNamespace(deliver=FILE, source="log"))
+    failed = CliRunner().invoke(cli.app, ["monitor"])
+    assert (failed.exit_code, "lost rows: found 1" in failed.output) == (1, True)
+    assert states(artifacts.path(notification.ALERTS)) == [("begun", "error", "medium")]
+    assert artifacts.published("data/monitoring/periods.json") == [period("1")]
+
+
+def test_an_open_period_begins_incidents_and_ends_none() -> None:
+    closed, current = period("1", alert("gain")), {**period("2", alert("missing")), "closed": False}
+    assert [each.until for each in incidents.find([closed, current])] == [None, None]
+    assert [each.until for each in incidents.find([closed, {**current, "closed": True}])] == ["2", None]
+    assert incidents.last_closed([closed, current]) == closed
 
 
 def test_the_command_sends_and_lists(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,10 +19,10 @@ from bundles import rows as rows_of
 from conftest import Project
 from monitoring_params import PARAMS
 
-from ninefold import artifacts
+from ninefold import artifacts, timestamps
 from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan, evaluation
-from ninefold.monitoring import backtest, labels, production
+from ninefold.monitoring import backtest, labels, production, tables
 from ninefold.monitoring.answers import predict
 from ninefold.monitoring.arrivals import read_arrivals
 from ninefold.monitoring.production import ROLE, ROW, VERSION
@@ -31,6 +31,7 @@ from ninefold.serving.fields import as_rows
 from ninefold.serving.log import Log
 
 NOW = datetime(2020, 2, 1, 9, tzinfo=UTC)
+POLICIES = {"best_baseline": "always wait", "naive": [0.7, 0.3]}
 
 
 @pytest.fixture
@@ -114,13 +115,6 @@ def test_names_that_are_ours_too_stay_the_users_and_exports_alone_are_enough(
     pd.testing.assert_frame_equal(production.served(bundle), table)
 
 
-def test_redacted_fields_stay_text(bundle: Bundle, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(bundle.described, "log", {"keep": "90d", "redact": ["id", "customer"]})
-    append(log, bundle, {"customer": "ann", "id": 7, "amount": 2.5})
-    table = production.served(bundle, like=pd.DataFrame({"id": [1], "placed": pd.Timestamp("2020-01-01")}))
-    assert table["id"].tolist() == [log_entry.pseudonym(7, log_entry.key(log.place))]
-
-
 def test_before_anything_was_served_the_table_is_empty_and_damage_is_an_error(bundle: Bundle, place: Path) -> None:
     assert production.served(bundle).empty
     assert production.traffic(place).empty
@@ -155,6 +149,38 @@ def test_skew_is_the_share_of_rows_of_a_period_that_were_served_with_another_val
     report = production.service_reports(*read_arrivals(params, {}, bundle), params, bundle)["2020-02"]["skew"]
     different = {each["feature"]: round(each["share"] * len(offline), 6) for each in report}
     assert different == {"amount": 2, looked_up: 2, "channel": 1}
+
+
+def test_rows_whose_time_is_not_plausible_are_set_apart_and_counted(
+    project: Project, bundle: Bundle, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = PARAMS.model_copy(update={"source": "log", "period": "day"})
+    monkeypatch.setattr(timestamps, "now", lambda: pd.Timestamp("2020-02-03 00:10"))
+    times = ["1900-01-01", "2260-01-01", "2020-02-02", "2020-02-03T00:05:00", "2020-02-04", None]
+    append(log, bundle, *({"customer": "ann", "id": number, "placed": time} for number, time in enumerate(times)))
+    frame, volume = read_arrivals(params, {}, bundle)
+    counts = volume[["period", "raw", "too_early", "too_late", "closed"]].to_numpy().tolist()
+    assert counts == [["2020-02-01", 1, 1, 2, True], ["2020-02-02", 1, 0, 0, True], ["2020-02-03", 1, 0, 0, False]]
+    assert sorted(frame["id"]) == [2, 3, 5]
+    assert "set apart by their time: 1 before" in tables.describe_arrival(volume, params, bundle.problem, "abc")
+
+
+@pytest.mark.parametrize("redacted", [["placed"], ["id"], ["amount", "customer"]])
+def test_redacted_columns_are_text_that_is_not_compared_and_the_answer_tells_the_time(
+    parts: dict[str, pd.DataFrame], bundle: Bundle, log: Log, redacted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(bundle.described, "log", {"keep": "90d", "redact": redacted})
+    append(log, bundle, *as_rows(parts["train"].head(60), bundle.signature))
+    params = PARAMS.model_copy(update={"source": "log"})
+    frame, volume = read_arrivals(params, {}, bundle)
+    assert (frame["placed"] == NOW.replace(tzinfo=None)).all() == ("placed" in redacted)
+    assert (log_entry.pseudonym(7, log_entry.key(log.place)) in frame["id"].tolist()) == ("id" in redacted)
+    reports = production.service_reports(frame, volume.head(1), params, bundle)
+    assert [report["skew"] for report in reports.values()] == [[]]
+    plan, bundle.described["holdout"] = EvaluationPlan.load().model_copy(update=POLICIES), {}
+    record = backtest.evaluator(bundle, parts, params, plan)(frame, volume.head(1))
+    assert not {name.partition(": ")[2] for name in record["natural"]} & {*redacted}
+    assert record["features"] == 5 - len({"amount", "customer"} & {*redacted})
 
 
 def test_traffic_is_counted_by_minute_of_the_routes_that_decide(place: Path) -> None:
@@ -196,8 +222,7 @@ def test_what_callers_ask_a_running_service_is_monitored_once_labels_have_come(
     assert frame["@probability"].tolist() == answers["probability"].tolist()
     asked = production.service_reports(frame, volume, params, bundle)[volume["period"].iloc[-1]]["service"]
     assert (asked["requests"] > 4, asked["refused"] > 0, asked["errors"]) == (True, True, 0)
-    plan = EvaluationPlan.load().model_copy(update={"best_baseline": "always wait", "naive": [0.7, 0.3]})
-    bundle.described["holdout"] = {}
+    plan, bundle.described["holdout"] = EvaluationPlan.load().model_copy(update=POLICIES), {}
     record = backtest.evaluator(bundle, parts, params, plan)(frame, volume.head(1))
     assert [record[name] for name in ("predictions", "at close", "later", "never", "open")] == [120, 117, 2, 0, 1]
     known = rows.head(117)

@@ -169,3 +169,6 @@ def test_the_report_of_a_period_is_plain_values() -> None:
     assert set(moved["estimated"]) >= {"payoff", "gain"}
     assert (silent["outside"], silent["findings"][0]["cause"]) == (["rows per day"], "silence")
     json.dumps(gate.tidy([calm, moved, silent]))
+    still_open = report.period_report(against, rows(periods[0].head(DAILY), task), None)
+    assert "rows per day" not in still_open["natural"]
+    assert report.period_report(against, rows(periods[2]), None)["findings"] == [], "no silence before the close"

@@ -21,11 +21,11 @@ from monitoring_data import LIMITS, TARGETS, baseline, figure, problem_of, recor
 from monitoring_params import PARAMS, VALUES
 from pydantic import ValidationError
 
-from ninefold import artifacts, display, engine, features, gate
+from ninefold import artifacts, display, engine, features, gate, timestamps
 from ninefold.collection import stage as collection
 from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan, evaluation
-from ninefold.monitoring import Params, arrivals, labels, performance, production, sentences, stage, tables
+from ninefold.monitoring import Params, arrivals, labels, performance, sentences, stage, tables
 from ninefold.monitoring.answers import AT_CLOSE, PERIOD, STATES, STATUS, predict, predict_holdout
 from ninefold.monitoring.arrivals import add_label_status, label_counts
 from ninefold.monitoring.decision import conclude
@@ -69,7 +69,7 @@ class Deployed:
     """Stands in for a bundle: what it says of a row follows from its amount, as the outcome does."""
 
     def __init__(self, train: pd.DataFrame, task: str = "binary", **kinds: str) -> None:
-        self.problem, self.described = problem_of(task), dict[str, Any]()
+        self.problem, self.described = problem_of(task), {"log": {"redact": []}}
         self.signature = [{"name": name, "kind": kind} for name, kind in (kinds or KINDS).items()]
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -164,15 +164,20 @@ def test_the_months_after_the_last_day_are_replayed_to_the_end_of_the_source(
 ) -> None:
     source(project, orders)
     spans = arrivals.periods(params, collected(**changed), problem_of(time=time)).astype("str")
+    spans = spans[["period", "start", "end"]]
     assert list(spans.itertuples(index=False, name=None)) == expected
 
 
-def test_a_source_that_reaches_into_another_century_is_refused_with_the_remedy(
+def test_rows_of_the_future_are_set_apart_and_counted_and_too_many_periods_are_refused_with_the_remedy(
     project: Project, orders: pd.DataFrame
 ) -> None:
-    source(project, orders.assign(placed=[*orders["placed"][:-1], "2199-01-01"]))
-    with pytest.raises(DataError, match=r"monitoring.replay_until: .* 2199-01-01 .* months"):
-        arrivals.periods(OPEN, collected(), problem_of())
+    later = orders.assign(placed=["2020-03-02", "2020-03-09", "1899-01-01", "2199-01-01", "2260-01-01", "no time"])
+    source(project, pd.concat([orders, later]))
+    calendar = arrivals.periods(OPEN, collected(), problem_of())
+    assert calendar[["period", "too_late"]].to_numpy().tolist() == [["2020-03", 2]]
+    params = OPEN.model_copy(update={"period": "day", "replay_until": date(2022, 1, 1)})
+    with pytest.raises(DataError, match=r"monitoring.replay_until: .* 2022-01-01 .* days"):
+        arrivals.periods(params, collected(), problem_of())
 
 
 def source(project: Project, orders: pd.DataFrame) -> Path:
@@ -450,6 +455,7 @@ def test_wrong_params_are_refused() -> None:
 def arrived(case: str, bundle: packing.Bundle) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return rows of two later weeks with their answers, and their volume; without time as of the prediction log."""
     volume = arrivals.cut(date(2020, 2, 20), date(2020, 3, 4), "week").assign(raw=56, quarantined=0, ready=56)
+    volume = volume.assign(too_early=0, too_late=0)
     later = bundles.rows(case, 112).assign(**{PERIOD: np.repeat(volume["period"].to_numpy(), 56)})
     if case == "binary":
         later.loc[56:, "amount"] = np.nan  # in the second week a column is lost
@@ -538,23 +544,40 @@ def test_periods_are_local_and_the_first_begins_where_collection_ends(project: P
     assert first.tolist() == ["2020-03", "2020-03-01 00:00:00", "2020-03-31 15:00:00"]
 
 
+def test_the_current_period_is_open_alerts_of_faults_alone_and_the_last_closed_one_decides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(timestamps, "now", lambda: pd.Timestamp("2020-03-15 00:10"))
+    volume = arrivals.cut(date(2020, 3, 1), date(2020, 3, 20), "week")
+    assert volume["end"].dt.day.tolist() == [8, 15, 22]
+    assert volume["closed"].tolist() == [True, True, False]
+    two = rows(count=2).assign(placed=pd.Timestamp("2020-03-15"), returned=pd.NA, **{PERIOD: "2020-03-15"})
+    assert add_label_status(two, volume, PARAMS, problem_of())[STATUS].tolist() == ["open"] * 2
+    closed = {**record(brier=figure(0.19)), "at close": 3000}
+    two_rows = {"raw": 2, "quarantined": 1, "predictions": 1}
+    still_open = {**closed, **two_rows, "period": "2020-03-15", "closed": False, "end": "2020-03-22"}
+    table = stage.apply_rules([closed, still_open], baseline(), PARAMS, problem_of())
+    assert [[alert["alert"] for alert in each["alerts"]] for each in table] == [["error"], ["quarantined"]]
+    decision = conclude(table, plan_of(), "abc")
+    assert [each["decision"] for each in (decision, *decision["periods"])] == ["retrain", "retrain", "open"]
+    assert "until 2020-03-22" in decision["periods"][1]["reasons"][0]
+    assert stage.headline(table, decision) == {"alerts in 2020-03": "1", "decision": "retrain"}
+    assert (
+        stage.conclusion(table[1:], conclude(table[1:], plan_of(), "abc"))
+        == "No period is closed yet. The model is kept."
+    )
+
+
 def test_the_log_and_late_labels_are_monitored_as_a_replay_is(
     bundle: packing.Bundle, parts: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Today(date):
-        @classmethod
-        def today(cls) -> date:
-            return date(2020, 3, 20)
-
-    monkeypatch.setattr(arrivals, "date", Today)
+    monkeypatch.setattr(timestamps, "now", lambda: pd.Timestamp("2020-03-20"))
     params, moment = PARAMS.model_copy(update={"source": "log", "period": "week"}), datetime(2020, 2, 20, tzinfo=UTC)
     bundle = replace(
         bundle, described=bundle.described | {"problem": bundle.described["problem"] | {"label_delay": "1d"}}
     )
     later = bundles.rows("binary", 40)
     later = later.assign(placed=pd.date_range("2020-02-20", periods=40, freq="6h"), id=later["id"] + 1000)
-    sent = parts["holdout"].dropna(subset=["amount"]).head(20)
-    skewed = sent.assign(amount=sent["amount"] + (np.arange(20) < 4))
     with closing(Log(artifacts.path("data/predictions/log.sqlite"))) as log:
         for name, table in {"batch": later, "again": later.head(5)}.items():
             log.record(table, bundle.decide(table)[bundle.answers], bundle, name, moment=moment)
@@ -563,8 +586,6 @@ def test_the_log_and_late_labels_are_monitored_as_a_replay_is(
         outcomes.to_parquet("outcomes.parquet", index=False)
         list(labels.run([str(Path("outcomes.parquet").resolve())], bundle))
         frame, volume = arrivals.read_arrivals(params, {}, bundle)
-        log.record(skewed, bundle.decide(skewed)[bundle.answers], bundle, "skewed", moment=moment)
-        reports = production.service_reports(*arrivals.read_arrivals(params, {}, bundle), params, bundle)
     assert len(frame) == 40, "what was asked twice was decided once"
     assert volume["raw"].tolist()[:2] == [28, 12]
     assert volume["raw"].iloc[-1] == 0, "silence shows"
@@ -572,8 +593,6 @@ def test_the_log_and_late_labels_are_monitored_as_a_replay_is(
     assert counts[:2] == [[25, 3, 0, 0], [1, 1, 0, 10]]
     known = add_label_status(frame, volume, params, bundle.problem).query("`@status` != 'open'")
     assert np.allclose(known["@probability"], bundle.decide(known)["probability"])
-    assert next(iter(reports.values()))["skew"] == [{"feature": "amount", "rows": 20, "share": pytest.approx(0.2)}]
-    assert production.service_reports(frame, volume, PARAMS, bundle) == {}, "a replay has no service"
 
 
 def test_what_was_never_answered_is_no_period(project: Project, bundle: packing.Bundle) -> None:

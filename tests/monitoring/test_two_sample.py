@@ -34,3 +34,9 @@ def test_one_day_has_no_p_value_and_without_rows_nothing_is_known() -> None:
     assert np.isnan(two_sample.compare(before, now, KINDS, explain=False).p)
     empty = two_sample.compare(before, period.take(now, np.arange(0)), KINDS)
     assert (empty.auc, np.isnan(empty.p)) == (0.5, True)
+
+
+def test_columns_without_any_value_are_no_drift() -> None:
+    before, now = (rows(table(days=days, seed=days).assign(weight=np.nan, shop=None)) for days in (40, 14))
+    found = two_sample.compare(before, now, KINDS)
+    assert (found.p > 0.01, found.importance["weight"], found.importance["shop"]) == (True, 0, 0)

@@ -145,7 +145,10 @@ def test_an_unreadable_file_is_refused(bundle: Bundle) -> None:
     for name, content, says in (
         ("in.csv", b"", "is empty"),
         ("in.csv", b"a,b\n\xff,1\n", "cannot be read as .csv"),
-        ("in.csv", b"a,b\n1,2,3\n", "more values than the header"),
+        ("in.csv", b"a,b\n1,2\n1,2,3\n", "in.csv: line 3: found 3 fields, expected 2"),
+        ("in.csv", b"a,b\n1,2\n3", "in.csv: line 3: found 1 fields, expected 2"),
+        ("in.csv", b'a,b\n1,2\n7,"12"5\n', "in.csv: line 3: found text behind a closing quote"),
+        ("in.csv", b'a,b\n1,2\n7,"125\n', r"in.csv: found a quote \(\"\) that is never closed, in the row .* line 3"),
         ("in.csv", b"a,a\n1,2\n", r"cannot be read as .csv \(Duplicate names"),
         ("in.parquet", b"hello", "cannot be read as .parquet"),
         ("in.xlsx", b"", r"IN ends in '\.xlsx', expected \.csv, \.parquet, FILE\.duckdb::TABLE"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,8 @@ from typing import Annotated
 import typer
 
 from ninefold.cli.common import Options, app, overrides
-from ninefold.errors import ParamsError
+from ninefold.errors import DataError, ParamsError
+from ninefold.stages import label
 
 READS = "The features: .csv, .parquet, a folder of .parquet files, FILE.db::TABLE (DuckDB or SQLite), or URL::TABLE."
 WRITES = "Where to, of the same kinds. A file is replaced whole; of tables only one that an earlier run wrote."
@@ -56,11 +58,12 @@ def export_log(
 
 @app.command()
 def alerts(as_json: AsJson = False) -> None:
-    """Notify of alerts that stage 09 raised or closed, each once; list the open ones."""
+    """Notify of alerts that stage 09 raised or closed, each once, also if its gate failed; list the open ones."""
     from ninefold import artifacts, incidents, monitoring, params
     from ninefold.monitoring import notification
 
-    periods = artifacts.read_json(f"{monitoring.MONITORING}/periods.json")
+    failed = artifacts.published(f"reports/failed/{label('monitoring')}.periods.json")
+    periods = artifacts.read_json(f"{monitoring.MONITORING}/periods.json") if failed is None else failed
     deliver = params.load("monitoring").deliver
     place, alerts = artifacts.path(deliver.file or notification.ALERTS), incidents.find(periods)
     sent = notification.deliver(periods, deliver, place)
@@ -113,7 +116,7 @@ def deliver_labels(
 
 @app.command()
 def monitor() -> None:
-    """Run stage 09 on the prediction log, then `ninefold alerts`."""
+    """Run stage 09 on the prediction log, then `ninefold alerts`, also if its gate failed."""
     from ninefold import artifacts, params
     from ninefold.reports import runner, site
     from ninefold.serving import LOG, log_export
@@ -124,7 +127,13 @@ def monitor() -> None:
     with artifacts.writing():
         if (place := artifacts.path(LOG)).is_file():
             log_export.prune(place, params.load("deployment").log.keep)
-        runner.execute("monitoring", {})
+        try:
+            runner.execute("monitoring", {})
+        except runner.StageFailed:
+            site.render()
+            with suppress(DataError):  # which may not hide why the stage failed
+                alerts()
+            raise
         site.render()
     alerts()
 

@@ -1,5 +1,6 @@
 from . import databases, datetimes, deliveries, files, numbers, sources
 from .databases import Database
+from .delimited import strict_records
 from .reading import LANDING, SOURCE, read_file, read_landed, reader
 from .settings import Params, Source
 from .stage import (
@@ -31,6 +32,6 @@ __all__ = [
     "LANDING", "SOURCE", "WHOLE", "Database", "Params", "Source", "checks", "collect", "conclusion", "databases",
     "datasheet", "datetimes", "deliveries", "demand_columns", "describe_plan", "describe_volume", "example", "failing",
     "files", "headline", "is_whole", "last_part", "manifest", "metrics", "missing", "names",
-    "numbers", "outline", "periods", "plain", "plan", "read_file", "read_landed", "reader", "sources", "tables",
-    "verified_manifest",
+    "numbers", "outline", "periods", "plain", "plan", "read_file", "read_landed", "reader", "sources",
+    "strict_records", "tables", "verified_manifest",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ import csv
 import io
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice, pairwise
 from pathlib import Path, PurePosixPath
@@ -28,6 +28,7 @@ from ninefold.collection.encodings import SAMPLE
 from ninefold.errors import DataError
 
 DELIMITERS = {".csv": ",", ".txt": ",", ".data": ",", ".dat": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
+csv.field_size_limit(1 << 30)
 NUMBER = re.compile(r"\s*[+-]?\d+(\.\d+)?\s*")
 
 
@@ -112,17 +113,13 @@ class _Text:
                 raise DataError(f"{where}: options: found {signs[key]!r} as {key}, expected one plain character")
 
     def lines(self) -> Iterator[str]:
-        csv.field_size_limit(1 << 30)
         coding = "utf-8-sig" if self.encoding == "utf-8" else self.encoding
         return io.TextIOWrapper(pa.BufferReader(self.content), encoding=coding, errors="replace", newline="")
 
-    def reader(self, lines: Iterator[str], strict: bool = False) -> Any:
-        """Return a reader of the standard library."""
-        return csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote, escapechar=self.escape, strict=strict)
-
     def records(self) -> Iterator[tuple[int, list[str]]]:
         """Yield each record with the number of the line on which it begins, without blank lines."""
-        reader, start = self.reader(self.lines()), 1
+        signs = {"delimiter": self.delimiter, "quotechar": self.quote, "escapechar": self.escape}
+        reader, start = csv.reader(self.lines(), **signs), 1
         for record in reader:
             if record:
                 yield start, record
@@ -196,10 +193,23 @@ def _demand_closed_quotes(text: _Text, table: pa.Table) -> None:
     inside = any(pc.any(pc.match_substring(column, quote)).as_py() for column in table.columns)
     if not (end.count(quote.encode()) % 2 or "\n" in last or inside or _text_behind(text)):
         return
-    spaces = re.compile(rf"{re.escape(quote)}[ \t]+(?={re.escape(text.delimiter)}|[\r\n]|$)")
-    reader, start = text.reader((spaces.sub(lambda _: quote, line) for line in text.lines()), strict=True), 1
+    for _ in strict_records(text.where, text.lines(), text.delimiter, quote, text.escape):
+        pass
+
+
+def strict_records(
+    where: str, lines: Iterable[str], delimiter: str = ",", quote: str = '"', escape: str | None = None
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield each record, with the number of the line on which it begins; blank lines have no field.
+
+    Raises `DataError` at text behind a closing quote (but spaces, which are dropped), and at a quote that is never closed.
+    """
+    spaces = re.compile(rf"{re.escape(quote)}[ \t]+(?={re.escape(delimiter)}|[\r\n]|$)")
+    trimmed = (spaces.sub(lambda _: quote, line) if quote in line else line for line in lines)
+    reader, start = csv.reader(trimmed, delimiter=delimiter, quotechar=quote, escapechar=escape, strict=True), 1
     try:
-        for _ in reader:
+        for record in reader:
+            yield start, record
             start = reader.line_num + 1
     except csv.Error as error:
         problem, remedy = (
@@ -211,7 +221,7 @@ def _demand_closed_quotes(text: _Text, table: pa.Table) -> None:
             problem = f"line {reader.line_num}: found text behind a closing quote ({quote})"
             row += "; a quote is missing or too many, or not doubled within a field"
             remedy = "set options.escape or options.quote"
-        raise DataError(f"{text.where}: {problem}, {row}; mend the row, or {remedy}") from None
+        raise DataError(f"{where}: {problem}, {row}; mend the row, or {remedy}") from None
 
 
 def _text_behind(text: _Text) -> bool:

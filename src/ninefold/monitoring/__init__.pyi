@@ -13,8 +13,8 @@ from .answers import (
 from .arrivals import (
     add_label_status,
     label_counts,
-    newest,
     read_arrivals,
+    source_times,
 )
 from .decision import (
     conclude,
@@ -71,7 +71,6 @@ __all__ = [
     "make_reference",
     "metrics",
     "monitoring_reports",
-    "newest",
     "notification",
     "policies",
     "predict_holdout",
@@ -82,6 +81,7 @@ __all__ = [
     "scores_by_period",
     "sentences",
     "service_reports",
+    "source_times",
     "tables",
     "weekly",
     "with_holdout",

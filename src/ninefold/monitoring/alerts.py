@@ -27,6 +27,7 @@ FIGURES = {  # rule -> the figures of `monitoring.report` of which one has to be
     "gain": {"gain"},
     "slices": {"slices"},
 }
+AT_ONCE = {"quarantined", "failures", "latency", "skew", "missing", "categories"}  # faults, which wait for no close
 COLUMN_RULES = {  # kind of figure -> rule, and what it means
     "missing": ("missing", "is missing in"),
     "unseen": ("categories", "has a category that training did not have in"),
@@ -73,7 +74,8 @@ def alerts(record: Record, baseline: Record, rules: Rules, problem: Problem) -> 
     """Return the alerts of one period, from its record and the baseline metrics of `stage`.
 
     Performance alerts only if its whole interval is beyond the limit, against the holdout. Where the record has control limits
-    (``outside``, see `monitoring.report`), only figures beyond them alert. Each alert has ``alert`` (name of the rule),
+    (``outside``, see `monitoring.report`), only figures beyond them alert. A period that is not ``closed`` raises those
+    `AT_ONCE` alone. Each alert has ``alert`` (name of the rule),
     ``severity``, ``value``, ``limit``, ``sentence``; if there is one, ``subject`` (a feature) and ``owner``.
     """
     raised = []
@@ -88,8 +90,10 @@ def alerts(record: Record, baseline: Record, rules: Rules, problem: Problem) -> 
 
 
 def is_unusual(alert: str, record: Record) -> bool:
-    """Return whether a figure of a rule is beyond its control limits; True where there are none."""
+    """Return whether a figure of a rule is beyond its control limits, or has none; before the close only those `AT_ONCE`."""
     outside, figures = record.get("outside"), FIGURES.get(alert)
+    if not record.get("closed", True) and alert not in AT_ONCE:
+        return False
     if outside is None or figures is None:
         return True
     return any(name in figures or name.split(": ")[0] in figures for name in outside)

@@ -28,6 +28,7 @@ Arrived: TypeAlias = tuple[pd.DataFrame, pd.DataFrame]  # rows with their answer
 DAYS = {"day": 1, "week": 7, "month": 30}  # in a period
 MOST_PERIODS = 400
 LATEST = pd.Timestamp("2262-01-01")
+VOLUME = ("raw", "quarantined", "ready", "too_early", "too_late")  # rows of a period
 
 
 def read_arrivals(params: Params, earlier: Record, bundle: Bundle) -> Arrived:
@@ -41,29 +42,40 @@ def read_arrivals(params: Params, earlier: Record, bundle: Bundle) -> Arrived:
 def from_log(params: Params, bundle: Bundle) -> Arrived:
     """Return the decisions of the service and of batch runs, each once, with the outcomes received.
 
-    A row belongs to the period of its time, or without one of its answer. Periods reach to today, so that silence
-    shows. A label counts at the close of its period if it was known by then: by its ``known_at``, but not before
+    A row belongs to the period of its time; that of its answer stands in where it is missing or redacted. Periods reach to
+    the current one, so that silence shows. Set apart are rows ``too_early`` (before the first row of the feature table, or
+    more than `MOST_PERIODS` ago) and ``too_late`` (after the current period), which count in the period of their answer.
+    A label counts at the close of its period if it was known by then: by its ``known_at``, but not before
     ``problem.label_delay`` after the event, as those that come sooner may be of one kind. The frame is of
-    `production.served` and `labels.join`, with ``@period`` and ``@status``; the volume as of `replay`: the service
-    refuses rows that break its schema, so that none is quarantined.
+    `production.served` and `labels.join`, with ``@period`` and ``@status``; the volume as of `replay`: the service refuses
+    rows that break its schema, so that none is quarantined.
     """
-    problem, like = bundle.problem, features.load().iloc[:0]
-    table = production.served(bundle, like=like)
+    problem, known = bundle.problem, features.load()
+    table = production.served(bundle, like=known.iloc[:0])
     if not table.empty:
         table, _ = labels.join(table, labels.load(), problem)
         table = table[table[labels.LABEL] != "superseded"].reset_index(drop=True)
     if table.empty:
-        return predict(like.assign(**{PERIOD: "", STATUS: ""}), bundle), _volume(cut(pd.NaT, pd.NaT, params.period))
-    moment, label = table[production.MOMENT], table[labels.LABEL]
-    times = table[problem.time].fillna(moment) if problem.time else moment
-    days = timestamps.local(times, problem.timezone)
-    calendar = cut(days.min().date(), max(days.max().date(), date.today()), params.period, problem.timezone)
-    period = period_of(times, calendar)
-    due = times + pd.Timedelta(problem.label_delay)
-    late = due.clip(lower=table[labels.KNOWN_AT].fillna(due)) > period.map(calendar.set_index("period")["end"])
-    unknown = (label != "known") | (due > calendar["end"].max())
-    status = np.select([label == "never", unknown, late], [NEVER, OPEN, LATER], AT_CLOSE)
-    return table.assign(**{PERIOD: period, STATUS: status}), _volume(calendar, raw=period, ready=period)
+        empty = known.iloc[:0].assign(**{PERIOD: "", STATUS: ""})
+        return predict(empty, bundle), _volume(cut(pd.NaT, pd.NaT, params.period))
+    moment, now = table[production.MOMENT], timestamps.now()
+    times, earliest = moment, now - MOST_PERIODS * pd.Timedelta(days=DAYS[params.period])
+    if problem.time:
+        is_redacted = problem.time in bundle.described["log"]["redact"]
+        table[problem.time] = times = moment if is_redacted else table[problem.time].fillna(moment)
+        earliest = max(earliest, known[problem.time].min())
+    early = times < earliest
+    first, today = timestamps.local(pd.Series([min(now, times[~early].min()), now]), problem.timezone)
+    calendar = cut(first, today, params.period, problem.timezone)
+    late = times >= calendar["end"].iloc[-1]
+    answered = period_of(moment, calendar)
+    table = table[~early & ~late].assign(**{PERIOD: period_of(times, calendar)})
+    due, label = times[table.index] + pd.Timedelta(problem.label_delay), table[labels.LABEL]
+    after = due.clip(lower=table[labels.KNOWN_AT].fillna(due)) > table[PERIOD].map(calendar.set_index("period")["end"])
+    status = np.select([label == "never", (label != "known") | (due > now), after], [NEVER, OPEN, LATER], AT_CLOSE)
+    inside = {"raw": table[PERIOD], "ready": table[PERIOD]}
+    volume = _volume(calendar, **inside, too_early=answered[early], too_late=answered[late])
+    return table.assign(**{STATUS: status}).reset_index(drop=True), volume
 
 
 def add_label_status(frame: pd.DataFrame, volume: pd.DataFrame, params: Params, problem: Problem) -> pd.DataFrame:
@@ -74,7 +86,7 @@ def add_label_status(frame: pd.DataFrame, volume: pd.DataFrame, params: Params, 
         return frame.assign(**{STATUS: ""})
     known_at = frame[problem.time] + pd.Timedelta(problem.label_delay)
     late = known_at > frame[PERIOD].map(volume.set_index("period")["end"])
-    conditions = [known_at > volume["end"].max(), frame[problem.target].isna(), late]
+    conditions = [known_at > min(volume["end"].max(), timestamps.now()), frame[problem.target].isna(), late]
     return frame.assign(**{STATUS: np.select(conditions, [OPEN, NEVER, LATER], AT_CLOSE)})
 
 
@@ -91,13 +103,19 @@ def label_counts(frame: pd.DataFrame, volume: pd.DataFrame, problem: Problem) ->
 
 
 def periods(params: Params, collected: collection.Params, problem: Problem) -> pd.DataFrame:
-    """Return the periods to replay (`cut`), from the UTC day after `as_of` on; none without time, `DataError` for too many."""
-    first, last = pd.Timestamp(collected.as_of) + pd.Timedelta(days=1), pd.NaT
+    """Return the periods to replay, see `cut`, and after the last how many rows are ``too_late``; none without time.
+
+    They begin with the UTC day after ``collection.as_of``. Without `params.replay_until` they reach to the newest row that
+    is not of the future. Too many raise DataError.
+    """
+    first, last, times = pd.Timestamp(collected.as_of) + pd.Timedelta(days=1), pd.NaT, pd.Series(dtype="datetime64[us]")
     if problem.time and collected.tables[problem.table].time and collected.as_of:
-        last = pd.Timestamp(params.replay_until) if params.replay_until else newest(collected, problem, first)
-        last = last if params.replay_until else timestamps.local(pd.Series(last), problem.timezone).iloc[0]
+        times = times if params.replay_until else source_times(collected, problem, first)
+        newest = timestamps.local(times[times <= timestamps.now()], problem.timezone).max()
+        last = pd.Timestamp(params.replay_until or newest)
     table = cut(first, last, params.period, problem.timezone)
     table["start"] = table["start"].where(table.index > 0, first)
+    table["too_late"] = np.where(table["end"] == table["end"].max(), (times >= table["end"].max()).sum(), 0)
     if len(table) > MOST_PERIODS:
         raise DataError(
             f"params.yaml, monitoring.replay_until: from collection.as_of ({collected.as_of}) to {last:%Y-%m-%d} there are "
@@ -106,29 +124,35 @@ def periods(params: Params, collected: collection.Params, problem: Problem) -> p
     return table
 
 
-def newest(collected: collection.Params, problem: Problem, start: pd.Timestamp) -> pd.Timestamp:
-    """Return the time of the last row in the source from `start` on; NaT if there is none."""
+def source_times(collected: collection.Params, problem: Problem, start: pd.Timestamp) -> pd.Series:
+    """Return the times of the rows in the source from `start` on: datetime64[us], NaT where none can be read."""
     source = collected.tables[problem.table]
     rows = collection.reader(collected)(problem.table, start, LATEST)
-    return datetimes.parse_series(rows[source.time], source.format).max()
+    return datetimes.parse_series(rows[source.time], source.format)
 
 
 def cut(first: date, last: date, unit: str, timezone: str = "UTC") -> pd.DataFrame:
-    """Cut the local days from `first` to `last` into days, weeks or months: ``period``, ``start`` and ``end`` (UTC).
+    """Cut local days into days, weeks or months: ``period``, ``start`` and ``end`` (UTC), and whether it is ``closed``.
 
     Months are named as ``2013-10``, days and weeks by their first day. A week is seven days from `first` on, so that each
-    has all weekdays; a rest of less than half a week belongs to the last one. There are none if `last` is before `first` or NaT.
+    has all weekdays. The last period ends with `last`, and a rest of less than half a week belongs to the week before; but
+    while the last one is not over, it is as long as the others, and not ``closed``. There are none if `last` is before
+    `first` or NaT, and none of the future.
     """
+    now = timestamps.local(pd.Series([timestamps.now()]), timezone).iloc[0]
+    first, last = pd.Timestamp(first).floor("D"), min(pd.Timestamp(last), now)
     days = (pd.date_range(first, last) if first <= last else pd.DatetimeIndex([])).as_unit("us")
-    starts = days[:: DAYS[unit]]
-    if unit == "month":
-        starts = days[days.is_month_start | (days == days.min())]
-    elif len(starts) > 1 and 2 * (len(days) - DAYS[unit] * (len(starts) - 1)) < DAYS[unit]:
-        starts = starts[:-1]
-    ends = starts[1:].append(days[-1:] + pd.Timedelta(days=1))
+    is_month = unit == "month"
+    starts = days[days.is_month_start | (days == days.min())] if is_month else days[:: DAYS[unit]]
+    end = starts[-1:] + (pd.offsets.MonthBegin() if is_month else pd.Timedelta(days=DAYS[unit]))
+    if (end <= now).all():
+        if not is_month and len(starts) > 1 and 2 * (days >= starts[-1]).sum() < DAYS[unit]:
+            starts = starts[:-1]
+        end = days[-1:] + pd.Timedelta(days=1)
+    ends = starts[1:].append(end)
     names = starts.strftime("%Y-%m" if unit == "month" else "%Y-%m-%d")
     start, end = (timestamps.midnight(pd.Series(each), timezone) for each in (starts, ends))
-    return pd.DataFrame({"period": names, "start": start, "end": end})
+    return pd.DataFrame({"period": names, "start": start, "end": end, "closed": ends <= now})
 
 
 def period_of(times: pd.Series, calendar: pd.DataFrame) -> pd.Series:
@@ -141,7 +165,7 @@ def replay(calendar: pd.DataFrame, earlier: Record, problem: Problem) -> Arrived
     """Return the feature table of the rows that arrived in the periods of `calendar`, with ``@period``; and their volume.
 
     The volume has a row per period, up to the last in which anything arrived: ``period``, ``start``, ``end``, ``raw``,
-    ``quarantined``, ``ready`` (rows, int64). A row without a readable time counts in the last period.
+    ``closed``, and `VOLUME` (rows, int64). A row without a readable time counts in the last period.
     """
     if calendar.empty:
         return features.load().iloc[:0].assign(**{PERIOD: ""}), _volume(calendar)
@@ -165,9 +189,9 @@ def replay(calendar: pd.DataFrame, earlier: Record, problem: Problem) -> Arrived
 
 
 def _volume(calendar: pd.DataFrame, **periods: pd.Series) -> pd.DataFrame:
-    """Return the calendar with the rows of each period: ``raw``, ``quarantined`` and ``ready``."""
+    """Return the calendar with the rows of each period, `VOLUME`."""
     counts = pd.DataFrame({name: each.value_counts() for name, each in periods.items()}, calendar["period"])
-    counts = counts.reindex(columns=["raw", "quarantined", "ready"]).fillna(0).astype("int64")
+    counts = counts.reindex(columns=[name for name in VOLUME if name not in calendar]).fillna(0).astype("int64")
     return calendar.join(counts, on="period")
 
 

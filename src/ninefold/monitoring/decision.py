@@ -7,13 +7,14 @@ from typing import Any
 
 from pydantic import Field
 
+from ninefold import incidents
 from ninefold.metrics import EvaluationPlan, with_interval
 from ninefold.monitoring.alerts import is_unusual
 from ninefold.params import Duration, Section
 
 MOST_ROWS_BROKEN = 0.5  # share of the rows that a broken column has to spoil before acting stops
 NOTHING = "Nothing has arrived since the model was built."
-EVIDENCE = ("period", "decision", "reasons", "alerts", "findings")  # keys of a record
+EVIDENCE = ("period", "closed", "decision", "reasons", "alerts", "findings")  # keys of a record
 
 
 class Decide(Section):
@@ -27,7 +28,7 @@ class Decide(Section):
 
 
 def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
-    """Return the ``decision`` at the close of a period, and its ``reasons``: the first rule that applies.
+    """Return the ``decision`` at the close of a period, and its ``reasons``: the first rule that applies; ``open`` before it.
 
     1. ``stop acting``, and follow the best policy without a model: at least `rules.stop_broken` columns are broken, with
        missing values beyond the control limits, or drifted.
@@ -37,6 +38,10 @@ def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
        drifted (share, 0-1).
     4. ``keep``.
     """
+    if not record.get("closed", True):
+        end = record["end"][:16].replace("T", " ")
+        reason = f"The period is open until {end} UTC; before its close only faults of data and service alert."
+        return {"decision": "open", "reasons": [reason]}
     outside = set(record.get("outside") or [])
     broken = [each for each in record.get("findings", []) if each["cause"] == "broken column"]
     broken = [
@@ -62,8 +67,9 @@ def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
 
 
 def conclude(records: Sequence[Mapping[str, Any]], plan: EvaluationPlan, version: str) -> dict[str, Any]:
-    """Return the decision of the last period with its evidence and the fallback: ``decision.json``."""
-    last = records[-1] if records else {"decision": "keep", "reasons": [NOTHING]}
+    """Return the decision of the last closed period with its evidence and the fallback: ``decision.json``."""
+    none = {"decision": "keep", "reasons": ["No period is closed yet." if records else NOTHING]}
+    last = incidents.last_closed(records) or none
     fallback = f"the version before, or the policy '{plan.best_baseline}'"
     conclusion = {"decision": last["decision"], "reasons": last["reasons"], "model": version, "fallback": fallback}
     return conclusion | {"periods": [{key: each[key] for key in EVIDENCE if key in each} for each in records]}

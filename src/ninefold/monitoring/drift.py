@@ -29,9 +29,10 @@ LEAST_RUNS = 6  # of neighbouring days before the period; with fewer, no permuta
 
 
 def feature_kinds(bundle: Bundle) -> dict[str, str]:
-    """Return the features and their kinds, without the time of the event, which always moves."""
+    """Return the features and their kinds, without the time of the event, which always moves, and those that are redacted."""
     kinds = {field["name"]: field["kind"] for field in bundle.signature if field["kind"] in FEATURE_KINDS}
-    return {name: kind for name, kind in kinds.items() if name != bundle.problem.time}
+    omitted = {bundle.problem.time, *bundle.described["log"]["redact"]}
+    return {name: kind for name, kind in kinds.items() if name not in omitted}
 
 
 def compare_inputs(

@@ -61,7 +61,7 @@ class Message(Incident):
     state: Event
     peak: str = Field("", exclude=True)  # it is the severity here
     last: str = Field("", exclude=True)
-    decision: str | None  # of stage 09 at the close of the last period
+    decision: str | None  # of stage 09 at the close of the last closed period
     link: str  # to the alerts in the report
 
     def text(self) -> str:
@@ -169,7 +169,7 @@ def news(state: State, periods: Sequence[Mapping[str, Any]], least: str, link: s
             each.open, over = False, each.seen[-1] if each.seen else gone
             events.append((over.until or "", "resolved", over))
     state.told = [each for each in state.told if each.open or each.last >= first]  # others can never be met again
-    decision = periods[-1].get("decision") if periods else None
+    decision = (incidents.last_closed(periods) or {}).get("decision")
     common = {"moment": now.astimezone(UTC).isoformat(timespec="seconds"), "decision": decision, "link": link}
     return [
         Message(

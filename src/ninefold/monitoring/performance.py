@@ -11,6 +11,7 @@ import pandas as pd
 
 from ninefold.metrics import EvaluationPlan, clusters, evaluation, intervals
 from ninefold.monitoring.answers import AT_CLOSE, LATER, PERIOD, STATUS, outcomes, predictions
+from ninefold.monitoring.drift import feature_kinds
 from ninefold.problem import Problem, decisions
 from ninefold.serving import Bundle
 from ninefold.serving import bundle as packing
@@ -104,7 +105,9 @@ def worse_slices(frame: pd.DataFrame, holdout: pd.DataFrame, bundle: Bundle, pla
     Each has ``subject`` ("origin is JFK"), ``rows``, ``gap`` (mean of predicted less observed), ``held``, the gap on the
     holdout (else 0), and ``worse``, by how much the gap is larger; the most significant first.
     """
-    problem, columns = bundle.problem, replace(bundle.columns, high_cardinality=[], numeric=[])
+    problem = bundle.problem
+    categorical = [name for name in bundle.columns.categorical if name in feature_kinds(bundle)]
+    columns = replace(bundle.columns, high_cardinality=[], numeric=[], categorical=categorical)
     if not columns.categorical:
         return {}
     usual, known = outcomes(holdout, problem), predictions(holdout, problem)

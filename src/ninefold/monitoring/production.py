@@ -149,8 +149,10 @@ def service_reports(frame: pd.DataFrame, volume: pd.DataFrame, params: Params, b
     """Return the service's own figures of each period, ``service`` (`COUNTS`) and ``skew``; none of a replay."""
     if params.source != "log" or volume.empty:
         return {}
-    minutes, offline = traffic(artifacts.path(LOG)), features.load()
-    names = [name for name in bundle.features if name not in bundle.described["log"]["redact"]]
+    minutes, offline, redacted = traffic(artifacts.path(LOG)), features.load(), set(bundle.described["log"]["redact"])
+    names = [name for name in bundle.features if name not in redacted]
+    if redacted & set(identity(bundle.problem)):  # no row can be found again
+        frame = frame.iloc[:0].astype(offline[identity(bundle.problem)].dtypes)
     reports = {}
     for span in volume.itertuples():
         counts = minutes.loc[(minutes["minute"] >= span.start) & (minutes["minute"] < span.end), COUNTS].sum()

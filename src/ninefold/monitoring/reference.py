@@ -93,16 +93,16 @@ def reference(fitted: Rows, holdout: Rows, context: Context, length: float, alph
     return whole._replace(bounds=bounds(table, shapes, alpha))
 
 
-def figures(reference: Reference, rows: Rows, days: float, arrived: int | None = None) -> dict[str, float]:
+def figures(reference: Reference, rows: Rows, days: float | None, arrived: int | None = None) -> dict[str, float]:
     """Return the figures of a period by name, those that are finite.
 
     ``rows per day``; of each feature ``missing`` and ``unseen`` (categories), shares 0-1; ``joint auc``; ``mean forecast``,
     ``expected payoff``; where the outcomes of at least half of the rows are known ``outcome``, ``gap`` (mean prediction less
-    outcome), ``loss``, ``ranking``, ``payoff`` and ``gain`` per row, and
-    ``slices``, the largest bias of a slice. `days` is the length of the period, `arrived` its rows if `rows` are a sample.
+    outcome), ``loss``, ``ranking``, ``payoff`` and ``gain`` per row, and ``slices``, the largest bias of a slice. `days` is
+    the length of the period (None while it is open), `arrived` its rows if `rows` are a sample.
     """
     values: dict[str, float] = {}
-    if reference.per_day is not None:
+    if reference.per_day is not None and days:
         values["rows per day"] = (arrived or len(rows.block)) / days
     values |= {**_input_figures(reference, rows), **_prediction_figures(rows, reference.problem)}
     if np.isfinite(rows.target).mean() >= LABELLED:

@@ -25,17 +25,17 @@ MINOR = 0.1  # of the importance of the first; less important features are not n
 
 
 def period_report(
-    reference: Reference, rows: Rows, days: float, alpha: float = 0.01, explain: bool = True
+    reference: Reference, rows: Rows, days: float | None, alpha: float = 0.01, explain: bool = True
 ) -> dict[str, Any]:
     """Return what is unusual in a period of so many `days`, and why, as plain values.
 
-    `rows` are all that arrived; no row is silence. `alpha` is the significance level of the tests behind the causes, which
+    `rows` are all that arrived; no row is silence. Without `days`, of an open period, the volume is not evaluated. `alpha` is the significance level of the tests behind the causes, which
     take longer, and are omitted without `explain`. The keys are ``rows`` and ``labelled``; ``natural``: figure -> ``value``,
     ``low`` and ``high`` (the control limits, None where there is none) and ``usual``; ``outside``: names of those
     beyond, farthest first; ``estimated``: see `estimate`; ``findings``, ``decomposition`` and ``auc``: see `causes`.
     """
     count, labelled = len(rows.block), int(np.isfinite(rows.target).sum())
-    silence = data_quality.silence(count, reference.per_day, days, len(np.unique(rows.block)))
+    silence = data_quality.silence(count, reference.per_day, days, len(np.unique(rows.block))) if days else []
     beyond = ["rows per day"] if silence else []
     report: dict[str, Any] = {"natural": {}, "rows": count, "labelled": labelled, "outside": beyond, "estimated": {}}
     report |= {"findings": silence, "decomposition": None, "auc": None}

@@ -14,14 +14,14 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from ninefold import artifacts, features, gate
+from ninefold import artifacts, features, gate, incidents
 from ninefold.metrics import EvaluationPlan, evaluation, with_interval
 from ninefold.monitoring import data_quality
 from ninefold.monitoring import period as period_rows
 from ninefold.monitoring.alerts import alerts
 from ninefold.monitoring.answers import AT_CLOSE, PERIOD, STATES, STATUS, outcomes, predictions
 from ninefold.monitoring.arrivals import DAYS, Parts, Record
-from ninefold.monitoring.decision import NOTHING, decide
+from ninefold.monitoring.decision import decide
 from ninefold.monitoring.drift import feature_kinds
 from ninefold.monitoring.params import Params
 from ninefold.monitoring.performance import scores_of
@@ -67,13 +67,13 @@ def make_reference(bundle: Bundle, parts: Parts, params: Params, plan: Evaluatio
 def monitoring_reports(
     frame: pd.DataFrame, volume: pd.DataFrame, reference: Reference, params: Params, explain: bool = True
 ) -> dict[str, Record]:
-    """Return the `report.period_report` of each period by the labels known at its close."""
+    """Return the `report.period_report` of each period by the labels known at its close; of an open one without its volume."""
     reports, problem = {}, reference.problem
     for span in volume.itertuples():
         rows = frame[frame[PERIOD] == span.period].copy()
         rows[problem.target] = rows[problem.target].where(rows[STATUS] == AT_CLOSE)
         inputs = period_rows.rows(rows, predictions(rows, problem), reference.kinds, problem)
-        days = (span.end - span.start) / DAY
+        days = (span.end - span.start) / DAY if span.closed else None
         reports[span.period] = period_report(reference, inputs, days, params.alpha, explain)
     return reports
 
@@ -96,6 +96,8 @@ def records(
         record = {
             **row,
             "start": f"{span.start.isoformat()}Z",
+            "end": f"{span.end.isoformat()}Z",
+            "closed": span.closed,
             "days": (span.end - span.start) / DAY,
             "features": len(moved),
             "drifted": dict(zip(drifted["feature"], drifted["psi"], strict=True)),
@@ -166,16 +168,15 @@ def metrics(table: list[Record], decision: Record) -> Record:
 
 def headline(table: list[Record], decision: Record) -> dict[str, str]:
     """Return the figures of this stage for the index."""
-    if not table:
+    if (last := incidents.last_closed(table)) is None:
         return {"decision": decision["decision"], "periods": "none yet"}
-    return {f"alerts in {table[-1]['period']}": f"{len(table[-1]['alerts'])}", "decision": decision["decision"]}
+    return {f"alerts in {last['period']}": f"{len(last['alerts'])}", "decision": decision["decision"]}
 
 
 def conclusion(table: list[Record], decision: Record) -> str:
     """Return the conclusion of this stage."""
-    if not table:
-        return f"{NOTHING} The model is kept."
-    last = table[-1]
+    if (last := incidents.last_closed(table)) is None:
+        return f"{decision['reasons'][0]} The model is kept."
     names = listed([alert["alert"] for alert in last["alerts"]]) or "nothing"
     gain = f"The gain per row over the best policy without a model is {with_interval(last['figures'].get('gain'))}."
     return f"{decision['decision'].capitalize()}: at the close of {last['period']} alerts came from {names}. {gain}"

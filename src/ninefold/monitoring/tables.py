@@ -7,7 +7,7 @@ import pandas as pd
 from ninefold.metrics import with_interval
 from ninefold.monitoring.alerts import Rules
 from ninefold.monitoring.answers import AT_CLOSE, HOLDOUT, STATES
-from ninefold.monitoring.arrivals import Record
+from ninefold.monitoring.arrivals import MOST_PERIODS, Record
 from ninefold.monitoring.backtest import Followed
 from ninefold.monitoring.decision import NOTHING
 from ninefold.monitoring.params import Params
@@ -37,10 +37,13 @@ def arrival_table(arrivals: pd.DataFrame, holdout: pd.DataFrame, problem: Proble
 def describe_arrival(volume: pd.DataFrame, params: Params, problem: Problem, version: str) -> str:
     """Return how much came, as a sentence; where nothing did, why, and what can be read here all the same."""
     if len(volume):
+        early, late = volume[["too_early", "too_late"]].sum()
+        first = f"{early:,} before the first row of the feature table or the last {MOST_PERIODS} {params.period}s"
         return (
             f"**{volume['ready'].sum():,}** {problem.units} arrived. Periods: {len(volume)}, of which silent: "
-            f"{(volume['ready'] == 0).sum()}. Rows that broke the contract: {volume['quarantined'].sum():,}."
-        )
+            f"{(volume['closed'] & (volume['ready'] == 0)).sum()}. "
+            f"Rows that broke the contract: {volume['quarantined'].sum():,}."
+        ) + (f" Rows set apart by their time: {first}, {late:,} after the last period." if early + late else "")
     why = "Rows after `collection.as_of` are replayed: move it back. Without a time no row is known to be later."
     if params.source == "log":
         why = "The prediction log is empty, or elsewhere: `ninefold serve` writes it."

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ninefold import artifacts, collection, lineage, monitoring, params
+from ninefold import artifacts, collection, lineage, monitoring, params, timestamps
 from ninefold.collection import files
 from ninefold.errors import DataError
 from ninefold.problem import Problem
@@ -90,12 +90,11 @@ def preview(as_of: date | None = None) -> str:
 def due(collected: collection.Params, problem: Problem, monitored: monitoring.Params) -> date:
     """Return the last day that can be added, at least the present `as_of`: the source has a row a label delay after its end.
 
-    Rows of the future do not count. Under ``monitoring.source: replay`` a run adds at most the rest of a month.
+    Under ``monitoring.source: replay`` a run adds at most the rest of a month.
     """
     if collected.as_of is None:
         raise DataError("collection.as_of: not given, so nothing can be moved on")
-    newest = min(_newest(collected, problem), pd.Timestamp.now("UTC").tz_localize(None))
-    known = newest - pd.Timedelta(problem.label_delay)
+    known = _newest(collected, problem) - pd.Timedelta(problem.label_delay)
     last = (known.normalize() - pd.Timedelta(days=1)).date()
     if monitored.source == "replay":
         following = pd.Period(collected.as_of + timedelta(days=1), freq="M")
@@ -133,14 +132,15 @@ def plan(as_of: date | None, reason: str | None) -> Run | str:
 
 
 def _newest(collected: collection.Params, problem: Problem) -> pd.Timestamp:
-    """Return the time of the newest row after `as_of`, of the source or of what landed; else the start of that day."""
+    """Return the time of the newest row after `as_of`, of the source or of what landed; else the start of that day; none of the future."""
     name, source = problem.table, collected.tables[problem.table]
     start, landing = pd.Timestamp(collected.as_of), f"{collection.LANDING}/{name}"
-    times, folder = [start, monitoring.newest(collected, problem, start)], artifacts.path(landing)
+    parts, folder = [monitoring.source_times(collected, problem, start)], artifacts.path(landing)
     for file in files.inside(folder) if folder.is_dir() else []:
         place = f"{landing}/{file.relative_to(folder).as_posix()}"
-        times.append(collection.read_landed(source, place, artifacts.sha256(file))[1].max())
-    return pd.Series(times).max()
+        parts.append(collection.read_landed(source, place, artifacts.sha256(file))[1])
+    times = pd.concat(parts)
+    return max(start, times[times <= timestamps.now()].max())
 
 
 def _demand_clean(changed: dict[str, Any]) -> str:

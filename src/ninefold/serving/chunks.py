@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ninefold import artifacts
-from ninefold.collection import databases, failing
+from ninefold.collection import databases, failing, strict_records
 from ninefold.errors import DataError
 
 CHUNK = 50_000  # rows
@@ -164,15 +164,17 @@ def _readable(source: Path) -> AbstractContextManager[None]:
 def _read_csv(source: Path, rows: int) -> Tables:
     # All text, so that what is no feature is written as it was read.
     with source.open(encoding="utf-8-sig", newline="") as stream:
-        header = next(csv.reader(stream), None)
-    if not header:
-        raise DataError(f"{source}: is empty, expected a header with the names of the columns")
+        records = strict_records(str(source), stream)
+        _, header = next(records, (1, []))
+        if not header:
+            raise DataError(f"{source}: is empty, expected a header with the names of the columns")
+        for line, record in records:  # pandas would take what is behind a quote, and fill up short rows
+            if len(record) not in (0, len(header)):
+                expected = f"expected {len(header)}, as in its first line; mend the line"
+                raise DataError(f"{source}: line {line}: found {len(record)} fields, {expected}")
     form: dict[str, Any] = {"dtype": "str", "keep_default_na": False, "encoding": "utf-8-sig"}
     with pd.read_csv(source, header=0, names=header, chunksize=rows, **form) as frames:
-        for frame in frames:
-            if not isinstance(frame.index, pd.RangeIndex):
-                raise DataError(f"{source}: rows have more values than the header has names ({len(header)})")
-            yield pa.Table.from_pandas(frame, preserve_index=False)
+        yield from (pa.Table.from_pandas(frame, preserve_index=False) for frame in frames)
 
 
 def _write_all(tables: Tables, writer: Callable[[pa.Schema], Any]) -> None:

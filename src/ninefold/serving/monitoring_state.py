@@ -46,7 +46,7 @@ def read() -> MonitoringState | None:
             written, report = place.stat().st_mtime, json.loads(place.read_text(encoding="utf-8"))
             periods = report["periods"]
             worst = incidents.worst_first([each for each in incidents.find(periods) if each.until is None])
-            last = str(periods[-1]["period"]) if periods else ""
+            last = str((incidents.last_closed(periods) or {"period": ""})["period"])
             return MonitoringState(report["decision"], last, report["model"], written, tuple(worst))
         except FileNotFoundError:
             continue
