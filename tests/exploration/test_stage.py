@@ -89,6 +89,18 @@ def rate(frame: pd.DataFrame, task: str = "binary") -> pd.Series:
     return group_rates.rates(frame, pd.Series("a", frame.index), statement(task), LEVEL, 0).iloc[0]
 
 
+def test_a_gap_on_one_part_is_of_the_same_two_groups_and_is_the_difference_of_the_levels_shown() -> None:
+    cells = [(9, 10), (5, 10), (1, 10), (1, 10), (8, 10), (6, 10)]  # a, b, c in training, then in validation
+    frame = days(*cells, *[(90, 100), (50, 100), (2, 100)])
+    frame["group"] = np.repeat([*"abcabcabc"], [10] * 6 + [100] * 3)
+    frame["@part"] = np.repeat(["train", "validation", "train"], [30, 30, 300])
+    (row,) = exploration.gaps(frame, ["group"], params(min_rows=5), YES_NO, LEVEL, part="validation").to_dict("records")
+    assert (row["highest"], row["lowest"], row["gap"]) == ("a", "c", pytest.approx(0.1 - 0.6))
+    shown = {**row, "mean of highest": 0.41164, "mean of lowest": 0.11446, "gap": 0.29718}
+    text = sentences.describe_gaps(pd.DataFrame([shown]), YES_NO, LEVEL)
+    assert "between 11.4% (`c`) and 41.2% (`a`), a difference of 29.8 points" in text
+
+
 def gap(frame: pd.DataFrame, **values: Any) -> pd.Series:
     return exploration.gaps(frame.reset_index(drop=True), ["group"], params(**values), YES_NO, LEVEL).iloc[0]
 

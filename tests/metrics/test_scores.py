@@ -123,4 +123,6 @@ def test_a_figure_is_written_with_its_interval() -> None:
     assert metrics.with_interval({"value": 1234.5, "low": -1000.2, "high": 2000.0}) == "1,234 (-1,000 to 2,000)"
     assert metrics.with_interval({"value": 0.5}) == "0.500"
     assert metrics.with_interval(None) == "–"
+    assert metrics.against_zero({"value": 0.1, "low": 0.01, "high": 0.2}) == "0.100 (0.010 to 0.200)"
+    assert metrics.against_zero({"value": 0.1, "low": 0.0, "high": 0.2}).endswith(", not distinguishable from zero")
     assert [title(name) for name in ("roc_auc", "r2", "mean_error")] == ["ROC AUC", "R²", "mean error"]

@@ -55,11 +55,11 @@ def test_the_split_is_by_time_at_day_boundaries() -> None:
 
 def test_a_row_belongs_to_its_local_day_in_the_split_and_its_cluster() -> None:
     hours = pd.DataFrame({"placed": pd.date_range("2013-03-05 05:30", periods=240, freq="h"), "returned": 0})
-    there = PROBLEM.changed(timezone="America/New_York")  # where the first row is of 0:30
+    there = PROBLEM.changed(timezone="America/New_York", label_delay="0h")  # where the first row is of 0:30
     assert np.bincount(metrics.clusters(hours, there)).tolist() == [24] * 5 + [23] + [24] * 4 + [1]  # a day of 23 hours
     points = metrics.split(hours, PARAMS, there)
     assert (points.validation, points.holdout) == ("2013-03-11", "2013-03-13")
-    assert metrics.parts(hours, points, there)["last"].tolist() == ["2013-03-10", "2013-03-12", "2013-03-15"]
+    assert metrics.parts(hours, points, there)["last"].tolist() == ["2013-03-10", *["2013-03-12"] * 2, "2013-03-15"]
     evening = pd.DataFrame({"placed": [pd.Timestamp("2013-03-13 02:00")]})
     assert [metrics.part_of(evening, points, each)[0] for each in (PROBLEM, there)] == ["holdout", "validation"]
 

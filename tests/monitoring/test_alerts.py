@@ -85,6 +85,8 @@ def test_broken_rows_and_a_change_of_volume_raise_alerts() -> None:
     assert names({**record(), "predictions": 4340}) == ["volume"]
     assert names({**record(), "predictions": 9}, per_day=0.2) == [], "a handful of rows more or less is noise"
     assert names({**record(), "predictions": 30}, per_day=0.2) == ["volume"]
+    (drift,) = raised({**record(drifted=2), **natural()})
+    assert drift["sentence"] == "2 of 4 features drifted; largest PSI: feature_0 (0.40), feature_1 (0.40)."
     assert names({**record(), "predictions": 5}, per_day=None) == [], "without time nothing is usual in a day"
 
 
@@ -96,23 +98,18 @@ def test_broken_rows_and_a_change_of_volume_raise_alerts() -> None:
         (record(brier=figure(0.19)), "retrain", "0.190"),
         (record(drifted=2), "retrain", "2 of 4 features drifted"),
         ({**record(drifted=2), **natural()}, "retrain", "2 of 4 features drifted"),
+        ({**record(drifted=1), **natural()}, "keep", "1 of 4 features drifted"),
         (record(drifted=4, brier=figure(0.19), gain=figure(-0.05)), "roll back", "-0.050"),
         (record(gain=figure(-0.005)), "keep", "0 alerts of severity high"),
-        ({**record(gain=figure(-0.05)), **natural()}, "keep", "0 alerts of severity high"),
-        ({**record(gain=figure(-0.05)), **natural("gain")}, "roll back", "-0.050"),
+        (record(gain=figure(-0.005)), "keep", "-0.005 (-0.015 to 0.005), not distinguishable from zero"),
+        ({**record(gain=figure(-0.05)), **natural()}, "roll back", "-0.050"),
+        ({**record(brier=figure(0.19)), "quarantined": 62}, "repair", "2.00% of the rows broke the contract"),
+        ({**record(brier=figure(0.19)), "predictions": 900}, "repair", "rows a day, -71%"),
+        ({**record(), "predictions": 4340}, "keep", "0 alerts of severity high"),
     ],
-    ids=[
-        "quiet",
-        "low",
-        "high",
-        "drift",
-        "drift by the one rule",
-        "harm",
-        "uncertain harm",
-        "usual harm",
-        "unusual harm",
-    ],
-)
+    ids=["quiet", "low", "high", "drift", "drift by the one rule", "usual drift", "harm", "uncertain harm", "claim",
+         "usual harm", "contract", "fewer rows", "more rows"],
+)  # fmt: skip
 def test_the_decision_follows_from_the_alerts(period: dict[str, Any], decision: str, reason: str) -> None:
     result = decided(period)
     assert (result["decision"], reason in result["reasons"][0]) == (decision, True)
@@ -155,13 +152,40 @@ def test_slices_that_worsened_are_one_alert_that_names_the_worst() -> None:
     assert names({**record(), "slices": [{**parts[0], "worse": 0.01}]}) == []
 
 
-def test_on_broken_columns_nothing_is_decided_and_nothing_learned() -> None:
-    evidence = {"explains": 0.9}
-    broken = {"cause": "broken column", "subject": "temp", "evidence": evidence, "sentence": "temp is missing."}
-    strange = {**natural("missing: temp", **{"missing: temp": (0.9, 0.0)}), "findings": [broken]}
-    found = decided({**record(brier=figure(0.19)), **strange})
-    assert found == {"decision": "stop acting", "reasons": ["temp is missing."]}
-    few = {**strange, "findings": [{**broken, "evidence": {"explains": 0.1}}]}
-    assert decided({**record(), **few})["decision"] == "retrain", "the alert is high, the column still there"
-    usual = {**strange, "outside": []}
-    assert decided({**record(), **usual})["decision"] == "keep", "columns that look alike were so before"
+def feed(share: float, *, since: str | None = "2020-03-30") -> dict[str, Any]:
+    """Return a period at whose end a feed of two columns is missing, which has let one of them drift."""
+    shares = {f"missing: {name}": (share, 0.01) for name in ("feature_0", "dewp")}
+    ended = {name: {"since": since, "table": "weather"} for name in ("feature_0", "dewp")}
+    moved = {**record(drifted=2, brier=figure(0.19)), "features": 6, "ended": ended if since else {}}
+    return {**moved, **natural("missing: feature_0", "psi: feature_0", "loss", **shares)}
+
+
+def test_a_feed_that_ends_is_one_fault_that_asks_for_repair_and_drift_of_its_columns_is_none() -> None:
+    period = {**feed(0.12), "alerts": raised(feed(0.12))}
+    assert [each["alert"] for each in period["alerts"]] == ["missing", "inputs", "error"]
+    fault, text = (
+        period["alerts"][0],
+        "feature_0 and dewp (2 columns of weather) are missing in all rows since 2020-03-30, 12.0%",
+    )
+    assert (fault["subject"], fault["columns"]) == ("2 columns of weather", {"feature_0": 0.12, "dewp": 0.12})
+    assert fault["sentence"] == f"{text} of this period's; at most 1.0% is usual."
+    found = decide(period, DECIDE)
+    assert (found["decision"], found["reasons"]) == ("repair", [fault["sentence"]])
+    assert [(each["value"], each["limit"], each["status"]) for each in found["rules"]] == [
+        ("0", "at least 1", "does not hold"), ("0.100 (0.090 to 0.110)", "below 0", "does not hold"),
+        ("1", "at least 1", "applies"), ("1", "at least 1", "suspended by repair"), ("0.167", "at least 0.5", "does not hold"),
+    ]  # fmt: skip
+    assert found["rules"][0]["why"] == ["Broken columns: 2, in at most 12.0% of the rows."]
+    assert found["rules"][4]["why"] == ["2 of 6 features drifted, 1 of them with a fault."]
+
+
+def test_acting_stops_where_a_column_is_broken_in_half_of_the_rows_and_a_changed_unit_is_a_fault() -> None:
+    found = decided(feed(0.9, since=None))
+    assert found["decision"] == "stop acting"
+    assert found["reasons"][1] == "feature_0 is missing in 90.0% of the rows; 1.0% is usual."
+    unit = {"explains": 1.0, "how": "unit"}
+    broken = {"cause": "broken column", "subject": "feature_0", "evidence": unit, "sentence": "feature_0 is 2 times."}
+    changed = {**record(drifted=1), **natural("psi: feature_0"), "findings": [broken]}
+    assert names(changed) == ["broken"]
+    assert decided(changed)["decision"] == "stop acting"
+    assert decided({**changed, "drifted": {}})["decision"] == "keep", "columns that look alike were so before"

@@ -172,3 +172,9 @@ def test_the_report_of_a_period_is_plain_values() -> None:
     still_open = report.period_report(against, rows(periods[0].head(DAILY), task), None)
     assert "rows per day" not in still_open["natural"]
     assert report.period_report(against, rows(periods[2]), None)["findings"] == [], "no silence before the close"
+    ends = table(task, 8, 9)
+    ends["weight"] = ends["weight"].mask(ends["placed"] >= "2020-01-13")  # the last day
+    ended = report.period_report(against, rows(ends, task), 8.0)
+    assert ended["ended"] == {"weight": {"since": "2020-01-13", "table": None}}
+    assert [each["subject"] for each in ended["findings"] if each["cause"] == "broken column"] == ["weight"]
+    assert report.causes(against, rows(ends, task), True, 0.01, ["width"])["findings"] == [], "its share is usual"

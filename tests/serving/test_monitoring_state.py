@@ -55,7 +55,7 @@ def test_prometheus_reads_open_alerts_the_decision_and_its_age_and_the_review_te
     assert values - {written} == {
         'ninefold_alert{alert="ranking",severity="high",subject=""} 1.0',
         'ninefold_alert{alert="inputs",severity="low",subject="amount"} 1.0',
-        *(f'ninefold_decision{{decision="{name}"}} 0.0' for name in ("keep", "roll back", "stop acting")),
+        *(f'ninefold_decision{{decision="{name}"}} 0.0' for name in ("keep", "repair", "roll back", "stop acting")),
         'ninefold_decision{decision="retrain"} 1.0',
         f'ninefold_monitoring_info{{model="{bundle.version}",period="2020-W12"}} 1.0',
         "ninefold_monitoring_readable 1.0",

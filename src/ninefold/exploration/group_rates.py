@@ -114,17 +114,27 @@ def by_group(frame: pd.DataFrame, columns: list[str], params: Params, problem: P
     return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
-def gaps(frame: pd.DataFrame, columns: list[str], params: Params, problem: Problem, level: float) -> pd.DataFrame:
+def gaps(
+    frame: pd.DataFrame, columns: list[str], params: Params, problem: Problem, level: float, part: str | None = None
+) -> pd.DataFrame:
     """Return, per column, the gap between its highest and its lowest group, the most significant first.
 
     The interval, of cluster sums, is widened for the choice of the two groups among all pairs (Bonferroni), so ``low``,
-    which orders the table, is what is left of the gap without sampling noise.
+    which orders the table, is what is left of the gap without sampling noise. With `part`, the same two groups of all rows
+    are compared on the rows of that part alone; the pair is fixed then, so the interval is not widened.
     """
     rows = []
     for column in columns:
-        table = cells(frame, groups(frame[column], params.bins), least(frame, params))
-        if found := largest_gap(*table, shares=problem.is_class, level=level):
+        group = groups(frame[column], params.bins)
+        if found := largest_gap(*cells(frame, group, least(frame, params)), shares=problem.is_class, level=level):
             (top, bottom), mean, gap = found
+            if part:
+                inside = frame[PART] == part
+                table = cells(frame[inside], group[inside], 1)
+                if not {top, bottom} <= set(table[0]):
+                    continue  # a group without rows there
+                mean = table[0].sum() / table[1].sum()
+                gap = difference(*table, (top, bottom), shares=problem.is_class, level=level)
             rows.append((column, str(top), str(bottom), mean[top], mean[bottom], *gap))
     names = ["column", "highest", "lowest", "mean of highest", "mean of lowest", "gap", "low", "high"]
     table = pd.DataFrame(rows, columns=names)

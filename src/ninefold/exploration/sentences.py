@@ -163,6 +163,8 @@ def _gap(row: pd.Series, problem: Problem, level: float) -> str:
         by, problem = f"{by} being missing or not", problem.changed(focus=row["outcome"])
         means = pd.Series([row["if missing"], row["if present"]], ["missing", "present"])
     ends, unit = row[["gap", "low", "high"]], " points" if problem.is_class else ""
+    if problem.is_class:  # of the levels as they are shown
+        ends = [means.iloc[0].round(3) - means.iloc[1].round(3), *ends.iloc[1:]]
     gap, low, high = (f"{100 * end:.1f}" if problem.is_class else decisions.show_level(end, problem) for end in ends)
     name, interval = display.code(decisions.level_name(problem)), f"{level:.0%} interval {low} to {high}"
     return f"{by} the {name} is between {_ends(means, problem)}, a difference of {gap}{unit} ({interval})"

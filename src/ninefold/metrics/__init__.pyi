@@ -5,6 +5,7 @@ from .resampling import (
     COPIES,
     LEAST_CLUSTERS,
     Bootstrap,
+    against_zero,
     cluster_name,
     cluster_sums,
     clustered_variance,
@@ -38,7 +39,8 @@ from .stage import (
 
 __all__ = [
     "COPIES", "FOLD", "FOLLOW", "LEAST_CLUSTERS", "PARTS", "PURGED", "Bootstrap", "EvaluationPlan", "Params", "Split",
-    "against_baseline", "baselines", "checks", "cluster_name", "cluster_sums", "clustered_variance", "clusters", "conclusion",
+    "against_baseline", "against_zero", "baselines", "checks", "cluster_name", "cluster_sums", "clustered_variance",
+    "clusters", "conclusion",
     "count_clusters", "definitions", "describe_baselines", "describe_split",
     "draws", "entity_hash", "evaluation", "headline", "influence", "intervals", "labelled", "make_plan", "means", "merged", "metrics",
     "naive", "naive_forecast", "newest", "one_score", "outcomes", "part_counts", "part_of", "parts", "reference_scores",

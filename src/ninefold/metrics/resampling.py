@@ -150,6 +150,12 @@ def with_interval(figure: dict[str, float] | None) -> str:
     return f"{shown[0]} ({' to '.join(shown[1:])})" if shown[1:] else "".join(shown) or "–"
 
 
+def against_zero(figure: dict[str, float] | None) -> str:
+    """Return a difference with its interval, and that it is not distinguishable from zero where the interval covers zero."""
+    covers = figure and "low" in figure and not (figure["low"] > 0 or figure["high"] < 0)
+    return f"{with_interval(figure)}{', not distinguishable from zero' if covers else ''}"
+
+
 def cluster_sums(values: np.ndarray | None, cluster: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
     """Return the sum of values (None: the number of rows) by cluster (line) and group (column): float64.
 

@@ -123,9 +123,7 @@ def describe_baselines(table: pd.DataFrame, problem: Problem) -> str:
     values = table.set_index("policy")["validation"]
     shown = [*values.drop(FORESIGHT).nlargest(6).items(), (FORESIGHT, values[FORESIGHT])]
     payoffs = ", ".join(f"{policy} {decisions.number(value, '+')}" for policy, value in shown)
-    return (
-        f"Mean payoff per {problem.unit} on validation: {payoffs}. The policy to beat is *{best_baseline(table)[0]}*."
-    )
+    return f"Mean payoff per {problem.unit} on validation: {payoffs}. The best constant policy on these rows is *{best_baseline(table)[0]}*."
 
 
 def make_plan(
@@ -191,8 +189,8 @@ def conclusion(table: pd.DataFrame, problem: Problem) -> str:
     (best, value), least, most = best_baseline(table), problem.success.min_payoff_gain, potential_gain(table)
     needed = f"at least {least / most:.0%} of that" if least and most > 0 else "significantly more than nothing"
     return (
-        f"The policy to beat is {best!r}: {decisions.number(value, '+')} per {problem.unit} on validation. Perfect foresight would gain "
-        f"{decisions.number(most)} more; a model has to gain {needed}."
+        f"The best constant policy on validation is {best!r}: {decisions.number(value, '+')} per {problem.unit}; a model has to beat "
+        f"the best one on its own rows. Perfect foresight would gain {decisions.number(most)} more; a model has to gain {needed}."
     )
 
 

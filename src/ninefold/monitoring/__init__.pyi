@@ -49,6 +49,7 @@ from .stage import (
     monitoring_reports,
     records,
     save,
+    what_works,
 )
 
 __all__ = [
@@ -84,6 +85,7 @@ __all__ = [
     "source_times",
     "tables",
     "weekly",
+    "what_works",
     "with_holdout",
     "worse_slices",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from math import inf
 from typing import Any, Literal, TypeAlias
@@ -10,13 +10,13 @@ from typing import Any, Literal, TypeAlias
 from pydantic import Field
 
 from ninefold import gate
-from ninefold.metrics import with_interval
+from ninefold.metrics import against_zero, with_interval
 from ninefold.params import Section, Text
-from ninefold.problem import ERROR, RANKING, Problem, decisions, title
+from ninefold.problem import ERROR, RANKING, Problem, decisions, listed, title
 
 Alert = dict[str, Any]
 Record = Mapping[str, Any]
-Candidate: TypeAlias = tuple[str, float, float, str, str | None]  # rule, measure, value, sentence, subject
+Candidate: TypeAlias = tuple[str, float, float, str, Alert]  # rule, measure, value, sentence, other keys of the alert
 NOISE = 3.0  # standard deviations of a count of independent rows; a smaller change is sampling noise
 FIGURES = {  # rule -> the figures of `monitoring.report` of which one has to be beyond its control limits
     "volume": {"rows per day"},
@@ -24,14 +24,19 @@ FIGURES = {  # rule -> the figures of `monitoring.report` of which one has to be
     "ranking": {"ranking"},
     "error": {"loss"},
     "calibration": {"gap"},
-    "gain": {"gain"},
     "slices": {"slices"},
 }
-AT_ONCE = {"quarantined", "failures", "latency", "skew", "missing", "categories"}  # faults, which wait for no close
-COLUMN_RULES = {  # kind of figure -> rule, and what it means
-    "missing": ("missing", "is missing in"),
-    "unseen": ("categories", "has a category that training did not have in"),
-}
+AT_ONCE = {
+    "quarantined",
+    "failures",
+    "latency",
+    "skew",
+    "missing",
+    "broken",
+    "categories",
+}  # faults, which wait for no close
+FAULTS = ("missing", "broken", "quarantined", "volume", "skew", "failures", "latency")  # rules that no retraining mends
+MOST_NAMED = 8  # columns, in a sentence
 
 
 class Rule(Section):
@@ -52,6 +57,7 @@ class Rules(Section):
     """One rule for each figure that can alert; of quantities, some limits are in the unit of the target."""
 
     missing: Rule = _rule("rise of the share of missing values of a feature", 0.05, "high")
+    broken: Rule = _rule("share of rows with a feature that has become constant, or came in another unit", 0.05, "high")
     categories: Rule = _rule("share of rows with a category that training did not have", 0.05)
     joint: Rule = _rule("ROC AUC of a classifier of the rows against those of training (chance: 0.5)", 0.6, "low")
     expected: Rule = _rule("rise of the estimated {error}, before outcomes are known, above the holdout's", 0.02)
@@ -74,19 +80,15 @@ def alerts(record: Record, baseline: Record, rules: Rules, problem: Problem) -> 
     """Return the alerts of one period, from its record and the baseline metrics of `stage`.
 
     Performance alerts only if its whole interval is beyond the limit, against the holdout. Where the record has control limits
-    (``outside``, see `monitoring.report`), only figures beyond them alert. A period that is not ``closed`` raises those
-    `AT_ONCE` alone. Each alert has ``alert`` (name of the rule),
-    ``severity``, ``value``, ``limit``, ``sentence``; if there is one, ``subject`` (a feature) and ``owner``.
+    (``outside``, see `monitoring.report`), only figures beyond them alert; but drifted features always do, which have a test
+    of their own, and so does a gain whose whole interval is under the limit. A period that is not ``closed`` raises those
+    `AT_ONCE` alone. Each alert has ``alert`` (name of the rule), ``severity``, ``value``, ``limit``, ``sentence``; if there
+    is one, ``subject`` and ``owner``; of a fault of columns ``columns`` (name -> share of the rows, 0-1). Columns that are
+    missing for one cause are one alert, and their drift is none.
     """
-    raised = []
-    candidates = chain(_rows(record, baseline), _inputs(record), _outcomes(record, baseline, rules, problem))
-    for name, measure, value, text, subject in candidates:
-        rule: Rule = getattr(rules, name)
-        if measure > rule.limit and is_unusual(name, record):
-            alert = {"alert": name, "severity": rule.severity, "value": value, "limit": rule.limit, "sentence": text}
-            optional = {"subject": subject, "owner": rule.owner}
-            raised.append(alert | {key: text for key, text in optional.items() if text})
-    return gate.tidy(raised)
+    raised = [*_raised(chain(_rows(record, baseline), _columns(record, rules)), record, rules)]
+    candidates = chain(_inputs(record, raised), _outcomes(record, baseline, rules, problem))
+    return gate.tidy([*raised, *_raised(candidates, record, rules)])
 
 
 def is_unusual(alert: str, record: Record) -> bool:
@@ -99,43 +101,106 @@ def is_unusual(alert: str, record: Record) -> bool:
     return any(name in figures or name.split(": ")[0] in figures for name in outside)
 
 
+def is_fault(alert: Alert) -> bool:
+    """Return whether an alert is a fault of the data or the service that has to be repaired: not of severity low."""
+    is_growth = alert["alert"] == "volume" and alert["value"] > 0
+    return alert["alert"] in FAULTS and alert["severity"] != "low" and not is_growth
+
+
+def broken_columns(raised: Iterable[Alert]) -> dict[str, float]:
+    """Return the columns with a fault, and in which share of the rows (0-1)."""
+    return {name: share for alert in raised for name, share in alert.get("columns", {}).items()}
+
+
+def drifted_features(record: Record, raised: Iterable[Alert]) -> dict[str, float]:
+    """Return the features that drifted and their PSI, without those whose column has a fault."""
+    broken = broken_columns(raised)
+    return {name: psi for name, psi in record["drifted"].items() if name not in broken}
+
+
+def describe_drifted(record: Record, raised: Iterable[Alert]) -> str:
+    """Return how many features drifted, and how many of them because of a fault."""
+    faulty = len(record["drifted"]) - len(drifted_features(record, raised))
+    more = f", {faulty} of them with a fault" if faulty else ""
+    return f"{len(record['drifted'])} of {record['features']} features drifted{more}"
+
+
+def missing_causes(names: Iterable[str], record: Record) -> Iterator[tuple[dict[str, float], str, str]]:
+    """Yield why columns miss values: all columns of a table without any value since the same day have one cause.
+
+    It is the columns (name -> share of the rows without a value, 0-1), a sentence, and a short name. ``ended`` of the record
+    tells since when a column has no value.
+    """
+    ended, natural, groups = record.get("ended") or {}, record.get("natural") or {}, dict[tuple[str, ...], Any]()
+    for name in names:
+        end = ended.get(name)
+        groups[tuple(each for each in ended if ended[each] == end) if end else (name,)] = end
+    for columns, end in groups.items():
+        shares, many = {name: natural[f"missing: {name}"]["value"] for name in columns}, len(columns) > 1
+        usual, least = max(natural[f"missing: {name}"]["usual"] or 0 for name in columns), min(shares.values())
+        where = f"all rows since {end['since']}, {least:.1%} of this period's" if end else f"{least:.1%} of the rows"
+        short = f"{len(columns)} columns" + (f" of {end['table']}" if end and end["table"] else "")
+        shown = listed([*columns[:MOST_NAMED], "others"] if len(columns) > MOST_NAMED else [*columns])
+        what = f"{shown} ({short}) are missing in {where}; at most" if many else f"{shown} is missing in {where};"
+        yield shares, f"{what} {usual:.1%} is usual.", short if many else columns[0]
+
+
+def _raised(candidates: Iterable[Candidate], record: Record, rules: Rules) -> Iterator[Alert]:
+    for name, measure, value, text, more in candidates:
+        rule: Rule = getattr(rules, name)
+        if measure > rule.limit and is_unusual(name, record):
+            alert = {"alert": name, "severity": rule.severity, "value": value, "limit": rule.limit, "sentence": text}
+            yield alert | more | ({"owner": rule.owner} if rule.owner else {})
+
+
 def _rows(record: Record, baseline: Record) -> Iterator[Candidate]:
     broken, usual = record["quarantined"] / max(record["raw"], 1), (baseline["per_day"] or 0) * record["days"]
-    yield "quarantined", broken, broken, f"{broken:.2%} of the rows broke the contract.", None
+    yield "quarantined", broken, broken, f"{broken:.2%} of the rows broke the contract.", {}
     if usual and abs(record["predictions"] - usual) > NOISE * usual**0.5:
         now, change = record["predictions"] / record["days"], record["predictions"] / usual - 1
         sentence = f"{now:,.1f} rows a day, {change:+.0%} against {baseline['per_day']:,.1f} in training."
-        yield "volume", abs(change), change, sentence, None
+        yield "volume", abs(change), change, sentence, {}
     service = record.get("service") or {}
     if requests := service.get("requests"):
         failed, slow = service["errors"] / requests, service["slow"] / requests
-        yield "failures", failed, failed, f"{failed:.1%} of {requests:,} requests failed (status 500 or more).", None
-        yield "latency", slow, slow, f"{slow:.1%} of {requests:,} requests took longer than the latency budget.", None
+        yield "failures", failed, failed, f"{failed:.1%} of {requests:,} requests failed (status 500 or more).", {}
+        yield "latency", slow, slow, f"{slow:.1%} of {requests:,} requests took longer than the latency budget.", {}
     for each in record.get("skew") or []:
         name, share = each["feature"], each["share"]
         sentence = f"{name} was served with other values than the pipeline's in {share:.1%} of the rows."
-        yield "skew", share, share, sentence, name
+        yield "skew", share, share, sentence, {"subject": name}
 
 
-def _inputs(record: Record) -> Iterator[Candidate]:
+def _columns(record: Record, rules: Rules) -> Iterator[Candidate]:
+    outside, natural = record.get("outside") or [], record.get("natural") or {}
+    rise = {name: natural[name]["value"] - natural[name]["usual"] for name in outside if name.startswith("missing: ")}
+    empty = [name.removeprefix("missing: ") for name in rise if rise[name] > rules.missing.limit]
+    for columns, sentence, subject in missing_causes(empty, record):
+        yield "missing", inf, max(columns.values()), sentence, {"subject": subject, "columns": columns}
+    for each in record.get("findings") or []:
+        name, share = each["subject"], each["evidence"]["explains"]
+        is_unit = each["cause"] == "broken column" and each["evidence"].get("how") != "missing"
+        if is_unit and name in record["drifted"]:
+            yield "broken", share, share, each["sentence"], {"subject": name, "columns": {name: share}}
+
+
+def _inputs(record: Record, raised: list[Alert]) -> Iterator[Candidate]:
     outside = record.get("outside") or []
-    for name in outside:
-        kind, _, subject = name.partition(": ")
-        if kind in COLUMN_RULES:
-            (rule, meaning), figure = COLUMN_RULES[kind], record["natural"][name]
-            sentence = f"{subject} {meaning} {figure['value']:.1%} of the rows; {figure['usual']:.1%} is usual."
-            yield rule, figure["value"] - figure["usual"], figure["value"], sentence, subject
+    for name in (name for name in outside if name.startswith("unseen: ")):
+        subject, figure = name.removeprefix("unseen: "), record["natural"][name]
+        shares = f"in {figure['value']:.1%} of the rows; {figure['usual']:.1%} is usual."
+        sentence = f"{subject} has a category that training did not have {shares}"
+        yield "categories", figure["value"] - figure["usual"], figure["value"], sentence, {"subject": subject}
     if "joint auc" in outside:
         auc = record["natural"]["joint auc"]["value"]
         sentence = f"A classifier separates the rows from those of training with a ROC AUC of {auc:.2f} (chance: 0.5)."
-        yield "joint", auc, auc, sentence, None
-    if drifted := record["drifted"]:
-        first = ", ".join(f"{name} ({value:.2f})" for name, value in list(drifted.items())[:3])
-        sentence = f"{len(drifted)} of {record['features']} features drifted; largest PSI: {first}."
-        yield "inputs", inf, max(drifted.values()), sentence, None
+        yield "joint", auc, auc, sentence, {}
+    if drifted := drifted_features(record, raised):
+        first = ", ".join(f"{name} ({psi:.2f})" for name, psi in list(drifted.items())[:3])
+        yield "inputs", inf, max(drifted.values()), f"{describe_drifted(record, raised)}; largest PSI: {first}.", {}
     if record["predictions_drifted"]:
         psi = record["prediction_psi"]
-        yield "predictions", inf, psi, f"The distribution of the predictions has moved: PSI {psi:.2f}.", None
+        yield "predictions", inf, psi, f"The distribution of the predictions has moved: PSI {psi:.2f}.", {}
 
 
 def _outcomes(record: Record, baseline: Record, rules: Rules, problem: Problem) -> Iterator[Candidate]:
@@ -143,7 +208,7 @@ def _outcomes(record: Record, baseline: Record, rules: Rules, problem: Problem) 
     estimate = (record.get("estimated") or {}).get(error)
     if estimate and error in before and not now:  # too few outcomes are known to measure it
         sentence = f"Outcomes are not known yet; the estimated {title(error)} is {_against(estimate, before[error])}."
-        yield "expected", estimate["low"] - before[error]["value"], estimate["value"], sentence, None
+        yield "expected", estimate["low"] - before[error]["value"], estimate["value"], sentence, {}
     changes = []
     for name, level in record["levels"].items():
         was = baseline["levels"].get(name)
@@ -151,23 +216,24 @@ def _outcomes(record: Record, baseline: Record, rules: Rules, problem: Problem) 
             changes.append((level["value"] - was["value"], f"The {name} is {_against(level, was)}."))
     if changes:
         change, sentence = max(changes, key=lambda each: abs(each[0]))
-        yield "outcomes", abs(change), change, sentence, None
+        yield "outcomes", abs(change), change, sentence, {}
     for rule, metric, sign in (("ranking", RANKING[problem.task], -1), ("error", error, 1)):
         if metric in now and metric in before:
             harm = min(sign * (now[metric][end] - before[metric]["value"]) for end in ("low", "high"))
             sentence = f"The {title(metric)} is {_against(now[metric], before[metric])}."
-            yield rule, harm, now[metric]["value"], sentence, None
+            yield rule, harm, now[metric]["value"], sentence, {}
     gap, gain = now.get("gap"), now.get("gain")
     if gap and not gap["low"] <= 0 <= gap["high"]:
         sentence = f"Predicted less observed {decisions.level_name(problem)} is {with_interval(gap)}."
-        yield "calibration", abs(gap["value"]), gap["value"], sentence, None
-    if gain and gain["low"] < rules.gain.limit:
-        sentence = f"The gain over the best policy without a model is {with_interval(gain)}, which is not significant."
-        yield "gain", inf, gain["value"], sentence, None
+        yield "calibration", abs(gap["value"]), gap["value"], sentence, {}
+    limit, usual = rules.gain.limit, "gain" not in record.get("outside", ["gain"])
+    if gain and (gain["high"] < limit or (gain["low"] < limit and not usual)):
+        sentence = f"The gain over the best policy without a model is {against_zero(gain)}."
+        yield "gain", inf, gain["value"], sentence, {}
     if worse := [each for each in record.get("slices") or [] if each["worse"] > rules.slices.limit]:
         first = ", ".join(f"{each['subject']} ({each['gap']:+.2f}, was {each['held']:+.2f})" for each in worse[:3])
         sentence = f"In {len(worse)} slices predicted less observed is larger than on the holdout: {first}."
-        yield "slices", worse[0]["worse"], worse[0]["worse"], sentence, None
+        yield "slices", worse[0]["worse"], worse[0]["worse"], sentence, {}
 
 
 def _against(figure: dict[str, float], before: dict[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""What to do at the close of a period: keep the model, retrain it, roll it back, or stop acting on it."""
+"""What to do at the close of a period: keep the model, retrain it, repair the data, roll it back, or stop acting on it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Any
 from pydantic import Field
 
 from ninefold import incidents
-from ninefold.metrics import EvaluationPlan, with_interval
-from ninefold.monitoring.alerts import is_unusual
+from ninefold.metrics import EvaluationPlan, against_zero, with_interval
+from ninefold.monitoring.alerts import FAULTS, broken_columns, describe_drifted, drifted_features, is_fault
 from ninefold.params import Duration, Section
 
 MOST_ROWS_BROKEN = 0.5  # share of the rows that a broken column has to spoil before acting stops
+BROKEN = f"columns broken in {MOST_ROWS_BROKEN:.0%} of the rows or more"
+UNKNOWN = "Too few outcomes are known."
 NOTHING = "Nothing has arrived since the model was built."
-EVIDENCE = ("period", "closed", "decision", "reasons", "alerts", "findings")  # keys of a record
+EVIDENCE = ("period", "closed", "decision", "reasons", "rules", "alerts", "findings")  # keys of a record
+KEYS = ("rule", "measure", "value", "limit", "status", "why")  # of a rule in it
 
 
 class Decide(Section):
@@ -22,54 +25,68 @@ class Decide(Section):
 
     roll_back: float
     stop_broken: int = Field(default=1, ge=1)
+    repair_faults: int = Field(default=1, ge=1)
     retrain_high: int = Field(ge=1)
     retrain_drifted: float = Field(gt=0, le=1)
     rest: Duration = "28d"
 
 
 def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
-    """Return the ``decision`` at the close of a period, and its ``reasons``: the first rule that applies; ``open`` before it.
+    """Return the ``decision`` at the close of a period, its ``reasons``, and the ``rules``: the first that holds applies.
 
-    1. ``stop acting``, and follow the best policy without a model: at least `rules.stop_broken` columns are broken, with
-       missing values beyond the control limits, or drifted.
-    2. ``roll back``: the whole interval of the gain over the best policy without a model is below `rules.roll_back`, and
-       the gain is beyond its control limits, if it has any.
-    3. ``retrain``: at least `rules.retrain_high` alerts of severity high, or `rules.retrain_drifted` of the features
-       drifted (share, 0-1).
-    4. ``keep``.
+    It is ``open`` before the close.
+
+    1. ``stop acting``, and follow the best policy without a model: at least `rules.stop_broken` columns are broken in at
+       least `MOST_ROWS_BROKEN` of the rows.
+    2. ``roll back``: the whole interval of the gain over the best policy without a model is below `rules.roll_back`.
+    3. ``repair``: at least `rules.repair_faults` alerts are faults of the data or the service, see `alerts.is_fault`.
+    4. ``retrain``: at least `rules.retrain_high` other alerts of severity high, or `rules.retrain_drifted` of the features
+       drifted (share, 0-1), those with a fault not counted.
+    5. ``keep``.
+
+    Each of ``rules`` has ``rule``, ``measure``, ``value``, ``limit``, ``status`` (applies, suspended by the one that
+    does, or does not hold) and ``why``.
     """
     if not record.get("closed", True):
         end = record["end"][:16].replace("T", " ")
         reason = f"The period is open until {end} UTC; before its close only faults of data and service alert."
-        return {"decision": "open", "reasons": [reason]}
-    outside = set(record.get("outside") or [])
-    broken = [each for each in record.get("findings", []) if each["cause"] == "broken column"]
-    broken = [
-        each for each in broken if f"missing: {each['subject']}" in outside or each["subject"] in record["drifted"]
+        return {"decision": "open", "reasons": [reason], "rules": []}
+    alerts, gain = record["alerts"], record["figures"].get("gain")
+    faults, columns = [each["sentence"] for each in alerts if is_fault(each)], broken_columns(alerts)
+    high = [each["sentence"] for each in alerts if each["severity"] == "high" and each["alert"] not in FAULTS]
+    broken = sum(share >= MOST_ROWS_BROKEN for share in columns.values())
+    drifted = len(drifted_features(record, alerts)) / max(record["features"], 1)
+    spoilt = f"Broken columns: {len(columns)}, in at most {max(columns.values(), default=0):.1%} of the rows."
+    outcome = f"The gain over the best policy without a model is {against_zero(gain)}." if gain else UNKNOWN
+    drift, calm = f"{describe_drifted(record, alerts)}.", "0 alerts of severity high, faults apart."
+    found: list[tuple[str, str, Any, float, list[str]]] = [
+        ("stop acting", BROKEN, broken, rules.stop_broken, [spoilt]),
+        ("roll back", "interval of the gain", with_interval(gain), rules.roll_back, [outcome]),
+        ("repair", "faults of data or service", len(faults), rules.repair_faults, faults or ["No fault."]),
+        ("retrain", "other alerts of severity high", len(high), rules.retrain_high, high or [calm]),
+        ("retrain", "share of features drifted", drifted, rules.retrain_drifted, [drift]),
     ]
-    broken = [each["sentence"] for each in broken if each["evidence"]["explains"] >= MOST_ROWS_BROKEN]
-    if len(broken) >= rules.stop_broken:
-        return {"decision": "stop acting", "reasons": broken}
-    gain = record["figures"].get("gain")
-    outcome = f"the gain over the best policy without a model is {with_interval(gain)}"
-    if gain and gain["high"] < rules.roll_back and is_unusual("gain", record):
-        return {"decision": "roll back", "reasons": [f"{outcome.capitalize()}."]}
-    high = [alert["sentence"] for alert in record["alerts"] if alert["severity"] == "high"]
-    count, features = len(record["drifted"]), record["features"]
-    drift = f"{count} of {features} features drifted"
-    reasons = high if len(high) >= rules.retrain_high else []
-    if count / max(features, 1) >= rules.retrain_drifted:
-        reasons = [*reasons, f"{drift}, which is at least {rules.retrain_drifted:.0%}."]
-    if reasons:
-        return {"decision": "retrain", "reasons": reasons}
-    known = outcome if gain else "too few outcomes are known yet"
-    return {"decision": "keep", "reasons": [f"{len(high)} alerts of severity high; {drift}; {known}."]}
+    table, decision, reasons = list[dict[str, Any]](), "", list[str]()
+    for rule, measure, value, limit, why in found:
+        holds = bool(gain) and gain["high"] < limit if rule == "roll back" else value >= limit
+        decision = decision or (rule if holds else "")
+        status = "does not hold" if not holds else "applies" if rule == decision else f"suspended by {decision}"
+        reasons += why if status == "applies" else []
+        text = value if isinstance(value, str) else f"{value:.3g}"
+        least = f"{'below' if rule == 'roll back' else 'at least'} {limit:g}"
+        table.append(dict(zip(KEYS, (rule, measure, text, least, status, why), strict=True)))
+    reasons += faults if decision in ("stop acting", "roll back") else []
+    reasons = reasons or [f"No rule holds. {calm} {drift} {outcome}"]
+    return {"decision": decision or "keep", "reasons": reasons, "rules": table}
 
 
-def conclude(records: Sequence[Mapping[str, Any]], plan: EvaluationPlan, version: str) -> dict[str, Any]:
-    """Return the decision of the last closed period with its evidence and the fallback: ``decision.json``."""
+def conclude(records: Sequence[Mapping[str, Any]], plan: EvaluationPlan, model: str, works: str = "") -> dict[str, Any]:
+    """Return the decision of the last closed period with its evidence and the fallback: ``decision.json``.
+
+    `works` is of `what_works`.
+    """
     none = {"decision": "keep", "reasons": ["No period is closed yet." if records else NOTHING]}
     last = incidents.last_closed(records) or none
-    fallback = f"the version before, or the policy '{plan.best_baseline}'"
-    conclusion = {"decision": last["decision"], "reasons": last["reasons"], "model": version, "fallback": fallback}
+    conclusion = {"decision": last["decision"], "reasons": last["reasons"], "works": works, "model": model}
+    conclusion["fallback"] = f"the version before, or '{plan.best_baseline}', the best policy on the validation rows"
     return conclusion | {"periods": [{key: each[key] for key in EVIDENCE if key in each} for each in records]}

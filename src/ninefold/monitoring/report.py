@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -29,16 +30,18 @@ def period_report(
 ) -> dict[str, Any]:
     """Return what is unusual in a period of so many `days`, and why, as plain values.
 
-    `rows` are all that arrived; no row is silence. Without `days`, of an open period, the volume is not evaluated. `alpha` is the significance level of the tests behind the causes, which
-    take longer, and are omitted without `explain`. The keys are ``rows`` and ``labelled``; ``natural``: figure -> ``value``,
+    `rows` are all that arrived; no row is silence. Without `days`, of an open period, the volume is not evaluated. `alpha`
+    is the significance level of the tests behind the causes, which take longer, and are omitted without `explain`. The keys
+    are ``rows`` and ``labelled``; ``natural``: figure -> ``value``,
     ``low`` and ``high`` (the control limits, None where there is none) and ``usual``; ``outside``: names of those
-    beyond, farthest first; ``estimated``: see `estimate`; ``findings``, ``decomposition`` and ``auc``: see `causes`.
+    beyond, farthest first; ``ended``: feature without any value at the end -> ``since`` (its first such day) and ``table``
+    (None); ``estimated``: see `estimate`; ``findings``, ``decomposition`` and ``auc``: see `causes`.
     """
     count, labelled = len(rows.block), int(np.isfinite(rows.target).sum())
     silence = data_quality.silence(count, reference.per_day, days, len(np.unique(rows.block))) if days else []
     beyond = ["rows per day"] if silence else []
     report: dict[str, Any] = {"natural": {}, "rows": count, "labelled": labelled, "outside": beyond, "estimated": {}}
-    report |= {"findings": silence, "decomposition": None, "auc": None}
+    report |= {"findings": silence, "decomposition": None, "auc": None, "ended": {}}
     if count < data_quality.FEWEST:
         return report
     rows = period.sample(rows, MOST_ROWS)
@@ -47,18 +50,22 @@ def period_report(
     none = dict.fromkeys(("low", "high", "usual"))
     report["natural"] = {name: {"value": float(value), **limits.get(name, none)} for name, value in values.items()}
     report["outside"] = beyond = list(dict.fromkeys([*beyond, *outside(values, reference.bounds)]))
+    report["ended"] = _ended(reference, rows) if reference.problem.time else {}
     report["estimated"] = estimate(rows, reference.holdout, reference.problem, reference.plan)
     if not explain or not beyond:
         return report
     inputs = any(name.split(":")[0] in INPUTS for name in beyond)
-    why = causes(reference, rows, inputs, alpha)
+    why = causes(reference, rows, inputs, alpha, [*(name.split(": ")[-1] for name in beyond), *report["ended"]])
     return {**report, **why, "findings": [*silence, *why["findings"]]}
 
 
-def causes(reference: Reference, now: Rows, inputs: bool = True, alpha: float = 0.01) -> dict[str, Any]:
+def causes(
+    reference: Reference, now: Rows, inputs: bool = True, alpha: float = 0.01, unusual: Collection[str] | None = None
+) -> dict[str, Any]:
     """Return why a period is unusual: what is broken first, then which distribution moved.
 
-    Columns that are broken or have new categories, and the rows that these spoil, are omitted before shifts are tested.
+    Columns that are broken (of `unusual` ones, beyond their control limits; None: of all) or have new categories, and the
+    rows that these spoil, are omitted before shifts are tested.
     Label shift: the shares of outcomes and the predictions moved, and predictions and inputs of the same outcome did not.
     Else covariate shift: a classifier distinguishes the inputs (only if `inputs`: a figure of these is beyond its bounds),
     and concept shift: outcomes of the same inputs and predictions moved. Their p-values are corrected together (Holm).
@@ -66,7 +73,9 @@ def causes(reference: Reference, now: Rows, inputs: bool = True, alpha: float = 
     ``findings`` have a ``cause`` (of `CAUSES`), ``subject``, ``evidence`` with ``explains`` (share of the rows or of the
     change of the loss), and ``sentence``; ``decomposition`` is None without outcomes; ``auc`` is of the sound inputs.
     """
-    broken, sound = data_quality.broken_columns(reference.known, now, reference.kinds), dict(reference.kinds)
+    sound = dict(reference.kinds)
+    suspects = {name: kind for name, kind in sound.items() if unusual is None or name in unusual}
+    broken = data_quality.broken_columns(reference.known, now, suspects)
     for each in broken:
         del sound[each["subject"]]
     new, unseen = data_quality.new_categories(reference.known, now, sound)
@@ -80,6 +89,17 @@ def causes(reference: Reference, now: Rows, inputs: bool = True, alpha: float = 
     _weigh(new, reference, now, unseen)
     order = sorted(findings, key=lambda each: (-each["evidence"]["explains"], CAUSES.index(each["cause"])))
     return {"findings": order, "decomposition": None, "auc": None, **details}
+
+
+def _ended(reference: Reference, now: Rows) -> dict[str, dict[str, str | None]]:
+    """Return the features that usually have values, and have none from a day on to the end of the period, and that day."""
+    ended = {}
+    for name in reference.kinds:
+        has_value, usual = now.features[name].notna().to_numpy(), reference.known.features[name].notna().mean()
+        without = now.block[now.block > now.block[has_value].max(initial=now.block.min() - 1)]
+        if len(without) and usual > 0.5:
+            ended[name] = {"since": str(without.min().astype("datetime64[D]")), "table": None}
+    return ended
 
 
 def _shifts(

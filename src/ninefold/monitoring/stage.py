@@ -10,25 +10,26 @@ Gate: every period is monitored, no prediction or label is lost, and the decisio
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from ninefold import artifacts, features, gate, incidents
-from ninefold.metrics import EvaluationPlan, evaluation, with_interval
+from ninefold.metrics import EvaluationPlan, against_baseline, against_zero, clusters, evaluation, intervals, means
 from ninefold.monitoring import data_quality
 from ninefold.monitoring import period as period_rows
-from ninefold.monitoring.alerts import alerts
+from ninefold.monitoring.alerts import alerts, broken_columns
 from ninefold.monitoring.answers import AT_CLOSE, PERIOD, STATES, STATUS, outcomes, predictions
 from ninefold.monitoring.arrivals import DAYS, Parts, Record
-from ninefold.monitoring.decision import decide
+from ninefold.monitoring.decision import NOTHING, UNKNOWN, decide
 from ninefold.monitoring.drift import feature_kinds
 from ninefold.monitoring.params import Params
 from ninefold.monitoring.performance import scores_of
 from ninefold.monitoring.reference import Context, Reference
 from ninefold.monitoring.reference import reference as reference_of
 from ninefold.monitoring.report import period_report
-from ninefold.problem import Problem, listed
+from ninefold.problem import Problem
 from ninefold.serving import Bundle
 
 MONITORING = "data/monitoring"
@@ -65,16 +66,30 @@ def make_reference(bundle: Bundle, parts: Parts, params: Params, plan: Evaluatio
 
 
 def monitoring_reports(
-    frame: pd.DataFrame, volume: pd.DataFrame, reference: Reference, params: Params, explain: bool = True
+    frame: pd.DataFrame,
+    volume: pd.DataFrame,
+    reference: Reference,
+    params: Params,
+    explain: bool = True,
+    made: features.Params | None = None,
 ) -> dict[str, Record]:
-    """Return the `report.period_report` of each period by the labels known at its close; of an open one without its volume."""
-    reports, problem = {}, reference.problem
+    """Return the `report.period_report` of each period by the labels known at its close; of an open one without its volume.
+
+    ``ended`` counts from the period in which a feature lost its values; `made` names the tables that features are joined from.
+    """
+    reports, problem, before = dict[str, Record](), reference.problem, dict[str, Record]()
+    joins = features.declared(made, problem).joins if made else []
+    tables = {name: join.table for join in joins for name in join.renamed().values()}
     for span in volume.itertuples():
         rows = frame[frame[PERIOD] == span.period].copy()
         rows[problem.target] = rows[problem.target].where(rows[STATUS] == AT_CLOSE)
         inputs = period_rows.rows(rows, predictions(rows, problem), reference.kinds, problem)
         days = (span.end - span.start) / DAY if span.closed else None
-        reports[span.period] = period_report(reference, inputs, days, params.alpha, explain)
+        report = reports[span.period] = period_report(reference, inputs, days, params.alpha, explain)
+        report["ended"] = before = {
+            name: (inputs.features[name].isna().all() and before.get(name)) or {**each, "table": tables.get(name)}
+            for name, each in report["ended"].items()
+        }
     return reports
 
 
@@ -114,9 +129,24 @@ def records(
 
 
 def apply_rules(table: list[Record], metrics: Record, params: Params, problem: Problem) -> list[Record]:
-    """Return the records with the ``alerts`` of each period, and the ``decision`` and its ``reasons`` at the close."""
+    """Return the records with the ``alerts`` of each period, and what `decision.decide` returns at its close."""
     alerted = [{**record, "alerts": alerts(record, metrics, params.alerts, problem)} for record in table]
     return [{**record, **decide(record, params.decide)} for record in alerted]
+
+
+def what_works(table: list[Record], holdout: pd.DataFrame, bundle: Bundle, plan: EvaluationPlan) -> str:
+    """Return what the model is worth without the columns with a fault in the last period, measured on the holdout, as a sentence."""
+    columns, problem = [*broken_columns(table[-1]["alerts"])] if table else [], bundle.problem
+    if not columns:
+        return ""
+    target, empty = outcomes(holdout, problem), pd.DataFrame(index=holdout.index, columns=columns, dtype="float64")
+    predicted = bundle.predict(holdout.drop(columns=columns).join(empty))
+    paid, best, _ = against_baseline(target, predicted, problem, plan)
+    gain = intervals(partial(means, {"gain": paid - best}), clusters(holdout, problem), plan.bootstrap)["gain"]
+    pays = gain["low"] > 0 and table[-1]["decision"] not in ("stop acting", "roll back")
+    advice = "the model can still be followed" if pays else f"follow the policy '{plan.best_baseline}'"
+    rest = f"{table[-1]['features'] - len(columns)} of {table[-1]['features']} features have no fault"
+    return f"{rest}: with these alone the gain on the holdout is {against_zero(gain)}. Until the repair, {advice}."
 
 
 def save(table: list[Record], drifts: pd.DataFrame, decision: Record, answered: pd.DataFrame, backtest: Record) -> None:
@@ -175,8 +205,12 @@ def headline(table: list[Record], decision: Record) -> dict[str, str]:
 
 def conclusion(table: list[Record], decision: Record) -> str:
     """Return the conclusion of this stage."""
+    if not table:
+        return f"{NOTHING} The model is kept."
     if (last := incidents.last_closed(table)) is None:
         return f"{decision['reasons'][0]} The model is kept."
-    names = listed([alert["alert"] for alert in last["alerts"]]) or "nothing"
-    gain = f"The gain per row over the best policy without a model is {with_interval(last['figures'].get('gain'))}."
-    return f"{decision['decision'].capitalize()}: at the close of {last['period']} alerts came from {names}. {gain}"
+    gain = last["figures"].get("gain")
+    worth = f"The gain over the best policy without a model is {against_zero(gain)}." if gain else UNKNOWN
+    reasons = " ".join(decision["reasons"])
+    texts = [f"{decision['decision'].capitalize()}, at the close of {last['period']}.", reasons, decision.get("works")]
+    return " ".join(filter(None, [*texts, "" if worth in reasons else worth]))

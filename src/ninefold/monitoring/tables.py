@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from ninefold.metrics import with_interval
-from ninefold.monitoring.alerts import Rules
+from ninefold.monitoring.alerts import Rules, missing_causes
 from ninefold.monitoring.answers import AT_CLOSE, HOLDOUT, STATES
 from ninefold.monitoring.arrivals import MOST_PERIODS, Record
 from ninefold.monitoring.backtest import Followed
@@ -20,7 +20,6 @@ SCORED = {
 }
 NONE_YET = "none yet"
 UNUSUAL = 5  # figures named, per period
-MOST_ALERTS = 12  # shown, per period
 
 
 def arrival_table(arrivals: pd.DataFrame, holdout: pd.DataFrame, problem: Problem) -> pd.DataFrame:
@@ -52,14 +51,15 @@ def describe_arrival(volume: pd.DataFrame, params: Params, problem: Problem, ver
 
 def describe_arrivals(arrivals: pd.DataFrame, params: Params, problem: Problem) -> str:
     """Return how complete the labels were when they were needed, as a sentence."""
-    total, shift = arrivals["predictions"].sum(), arrivals["level in the end"] - arrivals["level at close"]
+    total, digits = arrivals["predictions"].sum(), 3 if problem.is_class else 12  # as shown
+    shift = arrivals["level in the end"].round(digits) - arrivals["level at close"].round(digits)
     if not total:
         return "Every outcome of the holdout is known; those of later rows are received after a while."
     most = shift.abs().fillna(0).max()
     return (
-        f"{arrivals[AT_CLOSE].sum() / total:.1%} of the labels were known at the close of their {params.period}, "
-        f"{problem.label_delay} after the event. The later ones move the {decisions.level_name(problem)} of no period by "
-        f"more than {f'{100 * most:.1f} points' if problem.is_class else sign_text(most)[1:]}."
+        f"Of the predictions {arrivals[AT_CLOSE].sum() / total:.1%} had a label at the close of their period; a label is known "
+        f"{problem.label_delay} after the event. The later ones move the {decisions.level_name(problem)} of no period by more than "
+        f"{f'{100 * most:.1f} points' if problem.is_class else sign_text(most)[1:]}."
     )
 
 
@@ -83,7 +83,12 @@ def cause_table(reports: dict[str, Record]) -> pd.DataFrame:
         names, more = report["outside"], len(report["outside"]) - UNUSUAL
         figures = ", ".join(names[:UNUSUAL]) + (f" and {more} more" if more > 0 else "") or None
         none = {"cause": "none found" if names else "nothing unusual", "sentence": ""}
-        rows += [(period, figures, each["cause"], each["sentence"]) for each in report["findings"] or [none]]
+        empty = [each["subject"] for each in report["findings"] if each["evidence"].get("how") == "missing"]
+        merged = [{"cause": "broken column", "sentence": sentence} for _, sentence, _ in missing_causes(empty, report)]
+        others = [each for each in report["findings"] if each["subject"] not in empty]
+        for each in [*merged, *others] or [none]:
+            rows.append((period, figures, each["cause"], each["sentence"]))
+            figures = ""
     columns = ["period", "beyond its variation", "cause", "evidence"]
     return pd.DataFrame(rows or [(NONE_YET, None, None, NOTHING)], columns=columns)
 
@@ -118,19 +123,28 @@ def alert_table(records: list[Record]) -> pd.DataFrame:
     columns = ["period", "alert", "severity", "sentence"]
     rows: list[Record] = []
     for record in records:
-        alerts, more = record["alerts"][:MOST_ALERTS], len(record["alerts"]) - MOST_ALERTS
-        alerts = alerts or [{"alert": "none", "sentence": "No figure is beyond its limit."}]
-        alerts += [{"alert": "and", "sentence": f"{more} more; see periods.json"}] if more > 0 else []
+        alerts = record["alerts"] or [{"alert": "none", "sentence": "No figure is beyond its limit."}]
         rows += [{**alert, "period": record["period"]} for alert in alerts]
     rows = rows or [{"period": NONE_YET, "alert": "none", "sentence": NOTHING}]
     return pd.DataFrame(rows, columns=columns).rename(columns={"sentence": "what was found"})
 
 
 def decision_table(decision: Record) -> pd.DataFrame:
-    """Return the decision at the close of each period, and its reasons."""
-    periods = decision["periods"] or [{**decision, "period": NONE_YET}]
-    rows = [(each["period"], each["decision"], " ".join(each["reasons"])) for each in periods]
-    return pd.DataFrame(rows, columns=["close of", "decision", "reasons"])
+    """Return the decision at the close of each period, of every rule its value and whether it applied, and the reasons."""
+    rows = []
+    for each in decision["periods"] or [{**decision, "period": NONE_YET}]:
+        row = {"close of": each["period"], "decision": each["decision"]}
+        for one in each.get("rules", []):
+            row[f"{one['rule']}: {one['measure']} ({one['limit']})"] = f"{one['value']}, {one['status']}"
+        rows.append(row | {"reasons": " ".join(each["reasons"])})
+    return pd.DataFrame(rows)
+
+
+def last_rules(decision: Record) -> pd.DataFrame:
+    """Return every rule at the last close in its order: ``rule``, ``measure``, ``value``, ``limit``, ``status`` and ``why``."""
+    rules = decision["periods"][-1].get("rules", []) if decision["periods"] else []
+    columns = ["rule", "measure", "value", "limit", "status", "why"]
+    return pd.DataFrame([{**each, "why": " ".join(each["why"])} for each in rules], columns=columns)
 
 
 def strategy_table(table: pd.DataFrame, problem: Problem) -> pd.DataFrame:
@@ -138,7 +152,7 @@ def strategy_table(table: pd.DataFrame, problem: Problem) -> pd.DataFrame:
     error = ERROR[problem.task]
     shown = table[["strategy", "retrainings"]].rename(columns={"strategy": "retrained"})
     for name, text in {error: title(error), "payoff": f"payoff per {problem.unit}", "gain": "above never"}.items():
-        shown[text] = [row_interval(row, name) for _, row in table.iterrows()]
+        shown[text] = [with_interval(row_figure(row, name)) for _, row in table.iterrows()]
     return shown
 
 
@@ -150,7 +164,7 @@ def retraining_table(followed: dict[str, Followed]) -> pd.DataFrame:
         for each in one.retrained
     ]
     rows = rows or [("none", None, None, "No strategy retrained.")]
-    return pd.DataFrame(rows, columns=["strategy", "at the close of", "fitted on", "because"])
+    return pd.DataFrame(rows, columns=["strategy", "at the close of", "fitted on", "because, of the model before"])
 
 
 def sign_text(value: float) -> str:
@@ -158,6 +172,6 @@ def sign_text(value: float) -> str:
     return f"{value:+,.0f}" if abs(value) >= 100 else f"{value:+.3g}"
 
 
-def row_interval(row: pd.Series, figure: str) -> str:
-    """Return a figure of a row of `backtest.compare` as text, with its interval."""
-    return with_interval({"value": row[figure], "low": row[f"{figure}_low"], "high": row[f"{figure}_high"]})
+def row_figure(row: pd.Series, figure: str) -> dict[str, float]:
+    """Return a figure of a row of `backtest.compare` with its interval."""
+    return {"value": row[figure], "low": row[f"{figure}_low"], "high": row[f"{figure}_high"]}

@@ -204,4 +204,5 @@ def needed() -> str:
     if (record := artifacts.published(DECISION)) is None:
         raise DataError(f"{DECISION}: not found; `dvc pull` brings it, or `dvc repro` makes it")
     decision = str(record["decision"])
-    return f"{decision} (`ninefold rollback` does it)" if decision == "roll back" else decision
+    remedies = {"roll back": " (`ninefold rollback` does it)", "repair": " (mend the data first)"}
+    return decision + remedies.get(decision, "")

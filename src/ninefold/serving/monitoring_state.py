@@ -16,7 +16,7 @@ from ninefold.incidents import Incident
 from ninefold.params import root
 
 DECISION, REPORT = "data/monitoring/decision.json", "reports/09_monitoring.html"
-DECISIONS = ("keep", "retrain", "roll back", "stop acting")
+DECISIONS = ("keep", "retrain", "repair", "roll back", "stop acting")
 TRIES = 3  # a run replaces the folder
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ninefold import display, plotting
 from ninefold.features import FeatureSchema
-from ninefold.metrics import FOLLOW, EvaluationPlan, cluster_name, threshold, with_interval
+from ninefold.metrics import FOLLOW, EvaluationPlan, against_zero, cluster_name, threshold, with_interval
 from ninefold.problem import FORESIGHT, RANKING, Problem, decisions, title
 from ninefold.training.params import Params
 from ninefold.training.selection import NAIVE
@@ -116,8 +116,8 @@ def describe_policies(table: pd.DataFrame, results: Results, problem: Problem) -
     room = by_policy[FORESIGHT] - rest.max()
     share = f", {gain['value'] / room:.0%} of the gain of perfect foresight" if room > 0 else ""
     return (
-        f"Following the model pays {number(by_policy[FOLLOW], '+')} per {problem.unit}, the best policy without one "
-        f"({rest.idxmax()}) {number(rest.max(), '+')}: a gain of {with_interval(gain)}{share}. The action differs from that "
+        f"Following the model pays {number(by_policy[FOLLOW], '+')} per {problem.unit}, the best constant policy on these "
+        f"rows ({rest.idxmax()}) {number(rest.max(), '+')}: a gain of {against_zero(gain)}{share}. The action differs from that "
         f"policy's in {results['acted']['value']:.0%} of the rows."
     )
 
@@ -139,7 +139,7 @@ def describe_prices(table: pd.DataFrame, problem: Problem) -> str:
     uncertain = [f"{display.code(row.price)} × {row.factor:g}" for row in moved[moved["low"] <= 0].itertuples()]
     return (
         f"At the current prices the gain is {gain.iloc[0]} per {problem.unit}; with one price halved or raised by half, it is "
-        f"between {gain[table['gain'].idxmin()]} and {gain[table['gain'].idxmax()]}. It is not significantly above zero with: "
+        f"between {gain[table['gain'].idxmin()]} and {gain[table['gain'].idxmax()]}. It is not distinguishable from zero, or below, with: "
         f"{', '.join(uncertain) or 'none'}."
     )
 
@@ -220,21 +220,23 @@ def describe_contributions(table: pd.DataFrame, titles: Sequence[str], problem: 
         base, top = part["base"].iloc[0], largest(part, IN_WORDS).head(IN_WORDS).itertuples()
         level, average = (decisions.show_level(value, problem) for value in (base + part["contribution"].sum(), base))
         moved = ", ".join(f"{display.code(row.name)} ({_change(row.contribution, problem)})" for row in top)
-        texts.append(f"{display.code(name)}: {level} against {average} on average, mostly by {moved}.")
+        texts.append(
+            f"{display.code(name)}: {level} against {average} on average of the background, mostly by {moved}."
+        )
     return " ".join(texts)
 
 
 def headline(results: Results, problem: Problem) -> dict[str, str]:
     """Return the figures of this stage for the index."""
     names = {f"{title(RANKING[problem.task])} on the holdout": RANKING[problem.task], "gain per row": "gain"}
-    return {label: with_interval(results[name]) for label, name in names.items()}
+    return {label: (against_zero if name == "gain" else with_interval)(results[name]) for label, name in names.items()}
 
 
 def conclusion(name: str, results: Results, floor: float, problem: Problem) -> str:
     """Return the conclusion of the stage."""
     facts = (
-        f"{name.replace('_', ' ').capitalize()} gains {with_interval(results['gain'])} per {problem.unit} over the best policy "
-        f"without a model on unseen rows ({title(RANKING[problem.task])} {with_interval(results[RANKING[problem.task]])})"
+        f"The gain of {name.replace('_', ' ')} per {problem.unit} over the best policy without a model, on unseen rows, is "
+        f"{against_zero(results['gain'])} ({title(RANKING[problem.task])} {with_interval(results[RANKING[problem.task]])})"
     )
     if not beats_naive(name, results, floor):
         return f"Nothing significantly beats the baseline. {facts}: not worth deploying."

@@ -27,8 +27,17 @@ def plot_drift(drifts: pd.DataFrame, params: Params) -> Figure:
     drifted = drifts.pivot(index="feature", columns="period", values="drifted").loc[table.index, table.columns].eq(True)
     fig, axes = canvas(question, height=0.27 * len(table) + 1.4)
     most = 4 * max(params.alerts.inputs.limit, 1e-9)
-    sns.heatmap(table.rename(index=label), vmin=0, vmax=most, annot=True, fmt=".2f", cmap="Blues", cbar=False, ax=axes)
-    for text, is_bold in zip(axes.texts, drifted.to_numpy()[table.notna().to_numpy()], strict=True):
+    sns.heatmap(
+        table.rename(index=label),
+        vmin=0,
+        vmax=most,
+        annot=len(table.columns) <= 26,
+        fmt=".2f",
+        cmap="Blues",
+        cbar=False,
+        ax=axes,
+    )
+    for text, is_bold in zip(axes.texts, drifted.to_numpy()[table.notna().to_numpy()], strict=False):
         text.set_fontweight("bold" if is_bold else "normal")
     axes.axvline(1, color="white", lw=3)
     axes.set(xlabel="", ylabel="")
@@ -43,7 +52,7 @@ def plot_performance(records: list[dict[str, Any]], baseline: dict[str, Any], pr
     ranking, error, level = RANKING[problem.task], ERROR[problem.task], decisions.level_name(problem)
     titles = {ranking: f"{title(ranking)}\n(higher is better)", error: f"{title(error)}\n(lower is better)"}
     titles["gap"] = f"predicted less observed\n{label(level)}"
-    spans = tables.figures_by_period(records[-12:], baseline)
+    spans = tables.figures_by_period(records, baseline)
     fig, panels = canvas("Is it as good as it was on the holdout?", height=3.2, ncols=len(titles))
     for axes, (name, text) in zip(panels, titles.items(), strict=True):
         values = pd.DataFrame([figures.get(name, {}) for figures in spans.values()], columns=["value", "low", "high"])
@@ -58,11 +67,14 @@ def plot_performance(records: list[dict[str, Any]], baseline: dict[str, Any], pr
 
 
 def plot_calibration(curves: pd.DataFrame, problem: Problem) -> Figure:
-    """Draw the observed against the predicted mean by decile of the prediction, on the holdout and in the last periods."""
-    names, level = _periods(curves, 5), label(decisions.level_name(problem))
-    grid = {"ncols": len(names), "sharex": True, "sharey": True, "squeeze": False}
-    fig, panels = canvas("Do the predictions still mean what they say?", height=3, **grid)
-    for axes, name in zip(panels.flat, names, strict=True):
+    """Draw the observed against the predicted mean by decile of the prediction, on the holdout and in every period."""
+    names, level = _periods(curves), label(decisions.level_name(problem))
+    lines = -(-len(names) // 5)
+    grid = {"nrows": lines, "ncols": min(len(names), 5), "sharex": True, "sharey": True, "squeeze": False}
+    fig, panels = canvas("Do the predictions still mean what they say?", height=2.2 * lines + 0.8, **grid)
+    for axes in panels.flat[len(names) :]:
+        axes.set_axis_off()
+    for axes, name in zip(panels.flat, names, strict=False):
         part = curves[curves["period"] == name]
         axes.axline([curves["predicted"].min()] * 2, slope=1, color=GREY, ls="--", lw=1, label="perfect")
         _points(axes, part["predicted"], part, label="by decile")
@@ -71,7 +83,7 @@ def plot_calibration(curves: pd.DataFrame, problem: Problem) -> Figure:
     if problem.is_class:
         as_share(panels[0, 0])
         as_share(panels[0, 0], "x")
-    panels[0, 0].set_ylabel(f"observed {level}")
+    fig.supylabel(f"observed {level}", fontsize=9)
     panels[0, 0].legend(frameon=False, fontsize=8, loc="upper left")
     fig.supxlabel(f"predicted {level}", fontsize=9)
     return fig
@@ -111,13 +123,13 @@ def plot_policies(table: pd.DataFrame, problem: Problem) -> Figure:
 
 def plot_strategies(table: pd.DataFrame, problem: Problem) -> Figure:
     """Draw, per period, what each strategy paid above never retraining, and its error; dots are new models."""
-    question, periods = "What would retraining have gained?", list(table["period"].unique()[-24:])
+    question, periods = "What would retraining have gained?", list(table["period"].unique())
     if table.empty:
         return empty(question, "nothing has arrived to retrain on")
     fig, panels = canvas(question, height=3.2, ncols=2, sharex=True)
     texts = {"gain": f"payoff per {problem.unit} above never", "error": title(ERROR[problem.task])}
     for axes, (column, text) in zip(panels, texts.items(), strict=True):
-        for name, part in table[table["period"].isin(periods)].groupby("strategy", sort=False):
+        for name, part in table.groupby("strategy", sort=False):
             axes.plot(part["period"], part[column], label=name, marker="o", markevery=part["new"].to_numpy())
         axes.set_title(label(text, 50), fontsize=9)
         _period_axis(axes, periods)
@@ -125,10 +137,9 @@ def plot_strategies(table: pd.DataFrame, problem: Problem) -> Figure:
     return fig
 
 
-def _periods(table: pd.DataFrame, last: int = 12) -> list[str]:
-    """Return the holdout and the last periods of a table."""
-    holdout, *later = table["period"].unique()
-    return [holdout, *later[-last:]]
+def _periods(table: pd.DataFrame) -> list[str]:
+    """Return the holdout and the periods of a table, in their order."""
+    return list(table["period"].unique())
 
 
 def _points(axes: Axes, x: Any, values: pd.DataFrame, color: str = BLUE, label: str = "") -> None:
