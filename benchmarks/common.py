@@ -25,7 +25,7 @@ from ninefold.params import parse
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 REPORT = HERE / "README.md"
-SECTIONS = ("pipeline", "engine", "increment", "quality", "serving", "batch", "contract")
+SECTIONS = ("pipeline", "engine", "increment", "quality", "serving", "batch", "contract", "coverage")
 WORK = Path("/tmp/ninefold-bench")
 GIB = 2**30
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `measure` ends what it started

@@ -99,7 +99,7 @@ def lay_out(
         primary={"name": PRIMARY[problem.task], "better": "lower"},
         thresholds=problem.success,
         split=split,
-        bootstrap={"replicates": 50, "level": 0.9, "seed": 1},
+        level=0.9,
         policies=decisions.policies(table[problem.target].to_numpy(), problem),
     )
     problem.save()

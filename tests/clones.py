@@ -17,7 +17,7 @@ import yaml
 from ninefold.testing import project as testing
 
 ROOT = Path(__file__).parent.parent
-LIGHT = {"max_iter": 60, "replicates": 50, "single_rows": 50}
+LIGHT = {"max_iter": 60, "single_rows": 50}
 
 
 class Clone:
@@ -112,7 +112,7 @@ def copy_files(folder: Path, *, without: tuple[str, ...] = ()) -> None:
 
 
 def lighten(folder: Path) -> None:
-    """Ask a project for fewer trees, resamples and single requests where what it proves is that its stages run."""
+    """Ask a project for fewer trees and single requests where what it proves is that its stages run."""
     place = folder / "params.yaml"
     text = place.read_text(encoding="utf-8")
     for name, value in LIGHT.items():

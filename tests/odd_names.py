@@ -46,7 +46,7 @@ def rows(task: str, time: str | None) -> tuple[pd.DataFrame, Problem, Evaluation
     settings = metrics.Params(
         primary={"regression": "rmse"}.get(task, "log_loss"),
         split={"validation": 0.2, "holdout": 0.3},
-        bootstrap={"replicates": 20, "level": 0.9, "seed": 1},
+        level=0.9,
     )
     points = metrics.split(frame, settings, problem)
     policies, table = metrics.baselines(frame, points, problem)

@@ -68,7 +68,7 @@ def agree(frame: pd.DataFrame, problem: Problem) -> EvaluationPlan:
     params = MetricsParams(
         primary=PRIMARY[problem.task],
         split={"validation": 0.2, "holdout": 0.25},
-        bootstrap={"replicates": 20, "level": 0.95, "seed": 1},
+        level=0.95,
     )
     points = split(frame, params, problem)
     return make_plan(frame, points, *baselines(frame, points, problem), params, problem)

@@ -89,8 +89,8 @@ def _line(text: str, place: int) -> str:
 
 def _keys(node: yaml.Node | None, above: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...]]]:
     for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        yield from _keys(value, (*above, str(key.value)))  # first: a key may move out of one that is removed
         yield key.start_mark.line + 1, (*above, str(key.value))
-        yield from _keys(value, (*above, str(key.value)))
 
 
 class _Code:

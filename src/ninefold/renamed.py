@@ -35,6 +35,8 @@ KEYS = (
     Name("monitoring.label_delay", "problem.label_delay", "one delay for all stages, the longest", longest=True),
     Name("monitoring.alerts.share", "monitoring.alerts.outcomes"),
     Name("monitoring.alerts.brier", "monitoring.alerts.error"),
+    Name("metrics.bootstrap.level", "metrics.level"),
+    Name("metrics.bootstrap", None, "intervals are no longer drawn at random; `metrics.level` remains"),
     Name("monitoring.deliver.webhook", "monitoring.deliver.notify", "a list of variables, each with an Apprise URL"),
     Name("exploration.timezone", "problem.timezone"),
 )
@@ -111,6 +113,8 @@ NAMES = (
     Name("ninefold.core.texts.moments", "ninefold.collection.datetimes.parse_series"),
     Name("ninefold.training.tried", "ninefold.training.trial_scores"),
     *(Name(f"ninefold.monitoring.{old}", f"ninefold.monitoring.{new}") for old, new in MONITORING.items()),
+    Name("plan.bootstrap", None, "`plan.level` is the confidence of intervals"),
+    *(Name(f"ninefold.metrics.{old}", None, "use ninefold.metrics.estimate") for old in ("Bootstrap", "replicates")),
     *(Name(f"ninefold.monitoring.figures.{name}", f"ninefold.monitoring.tables.{name}") for name in TABLES),
     *(
         Name(f"ninefold.monitoring.backtest_figures.{name}", f"ninefold.monitoring.tables.{name}")

@@ -18,12 +18,11 @@ from project.figures import exploration as figures
 
 LEVEL = 0.95
 PRIMARY = {"name": "log_loss", "better": "lower"}
-BOOTSTRAP = {"replicates": 20, "level": LEVEL, "seed": 1}
 
 
 def planned(split: dict[str, Any] | metrics.Split) -> EvaluationPlan:
     success = {"scores": {}, "min_payoff_gain": 0, "confidence": 0.9}
-    return EvaluationPlan(primary=PRIMARY, thresholds=success, split=split, bootstrap=BOOTSTRAP)
+    return EvaluationPlan(primary=PRIMARY, thresholds=success, split=split, level=LEVEL)
 
 
 PLAN = planned({"by": "time", "validation": "2020-02-01", "holdout": "2020-02-20"})
@@ -208,7 +207,7 @@ def stating(task: str, classes: list[str] | None) -> Problem:
 
 
 def agreeing(s: Problem) -> EvaluationPlan:
-    values = {"primary": "log_loss", "split": {"validation": 0.15, "holdout": 0.2}, "bootstrap": PLAN.bootstrap}
+    values = {"primary": "log_loss", "split": {"validation": 0.15, "holdout": 0.2}, "level": LEVEL}
     return planned(metrics.split(metrics.labelled(s, []), metrics.Params.model_validate(values), s))
 
 

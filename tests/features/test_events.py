@@ -133,8 +133,7 @@ def test_a_key_that_is_a_feature_too_keeps_its_rows_in_their_part(kind: str) -> 
     if kind == "dates":
         frame["owner"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(frame["owner"], "h")
     known = frame[frame["returned"].notna()]
-    shares, bootstrap = {"validation": 0.2, "holdout": 0.2}, {"replicates": 20, "level": 0.9, "seed": 1}
-    settings = metrics.Params(primary="log_loss", split=shares, bootstrap=bootstrap)
+    settings = metrics.Params(primary="log_loss", split={"validation": 0.2, "holdout": 0.2}, level=0.9)
     for problem in (statement(time=None, key=["id"], group=["owner"]), statement(time=None, key=["id", "owner"])):
         points = metrics.split(known, settings, problem)
         found = data.compute(known, features.Params(**{kind: ["owner"]}), problem).sort_values("id", ignore_index=True)

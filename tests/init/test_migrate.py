@@ -182,6 +182,7 @@ def test_the_params_of_the_first_version_load_after_the_migration(project: Proje
     training["logistic_regression"] = training.pop("linear")
     alerts |= {"share": alerts.pop("outcomes"), "brier": alerts.pop("error")}
     training["gap"], values["monitoring"]["label_delay"] = "720h", values["problem"].pop("label_delay")
+    values["metrics"]["bootstrap"] = {"replicates": 200, "level": values["metrics"].pop("level"), "seed": 1}
     values["monitoring"]["deliver"]["webhook"] = values["monitoring"]["deliver"].pop("notify")
     project.write(yaml.safe_dump(values, sort_keys=False))
     assert {change.old for change in outdated.needed(project.folder)} == {key.old for key in KEYS}

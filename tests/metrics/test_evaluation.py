@@ -19,7 +19,7 @@ PLAN = EvaluationPlan(
     primary={"name": "log_loss", "better": "lower"},
     thresholds={"scores": {}, "min_payoff_gain": 0, "confidence": 0.9},
     split={"by": "time", "validation": "2020-02-01", "holdout": "2020-02-20"},
-    bootstrap={"replicates": 200, "level": 0.9, "seed": 1},
+    level=0.9,
     naive=[0.75, 0.25],
 )
 POLICIES = PLAN.model_copy(update={"policies": {"always act": "act", "always wait": "wait"}})

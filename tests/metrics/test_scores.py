@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,7 @@ from sklearn import metrics as judge
 
 from ninefold import metrics
 from ninefold.metrics import scores
-from ninefold.problem import MEANING, decisions, title
-
-BOOTSTRAP = metrics.Bootstrap(replicates=60, level=0.9, seed=5)
+from ninefold.problem import MEANING, Problem, decisions, title
 
 
 def case(task: str, rows: int = 300, seed: int = 1) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
@@ -82,40 +81,71 @@ def test_a_class_that_is_absent_from_a_draw_breaks_nothing(task: str) -> None:
     assert np.isfinite(scores.task_scores(target * 0, predicted, problem)["log_loss"])
 
 
-def test_an_interval_passes_over_draws_without_the_figure() -> None:
-    target, predicted = np.array([1, *[0] * 19]), pd.DataFrame({"probability": np.linspace(0.9, 0.1, 20)})
-    score = lambda weight: scores.task_scores(target, predicted, statement(), weight)  # noqa: E731
-    found = metrics.intervals(score, np.arange(20), BOOTSTRAP)
-    assert np.isfinite(pd.DataFrame(found).to_numpy()).all()
-    assert found["average_precision"]["low"] > 0
-
-
 @pytest.mark.parametrize(
-    ("days", "changes", "expected"),
+    ("changes", "name", "expected"),
     [
-        (9, {"group": ["shop"]}, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8]),  # two rows of each day
-        (1, {"group": ["shop"]}, [0, 1, 0] * 6),
-        (9, {"group": ["shop", "till"], "time": None}, [0, 1, 0] * 6),
-        (1, {}, list(range(18))),
-        (9, {"time": None}, list(range(18))),
+        ({"group": ["shop"]}, "days", [0, 0, 1, 1, 3, 2]),  # in the order of time, and never rows, however few they are
+        ({"group": ["shop", "till"], "time": None}, "entities", [0, 1, 0, 0, 1, 0]),
+        ({"time": None}, "rows", [0, 1, 2, 3, 4, 5]),
     ],
 )
-def test_clusters_are_days_else_entities_else_rows(days: int, changes: dict[str, Any], expected: list[int]) -> None:
-    times = pd.Timestamp("2020-01-01 07:00") + pd.to_timedelta(np.arange(18) * days // 18 * 25, "h")
-    frame = pd.DataFrame({"placed": times, "shop": ["a", None, "a"] * 6, "till": 1})
-    assert metrics.clusters(frame, statement(**changes)).tolist() == expected
+def test_clusters_are_days_else_entities_else_rows_as_their_name_says(
+    changes: dict[str, Any], name: str, expected: list[int]
+) -> None:
+    times = pd.Timestamp("2020-01-01 07:00") + pd.to_timedelta([0, 9, 24, 30, 70, 48], "h")
+    frame, problem = pd.DataFrame({"placed": times, "shop": ["a", None, "a"] * 2, "till": 1}), statement(**changes)
+    assert (metrics.clusters(frame, problem).tolist(), metrics.cluster_name(problem)) == (expected, name)
 
 
-def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    days, held = np.repeat(np.arange(40), 20), {"days": 0, "rows": 0}
-    for seed in range(60):
-        random = np.random.default_rng(seed)
-        values = np.repeat(random.normal(0, 1, 40), 20) + random.normal(0, 1, 800)  # rows of a day move together
-        for name, block in {"days": days, "rows": np.arange(800)}.items():
-            found = metrics.intervals(lambda w, v=values: {"mean": float(np.average(v, weights=w))}, block, BOOTSTRAP)
-            held[name] += found["mean"]["low"] <= 0 <= found["mean"]["high"]
-    assert held["days"] / 60 >= 0.75
-    assert held["rows"] / 60 < 0.6  # who draws single rows takes the rows of one day for many days
+def simulated(days: int, rows: int, problem: Problem, random: np.random.Generator) -> dict[str, dict[str, float]]:
+    """Return intervals around 0 and 0.5 of rows whose days (or entities) have effects, of autocorrelation 0.5 in time."""
+    effect = random.normal(0, 1, (2, days))
+    for day in range(1, days if problem.time else 0):
+        effect[:, day] = 0.5 * effect[:, day - 1] + 0.75**0.5 * effect[:, day]
+    day = np.repeat(np.arange(days), rows)
+    frame = pd.DataFrame({"placed": pd.Timestamp("2020-01-01") + pd.to_timedelta(day, "D"), "shop": day})
+    one, other = 0.5 * effect[:, day] + random.normal(0, 1, (2, len(day)))
+    rank = metrics.scorer("roc_auc", one > 0, pd.DataFrame({"probability": stats.norm.cdf(other)}), statement())
+    statistic = lambda weight: {**metrics.means({"mean": one}, weight), "auc": rank(weight)}  # noqa: E731
+    return metrics.intervals(statistic, frame, problem, 0.95, ["auc"])
+
+
+@pytest.mark.parametrize(("days", "changes"), [(7, {}), (40, {}), (12, {"time": None, "group": ["shop"]})])
+def test_95_percent_of_intervals_hold_the_truth(days: int, changes: dict[str, Any]) -> None:
+    problem, random = statement(**changes), np.random.default_rng(days)
+    found = pd.DataFrame([simulated(days, 30, problem, random) for _ in range(200)])
+    for name, truth in {"mean": 0, "auc": 0.5}.items():
+        held = [one["low"] <= truth <= one["high"] and one["low"] < one["value"] < one["high"] for one in found[name]]
+        assert np.mean(held) >= 0.91, name  # of single rows or independent days, 40 to 85 %
+
+
+def test_of_independent_clusters_the_error_of_a_mean_is_students() -> None:
+    values, frame = np.arange(10.0) ** 2, pd.DataFrame({"shop": range(10)})
+    table, degrees = metrics.estimate(
+        partial(metrics.means, {"x": values}), frame, statement(time=None, group=["shop"])
+    )
+    assert (table.loc["x", "error"], degrees) == (pytest.approx(stats.sem(values)), 9)
+
+
+def test_an_interval_of_a_share_stays_between_0_and_1_and_too_few_clusters_have_none() -> None:
+    target, predicted = np.array([1, *[0] * 19] * 2), pd.DataFrame({"probability": np.linspace(0.9, 0.1, 40)})
+    frame = pd.DataFrame({"placed": pd.date_range("2020-01-01", periods=10).repeat(4)})
+    score = partial(scores.task_scores, target, predicted, statement())
+    found = metrics.intervals(
+        lambda weight: {**score(weight), "share": weight @ target / weight.sum()},
+        frame,
+        statement(),
+        0.95,
+        ["share", "roc_auc"],
+    )
+    assert 0 <= found["share"]["low"] < 0.05 < found["share"]["high"] < 1
+    frame["placed"] = frame["placed"].dt.normalize().where(frame.index < 16, pd.Timestamp("2020-01-04"))
+    few = metrics.intervals(score, frame, statement(), 0.95)["log_loss"]
+    assert np.isfinite([few[end] for end in few]).tolist() == [True, False, False]
+    assert metrics.with_interval(few) == f"{few['value']:.3f}"
+    one_event = partial(scores.task_scores, (np.arange(40) == 3) * 1, predicted, statement())
+    frame["placed"] = pd.date_range("2020-01-01", periods=10).repeat(4)
+    assert np.isnan(metrics.intervals(one_event, frame, statement(), 0.95)["roc_auc"]["low"])  # it rests on one day
 
 
 def test_a_figure_is_written_with_its_interval() -> None:

@@ -18,7 +18,7 @@ from ninefold.problem import MEANING, PRIMARY, Problem
 from project.figures.metrics import plot_baselines, plot_split
 
 PROBLEM = statement(label_delay="0h", success={"scores": {"roc_auc": 0.6}, "min_payoff_gain": 0.01, "confidence": 0.9})
-SETTINGS = {"split": {"validation": 0.2, "holdout": 0.2}, "bootstrap": {"replicates": 50, "level": 0.9, "seed": 1}}
+SETTINGS = {"split": {"validation": 0.2, "holdout": 0.2}, "level": 0.9}
 PARAMS = metrics.Params(primary="log_loss", **SETTINGS)
 ALL = [(task, time) for task in TASKS for time in ("placed", None)]
 
@@ -120,7 +120,7 @@ def test_copies_of_a_row_lie_in_one_part_and_stay_there_when_others_arrive(proje
 def test_a_plan_of_an_older_version_is_refused_where_it_split_by_quantiles_of_hashes(project: Project) -> None:
     stored = {"primary": {"name": "log_loss", "better": "lower"}, "thresholds": PROBLEM.success.model_dump()}
     stored |= {
-        "bootstrap": SETTINGS["bootstrap"],
+        "level": SETTINGS["level"],
         "split": {"by": "time", "validation": "2020-02-01", "holdout": "2020-02-20"},
     }
     artifacts.write_json(stored, artifacts.path("data/metrics.json"))
@@ -224,7 +224,11 @@ def test_the_gate_fails_for_thresholds_out_of_reach_absent_classes_and_few_entit
     checks = metrics.checks(frame, points, table, plan("multiclass"), problem)
     assert [check.value for check in checks if check.name == absent[1]] == [f"no {CLASSES[2]} in validation"]
     frame, problem = rows("binary", time=None, group=["shop"])
-    assert "entities in the smallest part" in failed(frame, problem)
+    assert "entities in the holdout" in failed(frame, problem)
+    ten_days = pd.Timestamp("2020-01-01") + (frame["placed"] - pd.Timestamp("2020-01-01")) // pd.Timedelta(
+        10, "D"
+    ) * pd.Timedelta(1, "D")
+    assert "days in the holdout" in failed(frame.assign(placed=ten_days), PROBLEM)
     assert failed(frame.assign(shop=frame["id"] // 3), problem) == []
 
 

@@ -189,3 +189,9 @@ def test_acting_stops_where_a_column_is_broken_in_half_of_the_rows_and_a_changed
     assert names(changed) == ["broken"]
     assert decided(changed)["decision"] == "stop acting"
     assert decided({**changed, "drifted": {}})["decision"] == "keep", "columns that look alike were so before"
+
+
+def test_a_figure_without_an_interval_neither_alerts_nor_rolls_back() -> None:
+    period = record(**{name: {"value": value} for name, value in (("gain", -0.5), ("gap", 0.4), ("brier", 0.9))})
+    assert (names(period), decided(period)["decision"]) == ([], "keep")
+    assert "-0.500" in decided(period)["reasons"][0]

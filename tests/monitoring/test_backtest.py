@@ -15,7 +15,7 @@ from monitoring_params import PARAMS as MONITORING
 
 from ninefold import metrics, training
 from ninefold.errors import DataError
-from ninefold.metrics import Bootstrap, EvaluationPlan
+from ninefold.metrics import EvaluationPlan
 from ninefold.monitoring import backtest, sentences, stage, tables
 from ninefold.monitoring.answers import PERIOD, outcomes, predict_holdout
 from ninefold.monitoring.backtest import CALENDAR, NEVER, TRIGGERED, Followed, Setting
@@ -41,15 +41,12 @@ def bundle(parts: dict[str, pd.DataFrame]) -> packing.Bundle:
 def setting(project: Project) -> Setting:
     problem = bundles.problem_of("binary")
     bundles.lay_out()
-    bootstrap = Bootstrap(replicates=40, level=0.9, seed=1)
-    plan = EvaluationPlan.load().model_copy(
-        update={"bootstrap": bootstrap, "best_baseline": "always wait", "naive": [0.7, 0.3]}
-    )
+    plan = EvaluationPlan.load().model_copy(update={"level": 0.9, "best_baseline": "always wait", "naive": [0.7, 0.3]})
     split = {"validation": 0.2, "holdout": 0.25}
     return Setting(
         problem,
         plan,
-        metrics.Params(primary="log_loss", split=split, bootstrap=plan.bootstrap),
+        metrics.Params(primary="log_loss", split=split, level=plan.level),
         training.Params(seed=1, candidates=bundles.MODELS, calibration="none", importance_rows=100),
         MONITORING.model_copy(update={"period": "week"}),
     )

@@ -55,7 +55,7 @@ def plan_of(task: str = "binary") -> EvaluationPlan:
         primary={"name": "log_loss", "better": "lower"},
         thresholds=problem.success,
         split={"by": "time", "validation": "2020-01-15", "holdout": "2020-02-01"},
-        bootstrap={"replicates": 40, "level": 0.95, "seed": 1},
+        level=0.95,
         policies=decisions.policies(target, problem),
         naive=naive,
         best_baseline="always wait",
@@ -359,6 +359,18 @@ def test_a_month_of_one_outcome_or_of_a_single_row_breaks_nothing() -> None:
     assert np.isfinite(plain).all()
 
 
+def test_a_period_has_the_intervals_of_stage_07_and_with_fewer_than_five_days_none() -> None:
+    frame, problem, plan = stream(rows("2020-03", 300)), problem_of(), plan_of()
+    known = frame[frame[STATUS] == AT_CLOSE]
+    again = evaluation.evaluate(
+        known["returned"].to_numpy("int64"), Deployed(known).predict(known), known, problem, plan
+    )
+    figures = performance.scores_by_period(frame, problem, plan)["2020-03"]["figures"]
+    assert {name: figures[name] for name in again} == again
+    few = performance.scores_by_period(frame[frame["placed"] < "2020-03-05"], problem, plan)["2020-03"]
+    assert {len(figure) for figure in (*few["figures"].values(), *few["levels"].values())} == {1}  # the value alone
+
+
 def monitored(task: str, frame: pd.DataFrame, volume: pd.DataFrame) -> list[dict[str, Any]]:
     """Take a stream through the stage; return the records of its periods."""
     problem, plan, train = problem_of(task), plan_of(task), rows("2020-01", 1500, seed=7, task=task)
@@ -393,6 +405,8 @@ def test_what_stays_is_kept_and_what_turns_is_found_in_every_task(project: Proje
     volume.loc[2, ["raw", "ready"]] = 0
     quiet, loud, silent = monitored(task, frame, volume)
     assert [alert["alert"] for alert in silent["alerts"]] == ["volume"], "a period without a row is monitored too"
+    # Half as many rows a day as in training; and a small gain is not significant in one month.
+    assert {alert["alert"] for alert in quiet["alerts"]} <= {"volume", "gain"}
     assert silent["decision"] == "repair"
     assert {"outcomes", "ranking", "error", "calibration", "gain"} <= {alert["alert"] for alert in loud["alerts"]}
     assert quiet["decision"] == "keep"
@@ -436,7 +450,7 @@ def test_a_feed_that_ended_counts_from_the_period_in_which_it_ended_and_the_page
     project: Project, bundle: packing.Bundle, parts: dict[str, pd.DataFrame]
 ) -> None:
     plan, problem = EvaluationPlan.load(), bundle.problem
-    plan = plan.model_copy(update={"bootstrap": plan_of().bootstrap, "best_baseline": "always wait"})
+    plan = plan.model_copy(update={"best_baseline": "always wait"})
     frame, volume = arrived("binary", bundle)
     frame.loc[frame["placed"] >= "2020-02-25", "amount"] = np.nan
     frame = add_label_status(frame, volume, PARAMS, problem)
@@ -519,9 +533,9 @@ def test_the_notebook_runs_for_every_task_whatever_has_arrived(
     parts, problem = bundles.lay_out(case), bundles.problem_of(case)
     learned, held = pd.concat([parts["train"], parts["validation"]])[problem.target], parts["holdout"]
     shares = learned.value_counts(normalize=True, sort=False).sort_index().tolist()
-    bootstrap, split = {"replicates": 20, "level": 0.95, "seed": 1}, {"validation": 0.2, "holdout": 0.2}
+    split = {"validation": 0.2, "holdout": 0.2}
     naive = shares if problem.is_class else [learned.mean()]
-    changes = {"bootstrap": bootstrap, "naive": naive, "best_baseline": "always"}
+    changes = {"level": 0.95, "naive": naive, "best_baseline": "always"}
     artifacts.write_json({**artifacts.read_json("data/metrics.json"), **changes}, artifacts.path("data/metrics.json"))
     plan = EvaluationPlan.load()
     results = evaluation.evaluate(held[problem.target].to_numpy(), bundles.offline(held), held, problem, plan)
@@ -535,7 +549,7 @@ def test_the_notebook_runs_for_every_task_whatever_has_arrived(
         "collection": {"tables": {"orders": {}}, "datasheet": {"a": "b"}},
         "monitoring": {**VALUES, "replay_until": None, "period": "week", "source": source},
         "features": {"numeric": ["x"]},
-        "metrics": {"primary": "log_loss", "split": split, "bootstrap": bootstrap},
+        "metrics": {"primary": "log_loss", "split": split, "level": 0.95},
         "training": {"seed": 1, "candidates": {"a": {"model": "linear"}}, "importance_rows": 100},
     }.items():
         project.set(section, values)

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -19,7 +20,7 @@ import pytest
 import yaml
 from conftest import Project
 from filelock import lock_descriptor
-from shop import BOOTSTRAP, Shop, dvc
+from shop import Shop, dvc
 from typer.testing import CliRunner
 
 from ninefold import artifacts, features, metrics, training
@@ -102,15 +103,14 @@ def test_a_worse_challenger_is_refused_or_forced_with_a_reason_that_the_tag_keep
 
 
 def test_models_are_compared_by_what_their_actions_pay_on_the_same_rows(shop: Shop) -> None:
-    both, plan = [shop.build(good=False), shop.build()], EvaluationPlan.load()
-    rows = training.read(Problem.load(), plan)["holdout"]
-    found, swapped = comparison.compare(*both, rows, plan), comparison.compare(*both[::-1], rows, plan)
+    both = [shop.build(good=False), shop.build()]
+    rows = training.read(Problem.load(), EvaluationPlan.load())["holdout"]
+    found, swapped = comparison.compare(*both, rows), comparison.compare(*both[::-1], rows)
     act, back = [one.decide(rows)["action"] == "act" for one in both], rows["returned"] == 1
     paid = [np.where(chosen, -1, np.where(back, -4, 0)) for chosen in act]
     loss = [scores.one_score("log_loss", rows["returned"].to_numpy(), one.predict(rows), one.problem) for one in both]
-    one_sided = metrics.Bootstrap(**{**BOOTSTRAP, "level": 0.8})  # whose lower end is exceeded with 90 % confidence
-    gain, cluster = paid[1] - paid[0], metrics.clusters(rows, both[1].problem)
-    expected = metrics.intervals(lambda weight: {"gain": np.average(gain, weights=weight)}, cluster, one_sided)
+    gain = partial(metrics.means, {"gain": paid[1] - paid[0]})
+    expected = metrics.intervals(gain, rows, both[1].problem, 0.8)  # whose lower end is exceeded with 90 % confidence
     assert found["gain"] == pytest.approx(expected["gain"])
     assert 0 < found["gain"]["low"] < found["gain"]["value"] < found["gain"]["high"]
     assert swapped["gain"]["low"] == pytest.approx(-found["gain"]["high"])

@@ -20,9 +20,7 @@ from ninefold.stages import label
 
 ROOT = Path(__file__).resolve().parents[2]
 SPLIT = {"validation": 0.2, "holdout": 0.2}
-PLAN = metrics.Params.model_validate(
-    {"primary": "rmse", "split": SPLIT, "bootstrap": {"replicates": 20, "level": 0.9, "seed": 1}}
-)
+PLAN = metrics.Params.model_validate({"primary": "rmse", "split": SPLIT, "level": 0.9})
 
 
 @pytest.fixture
@@ -47,7 +45,7 @@ def lay_lake(project: Project, task: str, time: str | None) -> None:
     split = metrics.split(metrics.labelled(problem, []), PLAN, problem)
     primary = {"name": "log_loss", "better": "lower"}
     problem.save()
-    EvaluationPlan(primary=primary, thresholds=problem.success, split=split, bootstrap=PLAN.bootstrap).save()
+    EvaluationPlan(primary=primary, thresholds=problem.success, split=split, level=PLAN.level).save()
     artifacts.publish()
     artifacts.write_json({}, project.folder / "data/exploration.json")
 

@@ -61,17 +61,17 @@ def test_rows_of_an_entity_stay_together_where_there_are_many(project: Project, 
 def test_params_ask_for_what_few_rows_can_give(project: Project) -> None:
     references = [{"table": "orders", "by": ["id"]}, {"table": "customers", "by": ["customer"]}]
     tables = PARAMS["processing"]["tables"]
-    params = {**PARAMS, "metrics": {"bootstrap": {"replicates": 200}}, "training": TRAINING, "deployment": {}}
+    params = {**PARAMS, "metrics": {"level": 0.9}, "training": TRAINING, "deployment": {}}
     params["monitoring"] = {"period": "week", "replay_until": "2020-12-31"}
     params["processing"] = {"tables": {**tables, "items": {**tables["orders"], "references": references}}}
     found = sampling.smaller(params, sampling.Sample("orders", 0.1, [], "returned", {}))
-    assert found["metrics"] == {"split": {"min_rarest": 1}, "bootstrap": {"replicates": 40}}
+    assert found["metrics"] == {"split": {"min_rarest": 1}, "level": 0.9}
     small = {**TRAINING["candidates"], "a": {"model": "gradient_boosting", "max_iter": 20}}
     assert (found["training"]["candidates"], found["training"]["search"]["budget"]) == (small, sampling.TRIALS)
     assert found["monitoring"] == {"period": "month", "replay_until": "2020-04-30"}
     assert [table["min_rows"] for table in found["collection"]["tables"].values()] == [0, 1]
     assert found["processing"]["tables"]["items"]["references"] == references[1:]
-    assert params["metrics"] == {"bootstrap": {"replicates": 200}}
+    assert params["metrics"] == {"level": 0.9}
 
 
 def test_only_checks_that_depend_on_the_number_of_rows_are_not_asked_of_a_sample(monkeypatch: Any) -> None:

@@ -17,7 +17,7 @@ from ninefold.errors import DataError, ParamsError
 from ninefold.exploration import group_rates, leakage, univariate
 from ninefold.exploration.group_rates import CLOCK, CLUSTER, LABEL, OUTCOME, PART, candidates
 from ninefold.exploration.params import Params, Related
-from ninefold.metrics import EvaluationPlan, clusters, count_clusters, labelled, part_of
+from ninefold.metrics import EvaluationPlan, clusters, labelled, part_of
 from ninefold.problem import Problem, decisions
 
 MOST_COLUMNS = 12  # compared where the params name none
@@ -49,10 +49,7 @@ def read(params: Params, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame
     frame = frame[part != "holdout"].reset_index(drop=True)
     clock, target = problem.local_times(frame), frame.pop(problem.target)
     own = {OUTCOME: target, LABEL: decisions.event(target.to_numpy(), problem), CLOCK: clock}
-    cluster = clusters(frame, problem)
-    # Numbered at random, so that remainders are random groups.
-    cluster = np.random.default_rng(0).permutation(count_clusters(cluster))[cluster]
-    own |= {PART: part[part != "holdout"], CLUSTER: cluster}
+    own |= {PART: part[part != "holdout"], CLUSTER: clusters(frame, problem)}
     parts = group_rates.time_parts(clock)
     calendar = {name: parts[name] for name in [*parts][:2] if name != "year" and name not in frame}
     added = pd.DataFrame({**calendar, **own}, index=frame.index)

@@ -173,8 +173,8 @@ def _cut(frame: pd.DataFrame, shares: tuple[float, float], p: Proposal) -> pd.Da
     time, target = p.time.name if p.time else None, p.target.name
     known: dict[str, Any] = {"group": p.group, "key": p.key, "task": p.task, "classes": p.classes}
     problem = Problem.model_construct(time=time, target=target, label_delay=p.label_delay, **known)
-    split, bootstrap = {"validation": shares[0], "holdout": shares[1]}, {"replicates": 200, "level": 0.95, "seed": 1}
-    params = metrics.Params.model_validate({"primary": PRIMARY[p.task], "split": split, "bootstrap": bootstrap})
+    split = {"validation": shares[0], "holdout": shares[1]}
+    params = metrics.Params.model_validate({"primary": PRIMARY[p.task], "split": split, "level": 0.95})
     try:
         part = metrics.part_of(frame, metrics.split(frame, params, problem), problem)
     except DataError:

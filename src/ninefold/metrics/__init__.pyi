@@ -4,23 +4,21 @@ from .plan import EvaluationPlan, Params, Split
 from .resampling import (
     COPIES,
     LEAST_CLUSTERS,
-    Bootstrap,
     against_zero,
     cluster_name,
     cluster_sums,
     clustered_variance,
     clusters,
     count_clusters,
-    draws,
+    estimate,
     influence,
     intervals,
     means,
     merged,
-    replicates,
     student,
     with_interval,
 )
-from .scores import FOLD, one_score, row_losses, task_scores
+from .scores import FOLD, one_score, ranked_auc, row_losses, scorer, task_scores
 from .splits import PARTS, PURGED, entity_hash, labelled, newest, outcomes, part_of, parts, split
 from .stage import (
     baselines,
@@ -38,11 +36,10 @@ from .stage import (
 )
 
 __all__ = [
-    "COPIES", "FOLD", "FOLLOW", "LEAST_CLUSTERS", "PARTS", "PURGED", "Bootstrap", "EvaluationPlan", "Params", "Split",
+    "COPIES", "FOLD", "FOLLOW", "LEAST_CLUSTERS", "PARTS", "PURGED", "EvaluationPlan", "Params", "Split",
     "against_baseline", "against_zero", "baselines", "checks", "cluster_name", "cluster_sums", "clustered_variance",
-    "clusters", "conclusion",
-    "count_clusters", "definitions", "describe_baselines", "describe_split",
-    "draws", "entity_hash", "evaluation", "headline", "influence", "intervals", "labelled", "make_plan", "means", "merged", "metrics",
-    "naive", "naive_forecast", "newest", "one_score", "outcomes", "part_counts", "part_of", "parts", "reference_scores",
-    "replicates", "row_losses", "split", "student", "task_scores", "threshold", "with_interval",
+    "clusters", "conclusion", "count_clusters", "definitions", "describe_baselines", "describe_split", "entity_hash",
+    "estimate", "evaluation", "headline", "influence", "intervals", "labelled", "make_plan", "means", "merged", "metrics",
+    "naive", "naive_forecast", "newest", "one_score", "outcomes", "part_counts", "part_of", "parts", "ranked_auc",
+    "reference_scores", "row_losses", "scorer", "split", "student", "task_scores", "threshold", "with_interval",
 ]  # fmt: skip

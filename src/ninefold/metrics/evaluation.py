@@ -13,9 +13,9 @@ import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ninefold.metrics.plan import EvaluationPlan
-from ninefold.metrics.resampling import cluster_sums, clusters, draw_matrix, intervals, means, percentile_interval
-from ninefold.metrics.scores import one_score, task_scores
-from ninefold.problem import PRIMARY, Costs, Problem, decisions
+from ninefold.metrics.resampling import intervals, means
+from ninefold.metrics.scores import SHARES, scorer
+from ninefold.problem import MEANING, PRIMARY, Costs, Problem, decisions
 
 FOLLOW = "follow the model"
 FACTORS = (0.5, 1.5)  # by which prices are multiplied
@@ -24,7 +24,7 @@ FACTORS = (0.5, 1.5)  # by which prices are multiplied
 def evaluate(
     target: np.ndarray, predicted: pd.DataFrame, frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan
 ) -> dict[str, dict[str, float]]:
-    """Return every metric of the task, and the payoffs: ``{"value", "low", "high"}`` by name, over resampled clusters.
+    """Return every metric of the task, and the payoffs: ``{"value", "low", "high"}`` by name, see `intervals`.
 
     ``payoff`` per row of following the model; ``gain`` over the policy without a model that is best on these very rows;
     ``acted``, the share of rows with another action than that policy's; ``observed`` and ``predicted``, the means of
@@ -38,12 +38,15 @@ def evaluate(
     if not problem.is_class:
         mean["covered"] = ((target >= predicted["low"]) & (target <= predicted["high"])).to_numpy()
 
-    def statistic(weight: np.ndarray) -> dict[str, float]:
-        scores = task_scores(target, predicted, problem, weight)
-        baseline = one_score(proper, target, naive, problem, weight)
-        return {**scores, **means(mean, weight), "improvement": baseline - scores[proper]}
+    scorers = {name: scorer(name, target, predicted, problem) for name in MEANING[problem.task]}
+    baseline = scorer(proper, target, naive, problem)
 
-    return intervals(statistic, clusters(frame, problem), plan.bootstrap)
+    def statistic(weight: np.ndarray) -> dict[str, float]:
+        scores = {name: score(weight) for name, score in scorers.items()}
+        return {**scores, **means(mean, weight), "improvement": baseline(weight) - scores[proper]}
+
+    shares = (*SHARES, "acted", "covered", *(("observed", "predicted") if problem.is_class else ()))
+    return intervals(statistic, frame, problem, plan.level, shares)
 
 
 def policies(
@@ -52,7 +55,7 @@ def policies(
     """Return the mean payoff per row of each policy with its interval: ``policy``, ``payoff``, ``low``, ``high``."""
     payoffs = decisions.policy_payoffs(target, problem, plan.policies)
     payoffs.insert(0, FOLLOW, decisions.payoff(decisions.decide(predicted, problem)["action"], target, problem))
-    values = intervals(partial(means, dict(payoffs.items())), clusters(frame, problem), plan.bootstrap)
+    values = intervals(partial(means, dict(payoffs.items())), frame, problem, plan.level)
     table = pd.DataFrame(values).T.rename(columns={"value": "payoff"})
     return table.rename_axis("policy").reset_index()
 
@@ -62,8 +65,8 @@ def gain_floor(
 ) -> float:
     """Return the gain per row (see `evaluate`) that the model exceeds with the confidence that the problem requires."""
     model, best, _ = against_baseline(target, predicted, problem, plan)
-    mean, one_sided = partial(means, {"gain": model - best}), plan.bootstrap.one_sided(problem.success.confidence)
-    return intervals(mean, clusters(frame, problem), one_sided)["gain"]["low"]
+    level = 2 * problem.success.confidence - 1  # of an interval with two ends
+    return intervals(partial(means, {"gain": model - best}), frame, problem, level)["gain"]["low"]
 
 
 def against_baseline(
@@ -96,11 +99,27 @@ def curves(
     false, true, _ = roc_curve(event, expected)
     precision, recall, _ = precision_recall_curve(event, expected)
     return {
-        "calibration": _calibration(observed, expected, clusters(frame, problem), plan),
+        "calibration": calibration(observed, expected, frame, problem, plan),
         "roc": _subsample({"false_positive_rate": false, "true_positive_rate": true}),
         "precision": _subsample({"recall": recall[::-1], "precision": precision[::-1]}),
         "payoff": _payoff_curve(target, predicted, model, problem, plan),
     }
+
+
+def calibration(
+    observed: np.ndarray, expected: np.ndarray, frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan
+) -> pd.DataFrame:
+    """Return ``predicted`` and ``observed`` by decile of the prediction, with ``low`` and ``high`` of the latter."""
+    decile = pd.qcut(pd.Series(expected).rank(method="first"), min(10, len(expected)), labels=False).to_numpy()
+
+    def statistic(weight: np.ndarray) -> dict[int, float]:
+        with np.errstate(invalid="ignore"):  # all rows of a decile may be of one cluster
+            return dict(enumerate(np.bincount(decile, weight * observed) / np.bincount(decile, weight)))
+
+    shares = range(10) if problem.is_class else ()
+    table = pd.DataFrame(intervals(statistic, frame, problem, plan.level, shares).values())
+    table.insert(0, "predicted", pd.Series(expected).groupby(decile).mean().to_numpy())
+    return table.rename(columns={"value": "observed"})
 
 
 def price_moves(
@@ -112,8 +131,7 @@ def price_moves(
     a model, are chosen anew under it. The first row has the current prices; ``unmoved`` is the payoff per row of the
     actions chosen under these.
     """
-    cluster, rows = clusters(frame, problem), []
-    current = decisions.decide(predicted, problem)["action"]
+    rows, current = [], decisions.decide(predicted, problem)["action"]
     prices = list(Costs.model_fields)
     if problem.is_class:
         prices = [action for action, payoffs in problem.payoffs.items() if any(payoffs.values())]
@@ -125,7 +143,7 @@ def price_moves(
         payoff = decisions.payoff(actions, target, changed)
         anew = plan.model_copy(update={"policies": decisions.policies(target, changed)})
         best = against_baseline(target, predicted, changed, anew)[1]
-        interval = intervals(partial(means, {"gain": payoff - best}), cluster, plan.bootstrap)["gain"]
+        interval = intervals(partial(means, {"gain": payoff - best}), frame, problem, plan.level)["gain"]
         unmoved = decisions.payoff(current, target, changed).mean()
         rows.append((price, factor, payoff.mean(), unmoved, *interval.values()))
     return pd.DataFrame(rows, columns=["price", "factor", "payoff", "unmoved", "gain", "low", "high"])
@@ -151,17 +169,6 @@ def _payoff_curve(
         actions = [np.where(highest >= step, chosen, default) for step in grid]
     payoffs = [decisions.payoff(action, target, problem).mean() for action in actions]
     return pd.DataFrame({"threshold": grid, "payoff": payoffs})
-
-
-def _calibration(observed: np.ndarray, expected: np.ndarray, cluster: np.ndarray, plan: EvaluationPlan) -> pd.DataFrame:
-    """Return ``predicted`` and ``observed`` by decile of the forecast, with ``low`` and ``high`` of the latter."""
-    decile = pd.qcut(pd.Series(expected).rank(method="first"), min(10, len(expected)), labels=False).to_numpy()
-    weights, deciles = draw_matrix(cluster, plan.bootstrap), int(decile.max()) + 1
-    sums, rows = (cluster_sums(each, cluster, decile, deciles) for each in (observed, None))
-    with np.errstate(invalid="ignore"):  # a draw may have no row of a decile
-        low, high = percentile_interval(pd.DataFrame((weights @ sums) / (weights @ rows)), plan.bootstrap.level)
-    table = pd.DataFrame({"predicted": expected, "observed": observed}).groupby(decile).mean()
-    return table.assign(low=low, high=high).reset_index(drop=True)
 
 
 def _subsample(curve: dict[str, np.ndarray]) -> pd.DataFrame:

@@ -9,7 +9,6 @@ from pydantic import Field, ValidationError
 from ninefold import artifacts
 from ninefold.errors import DataError
 from ninefold.html_repr import facts_table
-from ninefold.metrics.resampling import Bootstrap
 from ninefold.params import Section
 from ninefold.problem import Success
 
@@ -29,7 +28,7 @@ class Params(Section):
 
     primary: str
     split: Shares
-    bootstrap: Bootstrap
+    level: float = Field(gt=0.5, lt=1)
 
 
 class Primary(Section):
@@ -59,16 +58,16 @@ class Split(Section):
 class EvaluationPlan(Section):
     """What later stages evaluate models by, as stage 04 fixed it.
 
-    `metrics` are, by name, ``better`` (lower or higher) and ``meaning``. `policies` (name to action) need no model, and
-    `naive` (shares of the classes, or the mean) no features. `baselines` are the mean payoffs per row of each policy on
-    ``train`` and ``validation``.
+    `metrics` are, by name, ``better`` (lower or higher) and ``meaning``. `level` is the confidence of intervals (0-1).
+    `policies` (name to action) need no model, and `naive` (shares of the classes, or the mean) no features. `baselines` are
+    the mean payoffs per row of each policy on ``train`` and ``validation``.
     """
 
     primary: Primary
     metrics: dict[str, dict[str, str]] = Field(default_factory=dict)
     thresholds: Success
     split: Split
-    bootstrap: Bootstrap
+    level: float
     policies: dict[str, Any] = Field(default_factory=dict)
     naive: list[float] = Field(default_factory=list)
     best_baseline: str = ""

@@ -1,46 +1,38 @@
-"""Resampling: which rows are correlated, and intervals that take it into account."""
+"""Intervals: which rows are correlated, and how far a figure may be from its true value.
+
+Every interval treats whole clusters of rows as one observation. The jackknife gives by how much each cluster moves a
+figure (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 11); Student's t does the rest. Days may be
+correlated with their neighbours, see `cosines`; entities and rows are independent.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 from scipy import stats
+from scipy.linalg import matmul_toeplitz
 
-from ninefold.metrics.scores import one_score, row_losses
-from ninefold.params import Section
 from ninefold.problem import Problem
 
-LEAST_CLUSTERS = 8  # with fewer days or entities, the spread between them cannot be estimated
+LEAST_CLUSTERS = 5  # of fewer days or entities, intervals hold the true value less often than they say
+MOST_CLUSTERS = 200  # more are merged: the jackknife computes a figure once for each
+CORRELATION = 0.5  # of neighbouring days, for which intervals are exact
 COPIES = "@copies"  # the column that tells which rows are copies of one another, where there are any
 Sums = TypeVar("Sums", np.ndarray, pd.DataFrame)
-
-
-class Bootstrap(Section):
-    """Intervals by resampling whole clusters: days where there is time, else entities, else rows."""
-
-    replicates: int = Field(ge=20, le=10_000)
-    level: float = Field(gt=0.5, lt=1)
-    seed: int = Field(ge=0)
-
-    def one_sided(self, confidence: float) -> Bootstrap:
-        """Return the bootstrap whose intervals have a lower end that is exceeded with this confidence."""
-        return self.model_copy(update={"level": 2 * confidence - 1})
+Statistic = Callable[[np.ndarray], Mapping[Any, float]]  # from the weights of rows, float64, to figures by name
 
 
 def clusters(frame: pd.DataFrame, problem: Problem) -> np.ndarray:
-    """Return the cluster of each row, int64 from 0: rows of one cluster are correlated and are resampled together.
+    """Return the cluster of each row, int64 from 0: the day where there is time, else the entity, else the row itself.
 
-    The day where there is time, else the entity, else the row itself with its copies (``@copies``). With fewer than
-    `LEAST_CLUSTERS` days, the entity or the row takes their place.
+    Days are local, and in the order of time; copies of a row (``@copies``) are one cluster with it.
     """
     if problem.time:
-        days = pd.factorize(problem.local_times(frame).dt.normalize())[0]
-        if count_clusters(days) >= LEAST_CLUSTERS:
-            return days
+        return pd.factorize(problem.local_times(frame).dt.normalize(), sort=True)[0]
     if problem.group:
         return frame.groupby(problem.group, sort=False, dropna=False).ngroup().to_numpy()
     return pd.factorize(frame[COPIES])[0] if COPIES in frame else np.arange(len(frame))
@@ -56,31 +48,30 @@ def count_clusters(cluster: np.ndarray) -> int:
     return int(cluster.max(initial=-1)) + 1
 
 
-def merged(cluster: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
-    """Return the cluster of each row, int64 from 0; more than `most` are merged at random into so many.
+def merged(cluster: np.ndarray, most: int, in_order: bool = False) -> np.ndarray:
+    """Return the cluster of each row, int64 from 0; more than `most` are merged into so many: neighbours, or at random.
 
     Random groups: Wolter, Introduction to Variance Estimation, 2007. Remainders of clusters in order would follow a pattern.
     """
     count = count_clusters(cluster)
-    return cluster if count <= most else np.random.default_rng(seed).permutation(count)[cluster] % most
+    if count <= most:
+        return cluster
+    return cluster * most // count if in_order else np.random.default_rng(0).permutation(count)[cluster] % most
 
 
-def draws(clusters: int, replicates: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield, per replicate, how often each cluster occurs in a sample with replacement: int64, shape (clusters,)."""
-    random = np.random.default_rng(seed)
-    for _ in range(replicates):
-        yield np.bincount(random.integers(0, clusters, clusters), minlength=clusters)
+@lru_cache
+def cosines(days: int) -> np.ndarray:
+    """Return the waves whose products with the moves of some days, squared and summed, are the variance: (waves, days).
 
-
-def draw_matrix(cluster: np.ndarray, bootstrap: Bootstrap) -> np.ndarray:
-    """Return all `draws` of the clusters of some rows: int64, shape (replicates, clusters)."""
-    return np.array([*draws(count_clusters(cluster), bootstrap.replicates, bootstrap.seed)])
-
-
-def percentile_interval(samples: pd.DataFrame, level: float) -> tuple[pd.Series, pd.Series]:
-    """Return the low and the high end of the percentile interval of each column; missing samples are omitted."""
-    tail = (1 - level) / 2
-    return samples.quantile(tail), samples.quantile(1 - tail)
+    Equal-weighted cosines (Lazarus, Lewis, Stock and Watson, Journal of Business and Economic Statistics 36, 2018), one for
+    five days and at least two, scaled so that the variance is unbiased if days have the autocorrelation `CORRELATION`, which
+    decays geometrically.
+    """
+    count = max(2, days // 5)
+    waves = np.cos(np.pi * np.outer(np.arange(1, count + 1), (np.arange(days) + 0.5) / days))
+    correlation, every = CORRELATION ** np.arange(days), np.ones((days, 1))
+    measured, true = ((each * matmul_toeplitz(correlation, each)).sum() for each in (waves.T, every))
+    return waves * np.sqrt(true / measured)
 
 
 def means(values: Mapping[str, np.ndarray], weight: np.ndarray) -> dict[str, float]:
@@ -88,40 +79,42 @@ def means(values: Mapping[str, np.ndarray], weight: np.ndarray) -> dict[str, flo
     return {name: float(np.average(each, weights=weight)) for name, each in values.items()}
 
 
-def intervals(
-    statistic: Callable[[np.ndarray], dict[str, float]], cluster: np.ndarray, bootstrap: Bootstrap
-) -> dict[str, dict[str, float]]:
-    """Return each value of `statistic` as ``{"value", "low", "high"}``: a percentile interval over resampled clusters.
+def estimate(statistic: Statistic, frame: pd.DataFrame, problem: Problem) -> tuple[pd.DataFrame, int]:
+    """Return the ``value`` and the standard ``error`` of each figure of `statistic`, and their degrees of freedom.
 
-    `statistic` maps row weights (float64, shape (n,)) to named values; `cluster` is from `clusters` (int, shape (n,)).
-    Cluster bootstrap: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 8.6.
+    The figures are computed without each cluster in turn. The error is NaN with fewer than `LEAST_CLUSTERS`, or of a figure
+    that does not exist without one of them.
     """
-    weights = draws(count_clusters(cluster), bootstrap.replicates, bootstrap.seed)
-    samples = [statistic(draw[cluster].astype("float64")) for draw in weights]
-    value = statistic(np.ones(len(cluster)))
-    low, high = percentile_interval(pd.DataFrame(samples), bootstrap.level)
-    return {name: {"value": value[name], "low": low[name], "high": high[name]} for name in value}
+    cluster = merged(clusters(frame, problem), MOST_CLUSTERS, in_order=bool(problem.time))
+    value, count = pd.Series(statistic(np.ones(len(cluster))), dtype="float64"), count_clusters(cluster)
+    if count < LEAST_CLUSTERS:
+        return pd.DataFrame({"value": value, "error": np.nan}), 1
+    replicates = [statistic((cluster != each).astype("float64")) for each in range(count)]
+    without = pd.DataFrame(replicates).to_numpy("float64")
+    moves = (without.mean(axis=0) - without) * (count - 1) / count
+    waves = cosines(count) if problem.time else np.eye(count) * np.sqrt(count / (count - 1))
+    table = pd.DataFrame({"value": value, "error": np.sqrt(((waves @ moves) ** 2).sum(axis=0))})
+    return table, len(waves) if problem.time else count - 1
 
 
-def replicates(
-    metric: str,
-    target: np.ndarray,
-    forecasts: dict[str, pd.DataFrame],
-    cluster: np.ndarray,
-    problem: Problem,
-    bootstrap: Bootstrap,
-) -> pd.DataFrame:
-    """Return a metric over the same resampled clusters: a row per draw, a column per forecast; differences are paired."""
-    weights, rows, values = draw_matrix(cluster, bootstrap), np.bincount(cluster), dict[str, Any]()
-    for name, predicted in forecasts.items():
-        losses = row_losses(metric, target, predicted, problem)
-        if losses is None:
-            of_rows = (draw[cluster].astype("float64") for draw in weights)
-            values[name] = [one_score(metric, target, predicted, problem, weight) for weight in of_rows]
-        else:
-            mean = (weights @ np.bincount(cluster, losses)) / (weights @ rows)
-            values[name] = np.sqrt(mean) if metric == "rmse" else mean
-    return pd.DataFrame(values)
+def intervals(
+    statistic: Statistic, frame: pd.DataFrame, problem: Problem, level: float, shares: Collection[Any] = ()
+) -> dict[Any, dict[str, float]]:
+    """Return each figure of `statistic` as ``{"value", "low", "high"}``, an interval of a level of confidence (0-1).
+
+    The ends of `shares`, figures from 0 to 1, are symmetric in the arcsine of the root, and so stay between 0 and 1. They are
+    NaN where `estimate` knows no error. `frame` holds the time or the entity of the rows.
+    """
+    table, degrees = estimate(statistic, frame, problem)
+    value, error = table.to_numpy().T
+    reach = student(level, degrees + 1) * error
+    low, high = value - reach, value + reach
+    inside = table.index.isin(list(shares)) & (value > 0) & (value < 1)
+    root = np.sqrt(value[inside])
+    angle, turn = np.arcsin(root), reach[inside] / (2 * root * np.sqrt(1 - root**2))
+    low[inside], high[inside] = (np.sin(np.clip(angle + each, 0, np.pi / 2)) ** 2 for each in (-turn, turn))
+    ends = zip(table.index, value.tolist(), low.tolist(), high.tolist(), strict=True)
+    return {name: {"value": middle, "low": least, "high": most} for name, middle, least, most in ends}
 
 
 def influence(sums: Sums, sizes: Sums) -> Sums:
@@ -145,7 +138,7 @@ def student(level: float, clusters: Any, comparisons: int = 1) -> Any:
 
 def with_interval(figure: dict[str, float] | None) -> str:
     """Return a value with its interval, ``0.738 (0.702 to 0.770)``; the value alone without one, a dash without a value."""
-    values = [figure[name] for name in ("value", "low", "high") if figure and name in figure]
+    values = [figure[name] for name in ("value", "low", "high") if figure and pd.notna(figure.get(name))]
     shown = [f"{each:.3f}" if abs(each) < 100 else f"{each:,.0f}" for each in values]
     return f"{shown[0]} ({' to '.join(shown[1:])})" if shown[1:] else "".join(shown) or "–"
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from scipy import stats
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ninefold.problem import MEANING, Problem, decisions
 
 FOLD = "@fold"  # the column that numbers the fold in which a row was predicted, where there are folds
 OF_RANKS = ("roc_auc", "average_precision", "rank_correlation")
+SHARES = ("roc_auc", "average_precision", "accuracy", "balanced_accuracy")  # metrics from 0 to 1
 
 
 def task_scores(
@@ -23,31 +26,35 @@ def task_scores(
 def one_score(
     metric: str, target: np.ndarray, predicted: pd.DataFrame, problem: Problem, weight: np.ndarray | None = None
 ) -> float:
-    """Return one metric of the task: many times as fast as all of them.
+    """Return one metric of the task: many times as fast as all of them."""
+    return scorer(metric, target, predicted, problem)(np.ones(len(target)) if weight is None else weight)
+
+
+def scorer(metric: str, target: np.ndarray, predicted: pd.DataFrame, problem: Problem) -> Callable[[np.ndarray], float]:
+    """Return the function from the weights of rows to a metric of the task, for many weights of the same rows.
 
     Ranks by different models do not compare: with ``@fold`` in `predicted`, a metric of `OF_RANKS` is that of each fold,
     averaged by rows (Forman and Scholz, Apples-to-apples in cross-validation studies, 2010).
     """
+    target = np.asarray(target)
     if FOLD in predicted and metric in OF_RANKS:
-        return _by_fold(metric, target, predicted, problem, np.ones(len(target)) if weight is None else weight)
+        folds, plain = predicted.groupby(FOLD).indices.values(), predicted.drop(columns=FOLD)
+        return partial(_by_fold, [(mine, scorer(metric, target[mine], plain.iloc[mine], problem)) for mine in folds])
     losses = row_losses(metric, target, predicted, problem)
     if losses is not None:
-        mean = float(np.average(losses, weights=weight))
-        return float(np.sqrt(mean)) if metric == "rmse" else mean
-    weight = np.ones(len(target)) if weight is None else weight
+        return partial(_mean_loss, losses, 0.5 if metric == "rmse" else 1)
     if not problem.is_class:
-        score = {"r2": _r2, "rank_correlation": _rank_correlation}[metric]
-        return score(np.asarray(target, dtype="float64"), predicted["prediction"].to_numpy(), weight)
+        pair = np.asarray(target, dtype="float64"), predicted["prediction"].to_numpy()
+        return {"r2": partial(_r2, *pair), "rank_correlation": partial(_correlation, *map(stats.rankdata, pair))}[
+            metric
+        ]
     target, p = np.asarray(target).astype("int64"), decisions.probabilities(predicted, problem)
-    if metric == "roc_auc":
-        return _roc_auc(target, p, weight)
-    if metric == "average_precision":
-        known = target[weight > 0].any()
-        return float(average_precision_score(target, p[:, 1], sample_weight=weight)) if known else float("nan")
+    if metric in ("roc_auc", "average_precision"):
+        numbers = [1] if p.shape[1] == 2 else range(p.shape[1])
+        ranked = [(np.unique(p[:, number], return_inverse=True)[1], target == number) for number in numbers]
+        return partial(_mean_of_ranked, ranked_auc if metric == "roc_auc" else _average_precision, ranked)
     hit = (p.argmax(axis=1) == target).astype("float64")
-    size, hits = np.bincount(target, weight, p.shape[1]), np.bincount(target, weight * hit, p.shape[1])
-    recall = hits[size > 0] / size[size > 0]
-    return float({"accuracy": np.average(hit, weights=weight), "balanced_accuracy": recall.mean()}[metric])
+    return {"accuracy": partial(_mean_loss, hit, 1), "balanced_accuracy": partial(_mean_recall, hit, target)}[metric]
 
 
 def row_losses(metric: str, target: np.ndarray, predicted: pd.DataFrame, problem: Problem) -> np.ndarray | None:
@@ -67,12 +74,44 @@ def row_losses(metric: str, target: np.ndarray, predicted: pd.DataFrame, problem
     return None
 
 
-def _by_fold(metric: str, target: np.ndarray, predicted: pd.DataFrame, problem: Problem, weight: np.ndarray) -> float:
-    target, plain = np.asarray(target), predicted.drop(columns=FOLD)
-    folds = [mine for mine in predicted.groupby(FOLD).indices.values() if weight[mine].any()]
-    scores = np.array([one_score(metric, target[mine], plain.iloc[mine], problem, weight[mine]) for mine in folds])
-    sizes, known = np.array([weight[mine].sum() for mine in folds]), ~np.isnan(scores)  # NaN of one outcome
+def _by_fold(folds: list[tuple[np.ndarray, Callable[[np.ndarray], float]]], weight: np.ndarray) -> float:
+    folds = [(mine, score) for mine, score in folds if weight[mine].any()]
+    scores = np.array([score(weight[mine]) for mine, score in folds])
+    sizes, known = np.array([weight[mine].sum() for mine, _ in folds]), ~np.isnan(scores)  # NaN of one outcome
     return float(np.average(scores[known], weights=sizes[known])) if known.any() else float("nan")
+
+
+def ranked_auc(rank: np.ndarray, event: np.ndarray, rest: np.ndarray) -> float:
+    """Return the ROC AUC of rows by the rank of their score (int64 from 0), NaN without both outcomes; ties count half.
+
+    `event` and `rest` are the weights of a row as an event and as a non-event, float64, shape (n,).
+    """
+    events, others = np.bincount(rank, event), np.bincount(rank, rest)
+    total = events.sum() * others.sum()
+    return float((events * (np.cumsum(others) - others / 2)).sum() / total) if total > 0 else float("nan")
+
+
+def _average_precision(rank: np.ndarray, event: np.ndarray, rest: np.ndarray) -> float:
+    events, others = (np.bincount(rank, weight)[::-1] for weight in (event, rest))
+    above, total = np.cumsum(events), events.sum()
+    precision = above / np.maximum(above + np.cumsum(others), np.finfo("float64").tiny)
+    return float((events * precision).sum() / total) if total > 0 else float("nan")
+
+
+def _mean_of_ranked(
+    score: Callable[..., float], ranked: list[tuple[np.ndarray, np.ndarray]], weight: np.ndarray
+) -> float:
+    """Return the mean of a score over the classes of which it is known, each against the rest."""
+    return float(pd.Series([score(rank, weight * event, weight * ~event) for rank, event in ranked]).mean())
+
+
+def _mean_loss(losses: np.ndarray, power: float, weight: np.ndarray) -> float:
+    return float(np.average(losses, weights=weight) ** power)
+
+
+def _mean_recall(hit: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:
+    size, hits = np.bincount(target, weight), np.bincount(target, weight * hit)
+    return float((hits[size > 0] / size[size > 0]).mean())
 
 
 def _r2(target: np.ndarray, prediction: np.ndarray, weight: np.ndarray) -> float:
@@ -81,17 +120,7 @@ def _r2(target: np.ndarray, prediction: np.ndarray, weight: np.ndarray) -> float
     return float(1 - square / spread) if spread > 0 else float("nan")
 
 
-def _rank_correlation(target: np.ndarray, prediction: np.ndarray, weight: np.ndarray) -> float:
-    one, other = (rank - np.average(rank, weights=weight) for rank in map(stats.rankdata, (prediction, target)))
-    ranks = np.average(one**2, weights=weight) * np.average(other**2, weights=weight)
-    return float(np.average(one * other, weights=weight) / np.sqrt(ranks)) if ranks > 1e-12 else 0.0
-
-
-def _roc_auc(target: np.ndarray, p: np.ndarray, weight: np.ndarray) -> float:
-    """Return the ROC AUC of the event, or the mean over classes of each against the rest; NaN without both outcomes."""
-    known = []
-    for number in [1] if p.shape[1] == 2 else range(p.shape[1]):
-        event = target == number
-        if len(np.unique(event[weight > 0])) == 2:
-            known.append(roc_auc_score(event, p[:, number], sample_weight=weight))
-    return float(np.mean(known)) if known else float("nan")
+def _correlation(one: np.ndarray, other: np.ndarray, weight: np.ndarray) -> float:
+    one, other = (values - np.average(values, weights=weight) for values in (one, other))
+    squares = np.average(one**2, weights=weight) * np.average(other**2, weights=weight)
+    return float(np.average(one * other, weights=weight) / np.sqrt(squares)) if squares > 1e-12 else 0.0

@@ -14,9 +14,9 @@ import pandas as pd
 
 from ninefold import display, gate
 from ninefold.metrics.plan import EvaluationPlan, Params, Primary, Split
-from ninefold.metrics.resampling import COPIES, LEAST_CLUSTERS
+from ninefold.metrics.resampling import COPIES, LEAST_CLUSTERS, cluster_name, clusters, count_clusters
 from ninefold.metrics.scores import task_scores
-from ninefold.metrics.splits import PARTS, entity_hash, part_of, parts
+from ninefold.metrics.splits import PARTS, part_of, parts
 from ninefold.problem import FORESIGHT, MEANING, Problem, decisions
 
 
@@ -136,7 +136,7 @@ def make_plan(
         metrics={name: {"better": better, "meaning": text} for name, (better, text) in meaning.items()},
         thresholds=problem.success,
         split=points,
-        bootstrap=params.bootstrap,
+        level=params.level,
         policies=policies,
         naive=naive(frame, points, problem),
         best_baseline=best_baseline(table)[0],
@@ -159,9 +159,8 @@ def checks(
         found = "; ".join(f"no {problem.classes[row]} in {PARTS[column]}" for row, column in absent)
         expected = "rows of each class in each part: collect more, pool classes, or change metrics.split"
         result.append(gate.holds(f"classes of {problem.target} without rows", False, found, expected))
-    if points.by == "group":
-        entities = entity_hash(frame, problem).groupby(part).nunique().reindex(list(PARTS), fill_value=0)
-        result.append(gate.at_least("entities in the smallest part", int(entities.min()), LEAST_CLUSTERS))
+    count = count_clusters(clusters(frame[part == "holdout"], problem))  # with fewer there are no intervals
+    result.append(gate.at_least(f"{cluster_name(problem)} in the holdout", count, LEAST_CLUSTERS))
     least, most = problem.success.min_payoff_gain, potential_gain(table)
     reachable = most > 0 and most >= least
     return [*result, gate.holds("potential gain by perfect foresight", reachable, most, f"> 0 and >= {least:g}")]

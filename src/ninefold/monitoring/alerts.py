@@ -204,13 +204,14 @@ def _inputs(record: Record, raised: list[Alert]) -> Iterator[Candidate]:
 
 
 def _outcomes(record: Record, baseline: Record, rules: Rules, problem: Problem) -> Iterator[Candidate]:
-    now, before, error = record["figures"], baseline["figures"], ERROR[problem.task]
+    known, before, error = record["figures"], baseline["figures"], ERROR[problem.task]
+    now, levels = ({name: each for name, each in table.items() if "low" in each} for table in (known, record["levels"]))
     estimate = (record.get("estimated") or {}).get(error)
-    if estimate and error in before and not now:  # too few outcomes are known to measure it
+    if estimate and error in before and not known:  # too few outcomes are known to measure it
         sentence = f"Outcomes are not known yet; the estimated {title(error)} is {_against(estimate, before[error])}."
         yield "expected", estimate["low"] - before[error]["value"], estimate["value"], sentence, {}
     changes = []
-    for name, level in record["levels"].items():
+    for name, level in levels.items():
         was = baseline["levels"].get(name)
         if was and not level["low"] <= was["value"] <= level["high"]:
             changes.append((level["value"] - was["value"], f"The {name} is {_against(level, was)}."))

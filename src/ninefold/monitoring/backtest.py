@@ -12,7 +12,7 @@ import pandas as pd
 from ninefold import gate, timestamps, training
 from ninefold import metrics as evaluation_plan
 from ninefold.errors import DataError
-from ninefold.metrics import EvaluationPlan, clusters, intervals, one_score
+from ninefold.metrics import EvaluationPlan, intervals, means, one_score, scorer
 from ninefold.monitoring import stage
 from ninefold.monitoring.answers import AT_CLOSE, LATER, PERIOD, STATUS, outcomes, predict, predict_holdout, predictions
 from ninefold.monitoring.arrivals import Arrived, Parts, Record, add_label_status, label_counts
@@ -144,7 +144,7 @@ def compare(followed: dict[str, Followed], setting: Setting) -> pd.DataFrame:
     """Return what each strategy was worth on the same rows, all whose label became known.
 
     A row per ``strategy``: ``retrainings``, ``payoff`` per row, the proper error (`scores.ERROR`: Brier score, or RMSE), and
-    ``gain``, the payoff above `NEVER`, paired; each with ``_low`` and ``_high``, over resampled clusters.
+    ``gain``, the payoff above `NEVER`, paired; each with ``_low`` and ``_high``, its interval.
     """
     problem, metric = setting.problem, ERROR[setting.problem.task]
     if not followed:
@@ -152,17 +152,16 @@ def compare(followed: dict[str, Followed], setting: Setting) -> pd.DataFrame:
     frames = {name: _in_the_end(one.frame) for name, one in followed.items()}
     target = outcomes(frames[NEVER], problem)
     paid = {name: decisions.payoff(rows["@action"].to_numpy(), target, problem) for name, rows in frames.items()}
-    predicted = {name: predictions(rows, problem) for name, rows in frames.items()}
+    columns = {f"payoff {name}": payoff for name, payoff in paid.items()}
+    columns |= {f"gain {name}": payoff - paid[NEVER] for name, payoff in paid.items()}
+    scorers = {
+        f"{metric} {name}": scorer(metric, target, predictions(rows, problem), problem) for name, rows in frames.items()
+    }
 
     def statistic(weight: np.ndarray) -> dict[str, float]:
-        values = {}
-        for name, payoff in paid.items():
-            values[f"payoff {name}"] = float(np.average(payoff, weights=weight))
-            values[f"gain {name}"] = values[f"payoff {name}"] - values[f"payoff {NEVER}"]
-            values[f"{metric} {name}"] = one_score(metric, target, predicted[name], problem, weight)
-        return values
+        return {**means(columns, weight), **{name: score(weight) for name, score in scorers.items()}}
 
-    results = intervals(statistic, clusters(frames[NEVER], problem), setting.plan.bootstrap)
+    results = intervals(statistic, frames[NEVER], problem, setting.plan.level)
     table = pd.DataFrame({"strategy": list(followed), "retrainings": [len(one.retrained) for one in followed.values()]})
     for figure in ("payoff", "gain", metric):
         for column, end in ((figure, "value"), (f"{figure}_low", "low"), (f"{figure}_high", "high")):

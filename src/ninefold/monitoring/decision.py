@@ -68,7 +68,7 @@ def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
     ]
     table, decision, reasons = list[dict[str, Any]](), "", list[str]()
     for rule, measure, value, limit, why in found:
-        holds = bool(gain) and gain["high"] < limit if rule == "roll back" else value >= limit
+        holds = bool(gain) and gain.get("high", limit) < limit if rule == "roll back" else value >= limit
         decision = decision or (rule if holds else "")
         status = "does not hold" if not holds else "applies" if rule == decision else f"suspended by {decision}"
         reasons += why if status == "applies" else []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ninefold.metrics import EvaluationPlan, clusters, evaluation, intervals
+from ninefold.metrics import EvaluationPlan, evaluation, intervals, means
 from ninefold.monitoring.answers import AT_CLOSE, LATER, PERIOD, STATUS, outcomes, predictions
 from ninefold.monitoring.drift import feature_kinds
 from ninefold.problem import Problem, decisions
@@ -17,7 +18,7 @@ from ninefold.serving import Bundle
 from ninefold.serving import bundle as packing
 from ninefold.training import slices
 
-MOST_ROWS = 50_000  # of a period, whose scores are resampled
+MOST_ROWS = 50_000  # of a period, that are scored
 Interval = dict[str, float]  # value, low, high
 Figures = dict[str, Interval]
 
@@ -35,6 +36,8 @@ def scores_by_period(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan
 def scores_of(results: Figures, rows: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> dict[str, Figures]:
     """Return ``figures``, the results of `evaluation.evaluate` with ``gap`` and `skill`, and ``levels``: those that are finite.
 
+    A figure without an interval (`metrics.estimate`) has its ``value`` alone.
+
     ``gap`` is the mean prediction less the mean outcome; ``levels`` are the shares of the classes, or the mean of the target.
     """
     target, expected = outcomes(rows, problem), decisions.expected(predictions(rows, problem), problem)
@@ -42,12 +45,9 @@ def scores_of(results: Figures, rows: pd.DataFrame, problem: Problem, plan: Eval
     columns = {decisions.level_name(problem): event}
     if problem.task == "multiclass":
         columns = {f'share of "{name}"': target == number for number, name in enumerate(problem.classes)}
+    shares = list(columns) if problem.is_class else []
     columns["gap"] = expected - event
-
-    def means(weight: np.ndarray) -> dict[str, float]:
-        return {name: float(np.average(values, weights=weight)) for name, values in columns.items()}
-
-    levels = intervals(means, clusters(rows, problem), plan.bootstrap)
+    levels = intervals(partial(means, columns), rows, problem, plan.level, shares)
     figures = {**results, "gap": levels.pop("gap"), "skill": skill(results, target, problem)}
     return {"figures": _finite(figures), "levels": _finite(levels)}
 
@@ -63,20 +63,11 @@ def skill(results: Figures, target: np.ndarray, problem: Problem) -> Interval:
 
 def calibration(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame:
     """Return, per period and decile, the ``predicted`` mean and ``value``, ``low``, ``high`` of the observed mean."""
-    tables = []
+    tables = [pd.DataFrame(columns=["predicted", "observed", "low", "high", "period"])]
     for period, rows, target, predicted in _closed(frame, problem):
-        expected, event = pd.Series(decisions.expected(predicted, problem)), decisions.event(target, problem)
-        rank = expected.rank(method="first").to_numpy() - 1
-        decile = (rank * min(10, len(rank)) // len(rank)).astype(int)
-
-        def means(weight: np.ndarray, decile: np.ndarray = decile, event: np.ndarray = event) -> dict[str, float]:
-            with np.errstate(invalid="ignore"):  # the blocks of a draw may lack a decile
-                values = np.bincount(decile, weight * event) / np.bincount(decile, weight)
-            return {str(number): float(value) for number, value in enumerate(values)}
-
-        table = pd.DataFrame(intervals(means, clusters(rows, problem), plan.bootstrap).values())
-        tables.append(table.assign(period=period, predicted=expected.groupby(decile).mean().to_numpy()))
-    return pd.concat(tables) if tables else pd.DataFrame(columns=["value", "low", "high", "period", "predicted"])
+        observed, expected = decisions.event(target, problem), decisions.expected(predicted, problem)
+        tables.append(evaluation.calibration(observed, expected, rows, problem, plan).assign(period=period))
+    return pd.concat(tables[1:] or tables).rename(columns={"observed": "value"})
 
 
 def policies(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame:
@@ -132,4 +123,5 @@ def _closed(frame: pd.DataFrame, problem: Problem) -> Iterator[tuple[str, pd.Dat
 
 
 def _finite(figures: Figures) -> Figures:
-    return {name: each for name, each in figures.items() if np.isfinite(pd.Series(each, dtype="float64")).all()}
+    kept = {name: {end: each for end, each in ends.items() if np.isfinite(each)} for name, ends in figures.items()}
+    return {name: ends for name, ends in kept.items() if "value" in ends}

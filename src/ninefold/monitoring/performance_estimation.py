@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ninefold.exploration import MOST_CLUSTERS
-from ninefold.metrics import EvaluationPlan, cluster_sums
+from ninefold.metrics import EvaluationPlan, cluster_sums, ranked_auc
 from ninefold.monitoring import period
 from ninefold.monitoring.period import Rows
 from ninefold.problem import Problem, decisions
@@ -82,7 +82,7 @@ def _classes(rows: Rows, holdout: Rows, problem: Problem, plan: EvaluationPlan) 
     def worth(days: np.ndarray, weight: np.ndarray, random: np.random.Generator) -> dict[str, float]:
         true = outcomes(days)
         events = zip(ranked, true.T[first:], strict=True)
-        auc = float(np.mean([_auc(rank, weight * each, weight * (1 - each)) for rank, each in events]))
+        auc = float(np.mean([ranked_auc(rank, weight * each, weight * (1 - each)) for rank, each in events]))
         total = mean(weight, true)
         log_loss, brier, payoff = (float(mean(weight, (true * each).sum(axis=1))) for each in (surprise, square, paid))
         scores = {"log_loss": log_loss, "brier": brier, "roc_auc": auc, "payoff": payoff}
@@ -129,10 +129,3 @@ def _deciles(holdout: Rows, rows: Rows, problem: Problem) -> tuple[np.ndarray, n
     deciles = [np.searchsorted(cut, each, side="right") for cut, each in zip(edges, both.T, strict=True)]
     before, now = np.split(np.column_stack(deciles), [count])
     return before, now
-
-
-def _auc(rank: np.ndarray, event: np.ndarray, rest: np.ndarray) -> float:
-    """Return the ROC AUC of rows that are events and non-events in part, by the rank of their score; ties count half."""
-    events, others = np.bincount(rank, event), np.bincount(rank, rest)
-    total = events.sum() * others.sum()
-    return float((events * (np.cumsum(others) - others / 2)).sum() / total) if total > 0 else float("nan")

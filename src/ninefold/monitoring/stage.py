@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ninefold import artifacts, features, gate, incidents
-from ninefold.metrics import EvaluationPlan, against_baseline, against_zero, clusters, evaluation, intervals, means
+from ninefold.metrics import EvaluationPlan, against_baseline, against_zero, evaluation, intervals, means
 from ninefold.monitoring import data_quality
 from ninefold.monitoring import period as period_rows
 from ninefold.monitoring.alerts import alerts, broken_columns
@@ -142,7 +142,7 @@ def what_works(table: list[Record], holdout: pd.DataFrame, bundle: Bundle, plan:
     target, empty = outcomes(holdout, problem), pd.DataFrame(index=holdout.index, columns=columns, dtype="float64")
     predicted = bundle.predict(holdout.drop(columns=columns).join(empty))
     paid, best, _ = against_baseline(target, predicted, problem, plan)
-    gain = intervals(partial(means, {"gain": paid - best}), clusters(holdout, problem), plan.bootstrap)["gain"]
+    gain = intervals(partial(means, {"gain": paid - best}), holdout, problem, plan.level)["gain"]
     pays = gain["low"] > 0 and table[-1]["decision"] not in ("stop acting", "roll back")
     advice = "the model can still be followed" if pays else f"follow the policy '{plan.best_baseline}'"
     rest = f"{table[-1]['features'] - len(columns)} of {table[-1]['features']} features have no fault"

@@ -21,9 +21,7 @@ SAME = ("table", "key", "time", "group", "task", "target", "classes", "actions")
 LEAST_ROWS = 50  # that neither model was fitted on
 
 
-def compare(
-    champion: Bundle, challenger: Bundle, rows: pd.DataFrame, plan: EvaluationPlan
-) -> dict[str, dict[str, float]]:
+def compare(champion: Bundle, challenger: Bundle, rows: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Return ``gain`` (payoff per row) and ``improvement`` (of the proper score) of the challenger, on rows new to both.
 
     Each acts as it would in production, the champion by the payoffs that it was packed with; actions are valued by the
@@ -33,13 +31,13 @@ def compare(
     old, new = champion.decide(rows), challenger.decide(rows)
     gain = decisions.payoff(new["action"], target, problem) - decisions.payoff(old["action"], target, problem)
 
-    def statistic(weight: np.ndarray) -> dict[str, float]:
-        before, after = (metrics.one_score(PRIMARY[problem.task], target, one, problem, weight) for one in (old, new))
-        return {"gain": float(np.average(gain, weights=weight)), "improvement": before - after}
+    before, after = (metrics.scorer(PRIMARY[problem.task], target, one, problem) for one in (old, new))
 
-    return metrics.intervals(
-        statistic, metrics.clusters(rows, problem), plan.bootstrap.one_sided(problem.success.confidence)
-    )
+    def statistic(weight: np.ndarray) -> dict[str, float]:
+        return {**metrics.means({"gain": gain}, weight), "improvement": before(weight) - after(weight)}
+
+    level = 2 * problem.success.confidence - 1  # of an interval with two ends
+    return metrics.intervals(statistic, rows, problem, level)
 
 
 def unseen(rows: pd.DataFrame, champion: Bundle, commit: str) -> pd.DataFrame:
@@ -74,7 +72,7 @@ def evaluate(version: str, commit: str, challenger: Bundle) -> tuple[bool, str]:
         holdout = training.read(problem, plan)["holdout"]
         rows = unseen(holdout, champion, commit)
         _demand_enough(rows, len(holdout), problem)
-        difference = compare(champion, challenger, rows, plan)
+        difference = compare(champion, challenger, rows)
     except DataError as error:
         return False, f"cannot be compared with champion {version}: {error}"
     gain, better, span = difference["gain"], difference["improvement"], ""
@@ -107,8 +105,7 @@ def _demand_same(champion: Bundle, challenger: Bundle) -> None:
 
 def _demand_enough(rows: pd.DataFrame, holdout: int, problem: Problem) -> None:
     """Demand enough rows that neither model was fitted on, and more than one outcome among them."""
-    groups = problem.local_times(rows).dt.normalize() if problem.time else metrics.clusters(rows, problem)
-    count = len(np.unique(groups))
+    count = metrics.count_clusters(metrics.clusters(rows, problem))
     if len(rows) < LEAST_ROWS or count < metrics.LEAST_CLUSTERS or rows[problem.target].nunique() < 2:
         raise DataError(
             f"the champion was not fitted on {len(rows):,} of {holdout:,} holdout rows, of {count} {metrics.cluster_name(problem)}; "

@@ -25,7 +25,6 @@ OF_A_CLASS = 200  # rows that a sample keeps of a rare class
 AT_MOST = {
     "problem.success.min_payoff_gain": 0,
     "metrics.split.min_rarest": 1,
-    "metrics.bootstrap.replicates": 40,
     "exploration.min_rows": 20,
     "training.folds": 2,
     "training.importance_rows": 200,

@@ -47,9 +47,9 @@ def fairness(
     kinds = {"true positive rate": event == 1, "false positive rate": event == 0} if problem.is_class else {}
     rates = {kind.replace(" ", "_"): selected.where(those) for kind, those in kinds.items()}
     rows = pd.DataFrame({"selection_rate": selected, **rates, "payoff": paid, "bias": expected - event})
-    labels = pd.DataFrame({LABEL: selected, CLUSTER: few_clusters(frame, problem, plan)})
+    labels = pd.DataFrame({LABEL: selected, CLUSTER: few_clusters(frame, problem)})
     tables = [pd.DataFrame(columns=["column", "group", "rows", "selection_rate"])]
-    gaps, least, level = [], fewest(len(frame)), plan.bootstrap.level
+    gaps, least, level = [], fewest(len(frame)), plan.level
     for name in dict.fromkeys(protected):
         group = _pooled(frame[name], least)
         by_group = rows.groupby(group)

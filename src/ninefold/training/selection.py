@@ -6,14 +6,13 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 
-from ninefold.metrics import EvaluationPlan, clusters, one_score, replicates, task_scores
+from ninefold.metrics import EvaluationPlan, estimate, one_score, scorer, task_scores
 from ninefold.problem import PRIMARY, Problem, decisions
 from ninefold.training.estimators import Blend
 
 NAIVE = "no_features"  # the candidate that sees no features
 BLEND = "blend"  # the weighted mean of the candidates
 STEPS = 25  # of the search for its weights, which are multiples of 1 / STEPS or more
-REPLICATES = 100  # of a standard error
 Forecasts = dict[str, pd.DataFrame]
 
 
@@ -53,7 +52,8 @@ def compare(rows: pd.DataFrame, forecasts: Forecasts, problem: Problem, plan: Ev
     """Return the scores of every candidate on rows it had not seen; those of ranks are means over folds (`one_score`).
 
     The columns are ``model``, one per metric, ``payoff`` per row, ``behind``: by how much it is worse than the best one by
-    the primary metric, and the ``standard error`` of that difference, by resampled clusters.
+    the primary metric, and the ``standard error`` of that difference, on the same rows (0 where
+    `metrics.estimate` knows none).
     """
     target, primary = rows[problem.target].to_numpy(), plan.primary
     table = []
@@ -62,10 +62,15 @@ def compare(rows: pd.DataFrame, forecasts: Forecasts, problem: Problem, plan: Ev
         table.append({"model": name, **task_scores(target, predicted, problem), "payoff": paid})
     compared = pd.DataFrame(table)
     scores = compared[primary.name] * (1 if primary.better == "lower" else -1)
-    best, bootstrap = compared["model"][scores.idxmin()], plan.bootstrap.model_copy(update={"replicates": REPLICATES})
-    samples = replicates(primary.name, target, forecasts, clusters(rows, problem), problem, bootstrap)
+    best = compared["model"][scores.idxmin()]
+    scorers = {name: scorer(primary.name, target, predicted, problem) for name, predicted in forecasts.items()}
+
+    def differences(weight: np.ndarray) -> dict[str, float]:
+        values = {name: score(weight) for name, score in scorers.items()}
+        return {name: value - values[best] for name, value in values.items()}
+
     compared["behind"] = scores - scores.min()
-    compared["standard error"] = samples.sub(samples[best], axis=0).std(ddof=1).to_numpy()
+    compared["standard error"] = estimate(differences, rows, problem)[0]["error"].fillna(0.0).to_numpy()
     return compared
 
 

@@ -136,7 +136,7 @@ def describe_threshold(curve: pd.DataFrame, problem: Problem) -> str:
 def describe_prices(table: pd.DataFrame, problem: Problem) -> str:
     """Return how the gain changes with prices, as sentences."""
     gain, moved = table["gain"].map(lambda value: decisions.number(value, "+")), table.iloc[1:]
-    uncertain = [f"{display.code(row.price)} × {row.factor:g}" for row in moved[moved["low"] <= 0].itertuples()]
+    uncertain = [f"{display.code(row.price)} × {row.factor:g}" for row in moved[~(moved["low"] > 0)].itertuples()]
     return (
         f"At the current prices the gain is {gain.iloc[0]} per {problem.unit}; with one price halved or raised by half, it is "
         f"between {gain[table['gain'].idxmin()]} and {gain[table['gain'].idxmax()]}. It is not distinguishable from zero, or below, with: "

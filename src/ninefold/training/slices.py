@@ -59,7 +59,7 @@ def slices(
     less observed), ``bias_low``, ``bias_high``, ``p``, ``q``, ``flagged`` (``q <= 1 - level``). ``q`` controls the false
     discovery rate (Benjamini and Yekutieli, Annals of Statistics 29, 2001). Sorted by ``q``, ``p`` and name.
     """
-    measures, cluster = row_measures(target, predicted, problem, plan), few_clusters(frame, problem, plan)
+    measures, cluster = row_measures(target, predicted, problem, plan), few_clusters(frame, problem)
     parts = []
     for name in dict.fromkeys([*schema.categorical, *schema.high_cardinality, *schema.numeric]):
         code, names = groups(frame[name])
@@ -73,7 +73,7 @@ def slices(
         return pd.DataFrame(columns=SLICES).astype({"rows": "int64", "flagged": "bool"})
     table = pd.concat(parts, ignore_index=True)
     table["q"] = stats.false_discovery_control(table["p"], method="by")
-    table["flagged"] = table["q"] <= 1 - plan.bootstrap.level
+    table["flagged"] = table["q"] <= 1 - plan.level
     return table.sort_values(["q", "p", "feature", "group"], ignore_index=True, kind="stable")[SLICES]
 
 
@@ -94,7 +94,7 @@ def over_time(
     else:
         return pd.DataFrame(columns=COURSE)
     by_day = pd.factorize(time.dt.normalize())[0]
-    cluster = by_day if unit != "D" else few_clusters(frame, problem.changed(time=None), plan)
+    cluster = by_day if unit != "D" else few_clusters(frame, problem.changed(time=None))
     group, measures = large.index.get_indexer(time.dt.to_period(unit)), row_measures(target, predicted, problem, plan)
     table = _by_group(group, len(large), measures, cluster, problem, plan)
     table = table.assign(period=large.index.start_time, rows=large.to_numpy(), unit=UNITS[unit])
@@ -149,9 +149,9 @@ def worst(
     return pd.concat([part.iloc[order] for part in parts], axis=1).reset_index(drop=True)
 
 
-def few_clusters(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> np.ndarray:
+def few_clusters(frame: pd.DataFrame, problem: Problem) -> np.ndarray:
     """Return the cluster of each row; more than `MOST_CLUSTERS` are merged at random into so many."""
-    return metrics.merged(metrics.clusters(frame, problem), MOST_CLUSTERS, plan.bootstrap.seed)
+    return metrics.merged(metrics.clusters(frame, problem), MOST_CLUSTERS)
 
 
 def groups(values: pd.Series) -> tuple[np.ndarray, list[str]]:
@@ -192,7 +192,7 @@ def _by_group(
 ) -> pd.DataFrame:
     """Return the means of measures by group, intervals of the gain and the bias, and the ``clusters``; -1 is no group."""
     sums = {name: cluster_sums(measures[name].to_numpy(), cluster, group, count) for name in measures}
-    sizes, level = cluster_sums(None, cluster, group, count), plan.bootstrap.level
+    sizes, level = cluster_sums(None, cluster, group, count), plan.level
     rows = sizes.sum(axis=0)
     table = pd.DataFrame({name: values.sum(axis=0) / rows for name, values in sums.items()})
     if not problem.is_class:  # squared errors

@@ -154,7 +154,7 @@ def checks(name: str, results: Results, floor: float, problem: Problem, plan: Ev
     for score, limit in success.scores.items():
         check = gate.at_most if MEANING[task][score][0] == "lower" else gate.at_least
         criteria.append(check(f"holdout {title(score)}", results[score]["value"], limit))
-    naive = f"{title(PRIMARY[task])} below the naive forecast's, lower end of its {plan.bootstrap.level:.0%} interval"
+    naive = f"{title(PRIMARY[task])} below the naive forecast's, lower end of its {plan.level:.0%} interval"
     return [
         gate.holds("model chosen", name != NAIVE, name, "one that sees features"),
         gate.holds(naive, improvement > 0, improvement, "> 0"),

@@ -37,7 +37,7 @@ def plot_outcomes(frame: pd.DataFrame, table: pd.DataFrame, whole: dict[str, flo
 def plot_course(along: pd.DataFrame, whole: dict[str, float], problem: Problem, plan: EvaluationPlan) -> Figure:
     """Draw the level along time (or the order of the rows) with its interval, the overall level, where validation begins."""
     fig, axes = plotting.canvas("Does the outcome stay what it was?")
-    period, band = along["period"].iloc[0] if len(along) else "period", f"{plan.bootstrap.level:.0%} interval"
+    period, band = along["period"].iloc[0] if len(along) else "period", f"{plan.level:.0%} interval"
     axes.fill_between(along["group"], along["low"], along["high"], color=BLUE, alpha=0.18, lw=0, label=band)
     axes.plot(along["group"], along["mean"], marker="o", markersize=5, label=f"by {period}")
     axes.axhline(whole["mean"], color=GREY, ls="--", lw=1, label="overall")
