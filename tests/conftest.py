@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dvc  # noqa: F401  # it logs to the standard output at its import: not to that of a test, which is closed
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest

@@ -260,10 +260,9 @@ def span(name: str, period: str, column: str) -> Span | None:
     for file in parts(name, period):
         footer = artifacts.parquet_metadata(file)
         index = footer.schema.to_arrow_schema().get_field_index(column)
-        groups = [footer.row_group(number).column(index).statistics for number in range(footer.num_row_groups)]
-        times += [
-            pd.Timestamp(time) for group in groups if group and group.has_min_max for time in (group.min, group.max)
-        ]
+        groups = (footer.row_group(number).column(index).statistics for number in range(footer.num_row_groups))
+        known = [group for group in groups if group and group.has_min_max]
+        times += [pd.Timestamp(time) for group in known for time in (group.min, group.max)]
     return (min(times), max(times)) if times else None
 
 

@@ -64,7 +64,7 @@ def test_duckdb_is_read() -> None:
 @pytest.mark.parametrize("function", [sources.read, sources.sniff])
 @pytest.mark.parametrize(("source", "message"), [
     ("nosuch://u:topsecret@host/db", "no installed driver reads"),
-    ("mysql+pymysql://u:topsecret@host/db", "needs the Python package pymysql; run `pip install 'pymysql'`"),
+    ("mysql+pymysql://u:topsecret@host/db", "needs the package pymysql; run `pip install 'pymysql'`"),
     ("postgresql://u:${NO_SUCH}@host/db", "the environment variable NO_SUCH is not set"),
     ("postgresql://u:topsecret@127.0.0.1:1/db", "cannot be read"),
     ("postgresql://u:topsecret@host:port/db", "not a valid URL"),

@@ -458,10 +458,10 @@ def test_a_feed_that_ended_counts_from_the_period_in_which_it_ended_and_the_page
     reports = stage.monitoring_reports(frame, volume, reference, PARAMS, explain=False)
     assert [report["ended"]["amount"]["since"] for report in reports.values()] == ["2020-02-25"] * 2
     last = {"alerts": [{"columns": {"amount": 1.0}}], "features": 3, "decision": "stop acting"}
-    works = stage.what_works([last], parts["holdout"], bundle, plan)
+    works = stage.what_works([last], parts["holdout"], bundle, plan, "always wait")
     assert works.startswith("2 of 3 features have no fault: with these alone the gain on the holdout is ")
     assert works.endswith("Until the repair, follow the policy 'always wait'.")
-    assert stage.what_works([{**last, "alerts": []}], parts["holdout"], bundle, plan) == ""
+    assert stage.what_works([{**last, "alerts": []}], parts["holdout"], bundle, plan, "always wait") == ""
 
 
 def test_rows_a_day_are_counted_over_the_days_that_passed_labelled_or_not(project: Project) -> None:

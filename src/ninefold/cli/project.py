@@ -11,9 +11,7 @@ import typer
 from ninefold.cli.common import Options, app, confirm, overrides
 from ninefold.errors import NinefoldError
 
-TABLE = (
-    "A file (CSV, Parquet, JSON lines, Excel), a folder of such, FILE.db::TABLE, s3://..., or the URL of a database."
-)
+TABLE = "A file (CSV, Parquet, JSON lines, Excel), a folder of such, FILE.db::TABLE, s3://..., or a database's URL."
 
 
 @app.command()
@@ -73,11 +71,9 @@ def sources() -> None:
 
 @app.command()
 def stage(
-    name: Annotated[
-        str, typer.Argument(help="problem, collection, ... monitoring; or a notebook of your own, 05b_...")
-    ],
+    name: Annotated[str, typer.Argument(help="problem, collection, ... monitoring; or your own notebook, 05b_...")],
     param: Annotated[
-        list[str] | None, typer.Option("--param", "-p", help="KEY=VALUE over its params; may repeat.")
+        list[str] | None, typer.Option("--param", "-p", help="KEY=VALUE of its params; may repeat")
     ] = None,
 ) -> None:
     """Execute one stage's notebook; exit non-zero, with a report, if a cell or the gate fails."""
@@ -96,9 +92,7 @@ def stage(
 
 @app.command(name="site")
 def render_site(
-    all_passed: Annotated[
-        bool, typer.Option("--all-passed", help="Remove failed runs first: all gates passed.")
-    ] = False,
+    all_passed: Annotated[bool, typer.Option("--all-passed", help="Remove failed runs: all gates passed.")] = False,
 ) -> None:
     """Render the executed notebooks and the index to reports/*.html; refresh data/warehouse.duckdb."""
     from ninefold import artifacts

@@ -121,9 +121,7 @@ class Database(AbstractContextManager["Database"]):
             ) from None
         except ImportError as error:
             package = "psycopg[binary]" if error.name == "psycopg" else error.name
-            raise DataError(
-                f"{self.where}: needs the Python package {package}; run `pip install '{package}'`"
-            ) from None
+            raise DataError(f"{self.where}: needs the package {package}; run `pip install '{package}'`") from None
 
     def __exit__(self, *_: object) -> None:
         self.engine.dispose()
@@ -185,9 +183,7 @@ class Database(AbstractContextManager["Database"]):
             raise
         except (sa.exc.SQLAlchemyError, driver, ValueError, OSError) as error:
             text = self._without_secrets(line(getattr(error, "orig", None) or error))
-            raise DataError(
-                f"{self.where}: cannot be {action} ({text}); check the address, the rights and the query"
-            ) from None
+            raise DataError(f"{self.where}: cannot be {action} ({text}); check address, rights and query") from None
 
     def _without_secrets(self, text: str) -> str:
         values = [
@@ -205,9 +201,7 @@ def _resolved(source: str, where: str) -> Any:
 
     scheme, _, rest = source.partition("://")
     if scheme in ("http", "https", "ftp"):
-        raise DataError(
-            f"{where}: a web address is not read, as it may give something else tomorrow; download the file"
-        )
+        raise DataError(f"{where}: a web address is not read, as it may give something else tomorrow; download it")
     if lost := [name for name in VARIABLE.findall(rest) if name not in os.environ]:
         raise DataError(f"{where}: the environment variable {lost[0]} is not set; set it to what the URL needs")
     login, at, place = rest.rpartition("@")

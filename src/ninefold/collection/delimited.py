@@ -131,9 +131,7 @@ class _Text:
         except StopIteration:
             raise DataError(f"{self.where}: found blank lines only, expected names and rows; fetch it anew") from None
         except (csv.Error, UnicodeError) as error:
-            raise DataError(
-                f"{self.where}: line 1 cannot be read ({error}), expected the names of the columns; mend it"
-            ) from None
+            raise DataError(f"{self.where}: line 1 cannot be read ({error}), expected names; mend it") from None
 
 
 def _default_delimiter(where: str) -> str:

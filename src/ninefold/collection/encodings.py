@@ -41,9 +41,7 @@ def guess(content: bytes) -> str:
         single = sum(len(run) == 1 for run in runs) > len(runs) / 2  # letters among ASCII: no encoding of two bytes
         # One-byte code pages that differ little look alike; of equals the most used one is taken.
         matches = list(from_bytes(sample, cp_isolation=LATIN if single else None))
-        best = [
-            match for match in matches if (match.chaos, match.coherence) == (matches[0].chaos, matches[0].coherence)
-        ]
+        best = [each for each in matches if (each.chaos, each.coherence) == (matches[0].chaos, matches[0].coherence)]
         alike = {name for match in best for name in match.could_be_from_charset}
         return "cp1252" if "cp1252" in alike or not best else best[0].encoding
 

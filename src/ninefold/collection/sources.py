@@ -77,9 +77,7 @@ def read(source: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
         whole = pd.concat([part[whole.columns] for _, part in parts], ignore_index=True)
     if whole.empty:
         columns = ", ".join(whole.columns[:10])
-        raise DataError(
-            f"{masked(source)}: found names ({columns}) and no row, expected rows below them; fetch it anew"
-        )
+        raise DataError(f"{masked(source)}: found names ({columns}) and no row, expected rows below; fetch it anew")
     return whole
 
 

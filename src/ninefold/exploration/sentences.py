@@ -115,9 +115,8 @@ def describe_scores(scores: pd.DataFrame, problem: Problem) -> str:
     best, columns = strongest(scores), decided(scores).groupby("decision")["column"]
     first = "none is known in advance without suspicion"
     if best is not None:
-        first = (
-            f"{display.code(best['column'])} predicts most ({score_name(problem)} {best['learned']:.3f}, out of sample)"
-        )
+        score = f"{score_name(problem)} {best['learned']:.3f}, out of sample"
+        first = f"{display.code(best['column'])} predicts most ({score})"
     names = {decision: ", ".join(map(display.code, group)) for decision, group in columns}
     kinds = {"open": "suspicious", "keep": "kept for a reason", "drop": "known later"}
     shown = "; ".join(f"{kind}: {names.get(decision, 'none')}" for decision, kind in kinds.items())

@@ -65,13 +65,9 @@ def _demand_classes(p: Proposal, where: str) -> None:
     """Refuse too many classes, classes of too few rows, and any but two for a binary target."""
     values = f"{where} holds {len(p.classes):,} values, such as {', '.join(map(repr, p.classes[:3]))}"
     if p.task == "binary" and len(p.classes) != 2:
-        raise DataError(
-            f"{values}, expected two for --task binary; use --task multiclass, or add a column of yes and no"
-        )
+        raise DataError(f"{values}, expected two for --task binary; use --task multiclass, or a column of yes and no")
     if len(p.classes) > MOST_CLASSES:
-        raise DataError(
-            f"{values}, expected at most {MOST_CLASSES} classes; pool the rare ones, or choose another target"
-        )
+        raise DataError(f"{values}, expected at most {MOST_CLASSES} classes; pool rare ones, or choose another target")
     if rare := ", ".join(f"{name!r} ({size})" for name, size in p.sizes.items() if size < LEAST_CLASS):
         raise DataError(
             f"{where} has too few rows of some classes: {rare}; expected at least {LEAST_CLASS} of each; pool them with "

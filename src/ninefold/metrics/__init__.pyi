@@ -9,6 +9,7 @@ from .resampling import (
     cluster_sums,
     clustered_variance,
     clusters,
+    cosines,
     count_clusters,
     estimate,
     influence,
@@ -38,7 +39,7 @@ from .stage import (
 __all__ = [
     "COPIES", "FOLD", "FOLLOW", "LEAST_CLUSTERS", "PARTS", "PURGED", "EvaluationPlan", "Params", "Split",
     "against_baseline", "against_zero", "baselines", "checks", "cluster_name", "cluster_sums", "clustered_variance",
-    "clusters", "conclusion", "count_clusters", "definitions", "describe_baselines", "describe_split", "entity_hash",
+    "clusters", "conclusion", "cosines", "count_clusters", "definitions", "describe_baselines", "describe_split", "entity_hash",
     "estimate", "evaluation", "headline", "influence", "intervals", "labelled", "make_plan", "means", "merged", "metrics",
     "naive", "naive_forecast", "newest", "one_score", "outcomes", "part_counts", "part_of", "parts", "ranked_auc",
     "reference_scores", "row_losses", "scorer", "split", "student", "task_scores", "threshold", "with_interval",

@@ -20,7 +20,8 @@ from ninefold.problem import Problem
 
 LEAST_CLUSTERS = 5  # of fewer days or entities, intervals hold the true value less often than they say
 MOST_CLUSTERS = 200  # more are merged: the jackknife computes a figure once for each
-CORRELATION = 0.5  # of neighbouring days, for which intervals are exact
+LOSSES = ("log_loss", "brier", "rmse", "mae")  # figures that are never negative
+CORRELATION = 0.5  # of neighbouring days, for which intervals are exact; with less they are a little wide
 COPIES = "@copies"  # the column that tells which rows are copies of one another, where there are any
 Sums = TypeVar("Sums", np.ndarray, pd.DataFrame)
 Statistic = Callable[[np.ndarray], Mapping[Any, float]]  # from the weights of rows, float64, to figures by name
@@ -64,8 +65,7 @@ def cosines(days: int) -> np.ndarray:
     """Return the waves whose products with the moves of some days, squared and summed, are the variance: (waves, days).
 
     Equal-weighted cosines (Lazarus, Lewis, Stock and Watson, Journal of Business and Economic Statistics 36, 2018), one for
-    five days and at least two, scaled so that the variance is unbiased if days have the autocorrelation `CORRELATION`, which
-    decays geometrically.
+    five days and at least two, scaled so that the variance is unbiased if days have the `CORRELATION`, decaying geometrically.
     """
     count = max(2, days // 5)
     waves = np.cos(np.pi * np.outer(np.arange(1, count + 1), (np.arange(days) + 0.5) / days))
@@ -108,7 +108,8 @@ def intervals(
     table, degrees = estimate(statistic, frame, problem)
     value, error = table.to_numpy().T
     reach = student(level, degrees + 1) * error
-    low, high = value - reach, value + reach
+    least = np.where(table.index.isin(LOSSES), 0.0, -np.inf)
+    low, high = np.maximum(value - reach, least), value + reach
     inside = table.index.isin(list(shares)) & (value > 0) & (value < 1)
     root = np.sqrt(value[inside])
     angle, turn = np.arcsin(root), reach[inside] / (2 * root * np.sqrt(1 - root**2))
@@ -126,9 +127,13 @@ def influence(sums: Sums, sizes: Sums) -> Sums:
     return (sums - sizes * (sums.sum(axis=0) / rows)) / rows
 
 
-def clustered_variance(moves: Sums, clusters: Any) -> Any:
-    """Return the variance of clustered means, from what `influence` returned and the number of clusters of each."""
-    return (moves**2).sum(axis=0) * clusters / np.maximum(clusters - 1, 1)
+def clustered_variance(moves: Sums, clusters: Any, in_order: bool = False) -> Any:
+    """Return the variance of clustered means, from what `influence` returned and the number of clusters of each.
+
+    That of days `in_order` is at least what `cosines` measure, as neighbours may be correlated.
+    """
+    variance = (moves**2).sum(axis=0) * clusters / np.maximum(clusters - 1, 1)
+    return np.maximum(variance, ((cosines(len(moves)) @ moves) ** 2).sum(axis=0)) if in_order else variance
 
 
 def student(level: float, clusters: Any, comparisons: int = 1) -> Any:

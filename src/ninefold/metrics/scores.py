@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,9 +46,7 @@ def scorer(metric: str, target: np.ndarray, predicted: pd.DataFrame, problem: Pr
         return partial(_mean_loss, losses, 0.5 if metric == "rmse" else 1)
     if not problem.is_class:
         pair = np.asarray(target, dtype="float64"), predicted["prediction"].to_numpy()
-        return {"r2": partial(_r2, *pair), "rank_correlation": partial(_correlation, *map(stats.rankdata, pair))}[
-            metric
-        ]
+        return partial(_r2, *pair) if metric == "r2" else partial(_correlation, *map(stats.rankdata, pair))
     target, p = np.asarray(target).astype("int64"), decisions.probabilities(predicted, problem)
     if metric in ("roc_auc", "average_precision"):
         numbers = [1] if p.shape[1] == 2 else range(p.shape[1])
@@ -98,9 +97,7 @@ def _average_precision(rank: np.ndarray, event: np.ndarray, rest: np.ndarray) ->
     return float((events * precision).sum() / total) if total > 0 else float("nan")
 
 
-def _mean_of_ranked(
-    score: Callable[..., float], ranked: list[tuple[np.ndarray, np.ndarray]], weight: np.ndarray
-) -> float:
+def _mean_of_ranked(score: Callable[..., float], ranked: list[tuple[Any, Any]], weight: np.ndarray) -> float:
     """Return the mean of a score over the classes of which it is known, each against the rest."""
     return float(pd.Series([score(rank, weight * event, weight * ~event) for rank, event in ranked]).mean())
 

@@ -79,12 +79,11 @@ class Rules(Section):
 def alerts(record: Record, baseline: Record, rules: Rules, problem: Problem) -> list[Alert]:
     """Return the alerts of one period, from its record and the baseline metrics of `stage`.
 
-    Performance alerts only if its whole interval is beyond the limit, against the holdout. Where the record has control limits
-    (``outside``, see `monitoring.report`), only figures beyond them alert; but drifted features always do, which have a test
-    of their own, and so does a gain whose whole interval is under the limit. A period that is not ``closed`` raises those
-    `AT_ONCE` alone. Each alert has ``alert`` (name of the rule), ``severity``, ``value``, ``limit``, ``sentence``; if there
-    is one, ``subject`` and ``owner``; of a fault of columns ``columns`` (name -> share of the rows, 0-1). Columns that are
-    missing for one cause are one alert, and their drift is none.
+    Performance alerts if it is beyond the limit, against the holdout, and beyond its control limits (``outside``, see
+    `monitoring.report`); where the record has none, if its whole interval is beyond the limit. Drifted features always
+    alert, and so does a gain whose whole interval is under the limit. A period that is not ``closed`` raises those `AT_ONCE`
+    alone. Columns that are missing for one cause are one alert. The keys are ``alert`` (the rule), ``severity``, ``value``,
+    ``limit``, ``sentence``, and for some ``subject``, ``owner``, ``columns`` with a fault (name -> share of the rows, 0-1).
     """
     raised = [*_raised(chain(_rows(record, baseline), _columns(record, rules)), record, rules)]
     candidates = chain(_inputs(record, raised), _outcomes(record, baseline, rules, problem))
@@ -140,7 +139,7 @@ def missing_causes(names: Iterable[str], record: Record) -> Iterator[tuple[dict[
         usual, least = max(natural[f"missing: {name}"]["usual"] or 0 for name in columns), min(shares.values())
         where = f"all rows since {end['since']}, {least:.1%} of this period's" if end else f"{least:.1%} of the rows"
         short = f"{len(columns)} columns" + (f" of {end['table']}" if end and end["table"] else "")
-        shown = listed([*columns[:MOST_NAMED], "others"] if len(columns) > MOST_NAMED else [*columns])
+        shown = listed([*columns], MOST_NAMED)
         what = f"{shown} ({short}) are missing in {where}; at most" if many else f"{shown} is missing in {where};"
         yield shares, f"{what} {usual:.1%} is usual.", short if many else columns[0]
 
@@ -205,7 +204,10 @@ def _inputs(record: Record, raised: list[Alert]) -> Iterator[Candidate]:
 
 def _outcomes(record: Record, baseline: Record, rules: Rules, problem: Problem) -> Iterator[Candidate]:
     known, before, error = record["figures"], baseline["figures"], ERROR[problem.task]
-    now, levels = ({name: each for name, each in table.items() if "low" in each} for table in (known, record["levels"]))
+    ends = ["low", "high"] if record.get("outside") is None else ["value"]  # else control limits tell what is unusual
+    now, levels = (
+        {name: each for name, each in table.items() if ends[0] in each} for table in (known, record["levels"])
+    )
     estimate = (record.get("estimated") or {}).get(error)
     if estimate and error in before and not known:  # too few outcomes are known to measure it
         sentence = f"Outcomes are not known yet; the estimated {title(error)} is {_against(estimate, before[error])}."
@@ -213,22 +215,22 @@ def _outcomes(record: Record, baseline: Record, rules: Rules, problem: Problem) 
     changes = []
     for name, level in levels.items():
         was = baseline["levels"].get(name)
-        if was and not level["low"] <= was["value"] <= level["high"]:
+        if was and not level[ends[0]] <= was["value"] <= level[ends[-1]]:
             changes.append((level["value"] - was["value"], f"The {name} is {_against(level, was)}."))
     if changes:
         change, sentence = max(changes, key=lambda each: abs(each[0]))
         yield "outcomes", abs(change), change, sentence, {}
     for rule, metric, sign in (("ranking", RANKING[problem.task], -1), ("error", error, 1)):
         if metric in now and metric in before:
-            harm = min(sign * (now[metric][end] - before[metric]["value"]) for end in ("low", "high"))
+            harm = min(sign * (now[metric][end] - before[metric]["value"]) for end in ends)
             sentence = f"The {title(metric)} is {_against(now[metric], before[metric])}."
             yield rule, harm, now[metric]["value"], sentence, {}
     gap, gain = now.get("gap"), now.get("gain")
-    if gap and not gap["low"] <= 0 <= gap["high"]:
+    if gap and not gap[ends[0]] <= 0 <= gap[ends[-1]]:
         sentence = f"Predicted less observed {decisions.level_name(problem)} is {with_interval(gap)}."
         yield "calibration", abs(gap["value"]), gap["value"], sentence, {}
     limit, usual = rules.gain.limit, "gain" not in record.get("outside", ["gain"])
-    if gain and (gain["high"] < limit or (gain["low"] < limit and not usual)):
+    if gain and (gain.get("high", limit) < limit or (gain.get("low", gain["value"]) < limit and not usual)):
         sentence = f"The gain over the best policy without a model is {against_zero(gain)}."
         yield "gain", inf, gain["value"], sentence, {}
     if worse := [each for each in record.get("slices") or [] if each["worse"] > rules.slices.limit]:

@@ -32,9 +32,7 @@ class Decide(Section):
 
 
 def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
-    """Return the ``decision`` at the close of a period, its ``reasons``, and the ``rules``: the first that holds applies.
-
-    It is ``open`` before the close.
+    """Return the ``decision`` at the close of a period (before it ``open``), ``reasons``, and ``rules``: the first to hold applies.
 
     1. ``stop acting``, and follow the best policy without a model: at least `rules.stop_broken` columns are broken in at
        least `MOST_ROWS_BROKEN` of the rows.
@@ -58,7 +56,7 @@ def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
     drifted = len(drifted_features(record, alerts)) / max(record["features"], 1)
     spoilt = f"Broken columns: {len(columns)}, in at most {max(columns.values(), default=0):.1%} of the rows."
     outcome = f"The gain over the best policy without a model is {against_zero(gain)}." if gain else UNKNOWN
-    drift, calm = f"{describe_drifted(record, alerts)}.", "0 alerts of severity high, faults apart."
+    drift, calm = f"{describe_drifted(record, alerts)}.", f"{len(high)} alerts of severity high, faults apart."
     found: list[tuple[str, str, Any, float, list[str]]] = [
         ("stop acting", BROKEN, broken, rules.stop_broken, [spoilt]),
         ("roll back", "interval of the gain", with_interval(gain), rules.roll_back, [outcome]),
@@ -80,13 +78,15 @@ def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
     return {"decision": decision or "keep", "reasons": reasons, "rules": table}
 
 
-def conclude(records: Sequence[Mapping[str, Any]], plan: EvaluationPlan, model: str, works: str = "") -> dict[str, Any]:
+def conclude(
+    records: Sequence[Mapping[str, Any]], plan: EvaluationPlan, model: str, works: str = "", policy: str = ""
+) -> dict[str, Any]:
     """Return the decision of the last closed period with its evidence and the fallback: ``decision.json``.
 
-    `works` is of `what_works`.
+    `works` is of `what_works`, `policy` to be followed without a model (default: the best one on the validation rows).
     """
     none = {"decision": "keep", "reasons": ["No period is closed yet." if records else NOTHING]}
     last = incidents.last_closed(records) or none
     conclusion = {"decision": last["decision"], "reasons": last["reasons"], "works": works, "model": model}
-    conclusion["fallback"] = f"the version before, or '{plan.best_baseline}', the best policy on the validation rows"
+    conclusion["fallback"] = f"the version before, or the policy '{policy or plan.best_baseline}'"
     return conclusion | {"periods": [{key: each[key] for key in EVIDENCE if key in each} for each in records]}

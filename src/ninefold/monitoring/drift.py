@@ -18,6 +18,7 @@ from ninefold.monitoring.period import Bins
 from ninefold.problem import Problem, decisions
 from ninefold.serving import FEATURE_KINDS, Bundle
 
+Period = tuple[str, pd.DataFrame, pd.DataFrame]  # its name, the rows before it, its rows
 FLOOR = 1e-4  # stands in for the share of an empty bin, whose logarithm does not exist
 EMPTY = 0.5  # rows of an empty bin, where that is more than the floor: few rows leave bins empty
 RARE = 0.01  # of the rows; rarer bins are one
@@ -56,9 +57,8 @@ def compare_inputs(
 
 def compare_predictions(frame: pd.DataFrame, holdout: pd.DataFrame, params: Params, problem: Problem) -> pd.DataFrame:
     """Return how far the predictions of each period moved from those for the holdout, as `compare_inputs` does."""
-    kinds = {
-        f"@{name}": "numeric" for name in (decisions.forecast_columns(problem) if problem.is_class else ["prediction"])
-    }
+    columns = decisions.forecast_columns(problem) if problem.is_class else ["prediction"]
+    kinds = {f"@{name}": "numeric" for name in columns}
     periods = [(name, holdout, part) for name, part in frame.groupby(PERIOD)]
     return _compare(periods, kinds, params.alerts.predictions.limit, params, problem)
 
@@ -115,13 +115,9 @@ def corrected_p(index: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _compare(
-    periods: list[tuple[str, pd.DataFrame, pd.DataFrame]],
-    kinds: Mapping[str, str],
-    limit: float,
-    params: Params,
-    problem: Problem,
+    periods: list[Period], kinds: Mapping[str, str], limit: float, params: Params, problem: Problem
 ) -> pd.DataFrame:
-    """Compare the columns of each period (the last of three) with those of the rows before, by bins of both together.
+    """Compare the columns of each period with those of the rows before it, by bins of both together.
 
     With bins of the rows before alone, these would be more alike among themselves than to a stable period.
     """

@@ -10,13 +10,12 @@ Gate: every period is monitored, no prediction or label is lost, and the decisio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from ninefold import artifacts, features, gate, incidents
-from ninefold.metrics import EvaluationPlan, against_baseline, against_zero, evaluation, intervals, means
+from ninefold.metrics import EvaluationPlan, against_baseline, against_zero, evaluation
 from ninefold.monitoring import data_quality
 from ninefold.monitoring import period as period_rows
 from ninefold.monitoring.alerts import alerts, broken_columns
@@ -134,19 +133,22 @@ def apply_rules(table: list[Record], metrics: Record, params: Params, problem: P
     return [{**record, **decide(record, params.decide)} for record in alerted]
 
 
-def what_works(table: list[Record], holdout: pd.DataFrame, bundle: Bundle, plan: EvaluationPlan) -> str:
-    """Return what the model is worth without the columns with a fault in the last period, measured on the holdout, as a sentence."""
-    columns, problem = [*broken_columns(table[-1]["alerts"])] if table else [], bundle.problem
-    if not columns:
+def what_works(table: list[Record], holdout: pd.DataFrame, bundle: Bundle, plan: EvaluationPlan, policy: str) -> str:
+    """Return what the model is worth without the columns with a fault in the last closed period, measured on the holdout, as a sentence."""
+    last, problem = incidents.last_closed(table), bundle.problem
+    if last is None or not (columns := [*broken_columns(last["alerts"])]):
         return ""
     target, empty = outcomes(holdout, problem), pd.DataFrame(index=holdout.index, columns=columns, dtype="float64")
     predicted = bundle.predict(holdout.drop(columns=columns).join(empty))
     paid, best, _ = against_baseline(target, predicted, problem, plan)
-    gain = intervals(partial(means, {"gain": paid - best}), holdout, problem, plan.level)["gain"]
-    pays = gain["low"] > 0 and table[-1]["decision"] not in ("stop acting", "roll back")
-    advice = "the model can still be followed" if pays else f"follow the policy '{plan.best_baseline}'"
-    rest = f"{table[-1]['features'] - len(columns)} of {table[-1]['features']} features have no fault"
-    return f"{rest}: with these alone the gain on the holdout is {against_zero(gain)}. Until the repair, {advice}."
+    is_sure = evaluation.gain_floor(target, predicted, holdout, problem, plan) > 0
+    pays = is_sure and last["decision"] not in ("stop acting", "roll back")
+    advice = "the model can still be followed" if pays else f"follow the policy '{policy}'"
+    sure = f"{'' if is_sure else 'not '}above zero with {problem.success.confidence:.0%} confidence"
+    return (
+        f"{last['features'] - len(columns)} of {last['features']} features have no fault: with these alone the gain on the "
+        f"holdout is {(paid - best).mean():.3f}, {sure}. Until the repair, {advice}."
+    )
 
 
 def save(table: list[Record], drifts: pd.DataFrame, decision: Record, answered: pd.DataFrame, backtest: Record) -> None:

@@ -11,7 +11,7 @@ from ninefold.monitoring.arrivals import MOST_PERIODS, Record
 from ninefold.monitoring.backtest import Followed
 from ninefold.monitoring.decision import NOTHING
 from ninefold.monitoring.params import Params
-from ninefold.problem import ERROR, RANKING, Problem, decisions, title
+from ninefold.problem import ERROR, RANKING, Problem, decisions, listed, title
 
 SCORED = {
     "binary": ("roc_auc", "log_loss", "brier"),
@@ -19,7 +19,7 @@ SCORED = {
     "regression": ("rank_correlation", "rmse", "mae", "covered"),
 }
 NONE_YET = "none yet"
-UNUSUAL = 5  # figures named, per period
+UNUSUAL = 5  # columns named, per figure
 
 
 def arrival_table(arrivals: pd.DataFrame, holdout: pd.DataFrame, problem: Problem) -> pd.DataFrame:
@@ -80,8 +80,13 @@ def cause_table(reports: dict[str, Record]) -> pd.DataFrame:
     """Return, per period, the figures beyond their natural variation, and every cause, largest first."""
     rows: list[tuple[str | None, ...]] = []
     for period, report in reports.items():
-        names, more = report["outside"], len(report["outside"]) - UNUSUAL
-        figures = ", ".join(names[:UNUSUAL]) + (f" and {more} more" if more > 0 else "") or None
+        names, kinds = report["outside"], dict[str, list[str]]()
+        for kind, _, subject in (name.partition(": ") for name in names):
+            kinds.setdefault(kind, []).extend([subject] if subject else [])
+        figures = (
+            ", ".join(f"{kind} ({listed(subjects, UNUSUAL)})" if subjects else kind for kind, subjects in kinds.items())
+            or None
+        )
         none = {"cause": "none found" if names else "nothing unusual", "sentence": ""}
         empty = [each["subject"] for each in report["findings"] if each["evidence"].get("how") == "missing"]
         merged = [{"cause": "broken column", "sentence": sentence} for _, sentence, _ in missing_causes(empty, report)]

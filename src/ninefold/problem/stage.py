@@ -77,8 +77,9 @@ def bullets(lines: list[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def listed(words: list[str]) -> str:
-    """Return words as a list to read: ``a, b and c``."""
+def listed(words: list[str], most: int = 1000) -> str:
+    """Return words as a list to read: ``a, b and c``; of too many ``a, b and 7 more``."""
+    words = words if len(words) <= most else [*words[:most], f"{len(words) - most} more"]
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 

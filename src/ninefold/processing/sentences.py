@@ -13,9 +13,7 @@ from ninefold.processing.contract import Contract, Params
 
 def left_out(raw: dict[str, ir.Table], params: Params) -> str:
     """Return, as a sentence, the raw columns that no contract names and the lake therefore does not hold."""
-    extra = {
-        name: [column for column in raw[name].columns if column not in params.tables[name].columns] for name in raw
-    }
+    extra = {name: [each for each in raw[name].columns if each not in params.tables[name].columns] for name in raw}
     parts = [f"{display.code(name)}: {', '.join(map(display.code, names))}" for name, names in extra.items() if names]
     return f"Raw columns that no contract names, which stay in `data/raw` only: {'; '.join(parts) or 'none'}."
 

@@ -114,9 +114,7 @@ def _go(run: Run) -> str:
     else:
         _put_back(run)
     if run.step == STEPPED_BACK:
-        raise DataError(
-            f"{run.error}\n{run.onto}, params.yaml, dvc.lock and outputs are as they were; the champion stays"
-        )
+        raise DataError(f"{run.error}\n{run.onto}, params.yaml, dvc.lock and outputs are unchanged; the champion stays")
     return run.result
 
 

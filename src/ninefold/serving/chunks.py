@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ninefold import artifacts
-from ninefold.collection import databases, failing, strict_records
+from ninefold.collection import databases, failing
 from ninefold.errors import DataError
 
 CHUNK = 50_000  # rows
@@ -163,6 +163,8 @@ def _readable(source: Path) -> AbstractContextManager[None]:
 
 def _read_csv(source: Path, rows: int) -> Tables:
     # All text, so that what is no feature is written as it was read.
+    from ninefold.collection import strict_records  # with DuckDB, which a service does not need
+
     with source.open(encoding="utf-8-sig", newline="") as stream:
         records = strict_records(str(source), stream)
         _, header = next(records, (1, []))

@@ -229,18 +229,20 @@ def describe_contributions(table: pd.DataFrame, titles: Sequence[str], problem: 
 def headline(results: Results, problem: Problem) -> dict[str, str]:
     """Return the figures of this stage for the index."""
     names = {f"{title(RANKING[problem.task])} on the holdout": RANKING[problem.task], "gain per row": "gain"}
-    return {label: (against_zero if name == "gain" else with_interval)(results[name]) for label, name in names.items()}
+    return {label: with_interval(results[name]) for label, name in names.items()}
 
 
 def conclusion(name: str, results: Results, floor: float, problem: Problem) -> str:
     """Return the conclusion of the stage."""
+    gain, least = results["gain"], f"above {floor:.3f} with {problem.success.confidence:.0%} confidence"
+    sure = f"{with_interval(gain)}, {least}" if floor > 0 else against_zero(gain)
     facts = (
         f"The gain of {name.replace('_', ' ')} per {problem.unit} over the best policy without a model, on unseen rows, is "
-        f"{against_zero(results['gain'])} ({title(RANKING[problem.task])} {with_interval(results[RANKING[problem.task]])})"
+        f"{sure} ({title(RANKING[problem.task])} {with_interval(results[RANKING[problem.task]])})"
     )
     if not beats_naive(name, results, floor):
         return f"Nothing significantly beats the baseline. {facts}: not worth deploying."
-    worth = "worth" if results["gain"]["value"] >= problem.success.min_payoff_gain else "not yet worth"
+    worth = "worth" if gain["value"] >= problem.success.min_payoff_gain else "not yet worth"
     return f"{facts}: {worth} deploying."
 
 

@@ -5,6 +5,7 @@ Rows of one cluster (`resampling.clusters`) are correlated: intervals and tests 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -93,10 +94,12 @@ def over_time(
             break
     else:
         return pd.DataFrame(columns=COURSE)
-    by_day = pd.factorize(time.dt.normalize())[0]
-    cluster = by_day if unit != "D" else few_clusters(frame, problem.changed(time=None))
     group, measures = large.index.get_indexer(time.dt.to_period(unit)), row_measures(target, predicted, problem, plan)
-    table = _by_group(group, len(large), measures, cluster, problem, plan)
+    table = _by_group(group, len(large), measures, few_clusters(frame, problem), problem, plan)
+    for number, mine in enumerate(group == number for number in range(len(large))):  # as stage 09 does
+        gain = partial(metrics.means, {"gain": measures["gain"][mine]})
+        found = metrics.intervals(gain, frame[mine], problem, plan.level)["gain"]
+        table.loc[number, ["low", "high"]] = found["low"], found["high"]
     table = table.assign(period=large.index.start_time, rows=large.to_numpy(), unit=UNITS[unit])
     return table.assign(observed=table["expected"] - table["bias"], predicted=table["expected"])[COURSE]
 
@@ -150,8 +153,8 @@ def worst(
 
 
 def few_clusters(frame: pd.DataFrame, problem: Problem) -> np.ndarray:
-    """Return the cluster of each row; more than `MOST_CLUSTERS` are merged at random into so many."""
-    return metrics.merged(metrics.clusters(frame, problem), MOST_CLUSTERS)
+    """Return the cluster of each row; more than `MOST_CLUSTERS` are merged into so many: neighbouring days, or at random."""
+    return metrics.merged(metrics.clusters(frame, problem), MOST_CLUSTERS, in_order=bool(problem.time))
 
 
 def groups(values: pd.Series) -> tuple[np.ndarray, list[str]]:
@@ -198,8 +201,9 @@ def _by_group(
     if not problem.is_class:  # squared errors
         table[["loss", "naive"]] = np.sqrt(table[["loss", "naive"]])
     table["skill"] = 1 - table["loss"] / table["naive"].where(table["naive"] > 0)
-    table["low"], table["high"], _ = _student(sums["gain"], sizes, level)
-    *ends, table["p"] = _student(sums["bias"], sizes, level, sums["noise"].sum(axis=0) / rows**2)
+    in_order = bool(problem.time)
+    table["low"], table["high"], _ = _student(sums["gain"], sizes, level, in_order)
+    *ends, table["p"] = _student(sums["bias"], sizes, level, in_order, sums["noise"].sum(axis=0) / rows**2)
     if problem.is_class:
         ends = [np.clip(end, table["expected"] - 1, table["expected"]) for end in ends]
     table["bias_low"], table["bias_high"] = ends
@@ -207,12 +211,13 @@ def _by_group(
 
 
 def _student(
-    sums: np.ndarray, sizes: np.ndarray, level: float, least_variance: np.ndarray | float = 0.0
+    sums: np.ndarray, sizes: np.ndarray, level: float, in_order: bool, least_variance: np.ndarray | float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return Student's interval of means that clusters move, and `p` that they are zero: NaN, and 1, of one cluster."""
     value, clusters = sums.sum(axis=0) / sizes.sum(axis=0), (sizes > 0).sum(axis=0)
     effective = sizes.sum(axis=0) ** 2 / (sizes**2).sum(axis=0)
-    variance = np.maximum(metrics.clustered_variance(influence(sums, sizes), clusters), least_variance)
+    effective = np.minimum(effective, len(metrics.cosines(len(sums))) + 1) if in_order else effective
+    variance = np.maximum(metrics.clustered_variance(influence(sums, sizes), clusters, in_order), least_variance)
     error = np.sqrt(np.where(clusters > 1, variance, np.nan))
     with np.errstate(divide="ignore", invalid="ignore"):
         p = np.nan_to_num(2 * stats.t.sf(np.abs(value) / error, np.maximum(effective - 1, 1)), nan=1.0)

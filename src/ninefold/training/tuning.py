@@ -93,9 +93,7 @@ def table(trials: Sequence[Trial], rungs: int, sign: int) -> pd.DataFrame:
     """Return ``trial``, ``candidate``, ``options``, ``score`` and the ``best`` so far, missing where stopped early."""
     rows = [(number, each.candidate, as_text(each.options)) for number, each in enumerate(trials)]
     scores = [sign * each.scores[-1] if len(each.scores) == rungs else np.nan for each in trials]
-    frame = pd.DataFrame(rows, columns=["trial", "candidate", "options"]).assign(
-        score=np.array(scores, dtype="float64")
-    )
+    frame = pd.DataFrame(rows, columns=["trial", "candidate", "options"]).assign(score=np.array(scores, dtype=float))
     return frame.assign(best=sign * (sign * frame["score"]).cummin())
 
 
