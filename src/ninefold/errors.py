@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
@@ -50,6 +51,11 @@ def masked(text: str) -> str:
 def without_secrets(text: str) -> str:
     """Return a text `masked`, and without the values of the environment variables that hold a secret, by their names."""
     values = {value for name, value in os.environ.items() if VARIABLE.search(name) and len(value) >= SHORTEST}
+    return masked(without(text, values))
+
+
+def without(text: str, values: Iterable[str]) -> str:
+    """Return a text with ``***`` for some values, also as URLs quote them; the longest first, as one may hold another."""
     for value in sorted(values, key=len, reverse=True):
         text = text.replace(value, "***").replace(quote(value, safe=""), "***")
-    return masked(text)
+    return text

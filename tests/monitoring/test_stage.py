@@ -435,6 +435,8 @@ def test_sentences_cover_all_periods_name_the_worst_and_ties_and_claim_no_differ
     assert (
         "In 11 of 13 periods its interval is above zero, in 1 below; in the other 1 it is not distinguishable" in text
     )
+    days = [{**each, "figures": {"gap": {"value": 0.1}}} for each in records]  # too short for an interval
+    assert "in the other 13 it is not" in sentences.describe_calibration(days, usual, problem_of())
     values, names = [0.1, *[8.27] * 13], ["holdout", *(each["period"] for each in records)]
     drifts = pd.DataFrame(
         {"period": names, "feature": "amount", "psi": values, "p": 0.01, "drifted": [each > 1 for each in values]}

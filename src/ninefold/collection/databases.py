@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ninefold.collection.tabular import failing, from_arrow, line, only, table, texts
-from ninefold.errors import SECRET, DataError
+from ninefold.errors import SECRET, DataError, without
 from ninefold.errors import masked as masked_text
 
 OPTIONS = ("table", "query")
@@ -190,9 +190,7 @@ class Database(AbstractContextManager["Database"]):
             self.url.password,
             *(value for key, value in self.url.query.items() if re.search(rf"(?i){SECRET}$", key)),
         ]
-        for secret in sorted((str(value) for value in values if value), key=len, reverse=True):
-            text = text.replace(secret, "***").replace(quote(secret, safe=""), "***")
-        return text
+        return without(text, (str(value) for value in values if value))
 
 
 def _resolved(source: str, where: str) -> Any:

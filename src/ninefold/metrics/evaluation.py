@@ -65,8 +65,7 @@ def gain_floor(
 ) -> float:
     """Return the gain per row (see `evaluate`) that the model exceeds with the confidence that the problem requires."""
     model, best, _ = against_baseline(target, predicted, problem, plan)
-    level = 2 * problem.success.confidence - 1  # of an interval with two ends
-    return intervals(partial(means, {"gain": model - best}), frame, problem, level)["gain"]["low"]
+    return intervals(partial(means, {"gain": model - best}), frame, problem, problem.success.level)["gain"]["low"]
 
 
 def against_baseline(

@@ -16,11 +16,11 @@ import pandas as pd
 from scipy import stats
 from scipy.linalg import matmul_toeplitz
 
-from ninefold.problem import Problem
+from ninefold.problem import MEANING, Problem
 
 LEAST_CLUSTERS = 5  # of fewer days or entities, intervals hold the true value less often than they say
 MOST_CLUSTERS = 200  # more are merged: the jackknife computes a figure once for each
-LOSSES = ("log_loss", "brier", "rmse", "mae")  # figures that are never negative
+LOSSES = {name for scores in MEANING.values() for name in scores if scores[name][0] == "lower"}  # never negative
 CORRELATION = 0.5  # of neighbouring days, for which intervals are exact; with less they are a little wide
 COPIES = "@copies"  # the column that tells which rows are copies of one another, where there are any
 Sums = TypeVar("Sums", np.ndarray, pd.DataFrame)
@@ -33,7 +33,7 @@ def clusters(frame: pd.DataFrame, problem: Problem) -> np.ndarray:
     Days are local, and in the order of time; copies of a row (``@copies``) are one cluster with it.
     """
     if problem.time:
-        return pd.factorize(problem.local_times(frame).dt.normalize(), sort=True)[0]
+        return pd.factorize(problem.local_days(frame), sort=True)[0]
     if problem.group:
         return frame.groupby(problem.group, sort=False, dropna=False).ngroup().to_numpy()
     return pd.factorize(frame[COPIES])[0] if COPIES in frame else np.arange(len(frame))
@@ -108,7 +108,7 @@ def intervals(
     table, degrees = estimate(statistic, frame, problem)
     value, error = table.to_numpy().T
     reach = student(level, degrees + 1) * error
-    least = np.where(table.index.isin(LOSSES), 0.0, -np.inf)
+    least = np.where(table.index.isin([*LOSSES]), 0.0, -np.inf)
     low, high = np.maximum(value - reach, least), value + reach
     inside = table.index.isin(list(shares)) & (value > 0) & (value < 1)
     root = np.sqrt(value[inside])

@@ -65,7 +65,7 @@ def split(frame: pd.DataFrame, params: Params, problem: Problem) -> Split:
     """
     share = [1 - params.split.holdout - params.split.validation, 1 - params.split.holdout]
     if problem.time:
-        rows = problem.local_times(frame).dt.normalize().value_counts().sort_index().cumsum() / len(frame)
+        rows = problem.local_days(frame).value_counts().sort_index().cumsum() / len(frame)
         days = [rows.index[rows.searchsorted(part)].date().isoformat() for part in share]
         points = Split(by="time", validation=days[0], holdout=days[1])
     else:

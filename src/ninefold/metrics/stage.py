@@ -71,7 +71,7 @@ def reference_scores(frame: pd.DataFrame, points: Split, problem: Problem) -> pd
     mean = indicators[part_of(frame, points, problem, "validation") == "train"].mean()
     forecasts = {"training mean": np.tile(mean.to_numpy(), (len(validation), 1))}
     if problem.time:
-        day = problem.local_times(frame).dt.normalize()
+        day = problem.local_days(frame)
         by_day = indicators.groupby(day)
         daily = (each.asfreq("D", fill_value=0) for each in (by_day.sum(), by_day.size()))
         sums, sizes = (each.rolling("28D", closed="left").sum() for each in daily)
@@ -104,10 +104,8 @@ def describe_split(frame: pd.DataFrame, points: Split, problem: Problem) -> str:
     """Return what the figure of the split shows, in words."""
     table, name = parts(frame, points, problem).set_index("part"), decisions.level_name(problem)
     group, content = display.code(" and ".join(problem.group or [])), frame.get(COPIES, pd.Series(dtype="int64"))
-    equal, done = (
-        content[content.duplicated(keep=False)],
-        "kept in one part" if points.copies else "split: few rows differ",
-    )
+    equal = content[content.duplicated(keep=False)]
+    done = "kept in one part" if points.copies else "split: few rows differ"
     copies = f" Copies, equal but for key and outcome: {len(equal):,} rows in {equal.nunique():,} sets, {done}."
     means = f"The {name} is {table.loc['train', name]} in training and {table.loc['validation', name]} in validation"
     text = {

@@ -26,16 +26,8 @@ FIGURES = {  # rule -> the figures of `monitoring.report` of which one has to be
     "calibration": {"gap"},
     "slices": {"slices"},
 }
-AT_ONCE = {
-    "quarantined",
-    "failures",
-    "latency",
-    "skew",
-    "missing",
-    "broken",
-    "categories",
-}  # faults, which wait for no close
 FAULTS = ("missing", "broken", "quarantined", "volume", "skew", "failures", "latency")  # rules that no retraining mends
+AT_ONCE = {*FAULTS, "categories"} - {"volume"}  # rules that wait for no close
 MOST_NAMED = 8  # columns, in a sentence
 
 

@@ -109,6 +109,8 @@ def _over(values: pd.Series, show: Callable[[Any], str]) -> str:
 
 def _signs(figures: dict[str, dict[str, float]]) -> str:
     """Return in how many periods a difference is above zero, below zero, and not distinguishable from it."""
-    above, below = (sum(sign * each[end] > 0 for each in figures.values()) for sign, end in ((1, "low"), (-1, "high")))
+    above, below = (
+        sum(sign * each.get(end, 0.0) > 0 for each in figures.values()) for sign, end in ((1, "low"), (-1, "high"))
+    )
     other, text = len(figures) - above - below, f" In {above} of {len(figures)} periods its interval is above zero, in"
     return f"{text} {below} below; in the other {other} it is not distinguishable from zero." if figures else ""

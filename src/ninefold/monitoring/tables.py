@@ -83,10 +83,8 @@ def cause_table(reports: dict[str, Record]) -> pd.DataFrame:
         names, kinds = report["outside"], dict[str, list[str]]()
         for kind, _, subject in (name.partition(": ") for name in names):
             kinds.setdefault(kind, []).extend([subject] if subject else [])
-        figures = (
-            ", ".join(f"{kind} ({listed(subjects, UNUSUAL)})" if subjects else kind for kind, subjects in kinds.items())
-            or None
-        )
+        shown = [f"{kind} ({listed(subjects, UNUSUAL)})" if subjects else kind for kind, subjects in kinds.items()]
+        figures = ", ".join(shown) or None
         none = {"cause": "none found" if names else "nothing unusual", "sentence": ""}
         empty = [each["subject"] for each in report["findings"] if each["evidence"].get("how") == "missing"]
         merged = [{"cause": "broken column", "sentence": sentence} for _, sentence, _ in missing_causes(empty, report)]

@@ -42,6 +42,11 @@ class Success(Section):
     min_payoff_gain: float = Field(ge=0)
     confidence: float = Field(gt=0.75, lt=1)
 
+    @property
+    def level(self) -> float:
+        """The level of an interval with two ends whose low end is exceeded with `confidence`."""
+        return 2 * self.confidence - 1
+
 
 class Params(Section):
     """Section ``problem`` of ``params.yaml``."""
@@ -166,6 +171,10 @@ class Problem(Params):
         """Return the local time of each row, in `timezone`: datetime64 without a zone; NaT where the problem has no time."""
         times = frame[self.time] if self.time else pd.Series(pd.NaT, frame.index, dtype="datetime64[us]")
         return timestamps.local(times, self.timezone)
+
+    def local_days(self, frame: pd.DataFrame) -> pd.Series:
+        """Return the local day of each row: datetime64, its midnight."""
+        return self.local_times(frame).dt.normalize()
 
     def known_before(self, time: Any, delay: str | None = None) -> Any:
         """Return the latest time of outcomes, or values with another `delay`, that are known when a row of `time` is decided."""

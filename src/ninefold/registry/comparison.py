@@ -36,8 +36,7 @@ def compare(champion: Bundle, challenger: Bundle, rows: pd.DataFrame) -> dict[st
     def statistic(weight: np.ndarray) -> dict[str, float]:
         return {**metrics.means({"gain": gain}, weight), "improvement": before(weight) - after(weight)}
 
-    level = 2 * problem.success.confidence - 1  # of an interval with two ends
-    return metrics.intervals(statistic, rows, problem, level)
+    return metrics.intervals(statistic, rows, problem, problem.success.level)
 
 
 def unseen(rows: pd.DataFrame, champion: Bundle, commit: str) -> pd.DataFrame:
@@ -77,7 +76,7 @@ def evaluate(version: str, commit: str, challenger: Bundle) -> tuple[bool, str]:
         return False, f"cannot be compared with champion {version}: {error}"
     gain, better, span = difference["gain"], difference["improvement"], ""
     if problem.time:
-        days = problem.local_times(rows).dt.normalize()
+        days = problem.local_days(rows)
         span = f" of {days.nunique()} days, {days.min():%Y-%m-%d} to {days.max():%Y-%m-%d}"
     wins = bool(gain["low"] > 0)
     return wins, (

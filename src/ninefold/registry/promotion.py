@@ -133,9 +133,7 @@ def failed_checks(record: dict[str, Any]) -> list[str]:
 
 def _prune(name: str) -> None:
     """Remove old copies of bundles, but not those of the last two champions, nor the challenger that ``params.yaml`` names."""
-    with suppress(
-        NinefoldError, OSError
-    ):  # it is in production; with params that cannot be read the challenger is not known
+    with suppress(NinefoldError, OSError):  # without readable params the challenger is not known: nothing is removed
         challenger = artifacts.path(params.load("serving").challenger).resolve().name
         last = repository.champions(name)[-2:]
         hot_swap.prune([challenger, *(one["bundle"] for one in models() if one["version"] in last)])

@@ -85,7 +85,7 @@ def newest_rows(files: tuple[Path, ...], bundle: Bundle) -> tuple[pa.Table, str]
     frame = pd.concat([artifacts.read_table(str(file)) for file in files], ignore_index=True)
     artifacts.require(frame, [problem.time or problem.target], name)
     if problem.time:
-        day = problem.local_times(frame).dt.normalize()
+        day = problem.local_days(frame)
         frame, name = frame[day == day.max()], f"{day.max():%Y-%m-%d}, the newest day of {name}"
     elif frame[problem.target].isna().any():
         frame, name = frame[frame[problem.target].isna()], f"the rows of {name} without an outcome"

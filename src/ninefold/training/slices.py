@@ -113,7 +113,7 @@ def gains(
     """
     model, best, _ = metrics.against_baseline(target, predicted, problem, plan)
     unit = "day" if problem.time else "entity" if problem.group else "row"
-    by = problem.local_times(frame).dt.normalize().to_numpy() if problem.time else metrics.clusters(frame, problem)
+    by = problem.local_days(frame).to_numpy() if problem.time else metrics.clusters(frame, problem)
     table = pd.DataFrame({unit: by, "rows": 1, "payoff": model, "gain": model - best}).groupby(unit).sum().reset_index()
     table = table if problem.time else table.sort_values("gain", ascending=False, ignore_index=True, kind="stable")
     return table.assign(**{"cumulative gain": table["gain"].cumsum()})
