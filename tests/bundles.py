@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from ninefold.problem.metric_names import PRIMARY
 from ninefold.serving import bundle as packing
 from ninefold.serving import deployment
 from ninefold.serving.fields import EPOCH
+from ninefold.serving.log import Log
 from ninefold.training import calibration, cross_validation, model_file
 
+NOW = datetime(2020, 2, 1, 9, tzinfo=UTC)
 CASES = ("binary", "multiclass", "regression", "text", "dated")
 PARAMS = deployment.Params(
     name="returns", max_rows=100, max_body_mb=0.05, latency_budget_ms=250, parity_rows=20, single_rows=20
@@ -134,9 +137,16 @@ def pack(parts: dict[str, pd.DataFrame]) -> packing.Bundle:
         artifacts.write_text(yaml.safe_dump(needed | sections), place)
     problem, (_, candidate) = Problem.load(), training.load()
     described = deployment.describe(candidate, parts, problem, PARAMS)
-    deployment.save(described, deployment.reference(parts, offline(parts["holdout"]), described["signature"], problem))
+    deployment.save(described, deployment.distributions(parts, described["signature"]))
     artifacts.publish()
     return packing.Bundle.load()
+
+
+def append(
+    log: Log, bundle: packing.Bundle, *rows: dict[str, Any], name: str = "a", at: datetime = NOW, **role: str
+) -> None:
+    """Write rows to the log as the bundle answers them at a time, in one request of that name."""
+    log.submit(log.entry(name, at, bundle, rows, bundle.answer(rows).records, **role)).result()
 
 
 def offline(table: pd.DataFrame) -> pd.DataFrame:

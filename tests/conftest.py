@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,21 @@ def bundle(parts: dict[str, pd.DataFrame]) -> Any:
     from bundles import pack
 
     return pack(parts)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Return where the prediction log of the tiny project lies."""
+    return tmp_path / "data/predictions/log.sqlite"
+
+
+@pytest.fixture
+def log(place: Path) -> Iterator[Any]:
+    """Open the prediction log of the tiny project."""
+    from ninefold.serving.log import Log
+
+    with closing(Log(place)) as opened:
+        yield opened
 
 
 @pytest.fixture(autouse=True)

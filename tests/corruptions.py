@@ -262,6 +262,7 @@ HARMLESS: dict[str, tuple[tuple[str, ...], int, Callable[[Case], bytes]]] = {  #
     "columns_sorted": (FORMATS, 3, lambda case: case.whole([dict(sorted(row.items())) for row in case.rows])),
 }
 FEW += [(name, lambda case, of=of: (of(case), kept()), forms, times) for name, (forms, times, of) in HARMLESS.items()]
+ENDS = [b', "id": 5}', b"},", b""]  # of an object
 REFUSED: dict[str, tuple[tuple[str, ...], Callable[[Case], bytes]]] = {
     "a_column_more": (FORMATS, lambda case: case.whole([row | {"discount": 5} for row in case.rows])),
     "a_file_of_another_table": (FORMATS, lambda case: case.whole(CUSTOMERS)),
@@ -281,10 +282,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], Callable[[Case], bytes]]] = {
     "a_line_broken": (CSV, lambda case: case.edited(lambda line, comma: line[:comma] + b"\n" + line[comma:])),
     "a_quote_opened": (CSV, lambda case: case.edited(lambda line, comma: line[: comma + 1] + b'"' + line[comma + 1 :])),
     "a_quote_not_closed": (CSV, lambda case: case.edited(lambda line, _: b"".join(line.rpartition(b'"')[::2]), True)),
-    "an_object_spoilt": (
-        JSON,
-        lambda case: case.whole().replace(b"}", case.rng.choice([b', "id": 5}', b"},", b""]), 1),
-    ),
+    "an_object_spoilt": (JSON, lambda case: case.whole().replace(b"}", case.rng.choice(ENDS), 1)),
     "rows_that_are_no_objects": (JSON, lambda case: case.rng.choice([b"[1, 2]", b"null"]) + b"\n" + case.whole()),
     "the_names_again": (CSV, lambda case: case.edited(lambda line, comma: line + case.records()[0])),
 }

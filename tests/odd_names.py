@@ -44,9 +44,7 @@ def rows(task: str, time: str | None) -> tuple[pd.DataFrame, Problem, Evaluation
         problem.target: target,
     })  # fmt: skip
     settings = metrics.Params(
-        primary={"regression": "rmse"}.get(task, "log_loss"),
-        split={"validation": 0.2, "holdout": 0.3},
-        level=0.9,
+        primary={"regression": "rmse"}.get(task, "log_loss"), split={"validation": 0.2, "holdout": 0.3}, level=0.9
     )
     points = metrics.split(frame, settings, problem)
     policies, table = metrics.baselines(frame, points, problem)

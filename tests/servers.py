@@ -5,7 +5,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,14 @@ def started(*command: str, cwd: Path | None = None) -> Iterator[tuple[subprocess
     finally:
         child.kill()
         child.wait()
+
+
+def until(true: Callable[[], Any], seconds: float = 30) -> None:
+    """Wait until it is true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not become true"
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")

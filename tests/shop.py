@@ -1,11 +1,13 @@
 """A small repository of git and DVC with a packed model, for tests of the registry and of retraining."""
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import bundles
 import numpy as np
+import pytest
 import yaml
 from conftest import Project
 
@@ -27,6 +29,14 @@ PIPELINE: dict[str, Any] = {
 }
 
 
+def identify(patch: pytest.MonkeyPatch) -> None:
+    """Let git take nobody's settings, and a name of its own."""
+    patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    for role in ("AUTHOR", "COMMITTER"):
+        patch.setenv(f"GIT_{role}_NAME", "test")
+        patch.setenv(f"GIT_{role}_EMAIL", "test@localhost")
+
+
 class Shop:
     """The tiny project as a repository, and what its data scientist does in it."""
 
@@ -40,12 +50,8 @@ class Shop:
         (self.folder / ".gitignore").write_text("/data/\n/models/\n")
 
     def git(self, *arguments: str) -> str:
-        """Run git as a person with a name; return what it said."""
-        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-        done = subprocess.run(
-            ["git", *identity, *arguments], cwd=self.folder, check=True, capture_output=True, text=True
-        )
-        return done.stdout
+        """Run git; return what it said."""
+        return subprocess.run(["git", *arguments], cwd=self.folder, check=True, capture_output=True, text=True).stdout
 
     def build(self, good: bool = True, case: str = "binary", count: int = COUNT, seed: int = 0) -> packing.Bundle:
         """Pack a model, good or fitted to outcomes in random order, with gates that passed; nothing is committed yet."""

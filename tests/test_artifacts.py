@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pandas as pd
@@ -40,7 +41,7 @@ def test_a_full_disk_is_told_from_other_errors() -> None:
 
 
 def test_what_is_durable_is_for_its_owner_alone(tmp_path: Path) -> None:
-    (tmp_path / ".state.json.tmp").touch(0o644)  # of a run that was killed
+    (tmp_path / f".state.json.{threading.get_native_id()}.tmp").touch(0o644)  # of a run that was killed
     artifacts.write_durable(b"{}", tmp_path / "state.json")
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
 

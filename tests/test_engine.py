@@ -25,17 +25,6 @@ def test_duckdb_is_the_default_within_the_limits_of_the_params_and_spills_what_i
     assert table.count().execute() == 3_000_000
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("engine: {backend: polars}", r"engine.backend: found \"polars\", expected 'duckdb' or 'pyspark'"),
-    ("engine: {memory_limit: much}", r"engine.memory_limit: found \"much\""),
-    ("engine: {memory: 4GB}", r"engine.memory: unknown key"),
-])  # fmt: skip
-def test_a_wrong_setting_is_refused_with_its_path(project: Project, text: Any, message: Any) -> None:
-    project.write(text)
-    with pytest.raises(ParamsError, match=message):
-        engine.connect()
-
-
 def test_spark_or_java_that_is_not_installed_is_one_clear_message(project: Project, monkeypatch: Any) -> None:
     project.write("engine: {backend: pyspark}\n")
     with monkeypatch.context() as without:

@@ -21,10 +21,13 @@ def refusal(section: str, overrides: dict[str, Any] | None = None) -> str:
     ("trainin", {}, "unknown section; did you mean 'training'?"),
     ("problem", ["a", "b"], 'found ["a", "b"], expected a mapping'),
     ("problem.success.confidence", 1.5, "found 1.5, expected less than 1"),
+    ("engine.backend", "polars", "found \"polars\", expected 'duckdb' or 'pyspark'"),
+    ("engine.memory_limit", "much", 'found "much"'), ("engine.memory", "4GB", "unknown key"),
 ])  # fmt: skip
 def test_what_is_wrong_is_refused_with_its_path(project: Project, path: str, value: Any, says: str) -> None:
+    project.params.setdefault(path.partition(".")[0], {})
     project.set(path, value)
-    assert f"{path}: {says}" in refusal("processing" if "processing" in path else "problem")
+    assert f"{path}: {says}" in refusal(path.partition(".")[0])
 
 
 def test_every_mistake_is_refused_at_once_and_with_its_path_in_optional_parts_and_models_too(project: Project) -> None:
@@ -42,12 +45,6 @@ def test_every_mistake_is_refused_at_once_and_with_its_path_in_optional_parts_an
         ({"max_itr": 5}, "training.candidates.mine.max_itr: unknown key; did you mean 'max_iter'?"),
     ):
         assert says in refusal("training", {"candidates": {"mine": wrong}})
-
-
-@pytest.mark.parametrize("name", ["a.b", "two words", "ünï", 'the "q"', "select", " "])
-def test_a_column_may_be_called_anything(project: Project, name: str) -> None:
-    project.set("problem.key", [name])
-    assert params.load("problem").key == [name]
 
 
 @pytest.mark.parametrize(("text", "says"), [

@@ -1,7 +1,5 @@
 """Encoded rows as stage 06 writes them, what stage 07 needs beside them, and a search whose best options are known."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from conftest import TASKS, statement
 
 from ninefold.features import FeatureSchema
@@ -37,6 +36,8 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 PARAMS = Params(seed=1, folds=2, candidates=MODELS, importance_rows=500)
 WORDS = np.array(["red", "green", "slow", "fast", "new", "old", "small", "big"])
+HOW: list[dict[str, Any]] = [{}, {"time": None}, {"time": None, "group": ["customer"]}]
+SPLITS = pytest.mark.parametrize("changes", HOW, ids=["time", "rows", "group"])
 ONE = {task: statement(task, time=None) for task in TASKS}  # a problem of each task, without time
 START: dict[str, dict[str, Any]] = {"hill": {"x": 3.0, "steps": 50}, "flat": {"any": 1}}
 SPACES = {"hill": {"x": Range(-4.0, 4.0), "steps": Range(1, 100, log=True)}, "flat": {}}
@@ -65,11 +66,7 @@ def orders(task: str, count: int = 600, signal: float = 2.0, seed: int = 4) -> p
 
 def agree(frame: pd.DataFrame, problem: Problem) -> EvaluationPlan:
     """Return the evaluation plan for these rows."""
-    params = MetricsParams(
-        primary=PRIMARY[problem.task],
-        split={"validation": 0.2, "holdout": 0.25},
-        level=0.95,
-    )
+    params = MetricsParams(primary=PRIMARY[problem.task], split={"validation": 0.2, "holdout": 0.25}, level=0.95)
     points = split(frame, params, problem)
     return make_plan(frame, points, *baselines(frame, points, problem), params, problem)
 

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -34,41 +35,19 @@ def path(name: str) -> Path:
 
 
 def read_json(name: str) -> Any:
-    """Read a JSON file of the project.
-
-    Raises
-    ------
-    DataError
-        If the file is missing or not JSON.
-    """
+    """Read a JSON file of the project; `DataError` if it is missing or not JSON."""
     return _json(existing(name), name)
 
 
 def published(name: str) -> Any | None:
-    """Read a JSON file as the last run published it, not as this one may have written it; None if there is none.
-
-    Raises
-    ------
-    DataError
-        If it is not JSON.
-    """
+    """Read a JSON file as the last run published it, not this one; None if there is none; `DataError` if it is not JSON."""
     return _json(path(name), name) if path(name).exists() else None
 
 
 def read_table(name: str, columns: list[str] | None = None) -> pd.DataFrame:
-    """Read a Parquet file, or a folder of Parquet partitions in the order of their names.
+    """Read a Parquet file, or a folder of Parquet partitions in the order of their names; only `columns`, if they are given.
 
-    Parameters
-    ----------
-    name : str
-        File or folder, relative to the project's root.
-    columns : list of str, optional
-        Read only these.
-
-    Raises
-    ------
-    DataError
-        If it is missing, damaged, or lacks one of `columns`.
+    `DataError` if it is missing, damaged, or lacks one of `columns`.
     """
     place = existing(name)
     files = sorted(place.rglob("*.parquet")) if place.is_dir() else [place]
@@ -78,13 +57,7 @@ def read_table(name: str, columns: list[str] | None = None) -> pd.DataFrame:
 
 
 def require(table: Any, columns: Iterable[str], where: str) -> None:
-    """Raise an error if a table, of pandas or Ibis, or a list of the columns that there are, lacks one of the columns.
-
-    Raises
-    ------
-    DataError
-        Naming the place, the missing columns and those of the table.
-    """
+    """Raise `DataError` if a table, of pandas or Ibis, or a list of the columns that there are, lacks one of the columns."""
     names = list(getattr(table, "columns", table))
     if missing := [column for column in columns if column not in names]:
         raise DataError(f"{where}: lacks {', '.join(missing)}; found {', '.join(map(str, names))}; mend the name")
@@ -97,28 +70,47 @@ def write_json(value: Any, place: Path) -> None:
 
 def write_text(text: str, place: Path) -> None:
     """Write UTF-8 text, whole or not at all."""
-    with _replacing(place) as temporary:
+    with replacing(place) as temporary:
         temporary.write_bytes(text.encode())
 
 
 def note(section: str, text: str) -> None:
-    """Write to ``reports/timings`` what differs between equal runs, such as times, and may be in no report or output.
-
-    The runner prints the note when the stage has passed.
-    """
+    """Write to ``reports/timings`` what differs between equal runs; the runner prints it if the stage passes."""
     write_text(text.rstrip() + "\n", path(f"reports/timings/{label(section)}.txt"))
 
 
 def write_table(table: pd.DataFrame, place: Path) -> None:
     """Write one Parquet file (zstd), whole or not at all. The same table gives the same bytes."""
-    with _replacing(place) as temporary:
+    with replacing(place) as temporary:
         table.to_parquet(temporary, index=False, compression="zstd")
+
+
+@contextmanager
+def replacing(place: Path) -> Iterator[Path]:
+    """Give a temporary path; the file or folder written there replaces `place` at the end; on failure nothing is left."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    number = threading.get_native_id()  # which no other thread on this machine has
+    new, old = (place.with_name(f".{place.name}.{number}.{state}") for state in ("tmp", "old"))
+    remove(new)  # of an earlier thread, which was killed
+    try:
+        yield new
+        if place.exists() and (place.is_dir() or new.is_dir()):
+            os.replace(place, old)
+        os.replace(new, place)
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = str(place)
+        raise
+    finally:
+        if old.exists() and not place.exists():
+            os.replace(old, place)
+        for each in (new, old, new.with_name(f"{new.name}.wal")):  # DuckDB's
+            remove(each)
 
 
 def write_durable(content: bytes | memoryview, place: Path) -> None:
     """Write a file for its owner alone (0600), which is whole and on disk when this returns; or not at all."""
-    with _replacing(place) as temporary:
-        temporary.unlink(missing_ok=True)
+    with replacing(place) as temporary:
         with private(temporary, "wb") as file:
             file.write(content)
         sync(temporary)
@@ -128,12 +120,6 @@ def write_durable(content: bytes | memoryview, place: Path) -> None:
 def private(place: Path, mode: str) -> IO[Any]:
     """Open a file, which is for its owner alone (0600) if it is new."""
     return open(place, mode, opener=partial(os.open, mode=0o600))
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until a folder, with the content and the names of all files in it, is on disk."""
-    for place in (*folder.rglob("*"), folder):
-        sync(place)
 
 
 def sync(place: Path) -> None:
@@ -148,15 +134,15 @@ def sync(place: Path) -> None:
         os.close(handle)
 
 
+def sync_folder(folder: Path) -> None:
+    """Wait until a folder, with the content and the names of all files in it, is on disk."""
+    for place in (*folder.rglob("*"), folder):
+        sync(place)
+
+
 @contextmanager
 def alone(lock: Path, busy: str, wait: bool = False) -> Iterator[int]:
-    """Hold a lock file and give its descriptor; the system frees it when this process and its heirs have ended.
-
-    Raises
-    ------
-    DataError
-        With the message `busy`, if another process holds it and `wait` is False.
-    """
+    """Hold a lock until this process and its heirs end; give its descriptor; `DataError` `busy` if it does not `wait`."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a") as file:
         if not lock_descriptor(file.fileno(), blocking=wait):
@@ -195,11 +181,7 @@ def sha256(place: Path) -> str:
 
 
 def output(name: str) -> Path:
-    """Open a declared output of a stage for writing: a path beside the final one, empty, not yet visible.
-
-    What is written there replaces the old output only when the stage's gate passes (see `publish`),
-    so that a failing stage leaves the earlier outputs as they were.
-    """
+    """Return an empty path beside a declared output, which it replaces when the stage's gate passes (see `publish`)."""
     final = path(name)
     pending, old = (final.with_name(f".{final.name}.{state}") for state in ("pending", "old"))
     if not final.exists() and old.exists():  # a run was killed between the two renames of `publish`
@@ -268,45 +250,26 @@ def _json(place: Path, name: str) -> Any:
     try:
         return json.loads(place.read_text(encoding="utf-8"))
     except ValueError as error:  # not JSON, or not UTF-8
-        raise DataError(f"{name}: not valid JSON ({error}); restore it with `dvc checkout`, or run its stage") from None
+        raise DataError(f"{name}: not valid JSON ({error}); {RESTORE}") from None
 
 
 def parquet_metadata(file: Path) -> pq.FileMetaData:
-    """Return the metadata of a Parquet file: its rows, and by ``schema.to_arrow_schema()`` its columns.
-
-    Raises
-    ------
-    DataError
-        If the file is damaged, naming it.
-    """
-    try:
+    """Return the metadata of a Parquet file: rows, and ``schema.to_arrow_schema()``; `DataError` if it is damaged."""
+    with _readable(file):
         return pq.read_metadata(file)
-    except (OSError, ValueError) as error:  # pyarrow's errors derive from these
-        raise DataError(f"{_relative(file)}: damaged ({error}); {RESTORE}") from None
-
-
-def _relative(file: Path) -> Path:
-    return file.relative_to(root()) if file.is_relative_to(root()) else file
 
 
 def _read_parquet(file: Path, columns: list[str] | None) -> pd.DataFrame:
-    require(parquet_metadata(file).schema.to_arrow_schema().names, columns or [], str(_relative(file)))
-    try:
+    with _readable(file) as name:
+        require(pq.read_metadata(file).schema.to_arrow_schema().names, columns or [], name)
         return pd.read_parquet(file, columns=columns, partitioning=None)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{_relative(file)}: damaged ({error}); {RESTORE}") from None
 
 
 @contextmanager
-def _replacing(place: Path) -> Iterator[Path]:
-    """Give a temporary path; what is written there replaces `place` when the context ends without an error."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = place.with_name(f".{place.name}.tmp")
+def _readable(file: Path) -> Iterator[str]:
+    """Give the name of a file of the project; `DataError` with it if what is read is damaged."""
+    name = str(file.relative_to(root()) if file.is_relative_to(root()) else file)
     try:
-        yield temporary
-        os.replace(temporary, place)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno and error.filename is None:
-            error.filename = str(place)
-        raise
+        yield name
+    except (OSError, ValueError) as error:  # pyarrow's errors derive from these
+        raise DataError(f"{name}: damaged ({error}); {RESTORE}") from None

@@ -35,24 +35,10 @@ def params(values: BaseModel) -> None:
     table(pd.DataFrame(rows, columns=["parameter", "value"]), "Params of this stage, from params.yaml")
 
 
-def table(
-    frame: pd.DataFrame,
-    caption: str,
-    formats: Mapping[str, Format] | None = None,
-    limit: int = 30,
-) -> None:
-    """Show a table as HTML: numbers right-aligned and short, at most `limit` rows.
+def table(frame: pd.DataFrame, caption: str, formats: Mapping[str, Format] | None = None, limit: int = 30) -> None:
+    """Show a table as HTML without its index: numbers right-aligned and short, at most `limit` rows, which the caption says.
 
-    Parameters
-    ----------
-    frame : DataFrame
-        Its index is not shown; reset it to show it.
-    caption : str
-        What the reader sees.
-    formats : mapping of str to str or callable, optional
-        Per column, a format string such as `SHARE`, or a function of the value.
-    limit : int
-        Longer tables are cut, and the caption says so.
+    `formats` has per column a format string such as `SHARE`, or a function of the value.
     """
     if len(frame) > limit:
         caption = f"{caption} (first {limit:,} of {len(frame):,} rows)"
@@ -76,8 +62,7 @@ def table(
 def figure(drawing: Any, caption: str, meaning: str) -> None:
     """Show a matplotlib figure (or a seaborn grid) with its caption, and the computed sentence that says what it means.
 
-    The sentence is also the picture's alternative for those who cannot see it. The picture is a PNG at twice the
-    screen's density; the same figure gives the same bytes.
+    The sentence is also the picture's alternative text. The PNG has twice the screen's density, and equal bytes each time.
     """
     import matplotlib.pyplot as plt
 
@@ -138,13 +123,7 @@ def inputs(section: str) -> None:
 
 
 def outputs(section: str) -> None:
-    """Show what goes out: every output that ``dvc.yaml`` declares; it is published when the gate passes.
-
-    Raises
-    ------
-    DataError
-        If a declared output was not written.
-    """
+    """Show what goes out when the gate passes: every output that ``dvc.yaml`` declares; `DataError` if one was not written."""
     declared = _paths(_pipeline(section)[section].get("outs", []))
     names = [name for name in declared if not name.startswith("reports/notebooks")]
     if lost := [name for name in names if not artifacts.pending(name).exists()]:

@@ -1,10 +1,8 @@
 """The engine behind Ibis, DuckDB or Spark; reads and writes folders of Parquet partitions.
 
-The same expressions give equal results on both. Where the two differ is here, in `ninefold.spark` (what only Spark needs,
-imported when params ask for it) and in `ninefold.collection.datetimes`.
+The same expressions give equal results on both. Where the two differ is here, in `ninefold.spark` (which imports PySpark
+when params ask for it) and in `ninefold.collection.datetimes`.
 """
-
-from __future__ import annotations
 
 import hashlib
 import sys
@@ -20,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ninefold import artifacts, engine_params
+from ninefold import artifacts, engine_params, spark
 from ninefold.engine_params import DUCKDB, PERIOD, ROW, SPARK, STAMP, ZONED, Params
 from ninefold.errors import DataError
 from ninefold.params import load, root
@@ -31,18 +29,10 @@ Span = tuple[pd.Timestamp, pd.Timestamp]
 def connect(params: Params | None = None) -> ibis.BaseBackend:
     """Return the engine that section ``engine`` of ``params.yaml`` names, in UTC: a new DuckDB, or the Spark session.
 
-    Raises
-    ------
-    ParamsError
-        If Spark is named and not installed, or cannot start.
+    Raises `ParamsError` if Spark is named and not installed, or cannot start.
     """
     params = params or load("engine")
-    if params.backend != SPARK:
-        return local(params)
-
-    from ninefold import spark
-
-    return spark.connect(params)
+    return spark.connect(params) if params.backend == SPARK else local(params)
 
 
 def local(params: Params | None = None) -> ibis.BaseBackend:
@@ -73,33 +63,16 @@ def identity(connection: ibis.BaseBackend) -> str:
 
 def modules(connection: ibis.BaseBackend) -> list[ModuleType]:
     """Return the modules of the engine's code, for `hooks.digest`."""
-    own = [sys.modules[__name__], engine_params]
-    if connection.name == SPARK:
-        from ninefold import spark
-
-        own.append(spark)
-    return own
+    return [sys.modules[__name__], engine_params, *([spark] if connection.name == SPARK else [])]
 
 
 def read(
     connection: ibis.BaseBackend, name: str, periods: Iterable[str] | None = None, numbered: bool = False
 ) -> ibis.Table:
-    """Return a folder of Parquet files as one lazy Ibis table.
+    """Return a folder of Parquet files, or some partitions of it, as one lazy table; `numbered` as `scan` does.
 
-    Parameters
-    ----------
-    connection : BaseBackend
-    name : str
-        The folder, relative to the project's root.
-    periods : iterable of str, optional
-        Only these partitions; default: all.
-    numbered : bool
-        Add ``@row`` and ``@period``, as `scan` does.
-
-    Raises
-    ------
-    DataError
-        If the folder is missing, empty, or its files are damaged or differ in their columns.
+    `name` is relative to the project's root. Raises `DataError` if the folder is missing or empty, or its files are damaged
+    or differ in their columns.
     """
     folder = artifacts.pending(name)
     files = parts(folder) if periods is None else [file for period in periods for file in parts(folder, period)]
@@ -116,18 +89,11 @@ def read(
 def scan(connection: ibis.BaseBackend, files: list[Path], numbered: bool = False) -> ibis.Table:
     """Return Parquet files of the same columns as one lazy table.
 
-    Parameters
-    ----------
-    connection : BaseBackend
-    files : list of Path
-    numbered : bool
-        Add ``@row``, the number of a row in its file (from 0), and ``@period``, the partition: ``2013-01`` for
-        ``period=2013-01/`` and for ``2013-01.parquet``.
+    If `numbered`, with ``@row``, the number of a row in its file (from 0), and ``@period``, the partition: ``2013-01`` for
+    ``period=2013-01/`` and for ``2013-01.parquet``.
     """
     pattern = r"period=([^/\\]+)[/\\]" if files[0].parent.name.startswith("period=") else r"([^/\\]+)\.parquet$"
     if connection.name == SPARK:
-        from ninefold import spark
-
         return spark.scan(connection, files, pattern if numbered else None)
     paths = [str(file) for file in files]
     if not numbered:
@@ -148,12 +114,9 @@ def table(connection: ibis.BaseBackend, rows: pd.DataFrame, period: str | None =
     if period is not None:
         rows = rows.copy()
         rows[ROW], rows[PERIOD] = range(len(rows)), period
-    if connection.name != SPARK:
-        return connection.create_table(ibis.util.gen_name("table"), rows)
-
-    from ninefold import spark
-
-    return spark.table(connection, rows)
+    if connection.name == SPARK:
+        return spark.table(connection, rows)
+    return connection.create_table(ibis.util.gen_name("table"), rows)
 
 
 def columns(table: ibis.Table) -> list[str]:
@@ -226,12 +189,7 @@ def settle(expression: ibis.Table) -> ibis.Table:
     Ibis repeats the expression of a column wherever the column is used. DuckDB computes such repeats once; Spark does
     not, until the code it generates is too long to compile.
     """
-    if of(expression) != SPARK:
-        return expression
-
-    from ninefold import spark
-
-    return spark.settle(expression)
+    return spark.settle(expression) if of(expression) == SPARK else expression
 
 
 def parts(folder: str | Path, period: str | None = None) -> list[Path]:
@@ -272,27 +230,15 @@ def count(name: str, period: str | None = None) -> int:
 
 
 def write(table: ibis.Table, folder: Path, order_by: list[str], periods: Iterable[str]) -> None:
-    """Write partitions, ``period=2013-01/part-0.parquet`` and so on, in a fixed order of rows, so that results repeat.
+    """Write some partitions of a table into its folder, ``period=2013-01/part-0.parquet`` and so on; results repeat.
 
-    DuckDB streams its rows in batches into one file per partition, with the same bytes at each run. Spark writes all
-    partitions at once, in as many files as it has tasks.
-
-    Parameters
-    ----------
-    table : ibis.Table
-        Its column ``@period`` names the partition, and is not stored.
-    folder : Path
-        Of the whole table, inside an `artifacts.output`.
-    order_by : list of str
-        Columns that fix the order of the rows; several threads would write in any order.
-    periods : iterable of str
-        The partitions to write; one without rows gets a file with the columns alone.
+    Its column ``@period`` names the partition, and is not stored; one without rows gets a file with the columns alone.
+    `order_by` fixes the order of the rows, as several threads would write in any order. DuckDB streams its rows in batches
+    into one file per partition, with the same bytes at each run. Spark writes all at once, in as many files as it has tasks.
     """
     schema = pa.schema([field.with_nullable(True) for field in table.drop(PERIOD).schema().to_pyarrow()])
     on_spark = of(table) == SPARK
     if on_spark:
-        from ninefold import spark
-
         spark.write(table, folder, order_by)
     for period in periods:
         place = folder / f"period={period}"
@@ -301,7 +247,10 @@ def write(table: ibis.Table, folder: Path, order_by: list[str], periods: Iterabl
         place.mkdir(parents=True, exist_ok=True)
         rows = table.filter(table[PERIOD] == period).drop(PERIOD).order_by(order_by)
         with pq.ParquetWriter(place / "part-0.parquet", schema, compression="zstd") as writer:
-            for batch in () if on_spark else _batches(rows):  # Spark writes no file without rows
+            if on_spark:  # which writes no file without rows
+                continue
+            # Ibis 12's own way to batches asks for a method that DuckDB 2 no longer has.
+            for batch in rows.get_backend().con.sql(ibis.to_sql(rows, dialect="duckdb")).to_arrow_reader():
                 writer.write_table(pa.Table.from_batches([batch]).cast(schema))
 
 
@@ -312,8 +261,3 @@ def carry(name: str, periods: Iterable[str]) -> None:
             target = artifacts.pending(name) / f"period={period}" / file.name
             target.parent.mkdir(parents=True, exist_ok=True)
             artifacts.link(file, target)
-
-
-def _batches(table: ibis.Table) -> Iterator[pa.RecordBatch]:
-    # Ibis 12's own way to batches asks for a method that DuckDB 2 no longer has.
-    yield from table.get_backend().con.sql(ibis.to_sql(table, dialect="duckdb")).to_arrow_reader()

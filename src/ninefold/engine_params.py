@@ -1,7 +1,5 @@
 """Section ``engine`` of ``params.yaml``, and the names that DuckDB and Spark share."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import ibis

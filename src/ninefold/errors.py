@@ -1,7 +1,5 @@
 """Errors that a user can act on: each says where, what was found, what was expected and what to do; none shows a secret."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable
@@ -12,10 +10,12 @@ SECRET = r"(?:pass(?:word|wd|phrase|code)|pwd|secret|token|(?:api|access|account
 LOGIN = re.compile(r"(://[^:/@\s]*:)(?!\$\{\w+\}@|\d+(?:/|$))[^\s'\"<>]*@")  # a port is no password
 USER = re.compile(r"(https?://)[^\s:/@'\"<>]{20,}@")  # git takes a token there
 VALUE = re.compile(
-    rf"(?i)({SECRET}(?:=|%3D)|\bbearer (?=\S{{8}}))(?!\$\{{)[^\s'\"<>]+?(?=[&;]|%3B|[),.:]*(?:[\s'\"<>]|$))"
+    rf"(?i)({SECRET}(?:\s*=\s*|%3D)|(?:\bbearer|\bauthorization: basic) (?=\S{{8}}))(?!\$\{{)[^\s'\"<>]+?(?=[&;]|%3B|[),.:]*(?:[\s'\"<>]|$))"
 )
 ITEM = re.compile(rf"(?i)(['\"][\w.-]*{SECRET}['\"]: ?(['\"]))(?!\$\{{).*?(?=\2)")  # of a dict, or JSON
-VARIABLE = re.compile(r"(?i)(?:password|passwd|secret|token|_pwd|_key)$")  # environment variables that hold a secret
+VARIABLE = re.compile(
+    r"(?i)(?:password|passwd|_pass(?:phrase)?|secret|token|_pwd|_key)$"
+)  # environment variables that hold a secret
 SHORTEST = 6  # characters of a value that is searched for: a shorter one is part of other words
 
 

@@ -1,7 +1,5 @@
 """The gate at the end of every stage: checks with value and limit, written for machines, then pass or raise."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,23 +48,9 @@ def close(
     On failure nothing that was there before changes: the stage's outputs are discarded and its numbers go to
     ``reports/failed/NN_slug.json``, from which the report of the failed run is made; its JSON files are kept beside it.
 
-    Parameters
-    ----------
-    section : str
-        The stage's slug.
-    checks : sequence of Check
-        At least one.
-    metrics : dict
-        Nested figures for ``dvc metrics``; floats are kept to six significant digits.
-    conclusion : str
-        The conclusion of the stage, repeated on the index.
-    headline : dict of str to str, optional
-        One to three figures for the index, label to formatted value.
-
-    Raises
-    ------
-    GateFailed
-        Naming each failed check with its value and limit.
+    `section` is the stage's slug; there has to be a check; `metrics` are nested figures for ``dvc metrics``, floats to six
+    significant digits; the `conclusion` is repeated on the index, with one to three figures, the `headline`: label to
+    formatted value. `GateFailed` names each failed check with its value and limit.
     """
     if not checks:
         raise GateFailed(f"{section}: a gate without checks passes anything; give it at least one")

@@ -17,13 +17,7 @@ from ninefold import outdated
 
 
 def project(module: str, function: str, default: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``project.<module>.<function>`` if the user wrote it, else `default`.
-
-    Raises
-    ------
-    NinefoldError
-        If the module cannot be imported, and the project is written for an older engine.
-    """
+    """Return the user's ``project.<module>.<function>``, else `default`; `NinefoldError` if it is for an old engine."""
     package = importlib.util.find_spec("project")
     if package is None or importlib.util.find_spec(f"project.{module}") is None:
         return default

@@ -1,7 +1,5 @@
 """The HTML of domain objects in a notebook: a caption and a table of facts."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Mapping
 from typing import Any

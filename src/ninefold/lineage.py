@@ -31,12 +31,7 @@ def sha256(name: str | Path) -> str:
     """Return the SHA-256 of a file, or of a folder: of the list of its files' names and sums, in the order of names.
 
     Neither times nor the order on the disk count, nor hidden and compiled files. `name` is relative to the project's
-    root, or absolute; an output that is being written is read where it is.
-
-    Raises
-    ------
-    DataError
-        If there is no such file or folder.
+    root, or absolute; an output that is being written is read where it is. `DataError` if there is no such file or folder.
     """
     place = artifacts.existing(str(name))
     if place.is_file():
@@ -55,10 +50,7 @@ def of_values(values: Any) -> str:
 
 
 def dvc_md5(name: str | Path) -> str:
-    """Return the hash by which ``dvc.lock`` knows a file, its MD5; or a folder, that of its listing (dvc-data, ``Tree``).
-
-    DVC itself takes a second to import.
-    """
+    """Return the hash by which ``dvc.lock`` knows a file or folder, without an import of DVC, which takes a second."""
     place = artifacts.pending(str(name))
     if place.is_file():
         return _md5(place.read_bytes())
@@ -68,15 +60,10 @@ def dvc_md5(name: str | Path) -> str:
 
 
 def commit(*md5: str) -> str:
-    """Return the newest commit whose ``dvc.lock`` holds the first of the hashes that any commit's holds.
+    """Return the newest commit whose ``dvc.lock`` holds the first of the hashes, as DVC writes them, that any commit's holds.
 
     Without one the commit that is checked out, and that there are changes; without git, that there is none. This differs
     between equal runs: no output of the pipeline may hold it.
-
-    Parameters
-    ----------
-    *md5 : str
-        Of ``models/bundle`` or the like, as DVC writes them.
     """
     if _git("rev-parse", "--git-dir") is None:
         return "not in a git repository"
@@ -92,10 +79,7 @@ def commit(*md5: str) -> str:
 
 
 def around() -> str | None:
-    """Return the folder of a git repository around the project that holds no file of it; None if there is none.
-
-    The project in a folder of a larger repository is another case: git has its files.
-    """
+    """Return the folder of a git repository around the project that holds no file of it; None if there is none."""
     if not (_git("rev-parse", "--show-prefix") or "").strip() or _git("ls-files", "--", FILE, LOCK, "dvc.yaml"):
         return None
     return (_git("rev-parse", "--show-toplevel") or "").strip()
@@ -110,17 +94,22 @@ def demand_own_repository() -> None:
         )
 
 
-def demand_own_store() -> None:
-    """Raise `DataError` if DVC's default remote is a folder in a git work tree, where `git add` would take its files."""
+def default_remote() -> tuple[str, str]:
+    """Return the name and the URL of DVC's default remote, empty if there is none; `DataError` if they cannot be read."""
     from dvc.exceptions import DvcException  # type: ignore[import-untyped]
     from dvc.repo import Repo  # type: ignore[import-untyped]
 
     try:
         with Repo(str(artifacts.path("."))) as repo:
-            name = repo.config["core"].get("remote")
-            url = str(repo.config["remote"].get(name, {}).get("url", "")) if name else ""
+            name = repo.config["core"].get("remote") or ""
+            return name, str(repo.config["remote"].get(name, {}).get("url", ""))
     except DvcException as error:
         raise DataError(f".dvc/config: {error}; mend it, and run this again") from None
+
+
+def demand_own_store() -> None:
+    """Raise `DataError` if DVC's default remote is a folder in a git work tree, where `git add` would take its files."""
+    name, url = default_remote()
     if not url or "://" in url:
         return
     store = artifacts.path(url).resolve()

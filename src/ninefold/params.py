@@ -1,7 +1,5 @@
 """Read ``params.yaml``: one section per stage, through typed models that refuse what they do not know."""
 
-from __future__ import annotations
-
 import difflib
 import importlib
 import json
@@ -85,31 +83,18 @@ def parse(text: str) -> Any:
 def root() -> Path:
     """Return the project's folder: the nearest one upwards that holds ``params.yaml``.
 
-    Jupyter and nbval run a notebook in its own folder, papermill in the caller's; all find the same root.
-
-    Raises
-    ------
-    ParamsError
-        If no folder from here upwards holds ``params.yaml``.
+    Jupyter and nbval run a notebook in its own folder, papermill in the caller's; all find the same root. Raises
+    `ParamsError` if there is none.
     """
     return _root_from(Path.cwd())
 
 
 def load(section: str, overrides: dict[str, Any] | None = None) -> Any:
-    """Load one section of ``params.yaml`` as its typed ``Params`` model.
+    """Load one section of ``params.yaml``, a stage's slug, ``"engine"`` or ``"serving"``, as its typed ``Params`` model.
 
-    Parameters
-    ----------
-    section : str
-        A stage's slug, such as ``"training"``, or ``"engine"``, ``"serving"``.
-    overrides : dict, optional
-        Nested values laid over the file's: what papermill injects, or what you try out in a notebook.
-
-    Raises
-    ------
-    ParamsError
-        For every unknown key and wrong value: its path, what was found, what was expected; or, if the project is written
-        for an older engine, the lines to change.
+    `overrides` are nested values laid over the file's: what papermill injects, or what you try out in a notebook.
+    Raises `ParamsError` with every unknown key and wrong value: its path, what was found, what was expected; or, if the
+    project is written for an older engine, with the lines to change.
     """
     file = root() / FILE
     values = _merge(_read(file).get(section) or {}, overrides or {})

@@ -86,13 +86,11 @@ def eject() -> str:
     _installed_here()
     project = _with_engine(artifacts.path("pyproject.toml").read_text(encoding="utf-8"))
     target = artifacts.path(OWNED)
-    temporary = target.with_name(".ninefold.tmp")
-    artifacts.remove(temporary)
-    shutil.copytree(PACKAGE, temporary, ignore=shutil.ignore_patterns("__pycache__"))
-    for part in metadata.files("ninefold") or []:
-        if part.name == "LICENSE":
-            shutil.copyfile(str(part.locate()), temporary / "LICENSE")
-    temporary.rename(target)
+    with artifacts.replacing(target) as temporary:
+        shutil.copytree(PACKAGE, temporary, ignore=shutil.ignore_patterns("__pycache__"))
+        for part in metadata.files("ninefold") or []:
+            if part.name == "LICENSE":
+                shutil.copyfile(str(part.locate()), temporary / "LICENSE")
     artifacts.write_text(project, artifacts.path("pyproject.toml"))
     artifacts.write_text(EJECTED, artifacts.path(FILE))
     artifacts.remove(artifacts.path(ANSWERS))

@@ -19,17 +19,7 @@ CAPS = {"lw": 1.2, "capsize": 3}  # of the intervals of bars
 
 
 def canvas(question: str, width: float = 8.0, height: float = 3.6, **subplots: Any) -> tuple[Figure, Any]:
-    """Return a figure and its axes in Ninefold's theme, with a question as title.
-
-    Parameters
-    ----------
-    question : str
-        The title.
-    width, height : float
-        Inches.
-    **subplots
-        Passed on to `matplotlib.pyplot.subplots`.
-    """
+    """Return a figure and its axes (`matplotlib.pyplot.subplots`) in Ninefold's theme, with a question as title; in inches."""
     import seaborn as sns  # takes 0.7 s with scipy.stats
 
     sns.set_theme(style="whitegrid", context="notebook", palette=PALETTE, font="DejaVu Sans", font_scale=0.85)
@@ -48,10 +38,7 @@ def empty(question: str, text: str = "nothing to compare") -> Figure:
 
 
 def panels(question: str, count: int, height: float, **subplots: Any) -> tuple[Figure, list[Axes]]:
-    """Return a figure of `count` panels, two or three side by side, and their axes; without any, it says so.
-
-    `height` is that of a panel, in inches; see `canvas` for the rest.
-    """
+    """Return a figure (`canvas`) of `count` panels, up to three side by side, of a height in inches, and their axes."""
     if not count:
         return empty(question), []
     across = 2 if count == 4 else min(count, 3)
@@ -63,17 +50,9 @@ def panels(question: str, count: int, height: float, **subplots: Any) -> tuple[F
 
 
 def bars(question: str, names: Iterable[Any], values: Any, errors: Any = None, **style: Any) -> tuple[Figure, Axes]:
-    """Draw horizontal bars, the first on top; return the figure and its axes.
+    """Draw n horizontal bars (`Axes.barh`, with its `style`), the first on top; return the figure and its axes.
 
-    Parameters
-    ----------
-    question : str
-        The title.
-    names, values : n names and numbers
-    errors : array-like, optional
-        How far each interval goes to either side, shape (n,), or below and above, shape (2, n): see `reach`.
-    **style
-        Passed on to `matplotlib.axes.Axes.barh`, such as ``color``, one or n.
+    `errors` are how far each interval goes to either side, shape (n,), or below and above, shape (2, n): see `reach`.
     """
     fig, axes = canvas(question, height=0.3 * len(values) + 1)
     axes.barh(range(len(values)), values, xerr=errors, error_kw=CAPS, **style)

@@ -127,6 +127,7 @@ NAMES = (
         for name in names
     ),
     Name("ninefold.processing.sentences.query_caption", None, "write the caption of the table in the notebook"),
+    Name("ninefold.serving.deployment.reference", None, "use deployment.distributions(parts, signature)"),
     Name("ninefold.problem.stage.describe_decision", "ninefold.problem.stage.conclusion"),
     *(
         Name(f"ninefold.core.decisions.{name}", None, f"use problem.{name}")
@@ -147,7 +148,6 @@ class Change:
     how: str = ""
 
     def __str__(self) -> str:
-        """Return the line of an error message."""
         now = f"is now {self.new}" if self.new else "was removed"
         why = self.entry.why if self.entry else ""
         return "; ".join(filter(None, [f"{self.file}, {self.where}: {self.old} {now}", why, self.how]))

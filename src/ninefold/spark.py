@@ -1,6 +1,4 @@
-"""What only Spark needs: the session, reading, writing, and what it lacks of DuckDB; imported when params ask for it."""
-
-from __future__ import annotations
+"""What only Spark needs: the session, reading, writing, and what it lacks of DuckDB; PySpark is imported when params ask for it."""
 
 import os
 import shutil

@@ -3,35 +3,19 @@
 Notebooks of your own stand under stage 05 and are named in full, such as ``05b_seasonality_by_region``.
 """
 
-from __future__ import annotations
-
 import re
 
 from ninefold.errors import NinefoldError
 
 STAGES = (
-    "problem",
-    "collection",
-    "processing",
-    "metrics",
-    "exploration",
-    "features",
-    "training",
-    "deployment",
-    "monitoring",
-)
+    "problem", "collection", "processing", "metrics", "exploration", "features", "training", "deployment", "monitoring",
+)  # fmt: skip
 FLOOR = "exploration"  # the stage under which notebooks of your own stand
 OWN = re.compile(r"05z*[b-z]_\w+")
 
 
 def label(slug: str) -> str:
-    """Return the numbered name of a stage: ``label("training")`` is ``"07_training"``; of an own notebook, its name.
-
-    Raises
-    ------
-    NinefoldError
-        If there is no stage of that name.
-    """
+    """Return the name of a stage with its number, ``07_training``, or of an own notebook; else `NinefoldError`."""
     if is_own(slug):
         return slug
     if slug not in STAGES:

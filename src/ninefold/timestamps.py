@@ -1,7 +1,5 @@
 """Timestamps as days since 1970-01-01, the form in which models, keys and callers have them; and in local time."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -121,14 +121,11 @@ def test_any_changes_make_what_they_concern_and_give_what_a_run_anew_gives(proje
     show_as_anew(project)
 
 
-@pytest.mark.parametrize(
-    ("other", "concerned"),
-    [
-        (lambda _: ibis.row_number().over(group_by="shop", order_by=["amount", "id"]), MONTHS),
-        (lambda rows: rows["amount"] / rows["amount"].max().as_scalar(), MONTHS),
-        (lambda rows: rows["placed"].hour() * rows["price"], MONTHS[1:3]),  # each row by itself
-    ],
-)
+@pytest.mark.parametrize(("other", "concerned"), [
+    (lambda _: ibis.row_number().over(group_by="shop", order_by=["amount", "id"]), MONTHS),
+    (lambda rows: rows["amount"] / rows["amount"].max().as_scalar(), MONTHS),
+    (lambda rows: rows["placed"].hour() * rows["price"], MONTHS[1:3]),  # each row by itself
+])  # fmt: skip
 def test_a_build_that_looks_at_other_rows_makes_all_months_again(project: Project, other: Any, concerned: Any) -> None:
     tables, params = trade(), GROWING.model_copy(update={"numeric": [*GROWING.numeric, "other"]})
     project.functions["features", "build"] = lambda found, _: found["orders"].mutate(other=other(found["orders"]))

@@ -104,10 +104,14 @@ def by_shop(found: dict[str, Any], value: Callable[[Any], Any], **window: Any) -
     return events.mutate(made=value(events).over(ibis.window(group_by="shop", **window)).cast("float64"))
 
 
-def proven(project: Project, build: Callable[..., Any], problem: Problem, **kept: Any) -> int:
+def proven(project: Project, build: Callable[..., Any], problem: Problem, shops: int = 0, **kept: Any) -> int:
     """Return how many values change when the future is taken away from a project with this `build`."""
     params = features.Params(**{"numeric": ["amount", "made"], "categorical": ["shop"], **kept})
-    data.lay(project, orders=data.orders() if problem.time else data.orders().drop(columns="placed"))
+    orders = data.orders() if problem.time else data.orders().drop(columns="placed")
+    seen = pd.DataFrame({"code": orders["id"], "seen": data.orders()["placed"] + pd.Timedelta("9D"), "fee": 1.0})
+    some = np.random.default_rng(0).integers(0, shops or 1, len(orders)).astype("str")
+    orders = orders.assign(shop=some) if shops else orders
+    data.lay(project, orders=orders, returns=seen[orders["returned"].eq(1).fillna(False)])
     project.functions["features", "build"] = build
     events = data.run(params, problem)
     artifacts.publish()
@@ -115,26 +119,41 @@ def proven(project: Project, build: Callable[..., Any], problem: Problem, **kept
     return features.future_difference(events, table, sample, params, problem)
 
 
-@pytest.mark.parametrize(
-    ("build", "late", "sees"),
-    [
-        (lambda found, _: by_shop(found, lambda events: events.returned.mean()), [], True),
-        (lambda found, _: by_shop(found, lambda events: events.returned.sum(), order_by="placed", following=(0, None)), [], True),
-        (lambda found, _: by_shop(found, lambda events: events.count()), [], True),
-        (lambda found, _: by_shop(found, lambda events: events.amount.lead(), order_by="placed"), [], True),
-        (lambda found, _: found["orders"].mutate(made=found["orders"].returned.cast("float64") * 2), [], True),
-        (lambda found, _: found["orders"].mutate(made=found["orders"].amount + 1), ["amount"], True),
-        (lambda found, _: found["orders"].mutate(made=found["orders"].amount + 1), [], False),
-        (lambda found, _: by_shop(found, lambda events: events.returned.mean(), order_by="placed", preceding=EARLY), [], True),
-        (lambda found, _: by_shop(found, lambda events: events.returned.mean(), order_by="placed", preceding=KNOWN), [], False),
-        (lambda found, _: by_shop(found, lambda events: events.amount.mean(), order_by="placed", preceding=EARLY), ["amount"], True),
-        (lambda found, _: by_shop(found, lambda events: events.amount.mean(), order_by="placed", preceding=(None, 0)), [], False),
-        (lambda found, _: by_shop(found, lambda events: events.count(), order_by="placed", preceding=(None, 1)), [], False),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("build", "late", "sees"), [
+    (lambda found, _: by_shop(found, lambda events: events.returned.mean()), [], True),
+    (lambda found, _: by_shop(found, lambda events: events.returned.sum(), order_by="placed", following=(0, None)), [], True),
+    (lambda found, _: by_shop(found, lambda events: events.count()), [], True),
+    (lambda found, _: by_shop(found, lambda events: events.amount.lead(), order_by="placed"), [], True),
+    (lambda found, _: found["orders"].mutate(made=found["orders"].returned.cast("float64") * 2), [], True),
+    (lambda found, _: found["orders"].mutate(made=found["orders"].amount + 1), ["amount"], True),
+    (lambda found, _: found["orders"].mutate(made=found["orders"].amount + 1), [], False),
+    (lambda found, _: by_shop(found, lambda events: events.returned.mean(), order_by="placed", preceding=EARLY), [], True),
+    (lambda found, _: by_shop(found, lambda events: events.returned.mean(), order_by="placed", preceding=KNOWN), [], False),
+    (lambda found, _: by_shop(found, lambda events: events.amount.mean(), order_by="placed", preceding=EARLY), ["amount"], True),
+    (lambda found, _: by_shop(found, lambda events: events.amount.mean(), order_by="placed", preceding=(None, 0)), [], False),
+    (lambda found, _: by_shop(found, lambda events: events.count(), order_by="placed", preceding=(None, 1)), [], False),
+])  # fmt: skip
 def test_a_built_feature_that_sees_the_future_is_noticed(project: Project, build: Any, late: Any, sees: bool) -> None:
     artifacts.write_json({"known_later": late}, project.folder / "data/exploration.json")
     assert (proven(project, build, data.PROBLEM, history=[data.HISTORY]) > 0) == sees
+
+
+def test_one_row_in_ten_that_sees_an_outcome_too_early_is_noticed(project: Project) -> None:
+    lag = lambda found, _: by_shop(found, lambda events: events.returned.lag(), order_by="placed")  # noqa: E731
+    assert proven(project, lag, data.PROBLEM, shops=149) > 0
+
+
+@pytest.mark.parametrize(("time", "sees"), [("seen", True), (None, False)])
+def test_rows_of_other_tables_that_come_later_are_taken_away_where_their_time_is_named(
+    project: Project, time: str | None, sees: bool
+) -> None:
+    def build(found: dict[str, Any], _: Problem) -> Any:
+        orders, returns = found["orders"], found["returns"]
+        return orders.left_join(returns, orders.id == returns.code).select(orders, made=returns.fee)
+
+    tables = {"orders": {"source": "x.csv", "min_rows": 1}, "returns": {"source": "y.csv", "min_rows": 1, "time": time}}
+    project.set("collection.tables", tables)
+    assert (proven(project, build, data.PROBLEM) > 0) == sees
 
 
 def test_a_history_sees_no_copy_of_the_outcome_and_says_what_is_known_sooner(project: Project) -> None:

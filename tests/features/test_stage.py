@@ -20,17 +20,14 @@ def listed(frame: pd.DataFrame, params: features.Params = data.PARAMS, problem: 
     return features.dictionary(engine.table(engine.connect(), data.compute(frame, params, problem)), params, problem)
 
 
-@pytest.mark.parametrize(
-    ("known", "failed"),
-    [
-        ({}, []),
-        ({"late": ["amount"]}, ["features known only after the decision"]),
-        ({"online": 1e-8}, ["largest difference between online and offline"]),
-        ({"changed": 1}, ["values that change when the future is removed"]),
-        ({"rows": 0}, ["rows"]),
-        ({"table": pd.DataFrame({"feature": ["amount"], "missing": [1]})}, ["features without any value"]),
-    ],
-)
+@pytest.mark.parametrize(("known", "failed"), [
+    ({}, []),
+    ({"late": ["amount"]}, ["features known only after the decision"]),
+    ({"online": 1e-8}, ["largest difference between online and offline"]),
+    ({"changed": 1}, ["values that change when the future is removed"]),
+    ({"rows": 0}, ["rows"]),
+    ({"table": pd.DataFrame({"feature": ["amount"], "missing": [1]})}, ["features without any value"]),
+])  # fmt: skip
 def test_the_gate_names_what_fails(known: dict[str, Any], failed: list[str]) -> None:
     sound = {"late": [], "online": 0, "changed": 0, "rows": 400}
     sound["table"] = pd.DataFrame({"feature": ["a"], "missing": [0]})

@@ -1,7 +1,5 @@
 """What a forecast is worth: its gain over policies without a model, curves with intervals, and other prices."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -9,7 +7,6 @@ import pandas as pd
 import pytest
 from conftest import TASKS, statement
 from sklearn.dummy import DummyRegressor
-from training_data import ONE, agree, orders, parted
 
 from ninefold.metrics import EvaluationPlan, evaluation
 from ninefold.problem import decisions
@@ -113,13 +110,3 @@ def test_the_gain_is_over_the_best_policy_without_a_model() -> None:
     asked = [statement(success={"scores": {}, "min_payoff_gain": 0, "confidence": share}) for share in (0.8, 0.99)]
     less, more = (evaluation.gain_floor(target, noisy, frame, problem, POLICIES) for problem in asked)
     assert more < less
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_the_naive_prediction_improves_on_itself_by_nothing(task: str) -> None:
-    problem, frame = ONE[task], orders(task)
-    agreed = agree(frame, problem)
-    holdout = parted(frame, problem, agreed)["holdout"]
-    naive = evaluation.naive_forecast(len(holdout), problem, agreed)
-    results = evaluation.evaluate(holdout[problem.target].to_numpy(), naive, holdout, problem, agreed)
-    assert [results["improvement"][end] for end in ("low", "high")] == pytest.approx([0, 0])

@@ -1,7 +1,5 @@
 """How good a forecast is: the figures of scikit-learn, and intervals that hold what they baseline."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 
@@ -81,14 +79,11 @@ def test_a_class_that_is_absent_from_a_draw_breaks_nothing(task: str) -> None:
     assert np.isfinite(scores.task_scores(target * 0, predicted, problem)["log_loss"])
 
 
-@pytest.mark.parametrize(
-    ("changes", "name", "expected"),
-    [
-        ({"group": ["shop"]}, "days", [0, 0, 1, 1, 3, 2]),  # in the order of time, and never rows, however few they are
-        ({"group": ["shop", "till"], "time": None}, "entities", [0, 1, 0, 0, 1, 0]),
-        ({"time": None}, "rows", [0, 1, 2, 3, 4, 5]),
-    ],
-)
+@pytest.mark.parametrize(("changes", "name", "expected"), [
+    ({"group": ["shop"]}, "days", [0, 0, 1, 1, 3, 2]),  # in the order of time, and never rows, however few they are
+    ({"group": ["shop", "till"], "time": None}, "entities", [0, 1, 0, 0, 1, 0]),
+    ({"time": None}, "rows", [0, 1, 2, 3, 4, 5]),
+])  # fmt: skip
 def test_clusters_are_days_else_entities_else_rows_as_their_name_says(
     changes: dict[str, Any], name: str, expected: list[int]
 ) -> None:
@@ -121,9 +116,8 @@ def test_95_percent_of_intervals_hold_the_truth(days: int, changes: dict[str, An
 
 def test_of_independent_clusters_the_error_of_a_mean_is_students() -> None:
     values, frame = np.arange(10.0) ** 2, pd.DataFrame({"shop": range(10)})
-    table, degrees = metrics.estimate(
-        partial(metrics.means, {"x": values}), frame, statement(time=None, group=["shop"])
-    )
+    of_shops = statement(time=None, group=["shop"])
+    table, degrees = metrics.estimate(partial(metrics.means, {"x": values}), frame, of_shops)
     assert (table.loc["x", "error"], degrees) == (pytest.approx(stats.sem(values)), 9)
 
 
@@ -131,13 +125,8 @@ def test_an_interval_of_a_share_stays_between_0_and_1_and_too_few_clusters_have_
     target, predicted = np.array([1, *[0] * 19] * 2), pd.DataFrame({"probability": np.linspace(0.9, 0.1, 40)})
     frame = pd.DataFrame({"placed": pd.date_range("2020-01-01", periods=10).repeat(4)})
     score = partial(scores.task_scores, target, predicted, statement())
-    found = metrics.intervals(
-        lambda weight: {**score(weight), "share": weight @ target / weight.sum()},
-        frame,
-        statement(),
-        0.95,
-        ["share", "roc_auc"],
-    )
+    both = lambda weight: {**score(weight), "share": weight @ target / weight.sum()}  # noqa: E731
+    found = metrics.intervals(both, frame, statement(), 0.95, ["share", "roc_auc"])
     assert 0 <= found["share"]["low"] < 0.05 < found["share"]["high"] < 1
     frame["placed"] = frame["placed"].dt.normalize().where(frame.index < 16, pd.Timestamp("2020-01-04"))
     few = metrics.intervals(score, frame, statement(), 0.95)["log_loss"]

@@ -1,7 +1,5 @@
 """Stage 04: metrics, split and baselines are agreed on before there is a score."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -64,6 +62,13 @@ def test_a_row_belongs_to_its_local_day_in_the_split_and_its_cluster() -> None:
     assert [metrics.part_of(evening, points, each)[0] for each in (PROBLEM, there)] == ["holdout", "validation"]
 
 
+def test_the_purge_counts_hours_not_the_clock_where_clocks_change() -> None:
+    problem = PROBLEM.changed(timezone="America/New_York", label_delay="24h", horizon="0h")
+    times = pd.Timestamp("2013-03-11 04:00") - pd.to_timedelta([24, 23.5], "h")  # the eleventh begins at 4 h UTC
+    points = metrics.Split(by="time", validation="2013-03-01", holdout="2013-03-11")
+    assert metrics.part_of(pd.DataFrame({"placed": times}), points, problem).tolist() == ["validation", "purged"]
+
+
 def test_rows_whose_outcome_is_not_known_when_the_holdout_begins_are_purged_and_counted() -> None:
     frame, problem = rows("binary", label_delay="5d")
     begins = pd.Timestamp((points := metrics.split(frame, PARAMS, problem)).holdout)
@@ -118,18 +123,10 @@ def test_copies_of_a_row_lie_in_one_part_and_stay_there_when_others_arrive(proje
 
 
 def test_a_plan_of_an_older_version_is_refused_where_it_split_by_quantiles_of_hashes(project: Project) -> None:
+    split = {"by": "rows", "edges": {"0": [0.61, 0.79], "1": [0.58, 0.81]}}
     stored = {"primary": {"name": "log_loss", "better": "lower"}, "thresholds": PROBLEM.success.model_dump()}
-    stored |= {
-        "level": SETTINGS["level"],
-        "split": {"by": "time", "validation": "2020-02-01", "holdout": "2020-02-20"},
-    }
-    artifacts.write_json(stored, artifacts.path("data/metrics.json"))
-    assert EvaluationPlan.load().split.holdout == "2020-02-20"
-    stored["split"] = {"by": "rows", "edges": {"0": [0.61, 0.79], "1": [0.58, 0.81]}}
-    artifacts.write_json(stored, artifacts.path("data/metrics.json"))
-    with pytest.raises(
-        DataError, match=r"(?s)data/metrics.json: not a plan as this version .*edges.*run stage 04 again"
-    ):
+    artifacts.write_json({**stored, "level": 0.9, "split": split}, artifacts.path("data/metrics.json"))
+    with pytest.raises(DataError, match=r"(?s)metrics.json: not a plan as this version .*edges.*run stage 04 again"):
         EvaluationPlan.load()
 
 
@@ -225,10 +222,9 @@ def test_the_gate_fails_for_thresholds_out_of_reach_absent_classes_and_few_entit
     assert [check.value for check in checks if check.name == absent[1]] == [f"no {CLASSES[2]} in validation"]
     frame, problem = rows("binary", time=None, group=["shop"])
     assert "entities in the holdout" in failed(frame, problem)
-    ten_days = pd.Timestamp("2020-01-01") + (frame["placed"] - pd.Timestamp("2020-01-01")) // pd.Timedelta(
-        10, "D"
-    ) * pd.Timedelta(1, "D")
-    assert "days in the holdout" in failed(frame.assign(placed=ten_days), PROBLEM)
+    tenth = (frame["placed"] - pd.Timestamp("2020-01-01")).dt.days // 10
+    ten_days = frame.assign(placed=pd.Timestamp("2020-01-01") + pd.to_timedelta(tenth, "D"))
+    assert "days in the holdout" in failed(ten_days, PROBLEM)
     assert failed(frame.assign(shop=frame["id"] // 3), problem) == []
 
 

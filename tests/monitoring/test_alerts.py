@@ -155,9 +155,11 @@ def test_slices_that_worsened_are_one_alert_that_names_the_worst() -> None:
 def feed(share: float, *, since: str | None = "2020-03-30") -> dict[str, Any]:
     """Return a period at whose end a feed of two columns is missing, which has let one of them drift."""
     shares = {f"missing: {name}": (share, 0.01) for name in ("feature_0", "dewp")}
-    ended = {name: {"since": since, "table": "weather"} for name in ("feature_0", "dewp")}
-    moved = {**record(drifted=2, brier=figure(0.19)), "features": 6, "ended": ended if since else {}}
-    return {**moved, **natural("missing: feature_0", "psi: feature_0", "loss", **shares)}
+    ended = {name: {"since": since} for name in ("feature_0", "dewp")} if since else {}
+    joined = {"feature_0": "weather", "dewp": "weather"}
+    moved = {**record(drifted=2, brier=figure(0.19)), "features": 6, "ended": ended, "joined": joined}
+    outside = ["missing: feature_0", *([] if since else ["missing: dewp"]), "loss"]
+    return {**moved, **natural(*outside, **shares)}
 
 
 def test_a_feed_that_ends_is_one_fault_that_asks_for_repair_and_drift_of_its_columns_is_none() -> None:
@@ -182,13 +184,15 @@ def test_a_feed_that_ends_is_one_fault_that_asks_for_repair_and_drift_of_its_col
 def test_acting_stops_where_a_column_is_broken_in_half_of_the_rows_and_a_changed_unit_is_a_fault() -> None:
     found = decided(feed(0.9, since=None))
     assert found["decision"] == "stop acting"
-    assert found["reasons"][1] == "feature_0 is missing in 90.0% of the rows; 1.0% is usual."
-    unit = {"explains": 1.0, "how": "unit"}
-    broken = {"cause": "broken column", "subject": "feature_0", "evidence": unit, "sentence": "feature_0 is 2 times."}
-    changed = {**record(drifted=1), **natural("psi: feature_0"), "findings": [broken]}
-    assert names(changed) == ["broken"]
-    assert decided(changed)["decision"] == "stop acting"
-    assert decided({**changed, "drifted": {}})["decision"] == "keep", "columns that look alike were so before"
+    shown = "feature_0 and dewp (2 columns of weather) are missing in 90.0% of the rows; at most 1.0% is usual."
+    assert found["reasons"][1:] == [shown]  # one table, one cause
+    for how, undrifted in (("unit", "stop acting"), ("constant", "keep")):  # a constant may be so for a week
+        evidence = {"explains": 1.0, "how": how}
+        broken = {"cause": "broken column", "subject": "feature_0", "evidence": evidence, "sentence": "feature_0 is."}
+        changed = {**record(drifted=1), "outside": [], "findings": [broken]}
+        assert names(changed) == ["broken"]
+        assert decided(changed)["decision"] == "stop acting"
+        assert decided({**changed, "drifted": {}})["decision"] == undrifted
 
 
 def test_a_figure_without_an_interval_neither_alerts_nor_rolls_back() -> None:

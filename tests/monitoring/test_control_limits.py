@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from ninefold.monitoring.reference import Shape, bounds, outside
 
@@ -39,7 +38,6 @@ def test_few_windows_make_bounds_wide_fewer_make_none_and_what_never_varied_need
     assert [outside({"missing: a": share}, bounded) for share in (0.009, 0.02)] == [[], ["missing: a"]]
 
 
-@pytest.mark.parametrize(("scale", "skew"), [("log", np.exp)])
-def test_a_long_tail_is_tested_where_it_is_normal(scale: str, skew: np.ufunc) -> None:
-    samples = pd.DataFrame({"one": skew(np.random.default_rng(1).normal(2, 0.4, 440))})
-    assert false_alarms(samples[40:], bounds(samples[:40], {"one": Shape("high", scale)}, 0.05)) < 0.1
+def test_a_long_tail_is_tested_where_it_is_normal() -> None:
+    samples = pd.DataFrame({"one": np.exp(np.random.default_rng(1).normal(2, 0.4, 440))})
+    assert false_alarms(samples[40:], bounds(samples[:40], {"one": Shape("high", "log")}, 0.05)) < 0.1

@@ -72,6 +72,19 @@ def test_one_of_many_features_is_named_and_all_are_corrected_for_being_many() ->
         assert found.loc[found["p"] < 0.05, "feature"].tolist() == ["f7"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("numeric", 2.0), ("numeric", np.nan), ("categorical", "zoe"), ("text", "x" * 20), ("date", 400.0)],
+)
+def test_numbers_gaps_categories_and_the_length_of_a_text_that_moved_are_drift(kind: str, value: Any) -> None:
+    frame, kinds = table(2), {"f1": kind}
+    texts = (9 * frame["f1"].abs()).astype("int64").map("x".__mul__)
+    usual = {"numeric": frame["f1"], "categorical": "ann", "text": texts, "date": 7 * frame["f1"]}[kind]
+    late = (frame["day"] >= 54) & (frame.index % 3 == 0)
+    found = drifts(frame.assign(f1=pd.Series(usual, frame.index).mask(late, value)), 7, kinds, time=None)
+    assert found.loc[found["drifted"], "feature"].tolist() == ["f1"]
+
+
 def test_with_too_few_days_there_is_no_p_value_and_the_page_says_so() -> None:
     frame = table(days=19).assign(f0=lambda rows: rows["f0"] + 9 * (rows["day"] == 18))
     assert drifts(frame.assign(day=frame["day"] + 1), 1)["psi"].iloc[0] > 0.25

@@ -5,11 +5,11 @@ from __future__ import annotations
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import bundles
 import pandas as pd
 import pytest
 from bundles import lay_out, pack, problem_of
@@ -27,7 +27,6 @@ from ninefold.serving import Bundle
 from ninefold.serving.log import Log
 
 PROBLEM = problem_of("binary")
-NOW = datetime(2020, 2, 1, 9, tzinfo=UTC)
 DUE = "2020-02-01T12:00:00"
 
 
@@ -144,11 +143,6 @@ def test_duplicated_shuffled_late_and_contradictory_outcomes_give_the_same_numbe
     assert final(*again) == final(first, counts)
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    return tmp_path / "data/predictions/log.sqlite"
-
-
 def write(folder: Path, text: str, name: str = "outcomes.csv") -> str:
     (folder / name).write_text(text)
     return str(folder / name)
@@ -215,9 +209,8 @@ def test_outcomes_are_named_as_their_problem_names_them(project: Project, place:
 
 
 def append(place: Path, bundle: Bundle, *rows: dict[str, Any]) -> None:
-    sent = [{"customer": "ann", **row} for row in rows]
     with closing(Log(place)) as log:
-        log.submit(log.entry("a", NOW, bundle, sent, bundle.answer(sent).records)).result()
+        bundles.append(log, bundle, *({"customer": "ann", **row} for row in rows))
 
 
 def test_redacted_keys_join_and_are_on_no_disk(

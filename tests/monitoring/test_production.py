@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 from browser import served
-from bundles import lay_out, pack
+from bundles import NOW, append, lay_out, pack
 from bundles import rows as rows_of
 from conftest import Project
 from monitoring_params import PARAMS
@@ -25,30 +22,12 @@ from ninefold.metrics import EvaluationPlan, evaluation
 from ninefold.monitoring import backtest, labels, production, tables
 from ninefold.monitoring.answers import predict
 from ninefold.monitoring.arrivals import read_arrivals
-from ninefold.monitoring.production import ROLE, ROW, VERSION
-from ninefold.serving import Bundle, app, client, log_entry, log_export
+from ninefold.monitoring.production import ROW, VERSION
+from ninefold.serving import Bundle, app, client, log_entry
 from ninefold.serving.fields import as_rows
 from ninefold.serving.log import Log
 
-NOW = datetime(2020, 2, 1, 9, tzinfo=UTC)
 POLICIES = {"best_baseline": "always wait", "naive": [0.7, 0.3]}
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    return tmp_path / "data/predictions/log.sqlite"
-
-
-@pytest.fixture
-def log(place: Path) -> Iterator[Log]:
-    opened = Log(place)
-    yield opened
-    opened.close()
-
-
-def append(log: Log, bundle: Bundle, *rows: dict[str, Any], name: str = "a", at: datetime = NOW, **role: str) -> None:
-    entry = log.entry(name, at, bundle, rows, bundle.answer(rows).records, **role)
-    log.submit(entry).result()
 
 
 @pytest.mark.parametrize("case", ["multiclass", "regression", "dated"])
@@ -83,24 +62,6 @@ def test_versions_with_other_fields_are_one_table(project: Project, log: Log) ->
     assert table["comment"].isna().tolist() == [True, False]
     assert table["placed"][0] == pd.Timestamp("2020-02-01T12:00:00")
     assert table["@action"].notna().all()
-
-
-def test_what_was_exported_to_another_folder_is_monitored_too(
-    bundle: Bundle, log: Log, place: Path, tmp_path: Path
-) -> None:
-    append(log, bundle, {"customer": "ann", "id": 1})
-    assert log_export.export(place, tmp_path / "other") == 1
-    assert production.served(bundle)["id"].tolist() == ["1"]
-
-
-def test_earlier_exports_without_a_role_are_of_the_champion(bundle: Bundle, log: Log, place: Path) -> None:
-    append(log, bundle, {"customer": "ann", "id": 1}, name="old")
-    production.served(bundle)
-    file = next((place.parent / "lake").rglob("*.parquet"))
-    pq.write_table(pq.read_table(file, partitioning=None).drop_columns("role"), file)  # as it was exported once
-    assert production.served(bundle)[ROLE].tolist() == ["champion"]
-    append(log, bundle, {"customer": "ann", "id": 1}, name="new", role=log_entry.SHADOW)
-    assert production.served(bundle)[ROLE].tolist() == ["champion", "shadow"]
 
 
 def test_names_that_are_ours_too_stay_the_users_and_exports_alone_are_enough(

@@ -175,6 +175,9 @@ def test_the_report_of_a_period_is_plain_values() -> None:
     ends = table(task, 8, 9)
     ends["weight"] = ends["weight"].mask(ends["placed"] >= "2020-01-13")  # the last day
     ended = report.period_report(against, rows(ends, task), 8.0)
-    assert ended["ended"] == {"weight": {"since": "2020-01-13", "table": None}}
+    assert ended["ended"] == {"weight": {"since": "2020-01-13"}}
+    limitless = against._replace(bounds=against.bounds[:0])  # no figure is beyond its limits
+    broken = report.period_report(limitless, rows(table(task, 8, 9).assign(weight=WEIGHT * 60), task), 8.0)
+    assert [each["subject"] for each in broken["findings"] if each["cause"] == "broken column"] == ["weight"]
     assert [each["subject"] for each in ended["findings"] if each["cause"] == "broken column"] == ["weight"]
     assert report.causes(against, rows(ends, task), True, 0.01, ["width"])["findings"] == [], "its share is usual"

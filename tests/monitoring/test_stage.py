@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from contextlib import closing
-from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ from ninefold import artifacts, display, engine, features, gate, timestamps
 from ninefold.collection import stage as collection
 from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan, evaluation
-from ninefold.monitoring import Params, arrivals, labels, performance, sentences, stage, tables
+from ninefold.monitoring import Params, arrivals, performance, sentences, stage, tables
 from ninefold.monitoring.answers import AT_CLOSE, PERIOD, STATES, STATUS, predict, predict_holdout
 from ninefold.monitoring.arrivals import add_label_status, label_counts
 from ninefold.monitoring.decision import conclude
@@ -34,7 +32,6 @@ from ninefold.problem import decisions
 from ninefold.problem.statement import Problem
 from ninefold.processing import stage as processing
 from ninefold.serving import bundle as packing
-from ninefold.serving.log import Log
 from project.figures.monitoring import plot_drift, plot_performance
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks/09_monitoring.ipynb"
@@ -127,13 +124,6 @@ def stream(*months: pd.DataFrame, task: str = "binary") -> pd.DataFrame:
     frame = pd.concat(months, ignore_index=True)
     frame[PERIOD] = frame["placed"].dt.strftime("%Y-%m")
     return add_label_status(predict(frame, Deployed(rows(), task)), calendar(), PARAMS, problem_of(task))
-
-
-def compared(now: pd.DataFrame) -> pd.DataFrame:
-    train = rows("2020-01", seed=7)
-    parts = {"train": train, "validation": train[:0], "holdout": rows("2020-02", seed=8)}
-    now = now.assign(**{PERIOD: "2020-03"})
-    return compare_inputs(now, parts, Deployed(train), PARAMS)
 
 
 def collected(**values: Any) -> collection.Params:
@@ -305,33 +295,6 @@ def test_a_label_counts_at_the_close_if_it_is_known_by_then() -> None:
     assert counts["level in the end"] == pytest.approx(known.mean())
 
 
-LATER = rows(seed=21)
-
-
-@pytest.mark.parametrize(
-    ("now", "expected"),
-    [
-        (LATER, []),
-        (rows(seed=21, shift=0.2), ["amount"]),
-        (LATER.assign(note=LATER["note"] + " and so on", since=LATER["since"] + 100), ["note", "since"]),
-        (LATER.assign(customer=LATER["customer"].where(LATER.index % 3 > 0, "zoe")), ["customer"]),
-        (LATER.assign(**{name: LATER[name].where(LATER.index % 3 > 0) for name in ("amount", "note")}), ["amount", "note"]),
-    ],
-    ids=["stable", "shifted", "longer and later", "a new category", "missing values"],
-)  # fmt: skip
-def test_drift_is_found_where_it_is_and_nowhere_else(now: pd.DataFrame, expected: list[str]) -> None:
-    table = compared(now)
-    drifted = table[table["drifted"]]
-    assert drifted[["period", "feature"]].to_numpy().tolist() == [["2020-03", name] for name in expected]
-    assert table["missing"].max() == pytest.approx(now[["amount", "note"]].isna().mean().max(), abs=0.01)
-
-
-def test_a_few_rows_do_not_alert_by_luck() -> None:
-    table = compared(rows(count=12, seed=5))
-    assert (table.loc[table["period"] == "2020-03", "psi"] > 0.25).any(), "twelve rows fill no ten bins evenly"
-    assert not table["drifted"].any()
-
-
 @pytest.mark.parametrize("task", TASKS)
 def test_forecasts_that_move_are_found_and_others_are_not(task: str) -> None:
     problem, bundle = problem_of(task), Deployed(rows(), task)
@@ -484,7 +447,8 @@ def test_the_last_period_decides_every_period_is_evidence_and_figures_are_kept_f
     table = tables.decision_table(decision)
     assert table["close of"].tolist() == ["2020-03", "2020-04"]
     assert table["roll back: interval of the gain (below 0)"].tolist() == ["0.100 (0.090 to 0.110), does not hold"] * 2
-    assert tables.last_rules(decision)["rule"].tolist() == ["stop acting", "roll back", "repair", "retrain", "retrain"]
+    opened = {**decision, "periods": [*decision["periods"], {"period": "2020-05", "closed": False, "rules": []}]}
+    assert tables.last_rules(opened)["rule"].tolist() == ["stop acting", "roll back", "repair", "retrain", "retrain"]
     assert metrics["periods"][0]["alerts"] == ["error"]
     assert metrics["by_period"]["2020-03"]["alerts"] == 1
     assert not [value for value in metrics["by_period"]["2020-03"].values() if isinstance(value, list | dict)]
@@ -627,33 +591,6 @@ def test_the_current_period_is_open_alerts_of_faults_alone_and_the_last_closed_o
         stage.conclusion(table[1:], conclude(table[1:], plan_of(), "abc"))
         == "No period is closed yet. The model is kept."
     )
-
-
-def test_the_log_and_late_labels_are_monitored_as_a_replay_is(
-    bundle: packing.Bundle, parts: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(timestamps, "now", lambda: pd.Timestamp("2020-03-20"))
-    params, moment = PARAMS.model_copy(update={"source": "log", "period": "week"}), datetime(2020, 2, 20, tzinfo=UTC)
-    bundle = replace(
-        bundle, described=bundle.described | {"problem": bundle.described["problem"] | {"label_delay": "1d"}}
-    )
-    later = bundles.rows("binary", 40)
-    later = later.assign(placed=pd.date_range("2020-02-20", periods=40, freq="6h"), id=later["id"] + 1000)
-    with closing(Log(artifacts.path("data/predictions/log.sqlite"))) as log:
-        for name, table in {"batch": later, "again": later.head(5)}.items():
-            log.record(table, bundle.decide(table)[bundle.answers], bundle, name, moment=moment)
-        outcomes = later[["id", "placed", "returned"]].head(30).assign(known_at=later["placed"])
-        outcomes.loc[29, "known_at"] = pd.Timestamp("2020-06-01")
-        outcomes.to_parquet("outcomes.parquet", index=False)
-        list(labels.run([str(Path("outcomes.parquet").resolve())], bundle))
-        frame, volume = arrivals.read_arrivals(params, {}, bundle)
-    assert len(frame) == 40, "what was asked twice was decided once"
-    assert volume["raw"].tolist()[:2] == [28, 12]
-    assert volume["raw"].iloc[-1] == 0, "silence shows"
-    counts = label_counts(frame, volume, bundle.problem)[list(STATES)].to_numpy().tolist()
-    assert counts[:2] == [[25, 3, 0, 0], [1, 1, 0, 10]]
-    known = add_label_status(frame, volume, params, bundle.problem).query("`@status` != 'open'")
-    assert np.allclose(known["@probability"], bundle.decide(known)["probability"])
 
 
 def test_what_was_never_answered_is_no_period(project: Project, bundle: packing.Bundle) -> None:

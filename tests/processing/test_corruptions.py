@@ -140,7 +140,3 @@ def too_many(expected: data.Expected) -> bool:
 
 def test_columns_may_be_called_as_the_engine_calls_its_own(shop: Project) -> None:
     lay_out(shop, "csv", filename="x", file_row_number=1)
-
-
-def test_there_are_two_hundred_cases() -> None:
-    assert len([*data.cases(data.FEW), *data.cases(data.MANY)]) == 200

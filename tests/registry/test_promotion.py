@@ -20,7 +20,7 @@ import pytest
 import yaml
 from conftest import Project
 from filelock import lock_descriptor
-from shop import Shop, dvc
+from shop import Shop, dvc, identify
 from typer.testing import CliRunner
 
 from ninefold import artifacts, features, metrics, training
@@ -43,9 +43,7 @@ NAME = bundles.PARAMS.name
 @pytest.fixture
 def shop(project: Project, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """A repository without any model; GTO finds a name for its tags."""
-    for role in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{role}_NAME", "test")
-        monkeypatch.setenv(f"GIT_{role}_EMAIL", "test@localhost")
+    identify(monkeypatch)
     return Shop(project)
 
 

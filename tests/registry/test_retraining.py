@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
@@ -19,10 +18,10 @@ import pytest
 import yaml
 from conftest import Project
 from filelock import lock_descriptor
-from shop import Shop, dvc
+from shop import Shop, dvc, identify
 from typer.testing import CliRunner
 
-from ninefold import artifacts, collection, hooks, params
+from ninefold import artifacts, collection, hooks, lineage, params
 from ninefold.cli import app
 from ninefold.errors import DataError
 from ninefold.problem.statement import Problem
@@ -116,13 +115,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def identify(patch: pytest.MonkeyPatch) -> None:
-    patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    for role in ("AUTHOR", "COMMITTER"):
-        patch.setenv(f"GIT_{role}_NAME", "test")
-        patch.setenv(f"GIT_{role}_EMAIL", "test@localhost")
-
-
 @pytest.fixture
 def fresh(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Home]:
     """Return how to stand in a fresh copy; DVC's commands are stood in for, git's are its own."""
@@ -131,7 +123,7 @@ def fresh(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
     monkeypatch.setattr(hooks, "project", lambda module, function, default: own.get((module, function), default))
     monkeypatch.setattr(artifacts, "_pending", {})
     monkeypatch.setattr(planning, "changes", dict)
-    monkeypatch.setattr(retraining, "_remote", lambda: "store")
+    monkeypatch.setattr(lineage, "default_remote", lambda: ("store", ""))
     git, count = repository.git, iter(range(1000))
 
     def enter() -> Home:

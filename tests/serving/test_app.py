@@ -226,10 +226,10 @@ def test_the_command_serves_on_this_machine_alone_until_it_is_told_to_stop(
         with pytest.raises(NinefoldError, match="choose another --port"):
             app._listen("127.0.0.1", int(url.rpartition(":")[2]))
         assert httpx.get(f"{url}/ready", trust_env=False, timeout=30).json()["version"] == bundle.version
-        names = ["localhost", "127.0.0.1:80", "[::1]:8000", "rebound.example", "shop.example", "localhost.evil", ""]
-        hosts = {name: httpx.get(f"{url}/", headers={"Host": name}, trust_env=False, timeout=30) for name in names}
-        assert [each.status_code for each in hosts.values()] == [200, 200, 200, 400, 200, 400, 400]
-        assert "add it to serving.allowed_hosts in params.yaml" in hosts["rebound.example"].json()["error"]
+        for name, status in {"localhost": 200, "shop.example": 200, "rebound.example": 400}.items():
+            answer = httpx.get(f"{url}/", headers={"Host": name}, trust_env=False, timeout=30)
+            assert answer.status_code == status
+        assert "add it to serving.allowed_hosts in params.yaml" in answer.json()["error"]
         child.send_signal(signal.SIGINT)  # test_middleware sends SIGTERM
         _, complaints = child.communicate(timeout=30)
         assert (child.returncode, complaints) == (0, "")

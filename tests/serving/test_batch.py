@@ -392,19 +392,16 @@ def test_keys_and_times_of_any_type_are_logged_as_the_text_by_which_labels_are_j
     assert (as_text(Decimal("1.50")), as_text(Decimal("7.00")), as_text(True)) == ("1.50", "7", "true")
 
 
-def test_a_batch_deletes_old_answers(bundle: Bundle, parts: dict[str, pd.DataFrame]) -> None:
-    rows = parts["holdout"]
-    with closing(Log(Path("log.sqlite").absolute())) as log:
-        log.record(rows, bundle.decide(rows), bundle, "old", moment=datetime(2020, 1, 1, tzinfo=UTC))
-        batch.predict(write(rows.drop(columns="returned"), "in.csv"), "out.csv", bundle, log=log)
-    assert len(log_export.read(log.place)) == len(rows)
-
-
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_batch_that_is_decided_by_is_in_the_log(suffix: str, bundle: Bundle, parts: dict[str, pd.DataFrame]) -> None:
+def test_a_batch_that_is_decided_by_is_in_the_log_and_deletes_old_answers(
+    suffix: str, bundle: Bundle, parts: dict[str, pd.DataFrame]
+) -> None:
     history = "rate_by_customer_7d"
     rows = parts["holdout"].drop(columns=["returned", history])
     with closing(Log(Path("log.sqlite").absolute())) as log:
+        log.record(
+            parts["train"], bundle.decide(parts["train"]), bundle, "old", moment=datetime(2020, 1, 1, tzinfo=UTC)
+        )
         done = batch.predict(write(rows, f"in{suffix}"), "out.parquet", bundle, log=log)
     logged, scored = log_export.read(log.place), read("out.parquet")
     assert done["looked_up"] == [history]

@@ -16,7 +16,7 @@ from sklearn.dummy import DummyClassifier
 from ninefold import artifacts
 from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan
-from ninefold.problem import Problem, decisions
+from ninefold.problem import Problem
 from ninefold.serving import batch, deployment
 from ninefold.serving import bundle as packing
 from ninefold.serving import fields as signature
@@ -35,6 +35,7 @@ def test_answers_have_the_columns_of_their_task_and_other_names_beside_a_field_o
         assert bundle.answers == [*forecast, "action", "expected_payoff"]
         assert bundle.added == {name: taken.get(name, name) for name in bundle.answers}
         assert bundle.decide(some).index.tolist() == ["x", "y"]
+        assert list(bundle.reference["features"]) == bundle.features
 
 
 def test_fields_may_be_named_like_arguments_and_like_every_other_name(project: Project) -> None:
@@ -174,16 +175,6 @@ def test_numbers_text_and_dates_are_described_by_their_deciles() -> None:
         assert packing.edges_of(pd.Series(values), "numeric") == {"edges": edges}
     assert packing.edges_of(pd.Series(["", "a", "bb", None], dtype="str"), "text") == {"edges": [0, 1, 2]}
     assert packing.edges_of(pd.Series(pd.to_datetime(["1970-01-03", None])), "date") == {"edges": [2]}
-
-
-def test_the_reference_describes_what_was_learned_and_what_was_forecast(project: Project) -> None:
-    parts = lay_out("regression")
-    bundle, learned = pack(parts), pd.concat([parts["train"], parts["validation"]])
-    assert bundle.reference["rows"] == len(learned)
-    assert bundle.reference["outcomes"] == pytest.approx(learned["price"].mean())
-    assert list(bundle.reference["features"]) == bundle.features
-    forecast = pd.Series(decisions.expected(bundle.predict(parts["holdout"]), bundle.problem))
-    assert packing.edges_of(forecast, "numeric") == bundle.reference["forecast"]
 
 
 def test_domain_objects_show_themselves_in_a_line_and_as_a_table(bundle: Bundle) -> None:

@@ -13,11 +13,7 @@ import pandas as pd
 import pytest
 from bundles import CASES, lay_out, pack
 from conftest import TASKS, Project
-from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
 from training_data import MODELS, ONE, SCHEMA, WORDS, orders
 
 from ninefold.serving import bundle as packing
@@ -133,14 +129,6 @@ def test_what_is_not_known_has_no_compiled_predictor_and_says_what_it_is(monkeyp
     assert "nodes (at most 10) has no compiled predictor" in reason(fitted("forest", "binary"))
     monkeypatch.setattr(compiled, "compile_estimator", lambda *_: 1 / 0)  # a library that holds its parts otherwise
     assert reason(line) == "not compiled: ZeroDivisionError: division by zero"
-
-
-def test_a_bundle_of_an_own_model_answers_by_its_pipeline(bundle: Bundle, parts: dict[str, pd.DataFrame]) -> None:
-    own = ColumnTransformer([("own", FunctionTransformer(np.nan_to_num), ["amount"])])
-    model = make_pipeline(own, LogisticRegression()).fit(parts["train"], parts["train"]["returned"])
-    other, frame = dataclasses.replace(bundle, model=model), parts["holdout"].head(5)
-    assert other.compiled.reason == "FunctionTransformer has no compiled predictor"
-    assert other.predict(frame)["probability"].tolist() == model.predict_proba(frame)[:, 1].tolist()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,10 +17,8 @@ from ninefold import features
 from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan
 from ninefold.problem import Problem, decisions
-from ninefold.serving import batch, client, deployment
+from ninefold.serving import client, deployment
 from ninefold.serving.bundle import Bundle
-from ninefold.serving.chunks import SUFFIXES
-from ninefold.serving.fields import as_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -140,31 +137,6 @@ def test_deciles_hold_every_answer_once_and_what_it_paid(project: Project, case:
         assert "always wait" in table
 
 
-@pytest.mark.parametrize(("case", "prior"), [*((case, None) for case in CASES), ("binary", 0.25)])
-def test_a_real_service_answers_as_offline_refuses_and_is_gone_afterwards(
-    project: Project, case: str, prior: float | None
-) -> None:
-    parts = lay_out(case, prior=prior)
-    bundle, wanted = pack(parts), offline(parts["holdout"])
-    full = as_rows(parts["holdout"], bundle.signature, without="identity")
-    with client.serving() as url:
-        assert url.startswith("http://127.0.0.1:")
-        answers, seconds = client.ask(url, full, size=30)
-        completed, _ = client.ask(url, as_rows(parts["holdout"], bundle.signature, without="history"), size=30)
-        refused = client.refusals(url, bundle)
-    online = offline(deployment.with_online(parts["holdout"]))
-    files = {suffix: batch.through_file(parts["holdout"], suffix, bundle) for suffix in SUFFIXES}
-    given = {"HTTP": answers, "without history": completed, **files}
-    compared = deployment.compare(given, dict.fromkeys(given, wanted) | {"without history": online}, bundle.problem)
-    assert compared["difference"].max() <= deployment.TOLERANCE
-    assert not compared["actions"].any()
-    assert list(answers) == bundle.answers
-    assert len(seconds) == -(-len(full) // 30)
-    assert refused["status"].between(400, 499).all(), refused.to_string()
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{url}/ready", trust_env=False)
-
-
 def test_the_child_is_ended_when_the_conversation_breaks_off(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[subprocess.Popen[bytes]] = []
     popen = subprocess.Popen
@@ -181,10 +153,18 @@ def test_a_service_that_does_not_start_says_why(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "count"), [("binary", 400), ("multiclass", 400), ("regression", 60), ("text", 100), ("dated", 400)]
+    ("case", "how"),
+    [
+        ("binary", {}),
+        ("binary", {"prior": 0.25}),
+        ("multiclass", {}),
+        ("regression", {"count": 60}),
+        ("text", {"count": 100}),
+        ("dated", {}),
+    ],
 )
-def test_the_notebook_holds_for_every_task(project: Project, shown: list[Any], case: str, count: int) -> None:
-    lay_out(case, count=count)
+def test_the_notebook_holds_for_every_task(project: Project, shown: list[Any], case: str, how: dict[str, Any]) -> None:
+    lay_out(case, **how)
     project.params["deployment"] = {**PARAMS.model_dump(), "latency_budget_ms": 5000}
     project.params["features"] = {"numeric": ["amount"]}
     project.set("deployment.single_rows", 30)
@@ -195,4 +175,6 @@ def test_the_notebook_holds_for_every_task(project: Project, shown: list[Any], c
             exec("".join(cell["source"]), names)
     assert (project.folder / "models/bundle/MODEL_CARD.md").exists()
     assert "ready to serve" in names["conclusion"]
+    assert len(names["compared"]) == 5
+    assert list(names["batches"]) == names["packed"].answers
     assert not any("nan" in str(getattr(thing, "data", "")) for thing in shown)

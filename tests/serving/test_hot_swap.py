@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ import yaml
 from conftest import Project
 from fastapi.testclient import TestClient
 from monitoring_params import PARAMS
-from servers import started
+from servers import started, until
 from typer.testing import CliRunner
 
 from ninefold import artifacts, cli, monitoring
@@ -59,14 +58,6 @@ def ask(client: TestClient, **row: Any) -> dict[str, Any]:
     answer = client.post("/predict", json={"rows": [{**ROW, **row}]})
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
-
-
-def until(true: Callable[[], Any], seconds: float = 30) -> None:
-    """Wait until it is true."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not become true"
-        time.sleep(0.02)
 
 
 def test_what_is_installed_is_in_production_whole_and_what_is_refused_replaces_nothing(pair: Pair) -> None:
@@ -196,19 +187,6 @@ def test_a_challenger_of_another_question_is_not_used_and_why_is_said(pair: Pair
     assert client.get("/ready").json()["no_challenger"].endswith("answers another question: task differs")
     assert incompatible(bundles.pack(bundles.lay_out("dated")), champion) is not None  # asks for what nobody sends
     assert challenge(champion, champion, mode="canary", share=1)[0].active is None  # the champion itself is none
-
-
-def test_while_the_params_cannot_be_read_the_challenger_stays_as_it_was(pair: Pair) -> None:
-    beside, _ = challenge(*pair, mode="canary")
-    file = Path("params.yaml")
-    written = file.read_bytes()
-    for harm in (file.unlink, lambda: file.write_bytes(b"\xff"), lambda: file.write_text("serving: 7")):
-        harm()  # as `git checkout` does for a moment, as an editor may write it
-        beside.refresh(pair[0])
-        assert (beside.active is None, "stays as it was" in str(beside.reason)) == (False, True)
-    file.write_bytes(written)
-    beside.refresh(pair[0])
-    assert (beside.active is None, beside.reason) == (False, None)
 
 
 @contextmanager

@@ -6,21 +6,25 @@ import os
 import signal
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import bundles
 import httpx
 import pandas as pd
 import pytest
 from bundles import PARAMS, lay_out, pack
 from conftest import Project
 from fastapi.testclient import TestClient
-from servers import started
+from servers import started, until
 
 from ninefold import artifacts
 from ninefold.errors import DataError, NinefoldError, ParamsError
@@ -32,6 +36,7 @@ from ninefold.serving.log_entry import LogError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROW = {"customer": "ann", "id": 7, "amount": 12.5}
+append = partial(bundles.append, at=NOW)
 READERS = {
     "read": log_export.read,
     "export": lambda place: log_export.export(place, place.parent),
@@ -49,10 +54,6 @@ for _ in sys.stdin:
     os.waitpid(child, 0)
     print("gone", flush=True)
 """
-
-
-def append(log: Log, bundle: Bundle, *rows: dict[str, Any], moment: datetime = NOW, name: str = "a") -> None:
-    log.submit(log.entry(name, moment, bundle, rows, bundle.answer(rows).records)).result()
 
 
 def exported(folder: Path) -> pd.DataFrame:
@@ -93,8 +94,8 @@ def test_no_acknowledged_prediction_is_lost_when_the_server_is_killed_twenty_tim
             before, stop = len(acknowledged), threading.Event()
             with ThreadPoolExecutor(8) as pool:
                 callers = [pool.submit(load, url, acknowledged, stop) for _ in range(8)]
-                until = time.monotonic() + 20
-                while len(acknowledged) < before + 40 and time.monotonic() < until:
+                end = time.monotonic() + 20
+                while len(acknowledged) < before + 40 and time.monotonic() < end:
                     time.sleep(0.01)
                 os.kill(child, signal.SIGKILL)  # with no time to end its requests
                 assert nursery.stdout.readline() == "gone\n"
@@ -275,7 +276,7 @@ def test_the_params_decide_what_is_kept_and_redacted(project: Project, monkeypat
 
 def test_an_export_holds_every_row_once_by_day(bundle: Bundle, log: Log, lake: Path) -> None:
     for hours in (0, 11, 13, 40):
-        append(log, bundle, ROW, ROW, moment=NOW + timedelta(hours=hours), name=str(hours))
+        append(log, bundle, ROW, ROW, at=NOW + timedelta(hours=hours), name=str(hours))
     assert log_export.export(log.place, lake) == 8
     days = [folder.name for folder in sorted((lake).iterdir())]
     assert days == ["day=2026-03-01", "day=2026-03-02", "day=2026-03-03"]
@@ -283,7 +284,7 @@ def test_an_export_holds_every_row_once_by_day(bundle: Bundle, log: Log, lake: P
     some = log_export.read(log.place, since=NOW + timedelta(hours=11), until=NOW + timedelta(hours=40))
     assert some["request_id"].tolist() == ["11", "11", "13", "13"]
     assert log_export.read(log.place, since=NOW + timedelta(days=9)).columns.tolist()[:5] == list(log_export.META)
-    append(log, bundle, ROW, moment=NOW, name="new")
+    append(log, bundle, ROW, at=NOW, name="new")
     assert log_export.export(log.place, lake) == 1
     rows = exported(lake).sort_values(["moment", "request_id", "row"], ignore_index=True)
     wanted = log_export.read(log.place).sort_values(["moment", "request_id", "row"], ignore_index=True)
@@ -297,7 +298,7 @@ def test_an_interrupted_export_is_finished_without_gaps_or_repeats(
 ) -> None:
     monkeypatch.setattr(log_export, "ROWS_A_FILE", 5)
     for day in range(3):
-        append(log, bundle, ROW, moment=NOW + timedelta(days=day), name=str(day))
+        append(log, bundle, ROW, at=NOW + timedelta(days=day), name=str(day))
     write, written = log_export._write_parquet, []
 
     def breaks(*given: Any) -> None:
@@ -310,7 +311,7 @@ def test_an_interrupted_export_is_finished_without_gaps_or_repeats(
     with pytest.raises(DataError, match="no space left"):
         log_export.export(log.place, lake)
     monkeypatch.setattr(log_export, "_write_parquet", write)
-    append(log, bundle, ROW, moment=NOW, name="later")
+    append(log, bundle, ROW, at=NOW, name="later")
     append(log, bundle, *[ROW] * 9, name="large")
     log_export.export(log.place, lake)
     assert sorted(exported(lake)["request_id"]) == ["0", "1", "2", *["large"] * 9, "later"]
@@ -348,10 +349,10 @@ def test_another_folder_gets_what_it_lacks_and_all_of_it_is_for_its_owner_alone(
 def test_what_is_old_is_deleted_in_the_log_and_its_export_and_stays_in_copies(
     bundle: Bundle, log: Log, lake: Path
 ) -> None:
-    append(log, bundle, ROW, ROW, moment=NOW - timedelta(days=100), name="old")
-    append(log, bundle, ROW, moment=NOW - timedelta(days=1), name="young")
+    append(log, bundle, ROW, ROW, at=NOW - timedelta(days=100), name="old")
+    append(log, bundle, ROW, at=NOW - timedelta(days=1), name="young")
     log_export.export(log.place, lake)
-    append(log, bundle, ROW, moment=NOW - timedelta(days=100), name="old, and not exported")
+    append(log, bundle, ROW, at=NOW - timedelta(days=100), name="old, and not exported")
     assert log_export.prune(log.place, "90d", NOW) == 2
     for rows in (log_export.read(log.place), exported(log_export.lake(log.place))):
         assert rows["request_id"].tolist() == ["young"]
@@ -362,27 +363,19 @@ def test_what_is_old_is_deleted_in_the_log_and_its_export_and_stays_in_copies(
 
 
 def test_a_service_deletes_old_answers_by_itself(bundle: Bundle, log: Log) -> None:
-    append(log, bundle, ROW, moment=datetime.now(UTC), name="new")
-    append(log, bundle, ROW, moment=datetime(2020, 1, 1, tzinfo=UTC), name="old")
+    append(log, bundle, ROW, at=datetime.now(UTC), name="new")
+    append(log, bundle, ROW, at=datetime(2020, 1, 1, tzinfo=UTC), name="old")
     with started("-m", "ninefold", "serve", "--bundle", str(bundle.place), "--log", str(log.place), "--port", "0"):
-        until = time.monotonic() + 20
-        while len(rows := log_export.read(log.place)) > 1 and time.monotonic() < until:
-            time.sleep(0.05)
-    assert rows["request_id"].tolist() == ["new"]
+        until(lambda: log_export.read(log.place)["request_id"].tolist() == ["new"])
 
 
-def test_bundles_with_other_fields_share_a_log(bundle: Bundle, log: Log, lake: Path) -> None:
-    append(log, bundle, ROW, name="old")
-    other = pack(lay_out("text"))
-    other.described["signature"] += [{"name": "row", "kind": "identity", "type": "any", "required": False}]
-    append(log, other, {"comment": "buy pills", "row": "mine"}, name="new")
-    append(log, bundle, ROW, name="old again")
-    rows = log_export.read(log.place)
-    assert rows["request_id"].tolist() == ["old", "new", "old again"]
-    assert rows["comment"].isna().tolist() == [True, False, True]
-    assert (rows["row"].tolist(), rows["row_logged"].tolist()[1]) == ([0, "mine", 0], 0)
-    log_export.export(log.place, lake)
-    assert len(list(lake.rglob("*.parquet"))) == 2  # each typed by its own signature
+def test_another_process_that_closes_the_log_takes_nothing_from_the_one_that_writes(bundle: Bundle, log: Log) -> None:
+    log_export.prune(log.place, "90d")  # as the service does beside its log
+    for count in (1, 2):
+        append(log, bundle, {**ROW, "id": count}, name=f"{count}")
+        count_rows = f"from pathlib import Path; from ninefold.serving import log_export; print(len(log_export.read(Path({str(log.place)!r}))))"
+        done = subprocess.run([sys.executable, "-c", count_rows], capture_output=True, text=True, check=True)
+        assert (done.stdout.strip(), Path(f"{log.place}-wal").exists()) == (str(count), True)
 
 
 @pytest.mark.parametrize("way", READERS)

@@ -1,7 +1,5 @@
 """Intervals hold the share of outcomes that they name, and the quantile acted on costs least."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

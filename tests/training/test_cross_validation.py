@@ -1,7 +1,5 @@
 """Candidates are compared on rows that they have not seen: folds keep entities whole, classes in each, and follow time."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -9,7 +7,7 @@ import pandas as pd
 import pytest
 from conftest import TASKS, statement
 from sklearn.base import BaseEstimator
-from training_data import FEW, ONE, PARAMS, agree, orders, parted, task_of
+from training_data import FEW, ONE, PARAMS, SPLITS, agree, orders, parted, task_of
 
 from ninefold.errors import DataError
 from ninefold.features import FeatureSchema
@@ -24,7 +22,7 @@ KNOWS = FeatureSchema(all=["id"], numeric=["id"])
 class Recalls(BaseEstimator):
     """A model that knows the rows it was fitted on, by their number in the first column."""
 
-    def fit(self, X: pd.DataFrame, y: pd.Series) -> Recalls:
+    def fit(self, X: pd.DataFrame, y: pd.Series) -> "Recalls":
         self.classes_ = np.unique(y)
         self.rows_ = set(X["id"])
         return self
@@ -114,9 +112,7 @@ def test_no_model_learns_an_outcome_that_is_not_known_when_the_next_part_begins(
         cross_validation.folded(parts, KNOWS, PARAMS, problem.changed(label_delay="300d"))
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, {"time": None}, {"time": None, "group": ["customer"]}], ids=["time", "rows", "group"]
-)
+@SPLITS
 @pytest.mark.parametrize("task", TASKS)
 def test_no_row_that_chooses_was_seen_by_the_model_that_predicts_it(task: str, changes: dict[str, Any]) -> None:
     problem, frame = statement(task, **changes), orders(task, 300)

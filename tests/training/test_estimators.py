@@ -1,7 +1,5 @@
 """Parts of dates, words, and weighted means of models."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

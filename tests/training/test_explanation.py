@@ -1,7 +1,5 @@
 """Contributions sum to the prediction, treat equal features alike, and are exact where the exact value is known."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import permutations
 from typing import Any
@@ -88,44 +86,31 @@ def test_a_table_depends_on_the_seed_and_neither_on_other_rows_nor_on_memory(mon
     pd.testing.assert_frame_equal(table, explain(tangled, rows, background, seed=5))
 
 
-MIXED = ["$x$ {a}", 'the "shop"', "self", "@when", "index"]
-
-
-def mixed(count: int, seed: int) -> pd.DataFrame:
-    """Return columns of every kind with odd names and missing values."""
-    random = np.random.default_rng(seed)
-    columns = [
-        random.choice([np.nan, 0.5, 2.5], count),
-        pd.array(random.choice(["$a$", None], count), dtype="str"),
-        pd.Categorical(random.choice(["x", "y"], count), categories=["x", "y", "z"]),
-        pd.Timestamp("2020-01-01") + pd.to_timedelta(random.integers(0, 99, count), "D"),
-        random.uniform(size=count) < 0.5,
-    ]
-    return pd.DataFrame(dict(zip(MIXED, columns, strict=True)), index=np.arange(count) + 100)
-
-
-def test_columns_of_every_kind_reach_the_model_as_they_are() -> None:
-    background, rows = mixed(40, 1), mixed(4, 2)
+def test_columns_of_every_kind_with_any_name_reach_the_model_as_they_are() -> None:
+    random, names = np.random.default_rng(1), ["$x$ {a}", 'the "shop"', "self", "@when", "index"]
+    number, text, category, when, flag = names
+    mixed = pd.DataFrame({number: random.choice([np.nan, 0.5, 2.5], 44), flag: random.uniform(size=44) < 0.5})
+    mixed[text] = pd.array(random.choice(["$a$", None], 44), dtype="str")
+    mixed[category] = pd.Categorical(random.choice(["x", "y"], 44), categories=["x", "y", "z"])
+    mixed[when] = pd.Timestamp("2020-01-01") + pd.to_timedelta(random.integers(0, 99, 44), "D")
+    background, rows = mixed[names].head(40), mixed[names].tail(4)
     rows.iloc[0, :2] = None
 
     def predict(frame: pd.DataFrame) -> np.ndarray:
         pd.testing.assert_series_equal(frame.dtypes, background.dtypes)
-        score = frame[MIXED[0]].fillna(3) + frame[MIXED[1]].isna() + 2 * (frame[MIXED[2]] == "x")
-        return (score * (1 + frame[MIXED[4]]) + frame[MIXED[3]].dt.day).to_numpy("float64")
+        score = frame[number].fillna(3) + frame[text].isna() + 2 * (frame[category] == "x")
+        return (score * (1 + frame[flag]) + frame[when].dt.day).to_numpy("float64")
 
     table = explain(predict, rows, background, seed=0)
     assert adds_up(table, predict(rows))
-    assert (table["feature"].tolist(), table["value"].tolist()[:2]) == (MIXED * 4, ["missing", "missing"])
+    assert (table["feature"].tolist(), table["value"].tolist()[:2]) == (names * 4, ["missing", "missing"])
 
 
-@pytest.mark.parametrize(
-    ("value", "date", "text"),
-    [
-        (2013.0, False, "2013"), (0.123456, False, "0.1235"), (12345.678, False, "12,346"), (True, False, "True"),
-        ("say $5", False, "say $5"), (pd.NaT, False, "missing"), (np.nan, True, "missing"),
-        (18262.0, True, "2020-01-01"), (18262.5, True, "2020-01-01 12:00:00"), (float("inf"), False, "inf"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("value", "date", "text"), [
+    (2013.0, False, "2013"), (0.123456, False, "0.1235"), (12345.678, False, "12,346"), (True, False, "True"),
+    ("say $5", False, "say $5"), (pd.NaT, False, "missing"), (np.nan, True, "missing"),
+    (18262.0, True, "2020-01-01"), (18262.5, True, "2020-01-01 12:00:00"), (float("inf"), False, "inf"),
+])  # fmt: skip
 def test_values_are_shown_as_one_reads_them(value: Any, date: bool, text: str) -> None:
     assert as_text(value, date) == text
 

@@ -1,7 +1,5 @@
 """Figures and sentences of stage 07 hold for every task, and for names that mean something to matplotlib."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from conftest import TASKS, Project
@@ -67,7 +65,5 @@ def test_a_prediction_that_is_always_the_same_can_be_drawn(task: str) -> None:
     curves = evaluation.curves(target, predicted, frame, model, problem, plan)
     drawn(figures.plot_calibration(curves["calibration"], predicted, problem))
     drawn(figures.plot_threshold(curves["payoff"], problem))
-    sound(
-        sentences.describe_curve(curves["calibration"], problem),
-        sentences.describe_threshold(curves["payoff"], problem),
-    )
+    sound(sentences.describe_curve(curves["calibration"], problem))
+    sound(sentences.describe_threshold(curves["payoff"], problem))

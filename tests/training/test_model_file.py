@@ -1,7 +1,5 @@
 """Models are written as skops files that repeat byte for byte and run no code when they are read."""
 
-from __future__ import annotations
-
 import os
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The models that params can name take columns of every kind, messy ones too."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 
@@ -49,17 +47,14 @@ def test_every_candidate_predicts_messy_rows(task: str, name: str) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(
-    "column",
-    [
-        {"amount": np.nan, "signup": np.nan},
-        {"amount": 1.0, "signup": 18_000.0},
-        {"shop": None, "street": None, "note": None},
-        {"shop": "a", "street": "b", "note": "the same words"},
-        {"note": [f"word{number}" for number in range(120)]},
-        {"note": "!?"},
-    ],
-)
+@pytest.mark.parametrize("column", [
+    {"amount": np.nan, "signup": np.nan},
+    {"amount": 1.0, "signup": 18_000.0},
+    {"shop": None, "street": None, "note": None},
+    {"shop": "a", "street": "b", "note": "the same words"},
+    {"note": [f"word{number}" for number in range(120)]},
+    {"note": "!?"},
+])  # fmt: skip
 @pytest.mark.parametrize("task", ["binary", "regression"])
 def test_a_column_without_values_or_with_a_single_one_is_accepted(task: str, column: dict[str, Any]) -> None:
     frame = orders(task, 120).assign(**column).astype(dict.fromkeys(["shop", "street", "note"], "str"))

@@ -1,7 +1,5 @@
 """The simplest candidate about as good as the best is chosen; a blend is added where it is better."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,16 +11,13 @@ from ninefold.problem import PRIMARY, decisions
 from ninefold.training import candidates, selection
 
 
-@pytest.mark.parametrize(
-    ("behind", "errors", "expected"),
-    [
-        ([0.3, 0.2, 0.1, 0.0], [0.01, 0.05, 0.05, 0.0], "c"),
-        ([0.3, 0.2, 0.04, 0.0], [0.01, 0.05, 0.05, 0.0], "b"),
-        ([0.3, 0.05, 0.04, 0.0], [0.01, 0.06, 0.05, 0.0], "a"),
-        ([0.001, 0.2, 0.1, 0.0], [0.01, 0.05, 0.05, 0.0], "c"),  # the naive one never by simplicity
-        ([0.0, 0.2, 0.1, 0.01], [0.0, 0.05, 0.05, 0.2], selection.NAIVE),
-    ],
-)
+@pytest.mark.parametrize(("behind", "errors", "expected"), [
+    ([0.3, 0.2, 0.1, 0.0], [0.01, 0.05, 0.05, 0.0], "c"),
+    ([0.3, 0.2, 0.04, 0.0], [0.01, 0.05, 0.05, 0.0], "b"),
+    ([0.3, 0.05, 0.04, 0.0], [0.01, 0.06, 0.05, 0.0], "a"),
+    ([0.001, 0.2, 0.1, 0.0], [0.01, 0.05, 0.05, 0.0], "c"),  # the naive one never by simplicity
+    ([0.0, 0.2, 0.1, 0.01], [0.0, 0.05, 0.05, 0.2], selection.NAIVE),
+])  # fmt: skip
 def test_the_simplest_within_a_standard_error_of_the_best_is_chosen(
     behind: list[float], errors: list[float], expected: str
 ) -> None:

@@ -1,7 +1,5 @@
 """Slices of the holdout: biased ones are flagged, noise is not, and rows that are correlated count as one."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -292,17 +290,10 @@ def test_figures_and_sentences_allow_any_name_and_few_rows(task: str, time: str 
     for count in (None, 1, 0):
         drawn(figures.plot_slices(result.head(count), sample.problem))
         drawn(figures.plot_over_time(course.head(count), sample.problem))
-        sound(
-            sentences.describe_slices(result.head(count), sample.problem),
-            sentences.describe_over_time(course.head(count), sample.problem),
-        )
+        sound(sentences.describe_slices(result.head(count), sample.problem))
+        sound(sentences.describe_over_time(course.head(count), sample.problem))
     drawn(figures.plot_gains(slices.gains(*sample), sample.problem))
-
-
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("time", ["placed", None])
-def test_a_handful_of_rows_breaks_nothing(task: str, time: str | None) -> None:
-    sample = case(task, rows=5, days=2, time=time)
+    sample = case(task, rows=5, days=2, time=time)  # a handful of rows breaks nothing
     result = table(sample)
     assert (len(result), list(result)) == (0, slices.SLICES)
     assert "No slice has enough rows" in sentences.describe_slices(result, sample.problem)

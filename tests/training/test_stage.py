@@ -1,7 +1,5 @@
 """Stage 07 from candidates to gate: one model is chosen on rows it had not seen, and evaluated once on the holdout."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -9,17 +7,13 @@ import pandas as pd
 import pytest
 from conftest import TASKS, Project, statement
 from sklearn.linear_model import LogisticRegression
-from training_data import FEW, MODELS, ONE, PARAMS, SCHEMA, agree, orders, parted, run
+from training_data import FEW, MODELS, ONE, PARAMS, SCHEMA, SPLITS, agree, orders, parted, run
 
 from ninefold import artifacts, gate
 from ninefold.errors import DataError
 from ninefold.metrics import FOLLOW, evaluation, part_of
 from ninefold.problem import FORESIGHT, RANKING, Problem
 from ninefold.training import Blend, Calibrated, calibration, candidates, cross_validation, model_file, selection, stage
-
-TIMES = pytest.mark.parametrize(
-    "changes", [{}, {"time": None}, {"time": None, "group": ["customer"]}], ids=["time", "rows", "group"]
-)
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +34,7 @@ def write(frame: pd.DataFrame, project: Project) -> None:
     artifacts.write_table(frame, project.folder / "data/features/period=all/part-0.parquet")
 
 
-@TIMES
+@SPLITS
 @pytest.mark.parametrize("task", TASKS)
 def test_a_signal_passes_the_gate(task: str, changes: dict[str, Any]) -> None:
     problem = statement(task, **changes)
@@ -57,7 +51,7 @@ def test_a_signal_passes_the_gate(task: str, changes: dict[str, Any]) -> None:
     assert failed(done, "line", problem.changed(success=success)) == ["gain over the best policy without a model"]
 
 
-@TIMES
+@SPLITS
 @pytest.mark.parametrize("task", TASKS)
 def test_noise_passes_the_gate_with_at_most_one_of_twenty_seeds(task: str, changes: dict[str, Any]) -> None:
     few = PARAMS.model_copy(update={"candidates": {name: PARAMS.candidates[name] for name in ("line", "boosting")}})

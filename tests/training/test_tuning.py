@@ -1,7 +1,5 @@
 """A search improves options within its budget, goes on where it was killed, and does not depend on who computes it."""
 
-from __future__ import annotations
-
 import json
 import sys
 import time
@@ -110,16 +108,13 @@ def test_a_missing_dask_or_a_scheduler_that_does_not_answer_is_named(monkeypatch
         pass
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"budget": -1}, "greater than or equal to 0"),
-        ({"budget": "ten"}, "pattern"),
-        ({"space": {"lien": {"C": [0.1, 1]}}}, "search.space of candidates, which are line, boosting; found lien"),
-        ({"space": {"line": {"D": [0.1, 1]}}}, r"search.space.line: options of C; found D"),
-        ({"space": {"line": {"C": [1, 0.1]}}}, r"search.space.line.C: \[lower, higher\]; found \[1, 0.1\]"),
-    ],
-)
+@pytest.mark.parametrize(("given", "message"), [
+    ({"budget": -1}, "greater than or equal to 0"),
+    ({"budget": "ten"}, "pattern"),
+    ({"space": {"lien": {"C": [0.1, 1]}}}, "search.space of candidates, which are line, boosting; found lien"),
+    ({"space": {"line": {"D": [0.1, 1]}}}, r"search.space.line: options of C; found D"),
+    ({"space": {"line": {"C": [1, 0.1]}}}, r"search.space.line.C: \[lower, higher\]; found \[1, 0.1\]"),
+])  # fmt: skip
 def test_a_wrong_search_is_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         params(search=given)

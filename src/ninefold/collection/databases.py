@@ -1,7 +1,5 @@
 """Databases: a SQLite or DuckDB file, or the URL of a SQL server, read as text; no error shows a password."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator
@@ -10,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import lazy_loader
 import pandas as pd
 import pyarrow as pa
 
@@ -21,6 +20,7 @@ OPTIONS = ("table", "query")
 SQLITE, DUCKDB = (".sqlite", ".sqlite3", ".db", ".db3"), (".duckdb", ".ddb")  # suffixes of their files
 CHUNK = 50_000  # rows at a time
 VARIABLE = re.compile(r"\$\{(\w+)\}")
+sa = lazy_loader.load("sqlalchemy")  # slow, and DuckDB files do without it
 
 
 def read(source: str, place: Path | None, options: dict[str, Any]) -> pd.DataFrame:
@@ -108,8 +108,6 @@ class Database(AbstractContextManager["Database"]):
     """A SQL database behind SQLAlchemy; its errors are `DataError` and hold no password."""
 
     def __init__(self, source: str, where: str | None = None, key: str = "options.table: ") -> None:
-        import sqlalchemy as sa
-
         self.where, self.key = where or masked(source), key
         self.url = _resolved(source, self.where)
         try:
@@ -128,8 +126,6 @@ class Database(AbstractContextManager["Database"]):
 
     def inspector(self) -> Any:
         """Return SQLAlchemy's view of the tables."""
-        import sqlalchemy as sa
-
         return sa.inspect(self.engine)
 
     def tables(self) -> list[str]:
@@ -174,29 +170,20 @@ class Database(AbstractContextManager["Database"]):
     @contextmanager
     def errors(self, action: str = "read") -> Iterator[None]:
         """Turn what SQLAlchemy and its drivers raise into a `DataError` that says what failed, without secrets."""
-        import sqlalchemy as sa
-
         driver = getattr(self.engine.dialect.dbapi, "Error", ValueError)
         try:
             yield
         except DataError:
             raise
         except (sa.exc.SQLAlchemyError, driver, ValueError, OSError) as error:
-            text = self._without_secrets(line(getattr(error, "orig", None) or error))
+            hidden = (value for key, value in self.url.query.items() if re.search(rf"(?i){SECRET}$", key))
+            secrets = (str(value) for value in (self.url.password, *hidden) if value)
+            text = without(line(getattr(error, "orig", None) or error), secrets)
             raise DataError(f"{self.where}: cannot be {action} ({text}); check address, rights and query") from None
-
-    def _without_secrets(self, text: str) -> str:
-        values = [
-            self.url.password,
-            *(value for key, value in self.url.query.items() if re.search(rf"(?i){SECRET}$", key)),
-        ]
-        return without(text, (str(value) for value in values if value))
 
 
 def _resolved(source: str, where: str) -> Any:
     """Return the URL with the values of its environment variables; those before the ``@`` are quoted for a URL."""
-    import sqlalchemy as sa
-
     scheme, _, rest = source.partition("://")
     if scheme in ("http", "https", "ftp"):
         raise DataError(f"{where}: a web address is not read, as it may give something else tomorrow; download it")

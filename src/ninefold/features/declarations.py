@@ -1,9 +1,7 @@
 """What ``features`` of ``params.yaml`` and ``project.features.define`` declare: features, joins, and history windows."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import ibis.expr.types as ir
 import pandas as pd
@@ -43,7 +41,7 @@ class Join(Keyed):
     as_of: Name | None = None
 
     @model_validator(mode="after")
-    def _columns_once(self) -> Join:
+    def _columns_once(self) -> Self:
         _require_distinct("column", [name.casefold() for name in self.renamed().values()])
         return self
 
@@ -67,7 +65,7 @@ class Params(Section):
     history: list[History] = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _names_once(self) -> Params:
+    def _names_once(self) -> Self:
         past = [window.name for window in windows(self, "0h")]
         names = [*self.numeric, *self.categorical, *self.text, *self.dates, *past]
         _require_distinct("feature", names)

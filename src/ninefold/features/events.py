@@ -1,14 +1,12 @@
 """The events and their feature table: columns of related tables, what `project.features` builds, history over past rows."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from ninefold import artifacts, engine, hooks
+from ninefold import artifacts, engine, hooks, spark
 from ninefold.engine import PERIOD, ROW
 from ninefold.engine_params import microseconds
 from ninefold.errors import DataError
@@ -93,8 +91,6 @@ def join_related(tables: dict[str, ir.Table], params: Params, problem: Problem) 
 def asof_join(left: ir.Table, right: ir.Table, keys: dict[str, str], on: tuple[str, str]) -> ir.Table:
     """Join to each row of `left` the newest row of `right` with the same `keys`, at or before its time; `on` are the times."""
     if engine.of(left) == engine.SPARK:
-        from ninefold import spark
-
         return spark.asof_join(left, right, keys, on)
     same = [left[mine] == right[theirs] for mine, theirs in keys.items()]
     return left.asof_join(right, on=left[on[0]] >= right[on[1]], predicates=same)
@@ -120,8 +116,6 @@ def over_past(
     """Return for each row the `aggregate` over the rows with the same `by` in ``[time - window[0], time - window[1]]``."""
     exact = how == "count" or (how in ("mean", "sum") and values.type().is_integer())
     if exact and engine.of(values) == engine.SPARK:
-        from ninefold import spark
-
         return spark.over_past(values, how, by, time, window)
     past = tuple(engine.interval(side) for side in window)
     return aggregate(values, how).over(ibis.range_window(preceding=past, group_by=by, order_by=time))

@@ -1,7 +1,5 @@
 """Bring the feature table up to the lake: only partitions whose rows, history or related rows changed are built."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Any

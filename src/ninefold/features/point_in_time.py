@@ -4,8 +4,6 @@ The history of a moment is computed twice: with windows for the feature table, a
 have to agree. And features that are built again without the future have to stay the same.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
@@ -19,6 +17,7 @@ import pandas as pd
 from ninefold import artifacts, engine
 from ninefold.features.declarations import Params, kinds, windows
 from ninefold.features.events import FEATURES, LAKE, aggregate, assemble, build, fill, number, read
+from ninefold.params import load
 from ninefold.problem import Problem
 
 ONLINE = "data/online"
@@ -147,16 +146,27 @@ def _changed_build(table: ir.Table, sample: pd.DataFrame, due_at: Moments, param
     moments: Sequence[datetime | None] = due_at or [None]
     for at in moments:
         past = engine.settle(_without_future(tables[problem.table], at, params, problem))
-        events = build({**tables, problem.table: past}, plain, problem)
+        events = build({**_until(tables, at), problem.table: past}, plain, problem)
         changed += _changed_history(events, table, [at] if at else [], params, problem)
         rebuilt = assemble(events, plain, problem)
         if time:
-            now, rebuilt = table.filter(table[time] == at).to_pandas(), rebuilt.filter(rebuilt[time] == at)
+            since = problem.known_before(pd.Timestamp(at)).to_pydatetime()  # none of these rows may see what is hidden
+            now, rebuilt = (
+                table.filter(table[time].between(since, at)).to_pandas(),
+                rebuilt.filter(rebuilt[time] >= since),
+            )
         else:
             now = sample.head(ROWS)
             rebuilt = rebuilt.semi_join(engine.table(connection, now[problem.key]), problem.key)
         changed += _differing(now, rebuilt.to_pandas(), names, problem)
     return changed
+
+
+def _until(tables: dict[str, ir.Table], at: datetime | None) -> dict[str, ir.Table]:
+    """Return the tables up to a moment, where ``collection.tables`` names their time; the others whole."""
+    times = {name: table.time for name, table in load("collection").tables.items() if at and table.time}
+    timed = {name: time for name, time in times.items() if name in tables and time in tables[name].columns}
+    return {**tables, **{name: tables[name].filter(tables[name][time] <= at) for name, time in timed.items()}}
 
 
 def _without_future(main: ir.Table, at: datetime | None, params: Params, problem: Problem) -> ir.Table:

@@ -1,7 +1,5 @@
 """The schema of the features: the columns of the model by kind, as stage 06 records them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self

@@ -6,8 +6,6 @@ Writes: ``data/features/``, a row per event; ``data/online/``, the last history 
 Gate: no feature is known only later, none sees the future, and online values equal offline ones.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import ibis.expr.types as ir

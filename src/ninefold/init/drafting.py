@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ninefold import jinja
 from ninefold.init.columns import Column, widened
 from ninefold.init.proposal import Proposal
 from ninefold.params import FILE
@@ -46,8 +46,7 @@ def summary(p: Proposal) -> str:
 
 
 def _render(name: str, context: dict[str, Any]) -> str:
-    blocks: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, **blocks)
+    environment = jinja.environment(TEMPLATES, keep_trailing_newline=True)
     environment.filters |= {"y": to_yaml, "n": number, "py": ascii, "day": _day}
     return environment.get_template(name).render(context)
 

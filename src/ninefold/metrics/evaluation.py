@@ -3,8 +3,6 @@
 `target` is encoded as by `decisions.outcome`, `predicted` the forecast of the same rows; `frame` holds their time and group.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The evaluation plan: metrics, thresholds, split and baselines, fixed before any model has been scored."""
 
-from __future__ import annotations
-
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError

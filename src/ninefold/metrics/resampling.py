@@ -5,10 +5,7 @@ figure (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 11
 correlated with their neighbours, see `cosines`; entities and rows are independent.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -60,17 +57,19 @@ def merged(cluster: np.ndarray, most: int, in_order: bool = False) -> np.ndarray
     return cluster * most // count if in_order else np.random.default_rng(0).permutation(count)[cluster] % most
 
 
-@lru_cache
-def cosines(days: int) -> np.ndarray:
+def cosines(rows: np.ndarray) -> np.ndarray:
     """Return the waves whose products with the moves of some days, squared and summed, are the variance: (waves, days).
 
     Equal-weighted cosines (Lazarus, Lewis, Stock and Watson, Journal of Business and Economic Statistics 36, 2018), one for
-    five days and at least two, scaled so that the variance is unbiased if days have the `CORRELATION`, decaying geometrically.
+    five days and at least two, scaled so that the variance is unbiased for the mean of days of so many `rows` that have the
+    `CORRELATION`, decaying geometrically.
     """
-    count = max(2, days // 5)
-    waves = np.cos(np.pi * np.outer(np.arange(1, count + 1), (np.arange(days) + 0.5) / days))
-    correlation, every = CORRELATION ** np.arange(days), np.ones((days, 1))
-    measured, true = ((each * matmul_toeplitz(correlation, each)).sum() for each in (waves.T, every))
+    days, weight = len(rows), rows / rows.mean()
+    waves = np.cos(np.pi * np.outer(np.arange(1, max(2, days // 5) + 1), (np.arange(days) + 0.5) / days))
+    shares = waves * weight  # of each day in the waves of the moves, which are from the common mean
+    shares -= np.outer(shares.sum(axis=1), weight / days)
+    correlation = CORRELATION ** np.arange(days)
+    measured, true = ((each * matmul_toeplitz(correlation, each)).sum() for each in (shares.T, weight[:, None]))
     return waves * np.sqrt(true / measured)
 
 
@@ -92,7 +91,7 @@ def estimate(statistic: Statistic, frame: pd.DataFrame, problem: Problem) -> tup
     replicates = [statistic((cluster != each).astype("float64")) for each in range(count)]
     without = pd.DataFrame(replicates).to_numpy("float64")
     moves = (without.mean(axis=0) - without) * (count - 1) / count
-    waves = cosines(count) if problem.time else np.eye(count) * np.sqrt(count / (count - 1))
+    waves = cosines(np.bincount(cluster)) if problem.time else np.eye(count) * np.sqrt(count / (count - 1))
     table = pd.DataFrame({"value": value, "error": np.sqrt(((waves @ moves) ** 2).sum(axis=0))})
     return table, len(waves) if problem.time else count - 1
 
@@ -133,7 +132,7 @@ def clustered_variance(moves: Sums, clusters: Any, in_order: bool = False) -> An
     That of days `in_order` is at least what `cosines` measure, as neighbours may be correlated.
     """
     variance = (moves**2).sum(axis=0) * clusters / np.maximum(clusters - 1, 1)
-    return np.maximum(variance, ((cosines(len(moves)) @ moves) ** 2).sum(axis=0)) if in_order else variance
+    return np.maximum(variance, ((cosines(np.ones(len(moves))) @ moves) ** 2).sum(axis=0)) if in_order else variance
 
 
 def student(level: float, clusters: Any, comparisons: int = 1) -> Any:

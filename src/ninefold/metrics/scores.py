@@ -1,7 +1,5 @@
 """How good a forecast is: the metrics of each task."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

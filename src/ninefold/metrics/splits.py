@@ -1,7 +1,5 @@
 """Rows with a known outcome, and their split into train, validation and holdout."""
 
-from __future__ import annotations
-
 import ibis
 import numpy as np
 import pandas as pd
@@ -12,7 +10,7 @@ from ninefold.metrics.plan import Params, Split
 from ninefold.metrics.resampling import COPIES
 from ninefold.params import load
 from ninefold.problem import MEANING, Problem, decisions
-from ninefold.timestamps import as_days
+from ninefold.timestamps import as_days, local, midnight
 
 PARTS = ("train", "validation", "holdout")
 PURGED = "purged"
@@ -91,8 +89,9 @@ def part_of(frame: pd.DataFrame, split: Split, problem: Problem, before: str = "
     number = np.searchsorted(pd.to_datetime(begins) if by_time else begins, values.to_numpy(), side="right")
     part = np.array(PARTS, dtype=object)[number]
     if by_time:
-        last = problem.known_before(pd.Timestamp(getattr(split, before)))
-        part[(number < PARTS.index(before)) & (values > last)] = PURGED
+        begins_at = midnight(pd.Series([pd.Timestamp(getattr(split, before))]), problem.timezone)[0]  # in UTC
+        late = local(frame[problem.time], "UTC") > problem.known_before(begins_at)
+        part[(number < PARTS.index(before)) & late] = PURGED
     return part
 
 

@@ -5,19 +5,18 @@ Writes: ``data/metrics.json``: the metrics and their directions, the thresholds,
 Gate: each part of the split has enough outcomes, and the thresholds can be reached.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ninefold import display, gate
+from ninefold import gate
 from ninefold.metrics.plan import EvaluationPlan, Params, Primary, Split
 from ninefold.metrics.resampling import COPIES, LEAST_CLUSTERS, cluster_name, clusters, count_clusters
 from ninefold.metrics.scores import task_scores
 from ninefold.metrics.splits import PARTS, part_of, parts
 from ninefold.problem import FORESIGHT, MEANING, Problem, decisions
+from ninefold.sentences import render
 
 
 def definitions(params: Params, problem: Problem) -> pd.DataFrame:
@@ -102,26 +101,22 @@ def part_counts(frame: pd.DataFrame, points: Split, problem: Problem) -> pd.Data
 
 def describe_split(frame: pd.DataFrame, points: Split, problem: Problem) -> str:
     """Return what the figure of the split shows, in words."""
-    table, name = parts(frame, points, problem).set_index("part"), decisions.level_name(problem)
-    group, content = display.code(" and ".join(problem.group or [])), frame.get(COPIES, pd.Series(dtype="int64"))
-    equal = content[content.duplicated(keep=False)]
-    done = "kept in one part" if points.copies else "split: few rows differ"
-    copies = f" Copies, equal but for key and outcome: {len(equal):,} rows in {equal.nunique():,} sets, {done}."
-    means = f"The {name} is {table.loc['train', name]} in training and {table.loc['validation', name]} in validation"
-    text = {
-        "time": f"Training ends before {points.validation}, validation before {points.holdout}; the holdout is the newest",
-        "group": f"All rows of one {group} are in the same part. The holdout represents rows like these, not later times:",
-        "rows": f"Rows are split at random.{copies if len(equal) else ''} The holdout represents rows like these, not later times:",
+    copies = frame.get(COPIES, pd.Series(dtype="int64"))
+    facts = {
+        "points": points,
+        "group": " and ".join(problem.group or []),
+        "equal": copies[copies.duplicated(keep=False)],
     }
-    return f"{text[points.by]} {table.loc['holdout', 'share of rows']:.0%} of the rows. {means}."
+    table = parts(frame, points, problem).set_index("part")
+    return render("metrics", "split", **facts, table=table, level=decisions.level_name(problem))
 
 
 def describe_baselines(table: pd.DataFrame, problem: Problem) -> str:
     """Return what the figure of the baselines shows, in words."""
     values = table.set_index("policy")["validation"]
     shown = [*values.drop(FORESIGHT).nlargest(6).items(), (FORESIGHT, values[FORESIGHT])]
-    payoffs = ", ".join(f"{policy} {decisions.number(value, '+')}" for policy, value in shown)
-    return f"Mean payoff per {problem.unit} on validation: {payoffs}. The best constant policy on these rows is *{best_baseline(table)[0]}*."
+    facts = {"shown": shown, "best": best_baseline(table)[0], "number": decisions.number}
+    return render("metrics", "baselines", **facts, problem=problem)
 
 
 def make_plan(
@@ -184,11 +179,8 @@ def headline(table: pd.DataFrame, problem: Problem) -> dict[str, str]:
 def conclusion(table: pd.DataFrame, problem: Problem) -> str:
     """Return the bottom line."""
     (best, value), least, most = best_baseline(table), problem.success.min_payoff_gain, potential_gain(table)
-    needed = f"at least {least / most:.0%} of that" if least and most > 0 else "significantly more than nothing"
-    return (
-        f"The best constant policy on validation is {best!r}: {decisions.number(value, '+')} per {problem.unit}; a model has to beat "
-        f"the best one on its own rows. Perfect foresight would gain {decisions.number(most)} more; a model has to gain {needed}."
-    )
+    facts = {"best": repr(best), "value": value, "least": least, "most": most, "number": decisions.number}
+    return render("metrics", "conclusion", **facts, problem=problem)
 
 
 def _outcome_group(frame: pd.DataFrame, problem: Problem) -> pd.Series:

@@ -117,20 +117,23 @@ def describe_drifted(record: Record, raised: Iterable[Alert]) -> str:
 
 
 def missing_causes(names: Iterable[str], record: Record) -> Iterator[tuple[dict[str, float], str, str]]:
-    """Yield why columns miss values: all columns of a table without any value since the same day have one cause.
+    """Yield why columns miss values: those of a joined table have one cause, as have those without a value since one day.
 
     It is the columns (name -> share of the rows without a value, 0-1), a sentence, and a short name. ``ended`` of the record
-    tells since when a column has no value.
+    tells since when a column has no value, ``joined`` of which table it is.
     """
-    ended, natural, groups = record.get("ended") or {}, record.get("natural") or {}, dict[tuple[str, ...], Any]()
-    for name in names:
-        end = ended.get(name)
-        groups[tuple(each for each in ended if ended[each] == end) if end else (name,)] = end
-    for columns, end in groups.items():
+    ended, natural, joined = (record.get(key) or {} for key in ("ended", "natural", "joined"))
+    named, groups = list(names), dict[Any, list[str]]()
+    for name in dict.fromkeys([*named, *ended]):
+        since, table = ended.get(name, {}).get("since"), joined.get(name)
+        groups.setdefault((since, table, None if since or table else name), []).append(name)
+    for (since, table, _), columns in groups.items():
+        if not {*named}.intersection(columns):
+            continue
         shares, many = {name: natural[f"missing: {name}"]["value"] for name in columns}, len(columns) > 1
         usual, least = max(natural[f"missing: {name}"]["usual"] or 0 for name in columns), min(shares.values())
-        where = f"all rows since {end['since']}, {least:.1%} of this period's" if end else f"{least:.1%} of the rows"
-        short = f"{len(columns)} columns" + (f" of {end['table']}" if end and end["table"] else "")
+        where = f"all rows since {since}, {least:.1%} of this period's" if since else f"{least:.1%} of the rows"
+        short = f"{len(columns)} columns" + (f" of {table}" if table else "")
         shown = listed([*columns], MOST_NAMED)
         what = f"{shown} ({short}) are missing in {where}; at most" if many else f"{shown} is missing in {where};"
         yield shares, f"{what} {usual:.1%} is usual.", short if many else columns[0]
@@ -170,8 +173,8 @@ def _columns(record: Record, rules: Rules) -> Iterator[Candidate]:
         yield "missing", inf, max(columns.values()), sentence, {"subject": subject, "columns": columns}
     for each in record.get("findings") or []:
         name, share = each["subject"], each["evidence"]["explains"]
-        is_unit = each["cause"] == "broken column" and each["evidence"].get("how") != "missing"
-        if is_unit and name in record["drifted"]:
+        how = each["evidence"].get("how") if each["cause"] == "broken column" else None
+        if how == "unit" or (how == "constant" and name in record["drifted"]):
             yield "broken", share, share, each["sentence"], {"subject": name, "columns": {name: share}}
 
 

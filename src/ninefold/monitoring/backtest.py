@@ -21,7 +21,7 @@ from ninefold.monitoring.params import Params
 from ninefold.monitoring.performance import scores_by_period
 from ninefold.problem import ERROR, Problem, decisions
 from ninefold.serving import Bundle, deployment
-from ninefold.training import calibration, cross_validation
+from ninefold.training import calibration
 
 NEVER, CALENDAR, TRIGGERED = "never", "every month", "when the monitor says so"
 
@@ -44,10 +44,7 @@ class Setting(NamedTuple):
 
 
 def refit(bundle: Bundle, rows: pd.DataFrame, setting: Setting) -> tuple[Bundle, Parts]:
-    """Return the bundle with its candidate fitted anew, as `ninefold retrain` does it, and the parts of the labelled rows.
-
-    The holdout, the newest part, stays unseen. A part without two different outcomes raises DataError.
-    """
+    """Return the bundle fitted anew without the holdout, and the parts; `DataError` if one has but one outcome."""
     problem, params = setting.problem, setting.training.model_copy(update={"folds": 1})
     parts = training.split(rows, evaluation_plan.split(rows, setting.metrics, problem), problem)
     schema, method = bundle.columns, bundle.described["model"]["calibration"]
@@ -58,9 +55,7 @@ def refit(bundle: Bundle, rows: pd.DataFrame, setting: Setting) -> tuple[Bundle,
         unseen, predicted = training.validate({"it": estimator}, open_parts, schema, params, problem)
         recent, latest = training.newest(unseen, predicted["it"], problem)
         model = calibration.adjust(model, method, latest, recent, params.interval, problem)
-    answers = cross_validation.predict(model, parts["holdout"], schema, problem)
-    reference = deployment.reference(parts, answers, bundle.signature, problem)
-    described = {**bundle.described, "holdout": {}}
+    described, reference = {**bundle.described, "holdout": {}}, deployment.distributions(parts, bundle.signature)
     return replace(bundle, model=model, described=described, reference=reference, version=""), parts
 
 

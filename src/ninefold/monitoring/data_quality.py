@@ -11,7 +11,7 @@ from scipy import stats
 
 from ninefold.monitoring.period import Rows, measured
 
-MIXED = 0.5  # of the values; if no value had a larger share before, a single value now is a fault
+MIXED = 0.5  # of the values; a value that had no larger share before, and is the only one now, is a fault
 SILENT = 0.1  # of the usual rows; fewer are silence
 NEWLY_MISSING = 0.1  # of all rows that miss a value and usually would not; from this on the column is broken
 SAME = 0.99  # of the values that are one and the same
@@ -93,10 +93,11 @@ def _constant(before: pd.Series, after: pd.Series) -> Broken | None:
     values, earlier = after.value_counts(normalize=True), before.value_counts(normalize=True)
     if after.count() < FEWEST or earlier.empty:
         return None
-    value, share, usual = values.index[0], float(values.iloc[0]), float(earlier.iloc[0])
+    value, share = values.index[0], float(values.iloc[0])
+    usual = float(earlier.get(value, 0.0))
     if share < SAME or usual > MIXED:  # what is nearly always the same may be so for a week
         return None
-    text = f"has one value, {value}, on {share:.0%} of the rows; before, no value had over {usual:.0%}"
+    text = f"has one value, {value}, on {share:.0%} of the rows; before, {usual:.0%} had it"
     return {"how": "constant", "value": value, "share": share, "usual": usual}, text, share
 
 

@@ -117,10 +117,7 @@ def corrected_p(index: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def _compare(
     periods: list[Period], kinds: Mapping[str, str], limit: float, params: Params, problem: Problem
 ) -> pd.DataFrame:
-    """Compare the columns of each period with those of the rows before it, by bins of both together.
-
-    With bins of the rows before alone, these would be more alike among themselves than to a stable period.
-    """
+    """Compare each period with the rows before it by bins of both: by those of one, that side is too much alike."""
     timed, level = bool(problem.time), params.false_alarms
     table: list[tuple[Any, ...]] = []
     for period, *both in periods:

@@ -7,9 +7,7 @@ Writes: ``data/predictions/labels/``, a Parquet file for each different delivery
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,14 +24,12 @@ from ninefold.monitoring import production
 from ninefold.monitoring.answers import identity
 from ninefold.monitoring.production import MOMENT, REQUEST_ID, ROLE, ROW
 from ninefold.problem import Problem
-from ninefold.serving import CANARY, CHAMPION, LOG, Bundle, as_text, key, pseudonym
+from ninefold.serving import CANARY, CHAMPION, LARGEST, LOG, NO_NUMBER, Bundle, as_text, key, pseudonym
 
 LABEL, OUTCOME, KNOWN_AT = "@label", "@outcome", "@known_at"
 STATES = ("known", "never", "open", "contradicted", "superseded")
-MISSING = ("", "NA", "N/A", "NaN", "nan", "NaT", "null", "NULL", "None")
 TRUTH = {"true": "1", "false": "0"}
 WHOLE = r"^([+-]?\d+)\.0+$"
-LARGEST = 1e30
 TIME = "a date or time in ISO format, such as 2024-02-29T12:30:00 (UTC where it names no other zone)"
 
 
@@ -96,12 +92,7 @@ def keep(rows: pd.DataFrame, folder: Path) -> bool:
     place = folder / f"{hashlib.sha256(content).hexdigest()[:32]}.parquet"
     if place.exists():
         return False
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(prefix=".", dir=folder, delete=False) as file:  # for its owner alone, as the log
-        file.write(content)
-    artifacts.sync(Path(file.name))
-    os.replace(file.name, place)
-    artifacts.sync(folder)
+    artifacts.write_durable(content, place)
     return True
 
 
@@ -203,7 +194,7 @@ def _keys(table: pd.DataFrame, bundle: Bundle, place: Path) -> dict[str, pd.Seri
     for name in identity(problem):
         kind, column = kinds.get(name, "any"), table[name]
         if name == problem.time:
-            _require(column, ~column.str.strip().isin(MISSING), TIME)
+            _require(column, ~column.str.strip().isin(NO_NUMBER), TIME)
         if name in redacted:
             plain = _plain(column, "any" if kind == "date" else kind)
             columns[name] = plain.map({value: pseudonym(value, secret) for value in plain.dropna().unique()})
@@ -232,21 +223,21 @@ def _outcomes(column: pd.Series, problem: Problem) -> pd.Series:
     whole = {re.sub(WHOLE, r"\1", name): name for name in classes}  # 1.0 is the class 1
     names = column.where(column.isin(classes), truth.str.replace(WHOLE, r"\1", regex=True).map(whole))
     expected = f"one of {', '.join(classes)}, or nothing where it never becomes known"
-    _require(column, names.notna() | bare.isin(MISSING), expected)
+    _require(column, names.notna() | bare.isin(NO_NUMBER), expected)
     return names.astype("str")
 
 
 def _numbers(column: pd.Series) -> pd.Series:
     bare = column.str.strip()
     numbers = pd.to_numeric(bare, errors="coerce").astype("float64")
-    _require(column, (numbers.abs() <= LARGEST) | bare.isin(MISSING), "a finite number, or nothing if it is unknown")
+    _require(column, (numbers.abs() <= LARGEST) | bare.isin(NO_NUMBER), "a finite number, or nothing if it is unknown")
     return numbers
 
 
 def _moments(column: pd.Series) -> pd.Series:
     bare = column.str.strip()
     moments = datetimes.parse_series(bare).astype("datetime64[us]")
-    _require(column, moments.notna() | bare.isin(MISSING), TIME)
+    _require(column, moments.notna() | bare.isin(NO_NUMBER), TIME)
     return moments
 
 

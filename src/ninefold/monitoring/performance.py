@@ -36,9 +36,8 @@ def scores_by_period(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan
 def scores_of(results: Figures, rows: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> dict[str, Figures]:
     """Return ``figures``, the results of `evaluation.evaluate` with ``gap`` and `skill`, and ``levels``: those that are finite.
 
-    A figure without an interval (`metrics.estimate`) has its ``value`` alone.
-
     ``gap`` is the mean prediction less the mean outcome; ``levels`` are the shares of the classes, or the mean of the target.
+    A figure without an interval (`metrics.estimate`) has its ``value`` alone.
     """
     target, expected = outcomes(rows, problem), decisions.expected(predictions(rows, problem), problem)
     event = decisions.event(target, problem)

@@ -25,7 +25,7 @@ from ninefold.errors import DataError
 from ninefold.monitoring.answers import PERIOD, identity
 from ninefold.monitoring.params import Params
 from ninefold.problem import Problem
-from ninefold.serving import BUSY, CHAMPION, LOG, Bundle, hot_swap, log_export
+from ninefold.serving import BUSY, LOG, Bundle, hot_swap, log_export
 from ninefold.timestamps import as_days
 
 REQUEST_ID, ROW, MOMENT, VERSION, ROLE = "@request_id", "@row", "@moment", "@version", "@role"
@@ -105,12 +105,11 @@ def _read(files: list[Path], layout: dict[str, Any], wanted: set[str] | None) ->
     in_use = {*layout["fields"], *layout["columns"].values()}
     names |= {name: _free(name[1:], in_use) for name in META}
     try:
-        schema = pa.unify_schemas([pq.read_schema(files[0]), pq.read_schema(files[-1])])  # old files lack the role
-        columns = {name: ds.field(column) for name, column in names.items() if column in schema.names}
-        frame = ds.dataset(files, schema=schema).to_table(columns).to_pandas()
+        exported = ds.dataset(files)
+        columns = {name: ds.field(column) for name, column in names.items() if column in exported.schema.names}
+        return exported.to_table(columns).to_pandas()
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{files[0].parent.parent}: an exported file is damaged ({error}); put back a copy") from None
-    return frame.assign(**{ROLE: frame.get(ROLE, pd.Series(None, frame.index, dtype="str")).fillna(CHAMPION)})
 
 
 def _free(name: str, in_use: set[str]) -> str:

@@ -32,10 +32,9 @@ def period_report(
 
     `rows` are all that arrived; no row is silence. Without `days`, of an open period, the volume is not evaluated. `alpha`
     is the significance level of the tests behind the causes, which take longer, and are omitted without `explain`. The keys
-    are ``rows`` and ``labelled``; ``natural``: figure -> ``value``,
-    ``low`` and ``high`` (the control limits, None where there is none) and ``usual``; ``outside``: names of those
-    beyond, farthest first; ``ended``: feature without any value at the end -> ``since`` (its first such day) and ``table``
-    (None); ``estimated``: see `estimate`; ``findings``, ``decomposition`` and ``auc``: see `causes`.
+    are ``rows`` and ``labelled``; ``natural``: figure -> ``value``, ``low`` and ``high`` (the control limits, or None) and
+    ``usual``; ``outside``: names of those beyond, farthest first; ``ended``: feature without any value at the end -> ``since``
+    (its first such day); ``estimated``: see `estimate`; ``findings``, ``decomposition``, ``auc``: see `causes`.
     """
     count, labelled = len(rows.block), int(np.isfinite(rows.target).sum())
     silence = data_quality.silence(count, reference.per_day, days, len(np.unique(rows.block))) if days else []
@@ -52,10 +51,12 @@ def period_report(
     report["outside"] = beyond = list(dict.fromkeys([*beyond, *outside(values, reference.bounds)]))
     report["ended"] = _ended(reference, rows) if reference.problem.time else {}
     report["estimated"] = estimate(rows, reference.holdout, reference.problem, reference.plan)
-    if not explain or not beyond:
+    faults = data_quality.broken_columns(reference.known, rows, reference.kinds) if explain else []
+    if not explain or not (beyond or faults):
         return report
     inputs = any(name.split(":")[0] in INPUTS for name in beyond)
-    why = causes(reference, rows, inputs, alpha, [*(name.split(": ")[-1] for name in beyond), *report["ended"]])
+    suspects = [*(name.split(": ")[-1] for name in beyond), *report["ended"], *(each["subject"] for each in faults)]
+    why = causes(reference, rows, inputs, alpha, suspects)
     return {**report, **why, "findings": [*silence, *why["findings"]]}
 
 
@@ -91,14 +92,14 @@ def causes(
     return {"findings": order, "decomposition": None, "auc": None, **details}
 
 
-def _ended(reference: Reference, now: Rows) -> dict[str, dict[str, str | None]]:
+def _ended(reference: Reference, now: Rows) -> dict[str, dict[str, str]]:
     """Return the features that usually have values, and have none from a day on to the end of the period, and that day."""
     ended = {}
     for name in reference.kinds:
         has_value, usual = now.features[name].notna().to_numpy(), reference.known.features[name].notna().mean()
         without = now.block[now.block > now.block[has_value].max(initial=now.block.min() - 1)]
         if len(without) and usual > 0.5:
-            ended[name] = {"since": str(without.min().astype("datetime64[D]")), "table": None}
+            ended[name] = {"since": str(without.min().astype("datetime64[D]"))}
     return ended
 
 

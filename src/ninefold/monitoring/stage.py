@@ -10,12 +10,13 @@ Gate: every period is monitored, no prediction or label is lost, and the decisio
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from ninefold import artifacts, features, gate, incidents
-from ninefold.metrics import EvaluationPlan, against_baseline, against_zero, evaluation
+from ninefold.metrics import EvaluationPlan, against_baseline, against_zero, evaluation, intervals, means
 from ninefold.monitoring import data_quality
 from ninefold.monitoring import period as period_rows
 from ninefold.monitoring.alerts import alerts, broken_columns
@@ -74,7 +75,8 @@ def monitoring_reports(
 ) -> dict[str, Record]:
     """Return the `report.period_report` of each period by the labels known at its close; of an open one without its volume.
 
-    ``ended`` counts from the period in which a feature lost its values; `made` names the tables that features are joined from.
+    ``ended`` counts from the period in which a feature lost its values; ``joined`` tells of `made` which table a feature
+    is of.
     """
     reports, problem, before = dict[str, Record](), reference.problem, dict[str, Record]()
     joins = features.declared(made, problem).joins if made else []
@@ -86,9 +88,10 @@ def monitoring_reports(
         days = (span.end - span.start) / DAY if span.closed else None
         report = reports[span.period] = period_report(reference, inputs, days, params.alpha, explain)
         report["ended"] = before = {
-            name: (inputs.features[name].isna().all() and before.get(name)) or {**each, "table": tables.get(name)}
+            name: (inputs.features[name].isna().all() and before.get(name)) or each
             for name, each in report["ended"].items()
         }
+        report["joined"] = tables
     return reports
 
 
@@ -141,13 +144,14 @@ def what_works(table: list[Record], holdout: pd.DataFrame, bundle: Bundle, plan:
     target, empty = outcomes(holdout, problem), pd.DataFrame(index=holdout.index, columns=columns, dtype="float64")
     predicted = bundle.predict(holdout.drop(columns=columns).join(empty))
     paid, best, _ = against_baseline(target, predicted, problem, plan)
-    is_sure = evaluation.gain_floor(target, predicted, holdout, problem, plan) > 0
+    gain = intervals(partial(means, {"gain": paid - best}), holdout, problem, problem.success.level)["gain"]
+    is_sure = gain["low"] > 0
     pays = is_sure and last["decision"] not in ("stop acting", "roll back")
     advice = "the model can still be followed" if pays else f"follow the policy '{policy}'"
     sure = f"{'' if is_sure else 'not '}above zero with {problem.success.confidence:.0%} confidence"
     return (
         f"{last['features'] - len(columns)} of {last['features']} features have no fault: with these alone the gain on the "
-        f"holdout is {(paid - best).mean():.3f}, {sure}. Until the repair, {advice}."
+        f"holdout is {gain['value']:.3f}, {sure}. Until the repair, {advice}."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ninefold import incidents
 from ninefold.metrics import with_interval
 from ninefold.monitoring.alerts import Rules, missing_causes
 from ninefold.monitoring.answers import AT_CLOSE, HOLDOUT, STATES
@@ -145,7 +146,7 @@ def decision_table(decision: Record) -> pd.DataFrame:
 
 def last_rules(decision: Record) -> pd.DataFrame:
     """Return every rule at the last close in its order: ``rule``, ``measure``, ``value``, ``limit``, ``status`` and ``why``."""
-    rules = decision["periods"][-1].get("rules", []) if decision["periods"] else []
+    rules = (incidents.last_closed(decision["periods"]) or {}).get("rules", [])
     columns = ["rule", "measure", "value", "limit", "status", "why"]
     return pd.DataFrame([{**each, "why": " ".join(each["why"])} for each in rules], columns=columns)
 

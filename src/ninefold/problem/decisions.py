@@ -4,8 +4,6 @@ A forecast is a table with a row per case. Binary: ``probability`` of the event.
 order of the classes. Regression: ``prediction``, an interval ``low`` to ``high``, the ``quantile`` to act on, its ``loss``.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import ibis

@@ -1,7 +1,5 @@
 """The metrics of each task: their names, which values are better, and what they measure."""
 
-from __future__ import annotations
-
 _PROBABILITY = {
     "log_loss": ("lower", "surprise at the outcomes; a proper score, which only true probabilities make best"),
     "brier": ("lower", "squared error of the probabilities; a proper score"),

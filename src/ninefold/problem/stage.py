@@ -5,18 +5,17 @@ Writes: ``data/problem.json``, the statement that every later stage reads.
 Gate: the payoffs leave something to decide.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import optimize
 
-from ninefold import display, gate
+from ninefold import gate
 from ninefold.problem import decisions
 from ninefold.problem.metric_names import MEANING, title
 from ninefold.problem.statement import OUTCOMES, Problem
+from ninefold.sentences import render
 
 
 def baseline_policies(problem: Problem) -> pd.DataFrame:
@@ -30,15 +29,8 @@ def baseline_policies(problem: Problem) -> pd.DataFrame:
 
 def sentence(problem: Problem) -> str:
     """Return the decision as one sentence, in Markdown."""
-    when = f", {problem.horizon} before {display.code(problem.time)}" if problem.time else ""
-    who = f"**{problem.question}** For every {problem.unit}, {problem.owner} chooses"
-    if not problem.is_class:
-        known = f"What it should have been is known later, as {display.code(problem.target)}"
-        return f"{who} a quantity{when}: {problem.action_meaning}. {known}."
-    event = f"{display.code(problem.target)} is *{problem.focus}*"
-    return (
-        f"{who} between {listed([f'*{action}*' for action in problem.actions])}{when}. To act means to "
-        f"{problem.action_meaning}. The event to predict is that the {problem.unit} {problem.positive} ({event})."
+    return render(
+        "problem", "sentence", problem=problem, listed=listed, actions=[f"*{each}*" for each in problem.actions]
     )
 
 
@@ -113,28 +105,14 @@ def headline(problem: Problem) -> dict[str, str]:
 
 def conclusion(problem: Problem) -> str:
     """Return the bottom line."""
-    unit, point = problem.unit, _turning_point(problem)
-    ahead = f", {problem.horizon} ahead." if problem.time else "."
-    if problem.task == "regression":
-        return f"Act on the {point} quantile of {problem.target}: predict how high it may come for each {unit}{ahead}"
-    if problem.task == "multiclass":
-        counts = f"{len(problem.actions)} actions for {len(problem.classes)} classes"
-        return f"{counts}: predict how probable each class is for each {unit}{ahead}"
-    low, high = problem.best_action(np.array([0.0, 1.0]))
-    if problem.break_even is None:
-        return f"{low.capitalize()} is always best under these payoffs: there is nothing to decide."
-    event = f"the probability that {decisions.one(problem)} {problem.positive}"
-    return f"{low.capitalize()} while {event} is below {point}, {high} above it: predict which it is{ahead}"
+    return render("problem", "conclusion", problem=problem, point=_turning_point(problem), one=decisions.one(problem))
 
 
 def sensitivity(problem: Problem, factor: float) -> str:
     """Return, as a sentence, how the decision moves when its first price (of a quantity: of a unit too low) changes."""
     price = problem.actions[0] if problem.is_class else "under"
-    equal = "the best action where all classes are equally probable"
-    what = {"binary": "the break-even", "multiclass": equal, "regression": "the quantile to act on"}[problem.task]
     now, then = _turning_point(problem), _turning_point(problem.at_price(price, factor))
-    which = f"what *{price}* pays" if problem.is_class else "the cost of a unit too low"
-    return f"If {which} were {factor:g} times as much, {what} would move from **{now}** to **{then}**."
+    return render("problem", "sensitivity", problem=problem, price=price, factor=factor, now=now, then=then)
 
 
 def _turning_point(problem: Problem) -> str:
@@ -155,14 +133,9 @@ def _best_somewhere(problem: Problem) -> set[str]:
     count, best = values.shape[1], set[str]()
     for number, action in enumerate(payoffs.index):
         others = np.delete(values, number, axis=0) - values[number]  # p @ others <= -lead
-        least = optimize.linprog(
-            [*[0.0] * count, -1.0],
-            A_ub=np.column_stack([others, np.ones(len(others))]),
-            b_ub=np.zeros(len(others)),
-            A_eq=[[*[1.0] * count, 0.0]],
-            b_eq=[1.0],
-            bounds=[*[(0, 1)] * count, (None, None)],
-        )
+        below = {"A_ub": np.column_stack([others, np.ones(len(others))]), "b_ub": np.zeros(len(others))}
+        sums, bounds = {"A_eq": [[*[1.0] * count, 0.0]], "b_eq": [1.0]}, [*[(0, 1)] * count, (None, None)]
+        least = optimize.linprog([*[0.0] * count, -1.0], **below, **sums, bounds=bounds)
         if (others @ least.x[:count].clip(0, 1)).max() < -1e-12:
             best.add(str(action))
     return best

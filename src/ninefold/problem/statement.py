@@ -1,7 +1,5 @@
 """The problem: what is decided, for whom, at what costs; section ``problem`` of ``params.yaml``, completed and checked."""
 
-from __future__ import annotations
-
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
 from zoneinfo import ZoneInfo
@@ -129,7 +127,7 @@ class Problem(Params):
         costs: Costs
 
     @classmethod
-    def of(cls, params: Params) -> Problem:
+    def of(cls, params: Params) -> Self:
         """Return the problem that params describe."""
         classes = (params.classes or ["0", "1"]) if params.task != "regression" else None
         focus = params.focus if params.task == "multiclass" and params.focus is not None else classes and classes[-1]
@@ -152,11 +150,11 @@ class Problem(Params):
         """Write ``data/problem.json``, with ``actions`` and ``break_even`` for people who read it."""
         artifacts.write_json(self.values(), artifacts.output(FILE))
 
-    def changed(self, **values: Any) -> Problem:
+    def changed(self, **values: Any) -> "Problem":
         """Return the problem with other values for some fields; the caller answers for them, they are not checked."""
         return Problem.model_construct(**{**dict(self), **values})
 
-    def at_price(self, price: str, factor: float) -> Problem:
+    def at_price(self, price: str, factor: float) -> "Problem":
         """Return the problem with one price multiplied: all payoffs of an action, or the cost ``over`` or ``under``."""
         if not self.is_class:
             return self.changed(costs=self.costs.model_copy(update={price: factor * getattr(self.costs, price)}))

@@ -3,11 +3,9 @@
 Declared in ``processing.tables`` of ``params.yaml``; `judge` gives each row the first rule that it breaks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import ibis
 import ibis.expr.types as ir
@@ -47,7 +45,7 @@ class Column(Brief):
     allowed: list[str | int | float] | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
-    def _coherent(self) -> Column:
+    def _coherent(self) -> Self:
         number = ("int64", "float64")
         kinds = {"format": ("timestamp",), "decimal": number, "thousands": number, "min": number, "max": number}
         for key, types in kinds.items():
@@ -104,7 +102,7 @@ class Contract(Brief):
     columns: dict[Name, Column] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _known(self) -> Contract:
+    def _known(self) -> Self:
         referring = [name for one in self.references for name in list(one.keys())]
         for key, names in {"unique": self.unique, "references": referring, "newest": list(self.newest)}.items():
             if unknown := [name for name in names if name not in self.columns]:
@@ -262,6 +260,6 @@ class Params(Section):
     tables: dict[Name, Contract] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _referring(self) -> Params:
+    def _referring(self) -> Self:
         in_order(self.tables)
         return self

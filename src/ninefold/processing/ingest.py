@@ -8,8 +8,6 @@ A file is taken once its name is final, its size rests and its end is whole. The
 all else is made of that folder, and made again after a crash: so nothing is lost, and nothing counts twice.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -24,7 +22,7 @@ import ibis
 import pandas as pd
 from pydantic import BaseModel
 
-from ninefold import artifacts, collection, engine
+from ninefold import artifacts, collection, engine, spark
 from ninefold.collection import deliveries, demand_columns, sources
 from ninefold.collection import files as places
 from ninefold.errors import DataError
@@ -259,8 +257,6 @@ def run(folder: Path, follow: bool, every: float = 1.0) -> None:
 def _stream(follower: Follower) -> Callable[[list[str]], None]:
     """Return `Follower.report` as Structured Streaming: landed files are logged, the log is a stream with a checkpoint."""
     from pyspark.errors import StreamingQueryException
-
-    from ninefold import spark
 
     log = artifacts.path(LOG)
     log.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,6 @@
 Each partition of the lake, and of the quarantine, is made of the raw partition of the same name.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterable
@@ -37,7 +35,7 @@ class Places:
     lake: str
     quarantine: str
     state: str
-    beside: Places | None = None
+    beside: "Places | None" = None
 
     def outputs(self, name: str) -> list[str]:
         """Return the folders of a table in lake and quarantine."""

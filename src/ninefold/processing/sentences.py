@@ -1,7 +1,5 @@
 """Sentences, queries and tables of stage 03: what the contract says, and what the lake holds."""
 
-from __future__ import annotations
-
 import ibis.expr.types as ir
 import pandas as pd
 
@@ -9,6 +7,7 @@ from ninefold import display
 from ninefold.problem import Problem
 from ninefold.processing import warehouse
 from ninefold.processing.contract import Contract, Params
+from ninefold.sentences import render
 
 
 def left_out(raw: dict[str, ir.Table], params: Params) -> str:
@@ -20,13 +19,7 @@ def left_out(raw: dict[str, ir.Table], params: Params) -> str:
 
 def describe_missing(shares: pd.DataFrame) -> str:
     """Return how many columns have gaps, and which is the widest."""
-    if shares.empty:
-        return "No column of the lake has a gap."
-    worst, few = shares.iloc[0], (shares["missing"] < 0.05).sum()
-    return (
-        f"Columns with gaps: {len(shares):,}, of which {few} lack less than 5 % of the values; the widest is "
-        f"{display.code(worst['table'] + '.' + worst['column'])} with {worst['missing']:.1%} missing."
-    )
+    return render("processing", "missing", shares=shares)
 
 
 def query(contract: Contract, problem: Problem) -> str:
@@ -34,22 +27,17 @@ def query(contract: Contract, problem: Problem) -> str:
 
     The level of a month is the mean of `decisions.event`.
     """
-    table, target = f"lake.{warehouse.identifier(problem.table)}", warehouse.identifier(problem.target)
-    if problem.time:
-        return (
-            f"SELECT strftime({warehouse.identifier(problem.time)}, '%Y-%m') AS month, count(*) AS rows,\n"
-            f"  avg({_event(contract, problem)}) AS level\nFROM {table} GROUP BY 1 ORDER BY 1"
-        )
-    if problem.is_class:
-        return (
-            f"SELECT CAST({target} AS VARCHAR) AS class, count(*) AS rows, "
-            f"count(*) / sum(count(*)) OVER () AS share\nFROM {table} GROUP BY 1 ORDER BY 2 DESC, 1"
-        )
-    return (
-        "SELECT decile, count(*) AS rows, min(value) AS lowest, avg(value) AS mean, max(value) AS highest\n"
-        f"FROM (SELECT {target} AS value, ntile(10) OVER (ORDER BY {target}) AS decile FROM {table} "
-        f"WHERE {target} IS NOT NULL)\nGROUP BY 1 ORDER BY 1"
-    )
+    name, is_float = warehouse.identifier, contract.columns[problem.target].type == "float64"
+    events = {each: int(each == problem.focus) for each in problem.classes or []}
+    if is_float:  # 1.0 is the class 1
+        events = {each.removesuffix(".0"): event for each, event in events.items()}
+    facts = {
+        "table": f"lake.{name(problem.table)}",
+        "target": name(problem.target),
+        "is_float": is_float,
+        "events": events,
+    }
+    return render("processing", "query", **facts, problem=problem, identifier=name, literal=warehouse.literal)
 
 
 def grouping(contract: Contract, problem: Problem) -> str:
@@ -70,16 +58,3 @@ def promises(contract: Contract) -> pd.DataFrame:
         values += [column.written()] if column.format or column.decimal or column.thousands else []
         rows.append((name, column.type, "yes" if column.nullable else "no", ", ".join(values) or "any"))
     return pd.DataFrame(rows, columns=["column", "type", "may be missing", "values"])
-
-
-def _event(contract: Contract, problem: Problem) -> str:
-    """Return in SQL what a row's target is as `decisions.event` sees it, missing where it is not known."""
-    target, is_float = warehouse.identifier(problem.target), contract.columns[problem.target].type == "float64"
-    if not problem.is_class:
-        return f"CASE WHEN isfinite({target}) THEN {target} END" if is_float else target
-    text, events = f"CAST({target} AS VARCHAR)", {name: int(name == problem.focus) for name in problem.classes}
-    if is_float:  # 1.0 is the class 1
-        text = f"regexp_replace({text}, '[.]0$', '')"
-        events = {name.removesuffix(".0"): event for name, event in events.items()}
-    cases = " ".join(f"WHEN {warehouse.literal(name)} THEN {event}" for name, event in events.items())
-    return f"CASE {text} {cases} END"

@@ -7,8 +7,6 @@ Gate: the data contract holds in the lake, no row is lost, the quarantined share
 data is new.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

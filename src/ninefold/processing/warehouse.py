@@ -3,8 +3,6 @@
 Nothing is copied: each view reads the Parquet and JSON files as they now stand.
 """
 
-from __future__ import annotations
-
 import csv
 import os
 import re
@@ -36,23 +34,6 @@ FOLDERS = {  # -> schema, and what the one table is called if the folder holds i
 }
 FILENAME = "@file"
 ROWS = 40  # of an answer, as `as_text` writes it
-# What the places of a figure are called: `holdout.roc_auc.value`, `periods[0].period`.
-FIGURES = r"""
-SELECT regexp_extract(file.filename, '(?:\d+_)?([^/\\]+)\.json$', 1) AS stage,
-  regexp_replace(replace(leaf.fullkey, '$.metrics.', ''), '"((?:[^"\\]|\\.)*)"', '\1', 'g') AS name,
-  CASE WHEN leaf.type IN ('UBIGINT', 'BIGINT', 'DOUBLE') THEN CAST(leaf.atom AS DOUBLE) END AS value,
-  leaf.value ->> '$' AS text
-FROM read_text({files}) AS file, json_tree(file.content, '$.metrics') AS leaf
-WHERE leaf.type NOT IN ('OBJECT', 'ARRAY')
-ORDER BY file.filename, leaf.id
-"""
-GATES = r"""
-SELECT regexp_extract(file.filename, '(?:\d+_)?([^/\\]+)\.json$', 1) AS stage,
-  line.value ->> '$.name' AS "check", line.value ->> '$.value' AS value, line.value ->> '$.limit' AS "limit",
-  CAST(line.value ->> '$.passed' AS BOOLEAN) AS passed
-FROM read_text({files}) AS file, json_each(file.content, '$.gate.checks') AS line
-ORDER BY file.filename, CAST(line.key AS INTEGER)
-"""
 
 
 def connect(*schemas: str) -> duckdb.DuckDBPyConnection:
@@ -163,8 +144,9 @@ def _views(at: Callable[[str], Path], schemas: Collection[str] = ()) -> dict[str
         views |= {f"{schema}.{identifier(name)}": (_over(place), folder) for name, place in tables}
     if (not schemas or "metrics" in schemas) and any(at(METRICS).glob("*.json")):
         files = literal(f"{_glob(at(METRICS))}/*.json")
-        views["metrics.figures"] = FIGURES.format(files=files), METRICS
-        views["metrics.gates"] = GATES.format(files=files), METRICS
+        for name in ("figures", "gates"):
+            query = Path(__file__).with_name(f"{name}.sql").read_text(encoding="utf-8")
+            views[f"metrics.{name}"] = query.format(files=files), METRICS
     return views
 
 

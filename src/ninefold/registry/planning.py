@@ -88,10 +88,7 @@ def preview(as_of: date | None = None) -> str:
 
 
 def due(collected: collection.Params, problem: Problem, monitored: monitoring.Params) -> date:
-    """Return the last day that can be added, at least the present `as_of`: the source has a row a label delay after its end.
-
-    Under ``monitoring.source: replay`` a run adds at most the rest of a month.
-    """
+    """Return the last day to add, which has all its labels, in a replay of one month; at least the present `as_of`."""
     if collected.as_of is None:
         raise DataError("collection.as_of: not given, so nothing can be moved on")
     known = _newest(collected, problem) - pd.Timedelta(problem.label_delay)

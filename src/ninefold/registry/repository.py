@@ -79,10 +79,9 @@ def locked(name: str, busy: str, wait: bool = False) -> Iterator[int]:
 
 def registered(name: str) -> dict[str, dict[str, Any]]:
     """Return the versions of a model, newest first: version -> GTO's state of it."""
-    from gto import api
     from gto.exceptions import ArtifactNotFound
 
-    with _clear_errors():
+    with _gto() as api:
         try:
             return {one["version"]: one for one in api.show(_root(), name)}
         except ArtifactNotFound:
@@ -105,13 +104,11 @@ def champions(name: str) -> list[str]:
 
 def register(name: str, versions: dict[str, dict[str, Any]], md5: str, message: str) -> str:
     """Return the version of a bundle, registered if it was not yet, and assigned to production: both tags, or none."""
-    from gto import api
-
     for version, one in versions.items():
         if outputs(one["commit_hexsha"]).get(BUNDLE) == md5:
             assign(name, version, message)
             return version
-    with _clear_errors():
+    with _gto() as api:
         tag = api.register(_root(), name, head(), message=message)
     try:
         assign(name, tag.version, message)
@@ -123,12 +120,10 @@ def register(name: str, versions: dict[str, dict[str, Any]], md5: str, message: 
 
 def assign(name: str, version: str, message: str) -> None:
     """Assign a version to production, in a second of its own, because GTO orders tags by whole seconds."""
-    from gto import api
-
     last = max((one["timestamp"].timestamp() for one in _assignments(name)), default=0)
     while 0 <= (ahead := last + 1 - time.time()) <= 1:
         time.sleep(ahead + 0.001)
-    with _clear_errors():
+    with _gto() as api:
         api.assign(_root(), name, STAGE, version=version, message=message, force=True)
 
 
@@ -155,12 +150,10 @@ def restored(name: str, revision: str) -> Iterator[Path]:
 
 def _assignments(name: str) -> list[dict[str, Any]]:
     """Return the tags that put a version into production, oldest first; those of one second by their counter."""
-    from gto import api
-
-    with _clear_errors():
+    with _gto() as api:
         events = api.history(_root(), artifact=name)
-    tags = [one for one in events if one["event"] == "assignment" and one["stage"] == STAGE]
-    return sorted(tags, key=lambda one: (one["timestamp"], api.parse_tag(one["ref"]).get("counter", 0)))
+        tags = [one for one in events if one["event"] == "assignment" and one["stage"] == STAGE]
+        return sorted(tags, key=lambda one: (one["timestamp"], api.parse_tag(one["ref"]).get("counter", 0)))
 
 
 def _root() -> str:
@@ -168,11 +161,13 @@ def _root() -> str:
 
 
 @contextmanager
-def _clear_errors() -> Iterator[None]:
+def _gto() -> Iterator[Any]:
+    """Give GTO's functions, whose errors become ours."""
+    from gto import api
     from gto.exceptions import GTOException
     from scmrepo.exceptions import SCMError
 
     try:
-        yield
+        yield api
     except (GTOException, SCMError) as error:
         raise DataError(f"the registry: {error}; see `ninefold models` and `gto show`, and run this again") from None

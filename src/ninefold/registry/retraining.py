@@ -23,7 +23,7 @@ from pathlib import Path
 import yaml
 from ruamel.yaml.error import YAMLError
 
-from ninefold import artifacts, params
+from ninefold import artifacts, lineage, params
 from ninefold.errors import DataError, NinefoldError
 from ninefold.registry import comparison, planning, promotion, repository
 from ninefold.registry.planning import STEPPED_BACK, STEPS, Run
@@ -157,7 +157,7 @@ def _commit(run: Run) -> Run:
 
 
 def _push(run: Run) -> Run:
-    if repository.head() != run.base and _remote() and _dvc("push") != 0:
+    if repository.head() != run.base and lineage.default_remote()[0] and _dvc("push") != 0:
         raise DataError(
             f"dvc push: failed; the challenger is committed on {run.branch}, nothing is promoted. `ninefold retrain` goes on "
             "from here once the remote can be reached; `ninefold retrain --abandon` puts all back"
@@ -246,13 +246,6 @@ def _failure() -> str:
         trace.unlink()
     why = f"the gate did not pass: {'; '.join(checks)}" if checks else "failed, as said above"
     return f"{name}: {why}\nThe report of that run: {pages / name}.html"
-
-
-def _remote() -> str | None:
-    from dvc.repo import Repo  # type: ignore[import-untyped]
-
-    with Repo(str(params.root())) as repo:
-        return repo.config["core"].get("remote")
 
 
 def _dvc(*arguments: str) -> int:

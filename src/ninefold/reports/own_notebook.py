@@ -12,10 +12,11 @@ import yaml
 
 from ninefold import artifacts
 from ninefold.errors import NinefoldError
+from ninefold.jinja import TEMPLATES
 from ninefold.reports import runner
 from ninefold.stages import FLOOR, is_own, label
 
-TEMPLATE = Path(__file__).parents[1] / "templates" / "own_notebook.ipynb"
+TEMPLATE = TEMPLATES / "own_notebook.ipynb"
 LONGEST = 60  # letters of a title that name its file; some file systems take 143 bytes, and a letter may have three
 HEAD = """# Your own notebooks, in the order in which they run, after stage 05. `ninefold notebook "Title"` adds one here.
 # To drop one, delete its line and its notebook.

@@ -43,10 +43,7 @@ def read(place: Path) -> NotebookNode:
 
 
 def clean(notebook: NotebookNode) -> NotebookNode:
-    """Return the notebook's source alone: no outputs, no counts, of the metadata only tags and the kernel.
-
-    Pictures that were pasted into prose are part of the source.
-    """
+    """Return a notebook's source alone, with its pasted pictures: no outputs, no counts, only tags and the kernel."""
     cells: list[dict[str, Any]] = []
     for index, cell in enumerate(notebook.cells):
         kept = {
@@ -60,10 +57,7 @@ def clean(notebook: NotebookNode) -> NotebookNode:
 
 
 def own() -> list[str]:
-    """Return the names of your own notebooks, in the order in which they run: as ``notebooks/own.yaml`` lists them.
-
-    `DataError` if the file cannot be read, or an entry is not the name of such a notebook.
-    """
+    """Return the names of your own notebooks, as ``notebooks/own.yaml`` lists them; `DataError` if one is none."""
     place = artifacts.path(OWN)
     try:
         entries = (yaml.safe_load(place.read_text(encoding="utf-8")) or {}).get("own") if place.exists() else []
@@ -97,21 +91,10 @@ def refresh_sources() -> None:
 
 
 def execute(slug: str, overrides: dict[str, Any] | None = None) -> None:
-    """Run one stage's notebook and write it, executed and stripped, to ``reports/notebooks``.
+    """Run the notebook of a stage, or one of your own, and write it, executed and stripped, to ``reports/notebooks``.
 
-    Parameters
-    ----------
-    slug : str
-        The stage, or the name of a notebook of your own.
-    overrides : dict, optional
-        Nested values laid over its section of ``params.yaml``.
-
-    Raises
-    ------
-    NinefoldError
-        As `refresh_sources`, or if the params are wrong.
-    StageFailed
-        If a cell raises: the message names the cell and the error; the run so far is kept in ``reports/failed``.
+    `overrides` are nested values laid over its section of ``params.yaml``. `NinefoldError` as `refresh_sources`, or if the
+    params are wrong. `StageFailed` names the cell that raised, and its error; the run so far is kept in ``reports/failed``.
     """
     name = label(slug)
     pin.check()

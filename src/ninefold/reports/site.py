@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
-from ninefold import artifacts, lineage
+from ninefold import artifacts, jinja, lineage
 from ninefold.errors import DataError
 from ninefold.reports import runner  # before nbconvert: it keeps a slow import away
 from ninefold.reports.progress import FAILED, OWN, PASSED, Stage, overall, page_of, portable, read_project, read_stages
 from ninefold.stages import FLOOR, STAGES, is_own
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
 BOTTOM_LINE = ("training", "monitoring")
 BESIDE = ("deployment",)
 BUNDLE, CARD = "models/bundle", "model_card.html"
@@ -84,10 +83,7 @@ def summarize() -> None:
 
 
 def _leading(stages: list[Stage]) -> dict[str, Any]:
-    """Return whose conclusions and figures lead the index, and under which heading.
-
-    The conclusion of a failed gate leads; else those of training and monitoring, or until they have run, the last one.
-    """
+    """Return what leads the index: the failed gate's conclusion, else training's and monitoring's, or the last one."""
     failures = [stage for stage in stages if stage.state == FAILED]
     stopped = [stage for stage in failures if stage.conclusion]
     concluded = [stage for stage in stages if stage.conclusion and stage.state == PASSED and not stage.own]
@@ -101,14 +97,7 @@ def _leading(stages: list[Stage]) -> dict[str, Any]:
 
 
 def _environment(stages: list[Stage]) -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = jinja.environment(autoescape=True, keep_trailing_newline=True)
     nine = [stage for stage in stages if not stage.own]
     card = CARD * all(artifacts.path(f"{BUNDLE}/{name}").exists() for name in ("MODEL_CARD.md", "checksums.json"))
     environment.globals |= {"stages": nine, "project": read_project(), "floor": FLOOR, "card": card}
@@ -216,7 +205,7 @@ def _exporter() -> Callable[[Any], str]:
 
     exporter = HTMLExporter(
         template_name="notebook",
-        extra_template_basedirs=[str(TEMPLATES)],
+        extra_template_basedirs=[str(jinja.TEMPLATES)],
         exclude_anchor_links=True,
         default_preprocessors=[],
     )

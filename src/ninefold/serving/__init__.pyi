@@ -22,6 +22,8 @@ from .challenger import (
 )
 from .fields import (
     FEATURE_KINDS,
+    LARGEST,
+    NO_NUMBER,
 )
 from .hot_swap import (
     PRODUCTION,
@@ -44,7 +46,9 @@ __all__ = [
     "CANARY",
     "CHAMPION",
     "FEATURE_KINDS",
+    "LARGEST",
     "LOG",
+    "NO_NUMBER",
     "PRODUCTION",
     "Bundle",
     "app",

@@ -25,6 +25,7 @@ from starlette.routing import compile_path
 from ninefold import artifacts, params
 from ninefold.errors import DataError, NinefoldError
 from ninefold.serving import concurrency, hot_swap, log_export, middleware, review, routes, schemas
+from ninefold.serving.background import repeated
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.challenger import Challenger, watching
 from ninefold.serving.hot_swap import SwappableApp, Watcher
@@ -33,6 +34,7 @@ from ninefold.serving.log_entry import LogError
 from ninefold.serving.middleware import RETRY, Metrics, refuse
 
 LISTED = 20  # problems of a refusal
+HOUR = 3600.0  # seconds between two clean-ups of the log
 CLEARER = {
     "Not Found": "no such address; expected POST /predict, or GET /, /health, /ready, /metrics, /openapi.json, /v2",
     "There was an error parsing the body": "body: not JSON: not UTF-8, nested too deeply, or with too long a number",
@@ -53,7 +55,8 @@ def create_app(
     call by one of `hosts` (`middleware.allowed_hosts`). A `challenger` runs beside `bundle`, and has the metrics of the
     service.
     """
-    problem, limiters = bundle.problem, concurrency.limiters(bundle.described["limits"])
+    problem, limits = bundle.problem, bundle.described["limits"]
+    limiters = {kind: concurrency.Limiter(threads, limits) for kind, threads in concurrency.THREADS.items()}
     app = FastAPI(
         title=problem.title,
         version=bundle.version,
@@ -95,11 +98,7 @@ def run(
     The defaults: `bundle`, the one that the project has in production, else its newest; `log`,
     ``data/predictions/log.sqlite``, for a named bundle none; `rows`, a table for the review page, the project's newest.
     A bundle that takes over (`ninefold promote`, `rollback`) answers from the next request on; no request is dropped.
-
-    Raises
-    ------
-    NinefoldError
-        If the bundle is not as it was packed, the port is taken, the token is none, or an allowed host is none.
+    `NinefoldError` if the bundle is not as it was packed, the port is taken, the token is none, or an allowed host is none.
     """
     project = None if bundle else params.root()
     champion = Watcher(lambda: bundle or artifacts.path(hot_swap.in_production()))
@@ -120,8 +119,12 @@ def run(
         longest = math.ceil(first.described["limits"]["timeout_s"]) + 1
         options: dict[str, Any] = {"log_level": "warning", "access_log": False, "lifespan": "off"}
         server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=longest, **options))
-        keep = log_export.retention(open_log and open_log.place, lambda: app.bundle.described["log"]["keep"])
-        with watching(app, champion, challenger), keep:
+
+        def clean_up() -> None:
+            if open_log:
+                log_export.prune(open_log.place, app.bundle.described["log"]["keep"])
+
+        with watching(app, champion, challenger), repeated(clean_up, HOUR, "old answers are not deleted"):
             address = f"[{host}]" if ":" in host else host
             served = bundle or hot_swap.in_production()
             print(f"serving {served} at http://{address}:{listener.getsockname()[1]}", flush=True)
@@ -129,26 +132,21 @@ def run(
 
 
 def _answer_errors(app: FastAPI, bundle: Bundle) -> None:
-    async def invalid(_: Request, error: Any) -> Response:
+    async def answer(_: Request, error: Any) -> Response:
+        match error:
+            case HTTPException():
+                return refuse(error.status_code, CLEARER.get(error.detail, str(error.detail)), headers=error.headers)
+            case LogError():
+                return refuse(503, f"not answered: {error}", headers=RETRY)
+            case DataError():
+                return refuse(422, str(error))
         errors = error.errors()
         problems = schemas.explain(errors[:LISTED], bundle)
         more = f"; and at least {len(errors) - LISTED:,} more" if len(errors) > LISTED else ""
         return refuse(422, "; ".join(problem["message"] for problem in problems[:3]) + more, problems)
 
-    async def http(_: Request, error: Any) -> Response:
-        return refuse(error.status_code, CLEARER.get(error.detail, str(error.detail)), headers=error.headers)
-
-    async def wrong(_: Request, error: Any) -> Response:
-        return refuse(422, str(error))
-
-    async def not_logged(_: Request, error: Any) -> Response:
-        return refuse(503, f"not answered: {error}", headers=RETRY)
-
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(ValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(DataError, wrong)
-    app.add_exception_handler(LogError, not_logged)
+    for kind in (RequestValidationError, ValidationError, HTTPException, DataError, LogError):
+        app.add_exception_handler(kind, answer)
 
 
 def _logging(bundle: Path | None, log: Path | None, no_log: bool) -> Any:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import Progress
 
-from ninefold import params
+from ninefold import artifacts, params
 from ninefold.collection import databases
 from ninefold.errors import DataError, ParamsError
 from ninefold.serving import chunks, log_export
@@ -30,28 +30,17 @@ def predict(
 ) -> dict[str, Any]:
     """Write the rows of `source`, each with the answer of `bundle`, to `target`; whole or not at all.
 
+    Both are a ``.csv`` or ``.parquet`` file, a table of a DuckDB or SQLite file (``shop.duckdb::orders``), or of a database
+    by its URL (``postgresql://ann:${PASSWORD}@host/shop::orders``). `source` may be a folder of Parquet files, too, and needs
+    no ``::TABLE`` where a database has but one, or where a `query` says what to read. A `target` that exists is replaced, a
+    table of a database only if it is an earlier result. In a `log`, every answer is on disk before the table appears.
+
     Columns that are no features pass through untouched, those of a CSV file as text. A history column that is absent
-    altogether is looked up by its keys. In a project whose engine is Spark, Parquet to Parquet is scored there.
+    altogether is looked up by its keys. In a project whose engine is Spark, Parquet to Parquet is scored there, without log.
 
-    Parameters
-    ----------
-    source, target : str or Path
-        A ``.csv`` or ``.parquet`` file, a table of a DuckDB or SQLite file (``shop.duckdb::orders``), or of a database
-        by its URL (``postgresql://ann:${PASSWORD}@host/shop::orders``). `source` may be a folder of Parquet files, too,
-        and needs no ``::TABLE`` where a database has but one. A `target` that exists is replaced, a table of a database
-        only if it is an earlier result.
-    bundle : Bundle
-    query : str, optional
-        What to read of the database `source`, instead of a table.
-    log : Log, optional
-        The prediction log, in which every answer is on disk before the table appears. Not on Spark.
-
-    Returns
-    -------
-    dict
-        ``rows``; ``looked_up``, the history columns that were absent; ``warnings``, rows per field whose
-        category was not in training or whose number is outside the contract; ``wrote``, where to. A `DataError` names
-        source, column and row of what cannot be scored.
+    The result has ``rows``; ``looked_up``, the history columns that were absent; ``warnings``, rows per field whose category
+    was not in training or whose number is outside the contract; ``wrote``, where to. A `DataError` names source, column and
+    row of what cannot be scored.
     """
     start, end = databases.masked(str(source)), databases.masked(str(target))
     if Path(source).resolve() == Path(target).resolve():  # of two tables, too
@@ -129,15 +118,12 @@ def _write(place: str, answers: Collection[str], tables: Tables) -> None:
     is_new = "://" not in base and not file.is_file()
     if is_new and (file.is_dir() or file.suffix.lower() not in (*databases.SQLITE, *databases.DUCKDB)):
         raise DataError(f"{base}: is no database; OUT is {FORMATS}")
-    with chunks.whole(file) if is_new else nullcontext(base) as file_or_url:
+    with artifacts.replacing(file) if is_new else nullcontext(base) as file_or_url:
         database.write(str(file_or_url), DatabaseTable(where, name, answers=answers), tables)
 
 
 def _database(place: str) -> Any:
-    """Return the module that reads and writes a database, whose packages are none of the service's; None for a file.
-
-    A database is a URL, a file with a database's suffix, or anything with ``::TABLE``.
-    """
+    """Return the module for a database (a URL, a file of such a suffix, or ``::TABLE``); None for a file."""
     base, name = databases.split(place)
     file, suffix, is_url = Path(base), Path(base).suffix.lower(), "://" in base
     if not (is_url or name is not None or suffix in (*databases.SQLITE, *databases.DUCKDB)):

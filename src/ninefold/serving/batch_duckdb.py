@@ -29,10 +29,7 @@ def read(place: str, source: DatabaseTable, rows: int) -> Tables:
 
 
 def write(place: str, target: DatabaseTable, tables: Tables) -> None:
-    """Write tables to a table of a DuckDB file, which may be new, in one statement.
-
-    Of many, DuckDB 2 keeps some 230 bytes a row in memory until their transaction ends (measured).
-    """
+    """Write tables in one statement: of many, DuckDB 2 keeps some 230 bytes a row in memory to the end (measured)."""
     if Path(place).exists():
         with _connection(place, target.where, "written") as connection:
             kinds = {name.lower(): kind for name, kind in _tables(connection).items()}

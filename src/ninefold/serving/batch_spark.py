@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from ninefold import engine, spark
+from ninefold import artifacts, engine, spark
 from ninefold.errors import DataError
 from ninefold.serving import chunks
 from ninefold.serving.bundle import Bundle
@@ -41,7 +41,7 @@ def predict(source: Path, target: Path, bundle: Bundle) -> dict[str, Any]:
     schema, parts = chunks.shared_schema(files), list[Part]()
     looked_up = check_columns(schema.names, bundle, source)
     engine.connect()
-    with chunks.whole(target) as folder:
+    with artifacts.replacing(target) as folder:
         folder.mkdir()
         for file in files:
             metadata, first = chunks.footer(file), 0

@@ -69,16 +69,12 @@ class Bundle:
         return bundle
 
     def __repr__(self) -> str:
-        """Return the bundle in one line."""
         return f"Bundle({self.name} {self.version}: {self.problem.task}, {len(self.features)} features)"
 
     def _repr_html_(self) -> str:
         facts = {"model": f"{self.name}, {type(self.model).__name__}", "version": self.version, "folder": self.place}
-        facts |= {
-            "features": ", ".join(self.features),
-            "history as of": f"{self.moment} UTC" if self.moment else "none",
-        }
-        return facts_table("Model bundle", facts)
+        moment = f"{self.moment} UTC" if self.moment else "none"
+        return facts_table("Model bundle", {**facts, "features": ", ".join(self.features), "history as of": moment})
 
     @property
     def name(self) -> str:
@@ -154,9 +150,8 @@ class Bundle:
         filled = self._filled(rows)
         values = self._forecast(filled, len(rows))
         columns = dict(zip(decisions.forecast_columns(self.problem), values.T.tolist(), strict=True))
-        columns["action"], columns["expected_payoff"] = (
-            each.tolist() for each in decisions.choose(values, self.problem)
-        )
+        chosen = decisions.choose(values, self.problem)
+        columns["action"], columns["expected_payoff"] = (each.tolist() for each in chosen)
         records = [{name: columns[name][row] for name in self.answers} for row in range(len(rows))]
         return Answered(records, self.warnings(filled))
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -18,9 +17,10 @@ from pydantic import AfterValidator, Field
 
 from ninefold.params import FILE, Section, Text
 from ninefold.params import load as load_params
+from ninefold.serving.background import because, repeated, say
 from ninefold.serving.bundle import BUNDLE, Answered, Bundle
 from ninefold.serving.fields import names
-from ninefold.serving.hot_swap import SwappableApp, Watcher, because, stamp
+from ninefold.serving.hot_swap import SwappableApp, Watcher, stamp
 from ninefold.serving.log import Log
 from ninefold.serving.log_entry import CANARY, CHAMPION, SHADOW, Rows
 from ninefold.serving.middleware import Metrics, host_name
@@ -135,7 +135,7 @@ class Challenger:
 
     def _use(self, active: Active | None, reason: str | None = None) -> None:
         if reason and reason != self.reason:
-            _say(f"warning: challenger: {reason}")
+            say(f"warning: challenger: {reason}")
         self.active, self.reason = active, reason
 
 
@@ -162,7 +162,7 @@ def watching(app: SwappableApp, champion: Watcher, challenger: Challenger) -> It
 
     Nothing that a look meets ends the thread. What `champion` finds is in ``/ready`` and the metrics.
     """
-    stop, metrics, challenger.champion = threading.Event(), challenger.metrics, champion
+    metrics, challenger.champion = challenger.metrics, champion
     metrics.stale.set_function(lambda: float(champion.reason is not None))
     metrics.looked.set_function(lambda: time.monotonic() - champion.looked)
     challenger.refresh(app.bundle)
@@ -172,28 +172,16 @@ def watching(app: SwappableApp, champion: Watcher, challenger: Challenger) -> It
         metrics.set_bundle(newer)
         metrics.swaps.inc()
 
-    def work() -> None:
-        while not stop.wait(POLL):
-            reason = champion.reason
-            if champion.look(take_over):
-                _say(f"bundle {app.bundle.version} answers now")
-            if champion.reason and champion.reason != reason:
-                _say(f"warning: {app.bundle.version} goes on: {champion.reason}")
-            challenger.refresh(app.bundle)
+    def look() -> None:
+        reason = champion.reason
+        if champion.look(take_over):
+            say(f"bundle {app.bundle.version} answers now")
+        if champion.reason and champion.reason != reason:
+            say(f"warning: {app.bundle.version} goes on: {champion.reason}")
+        challenger.refresh(app.bundle)
 
-    thread = threading.Thread(target=work, name="hot swap", daemon=True)
-    thread.start()
-    try:
+    with closing(challenger), repeated(look, POLL, "no look for another bundle"):
         yield
-    finally:
-        stop.set()
-        thread.join()
-        challenger.close()
-
-
-def _say(text: str) -> None:
-    with suppress(OSError, ValueError):  # nobody reads it any more
-        print(text, file=sys.stderr, flush=True)
 
 
 def _position(rows: Rows, number: str, challenger: Bundle) -> float:

@@ -18,10 +18,7 @@ def write(folder: Path) -> None:
 
 
 def verify(place: Path) -> str:
-    """Return the version of the bundle at `place`, if every file is as it was packed.
-
-    `DataError` names the files that are missing, changed, or not listed.
-    """
+    """Return the version of the bundle at `place`; `DataError` names files that are missing, changed, or not listed."""
     if not (place / LIST).is_file():
         raise DataError(f"{place}: holds no bundle (no {LIST}); write it with `dvc repro deployment`")
     expected, present = read_json(place / LIST), set(files(place))

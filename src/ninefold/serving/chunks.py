@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -70,7 +69,7 @@ def write_file(place: Path, tables: Tables) -> None:
     if place.is_dir():
         raise DataError(f"{place}: is a folder; OUT is {FORMATS}")
     suffix = require_suffix(place, "OUT")
-    with whole(place) as temporary:
+    with artifacts.replacing(place) as temporary:
         if suffix == ".parquet":
             _write_all(tables, lambda schema: pq.ParquetWriter(temporary, schema, compression="zstd"))
             return
@@ -137,23 +136,6 @@ def as_csv(frame: pd.DataFrame, header: bool = True) -> str:
     text = write()
     # A carriage return ends a line too, but alone it is not a reason to quote for Python 3.11's csv.
     return write(quoting=csv.QUOTE_ALL) if "\r" in text else text
-
-
-@contextmanager
-def whole(target: Path) -> Iterator[Path]:
-    """Give a temporary path that replaces `target` at the end, file or folder; on failure nothing is left."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    new, old = (target.with_name(f".{target.name}.{os.getpid()}.{state}") for state in ("tmp", "old"))
-    try:
-        yield new
-        if target.exists() and (target.is_dir() or new.is_dir()):
-            os.replace(target, old)
-        os.replace(new, target)
-    finally:
-        if old.exists() and not target.exists():
-            os.replace(old, target)
-        for place in (new, old, new.with_name(f"{new.name}.wal")):  # DuckDB's
-            artifacts.remove(place)
 
 
 def _readable(source: Path) -> AbstractContextManager[None]:

@@ -29,10 +29,7 @@ OPTIONS: dict[str, Any] = {"timeout": 60, "trust_env": False}  # no proxy is bet
 
 @contextmanager
 def serving(place: Path | None = None) -> Iterator[str]:
-    """Serve the bundle at `place`, by default the project's, from a process of its own; give its address.
-
-    `DataError` with what the process printed, if it is not ready within `PATIENCE` seconds.
-    """
+    """Serve the bundle at `place` (default: the project's) from a process; give its address; `DataError` if it fails."""
     paths = [str(Path(ninefold.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     env = {name: value for name, value in os.environ.items() if not name.startswith("NINEFOLD_TOKEN")}
     env["PYTHONPATH"] = os.pathsep.join(paths)
@@ -54,10 +51,7 @@ def serving(place: Path | None = None) -> Iterator[str]:
 
 
 def ask(url: str, rows: list[dict[str, Any]], size: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Send rows to the service at `url`, `size` in a request; `DataError` if it refuses one.
-
-    Return a row of `Bundle.answers` per row, and the seconds that each request took, float64, shape (requests,).
-    """
+    """Send rows, `size` in a request; return a row of `Bundle.answers` for each, and the seconds of each request."""
     answers, seconds = [], []
     with httpx.Client(base_url=url, **OPTIONS) as client:
         for start in range(0, len(rows), size):
@@ -120,11 +114,6 @@ def refusals(url: str, bundle: Bundle) -> pd.DataFrame:
             said = answer.json()["error"] if answer.is_client_error else answer.text[:500]
             rows.append((what, answer.status_code, said))
     return pd.DataFrame(rows, columns=["request", "status", "answer"])
-
-
-def refused_well(refused: pd.DataFrame) -> int:
-    """Return how many of the bad requests ended with a 4xx status."""
-    return int(refused["status"].between(400, 499).sum())
 
 
 def _when_ready(child: subprocess.Popen[bytes], out: Path, err: Path, until: float) -> str:

@@ -35,13 +35,9 @@ class Limiter:
         if not self._free.acquire(blocking=False):
             error = f"busy: {self.capacity} requests are in hand; send it again in a second"
             return await refuse(503, error, headers=RETRY)(scope, receive, send)
-        messages: list[Any] = []
-
-        async def keep(message: Any) -> None:
-            messages.append(message)
-
         try:
-            await limit_body(partial(self._answer, app), self.size, self.timeout, scope, receive, keep)
+            whole = partial(limit_body, partial(self._answer, app), self.size, self.timeout)
+            messages = await _messages(whole, scope, receive)
         finally:
             self._free.release()
         for message in messages:
@@ -66,11 +62,6 @@ async def limit(app: App, limiters: Mapping[str, Limiter], scope: Any, receive: 
     return await limiters[_kind(scope["path"])](app, scope, receive, send)
 
 
-def limiters(limits: Mapping[str, Any]) -> dict[str, Limiter]:
-    """Return a limiter for each kind of request; `limits` are those of the bundle."""
-    return {kind: Limiter(threads, limits) for kind, threads in THREADS.items()}
-
-
 def _kind(path: str) -> str:
     if path == "/predict" or path.endswith("/infer"):
         return "answer"
@@ -79,10 +70,14 @@ def _kind(path: str) -> str:
 
 def _run(app: App, scope: Any, receive: Any) -> list[Any]:
     """Run an application to its end, in an event loop of this thread; return what it sends."""
+    return asyncio.run(_messages(app, scope, receive))
+
+
+async def _messages(app: App, scope: Any, receive: Any) -> list[Any]:
     messages: list[Any] = []
 
     async def send(message: Any) -> None:
         messages.append(message)
 
-    asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
+    await app(scope, receive, send)
     return messages

@@ -18,6 +18,8 @@ FEATURE_KINDS = tuple(TYPES)
 EPOCH = datetime(1970, 1, 1)
 FIRST_DAY, LAST_DAY = -719_162.0, 2_932_897.0  # of the years 1 to 9999, which ISO text can name
 Bounds = Mapping[str, Mapping[str, Any]]  # of columns: min, max, allowed, of which each may be absent
+LARGEST = 1e30  # a pipeline may square a number; beyond this it could overflow
+NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", "NaT", "null", "NULL", "None")  # texts of a CSV file for what is missing
 DATE = 'a date or time in ISO format, such as "2024-02-29" or "2024-02-29T12:30:00" (UTC)'
 
 
@@ -35,10 +37,6 @@ class Store(NamedTuple):
         values = dict(zip(_keys(table, entry["by"]), table["value"].tolist(), strict=True))
         return cls(entry["by"], values, entry.get("prior"))
 
-    def of(self, key: tuple[Any, ...]) -> float | None:
-        """Return the value of a key, or the prior."""
-        return self.values.get(key, self.prior)
-
 
 def signature(
     parts: Mapping[str, pd.DataFrame], online: Mapping[str, Any], problem: Problem, bounds: Bounds | None = None
@@ -48,8 +46,7 @@ def signature(
     `parts` are the labelled rows (categories of ``train`` and ``validation`` are known), `online` what stage 06 wrote
     beside the online values. A field has a ``name``; a ``kind``: one of `FEATURE_KINDS`, ``key`` or ``identity``; a
     ``type``: number, string, date or any; it is ``required`` if history is looked up by it, and then ``nullable`` or not;
-    a category has its ``known`` values, a number the ``bounds`` of its column, unless one of `parts` breaks them: then it was
-    made of something else.
+    a category has its ``known`` values, a number the ``bounds`` of its column, unless one of `parts` breaks them.
     """
     keys = list(dict.fromkeys(key for store in online["stores"] for key in store["by"]))
     fields = {feature["name"]: {**feature, "type": TYPES[feature["kind"]]} for feature in online["features"]}
@@ -114,7 +111,8 @@ def iso(number: float) -> str:
 
 def with_history(row: Mapping[str, Any], stores: Mapping[str, Store]) -> dict[str, Any]:
     """Return a row with the history that it lacks, looked up by its keys; what is not known of it is None."""
-    history = {name: store.of(tuple(map(row.get, store.by))) for name, store in stores.items() if name not in row}
+    lacking = {name: store for name, store in stores.items() if name not in row}
+    history = {name: each.values.get(tuple(map(row.get, each.by)), each.prior) for name, each in lacking.items()}
     return {**{name: None if value != value else value for name, value in history.items()}, **row}
 
 
@@ -130,7 +128,7 @@ def look_up(frame: pd.DataFrame, stores: Mapping[str, Store]) -> pd.DataFrame:
                 first = np.unique(positions, return_index=True)[1]
                 distinct[by] = list(_keys(frame.iloc[first], store.by)), positions
             keys, positions = distinct[by]
-            completed[name] = np.array([store.of(key) for key in keys], dtype="float64")[positions]
+            completed[name] = np.array([store.values.get(key, store.prior) for key in keys], dtype="float64")[positions]
     return completed
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ninefold import artifacts
-from ninefold.errors import DataError, NinefoldError
+from ninefold.errors import DataError
+from ninefold.serving.background import because
 from ninefold.serving.bundle import BUNDLE, Bundle
 from ninefold.serving.checksums import LIST, verify
 
@@ -32,16 +33,10 @@ def install(place: Path) -> Path:
     with suppress(DataError):
         present = verify(copy)
     if present != version:
-        temporary = copy.with_name(f".{version}.{os.getpid()}")
-        try:
+        with artifacts.replacing(copy) as temporary:
             shutil.copytree(place, temporary)
             verify(temporary)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        artifacts.sync_folder(temporary)
-        shutil.rmtree(copy, ignore_errors=True)
-        temporary.rename(copy)
+            artifacts.sync_folder(temporary)
     os.utime(copy)  # the time of its installation, for `prune`
     artifacts.sync(copy.parent)
     fresh = link.with_name(f".production.{os.getpid()}")
@@ -66,10 +61,7 @@ def prune(needed: Collection[str] = ()) -> None:
 
 
 def in_production() -> str:
-    """Return which bundle is in production: the promoted one, or the newest if none was promoted.
-
-    `DataError` if the promoted one is lost: the newest, which nobody promoted, never stands in for it.
-    """
+    """Return which bundle is in production: the promoted one (`DataError` if it is lost), else the newest."""
     link = artifacts.path(PRODUCTION)
     if link.is_symlink() and not link.exists():
         raise DataError(
@@ -113,8 +105,7 @@ class Watcher:
     def look(self, use: Callable[[Bundle], None] = lambda _: None) -> bool:
         """Load the bundle if it changed, see `load`; return whether its version is new.
 
-        If it cannot be loaded, or `use` raises, whatever it is, the bundle before stays; the next attempt is after `RETRY`
-        seconds.
+        If it cannot be loaded, or `use` raises anything, the bundle before stays; the next attempt is after `RETRY` seconds.
         """
         self.looked, before = time.monotonic(), self.bundle
         try:
@@ -134,11 +125,6 @@ class Watcher:
             return f"failing: {self.reason}"
         age = time.monotonic() - self.looked
         return "following" if age < STALLED else f"stalled: the last look was {age:.0f} seconds ago"
-
-
-def because(error: Exception) -> str:
-    """Return why something failed, in one text: errors of ours say all, others need their kind."""
-    return str(error) if isinstance(error, NinefoldError) else f"{type(error).__name__}: {error}"
 
 
 class SwappableApp:

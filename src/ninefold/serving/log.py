@@ -205,12 +205,10 @@ class Log:
 
 
 def connect(place: Path) -> sqlite3.Connection:
-    """Open a log for writing; make it if there is none.
-
-    `LogError` if it is another program's file, of another format, or on a disk of another machine.
-    """
+    """Open a log, made if absent; `LogError` if it is another program's, of another format, or on a remote disk."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    artifacts.private(place, "ab").close()
+    if not place.exists():  # closing any descriptor of it would drop the locks that SQLite holds in this process
+        artifacts.private(place, "ab").close()
     connection = sqlite3.connect(place, timeout=BUSY, isolation_level=None, check_same_thread=False)
     try:
         program, version, tables = connection.execute(KIND).fetchone()  # at one moment: another may be making it

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +19,7 @@ import pyarrow.parquet as pq
 from ninefold import artifacts
 from ninefold.errors import DataError
 from ninefold.serving.fields import EPOCH, days
-from ninefold.serving.log import BUSY, connect
+from ninefold.serving.log import connect
 from ninefold.serving.log_entry import LogError, microseconds
 from ninefold.timestamps import MICROSECONDS
 
@@ -44,7 +42,6 @@ WHERE (total <= :most OR total = rows) AND NOT EXISTS ({BEGUN}) GROUP BY number 
 """
 OLD = "SELECT number FROM requests WHERE moment < ? LIMIT 1000"
 PAGES = 1000  # of the file that are given back at once
-HOUR = 3600.0  # seconds between two clean-ups of a service
 
 
 def lake(place: Path) -> Path:
@@ -104,28 +101,6 @@ def prune(place: Path, keep: str, now: datetime | None = None) -> int:
         if day.name < f"day={oldest.astimezone(UTC):%Y-%m-%d}":
             shutil.rmtree(day, ignore_errors=True)  # another clean-up may be faster
     return deleted
-
-
-@contextmanager
-def retention(place: Path | None, keep: Callable[[], str]) -> Iterator[None]:
-    """`prune` the log at `place`, if it is not None, at once and then every `HOUR`, in a thread, until the context ends."""
-    stop = threading.Event()
-
-    def work() -> None:
-        while place and not stop.is_set():
-            try:
-                prune(place, keep())
-            except DataError as error:
-                print(f"warning: old answers are not deleted: {error}", file=sys.stderr, flush=True)
-            stop.wait(HOUR)
-
-    thread = threading.Thread(target=work, name="retention", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(BUSY)
 
 
 def read(place: Path, since: datetime | None = None, until: datetime | None = None) -> pd.DataFrame:

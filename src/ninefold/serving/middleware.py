@@ -208,10 +208,7 @@ def allowed_hosts(
 def token(environment: Mapping[str, str] = os.environ) -> str | None:
     """Return the bearer token that callers have to send, from NINEFOLD_TOKEN or the file NINEFOLD_TOKEN_FILE; or None.
 
-    Raises
-    ------
-    NinefoldError
-        If both are set, the file cannot be read, or it is not a token: an empty one would let everybody in.
+    `NinefoldError` if both are set, the file cannot be read, or it is not a token: an empty one would let everybody in.
     """
     secret, file = environment.get(TOKEN), environment.get(TOKEN_FILE)
     if secret is not None and file is not None:

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ninefold import display
+from ninefold import display, jinja
 from ninefold.lineage import SHORT
 from ninefold.metrics import cluster_name
 from ninefold.problem import MEANING, PRIMARY, Problem, decisions, listed, sentence, title
 from ninefold.serving.fields import FEATURE_KINDS
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
 MISSING = "–"
 
 
 def model_card(described: dict[str, Any], level: int = 3) -> str:
     """Return the model card as Markdown (after Mitchell et al., Model Cards for Model Reporting, 2019).
 
-    It holds no commit, which is not known yet: equal runs of two commits give the same bytes.
-
-    `described` is what `ninefold.serving.deployment.describe` returned, or ``bundle.json``; `level` that of the headings. A
-    section without evidence is left out.
+    `described` is what `deployment.describe` returned, or ``bundle.json``; `level` that of the headings. A section without
+    evidence is left out. It holds no commit, which is not known yet: equal runs of two commits give the same bytes.
     """
     problem = Problem.read({**described["problem"], **described["policy"]}, "the description of the bundle")
     kinds = pd.Series([field["kind"] for field in described["signature"]])
@@ -65,9 +60,7 @@ def _number(value: float | None) -> str:
     return f"{value:.2g}" if 0 < abs(value) < 0.0095 else f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
-CARDS = Environment(  # names of the data go through `code` or `text`
-    loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-)
+CARDS = jinja.environment()  # names of the data go through `code` or `text`
 CARDS.filters |= {
     "code": lambda value: MISSING if value is None else display.code(value),
     "text": _text,

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import ValidationError
 
+from ninefold import jinja
 from ninefold.errors import DataError, NinefoldError
 from ninefold.problem import decisions
 from ninefold.serving import monitoring_state, review_rows, schemas
@@ -28,7 +28,6 @@ from ninefold.serving.review_rows import Scored, advantage, forecasts, listing
 from ninefold.serving.routes import Service
 from ninefold.training import explanation
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
 TOP = 5  # contributions named
 BACKGROUND, LEAST_BACKGROUND = 100, 10  # rows that a row is compared with; where there are hundreds of features
 SEED = 0  # of the orders in which features become known
@@ -39,9 +38,7 @@ SECURITY = (  # connect-src: the script fetches explanations from the service
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; img-src data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-PAGES = Environment(
-    loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-)
+PAGES = jinja.environment(autoescape=True)
 PAGES.globals |= {"decisions": decisions, "number": decisions.number, "top": TOP}
 
 

@@ -153,10 +153,7 @@ def plain(service: Service) -> APIRouter:
 
 
 def open_inference(service: Service) -> APIRouter:
-    """Return the routes of the Open Inference Protocol V2 (https://github.com/kserve/open-inference-protocol).
-
-    Every field is an input of shape [n] or [n, 1]; null in ``data`` means missing.
-    """
+    """Return the routes of the Open Inference Protocol V2 (https://github.com/kserve/open-inference-protocol)."""
     bundle = service.bundle
     request, row = schemas.request_model(bundle), bundle.described["example"]
     inputs = {field["name"]: "FP64" if field["type"] == "number" else "BYTES" for field in bundle.signature}

@@ -23,10 +23,9 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 from ninefold.errors import DataError
 from ninefold.problem import decisions
 from ninefold.serving.bundle import Bundle
-from ninefold.serving.fields import DATE, days
+from ninefold.serving.fields import DATE, LARGEST, days
 
 SLICE = 200  # rows that are validated at once
-LARGEST = 1e30  # a pipeline may square a number; beyond this it could overflow
 
 
 def _characters(text: str) -> str:
@@ -202,10 +201,7 @@ def request_model(bundle: Bundle) -> type[BaseModel]:
 
 
 def _in_slices(most: int, rows: Any, validate: Callable[[Any], list[Any]]) -> list[Any]:
-    """Validate rows a few at a time, up to the first ones with errors.
-
-    While pydantic works, no other thread does: 10,000 wrong rows at once would stop the whole service for a second.
-    """
+    """Validate rows a few at a time, up to the first errors: many at once would stop all other threads for a second."""
     if not isinstance(rows, list) or len(rows) <= SLICE:
         return validate(rows)
     if len(rows) > most:

@@ -14,12 +14,10 @@ import pyarrow as pa
 from ninefold.errors import DataError
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.chunks import Tables
-from ninefold.serving.fields import DATE, FIRST_DAY, LAST_DAY, days, names
+from ninefold.serving.fields import DATE, FIRST_DAY, LARGEST, LAST_DAY, NO_NUMBER, days, names
 from ninefold.serving.log import Log
 from ninefold.timestamps import MICROSECONDS
 
-NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", "NaT", "null", "NULL", "None")  # texts of a CSV file for a missing number
-LARGEST = 1e30
 EXPECTED = {"number": "a finite number", "string": "text", "date": f"{DATE}, or days since 1970-01-01"}
 
 

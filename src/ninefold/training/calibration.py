@@ -1,8 +1,6 @@
 """Calibrate predictions on rows that their model has not seen: probabilities here, intervals in `conformal`."""
 
-from __future__ import annotations
-
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -34,7 +32,7 @@ class Calibrated(ClassifierMixin, Wrapper):
         self.model = model
         self.method = method
 
-    def fit_map(self, p: np.ndarray, target: np.ndarray) -> Calibrated:
+    def fit_map(self, p: np.ndarray, target: np.ndarray) -> Self:
         """Learn the map from probabilities, shape (n, classes), and outcomes (int, shape (n,)) of unseen rows."""
         self.classes_ = np.arange(p.shape[1])
         if self.method == "sigmoid":

@@ -1,8 +1,6 @@
 """Prediction intervals for quantities by split conformal prediction."""
 
-from __future__ import annotations
-
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -28,7 +26,7 @@ class WithInterval(RegressorMixin, Wrapper):
         self.over = over
         self.under = under
 
-    def fit_errors(self, prediction: np.ndarray, target: np.ndarray) -> WithInterval:
+    def fit_errors(self, prediction: np.ndarray, target: np.ndarray) -> Self:
         """Learn the errors from predictions and outcomes of unseen rows: float64, shape (n,) each."""
         error = np.asarray(target, dtype="float64") - prediction
         count = max(1, min(BINS, len(error) // ROWS_PER_BIN))

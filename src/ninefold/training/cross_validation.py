@@ -1,7 +1,5 @@
 """Fit candidates and predict rows that they have not seen: in order of time, by entity, or stratified by class."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple, Self
 
 import numpy as np

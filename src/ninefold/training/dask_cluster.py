@@ -1,7 +1,5 @@
 """What only Dask needs: the cluster that scores the trials of a search; imported when params ask for it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 

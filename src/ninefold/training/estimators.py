@@ -1,7 +1,5 @@
 """Estimators that scikit-learn lacks: parts of dates, words, categories for LightGBM, weighted means of models."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import Any, Self
 
@@ -30,7 +28,7 @@ class DateParts(TransformerMixin, BaseEstimator):
         self.trend = trend
         self.timezone = timezone
 
-    def fit(self, X: pd.DataFrame, y: Any = None) -> DateParts:
+    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
         """Remember the number of columns, and which of them have hours: dates without are the same in every zone."""
         self.n_features_in_ = X.shape[1]
         self.has_hours_ = np.array([(as_days(X.iloc[:, number]) % 1 > 0).any() for number in range(X.shape[1])])
@@ -65,7 +63,7 @@ class Categories(TransformerMixin, BaseEstimator):
     def __init__(self, count: int) -> None:
         self.count = count
 
-    def fit(self, X: np.ndarray, y: Any = None) -> Categories:
+    def fit(self, X: np.ndarray, y: Any = None) -> Self:
         """Remember how many codes each has."""
         codes = pd.DataFrame(np.asarray(X, dtype="float64")[:, : self.count])
         self.sizes_ = (codes.max().fillna(-1).to_numpy() + 1).astype("int64")
@@ -84,7 +82,7 @@ class Categories(TransformerMixin, BaseEstimator):
 class EmptyAsZero(TransformerMixin, BaseEstimator):
     """Zero in columns that have no value in training, since histograms need one; the others stay as they are."""
 
-    def fit(self, X: np.ndarray, y: Any = None) -> EmptyAsZero:
+    def fit(self, X: np.ndarray, y: Any = None) -> Self:
         """Remember which columns are empty."""
         self.empty_ = np.isnan(np.asarray(X, dtype="float64")).all(axis=0)
         return self
@@ -105,7 +103,7 @@ class Words(TransformerMixin, BaseEstimator):
         self.parts = parts
         self.seed = seed
 
-    def fit(self, X: pd.Series, y: Any = None) -> Words:
+    def fit(self, X: pd.Series, y: Any = None) -> Self:
         """Learn the words. If none occurs in enough rows, the vocabulary is one word that matches nothing."""
         texts = _texts(X)
         try:
@@ -139,7 +137,7 @@ class Blend(BaseEstimator):
         self.models = models
         self.weights = weights
 
-    def fit(self, X: pd.DataFrame, y: Any) -> Blend:
+    def fit(self, X: pd.DataFrame, y: Any) -> Self:
         """Fit every model; the weights stay."""
         for model in self.models:
             model.fit(X, y)

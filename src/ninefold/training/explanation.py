@@ -1,7 +1,5 @@
 """What a finished model relies on: permutation importance, scores by group, and Shapley values of single predictions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -86,12 +84,10 @@ def explain(
     predictions with feature contributions, 2014, section 3.2). Each order is followed by its reverse, as in shap's
     PermutationExplainer, which is exact for models whose features interact in pairs at most.
 
-    `predict` returns the prediction of each row of such a table: float64, shape (n,); DataError if it is not finite. The
-    `background` has about 100 rows with the same columns; each of `rows` takes ``8 * len(background) * (columns - 1)``
-    predictions. `dates` are columns of days since 1970-01-01, to be shown as dates.
-
-    Columns, by row and feature: ``row`` (its position), ``feature``, ``value`` (as text), ``contribution``,
-    ``standard_error`` (of sampling the orders), ``base`` (the mean prediction of the background).
+    `predict` returns predictions, float64, shape (n,); DataError if one is not finite. Each of `rows` takes
+    ``8 * len(background) * (columns - 1)`` of them. `dates` are columns of days since 1970-01-01. Columns: ``row`` (its
+    position), ``feature``, ``value`` (as text), ``contribution``, ``standard_error`` (of sampling the orders), ``base`` (the
+    mean prediction of the background).
     """
     rows, others = (table.reset_index(drop=True) for table in (rows, background))
     columns, predictions, base = list(rows), _predicted(predict, rows), _predicted(predict, others)
@@ -100,7 +96,7 @@ def explain(
     place, tables = np.random.default_rng(seed).permuted(ordered, axis=1), []
     for number in range(len(rows)):
         pool = pd.concat([others, rows.iloc[[number]]], ignore_index=True)
-        steps = _contributions(predict, pool, np.tile(base, PERMUTATIONS), predictions[number], place)
+        steps = _changes(predict, pool, np.tile(base, PERMUTATIONS), predictions[number], place)
         by_order = steps.reshape(PERMUTATIONS, len(others), len(columns))
         variance = by_order.var(axis=0, ddof=1).sum(axis=0) / (len(others) ** 2 * PERMUTATIONS)
         texts = [as_text(rows[name].iloc[number], name in dates) for name in columns]
@@ -123,9 +119,7 @@ def as_text(value: Any, date: bool = False) -> str:
     return f"{number:.0f}" if number.is_integer() and abs(number) < 1e15 else decisions.number(number)
 
 
-def _contributions(
-    predict: Predict, pool: pd.DataFrame, start: np.ndarray, end: float, place: np.ndarray
-) -> np.ndarray:
+def _changes(predict: Predict, pool: pd.DataFrame, start: np.ndarray, end: float, place: np.ndarray) -> np.ndarray:
     """Return the contributions, shape (orders, features); `pool` is the background, and last the row to explain."""
     orders, count = place.shape
     value = np.empty((orders, 2, count + 1))

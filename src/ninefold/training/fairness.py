@@ -1,7 +1,5 @@
 """What the groups of protected columns get from a decision, and the gaps between them (Bird et al., Fairlearn, 2020)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

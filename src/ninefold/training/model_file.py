@@ -1,7 +1,5 @@
 """Write and read models as skops files, never pickle: types are trusted by name, equal models give equal bytes."""
 
-from __future__ import annotations
-
 import json
 import re
 import zipfile

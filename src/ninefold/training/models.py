@@ -1,10 +1,8 @@
 """The models of ``training.candidates``: unfitted pipelines from columns of every kind to a classifier or a regressor."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -82,7 +80,7 @@ class Candidate(Sparse):
     max_features: float | None = Field(default=None, gt=0, le=1)
 
     @model_validator(mode="after")
-    def _of_the_model(self) -> Candidate:
+    def _of_the_model(self) -> Self:
         known = OPTIONS[self.model]
         if strange := sorted(self.model_fields_set - {"model", *known}):
             raise ValueError(f"options of {self.model}: {', '.join(known)}; found {', '.join(strange)}")

@@ -1,8 +1,6 @@
 """Section ``training`` of ``params.yaml``."""
 
-from __future__ import annotations
-
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -34,7 +32,7 @@ class Params(Section):
     protected: list[Name] = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _spaces(self) -> Params:
+    def _spaces(self) -> Self:
         for name, options in self.search.space.items():
             if name not in self.candidates:
                 raise ValueError(f"search.space of candidates, which are {', '.join(self.candidates)}; found {name}")

@@ -1,7 +1,5 @@
 """Choose a model by predictions for rows that it had not seen: the simplest of those about as good as the best."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator

@@ -1,8 +1,7 @@
 """Tables and sentences of stage 07: how the model was chosen, what it is worth, where it is biased, what it relies on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,8 @@ from ninefold import display, plotting
 from ninefold.features import FeatureSchema
 from ninefold.metrics import FOLLOW, EvaluationPlan, against_zero, cluster_name, threshold, with_interval
 from ninefold.problem import FORESIGHT, RANKING, Problem, decisions, title
+from ninefold.sentences import render
+from ninefold.training.cross_validation import Parts
 from ninefold.training.params import Params
 from ninefold.training.selection import NAIVE
 from ninefold.training.stage import LockedHoldout, Results, beats_naive
@@ -21,6 +22,10 @@ RATES = ("selection_rate", "true_positive_rate", "false_positive_rate")
 MOSTLY = 0.9  # of the flagged slices that are biased alike, from which on the whole is biased
 IN_WORDS = 3  # contributions to a prediction
 LONG_LOSS = 7  # days without a gain at the end of the holdout, from which on a sentence says so
+_say = partial(
+    render, "training", number=decisions.number, show_level=decisions.show_level, title=title, with_interval=with_interval,
+    against_zero=against_zero,
+)  # fmt: skip
 
 
 def options_table(tuned: Params) -> pd.DataFrame:
@@ -41,56 +46,38 @@ def formats(table: pd.DataFrame, problem: Problem) -> dict[str, Any]:
     return {name: form for name, form in shown.items() if name in table}
 
 
-def describe_parts(
-    parts: dict[str, pd.DataFrame], holdout: LockedHoldout, schema: FeatureSchema, problem: Problem
-) -> str:
+def describe_parts(parts: Parts, holdout: LockedHoldout, schema: FeatureSchema, problem: Problem) -> str:
     """Return how many rows are in each part, as a sentence."""
-    sizes = ", ".join(f"**{len(rows):,}** for {name}" for name, rows in parts.items())
     share = len(holdout) / (len(holdout) + sum(map(len, parts.values())))
-    where = f"in the locked holdout, {share:.0%} of all{', the newest' if problem.time else ''}"
-    return f"{len(schema.all)} features; rows: {sizes}; **{len(holdout):,}** are {where}."
+    return _say("parts", parts=parts, locked=len(holdout), share=share, schema=schema, problem=problem)
 
 
 def describe_search(trials: pd.DataFrame, tuned: Params, plan: EvaluationPlan) -> str:
     """Return what the search tried and its best result, as a sentence."""
-    if trials.empty:
-        return "No search: every candidate keeps the options of params; see `training.search.budget`."
-    whole, metric = trials.dropna(subset=["score"]), title(plan.primary.name)
-    best = whole.loc[whole["score"] == whole["best"].iloc[-1]].iloc[0]
-    first = decisions.number(whole["best"].iloc[len(tuned.candidates) - 1])
-    return (
-        f"**{len(trials)} trials**, {len(whole)} of them on all rows. The best {metric} is "
-        f"{decisions.number(best['score'])}, by {display.code(best['candidate'])} with {best['options']}; with the options "
-        f"of params it is {first}."
-    )
+    whole, start = trials.dropna(subset=["score"]), len(tuned.candidates) - 1
+    return _say("search", trials=trials, whole=whole, start=start, metric=title(plan.primary.name))
 
 
 def describe_choice(compared: pd.DataFrame, name: str, plan: EvaluationPlan) -> str:
     """Return which model was chosen, and why, as a sentence."""
-    table, number, metric = compared.set_index("model"), decisions.number, title(plan.primary.name)
-    score, rest = number(table.loc[name, plan.primary.name]), table.drop([name, NAIVE], errors="ignore")
-    if name == NAIVE:
-        return f"**No candidate is better than the prediction without features** ({metric} {score})."
-    why, other = "the simplest of those less than a standard error behind the best", name
-    if name == table["behind"].idxmin():
-        why, other = "the best", rest["behind"].idxmin() if len(rest) else name
-    behind, error = (number(table.loc[other, column]) for column in ("behind", "standard error"))
-    chosen, other = (str(each).replace("_", " ") for each in (name, other))
-    return f"**{chosen}** is chosen ({metric} {score}): {why}; {other} is {behind} behind the best (standard error {error})."
+    table = compared.set_index("model")
+    is_best, rest = name == table["behind"].idxmin(), table.drop([name, NAIVE], errors="ignore")
+    other = rest["behind"].idxmin() if is_best and len(rest) else name
+    facts = dict(zip(("behind", "error"), table.loc[other, ["behind", "standard error"]], strict=True))
+    score, metric = table.loc[name, plan.primary.name], title(plan.primary.name)
+    return _say("choice", name=name, naive=NAIVE, best=is_best, other=other, score=score, metric=metric, **facts)
 
 
 def describe_learning(curve: pd.DataFrame, plan: EvaluationPlan) -> str:
     """Return what more rows change, as a sentence; also an alt text."""
-    scores = " to ".join(decisions.number(score) for score in curve["score"].tail(2))
-    rows = " to ".join(f"{count:,}" for count in curve["rows"].tail(2))
-    return f"With {rows} rows {title(plan.primary.name)} is {scores} ({plan.primary.better} is better), on one part of the data."
+    return _say("learning", rows=curve["rows"].tail(2), scores=curve["score"].tail(2), primary=plan.primary)
 
 
 def describe_curve(curve: pd.DataFrame, problem: Problem) -> str:
     """Return how far predicted and observed means differ by decile."""
-    scale, unit = (100, " points") if problem.is_class else (1, "")
+    scale, unit = _unit(problem)
     gap = scale * (curve["predicted"] - curve["observed"]).abs()
-    return f"By decile, predicted and observed means differ by {gap.mean():.3g}{unit} on average, {gap.max():.3g}{unit} at most."
+    return _say("curve", mean=gap.mean(), most=gap.max(), unit=unit)
 
 
 def describe_errors(
@@ -100,96 +87,48 @@ def describe_errors(
     if problem.is_class:
         guess = {RANKING[problem.task]: 0.5, "average_precision": results["observed"]["value"]}
         known = {name: value for name, value in guess.items() if name in results}
-        texts = (f"{title(name)} {with_interval(results[name])}, at random {each:.3g}" for name, each in known.items())
-        return f"{'; '.join(texts)}."
-    error, number = np.asarray(target) - predicted["prediction"].to_numpy(), decisions.number
-    return (
-        f"Half of the errors are below {number(np.median(np.abs(error)))}, and the interval of {params.interval:.0%} "
-        f"holds {results['covered']['value']:.1%} of the outcomes; the median error is {number(np.median(error), '+')}."
-    )
+        return _say("ranking", guesses=known, results=results)
+    error = np.asarray(target) - predicted["prediction"].to_numpy()
+    half, median = np.median(np.abs(error)), np.median(error)
+    return _say("errors", half=half, median=median, interval=params.interval, results=results)
 
 
 def describe_policies(table: pd.DataFrame, results: Results, problem: Problem) -> str:
     """Return what following the model is worth, as sentences; also the alt text of its figure."""
-    by_policy, gain, number = table.set_index("policy")["payoff"], results["gain"], decisions.number
+    by_policy = table.set_index("policy")["payoff"]
     rest = by_policy.drop([FOLLOW, FORESIGHT])
-    room = by_policy[FORESIGHT] - rest.max()
-    share = f", {gain['value'] / room:.0%} of the gain of perfect foresight" if room > 0 else ""
-    return (
-        f"Following the model pays {number(by_policy[FOLLOW], '+')} per {problem.unit}, the best constant policy on these "
-        f"rows ({rest.idxmax()}) {number(rest.max(), '+')}: a gain of {against_zero(gain)}{share}. The action differs from that "
-        f"policy's in {results['acted']['value']:.0%} of the rows."
-    )
+    facts = {"pays": by_policy[FOLLOW], "best": rest.idxmax(), "constant": rest.max()}
+    return _say("policies", **facts, room=by_policy[FORESIGHT] - rest.max(), results=results, problem=problem)
 
 
 def describe_threshold(curve: pd.DataFrame, problem: Problem) -> str:
     """Return how far the threshold in use is from the best in hindsight, as a sentence."""
     best, used = curve.loc[curve["payoff"].idxmax()], threshold(problem)
-    now = np.interp(used or 0.0, curve["threshold"], curve["payoff"])
-    what = "to follow the model always" if used is None else f"the {used:.2g} that follows from the prices"
-    return (
-        f"In hindsight the best threshold on the holdout is {best['threshold']:.2g}, which pays "
-        f"{decisions.number(best['payoff'], '+')}; {what}, fixed beforehand, pays {decisions.number(now, '+')}."
-    )
+    return _say("threshold", best=best, used=used, now=np.interp(used or 0.0, curve["threshold"], curve["payoff"]))
 
 
 def describe_prices(table: pd.DataFrame, problem: Problem) -> str:
     """Return how the gain changes with prices, as sentences."""
-    gain, moved = table["gain"].map(lambda value: decisions.number(value, "+")), table.iloc[1:]
-    uncertain = [f"{display.code(row.price)} × {row.factor:g}" for row in moved[~(moved["low"] > 0)].itertuples()]
-    return (
-        f"At the current prices the gain is {gain.iloc[0]} per {problem.unit}; with one price halved or raised by half, it is "
-        f"between {gain[table['gain'].idxmin()]} and {gain[table['gain'].idxmax()]}. It is not distinguishable from zero, or below, with: "
-        f"{', '.join(uncertain) or 'none'}."
-    )
+    return _say("prices", table=table, gain=table["gain"], problem=problem)
 
 
 def describe_slices(table: pd.DataFrame, problem: Problem) -> str:
     """Return in which slices predictions are biased, and the most significant one; also an alt text."""
-    if table.empty:
-        return f"No slice has enough rows of enough {cluster_name(problem)}; that is no evidence of even quality."
-    scale, unit = (100, " points") if problem.is_class else (1, "")
-    biased, facts = table[table["flagged"]], ""
-    for first in biased.head(1).to_dict("records"):
-        name = f"{display.code(first['feature'])} = {display.code(plotting.cut(first['group'], 60))}"
-        bias, low, high = (decisions.number(scale * first[end], "+") for end in ("bias", "bias_low", "bias_high"))
-        facts = (
-            f" The most significant is {name}, {first['rows']:,} rows: predicted less observed is {bias}{unit} (interval "
-            f"{low} to {high})."
-        )
-    over = (biased["bias"] > 0).mean()
-    if len(biased) > len(table) / 2 and not 1 - MOSTLY < over < MOSTLY:
-        facts += f" Nearly all are too {'high' if over > 0.5 else 'low'}: predictions are biased as a whole."
-    return (
-        f"In **{len(biased):,} of {len(table):,}** slices with enough rows predictions are significantly biased, corrected "
-        f"for their number.{facts} The whole interval of the gain is below zero in {(table['high'] < 0).sum():,}."
-    )
+    (scale, unit), biased = _unit(problem), table[table["flagged"]]
+    over, clusters = (biased["bias"] > 0).mean(), cluster_name(problem)
+    alike = len(biased) > len(table) / 2 and not 1 - MOSTLY < over < MOSTLY
+    facts = {"biased": biased, "alike": alike, "over": over, "scale": scale, "unit": unit, "clusters": clusters}
+    return _say("slices", table=table, **facts, cut=plotting.cut)
 
 
 def describe_over_time(table: pd.DataFrame, problem: Problem) -> str:
     """Return whether the model gained in every period, and the largest bias; also an alt text."""
-    if table.empty:
-        return "Nothing to show over time: the rows have no time, or the holdout spans too few periods of enough rows."
-    unit, gap, number = table["unit"].iloc[0], table["predicted"] - table["observed"], decisions.number
-    least, most = table.loc[table["gain"].idxmin()], table.loc[gap.abs().idxmax()]
-    predicted, observed = (decisions.show_level(most[name], problem) for name in ("predicted", "observed"))
-    return (
-        f"Over {len(table)} {unit}s the gain per {problem.unit} is between {number(least['gain'], '+')} ({unit} of "
-        f"{least['period']:%Y-%m-%d}) and {number(table['gain'].max(), '+')}; its interval is above zero in "
-        f"{(table['low'] > 0).sum()} of them and below in {(table['high'] < 0).sum()}. Predicted and observed differ most in "
-        f"the {unit} of {most['period']:%Y-%m-%d}: {predicted} against {observed}."
-    )
+    return _say("over_time", table=table, problem=problem)
 
 
 def describe_gains(spread: dict[str, Any]) -> str:
     """Return how the gain is spread over days, entities or rows (`slices.concentration`), as a sentence; also an alt text."""
-    units = {"entity": "entities"}.get(spread["unit"], f"{spread['unit']}s")
-    texts = [f"The gain is positive in {spread['positive']:.0%} of {spread['count']:,} {units}"]
-    if spread["largest"] is not None:
-        texts.append(f"the three largest make {spread['largest']:.0%} of it")
-    if spread.get("loss_days", 0) >= LONG_LOSS:
-        texts.append(f"the last {spread['loss_days']} days sum to a loss")
-    return f"{'; '.join(texts)}."
+    return _say("gains", spread=spread, lost=spread.get("loss_days", 0), long=LONG_LOSS)
 
 
 def describe_importance(table: pd.DataFrame, problem: Problem) -> str:
@@ -206,23 +145,20 @@ def largest(part: pd.DataFrame, most: int) -> pd.DataFrame:
     if (rest := table.iloc[most:]).empty:
         return table
     others = {
-        "name": f"other features: {len(rest)}",
+        "name": [f"other features: {len(rest)}"],
         "contribution": rest["contribution"].sum(),
         "standard_error": np.nan,
     }
-    return pd.concat([table.head(most), pd.DataFrame([others])])
+    return pd.concat([table.head(most), pd.DataFrame(others)])
 
 
 def describe_contributions(table: pd.DataFrame, titles: Sequence[str], problem: Problem) -> str:
     """Return what moved each prediction most, as a sentence each."""
     texts = []
     for (_, part), name in zip(table.groupby("row"), titles, strict=True):
-        base, top = part["base"].iloc[0], largest(part, IN_WORDS).head(IN_WORDS).itertuples()
+        base, top = part["base"].iloc[0], list(largest(part, IN_WORDS).head(IN_WORDS).itertuples())
         level, average = (decisions.show_level(value, problem) for value in (base + part["contribution"].sum(), base))
-        moved = ", ".join(f"{display.code(row.name)} ({_change(row.contribution, problem)})" for row in top)
-        texts.append(
-            f"{display.code(name)}: {level} against {average} on average of the background, mostly by {moved}."
-        )
+        texts.append(_say("contribution", name=name, level=level, average=average, top=top, problem=problem))
     return " ".join(texts)
 
 
@@ -234,20 +170,16 @@ def headline(results: Results, problem: Problem) -> dict[str, str]:
 
 def conclusion(name: str, results: Results, floor: float, problem: Problem) -> str:
     """Return the conclusion of the stage."""
-    gain, least = results["gain"], f"above {floor:.3f} with {problem.success.confidence:.0%} confidence"
-    sure = f"{with_interval(gain)}, {least}" if floor > 0 else against_zero(gain)
-    facts = (
-        f"The gain of {name.replace('_', ' ')} per {problem.unit} over the best policy without a model, on unseen rows, is "
-        f"{sure} ({title(RANKING[problem.task])} {with_interval(results[RANKING[problem.task]])})"
+    facts = {"name": name, "gain": results["gain"], "floor": floor, "beaten": beats_naive(name, results, floor)}
+    ranking = RANKING[problem.task]
+    return _say(
+        "conclusion", **facts, ranking=ranking, ranked=results[ranking], success=problem.success, problem=problem
     )
-    if not beats_naive(name, results, floor):
-        return f"Nothing significantly beats the baseline. {facts}: not worth deploying."
-    worth = "worth" if gain["value"] >= problem.success.min_payoff_gain else "not yet worth"
-    return f"{facts}: {worth} deploying."
 
 
-def _change(contribution: float, problem: Problem) -> str:
-    return f"{100 * contribution:+.1f} points" if problem.is_class else decisions.number(contribution, "+")
+def _unit(problem: Problem) -> tuple[int, str]:
+    """Return the scale and the unit in which differences of means are written: points, or the target's own."""
+    return (100, " points") if problem.is_class else (1, "")
 
 
 def _p(p: float) -> str:

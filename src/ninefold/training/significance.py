@@ -1,7 +1,5 @@
 """Whether a model is better than what needs no model, beyond sampling noise: paired tests."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

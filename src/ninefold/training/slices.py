@@ -3,8 +3,6 @@
 Rows of one cluster (`resampling.clusters`) are correlated: intervals and tests use the sums of whole clusters.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 
@@ -83,8 +81,8 @@ def over_time(
 ) -> pd.DataFrame:
     """Return how good the model is over time: by week, or by month or year if weeks are too many, by day if too few.
 
-    The columns are ``period`` (its local start), ``rows`` (at least 30), ``observed`` and ``predicted`` means, ``loss`` and
-    ``gain`` as in `slices`, with an interval ``low``, ``high``, and ``unit``. Empty without time, or with few periods.
+    The columns are ``period`` (its local start), ``rows`` (at least 30), ``observed`` and ``predicted`` means, ``loss`` the
+    ``gain`` over the policy that was best in the period, with an interval ``low``, ``high``, and ``unit``. Empty without time, or with few periods.
     """
     time = problem.local_times(frame)
     for unit in UNITS:
@@ -97,9 +95,10 @@ def over_time(
     group, measures = large.index.get_indexer(time.dt.to_period(unit)), row_measures(target, predicted, problem, plan)
     table = _by_group(group, len(large), measures, few_clusters(frame, problem), problem, plan)
     for number, mine in enumerate(group == number for number in range(len(large))):  # as stage 09 does
-        gain = partial(metrics.means, {"gain": measures["gain"][mine]})
+        model, best, _ = metrics.against_baseline(target[mine], predicted[mine], problem, plan)
+        gain = partial(metrics.means, {"gain": model - best})
         found = metrics.intervals(gain, frame[mine], problem, plan.level)["gain"]
-        table.loc[number, ["low", "high"]] = found["low"], found["high"]
+        table.loc[number, ["gain", "low", "high"]] = [found[end] for end in ("value", "low", "high")]
     table = table.assign(period=large.index.start_time, rows=large.to_numpy(), unit=UNITS[unit])
     return table.assign(observed=table["expected"] - table["bias"], predicted=table["expected"])[COURSE]
 
@@ -216,7 +215,7 @@ def _student(
     """Return Student's interval of means that clusters move, and `p` that they are zero: NaN, and 1, of one cluster."""
     value, clusters = sums.sum(axis=0) / sizes.sum(axis=0), (sizes > 0).sum(axis=0)
     effective = sizes.sum(axis=0) ** 2 / (sizes**2).sum(axis=0)
-    effective = np.minimum(effective, len(metrics.cosines(len(sums))) + 1) if in_order else effective
+    effective = np.minimum(effective, len(metrics.cosines(np.ones(len(sums)))) + 1) if in_order else effective
     variance = np.maximum(metrics.clustered_variance(influence(sums, sizes), clusters, in_order), least_variance)
     error = np.sqrt(np.where(clusters > 1, variance, np.nan))
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -5,8 +5,6 @@ Writes: ``models/candidate/``, the chosen model with its description; ``reports/
 Gate: on the holdout the model beats the naive prediction and every policy without a model, by the margins of the plan.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import joblib

@@ -1,7 +1,5 @@
 """Tune the candidates of params: a search by Optuna, poor trials stopped early; killed, it goes on with equal results."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys

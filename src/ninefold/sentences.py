@@ -1,0 +1,32 @@
+"""Computed sentences: their text is in ``templates/sentences``, a file per room and a block per sentence."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from ninefold import display
+
+TEMPLATES = Path(__file__).parent / "templates" / "sentences"
+
+
+def render(room: str, name: str, /, **values: Any) -> str:
+    """Return a sentence, the block `name` of a room's template, filled with values.
+
+    Lines of a template are joined by a space; the values stay as they are. Filters beside Jinja's own: ``spec`` is Python's
+    `format`, ``code`` is `display.code`.
+    """
+    template = _environment().get_template(f"{room}.md.j2")
+    return "".join(template.blocks[name](template.new_context(values)))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(loader=FunctionLoader(_in_one_line), undefined=StrictUndefined, autoescape=False)
+    environment.filters |= {"spec": format, "code": display.code}
+    return environment
+
+
+def _in_one_line(file: str) -> str:
+    return " ".join((TEMPLATES / file).read_text(encoding="utf-8").split())
