@@ -1,7 +1,5 @@
 """Small bundles to test with: for every task, with names as people give them, texts, dates, no time, and a single field."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A quiet period of monitoring, its limits and its baseline."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from conftest import statement

@@ -1,7 +1,5 @@
 """Params of stage 09 for tests."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from monitoring_data import LIMITS

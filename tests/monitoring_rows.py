@@ -1,7 +1,5 @@
 """Simulated rows of a period, whose days differ, with the predictions of a model that knows their signal."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import errno
 import os
 import shutil
@@ -30,12 +28,8 @@ def test_a_write_that_fails_leaves_the_earlier_file_whole(project: Project, monk
 
 def test_a_full_disk_is_told_from_other_errors() -> None:
     said = "No space left on device"
-    full = [
-        OSError(errno.ENOSPC, said),
-        shutil.Error([("a", "b", f"[Errno 28] {said}")]),
-        RuntimeError(f"IO Error: {said}"),
-    ]
-    full.append(sqlite3.OperationalError("database or disk is full"))
+    full = [OSError(errno.ENOSPC, said), shutil.Error([("a", "b", f"[Errno 28] {said}")])]
+    full += [RuntimeError(f"IO Error: {said}"), sqlite3.OperationalError("database or disk is full")]
     assert all(map(artifacts.disk_is_full, full))
     assert not artifacts.disk_is_full(OSError(errno.EACCES, "Permission denied"))
 

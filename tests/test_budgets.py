@@ -1,7 +1,5 @@
 """Budgets of lines: who adds some removes others. That of a copied project is in ``test_template``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Lineage: hashes of files and values, and the commit that recorded a model."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 from pathlib import Path
@@ -93,9 +91,8 @@ def test_a_project_in_a_folder_of_a_repository_is_found(repository: Project, mon
     artifacts.write_text("{}\n", repository.folder / "inner/params.yaml")
     monkeypatch.chdir(repository.folder / "inner")
     assert lineage.commit("one", "two") == "not in a git repository of its own"
-    with pytest.raises(
-        DataError, match=rf"in the git repository {repository.folder}, which holds no file .*`git init` here"
-    ):
+    other = rf"in the git repository {repository.folder}, which holds no file .*`git init` here"
+    with pytest.raises(DataError, match=other):
         lineage.demand_own_repository()
     commit = record("one")
     assert lineage.commit("one") == commit
@@ -114,15 +111,12 @@ def test_a_default_remote_where_git_would_take_its_files_is_refused(repository: 
         artifacts.path(".dvc/config").write_text(f"[core]\n    remote = local\n['remote \"local\"']\n    url = {url}\n")
 
     set_to("../../store")
+    outer = repository.folder
     for _ in range(2):
-        found = (
-            rf"default remote local is {repository.folder}/store, which is in the git repository {repository.folder};"
-        )
+        found = rf"default remote local is {outer}/store, which is in the git repository {outer};"
         with pytest.raises(DataError, match=f"{found} .*`dvc remote modify local url PLACE`"):
             lineage.demand_own_store()
-        git(
-            "init", "--quiet"
-        )  # a repository of its own inside the other one: the store would be in the outer one still
+        git("init", "--quiet")  # a repository inside the other one: the store would be in the outer one still
     artifacts.write_text("/store/\n", repository.folder / ".gitignore")
     for url in ("../../store", "../../../store", "s3://bucket/store"):
         set_to(url)

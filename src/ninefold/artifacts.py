@@ -1,7 +1,5 @@
 """Read and write the project's files: paths from its root, tables as Parquet, nothing ever half-written."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json

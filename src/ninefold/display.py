@@ -1,7 +1,5 @@
 """Show things in a notebook, one way each: params, tables, figures, computed sentences, what comes in and goes out."""
 
-from __future__ import annotations
-
 import base64
 import html
 import io
@@ -17,7 +15,7 @@ from IPython.display import Markdown, display
 from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 from pydantic import BaseModel
 
-from ninefold import artifacts
+from ninefold import artifacts, jinja
 from ninefold.errors import DataError
 from ninefold.params import flatten
 from ninefold.stages import STAGES, is_own, label
@@ -26,7 +24,8 @@ Format = str | Callable[[Any], str]
 
 SHARE = "{:.1%}"
 COUNT = "{:,.0f}"
-PLAIN = "mathjax_ignore"  # JupyterLab would set what stands between two dollar signs of the data as a formula
+CELLS = jinja.environment()
+CELLS.filters["e"] = html.escape
 
 
 def params(values: BaseModel) -> None:
@@ -46,17 +45,9 @@ def table(frame: pd.DataFrame, caption: str, formats: Mapping[str, Format] | Non
     forms = [(formats or {}).get(column.name) or _even(column) for column in columns]
     numeric = [is_numeric_dtype(column) and not is_bool_dtype(column) for column in columns]
     kinds = [' class="number"' if each else "" for each in numeric]
-    names = (html.escape(str(name)) for name in frame.columns)
-    head = "".join(f'<th scope="col"{kind}>{name}</th>' for kind, name in zip(kinds, names, strict=True))
-    body = []
-    for row in frame.head(limit).itertuples(index=False, name=None):
-        cells = (f"<td{kind}>{_cell(value, form)}</td>" for kind, form, value in zip(kinds, forms, row, strict=True))
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    _display(
-        f'<div class="nf-table {PLAIN}"><table><caption>{html.escape(caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>",
-        frame.head(limit).to_string(index=False),
-    )
+    rows = [list(map(_cell, row, forms)) for row in frame.head(limit).itertuples(index=False, name=None)]
+    text = frame.head(limit).to_string(index=False)
+    _display("table", text, caption=caption, names=list(frame.columns), kinds=kinds, rows=rows)
 
 
 def figure(drawing: Any, caption: str, meaning: str) -> None:
@@ -71,12 +62,7 @@ def figure(drawing: Any, caption: str, meaning: str) -> None:
     drawing.savefig(stream, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None})
     plt.close(drawing)
     picture = base64.b64encode(stream.getvalue()).decode()
-    alternative = html.escape(_spoken(meaning))
-    _display(
-        f'<figure class="nf-figure {PLAIN}"><img src="data:image/png;base64,{picture}" alt="{alternative}" '
-        f'style="max-width:100%"><figcaption>{html.escape(caption)}</figcaption></figure>',
-        f"[figure] {caption}",
-    )
+    _display("figure", f"[figure] {caption}", picture=picture, alternative=_spoken(meaning), caption=caption)
     say(meaning)
 
 
@@ -95,16 +81,13 @@ def code(name: Any) -> str:
 
 def conclusion(sentence: str) -> None:
     """Show the conclusion of a stage, set apart."""
-    _display(f'<p class="nf-conclusion {PLAIN}"><strong>{html.escape(sentence)}</strong></p>', sentence)
+    _display("conclusion", sentence, sentence=sentence)
 
 
 def checks(rows: Sequence[Mapping[str, Any]]) -> None:
     """Show the checks of a gate: name, value, limit, and whether each passed."""
-    frame = pd.DataFrame(
-        [(row["name"], row["value"], row["limit"], "pass" if row["passed"] else "FAIL") for row in rows],
-        columns=["check", "found", "expected", "result"],
-        dtype=object,
-    )
+    found = [(row["name"], row["value"], row["limit"], "pass" if row["passed"] else "FAIL") for row in rows]
+    frame = pd.DataFrame(found, columns=["check", "found", "expected", "result"], dtype=object)
     table(frame, "The gate of this stage", {"found": _number})
 
 
@@ -117,9 +100,9 @@ def inputs(section: str) -> None:
     if not names:
         say(f"Nothing comes in: stage **{label(section)}** reads only its params.")
         return
-    origins = [makers.get(name, "the project") for name in names]
-    origins = [label(origin) if origin in STAGES else origin for origin in origins]
-    _files(names, "What comes in", "from stage", origins)
+    origins = {name: makers.get(name, "the project") for name in names}
+    origins |= {name: label(origin) for name, origin in origins.items() if origin in STAGES}
+    _files("What comes in", "from stage", origins)
 
 
 def outputs(section: str) -> None:
@@ -131,7 +114,7 @@ def outputs(section: str) -> None:
     if not names:
         say(f"Nothing goes out of **{label(section)}** but its report.")
         return
-    _files(names, "What goes out", "by stage", [label(section)] * len(names))
+    _files("What goes out", "by stage", dict.fromkeys(names, label(section)))
 
 
 def _pipeline(section: str) -> dict[str, dict[str, Any]]:
@@ -145,18 +128,13 @@ def _paths(entries: Sequence[Any]) -> list[str]:
     return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
 
 
-def _files(names: Sequence[str], caption: str, origin: str, origins: Sequence[str]) -> None:
-    contents, counts, columns = zip(*map(_content, names), strict=True)
-    frame = pd.DataFrame({"path": names, origin: origins, "content": contents, "rows": pd.array(counts, "Int64")})
-    table(frame, caption, {"rows": COUNT})
-    for name, fields in zip(names, columns, strict=True):
+def _files(caption: str, origin: str, origins: Mapping[str, str]) -> None:
+    contents, counts, columns = zip(*map(_content, origins), strict=True)
+    facts = {"path": list(origins), origin: list(origins.values()), "content": contents}
+    table(pd.DataFrame({**facts, "rows": pd.array(counts, "Int64")}), caption, {"rows": COUNT})
+    for name, fields in zip(origins, columns, strict=True):
         if fields:
-            listed = ", ".join(html.escape(field) for field in fields)
-            _display(
-                f'<details class="nf-schema {PLAIN}"><summary>Schema of {html.escape(name)}: {len(fields)} columns</summary>'
-                f"<p>{listed}</p></details>",
-                f"{name}: {', '.join(fields)}",
-            )
+            _display("schema", f"{name}: {', '.join(fields)}", name=name, fields=fields)
 
 
 def _content(name: str) -> tuple[str, int | None, list[str]]:
@@ -175,7 +153,10 @@ def _content(name: str) -> tuple[str, int | None, list[str]]:
     return content, rows, [f"{field.name} ({field.type})" for field in schemas[0]] if same else []
 
 
-def _display(markup: str, text: str) -> None:
+def _display(block: str, text: str, **values: Any) -> None:
+    """Show a block of ``templates/cells.html.j2``, filled with values; `text` where there is no HTML."""
+    template = CELLS.get_template("cells.html.j2")
+    markup = "".join(template.blocks[block](template.new_context(values)))
     display({"text/html": markup, "text/plain": text}, raw=True)
 
 
@@ -186,10 +167,10 @@ def _spoken(sentence: str) -> str:
     return html.unescape("".join(re.sub(r"^`|`$|</?code>", "", part) for part in plain))
 
 
-def _cell(value: Any, form: Format) -> str:
+def _cell(value: Any, form: Format) -> str | None:
     if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
-        return '<span class="nf-none">–</span>'
-    return html.escape(form(value) if callable(form) else form.format(value))
+        return None
+    return form(value) if callable(form) else form.format(value)
 
 
 def _number(value: Any) -> str:

@@ -1,7 +1,5 @@
 """Find the user's own functions in ``src/project``; what is absent has a default that works."""
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import importlib

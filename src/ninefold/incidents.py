@@ -1,13 +1,13 @@
 """What alerts in period after period as incidents: each begins once, lasts as long as it alerts, and ends."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
-SEVERITIES = ("low", "medium", "high")
+from ninefold.sentences import render
+
+rank = ("low", "medium", "high").index  # how severe a severity is, from 0
 
 
 class Incident(BaseModel):
@@ -59,16 +59,4 @@ def as_text(incidents: Sequence[Incident]) -> str:
     """Return the open incidents, the worst first, and the last five that ended, a line each."""
     opened = worst_first(incident for incident in incidents if incident.until is None)
     ended = [incident for incident in incidents if incident.until is not None][-5:]
-    title = [f"ended, the last {len(ended)}"] if ended else []
-    return "\n".join([f"{len(opened)} open", *map(_line, opened), *title, *map(_line, ended)])
-
-
-def rank(severity: str) -> int:
-    """Return how severe a severity is, from 0."""
-    return SEVERITIES.index(severity)
-
-
-def _line(incident: Incident) -> str:
-    of = f" of {incident.subject}" if incident.subject else ""
-    end = f" until {incident.until}" if incident.until else ""
-    return f"  {incident.severity:<6}  {incident.alert}{of}, since {incident.since}{end}: {incident.sentence}"
+    return render("spine", "incidents", opened=opened, ended=ended)

@@ -1,7 +1,5 @@
 """The templates of pages and texts, and how all of them are read."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,10 +1,10 @@
 """What a model comes from: hashes of data, params and code, and the commit whose ``dvc.lock`` recorded it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,17 +94,24 @@ def demand_own_repository() -> None:
         )
 
 
-def default_remote() -> tuple[str, str]:
-    """Return the name and the URL of DVC's default remote, empty if there is none; `DataError` if they cannot be read."""
+@contextmanager
+def dvc_repository(where: str) -> Iterator[Any]:
+    """Give DVC's view of the project; an error of DVC becomes a `DataError` that begins with `where`."""
     from dvc.exceptions import DvcException  # type: ignore[import-untyped]
     from dvc.repo import Repo  # type: ignore[import-untyped]
 
     try:
         with Repo(str(artifacts.path("."))) as repo:
-            name = repo.config["core"].get("remote") or ""
-            return name, str(repo.config["remote"].get(name, {}).get("url", ""))
+            yield repo
     except DvcException as error:
-        raise DataError(f".dvc/config: {error}; mend it, and run this again") from None
+        raise DataError(f"{where}: {error}; mend it, and run this again") from None
+
+
+def default_remote() -> tuple[str, str]:
+    """Return the name and the URL of DVC's default remote, empty if there is none; `DataError` if they cannot be read."""
+    with dvc_repository(".dvc/config") as repo:
+        name = repo.config["core"].get("remote") or ""
+        return name, str(repo.config["remote"].get(name, {}).get("url", ""))
 
 
 def demand_own_store() -> None:
@@ -128,10 +135,8 @@ def _md5(content: bytes) -> str:
 
 def _git(*arguments: str) -> str | None:
     """Return what git says of the project's folder; None where it fails, or is not installed."""
+    command = ["git", "-C", str(artifacts.path(".")), *arguments]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(artifacts.path(".")), *arguments], capture_output=True, check=True, text=True
-        )
+        return str(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout

@@ -3,8 +3,6 @@
 An import binds the same name in the file as before, so that the rest of the code stays as it is.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Sequence

@@ -9,16 +9,8 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    StringConstraints,
-    ValidationError,
-    model_serializer,
-)
+import pydantic
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -28,12 +20,8 @@ from ninefold.errors import ParamsError
 from ninefold.stages import STAGES
 
 FILE = "params.yaml"
-MODULES = {  # of each section
-    **{stage: f"ninefold.{stage}" for stage in STAGES},
-    "deployment": "ninefold.serving.deployment",
-    "engine": "ninefold.engine",
-    "serving": "ninefold.serving.challenger",
-}
+MODULES = {name: f"ninefold.{name}" for name in (*STAGES, "engine")}  # of each section
+MODULES |= {"deployment": "ninefold.serving.deployment", "serving": "ninefold.serving.challenger"}
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Name = Annotated[str, StringConstraints(min_length=1)]  # of a column or a table, which may hold anything
@@ -59,8 +47,8 @@ class Section(BaseModel):
 class Sparse(Section):
     """A section of which only what is set is kept and shown: what is None is left out."""
 
-    @model_serializer(mode="wrap")
-    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    @pydantic.model_serializer(mode="wrap")
+    def _brief(self, handler: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {key: value for key, value in handler(self).items() if value is not None}
 
 
@@ -76,8 +64,21 @@ class Keyed(Sparse):
 
 
 def parse(text: str) -> Any:
-    """Return what a text holds in YAML 1.2, read by DVC's own parser: `no` and `12:30` are texts."""
-    return YAML(typ="safe", pure=True).load(text)
+    """Return what a text holds in YAML 1.2, read by DVC's own parser: `no` and `12:30` are texts.
+
+    A list of ``{key: ..., value: ...}`` is a mapping: DVC breaks long keys when it rewrites a file, not values.
+    """
+    return _mapped(YAML(typ="safe", pure=True).load(text))
+
+
+def _mapped(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _mapped(item) for key, item in value.items()}
+    if not isinstance(value, list):
+        return value
+    if value and all(isinstance(item, dict) and item.keys() == {"key", "value"} for item in value):
+        return {item["key"]: _mapped(item["value"]) for item in value}
+    return [_mapped(item) for item in value]
 
 
 def root() -> Path:
@@ -101,7 +102,7 @@ def load(section: str, overrides: dict[str, Any] | None = None) -> Any:
     model = importlib.import_module(MODULES[section]).Params
     try:
         return model.model_validate(values)
-    except ValidationError as error:
+    except pydantic.ValidationError as error:
         outdated.refuse(file.parent, ParamsError)
         lines = [_explain(section, detail, model) for detail in error.errors()]
         raise ParamsError(f"{FILE}: " + "\n".join(lines)) from None

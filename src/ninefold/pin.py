@@ -1,7 +1,5 @@
 """The engine of a project: `check` refuses another commit than ``ninefold.yaml`` names; `eject` copies the sources."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
@@ -14,6 +12,7 @@ import yaml
 from ninefold import artifacts
 from ninefold.errors import DataError, NinefoldError
 from ninefold.outdated import PIN as FILE
+from ninefold.sentences import render
 
 OWNED = "src/ninefold"
 ANSWERS = ".copier-answers.yml"
@@ -72,13 +71,8 @@ def plan() -> str:
     """Return what `eject` does and what it costs; raise `NinefoldError` if the project owns the engine already."""
     commit, modules = _installed_here(), list(PACKAGE.rglob("*.py"))
     lines = sum(module.read_text(encoding="utf-8").count("\n") for module in modules)
-    return (
-        f"This copies the engine (commit {commit[:12]}: {len(modules)} modules, {lines:,} lines) to {OWNED} and "
-        "makes the project use it.\n"
-        f"  written   {OWNED}/, {FILE}, pyproject.toml (its packages, its command)\n"
-        f"  removed   {ANSWERS}: `copier update` brings nothing from then on\n"
-        "There is no way back but git. All stages run again, since every stage depends on the engine."
-    )
+    names = {"owned": OWNED, "file": FILE, "answers": ANSWERS}
+    return render("spine", "eject", commit=commit, modules=modules, lines=lines, **names)
 
 
 def eject() -> str:
@@ -110,10 +104,7 @@ def _with_engine(text: str) -> str:
     head = re.search(r"^dependencies = \[[ \t]*\n", text, re.M)
     wheel = re.search(r'^packages = \["src/project"\]', text, re.M)
     if head is None or wheel is None:
-        raise NinefoldError(
-            'pyproject.toml: lacks the line `dependencies = [` or `packages = ["src/project"]`, where the engine has to be '
-            "named; restore it from git, eject, and make your changes again"
-        )
+        raise NinefoldError(render("spine", "no_place_for_engine"))
     needed = [one.replace('"', "'") for one in metadata.requires("ninefold") or [] if "extra ==" not in one]
     lines = "".join(f'    "{one}",\n' for one in needed)
     text = f"{text[: head.end()]}{lines}{text[head.end() :]}"

@@ -1,7 +1,5 @@
 """The look of every figure: one theme, colours that serve the colour-blind, a title that is the question."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

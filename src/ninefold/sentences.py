@@ -6,8 +6,6 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from ninefold import display
-
 TEMPLATES = Path(__file__).parent / "templates" / "sentences"
 
 
@@ -24,8 +22,14 @@ def render(room: str, name: str, /, **values: Any) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(loader=FunctionLoader(_in_one_line), undefined=StrictUndefined, autoescape=False)
-    environment.filters |= {"spec": format, "code": display.code}
+    environment.filters |= {"spec": format, "code": _code}
     return environment
+
+
+def _code(name: Any) -> str:
+    from ninefold import display  # which needs IPython: the image of the service has none
+
+    return display.code(name)
 
 
 def _in_one_line(file: str) -> str:

@@ -15,35 +15,26 @@ import pyarrow as pa
 from ninefold.engine_params import PERIOD, ROW, Params, microseconds
 from ninefold.errors import ParamsError
 from ninefold.params import root
+from ninefold.sentences import render
 
 
 def connect(params: Params) -> ibis.BaseBackend:
     """Start the Spark session, or return the active one; see `ninefold.engine.connect`."""
-    where, instead = "params.yaml: engine.backend: found pyspark", "or set engine.backend: duckdb"
     try:
         import pyspark
         from pyspark.sql import SparkSession
     except ImportError:
-        raise ParamsError(f"{where}, which is not installed; run `make spark`, {instead}") from None
+        raise ParamsError(render("spine", "no_spark")) from None
     home = os.environ.get("JAVA_HOME")
     if not shutil.which("java", path=f"{home}/bin" if home else None):
-        place = f"JAVA_HOME ({home})" if home else "the PATH"
-        raise ParamsError(
-            f"{where}, which needs Java 17 or newer; found none on {place}; install it, such as "
-            f"`apt install openjdk-17-jre-headless`, {instead}"
-        )
+        raise ParamsError(render("spine", "no_java", home=home))
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder.master(params.spark.master).appName("ninefold")
-    for key, value in _settings(params).items():
-        builder = builder.config(key, value)
+    builder = SparkSession.builder.master(params.spark.master).appName("ninefold").config(map=_settings(params))
     try:
         return ibis.pyspark.connect(builder.getOrCreate())
     except Exception as error:  # the gateway, Java and Spark raise their own
-        first = str(error).strip().splitlines()[0]
-        raise ParamsError(
-            f"{where} {pyspark.__version__}, which did not start with master {params.spark.master} ({first}); see "
-            f"what Java printed above, mend engine.spark, {instead}"
-        ) from None
+        facts = {"version": pyspark.__version__, "first": str(error).strip().splitlines()[0]}
+        raise ParamsError(render("spine", "no_session", master=params.spark.master, **facts)) from None
 
 
 def _settings(params: Params) -> dict[str, Any]:
@@ -74,9 +65,7 @@ def session() -> Any:
     """Return the active Spark session."""
     from pyspark.sql import SparkSession
 
-    active = SparkSession.getActiveSession()
-    assert active is not None, "engine.connect() starts the session"
-    return active
+    return SparkSession.active()
 
 
 def scan(connection: ibis.BaseBackend, files: list[Path], pattern: str | None) -> ibis.Table:

@@ -54,6 +54,9 @@ def test_duckdb_is_read() -> None:
     assert read("t.duckdb", table="t") == read("t.duckdb", query="FROM t") == expected
     with pytest.raises(DataError, match=r"t.duckdb: options.table: found no table 'no', expected one of t"):
         sources.read("t.duckdb", {"table": "no"})
+    with duckdb.connect("t.duckdb") as connection:
+        connection.execute('CREATE SCHEMA "c""m"; CREATE TABLE "c""m".t AS FROM t; DROP TABLE t')
+    assert read("t.duckdb", **sources.sniff("t.duckdb")) == read("t.duckdb", table='c"m.t') == expected
     put("cut.duckdb", Path("t.duckdb").read_bytes()[:5000])
     message = r"cut.duckdb: cannot be read as DuckDB \(.*; or fetch or write the file anew"
     for function in (sources.read, sources.sniff):

@@ -64,6 +64,37 @@ def test_the_likeliest_encoding_is_found() -> None:
         assert sources.sniff(put("t.csv", text, encoding))["encoding"] == encoding
 
 
+PLAIN = "site,age,fee\neast,77,1.5\nwest,37,2.5\nsouth,5,3.5\n"
+
+
+@pytest.mark.parametrize(("text", "options"), [
+    ("sep=;\n" + PLAIN.replace(",", ";"), {"delimiter": ";"}),
+    ("\ufeffsep=;\r\n" + PLAIN.replace(",", ";"), {"delimiter": ";"}),
+    ("# of 2024\n" + PLAIN.replace("west", "# a, b, c\nwest") + "# end\n", {"comment": "#"}),
+    ("Report, of May\n\nRegion:,East,\n" + PLAIN, {"skip": 3}),
+    ("Report,,\n" + PLAIN + "Total,119,7.5\nSource: own\n", {"skip": 1, "footer": "Total"}),
+    (PLAIN + "\nMade on 2024-05-01\n", {"footer": "Made on"}),
+    (PLAIN.replace("east", "\ufeffeast"), {}),
+])  # fmt: skip
+def test_what_is_no_row_is_left_out_and_told(text: str, options: dict[str, Any]) -> None:
+    notes: list[str] = []
+    for encoding in ("utf-8", "utf-16"):
+        source = put("t.csv", text, encoding)
+        found = sources.sniff(source, notes=notes)
+        assert {key: value for key, value in found.items() if key != "encoding"} == options
+        assert read(source, **found) == read(put("plain.csv", PLAIN))
+    assert [each for each in options if each != "delimiter" and f"options.{each}" not in " ".join(notes)] == []
+
+
+def test_where_the_names_are_is_not_guessed_without_evidence() -> None:
+    with pytest.raises(DataError, match=r"t.csv: line 1: found 'My list', .* in line 2 \(a, b\), .*--option skip=1"):
+        sources.sniff(put("t.csv", "My list\na,b\nx,y\nu,v\n"))
+    source = put("t.csv", ",Person,,Sum\nsite,age,fee,x\n" + "".join(f"s{n},{n},{n}.5,1\n" for n in range(20)))
+    assert sources.sniff(source) == {"header": 2}
+    assert list(read(source, header=2)) == ["site", "Person age", "Person fee", "Sum x"]
+    assert sources.sniff(source, {"skip": 1}) == {"skip": 1}
+
+
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff"), max_size=8)
 TRICKY = ("007", " x ", "1e5", "NULL", "", "true", "1.10")
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from openpyxl import Workbook
 from source_files import put, read
 
 from ninefold.collection import sources
@@ -32,9 +33,16 @@ def test_typed_columns_become_text_without_loss() -> None:
         "list": ([[1, 2], [], None], ["[1, 2]", "[]", ""]),
         "none": (pa.nulls(3), ["", "", ""]),
         "bytes": ([b"ab", b"\xff", None], ["ab", "ff", ""]),
+        "fixed": (pa.array([b"ab", b"\xff\xff", None], pa.binary(2)), ["ab", "ffff", ""]),
+        "took": (pa.array([1_500, None, -1], pa.duration("ms")), ["1.5", "", "-0.001"]),
+        "small": ([decimal.Decimal("1E-9"), None, decimal.Decimal("2.5")], ["0.000000001", "", "2.500000000"]),
     }
     pq.write_table(pa.table({name: values for name, (values, _) in columns.items()}), "t.parquet")
     assert read("t.parquet") == {name: texts for name, (_, texts) in columns.items()}
+    assert (sources.sniff("t.parquet", notes=(notes := [])), [note.split()[0] for note in notes]) == (
+        {},
+        ["list", "took"],
+    )
 
 
 @pytest.mark.parametrize("name", ["t.jsonl", "t.json"])
@@ -62,6 +70,32 @@ def test_an_excel_sheet_is_read_and_one_of_several_asked_for() -> None:
         sources.read("t.xlsx", {"sheet": "Costs"})
     assert sources.sniff("t.xlsx", {"sheet": "Sales"}) == {"sheet": "Sales"}
     assert read("t.xlsx", sheet="Sales") == expected
+
+
+def test_of_a_sheet_titles_merged_cells_and_totals_are_told() -> None:
+    rows = [
+        ["Report"],
+        [],
+        ["site", "n", None],
+        [None, "a", "b"],
+        ["east", 1, 2],
+        [None, 3, 4],
+        ["west", 5, 6],
+        ["Total", 9, 12],
+    ]
+    sheet = (book := Workbook()).active
+    for row in rows:
+        sheet.append(row)
+    for merged in ("A1:C1", "A3:A4", "B3:C3", "A5:A6"):
+        sheet.merge_cells(merged)
+    sheet.row_dimensions[7].hidden = True
+    book.create_sheet("lists").sheet_state = "hidden"
+    book.save("t.xlsx")
+    found = sources.sniff("t.xlsx", notes=(notes := []))
+    assert found == {"sheet": "Sheet", "skip": 2, "header": 2, "footer": "Total"}
+    assert read("t.xlsx", **found) == {"site": ["east", "east", "west"], "n a": ["1", "3", "5"], "n b": ["2", "4", "6"]}
+    for word in ("hidden sheets", "1 hidden rows", "merged", "skip", "header", "footer"):
+        assert word in " ".join(notes)
 
 
 def test_a_parquet_file_or_a_sheet_whose_bytes_changed_is_refused() -> None:

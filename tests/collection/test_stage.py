@@ -31,9 +31,7 @@ def asked(project: Project, orders: pd.DataFrame) -> list[tuple[str, str]]:
     return calls
 
 
-def test_raw_data_is_the_text_of_the_source_by_month_and_a_second_run_asks_for_nothing(
-    project: Project, asked: Any, orders: Any
-) -> None:
+def test_raw_data_is_the_text_of_the_source_by_month_and_read_once(project: Project, asked: Any, orders: Any) -> None:
     first, before = collect(), project.bytes("data/raw") | project.bytes("reports/metrics")
     rows = first[["table", "period", "rows"]].to_numpy().tolist()
     assert rows == [["orders", "2020-01", 3], ["orders", "2020-02", 3], ["customers", "all", 2]]
@@ -46,9 +44,7 @@ def test_raw_data_is_the_text_of_the_source_by_month_and_a_second_run_asks_for_n
 
 
 @pytest.mark.parametrize(("key", "first", "last"), [("as_of", "02-10", "02-29"), ("start", "01-10", "01-01")])
-def test_a_month_that_was_not_whole_is_collected_again(
-    project: Any, asked: Any, key: str, first: str, last: str
-) -> None:
+def test_a_month_that_was_not_whole_is_read_again(project: Any, asked: Any, key: str, first: str, last: str) -> None:
     month = f"2020-{first[:2]}"
     project.set("collection.tables.orders.min_rows", 3)
     for day, rows in ((first, 2), (last, 3)):

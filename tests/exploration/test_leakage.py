@@ -14,6 +14,7 @@ from ninefold.exploration.group_rates import CLUSTER, LABEL, OUTCOME, PART
 from ninefold.problem import Problem, decisions
 
 BEFORE = ["past mean", "past orders", "last"]  # what only the order of rows shows to have been known
+VOCABULARY = ["ALPHA", "BETA", "GAMMA", "DELTA", "BLUE", "GREEN", "SOFT", "LARGE", "FAST", "SITE", "CALL", "PAID"]
 TASKS = {"binary": ["no", "yes"], "multiclass": ["a", "b", "c"], "regression": None}
 
 
@@ -153,6 +154,38 @@ def test_what_an_entity_s_later_rows_came_to_is_caught(task: str) -> None:
     assert "linear function" in found["mean of the others"]
     untimed = made.drop(columns=BEFORE).assign(mean=planted["mean"])
     assert set(suspects(untimed, stating(task, timed=False))) == {"mean"}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_word_that_tells_the_outcome_is_named_and_one_that_hints_at_it_is_not(task: str) -> None:
+    made, random = table(task, 2000).drop(columns=BEFORE), np.random.default_rng(5)
+    y = made["y"]
+    happened = (y > y.quantile(0.6) if task == "regression" else y == 1).to_numpy()
+    text = pd.Series([" ".join(words) for words in random.choice(VOCABULARY, (2000, 12))])
+    hint = np.where(random.uniform(size=2000) < np.where(happened, 0.4, 0.15), " urgent", "")
+    noisy = np.where(happened ^ (random.uniform(size=2000) < 0.03), text + " Refunded. " + text, text)
+    found = suspects(made.assign(word=noisy, hint=text + hint), stating(task))
+    assert set(found) == {"word"}
+    assert 'where it contains "refunded"' in found["word"]
+    paid = [f"to pay: {value:.2f} by {words}" for value, words in zip(y, text, strict=True)]
+    assert task != "regression" or "by its first number" in suspects(made.assign(paid=paid), stating(task))["paid"]
+
+
+def test_a_number_of_an_entity_whose_rows_have_one_outcome_advises_to_name_the_group() -> None:
+    made = table("binary", 2000).drop(columns=BEFORE)
+    made["person"] = np.arange(2000) // 4 * 7 % 501
+    made["y"] = np.random.default_rng(5).integers(0, 2, 501)[made["person"]]
+    assert (
+        'set problem.group: ["person"]' in suspects(made, stating("binary", timed=False).changed(group=None))["person"]
+    )
+
+
+def test_a_time_tells_by_its_distance() -> None:
+    made, random = table("binary", 2000).drop(columns=BEFORE), np.random.default_rng(5)
+    days = np.where(made["y"] == 1, random.uniform(30, 60, 2000), random.uniform(0, 31, 2000))
+    found = suspects(made.assign(last=made["placed"] - pd.to_timedelta(days, "D")), stating("binary"))
+    assert list(found) == ["last"]
+    assert "by its days from placed" in found["last"]
 
 
 def test_a_number_that_the_outcome_moved_names_no_entity() -> None:

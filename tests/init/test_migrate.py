@@ -19,80 +19,46 @@ from ninefold.reports import runner
 
 ROOT = Path(__file__).parents[2]
 FIND = hooks.project  # as it is outside of tests
-MODULE = Name("ninefold.core.models", "ninefold.training.models")
-FUNCTION = Name("ninefold.core.models.boosting", "ninefold.training.boosted")
+CASES = yaml.safe_load(Path(__file__).with_name("migrations.yaml").read_text("utf-8"))
 
 
 @pytest.fixture
 def only(monkeypatch: pytest.MonkeyPatch) -> Any:
-    return lambda entry: monkeypatch.setattr(renamed, "NAMES" if "ninefold" in entry.old else "KEYS", (entry,))
+    """Return how to leave one entry alone in the tables: one of its own, or a key that is there."""
+
+    def leave(entry: Any) -> None:
+        one = Name(**entry) if isinstance(entry, dict) else next(key for key in KEYS if key.old == entry)
+        monkeypatch.setattr(renamed, "NAMES" if "ninefold" in one.old else "KEYS", (one,))
+
+    return leave
 
 
-@pytest.mark.parametrize(("key", "old", "new"), [
-    (KEYS[1], "exploration:\n  leak_auc: 0.85    # why\n", "exploration:\n  leak_score: 0.85  # why\n"),
-    (KEYS[0], "problem:\n  success:\n    min_roc_auc: 1\n", "problem:\n  success:\n    scores:\n      roc_auc: 1\n"),
-    (KEYS[2], "training:\n  logistic_regression:       # simple\n    C: 1         # small\n\n  # of all\n  seed: 1\n",
-     "training:\n  candidates:\n    logistic_regression:     # simple\n      model: linear\n      C: 1       # small\n\n"
-     "  # of all\n  seed: 1\n"),
-    (KEYS[4], "problem:\n  a: 1\n  b:\n    - c\n\n# of all\ntraining:\n  gap: 1d\n  seed: 1\n",
-     "problem:\n  a: 1\n  label_delay: 1d\n  b:\n    - c\n\n# of all\ntraining:\n  seed: 1\n"),
-    (Name("a.b", "c.d"), "a:\n  b: ~  # x\n  e: null\n  f:\n# end\nc:\n  g: 'h'\n",
-     "a:\n  e: null\n  f:\n# end\nc:\n  g: 'h'\n  d: ~  # x\n"),
-    (KEYS[-1], "problem:\n  unit: a\n  risks: [b]\n\n# 05\nexploration:\n  timezone: UTC  # whose\n  bins: 6\n",
-     "problem:\n  unit: a\n  timezone: UTC  # whose\n  risks: [b]\n\n# 05\nexploration:\n  bins: 6\n"),
-    (Name("a.b", "a.c.b"), "a: {b: 1, c: {d: 2}}\n", "a: {c: {d: 2, b: 1}}\n"),
-    (Name("a.b", None), "a:\n  b:   # gone\n    - 1\n  c: 2\n", "a:\n  c: 2\n"),
-])  # fmt: skip
-def test_a_key_moves_with_its_value_and_its_comment(only: Any, key: Name, old: str, new: str) -> None:
-    only(key)
-    assert functools.reduce(migrate._moved, outdated.in_params(old), old) == new
+@pytest.mark.parametrize("case", CASES["keys"])
+def test_a_key_moves_with_its_value_and_its_comment(only: Any, case: Any) -> None:
+    only(case["entry"])
+    assert functools.reduce(migrate._moved, outdated.in_params(case["old"]), case["old"]) == case["new"]
 
 
-@pytest.mark.parametrize(("name", "old", "new"), [
-    (MODULE, "import ninefold.core.models\nninefold.core.models.f(1)\n",
-     "import ninefold.training.models\nninefold.training.models.f(1)\n"),
-    (MODULE, "from ninefold.core.models import (\n  f,\n  g as h,\n)\n", "from ninefold.training.models import f, g as h\n"),
-    (MODULE, "def f():\n    from ninefold.core import io, models  # é\n    models.g()\n",
-     "def f():\n    from ninefold.core import io\n    from ninefold.training import models  # é\n    models.g()\n"),
-    (Name("ninefold.core.models.f", "ninefold.core.models.g"), "%time 1\nfrom ninefold.core import models as m\nm.f.x\n",
-     "%time 1\nfrom ninefold.core import models as m\nm.g.x\n"),
-    (FUNCTION, "from ninefold.core.models import boosting\nboosting()\n",
-     "from ninefold.training import boosted as boosting\nboosting()\n"),
-    (Name("ninefold.core.models.f", "ninefold.core.models.g"), "from ninefold.core import models\nmodels.f('models.f')  # models.f\n",
-     "from ninefold.core import models\nmodels.g('models.f')  # models.f\n"),
-])  # fmt: skip
-def test_a_name_is_changed_where_it_is_imported_and_used(only: Any, name: Name, old: str, new: str) -> None:
-    only(name)
-    result, changes = outdated.in_code("x.py", old)
-    assert (result, [change for change in changes if change.how]) == (new, [])
-    assert outdated.in_code("x.py", new) == (new, [])
+@pytest.mark.parametrize("case", CASES["names"])
+def test_a_name_is_changed_where_it_is_imported_and_used(only: Any, case: Any) -> None:
+    only(case["entry"])
+    result, changes = outdated.in_code("x.py", case["old"])
+    assert (result, [change for change in changes if change.how]) == (case["new"], [])
+    assert outdated.in_code("x.py", case["new"]) == (case["new"], [])
 
 
-@pytest.mark.parametrize(("entry", "file", "text", "message"), [
-    (KEYS[1], "params.yaml", "exploration:\n  leak_auc: 1\n  leak_score: 2\n", "line 2: .* write it there by hand: .* there"),
-    (KEYS[0], "params.yaml", "problem:\n  success: {min_roc_auc: 0.6, scores: 7}\n", "line 2: .* scores is not a mapping"),
-    (KEYS[3], "params.yaml", "training: {gradient_boosting: 7}\n", "line 1: .* is not a mapping"),
-    (Name("a.b", None, "unused"), "params.yaml", "a:\n  c: 1\n  b: 2\n# d\nd: 3\n", "line 3: a.b was removed; unused; delete"),
-    (FUNCTION, "src/project/x.py", "from ninefold.core import models\nmodels.boosting()\n", "line 2: .* import it from there"),
-    (FUNCTION, "src/project/x.py", "import ninefold.core.models\nninefold.core.models.boosting()\n", "line 2: .* not imported"),
-    (FUNCTION, "src/project/x.py", "from ninefold.core.models import (\n  boosting,  # x\n)\n", "line 1: .* a comment"),
-    (Name("ninefold.x.f", None, "use g"), "src/project/x.py", "from ninefold.x import f\n", "line 1: .* removed; use g; change"),
-    (Name("ninefold.*.plot_*", None, "use y"), "src/project/x.py", "from ninefold.processing import figures\nfigures.plot_a()\n",
-     "line 2: .*; use y; change"),
-    (FUNCTION, "dvc.yaml", "stages:\n  x:\n    deps: [src/ninefold]\n", "line 3: src/ninefold is now .* by hand"),
-    (FUNCTION, "dvc.yaml", "vars: []\nstages:\n  x:\n    deps:\n    - src/ninefold/x\n", "line 1: add ninefold.yaml .* by hand"),
-])  # fmt: skip
+@pytest.mark.parametrize("case", CASES["refused"])
 @pytest.mark.usefixtures("project")
-def test_what_cannot_be_changed_says_what_to_do(only: Any, entry: Name, file: str, text: str, message: str) -> None:
-    only(entry)
+def test_what_cannot_be_changed_says_what_to_do(only: Any, case: Any) -> None:
+    only(case["entry"])
     artifacts.write_text("", artifacts.path("ninefold.yaml"))
-    artifacts.write_text(text, artifacts.path(file))
-    with pytest.raises(NinefoldError, match=f"{file}, {message}"):
+    artifacts.write_text(case["text"], artifacts.path(case["file"]))
+    with pytest.raises(NinefoldError, match=f"{case['file']}, {case['message']}"):
         migrate.plan()
 
 
 def test_only_the_code_of_a_notebook_changes(only: Any) -> None:
-    only(MODULE)
+    only({"old": "ninefold.core.models", "new": "ninefold.training.models"})
     line = "from ninefold.core import models"
     cells = [
         {"cell_type": "markdown", "source": [line]},

@@ -240,10 +240,8 @@ def test_every_task_is_scored_told_drawn_and_written(project: Project, task: str
     target = frame.loc[part(frame, points, problem).isin(metrics.PARTS[:2]), problem.target]
     shares = [target.mean()] if task == "regression" else target.value_counts(normalize=True).sort_index().tolist()
     assert metrics.naive(frame, points, problem) == pytest.approx(shares)
-    sound(
-        metrics.describe_split(frame, points, problem), metrics.describe_baselines(table, problem),
-        metrics.conclusion(table, problem), *metrics.headline(table, problem).values(),
-    )  # fmt: skip
+    sound(metrics.describe_split(frame, points, problem), metrics.describe_baselines(table, problem))
+    sound(metrics.conclusion(table, problem), *metrics.headline(table, problem).values())
     drawn(plot_split(metrics.part_counts(frame, points, problem)))
     drawn(plot_baselines(table, problem))
     role = metrics.definitions(params, problem).set_index("metric")["role"]

@@ -1,7 +1,5 @@
 """The rules of stage 09: each figure beyond its limit alerts alone, sampling noise does not, and the decision follows."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

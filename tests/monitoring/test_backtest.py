@@ -1,7 +1,5 @@
 """What retraining would have been worth: each strategy sees what was known at a close, and nothing later."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any

@@ -1,10 +1,9 @@
 """Natural variation: a stable stream stays inside its bounds, a shift does not, and few windows make them wide."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
+from ninefold.monitoring import period
 from ninefold.monitoring.reference import Shape, bounds, outside
 
 
@@ -41,3 +40,9 @@ def test_few_windows_make_bounds_wide_fewer_make_none_and_what_never_varied_need
 def test_a_long_tail_is_tested_where_it_is_normal() -> None:
     samples = pd.DataFrame({"one": np.exp(np.random.default_rng(1).normal(2, 0.4, 440))})
     assert false_alarms(samples[40:], bounds(samples[:40], {"one": Shape("high", "log")}, 0.05)) < 0.1
+
+
+def test_windows_of_months_hold_whole_ones() -> None:
+    days = pd.date_range("2019-01-01", periods=24, freq="MS").to_numpy("datetime64[D]").astype("int64")
+    for length, sizes in ((30.4375, {1}), (91.3125, {3})):
+        assert {int(window.sum()) for window in period.windows(days, length, True, 30.4375)} == sizes

@@ -1,7 +1,5 @@
 """Drift: nothing on equal distributions, more with every shift, whatever the columns hold, and however days are correlated."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Late outcomes: each joined exactly once, whatever the order, repeats, corrections and contradictions that they come in."""
 
-from __future__ import annotations
-
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing

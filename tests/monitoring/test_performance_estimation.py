@@ -1,7 +1,5 @@
 """Worth before labels: estimates come true while relations hold, know their own error, and cannot see what changed."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from conftest import TASKS, statement

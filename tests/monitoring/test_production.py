@@ -1,7 +1,5 @@
 """What production left behind: read as the feature table has it, its traffic counted, its skew found."""
 
-from __future__ import annotations
-
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta

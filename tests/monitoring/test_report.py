@@ -1,7 +1,5 @@
 """Causes by name: each planted fault is named first, stable periods have no cause, and losses are decomposed rightly."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Two tables told apart: days are no drift, and what moved is named."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from monitoring_rows import KINDS, rows, table

@@ -44,6 +44,7 @@ def test_a_row_that_breaks_a_rule_is_quarantined_with_the_rule(
 
 
 ISO, DAY = {"type": "timestamp"}, {"type": "timestamp", "format": "%d/%m/%Y"}
+SIGNS, MINUTES = {"type": "float64", "format": "amount", "thousands": ","}, {"type": "float64", "format": "h:m"}
 COMMA, DOTS = {"type": "float64", "decimal": ","}, {"type": "float64", "decimal": ",", "thousands": "."}
 
 
@@ -62,7 +63,12 @@ COMMA, DOTS = {"type": "float64", "decimal": ","}, {"type": "float64", "decimal"
     ({"type": "float64", "thousands": ","}, "1,23", None),
     ({"type": "float64", "thousands": " "}, "1\u202f234.5", 1234.5),
     ({"type": "int64", "decimal": ",", "thousands": "."}, "1.234", 1234),
-    ({"type": "int64", "decimal": ","}, "7,5", None),
+    ({"type": "int64", "decimal": ","}, "7,5", None), (COMMA, "1 2", None),
+    (SIGNS, "(1,234.50)", -1234.5), (SIGNS, "1,234-", -1234), (SIGNS, "-$5", -5), (SIGNS, "US$ 1,000", 1000),
+    (SIGNS, "45 %", 45), (SIGNS, "(5", None), (SIGNS, "5 kg", None), (SIGNS, "5,-", None),
+    (MINUTES, "14:05", 845), (MINUTES, "2:05 pm", 845), (MINUTES, "14h05", 845), (MINUTES, "1h 30m", 90), (MINUTES, "PT1H30M", 90),
+    (MINUTES, "2 days 03:04:30", 3064.5), (MINUTES, "-1 day, 23:59:00", -1), (MINUTES, "P1M", None), (MINUTES, "5", None),
+    ({**MINUTES, "format": "m:s"}, "14:30", 14.5), ({**MINUTES, "format": "m:s"}, "1:14:30", 74.5),
 ])  # fmt: skip
 def test_values_are_read_as_the_contract_says_they_are_written(column: Any, text: Any, value: Any) -> None:
     table = engine.local().create_table("t", pd.DataFrame({"text": [text]}))
@@ -149,9 +155,7 @@ AMOUNT, STATUS = "orders.columns.amount", "orders.columns.status"
     (ORDERS, refers([]), f"{FOUND}.0.by"),
     (ORDERS, [{"table": "customers"}], f"{FOUND}.0.by: missing"),
 ])  # fmt: skip
-def test_a_contract_that_makes_no_sense_is_refused_with_its_path(
-    project: Project, path: str, value: Any, message: str
-) -> None:
+def test_a_contract_without_sense_is_refused_with_its_path(project: Any, path: str, value: Any, message: str) -> None:
     refer(project, ["customer"])
     project.set(f"processing.tables.{path}", value)
     with pytest.raises(ParamsError, match=re.escape(message)) as error:

@@ -107,12 +107,12 @@ def test_the_lake_is_checked_as_it_is_stored(project: Project, column: str, valu
     refer(project, ["customer"])
     checked = processing.validate(engine.connect(), load("processing"))
     failures = int(first != "none")
-    assert checked.to_numpy().tolist() == [["orders", 6, failures, first], ["customers", 2, 0, "none"]]
+    assert checked.to_numpy().tolist() == [["orders", 6, 0, failures, first], ["customers", 2, 0, 0, "none"]]
+    project.lake("orders", pd.DataFrame({**sound, "returned": [0, 1]}).iloc[[0, 1, 1]].assign(id=[1, 2, 3]))
+    assert processing.validate(engine.connect(), load("processing"))["copies"].tolist() == [1, 0]
 
 
-def test_too_many_rows_of_a_table_in_quarantine_and_none_in_the_lake_fail_the_gate(
-    project: Project, orders: pd.DataFrame
-) -> None:
+def test_too_many_rows_of_a_table_in_quarantine_and_none_in_the_lake_fail_the_gate(project: Any, orders: Any) -> None:
     project.set("processing.max_quarantined", 0.1)
     collect(project, spoil(orders, "amount", "-3"))
     with pytest.raises(GateFailed, match=r"quarantined share: found 0.125, expected <= 0.1"):

@@ -1,7 +1,5 @@
 """Stage 06 on the newest rows of the source: no feature uses what is not known when the decision is made."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import ibis.expr.types as ir

@@ -1,7 +1,5 @@
 """The notebooks as git stores them: source without outputs, one cell of parameters, the gate at the end."""
 
-from __future__ import annotations
-
 import ast
 import subprocess
 from functools import cache

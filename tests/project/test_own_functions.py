@@ -3,8 +3,6 @@
 A function that does not exist has a default, and its test is skipped.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

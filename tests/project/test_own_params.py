@@ -1,7 +1,5 @@
 """``params.yaml`` and ``dvc.yaml`` are complete: each stage has its section, its notebook and its place in the pipeline."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The nine stages, run once on a sample of the source in a copy of the project."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What tests of the service share: a client of it."""
 
-from __future__ import annotations
-
 import pytest
 from fastapi.testclient import TestClient
 

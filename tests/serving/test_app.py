@@ -1,7 +1,5 @@
 """The service: typed rows in, decisions out; what cannot be answered is refused by row and field, never with a 5xx."""
 
-from __future__ import annotations
-
 import json
 import signal
 from pathlib import Path
@@ -94,28 +92,25 @@ def test_a_row_that_tells_the_model_nothing_is_refused(project: Project, row: di
     assert (refused.status_code, refused.json()["error"][:5]) == (422, "row 0")
 
 
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [
-        ({"customer": "ann", "amuont": 1}, "row 1, field 'amuont': unknown field; did you mean 'amount'?"),
-        ({"customer": "ann", "amount": "12"}, "row 1, field 'amount': found \"12\", expected a valid number"),
-        ({"customer": "ann", "amount": True}, "row 1, field 'amount': found true, expected a valid number"),
-        ({"customer": "ann", "amount": float("nan")}, "row 1, field 'amount': found NaN, expected a finite number"),
-        ({"customer": "ann", "amount": 1e200}, "row 1, field 'amount': found 1e+200, expected a number from -1e+30"),
-        ({"customer": None}, "row 1, field 'customer': found null, expected a valid string"),
-        ({"amount": 5}, "row 1, field 'customer': missing; it is needed to look up history"),
-        ({"customer": "\ud800"}, "row 1, field 'customer': found \"\\ud800\", expected whole characters"),
-        (7, "row 1: found 7, expected an object"),
-        (b'{"rows": [', "body: not JSON"),
-        (b"{}", "rows: missing"),
-        (b'{"rows": []}', "rows: none, expected at least 1"),
-        (b'{"rows": [{"customer": "ann"}], "row": 1}', "row: unknown field; did you mean 'rows'?"),
-        (json.dumps({"rows": [{"customer": "ann"}] * 101}).encode(), "rows: too many, expected at most 100; send"),
-        (b"\xff\xfe", "body: not JSON"),
-        (b"[" * 40_000, "body: not JSON"),
-        (b'{"rows": [{"customer": "ann", "amount": ' + b"9" * 6000 + b"}]}", "body: not JSON"),
-    ],
-)
+@pytest.mark.parametrize(("wrong", "says"), [
+    ({"customer": "ann", "amuont": 1}, "row 1, field 'amuont': unknown field; did you mean 'amount'?"),
+    ({"customer": "ann", "amount": "12"}, "row 1, field 'amount': found \"12\", expected a valid number"),
+    ({"customer": "ann", "amount": True}, "row 1, field 'amount': found true, expected a valid number"),
+    ({"customer": "ann", "amount": float("nan")}, "row 1, field 'amount': found NaN, expected a finite number"),
+    ({"customer": "ann", "amount": 1e200}, "row 1, field 'amount': found 1e+200, expected a number from -1e+30"),
+    ({"customer": None}, "row 1, field 'customer': found null, expected a valid string"),
+    ({"amount": 5}, "row 1, field 'customer': missing; it is needed to look up history"),
+    ({"customer": "\ud800"}, "row 1, field 'customer': found \"\\ud800\", expected whole characters"),
+    (7, "row 1: found 7, expected an object"),
+    (b'{"rows": [', "body: not JSON"),
+    (b"{}", "rows: missing"),
+    (b'{"rows": []}', "rows: none, expected at least 1"),
+    (b'{"rows": [{"customer": "ann"}], "row": 1}', "row: unknown field; did you mean 'rows'?"),
+    (json.dumps({"rows": [{"customer": "ann"}] * 101}).encode(), "rows: too many, expected at most 100; send"),
+    (b"\xff\xfe", "body: not JSON"),
+    (b"[" * 40_000, "body: not JSON"),
+    (b'{"rows": [{"customer": "ann", "amount": ' + b"9" * 6000 + b"}]}", "body: not JSON"),
+])  # fmt: skip
 def test_a_wrong_row_or_body_is_refused_by_row_and_field(client: TestClient, wrong: Any, says: str) -> None:
     body = wrong if isinstance(wrong, bytes) else json.dumps({"rows": [{"customer": "ann"}, wrong]})
     answer = client.post("/predict", content=body, headers=JSON)
@@ -175,18 +170,15 @@ def test_the_open_inference_protocol_answers_the_outputs_that_are_asked_for(clie
     assert answer["error"] == "outputs: no 'luck'; expected probability, action, expected_payoff"
 
 
-@pytest.mark.parametrize(
-    ("inputs", "says"),
-    [
-        ([("customer", "BYTES", [2], ["ann"])], "input 'customer': shape [2] for 1 values"),
-        ([("customer", "BYTES", [1, 2], ["ann"])], "input 'customer': shape [1, 2]"),
-        ([("customer", "BYTES", [1], ["ann"]), ("amount", "FP64", [2], [1, 2])], "input 'amount': 2 values"),
-        ([("customer", "BYTES", [1], ["ann"])] * 2, "inputs: a name stands there twice"),
-        ([("customer", "TEXT", [1], ["ann"])], 'inputs.0.datatype: found "TEXT"'),
-        ([("customer", "BYTES", [0], [])], "rows: none"),
-        ([("customer", "BYTES", [2], ["ann", None])], "row 1, field 'customer': found null"),  # null is missing
-    ],
-)
+@pytest.mark.parametrize(("inputs", "says"), [
+    ([("customer", "BYTES", [2], ["ann"])], "input 'customer': shape [2] for 1 values"),
+    ([("customer", "BYTES", [1, 2], ["ann"])], "input 'customer': shape [1, 2]"),
+    ([("customer", "BYTES", [1], ["ann"]), ("amount", "FP64", [2], [1, 2])], "input 'amount': 2 values"),
+    ([("customer", "BYTES", [1], ["ann"])] * 2, "inputs: a name stands there twice"),
+    ([("customer", "TEXT", [1], ["ann"])], 'inputs.0.datatype: found "TEXT"'),
+    ([("customer", "BYTES", [0], [])], "rows: none"),
+    ([("customer", "BYTES", [2], ["ann", None])], "row 1, field 'customer': found null"),  # null is missing
+])  # fmt: skip
 def test_a_wrong_tensor_is_refused(client: TestClient, inputs: list[Any], says: str) -> None:
     tensors = [dict(zip(("name", "datatype", "shape", "data"), each, strict=True)) for each in inputs]
     answer = client.post(f"{V2}/infer", json={"inputs": tensors})
@@ -216,9 +208,7 @@ def test_features_named_like_methods_of_the_library_are_fine(bundle: Bundle) -> 
     assert schemas.sent_rows(schemas.request_model(bundle).model_validate({"rows": [row]})) == [row]
 
 
-def test_the_command_serves_on_this_machine_alone_until_it_is_told_to_stop(
-    project: Project, bundle: Bundle, tmp_path: Path
-) -> None:
+def test_the_command_serves_on_this_machine_alone_until_stopped(project: Any, bundle: Bundle, tmp_path: Path) -> None:
     project.set("serving", {"allowed_hosts": ["Shop.example"]})
     with started("-m", "ninefold", "serve", "--port", "0", cwd=tmp_path) as (child, line):
         assert line.startswith("serving models/bundle at http://127.0.0.1:")

@@ -1,7 +1,5 @@
 """Batch scoring: the same answers as the service, rows as they were, and OUT whole or not at all."""
 
-from __future__ import annotations
-
 import json
 import sqlite3
 import subprocess
@@ -115,14 +113,11 @@ def test_any_text_passes_through_csv_and_back(bundle: Bundle, text: str) -> None
     assert batch.through_file(rows, ".csv", bundle)["probability"].tolist() == read("out.csv")["probability"].tolist()
 
 
-@pytest.mark.parametrize(
-    ("name", "column", "value", "says"),
-    [
-        ("in.parquet", "amount", np.inf, "column 'amount': found inf, expected a finite number"),
-        ("in.csv", "amount", "dear", "column 'amount': found 'dear', expected a finite number"),
-        ("in.csv", "customer", None, "column 'customer': found '', expected text, by which history is looked up"),
-    ],
-)
+@pytest.mark.parametrize(("name", "column", "value", "says"), [
+    ("in.parquet", "amount", np.inf, "column 'amount': found inf, expected a finite number"),
+    ("in.csv", "amount", "dear", "column 'amount': found 'dear', expected a finite number"),
+    ("in.csv", "customer", None, "column 'customer': found '', expected text, by which history is looked up"),
+])  # fmt: skip
 def test_a_wrong_value_is_named_and_earlier_results_stay(
     bundle: Bundle, holdout: pd.DataFrame, name: str, column: str, value: Any, says: str
 ) -> None:
@@ -198,17 +193,14 @@ def tables(file: str) -> set[str]:
     return set(ask(file, "SELECT name FROM sqlite_master WHERE type = 'table'")["name"])
 
 
-@pytest.mark.parametrize(
-    ("out_of", "into"),
-    [
-        ("a.duckdb::the orders", "a.duckdb::out"),
-        ("a.duckdb::the orders", "new.db::out"),
-        ("b.sqlite::the orders", "b.sqlite::out"),
-        ("b.sqlite::the orders", "new.duckdb::out"),
-        ("a.duckdb::the orders", "out.csv"),
-        ("in.parquet", "b.sqlite::out"),
-    ],
-)
+@pytest.mark.parametrize(("out_of", "into"), [
+    ("a.duckdb::the orders", "a.duckdb::out"),
+    ("a.duckdb::the orders", "new.db::out"),
+    ("b.sqlite::the orders", "b.sqlite::out"),
+    ("b.sqlite::the orders", "new.duckdb::out"),
+    ("a.duckdb::the orders", "out.csv"),
+    ("in.parquet", "b.sqlite::out"),
+])  # fmt: skip
 def test_databases_have_the_answers_of_files(bundle: Bundle, holdout: pd.DataFrame, out_of: str, into: str) -> None:
     for file in FILES:
         fill(f"{file}::the orders", holdout)
@@ -289,9 +281,7 @@ def test_the_password_of_a_database_is_never_shown(bundle: Bundle, holdout: pd.D
         assert "topsecret" not in said
 
 
-def test_postgresql_is_read_and_written_in_one_transaction_each(
-    bundle: Bundle, holdout: pd.DataFrame, request: pytest.FixtureRequest
-) -> None:
+def test_postgresql_is_read_and_written_in_one_transaction_each(bundle: Bundle, holdout: Any, request: Any) -> None:
     import psycopg
 
     url = request.getfixturevalue("postgres")
@@ -332,13 +322,11 @@ def test_a_folder_of_parquet_files_is_one_table(bundle: Bundle, holdout: pd.Data
     assert batch.predict("in", "out.parquet", bundle)["rows"] == 80
     pd.testing.assert_frame_equal(read("out.parquet")[list(holdout)], holdout.reset_index(drop=True))
     write(holdout[["id"]], "in/z.parquet")
-    refused(r"z\.parquet: has other columns than .*: amount, channel", "in", "out.parquet", bundle)
+    refused(r"z\.parquet: found other columns than in .*: amount, channel", "in", "out.parquet", bundle)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_dates_of_any_kind_are_read_and_an_answer_named_like_a_feature_is_beside_it(
-    project: Project, suffix: str
-) -> None:
+def test_dates_of_any_kind_are_read_and_an_answer_named_like_a_feature_is_beside_it(project: Any, suffix: str) -> None:
     parts, target = lay_out("multiclass"), f"out{suffix}"
     bundle, rows = pack(parts), parts["holdout"].head(20).astype({"@x": "float64"})
     texts = [row["@x"] for row in as_rows(rows, bundle.signature)]
@@ -377,9 +365,7 @@ def test_the_command_says_what_it_did_and_what_it_refused(bundle: Bundle, holdou
     assert (code, "changed: bundle.json" in said) == (1, True)
 
 
-def test_keys_and_times_of_any_type_are_logged_as_the_text_by_which_labels_are_joined(
-    bundle: Bundle, parts: dict[str, pd.DataFrame]
-) -> None:
+def test_keys_and_times_of_any_type_are_logged_as_the_text_by_which_labels_are_joined(bundle: Any, parts: Any) -> None:
     table = pa.Table.from_pandas(parts["holdout"].drop(columns="returned"), preserve_index=False)
     for name, kind in {"id": pa.decimal128(21, 2), "placed": pa.date32()}.items():
         table = table.set_column(table.column_names.index(name), name, table[name].cast(kind, safe=False))
@@ -393,9 +379,7 @@ def test_keys_and_times_of_any_type_are_logged_as_the_text_by_which_labels_are_j
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_batch_that_is_decided_by_is_in_the_log_and_deletes_old_answers(
-    suffix: str, bundle: Bundle, parts: dict[str, pd.DataFrame]
-) -> None:
+def test_a_batch_that_is_decided_by_is_in_the_log_and_deletes_old_answers(suffix: str, bundle: Any, parts: Any) -> None:
     history = "rate_by_customer_7d"
     rows = parts["holdout"].drop(columns=["returned", history])
     with closing(Log(Path("log.sqlite").absolute())) as log:

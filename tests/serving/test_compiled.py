@@ -1,7 +1,5 @@
 """The compiled predictor of a model: the same forecasts as the pipeline, or it is not used, and says why."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from functools import cache
@@ -131,14 +129,11 @@ def test_what_is_not_known_has_no_compiled_predictor_and_says_what_it_is(monkeyp
     assert reason(line) == "not compiled: ZeroDivisionError: division by zero"
 
 
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [
-        (lambda values: values + 1e-6 * np.eye(len(values), 1, -3), "it is 1e-06 from the pipeline in probe 3"),
-        (lambda values: values * np.nan, "it is inf from the pipeline in probe 0"),
-        (lambda values: {}["eve"], "it fails where the pipeline answers: KeyError: 'eve'"),
-    ],
-)
+@pytest.mark.parametrize(("wrong", "says"), [
+    (lambda values: values + 1e-6 * np.eye(len(values), 1, -3), "it is 1e-06 from the pipeline in probe 3"),
+    (lambda values: values * np.nan, "it is inf from the pipeline in probe 0"),
+    (lambda values: {}["eve"], "it fails where the pipeline answers: KeyError: 'eve'"),
+])  # fmt: skip
 def test_a_wrong_compiled_predictor_is_found_when_the_bundle_is_read_and_not_used(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, wrong: Callable[[np.ndarray], np.ndarray], says: str
 ) -> None:
@@ -175,9 +170,7 @@ def test_answers_of_a_bundle_are_those_of_its_pipeline(project: Project, case: s
         assert bundle.decide(frame)[bundle.answers].to_dict("records") == quick.records
 
 
-def test_few_rows_never_reach_the_pipeline_and_many_always_do(
-    bundle: Bundle, parts: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_few_rows_never_reach_the_pipeline_and_many_always_do(bundle: Bundle, parts: Any, monkeypatch: Any) -> None:
     assert bundle.compiled.reason == ""
     by_pipeline, asked = Bundle._by_pipeline, []
     monkeypatch.setattr(Bundle, "_by_pipeline", lambda self, rows: asked.append(len(rows)) or by_pipeline(self, rows))

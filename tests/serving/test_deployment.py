@@ -1,7 +1,5 @@
 """Stage 08: what is packed says what it is for, and the service proves that it answers as the candidate does."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 from pathlib import Path
@@ -41,9 +39,7 @@ REFUSED = pd.DataFrame([("cut short", 422, "not JSON")], columns=["request", "st
         "text": ["on these features: 1 text.", "*drop*: 0 if it happens, -2 if not"],
     }.items(),
 )  # fmt: skip
-def test_the_bundle_has_the_problem_of_stage_01_and_a_card_of_scores_periods_policy_and_risks(
-    project: Project, case: str, says: list[str]
-) -> None:
+def test_the_bundle_has_the_problem_and_a_card_of_scores_periods_and_risks(project: Any, case: str, says: Any) -> None:
     parts = lay_out(case)
     bundle, sizes = pack(parts), {name: len(rows) for name, rows in parts.items()}
     assert bundle.problem == Problem.load()
@@ -81,20 +77,15 @@ def test_a_difference_shows(parts: dict[str, pd.DataFrame], bundle: Bundle) -> N
         deployment.compare({"short": given.head(3)}, {"short": predicted}, bundle.problem)
 
 
-@pytest.mark.parametrize(
-    ("changed", "fails"),
-    [
-        ({}, ""),
-        ({"within": False}, "single-row latency p95 within its budget"),
-        ({"difference": 1e-8}, "largest difference, HTTP"),
-        ({"difference": np.nan}, "largest difference, HTTP"),
-        ({"actions": 1}, "actions that differ from offline"),
-        ({"status": 500}, "bad requests refused with 4xx"),
-    ],
-)
-def test_the_gate_and_the_conclusion_fail_on_each_broken_promise(
-    bundle: Bundle, changed: dict[str, Any], fails: str
-) -> None:
+@pytest.mark.parametrize(("changed", "fails"), [
+    ({}, ""),
+    ({"within": False}, "single-row latency p95 within its budget"),
+    ({"difference": 1e-8}, "largest difference, HTTP"),
+    ({"difference": np.nan}, "largest difference, HTTP"),
+    ({"actions": 1}, "actions that differ from offline"),
+    ({"status": 500}, "bad requests refused with 4xx"),
+])  # fmt: skip
+def test_the_gate_and_the_conclusion_fail_on_each_broken_promise(bundle: Bundle, changed: Any, fails: str) -> None:
     compared = COMPARED.assign(**{key: value for key, value in changed.items() if key in COMPARED})
     refused = REFUSED.assign(**{key: value for key, value in changed.items() if key in REFUSED})
     given = (bundle, compared, refused, changed.get("within", True), PARAMS)
@@ -152,17 +143,14 @@ def test_a_service_that_does_not_start_says_why(bundle: Bundle) -> None:
         pass
 
 
-@pytest.mark.parametrize(
-    ("case", "how"),
-    [
-        ("binary", {}),
-        ("binary", {"prior": 0.25}),
-        ("multiclass", {}),
-        ("regression", {"count": 60}),
-        ("text", {"count": 100}),
-        ("dated", {}),
-    ],
-)
+@pytest.mark.parametrize(("case", "how"), [
+    ("binary", {}),
+    ("binary", {"prior": 0.25}),
+    ("multiclass", {}),
+    ("regression", {"count": 60}),
+    ("text", {"count": 100}),
+    ("dated", {}),
+])  # fmt: skip
 def test_the_notebook_holds_for_every_task(project: Project, shown: list[Any], case: str, how: dict[str, Any]) -> None:
     lay_out(case, **how)
     project.params["deployment"] = {**PARAMS.model_dump(), "latency_budget_ms": 5000}

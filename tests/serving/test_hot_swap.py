@@ -1,7 +1,5 @@
 """Which bundle answers: swapped under load without a lost request, and challenged in the shadow or by a canary."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import threading
@@ -79,9 +77,7 @@ def test_what_is_installed_is_in_production_whole_and_what_is_refused_replaces_n
     assert checksums.verify(artifacts.path(hot_swap.PRODUCTION)) == pair[0].version
 
 
-def test_all_commands_answer_with_the_bundle_in_production_and_with_no_other_if_it_is_lost(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_commands_answer_with_the_bundle_in_production_or_not_at_all(pair: Pair, monkeypatch: Any) -> None:
     def run(command: str, *options: str) -> tuple[int, str]:
         arguments = {"predict": ["rows.csv", "out.csv"], "labels": ["rows.csv"]}[command]
         done = CliRunner().invoke(cli.app, [command, *arguments, *options])
@@ -106,9 +102,7 @@ def test_all_commands_answer_with_the_bundle_in_production_and_with_no_other_if_
             load()
 
 
-def test_nothing_ends_the_watcher_and_its_failure_is_over_when_the_old_bundle_is_back(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_ends_the_watcher_and_its_failure_ends_with_the_old_bundle(pair: Pair, monkeypatch: Any) -> None:
     hot_swap.install(pair[0].place)
     watcher = Watcher(lambda: artifacts.path(hot_swap.in_production()))
     watcher.load()

@@ -1,7 +1,5 @@
 """The prediction log: nothing acknowledged is lost, nothing is exported twice, nothing redacted can be read."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sqlite3
@@ -80,9 +78,7 @@ def load(url: str, acknowledged: dict[str, tuple[float, float]], stop: threading
             acknowledged[answer.json()["request_id"]] = (amount, answer.json()["predictions"][0]["probability"])
 
 
-def test_no_acknowledged_prediction_is_lost_when_the_server_is_killed_twenty_times_under_load(
-    bundle: Bundle, tmp_path: Path
-) -> None:
+def test_no_acknowledged_prediction_is_lost_when_the_server_is_killed_under_load(bundle: Any, tmp_path: Path) -> None:
     acknowledged: dict[str, tuple[float, float]] = {}
     place = tmp_path / "log.sqlite"
     # One process imports the service, and forks it for each line: twenty starts would take minutes.
@@ -109,9 +105,7 @@ def test_no_acknowledged_prediction_is_lost_when_the_server_is_killed_twenty_tim
     assert set(rows["version"]) == {bundle.version}
 
 
-def test_what_is_logged_is_what_was_asked_and_answered(
-    bundle: Bundle, log: Log, parts: dict[str, pd.DataFrame]
-) -> None:
+def test_what_is_logged_is_what_was_asked_and_answered(bundle: Bundle, log: Log, parts: Any) -> None:
     client = TestClient(app.create_app(bundle, log))
     sent = as_rows(parts["holdout"].head(5), bundle.signature)
     before = datetime.now(UTC).replace(tzinfo=None)
@@ -134,9 +128,7 @@ def test_what_is_logged_is_what_was_asked_and_answered(
     assert (last["request_id"].tolist(), last["customer"].tolist()) == (["mine", "mine"], ["ann", "bob"])
 
 
-def test_requests_at_once_share_a_commit_and_what_nobody_waits_for_any_more_is_not_written(
-    bundle: Bundle, log: Log
-) -> None:
+def test_requests_at_once_share_a_commit_and_what_nobody_waits_for_is_not_written(bundle: Bundle, log: Log) -> None:
     entry, before = log.entry("a", NOW, bundle, [ROW], bundle.answer([ROW]).records), log.commits
     with sqlite3.connect(log.place, isolation_level=None) as another:
         another.execute("BEGIN IMMEDIATE")  # the first commit has to wait, and the others for it
@@ -164,9 +156,7 @@ def check_refused(client: TestClient, says: str) -> None:
     assert client.get("/health").status_code == 200
 
 
-def test_without_a_log_or_its_key_nothing_is_answered_until_it_can_be_written_again(
-    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_log_or_its_key_nothing_is_answered(bundle: Bundle, tmp_path: Path, monkeypatch: Any) -> None:
     wall = tmp_path / "wall"
     wall.write_text("a file where a folder should be")
     log = Log(wall / "log.sqlite")
@@ -240,9 +230,7 @@ def test_a_closed_log_is_whole_and_takes_no_more(bundle: Bundle, log: Log) -> No
     assert len(log_export.read(log.place)) == 21
 
 
-def test_redacted_values_are_on_no_disk_but_still_join(
-    bundle: Bundle, log: Log, monkeypatch: pytest.MonkeyPatch, lake: Path
-) -> None:
+def test_redacted_values_are_on_no_disk_but_still_join(bundle: Bundle, log: Log, monkeypatch: Any, lake: Path) -> None:
     monkeypatch.setitem(bundle.described, "log", {"keep": "90d", "redact": ["customer", "id"]})
     rows = [{"customer": "secret-ann", "id": 777123}, {"customer": "secret-ann", "id": "777123"}, {"customer": "bob"}]
     client = TestClient(app.create_app(bundle, log))
@@ -334,9 +322,7 @@ def test_an_export_is_typed_by_the_signature_whatever_the_names(project: Project
     assert first["action_predicted"].tolist() == [each["action"] for each in bundle.answer(sent).records]
 
 
-def test_another_folder_gets_what_it_lacks_and_all_of_it_is_for_its_owner_alone(
-    bundle: Bundle, log: Log, lake: Path, tmp_path: Path
-) -> None:
+def test_another_folder_gets_what_it_lacks_for_its_owner_alone(bundle: Any, log: Log, lake: Any, tmp_path: Any) -> None:
     append(log, bundle, ROW, ROW)
     assert log_export.export(log.place) == 2
     append(log, bundle, ROW, name="b")
@@ -346,9 +332,7 @@ def test_another_folder_gets_what_it_lacks_and_all_of_it_is_for_its_owner_alone(
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_what_is_old_is_deleted_in_the_log_and_its_export_and_stays_in_copies(
-    bundle: Bundle, log: Log, lake: Path
-) -> None:
+def test_what_is_old_is_deleted_in_the_log_and_its_export_and_stays_in_copies(bundle: Any, log: Log, lake: Any) -> None:
     append(log, bundle, ROW, ROW, at=NOW - timedelta(days=100), name="old")
     append(log, bundle, ROW, at=NOW - timedelta(days=1), name="young")
     log_export.export(log.place, lake)
@@ -397,9 +381,7 @@ def test_the_projects_bundle_is_logged_in_the_project_and_others_only_if_told(bu
         app._logging(None, here, True)
 
 
-def test_a_table_that_was_answered_at_once_is_a_request_for_each_thousand_rows(
-    bundle: Bundle, log: Log, parts: dict[str, pd.DataFrame]
-) -> None:
+def test_a_table_answered_at_once_is_a_request_for_each_thousand_rows(bundle: Bundle, log: Log, parts: Any) -> None:
     table = pd.concat([parts["train"]] * 8, ignore_index=True).head(1500)
     assert log.record(table, bundle.decide(table), bundle, "run", 500) == "run-000000500"
     rows = log_export.read(log.place)

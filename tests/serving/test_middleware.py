@@ -1,7 +1,5 @@
 """The service in operation: ids, metrics, a token, limits on time and waiting, and a stop that finishes what it began."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os
@@ -147,16 +145,13 @@ def test_the_token_comes_from_the_environment_or_a_file(tmp_path: Path) -> None:
     assert middleware.token({"NINEFOLD_TOKEN_FILE": f"{tmp_path}/token"}) == "from-the-file"
 
 
-@pytest.mark.parametrize(
-    ("environment", "says"),
-    [
-        ({"NINEFOLD_TOKEN": ""}, "NINEFOLD_TOKEN: found nothing"),
-        ({"NINEFOLD_TOKEN": "two words"}, "NINEFOLD_TOKEN: found other characters"),
-        ({"NINEFOLD_TOKEN": "a", "NINEFOLD_TOKEN_FILE": "b"}, "both are set"),
-        ({"NINEFOLD_TOKEN_FILE": "/nowhere/token"}, "cannot be read"),
-        ({"NINEFOLD_TOKEN_FILE": os.devnull}, "found nothing"),
-    ],
-)
+@pytest.mark.parametrize(("environment", "says"), [
+    ({"NINEFOLD_TOKEN": ""}, "NINEFOLD_TOKEN: found nothing"),
+    ({"NINEFOLD_TOKEN": "two words"}, "NINEFOLD_TOKEN: found other characters"),
+    ({"NINEFOLD_TOKEN": "a", "NINEFOLD_TOKEN_FILE": "b"}, "both are set"),
+    ({"NINEFOLD_TOKEN_FILE": "/nowhere/token"}, "cannot be read"),
+    ({"NINEFOLD_TOKEN_FILE": os.devnull}, "found nothing"),
+])  # fmt: skip
 def test_a_token_that_would_let_everybody_in_is_refused(environment: dict[str, str], says: str) -> None:
     with pytest.raises(NinefoldError, match=says):
         middleware.token(environment)
@@ -201,9 +196,7 @@ def test_a_host_is_allowed_by_name_by_domain_or_where_every_address_is_served_by
             middleware.allowed_hosts("::", [], {"NINEFOLD_ALLOWED_HOSTS": f"a,{wrong}"})
 
 
-def test_probes_and_answers_wait_neither_for_explanations_nor_for_large_bodies(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_probes_and_answers_wait_neither_for_explanations_nor_for_large_bodies(bundle: Any, monkeypatch: Any) -> None:
     release, explain, parse = threading.Event(), review.explanation.explain, Request.json
 
     async def slowly(call: Request) -> Any:

@@ -1,7 +1,5 @@
 """The model card: every section, its figures with intervals, and its lineage."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What monitoring found last, as the service tells it: to Prometheus, at its review, and while a new run replaces it."""
 
-from __future__ import annotations
-
 import re
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape

@@ -1,15 +1,11 @@
 """Online equals offline: ten thousand rows over HTTP, as callers send them, against the model's pipeline on a table."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import httpx
 import numpy as np
 import pandas as pd
-import pytest
 from bundles import PARAMS, lay_out, offline, pack, rows
-from conftest import Project
 
 from ninefold.problem import decisions
 from ninefold.serving import client, compiled
@@ -42,9 +38,7 @@ def as_known(sent: list[dict[str, Any]], online: pd.DataFrame) -> pd.DataFrame:
     return found.assign(**{HISTORY: found[HISTORY].mask(absent, looked_up)})
 
 
-def test_ten_thousand_rows_are_answered_over_http_as_the_pipeline_answers_them(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ten_thousand_rows_are_answered_over_http_as_the_pipeline_answers_them(project: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("bundles.PARAMS", PARAMS.model_copy(update={"max_rows": max(SIZES), "max_body_mb": 1}))
     bundle = pack(lay_out(model="large", prior=PRIOR))
     assert bundle.compiled.reason == ""

@@ -1,7 +1,5 @@
 """The review page: the rows that matter first, why, and one record by form; safe to open, and for everybody's hands and eyes."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

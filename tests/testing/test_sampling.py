@@ -67,7 +67,7 @@ def test_params_ask_for_what_few_rows_can_give(project: Project) -> None:
     found = sampling.smaller(params, sampling.Sample("orders", 0.1, [], "returned", {}))
     assert found["metrics"] == {"split": {"min_rarest": 1}, "level": 0.9}
     small = {**TRAINING["candidates"], "a": {"model": "gradient_boosting", "max_iter": 20}}
-    assert (found["training"]["candidates"], found["training"]["search"]["budget"]) == (small, sampling.TRIALS)
+    assert (found["training"]["candidates"], found["training"]["search"]["budget"]) == (small, sampling.SIZES["trials"])
     assert found["monitoring"] == {"period": "month", "replay_until": "2020-04-30"}
     assert [table["min_rows"] for table in found["collection"]["tables"].values()] == [0, 1]
     assert found["processing"]["tables"]["items"]["references"] == references[1:]

@@ -9,7 +9,7 @@ from conftest import TASKS, Project, statement
 from sklearn.linear_model import LogisticRegression
 from training_data import FEW, MODELS, ONE, PARAMS, SCHEMA, SPLITS, agree, orders, parted, run
 
-from ninefold import artifacts, gate
+from ninefold import artifacts, gate, training
 from ninefold.errors import DataError
 from ninefold.metrics import FOLLOW, evaluation, part_of
 from ninefold.problem import FORESIGHT, RANKING, Problem
@@ -167,3 +167,19 @@ def test_the_holdout_opens_again_for_the_same_model_and_for_no_other(model: Any)
     locked.open(model)  # the cell was run once more
     with pytest.raises(stage.HoldoutError, match="was opened for another model already"):
         locked.open(OTHER)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_nearly_perfect_score_asks_for_the_features_that_carry_it_until_they_are_justified(task: str) -> None:
+    problem, frame = statement(task, time=None), orders(task, 600, signal=3.0)
+    leaky, (name, limit) = (
+        frame.assign(amount=frame[problem.target] * 1.0),
+        (("boosting", None), ("line", 0.9))[task == "regression"],
+    )
+    for made, justified, passes in ((frame, {}, True), (leaky, {}, False), (leaky, {"amount": "known"}, True)):
+        params, plan = PARAMS.model_copy(update={"justified": justified, "perfect_score": limit}), agree(made, problem)
+        parts, model = parted(made, problem, plan), candidates(params, FEW, problem)[name]
+        rows, forecasts = cross_validation.validate({name: model}, parts, FEW, params, problem)
+        on = cross_validation.Task.of(parts, FEW, params, problem, plan)
+        check = training.too_good.check(model, rows, forecasts[name], on)
+        assert (check.passed, "ninefold drop amount --why" in check.limit) == (passes, not passes)

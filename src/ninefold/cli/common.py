@@ -1,7 +1,5 @@
 """What the commands share: the application, clear errors, a question before writing, options as params."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from functools import reduce
@@ -13,10 +11,8 @@ from typer.core import TyperGroup
 
 from ninefold.errors import NinefoldError, ParamsError
 
-Options = Annotated[
-    list[str] | None,
-    typer.Option(metavar="KEY=VALUE", help="How to read it, such as header=false or delimiter=;. May repeat."),
-]
+OPTIONS = "How to read it, such as header=false or delimiter=;. May repeat."
+Options = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help=OPTIONS)]
 
 
 class Commands(TyperGroup):

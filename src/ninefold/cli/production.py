@@ -1,7 +1,5 @@
 """Commands for production: serve, predict, deliver labels, monitor, promote, roll back, retrain."""
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from datetime import datetime
@@ -16,15 +14,14 @@ from ninefold.stages import label
 
 READS = "The features: .csv, .parquet, a folder of .parquet files, FILE.db::TABLE (DuckDB or SQLite), or URL::TABLE."
 WRITES = "Where to, of the same kinds. A file is replaced whole; of tables only one that an earlier run wrote."
+LAST = "The last day; default: the last with labels."
 LABELS = "The target, by request_id (and row) or key and time; known_at if known."
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, with all fields.")]
 IN_PRODUCTION = "the one in production, models/production, or models/bundle while nothing was promoted."
 BundleFolder = Annotated[Path | None, typer.Option("--bundle", help=f"A bundle's folder; default: {IN_PRODUCTION}")]
 LogFile = Annotated[Path | None, typer.Option("--log", help="The log; default: data/predictions/log.sqlite.")]
-Force = Annotated[
-    str | None,
-    typer.Option("--force", metavar="REASON", help="Why to promote what does not significantly beat the champion."),
-]
+FORCED = "Why to promote what does not significantly beat the champion."
+Force = Annotated[str | None, typer.Option("--force", metavar="REASON", help=FORCED)]
 
 
 @app.command()
@@ -94,7 +91,7 @@ def predict(
 
     loaded = hot_swap.load(bundle)
     with closing(logs.Log(artifacts.path(logs.LOG))) if log else nullcontext() as open_log:
-        print(batch.describe(batch.predict(source, target, loaded, query=query, log=open_log), loaded))
+        print(batch.describe(batch.predict(source, target, loaded, query, open_log), loaded))
 
 
 @app.command(name="labels")
@@ -165,10 +162,7 @@ def rollback() -> None:
 
 @app.command(name="retrain")
 def retrain_model(
-    as_of: Annotated[
-        datetime | None,
-        typer.Option(metavar="DATE", formats=["%Y-%m-%d"], help="The last day; default: the last with labels."),
-    ] = None,
+    as_of: Annotated[datetime | None, typer.Option(metavar="DATE", formats=["%Y-%m-%d"], help=LAST)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")] = False,
     if_needed: Annotated[bool, typer.Option("--if-needed", help="Only if stage 09 says so: for cron and CI.")] = False,
     force: Force = None,

@@ -1,7 +1,5 @@
 """Commands on the project: begin with a table, run a stage, render the reports, ask in SQL, own the engine."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +10,10 @@ from ninefold.cli.common import Options, app, confirm, overrides
 from ninefold.errors import NinefoldError
 
 TABLE = "A file (CSV, Parquet, JSON lines, Excel), a folder of such, FILE.db::TABLE, s3://..., or a database's URL."
+PARAM = "KEY=VALUE of its params; may repeat"
+
+Names = Annotated[list[str], typer.Argument(metavar="COLUMN...", help="Columns, or features, by their names.")]
+Why = Annotated[str, typer.Option(metavar="TEXT", help="The reason, which the reports repeat.")]
 
 
 @app.command()
@@ -34,6 +36,22 @@ def init(  # noqa: PLR0913, PLR0917
     if not yes and (files := ", ".join(command.replaced(plan))):
         confirm(f"init would replace {files}. Replace them?", yes, f"`ninefold init --yes` replaces {files}")
     print(command.apply(plan))
+
+
+@app.command(context_settings={"ignore_unknown_options": True})  # names may begin with a hyphen
+def drop(names: Names, why: Why) -> None:
+    """Drop columns that are known too late: out of all of params.yaml, and into exploration.known_later."""
+    from ninefold.init import declare
+
+    print("\n".join(declare.drop(names, why)))
+
+
+@app.command(context_settings={"ignore_unknown_options": True})  # names may begin with a hyphen
+def keep(names: Names, why: Why) -> None:
+    """Keep columns that look like leaks but are known when deciding; the reports repeat why."""
+    from ninefold.init import declare
+
+    print("\n".join(declare.keep(names, why)))
 
 
 @app.command(name="notebook")
@@ -72,9 +90,7 @@ def sources() -> None:
 @app.command()
 def stage(
     name: Annotated[str, typer.Argument(help="problem, collection, ... monitoring; or your own notebook, 05b_...")],
-    param: Annotated[
-        list[str] | None, typer.Option("--param", "-p", help="KEY=VALUE of its params; may repeat")
-    ] = None,
+    param: Annotated[list[str] | None, typer.Option("--param", "-p", help=PARAM)] = None,
 ) -> None:
     """Execute one stage's notebook; exit non-zero, with a report, if a cell or the gate fails."""
     from ninefold import artifacts

@@ -26,10 +26,10 @@ from .summary import (
     headline,
     outline,
 )
-from .tabular import demand_columns, failing, names, plain
+from .tabular import ONE_TABLE, demand_columns, failing, names, plain
 
 __all__ = [
-    "LANDING", "SOURCE", "WHOLE", "Database", "Params", "Source", "checks", "collect", "conclusion", "databases",
+    "LANDING", "ONE_TABLE", "SOURCE", "WHOLE", "Database", "Params", "Source", "checks", "collect", "conclusion", "databases",
     "datasheet", "datetimes", "deliveries", "demand_columns", "describe_plan", "describe_volume", "example", "failing",
     "files", "headline", "is_whole", "last_part", "manifest", "metrics", "missing", "names",
     "numbers", "outline", "periods", "plain", "plan", "read_file", "read_landed", "reader", "sources",

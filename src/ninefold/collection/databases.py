@@ -16,7 +16,6 @@ from ninefold.collection.tabular import failing, from_arrow, line, only, table, 
 from ninefold.errors import SECRET, DataError, without
 from ninefold.errors import masked as masked_text
 
-OPTIONS = ("table", "query")
 SQLITE, DUCKDB = (".sqlite", ".sqlite3", ".db", ".db3"), (".duckdb", ".ddb")  # suffixes of their files
 CHUNK = 50_000  # rows at a time
 VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -33,17 +32,18 @@ def read(source: str, place: Path | None, options: dict[str, Any]) -> pd.DataFra
             names = tables(source, place)
             name = options.get("table") or only(names, "table", source)
             if name not in names:
-                raise no_table(source, name, names)
-            query = 'SELECT * FROM "{}"'.format(name.replace('"', '""'))
+                raise no_table(source, name, list(names))
+            query = f"SELECT * FROM {names[name]}"
         with _duckdb(source, place) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             return from_arrow(connection.sql(query).to_arrow_table())
     with Database(sqlite_url(place, source) if place else source, masked(source)) as database:
         query = query or database.select(options.get("table"))
         with database.errors(), database.result(query) as result:
-            names = list(result.keys())
+            header = list(result.keys())
             chunks = [[texts(column) for column in zip(*rows, strict=True)] for rows in result.partitions(CHUNK)]
-    return table(names, [pa.chunked_array([part[each] for part in chunks], pa.string()) for each in range(len(names))])
+    columns = ([part[place] for part in chunks] for place in range(len(header)))
+    return table(header, [pa.chunked_array(column, pa.string()) for column in columns])
 
 
 def split(source: str) -> tuple[str, str | None]:
@@ -54,14 +54,20 @@ def split(source: str) -> tuple[str, str | None]:
     return place, name or None
 
 
-def tables(source: str, place: Path | None = None) -> list[str]:
-    """Return the names of the tables and views of a SQL server's default schema, or of a SQLite or DuckDB file."""
+def tables(source: str, place: Path | None = None) -> dict[str, str]:
+    """Return tables and views by name, or ``schema.table`` where it is not the default -> their names in DuckDB's SQL."""
     if place and is_duckdb(place):
         with _duckdb(source, place) as connection:
-            rows = connection.execute("SELECT table_name FROM information_schema.tables ORDER BY 1").fetchall()
-        return [name for (name,) in rows]
+            return duckdb_tables(connection)
     with Database(sqlite_url(place, source) if place else source, masked(source)) as database:
-        return database.tables()
+        return {name: name for name in database.tables()}
+
+
+def duckdb_tables(connection: Any) -> dict[str, str]:
+    """Return the tables and views of a DuckDB file by name, quoted for a query; of another schema ``schema.table``."""
+    name = "CASE WHEN table_schema = current_schema() THEN '' ELSE table_schema || '.' END || table_name"
+    mark = """format('"{}"."{}"', replace(table_schema, '"', '""'), replace(table_name, '"', '""'))"""
+    return dict(connection.execute(f"SELECT {name}, {mark} FROM information_schema.tables ORDER BY 1").fetchall())
 
 
 def masked(source: str) -> str:
@@ -74,9 +80,7 @@ def sqlite_url(place: Path, where: str) -> str:
     """Return the URL by which a SQLite file is read."""
     with place.open("rb") as stream:
         if stream.read(15) != b"SQLite format 3":
-            raise DataError(
-                f"{where}: found neither a SQLite nor a DuckDB file, expected one of them; give the file the suffix of its kind"
-            )
+            raise DataError(f"{where}: found neither a SQLite nor a DuckDB file; give the file the suffix of its kind")
     return f"sqlite:///file:{quote(str(place.absolute()))}?mode=ro&uri=true"
 
 
@@ -92,10 +96,7 @@ def _duckdb(where: str, place: Path) -> Iterator[Any]:
     import duckdb
 
     remedy = "check options.query; or fetch or write the file anew"
-    with (
-        failing(where, "read as DuckDB", remedy, duckdb.Error),
-        duckdb.connect(str(place), read_only=True) as connection,
-    ):
+    with failing(where, "read as DuckDB", remedy, duckdb.Error), duckdb.connect(place, read_only=True) as connection:
         yield connection
 
 
@@ -124,23 +125,16 @@ class Database(AbstractContextManager["Database"]):
     def __exit__(self, *_: object) -> None:
         self.engine.dispose()
 
-    def inspector(self) -> Any:
-        """Return SQLAlchemy's view of the tables."""
-        return sa.inspect(self.engine)
-
     def tables(self) -> list[str]:
         """Return the names of the tables and views of the default schema."""
         with self.errors():
-            inspector = self.inspector()
+            inspector = sa.inspect(self.engine)
             return sorted([*inspector.get_table_names(), *inspector.get_view_names()])
 
     def find(self, name: str) -> tuple[str | None, str]:
-        """Return the schema (None: the default one) and the name of a table or view.
-
-        Raises `DataError` if there is none; lists those there are.
-        """
+        """Return the schema (None: the default) and name of a table or view; a `DataError` lists those there are."""
         with self.errors():
-            inspector = self.inspector()
+            inspector = sa.inspect(self.engine)
             schema, table = None, name
             if not inspector.has_table(table) and "." in name:
                 schema, _, table = name.partition(".")
@@ -152,7 +146,7 @@ class Database(AbstractContextManager["Database"]):
         """Return the query for a whole table, by its primary key if it has one, so that the order repeats."""
         schema, table = self.find(name or only(self.tables(), "table", self.where))
         with self.errors():
-            inspector = self.inspector()
+            inspector = sa.inspect(self.engine)
             has_key = table in inspector.get_table_names(schema=schema)
             key = inspector.get_pk_constraint(table, schema=schema)["constrained_columns"] if has_key else []
         mark = self.engine.dialect.identifier_preparer.quote_identifier

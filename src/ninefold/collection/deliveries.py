@@ -1,7 +1,5 @@
 """A folder of files that make one table: which months each holds, so that a new or corrected file concerns these alone."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath

@@ -1,7 +1,5 @@
 """The encoding of a text: what is asked for, what a byte order mark says, or the likeliest; refuse what is no text."""
 
-from __future__ import annotations
-
 import codecs
 import re
 from typing import Any
@@ -47,10 +45,7 @@ def guess(content: bytes) -> str:
 
 
 def known(where: str, content: pa.Buffer, options: dict[str, Any]) -> str:
-    """Return the encoding of the options, else that of a byte order mark, else UTF-8.
-
-    Raises `DataError` if there is no such encoding, or the content is no text, or evidently in another encoding.
-    """
+    """Return the encoding of the options, a byte order mark, or UTF-8; `DataError` if it is not that of the text."""
     head = bytes(content[:SAMPLE])
     for magic, kind in MAGIC.items():
         if head.startswith(magic):
@@ -89,20 +84,13 @@ def undecodable(where: str, content: pa.Buffer, encoding: str) -> DataError:
         before = raw[: error.start].decode(encoding, "ignore")
         line, end = before.count("\n") + 1, before[-20:]
         cut, mixed = error.end == len(raw) and error.reason in CUT, encoding == "utf-8" and not before.isascii()
+    at = f"{where}: line {line}"
     if cut:
-        return DataError(
-            f"{where}: line {line}: ends within a letter, after {end!r}, as a file does that was cut off; fetch it anew"
-        )
-    likely, problem = guess(raw), f"{where}: line {line}: found text that is not {encoding}"
+        return DataError(f"{at}: ends within a letter, after {end!r}, as a file does that was cut off; fetch it anew")
+    likely, problem = guess(raw), f"{at}: found text that is not {encoding}"
     if mixed or likely == encoding:
         return DataError(f"{problem}, as the text before it is; mend that line, after {end!r}, or fetch the file anew")
     return DataError(f"{problem}; set options: {{encoding: {likely}}}, or write the file anew as {encoding}")
-
-
-def ends_in_newline(content: pa.Buffer, encoding: str) -> bool:
-    """Return whether the last line of a text ends."""
-    unit = {"utf-16": 2, "utf-32": 4}.get(encoding[:6], 1)
-    return bytes(content[-unit:]).strip(b"\0") in (b"\n", b"\r")
 
 
 def _marked(head: bytes) -> str | None:

@@ -1,7 +1,5 @@
 """Files of a source: on disk or in cloud storage (S3, Google Cloud, Azure), alone or in a folder, packed or not."""
 
-from __future__ import annotations
-
 import lzma
 import os
 import zipfile
@@ -33,12 +31,12 @@ def state_of(file: Path) -> tuple[int, int]:
 
 
 def files(source: str) -> Iterator[tuple[str, pa.Buffer]]:
-    """Yield the name and content of a file, unpacked, or of each file of a folder in the order of their names.
-
-    Raises `DataError` if there is no such file, the folder is empty, or a file cannot be read or unpacked.
-    """
-    for name, content in _from_cloud(source) if source.startswith(CLOUD) else _from_disk(source):
-        yield _unpack(name, content)
+    """Yield the name and content, unpacked, of a file, or of each in a folder; `DataError` if there is none."""
+    for packed in _from_cloud(source) if source.startswith(CLOUD) else _from_disk(source):
+        name, content = _unpack(*packed)
+        if not content.size:
+            raise DataError(f"{name}: found an empty file, expected a table; fetch it anew, or remove it")
+        yield name, content
 
 
 def is_local(source: str) -> bool:

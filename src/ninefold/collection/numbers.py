@@ -1,18 +1,25 @@
 """Read numbers from text, such as ``1,5`` or ``1.234,50``: the same on every engine, null where a text holds none."""
 
-from __future__ import annotations
-
 import re
+from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
+import yaml
 
 NUMBER = r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*"
-DIGITS = r"\s*[+-]?\d+\s*"
 WHOLE = r"\s*([+-]?\d+)\.0*\s*"
-EXPONENT = r".*[eE].*"
 SPACES = " \u00a0\u2009\u202f"  # each may separate thousands where a space does
 EXACT = 2**53  # below it a float64 holds every whole number
+FORMATS = ("amount", "h:m", "m:s")  # signs around a number; clock times and durations, 1:30 is hours or minutes first
+WORDS = yaml.safe_load(Path(__file__).with_name("units.yaml").read_text("utf-8"))
+CURRENCY, SPANS = WORDS["currency"], WORDS["minutes"]
+AMOUNT = (
+    rf"\s*([+\-\x{{2212}}(]*)\s*(?:{CURRENCY}|%)?\s*([+\-\x{{2212}}]?)\s*"
+    rf"((?:\d|[.,]\d)(?:[\d.,'{SPACES}]*\d)?\.?(?:[eE][+-]?\d+)?)\s*(?:{CURRENCY}|[%‰])?\s*([-\x{{2212}})]*)\s*"
+)
+COUNT, UNIT_ENDS = r"(\d+(?:[.,]\d+)?)", r"(?:[^a-zí]|\z)"
+CLOCK = r"([+-]?)(\d+):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?\s*(?:([ap])\.?m\.?)?"
 
 
 def matches(text: ir.StringValue, pattern: str) -> ir.BooleanValue:
@@ -29,9 +36,9 @@ def number(text: ir.StringValue) -> ir.FloatingValue:
 def whole_number(text: ir.StringValue) -> ir.IntegerValue:
     """Return the whole numbers that texts hold (int64), also as "2.0" or "1e3"; "1.7" is none."""
     value = number(text)
-    near = matches(text, EXPONENT) & (value % 1 == 0) & (value.abs() < EXACT)
+    near = text.re_search("[eE]") & (value % 1 == 0) & (value.abs() < EXACT)
     return ibis.cases(
-        (matches(text, DIGITS), text.try_cast("int64")),
+        (matches(text, r"\s*[+-]?\d+\s*"), text.try_cast("int64")),
         (matches(text, WHOLE), text.re_extract(WHOLE, 1).try_cast("int64")),
         (near, ibis.cases((near, value)).cast("int64")),
     )
@@ -45,7 +52,7 @@ def plain_number(text: ir.StringValue, decimal: str | None, thousands: str | Non
     if not decimal and not thousands:
         return text
     decimal, thousands = decimal or ".", thousands or ""
-    signs = SPACES if thousands in SPACES else thousands
+    signs = SPACES if thousands and thousands in SPACES else thousands
     mark = f"[{re.escape(signs)}]" if signs else ""
     grouped = rf"|\d{{1,3}}({mark}\d{{2,3}})*{mark}\d{{3}}" if mark else ""
     shape = rf"\s*[+-]?((\d+{grouped})({re.escape(decimal)}\d*)?|{re.escape(decimal)}\d+)([eE][+-]?\d+)?\s*"
@@ -53,3 +60,45 @@ def plain_number(text: ir.StringValue, decimal: str | None, thousands: str | Non
     for sign in signs:
         plain = plain.replace(sign, "")
     return ibis.cases((matches(text, shape), plain.replace(decimal, ".")))
+
+
+def quantity(
+    text: ir.StringValue, form: str | None = None, decimal: str | None = None, thousands: str | None = None
+) -> ir.FloatingValue:
+    """Return the numbers that texts hold (float64), null where one holds none.
+
+    `form` is one of `FORMATS`: ``amount`` takes off currencies and per cent, and reads "(1,234.50)" and "1,234-" as negative;
+    ``h:m`` and ``m:s`` read clock times and durations as minutes. None: a plain number.
+    """
+    if form == "amount":
+        before, sign, plain, after = (text.re_extract(AMOUNT, group) for group in range(1, 5))
+        value = number(plain_number(plain, decimal, thousands))
+        negative = ibis.or_(*(each.re_search(r"[-\x{2212}(]") for each in (before, sign, after)))
+        whole = matches(text, AMOUNT) & (text.contains("(") == text.contains(")"))
+        return ibis.cases((whole, ibis.cases((negative, -value), else_=value)))
+    return minutes(text, form) if form else number(plain_number(text, decimal, thousands))
+
+
+def minutes(text: ir.StringValue, form: str = "h:m") -> ir.FloatingValue:
+    """Return clock times and durations in minutes (float64): 14:05, 2:05 pm, 1h 30m, 14h05, 2 days 03:04:05, PT1H30M.
+
+    Two numbers such as 1:30 are hours and minutes, with `form` ``m:s`` minutes and seconds. A day before a clock time has
+    its own sign, as Python writes it: "-1 day, 23:59:00" is one minute below zero.
+    """
+    text = text.strip().lower()
+    is_iso = matches(text, r"[+-]?p.*\d.*") & ~matches(text, "[^t]*[my].*")  # months have no fixed length
+    iso, clock = text.replace("p", "").replace("t", " "), matches(text, r"\d+\s*h\s*[0-5]\d")
+    text = ibis.cases((is_iso, iso), (clock, text + "m"), else_=text)
+    spans = "".join(rf"(?:{COUNT}\s*(?:{unit})\.?[\s,]*(?:(?:and|und|et|y)\s+)?)?" for unit in SPANS)
+    total: ir.FloatingValue = ibis.literal(0.0)
+    for unit, length in SPANS.items():
+        counted = text.re_extract(rf"{COUNT}\s*(?:{unit}){UNIT_ENDS}", 1).replace(",", ".")
+        total += counted.try_cast("float64").fill_null(0.0) * length
+    minus, hours, sixtieths, seconds, half = (text.re_extract(CLOCK, group) for group in range(1, 6))
+    first, second, third = (each.try_cast("float64").fill_null(0.0) for each in (hours, sixtieths, seconds))
+    first = ibis.cases((half == "p", first % 12 + 12), (half == "a", first % 12), else_=first)
+    is_short = ((seconds + half).fill_null("") == "") & (form == "m:s")
+    clock = ibis.cases((is_short, first + second / 60), else_=first * 60 + second + third / 60)
+    total = ibis.cases((text.startswith("-"), -total), else_=total)
+    total += ibis.cases((minus == "-", -clock), else_=clock)
+    return ibis.cases((matches(text, rf"[+-]?\s*{spans}(?:{CLOCK})?") & text.re_search(r"\d"), total))

@@ -1,7 +1,5 @@
 """Read the rows of a raw table: from its source, whole or month by month, and from the files that landed for it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable
@@ -46,24 +44,17 @@ def read_file(
 
 @lru_cache(maxsize=8)
 def read_landed(source: Source, file: str, sha256: str) -> tuple[pd.DataFrame, pd.Series]:
-    """Return the rows of one file of a table, all text, and their times (datetime64[us], NaT where none can be read).
-
-    Raises `DataError` if it cannot be read, or lacks the column of time.
-    """
+    """Return the rows of a table's file, all text, and their times (datetime64[us], NaT where none can be read)."""
     return _with_times(sources.read_part(file, source.options.model_dump()), source, file)
 
 
 def reader(params: Params) -> Callable[..., pd.DataFrame]:
     """Return the function that reads a raw table: ``project.collection.read``, else `read_file` with `params`."""
-    read = hooks.project("collection", "read", read_file)
-    return partial(read_file, params=params) if read is read_file else read
+    return hooks.project("collection", "read", partial(read_file, params=params))
 
 
 def read_partition(part: Any, params: Params) -> pd.DataFrame:
-    """Return the rows of a partition (a row of `plan`): those of the source, and those in files that landed.
-
-    A landed file that is named as the period, such as ``2013-03.csv``, replaces the rows of the source.
-    """
+    """Return the rows of a partition: of the source, which a file ``2013-03.csv`` replaces, and of landed files."""
     table, folder = part.table, f"{LANDING}/{part.table}"
     start, end = (part.start, part.end) if pd.notna(part.start) else (None, None)
     months = [deliveries.UNDATED] if start is None else _months(start, end, params)
@@ -100,10 +91,7 @@ def source_digest(table: str, source: Source) -> str:
 
 
 def location(table: str, source: Source) -> str:
-    """Return where the default reader reads a table: its ``source``, or the one file or folder of its name.
-
-    Raises `DataError` if no ``source`` is set, and ``data/source`` holds no file or folder of that name, or several.
-    """
+    """Return where the default reader reads a table: ``source``, or the one file of its name; else `DataError`."""
     if source.source:
         return source.source
     names = sorted(file.name for file in artifacts.path(SOURCE).glob("*") if file.suffix != ".dvc")
@@ -131,9 +119,7 @@ def _read_whole(table: str, source: Source, state: str) -> tuple[pd.DataFrame, p
     """Return all rows of a table's source, numbered if so set, and their times; `state` is part of the cache's key."""
     rows = sources.read(location(table, source), source.options.model_dump())
     if source.number in rows:
-        raise DataError(
-            f"collection.tables.{table}.number: the source has a column {source.number!r}; choose another name"
-        )
+        raise DataError(f"collection.tables.{table}.number: the source has a column {source.number!r}; choose another")
     if source.number:
         rows.insert(0, source.number, pd.Series(range(1, len(rows) + 1), dtype="int64").astype("str"))
     rows, times = _with_times(rows, source, f"collection.tables.{table}")

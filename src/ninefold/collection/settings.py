@@ -1,8 +1,6 @@
 """Section ``collection`` of ``params.yaml``."""
 
-from __future__ import annotations
-
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
@@ -18,8 +16,11 @@ class Options(Sparse):
     encoding: Text | None = None
     quote: str | None = None
     escape: str | None = None
-    header: bool | None = None
+    header: bool | int | None = Field(default=None, ge=0, le=9)
     final_newline: bool | None = None
+    skip: int | None = Field(default=None, ge=0)
+    comment: str | None = None
+    footer: Text | None = None
     sheet: str | None = None
     table: str | None = None
     query: Text | None = None
@@ -37,9 +38,8 @@ class Source(Section):
 
     @model_serializer(mode="wrap")
     def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {
-            key: value for key, value in handler(self).items() if key in {"time", "min_rows", *self.model_fields_set}
-        }
+        shown = {"time", "min_rows", *self.model_fields_set}
+        return {key: value for key, value in handler(self).items() if key in shown}
 
     @field_validator("source")
     @classmethod
@@ -53,7 +53,7 @@ class Source(Section):
         return value
 
     @model_validator(mode="after")
-    def _timed(self) -> Source:
+    def _timed(self) -> Self:
         if self.format and not self.time:
             raise ValueError("time to name the column whose format is given")
         return self
@@ -75,7 +75,7 @@ class Params(Section):
         return tables
 
     @model_validator(mode="after")
-    def _in_order(self) -> Params:
+    def _in_order(self) -> Self:
         timed = [name for name, source in self.tables.items() if source.time]
         if timed and (self.start is None or self.as_of is None):
             raise ValueError(f'start and as_of, days such as "2013-09-30", as table {timed[0]} has a time')

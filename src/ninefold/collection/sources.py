@@ -4,28 +4,22 @@ A source is a file (CSV and its kin, JSON, Parquet, Excel, each also packed), a 
 file, the URL of a SQL database, or files in cloud storage. Typed values become text without loss.
 """
 
-from __future__ import annotations
-
 import hashlib
-import io as buffers
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from itertools import zip_longest
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ninefold import artifacts
-from ninefold.collection import databases, delimited, encodings, files
+from ninefold.collection import databases, delimited, encodings, files, workbooks
 from ninefold.collection.databases import masked
 from ninefold.collection.files import PACKED
-from ninefold.collection.tabular import ONE_TABLE, demand_columns, failing, from_arrow, line, only, plain, table, texts
+from ninefold.collection.tabular import ONE_TABLE, demand_columns, failing, from_arrow, line, only, table, texts
 from ninefold.errors import DataError
 
 KINDS = {
@@ -36,37 +30,27 @@ KINDS = {
     **dict.fromkeys((".sqlite", ".sqlite3", ".db", ".db3", ".duckdb", ".ddb"), "database"),
 }
 ACCEPTED = {
-    "csv": ("delimiter", "encoding", "quote", "escape", "header", "final_newline"),
+    "csv": ("delimiter", "encoding", "quote", "escape", "header", "final_newline", "skip", "comment", "footer"),
     "json": ("encoding",),
     "parquet": (),
-    "excel": ("sheet",),
-    "database": databases.OPTIONS,
+    "excel": ("sheet", "header", "skip", "footer"),
+    "database": ("table", "query"),
 }
 
 
 def read(source: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
-    """Return a whole table as text.
+    """Return a whole table as text: every column of dtype str, ``""`` for what is missing; names as of `tabular.names`.
 
-    Parameters
-    ----------
-    source : str
-        A path (relative to the project), ``s3://bucket/key``, ``gs://bucket/key``,
-        ``abfss://container@account.dfs.core.windows.net/path``, or the URL of a SQL database. ``${NAME}`` in a URL stands
-        for an environment variable, so that no password is written down.
-    options : dict, optional
-        How to read it, where that is not the default. Text: ``delimiter``, ``encoding``, ``quote``, ``escape``,
-        ``header`` (False: the first line is a row), ``final_newline`` (False: files that do not end in a newline are
-        whole, too). JSON: ``encoding``. Excel: ``sheet``. SQL: ``table`` or ``query``.
+    `source` is a path (relative to the project), an address in the cloud (``s3://bucket/key``, ``gs://bucket/key``,
+    ``abfss://container@account.dfs.core.windows.net/path``), or the URL of a SQL database, in which ``${NAME}`` stands for an
+    environment variable, so that no password is written down.
 
-    Returns
-    -------
-    DataFrame
-        Every column of dtype str; what is missing is ``""``. Names are made usable, see `tabular.names`.
+    `options`, where they are not the default: of text ``delimiter``, ``encoding``, ``quote``, ``escape``, ``final_newline``
+    (False: files that do not end in a newline are whole, too), ``comment`` (the sign of lines to leave out); of Excel
+    ``sheet``; of both ``skip`` (lines above the names), ``header`` (2: two rows of names; False: the first line is a row),
+    ``footer`` (the first words of what stands below the rows); of JSON ``encoding``; of databases ``table`` or ``query``.
 
-    Raises
-    ------
-    DataError
-        If the source cannot be read as a table; says where, what was found and what to do.
+    Raises `DataError` if the source cannot be read as a table; says where, what was found and what to do.
     """
     options = _set(options)
     parts = [(where, _read_one(where, content, options)) for where, content in _files(source)]
@@ -82,34 +66,36 @@ def read(source: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
 
 
 def read_part(file: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
-    """Return one file of a folder as `read` would return it, were it alone; it may hold no row.
-
-    Raises `DataError` if it cannot be read as a table.
-    """
+    """Return one file of a folder as `read` would return it, were it alone; but it may hold no row."""
     where, content = next(files.files(file))
     return _read_one(where, content, _set(options))
 
 
-def sniff(source: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
+def sniff(source: str, options: dict[str, Any] | None = None, notes: list[str] | None = None) -> dict[str, Any]:
     """Return the options that `read` needs for a source, those alone that are not the default.
 
-    `options` are known already: they are kept, and not guessed. Raises `DataError` if the source cannot be read, its first
-    line looks like a row instead of names, or it holds several sheets or tables and none is named; the message lists them.
+    `options` are known already: they are kept, and not guessed. Warnings of what was guessed are added to `notes`. Raises
+    `DataError` if the source cannot be read, its first line looks like a row instead of names, or it holds several sheets
+    or tables and none is named; the message lists them.
     """
-    known = _set(options)
+    known, told = _set(options), list[str]()
     guesses, ends = dict[str, Any](), False
     for where, content in _files(source):
-        kind = _kind(where, known)
+        kind, of_file = _kind(where, known), dict[str, Any]()
         if kind == "csv":
-            guesses = {**delimited.sniff(where, content, known), **guesses}
-            ends = ends or encodings.ends_in_newline(content, guesses.get("encoding", "utf-8"))
-        elif kind == "excel" and not known:
-            with _workbook(where, content) as book:
-                guesses = {"sheet": only([sheet.title for sheet in book.worksheets], "sheet", where)} | guesses
+            of_file = delimited.sniff(where, content, known, told)
+            ends = ends or of_file.get("final_newline", True)
+        elif kind == "excel":
+            of_file = workbooks.sniff(where, content, known, told)
+        elif kind == "parquet":
+            told += _unusual(where, content)
         elif kind == "database" and not known:
-            guesses = {"table": only(databases.tables(where, _database(where)), "table", masked(where))}
+            of_file = {"table": only(databases.tables(where, _database(where)), "table", masked(where))}
+        guesses = {**of_file, **guesses}
     if ends:
         guesses.pop("final_newline", None)  # where some files end in a newline, one that does not was cut off
+    if notes is not None:
+        notes += list(dict.fromkeys(told))[:10]
     return {**guesses, **known}
 
 
@@ -142,9 +128,7 @@ def _kind(where: str, options: dict[str, Any]) -> str:
     suffix = ".db" if _is_server(where) else PurePosixPath(where).suffix.lower()
     if suffix not in KINDS:
         known = f"{', '.join(KINDS)}, or one of these packed: {', '.join(PACKED)}"
-        raise DataError(
-            f"{where}: found the suffix {suffix or '(none)'!r}, expected one of {known}; rename or convert it"
-        )
+        raise DataError(f"{where}: found the suffix {suffix or '(none)'!r}, expected one of {known}; convert it")
     kind = KINDS[suffix]
     if unknown := [key for key in options if key not in ACCEPTED[kind]]:
         known = ", ".join(ACCEPTED[kind]) or "none"
@@ -155,11 +139,9 @@ def _kind(where: str, options: dict[str, Any]) -> str:
 
 def _read_one(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
     kind = _kind(where, options)
-    if not content.size and not _is_server(where):
-        raise DataError(f"{where}: found an empty file, expected a table; fetch it anew, or remove it")
     if kind == "database":
         return databases.read(where, _database(where), options)
-    readers = {"csv": delimited.read, "json": _read_json, "parquet": _read_parquet, "excel": _read_excel}
+    readers = {"csv": delimited.read, "json": _read_json, "parquet": _read_parquet, "excel": workbooks.read}
     return readers[kind](where, content, options)
 
 
@@ -230,26 +212,11 @@ def _read_parquet(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd
         return from_arrow(typed)
 
 
-@contextmanager
-def _workbook(where: str, content: pa.Buffer) -> Iterator[Any]:
-    """Open a workbook, whose sheets are unpacked and parsed only as they are read."""
-    from openpyxl import load_workbook  # type: ignore[import-untyped]
-
-    # openpyxl lets the errors of zip, XML and its own pass through
-    with failing(where, "read as Excel", "save it anew as .xlsx", Exception):
-        yield load_workbook(buffers.BytesIO(content), read_only=True, data_only=True)
-
-
-def _read_excel(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
-    with _workbook(where, content) as book:
-        sheets = {sheet.title: sheet for sheet in book.worksheets}
-        title = options.get("sheet") or only(list(sheets), "sheet", where)
-        if title not in sheets:
-            raise DataError(f"{where}: found no sheet {title!r}, expected one of {', '.join(sheets)}")
-        sheets[title].reset_dimensions()  # what the file says of its size is often wrong
-        rows = [row for row in sheets[title].iter_rows(values_only=True) if any(value is not None for value in row)]
-    if not rows:
-        raise DataError(f"{where}: found the sheet {title!r} empty, expected a row of names and rows below it")
-    columns = [(plain(name), texts(values)) for name, *values in zip_longest(*rows)]
-    columns = [(name, values) for name, values in columns if name.strip() or pc.any(pc.not_equal(values, "")).as_py()]
-    return table([name for name, _ in columns], [values for _, values in columns])
+def _unusual(where: str, content: pa.Buffer) -> list[str]:
+    """Return a warning for each column of a Parquet file whose type becomes another one as text."""
+    with failing(where, "read as Parquet", "fetch or write the file anew", pa.ArrowException, OSError):
+        schema = pq.read_schema(pa.BufferReader(content))
+    seconds, nested = "durations, read as numbers of seconds", "nested, read as JSON text"
+    kinds = {one.name: seconds for one in schema if pa.types.is_duration(one.type)}
+    kinds |= {one.name: nested for one in schema if pa.types.is_nested(one.type)}
+    return [f"{one} holds values that are {kinds[one]}: features" for one in schema.names if one in kinds]

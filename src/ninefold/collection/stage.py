@@ -6,8 +6,6 @@ Writes: ``data/raw/``, a Parquet partition per table and month, all text, exactl
 Gate: the source is readable, every period is present, and each has about as many rows as expected.
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -26,10 +24,7 @@ MANIFEST = [*PLAN, "rows", "sha256"]
 
 
 def periods(params: Params) -> pd.DataFrame:
-    """Return the months to collect: ``period`` ("2013-01"), ``start`` and ``end`` (UTC), the last cut after `as_of`.
-
-    There are none where `start` or `as_of` is not set.
-    """
+    """Return the months to collect: ``period`` ("2013-01"), ``start`` and ``end`` (UTC), the last cut after `as_of`."""
     if params.start is None or params.as_of is None:
         return pd.DataFrame({"period": pd.Series(dtype="str")}).assign(start=pd.NaT, end=pd.NaT)
     start, end = pd.Timestamp(params.start), pd.Timestamp(params.as_of) + pd.Timedelta(days=1)
@@ -63,10 +58,7 @@ def manifest() -> pd.DataFrame:
 
 
 def verified_manifest() -> pd.DataFrame:
-    """Return the manifest of the last run after checking every partition against its checksum.
-
-    Raises `DataError` if a partition is missing or differs from what was written: raw data is immutable.
-    """
+    """Return the last run's manifest; `DataError` if a partition is missing or changed, as raw data is immutable."""
     parts = manifest()
     for part in parts.itertuples():
         file = _file(artifacts.path(RAW), part)
@@ -122,10 +114,7 @@ def collect(params: Params, new: pd.DataFrame, previous: pd.DataFrame) -> pd.Dat
 
 
 def tables(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Return a line per table: ``rows``, ``partitions``, ``first`` and ``last`` period, and a ``fingerprint``.
-
-    The fingerprint is computed from the checksums of all partitions: equal fingerprints mean equal bytes.
-    """
+    """Return a line per table: ``rows``, ``partitions``, ``first``, ``last``, ``fingerprint`` (of all checksums)."""
     sums = ("sha256", lambda sums: hashlib.sha256("".join(sums).encode()).hexdigest()[:16])
     ends = {"partitions": ("period", "size"), "first": ("period", "first"), "last": ("period", "last")}
     return manifest.groupby("table", sort=False).agg(rows=("rows", "sum"), **ends, fingerprint=sums).reset_index()

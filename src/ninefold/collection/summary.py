@@ -1,13 +1,11 @@
 """Tables and sentences of the report on stage 02."""
 
-from __future__ import annotations
-
 import pandas as pd
 
-from ninefold import display
 from ninefold.collection.settings import Params
 from ninefold.collection.stage import WHOLE, is_whole
 from ninefold.problem import Problem
+from ninefold.sentences import render
 
 
 def outline(plan: pd.DataFrame) -> pd.DataFrame:
@@ -18,22 +16,14 @@ def outline(plan: pd.DataFrame) -> pd.DataFrame:
 
 def describe_plan(plan: pd.DataFrame, params: Params) -> str:
     """Return, as a sentence, whether the last month is complete."""
-    if params.as_of is None or (plan["period"] == WHOLE).all():
-        return "No table is split by month."
-    complete = params.as_of == pd.Period(params.as_of, freq="M").end_time.date()
-    return f"The last month is {'complete' if complete else 'incomplete, and will be collected again'}."
+    by_month = params.as_of is not None and not (plan["period"] == WHOLE).all()
+    complete = by_month and params.as_of == pd.Period(params.as_of, freq="M").end_time.date()
+    return render("collection", "plan", by_month=by_month, complete=complete)
 
 
 def describe_volume(manifest: pd.DataFrame, params: Params) -> str:
     """Return how many rows arrived, table by table, and in which periods they are too few."""
-    sentences, whole = [], manifest[is_whole(manifest)]
-    for name, source in params.tables.items():
-        part, what = whole[whole["table"] == name], "a whole month" if source.time else "in all"
-        few = ", ".join(part.loc[part["rows"] < source.min_rows, "period"]) or "none"
-        sizes = sorted({part["rows"].min(), part["rows"].max()}) if len(part) else []
-        rows = f"{' to '.join(f'{size:,}' for size in sizes) or 'no'} rows {what}"
-        sentences.append(f"{display.code(name)}: {rows}, at least {source.min_rows:,} expected; too few: {few}.")
-    return " ".join(sentences)
+    return render("collection", "volume", whole=manifest[is_whole(manifest)], tables=params.tables)
 
 
 def example(rows: pd.DataFrame) -> pd.DataFrame:
@@ -59,8 +49,6 @@ def conclusion(manifest: pd.DataFrame, params: Params, problem: Problem) -> str:
     """Return the stage's conclusion: rows, span, related tables, partitions."""
     is_main = manifest["table"] == problem.table
     timed = problem.table in params.tables and params.tables[problem.table].time
-    span = f" from {params.start} to {params.as_of}" if timed else ""
-    return (
-        f"{manifest.loc[is_main, 'rows'].sum():,} {problem.units}{span} have arrived; related tables: "
-        f"{manifest.loc[~is_main, 'table'].nunique()}, immutable partitions: {len(manifest):,}."
-    )
+    rows, related = manifest.loc[is_main, "rows"].sum(), manifest.loc[~is_main, "table"].nunique()
+    facts = {"rows": rows, "related": related, "timed": timed, "params": params}
+    return render("collection", "conclusion", manifest=manifest, problem=problem, **facts)

@@ -1,11 +1,10 @@
 """What every reader of a source ends in: a table all text, its columns named usably, its values without loss."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pandas as pd
@@ -15,16 +14,14 @@ import pyarrow.compute as pc
 from ninefold.errors import DataError
 
 ONE_TABLE = "the files of a folder are one table; mend the names, or move what does not belong there"
-RESERVED = ("broken_rule", "file_row_number")  # the quarantine's own column, and what DuckDB calls a row's place
-
-BY_VALUE = (pa.types.is_nested, pa.types.is_binary, pa.types.is_duration, pa.types.is_interval)  # become text by Python
+RESERVED = ("broken_rule", "raw_row", "raw_period", "file_row_number")  # of the quarantine, and of DuckDB's readers
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+BINARY = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
+BY_VALUE = (pa.types.is_nested, *BINARY, pa.types.is_interval)  # become text by Python
 
 
 def demand_columns(columns: Iterable[str], known: Iterable[str], where: str, than: str, remedy: str) -> None:
-    """Demand that two parts of one table have the same columns.
-
-    Raises `DataError` naming the part, what it was compared with, and the columns that stand in one only.
-    """
+    """Demand that two parts of one table have the same columns; a `DataError` names those that stand in one only."""
     if differ := sorted(set(columns) ^ set(known)):
         raise DataError(f"{where}: found other columns than {than}: {', '.join(differ)} stand in one only; {remedy}")
 
@@ -61,8 +58,11 @@ def from_arrow(typed: pa.Table) -> pd.DataFrame:
 
 
 def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return an Arrow column as text, without loss."""
+    """Return an Arrow column as text, without loss; durations in seconds."""
     kind = column.type
+    if pa.types.is_duration(kind):
+        counts, per = column.cast(pa.int64()).to_pylist(), PER_SECOND[kind.unit]
+        return pa.chunked_array([texts(None if count is None else Decimal(count) / per for count in counts)])
     if pa.types.is_dictionary(kind):
         return as_text(column.cast(kind.value_type))
     if pa.types.is_floating(kind):
@@ -72,7 +72,7 @@ def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
         text = pc.strftime(column.cast(pa.timestamp(kind.unit)), format="%Y-%m-%dT%H:%M:%S")
         text = pc.replace_substring_regex(text, r"\.0+$", "")
         text = pc.binary_join_element_wise(text, "Z", "") if kind.tz else text
-    elif any(is_such(kind) for is_such in BY_VALUE):
+    elif any(is_such(kind) for is_such in BY_VALUE) or (pa.types.is_decimal(kind) and not 0 <= kind.scale <= 6):  # 1E-7
         return pa.chunked_array([texts(column.to_pylist())])
     else:
         text = column.cast(pa.string())
@@ -84,14 +84,16 @@ def texts(values: Iterable[Any]) -> pa.Array:
     return pa.array([value if type(value) is str else plain(value) for value in values], pa.string())
 
 
-def only(names: list[str], what: str, where: str) -> str:
+def only(names: Iterable[str], what: str, where: str) -> str:
     """Return the only table or sheet of a source; several are an error that lists them."""
+    names = list(names)
     if len(names) == 1:
         return names[0]
     if not names:
         raise DataError(f"{where}: holds no {what}, expected one")
     raise DataError(
-        f"{where}: holds {len(names)} {what}s: {', '.join(names)}; name the one to read: options: {{{what}: ...}}"
+        f"{where}: holds {len(names)} {what}s: {', '.join(names)}; name the one to read: options: {{{what}: ...}} "
+        f"(ninefold init: {where}::{names[0]}, or --table)"
     )
 
 
@@ -112,18 +114,21 @@ def failing(where: str, action: str, remedy: str, *errors: type[Exception]) -> I
 
 
 def plain(value: Any) -> str:
-    """Return a Python value as text, without loss."""
+    """Return a Python value as text, without loss; a duration in seconds."""
     if value is None or value != value:
         return ""
     if isinstance(value, datetime) and value.tzinfo:
         return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
     if isinstance(value, date | time):
         return value.isoformat()
+    if isinstance(value, timedelta):
+        value = Decimal(value // timedelta(microseconds=1)) / PER_SECOND["us"]
     if isinstance(value, bytes | memoryview):
         return _decoded(bytes(value))
     if isinstance(value, dict | list | tuple):
         return json.dumps(value, ensure_ascii=False, default=plain)
-    return str(value).lower() if isinstance(value, bool) else str(value)  # of a float, its repr
+    text = format(value, "f") if isinstance(value, Decimal) else str(value)  # of a float, its repr
+    return text.lower() if isinstance(value, bool) else text
 
 
 def _decoded(raw: bytes) -> str:

@@ -17,6 +17,7 @@ from .group_rates import (
 )
 from .leakage import (
     missing_effects,
+    question,
     score_name,
 )
 from .params import (
@@ -54,6 +55,7 @@ __all__ = [
     "missing_effects",
     "outcomes",
     "overall",
+    "question",
     "read",
     "save",
     "score_name",

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ninefold.exploration.one_sided import events_of
 from ninefold.problem import Problem
 
 # Of 452 public tables with entities 33 have such a column: means by group, formulas, leads, and some slow series.
@@ -30,7 +31,8 @@ class EntityLeakage:
         self.piece = np.arange(len(frame)) * int(np.clip(len(frame) // PIECE, 1, PIECES)) // max(len(frame), 1)
         coded = [pd.factorize(frame[name], use_na_sentinel=False) for name in names]
         self.design = [code for code, distinct in coded if 2 <= len(distinct) <= FEW]  # which a design may balance
-        self.labels = _labels(outcome, problem)
+        events = [*events_of(outcome, problem).values()] if problem.is_class else [np.asarray(outcome)]
+        self.labels = [label.astype("float64") for label in sorted(events, key=np.sum, reverse=True)[:CLASSES]]
         self.entities = [(name, _Groups(code)) for name, code in _entities(frame, names, problem)]
 
     def evidence(self, name: str, numbers: pd.Series | None) -> str:
@@ -169,29 +171,16 @@ def _entities(frame: pd.DataFrame, names: list[str], problem: Problem) -> list[t
         code, distinct = pd.factorize(values)
         if ENTITIES <= len(distinct) <= (code >= 0).sum() / 2:
             entities[name] = (2 if whole else 1, -len(distinct), code)
-    finest = sorted(entities, key=lambda name: entities[name][:2])[:MOST_ENTITIES]
-    codes = {name: entities[name][2] for name in finest}
-    steps = {name: max(-(-int((code >= 0).sum()) // MOST_ROWS), 1) for name, code in codes.items()}
-    return [(name, np.where(code % steps[name] == 0, code, -1)) for name, code in codes.items()]
+    finest = sorted(entities.items(), key=lambda entity: entity[1][:2])[:MOST_ENTITIES]
+    steps = ((name, code, max(-(-int((code >= 0).sum()) // MOST_ROWS), 1)) for name, (_, _, code) in finest)
+    return [(name, np.where(code % step == 0, code, -1)) for name, code, step in steps]
 
 
 def _measures(frame: pd.DataFrame) -> set[str]:
     """Return the columns that correlate with another number, by ranks in a sample of rows: measurements, not names."""
     rows = frame.iloc[:: max(len(frame) // SAMPLE, 1)].select_dtypes(["number", "datetime"])
-    ranks = rows.rank().apply(lambda column: column.fillna(column.mean())).fillna(0).to_numpy("float64")
-    with np.errstate(invalid="ignore", divide="ignore"):  # of a constant
-        correlation = np.nan_to_num(np.abs(np.atleast_2d(np.corrcoef(ranks, rowvar=False))))
-    np.fill_diagonal(correlation, 0)
-    return set(rows.columns[correlation.max(axis=1, initial=0) > MEASURE]) if rows.shape[1] else set()
-
-
-def _labels(outcome: np.ndarray, problem: Problem) -> list[np.ndarray]:
-    """Return the outcome as numbers, float64: the event, each of the most frequent classes, or the quantity."""
-    if problem.task == "regression":
-        return [np.asarray(outcome, dtype="float64")]
-    rows = np.bincount(outcome.astype("int64"), minlength=len(problem.classes))
-    often = [1] if problem.task == "binary" else np.argsort(-rows, kind="stable")[:CLASSES]
-    return [(outcome == number).astype("float64") for number in often]
+    correlation = rows.rank().corr(min_periods=ENTITIES).abs() - np.eye(rows.shape[1])
+    return set(rows.columns[correlation.max() > MEASURE])
 
 
 def _residuals(values: np.ndarray, codes: list[np.ndarray]) -> np.ndarray:

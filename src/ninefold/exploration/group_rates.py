@@ -1,7 +1,5 @@
 """The event rate, or the mean of the target, in groups of rows; intervals allow for correlated rows of one cluster."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from itertools import chain
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ninefold import timestamps
 from ninefold.exploration.params import Params
 from ninefold.exploration.univariate import edges
 from ninefold.metrics import cluster_sums, clustered_variance, influence, merged, student
@@ -264,12 +263,12 @@ def time_parts(clock: pd.Series) -> dict[str, Any]:
     """Return what the local time tells of a row, by name, as fine as the times are: weekday, hour, month and year."""
     if clock.isna().all():
         return {}
-    weekday = pd.Categorical.from_codes(clock.dt.weekday, WEEKDAYS, ordered=True)
+    weekday = pd.Categorical.from_codes(clock.dt.day_of_week, WEEKDAYS, ordered=True)
     parts = {"weekday": weekday, "hour": clock.dt.hour, "month": clock.dt.month, "year": clock.dt.year}
     if (clock - clock.dt.normalize()).nunique() > 2:  # two: one time of the day, in summer and in winter
         return parts
     del parts["hour"]
-    if (clock.dt.day == 1).all() or clock.dt.is_month_end.all():
+    if timestamps.days_of(clock) > 1:  # all on one weekday, or days that stand for months
         del parts["weekday"]
         return parts if clock.dt.month.nunique() > 1 else {}
     return parts

@@ -1,7 +1,5 @@
 """Section ``exploration`` of ``params.yaml``."""
 
-from __future__ import annotations
-
 from pydantic import Field, ValidationInfo, field_validator
 
 from ninefold.params import Name, Section, Text

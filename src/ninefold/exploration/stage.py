@@ -5,8 +5,6 @@ Writes: ``data/exploration.json``: the findings, what was decided on suspicious 
 Gate: no target leakage: every suspicious column is declared as known later, or justified.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -12,8 +12,8 @@ from ninefold.problem import Problem
 
 BINS = 50  # of a numeric column, whose order need not match the outcome's
 PRIOR_ROWS = 20  # weight of the overall share in the share of a group (Micci-Barreca, SIGKDD Explorations 3, 2001)
-SMALL = 200  # validation rows; with fewer, scores are too noisy
-MANY = 5000  # validation rows, from which errors are counted on them alone
+SMALL = 200  # rows of a class; with fewer, a column does not label it
+MANY = 5000  # validation rows; with fewer, scores and errors are counted in five folds
 FEWEST = 10  # rows of an outcome; with fewer, a ranking is meaningless
 FEW_VALUES = 31  # a column with no more values labels cases, as text does
 FOLDS = 5
@@ -28,7 +28,7 @@ class Score(NamedTuple):
     learned: float  # of the means of its groups on other rows, out of sample
     direct: float  # of its numbers as they are, in the better direction (squared rank correlation); NaN for text
     score: float  # the largest of these, and of `learned` on rows whose group is among the training rows
-    event: str | None  # what it predicts best: one of several classes; by missing values, that a quantity is high
+    event: str | None  # what it predicts best, of several classes
     event_score: float  # how well, as ROC AUC; NaN if there is none
 
 
@@ -54,13 +54,13 @@ def guess(problem: Problem) -> float:
     return 0.5 if problem.is_class else 0.0
 
 
-def folds(part: np.ndarray, outcome: np.ndarray, cluster: np.ndarray, problem: Problem, small: int = SMALL) -> Folds:
+def folds(part: np.ndarray, outcome: np.ndarray, cluster: np.ndarray, problem: Problem) -> Folds:
     """Return masks of training and of scored rows: the parts train and validation, or five folds.
 
     The latter where validation has few rows, or few of an outcome. Rows of one cluster are in one fold.
     """
     train, valid = part == "train", part == "validation"
-    enough = valid.sum() >= small
+    enough = valid.sum() >= MANY
     if problem.is_class:
         count = len(problem.classes)
         rows, scored = (np.bincount(y.astype("int64"), minlength=count) for y in (outcome, outcome[valid]))
@@ -74,10 +74,7 @@ def folds(part: np.ndarray, outcome: np.ndarray, cluster: np.ndarray, problem: P
 def scorer(part: np.ndarray, outcome: np.ndarray, cluster: np.ndarray, problem: Problem) -> Classes | Quantity:
     """Return the scorer of columns for an outcome, encoded as by `decisions.outcome`; `part`: train or validation."""
     masks = folds(part, outcome, cluster, problem)
-    if not problem.is_class:
-        return Quantity(outcome, masks)
-    finer = masks if len(masks) > 1 else folds(part, outcome, cluster, problem, MANY)
-    return Classes(outcome, masks, finer, problem)
+    return Classes(outcome, masks, problem) if problem.is_class else Quantity(outcome, masks)
 
 
 def column(values: pd.Series, scorer: Classes | Quantity) -> Column:
@@ -99,7 +96,8 @@ def score(column: Column, scorer: Classes | Quantity) -> Score:
     scores = [scorer.learn(code) for code in column.codes]
     learned, known = (max((float(np.mean(each[of])) for each in scores), default=scorer.guess) for of in (0, 1))
     direct = np.nan if column.numbers is None else float(np.mean(scorer.rank(column.numbers.to_numpy("float64"))))
-    return Score(learned, direct, float(np.nanmax([learned, known, direct])), *scorer.best(column, scores))
+    best = scorer.best(column, scores) if isinstance(scorer, Classes) else (None, np.nan)
+    return Score(learned, direct, float(np.nanmax([learned, known, direct])), *best)
 
 
 def as_numbers(values: pd.Series) -> pd.Series | None:
@@ -123,9 +121,9 @@ def is_identifier(values: pd.Series, outcome: np.ndarray, problem: Problem) -> b
     If a file is sorted by outcome, such numbers predict it without being a leak. If the outcome itself is such a
     number, as a rank is, the two cannot be distinguished: then nothing is an identifier.
     """
-    numbers = None if pd.api.types.is_datetime64_any_dtype(values) else as_numbers(values)
-    sorts = numbers is not None and _counts(numbers.to_numpy())
-    return sorts and (problem.is_class or not _counts(np.asarray(outcome, dtype="float64")))
+    if pd.api.types.is_datetime64_any_dtype(values) or (numbers := as_numbers(values)) is None:
+        return False
+    return _counts(numbers.to_numpy()) and (problem.is_class or not _counts(np.asarray(outcome, dtype="float64")))
 
 
 def edges(values: pd.Series, bins: int) -> np.ndarray:
@@ -143,8 +141,8 @@ class Classes:
 
     guess = 0.5
 
-    def __init__(self, outcome: np.ndarray, masks: Folds, finer: Folds, problem: Problem) -> None:
-        self.outcome, self.masks, self.finer, self.names = outcome.astype("int64"), masks, finer, problem.classes
+    def __init__(self, outcome: np.ndarray, masks: Folds, problem: Problem) -> None:
+        self.outcome, self.masks, self.names = outcome.astype("int64"), masks, problem.classes
         rows = np.bincount(self.outcome, minlength=len(self.names))
         self.large = rows >= SMALL
         large = np.flatnonzero((rows >= FEWEST) & (len(outcome) - rows >= FEWEST))
@@ -154,7 +152,7 @@ class Classes:
 
     def learn(self, code: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the ROC AUC per class of the shares learned by group: of scored rows, and of those in known groups."""
-        known, counts = self._counts(code, self.masks)
+        known, counts = self._counts(code)
         every = [roc(*classes).auc for classes in counts]
         some = [roc(*(values[known] for values in classes)).auc for classes in counts]
         return np.array(every or [0.5]), np.array(some or [0.5])
@@ -186,8 +184,8 @@ class Classes:
         return self.large[self.classes] & labels
 
     def curves(self, code: np.ndarray) -> list[Roc]:
-        """Return the ROC curve of each class, on enough scored rows to count errors."""
-        return [roc(*classes) for classes in self._counts(code, self.finer)[1]]
+        """Return the ROC curve of each class on the scored rows."""
+        return [roc(*classes) for classes in self._counts(code)[1]]
 
     def cuts(self, numbers: np.ndarray) -> list[Roc]:
         """Return the ROC curve of each class by the numbers as they are, on rows that have one, in the better direction."""
@@ -200,15 +198,15 @@ class Classes:
             curves.append(max(ways, key=lambda curve: curve.right))
         return curves
 
-    def _counts(self, code: np.ndarray, masks: Folds) -> tuple[np.ndarray, list[tuple[np.ndarray, ...]]]:
+    def _counts(self, code: np.ndarray) -> tuple[np.ndarray, list[tuple[np.ndarray, ...]]]:
         """Return which groups of each fold have training rows (none, if these hold less than half of the scored rows).
 
         And per class the scored rows of it, those of others, and the share that is learned: shape (folds * groups,).
         """
         size, width = int(code.max(initial=0)) + 1, len(self.names)
         cell, length = code * width + self.outcome, size * width
-        shape = (len(masks) * size, width)
-        sides = ([np.bincount(cell[rows], minlength=length) for rows in side] for side in zip(*masks, strict=True))
+        shape = (len(self.masks) * size, width)
+        sides = ([np.bincount(cell[rows], minlength=length) for rows in side] for side in zip(*self.masks, strict=True))
         learned, scored = (np.concatenate(counts).reshape(shape) for counts in sides)
         rows, total = learned.sum(axis=1), scored.sum(axis=1)
         share = (learned + PRIOR_ROWS * self.prior) / (rows + PRIOR_ROWS)[:, None]
@@ -243,20 +241,9 @@ class Quantity:
 
     def rank(self, numbers: np.ndarray) -> np.ndarray:
         """Return the squared rank correlation with the numbers as they are, on rows that have one."""
-        known = ~np.isnan(numbers)
-        one, other = (stats.rankdata(column[known]) for column in (numbers, self.outcome))
-        if known.sum() < 2 * FEWEST or np.ptp(one) == 0 or np.ptp(other) == 0:
-            return np.array([0.0])
-        return np.array([min(np.corrcoef(one, other)[0, 1] ** 2, 1.0)])
-
-    def best(self, column: Column, scores: Scores) -> tuple[str | None, float]:
-        """Return how well its missing values separate high quantities from low ones, in the better direction."""
-        absent = column.values.isna().to_numpy()
-        if min(absent.sum(), (~absent).sum()) < FEWEST:
-            return None, np.nan
-        place, rows = stats.rankdata(self.outcome), float(absent.sum())
-        auc = (place[absent].sum() - rows * (rows + 1) / 2) / (rows * (len(place) - rows))
-        return "high", float(max(auc, 1 - auc))
+        ranks = pd.DataFrame({"numbers": numbers, "outcome": self.outcome}).dropna().rank()
+        squared = ranks.corr(min_periods=2 * FEWEST).iloc[0, 1] ** 2
+        return np.array([min(np.nan_to_num(squared), 1.0)])
 
 
 def _means(code: np.ndarray, outcome: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -32,10 +32,7 @@ class History(Sparse):
 
 
 class Join(Keyed):
-    """Columns of a related table: its row of the same key; with `as_of`, the newest at or before the decision.
-
-    `columns` lists what is joined, or maps old names to new ones.
-    """
+    """Columns of a related table, listed or renamed: its row of the same key; by `as_of`, the newest at the decision."""
 
     columns: list[Name] | dict[Name, Name] = Field(min_length=1)
     as_of: Name | None = None
@@ -147,10 +144,7 @@ def reach(params: Params, problem: Problem) -> pd.Timedelta:
 
 
 def kinds(params: Params, horizon: str) -> dict[str, str]:
-    """Return the features in the order of the model's columns, each with its kind.
-
-    ``numeric``, ``history`` and ``date`` are numbers (a date as days since 1970-01-01), ``categorical`` and ``text`` texts.
-    """
+    """Return the features in the order of the model's columns, each with its kind; all but ``categorical``, ``text`` numbers."""
     past = [window.name for window in windows(params, horizon)]
     numbers = {"numeric": params.numeric, "history": past, "date": params.dates}
     by_kind = {**numbers, "categorical": params.categorical, "text": params.text}

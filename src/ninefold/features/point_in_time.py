@@ -35,10 +35,7 @@ def snapshot(events: ir.Table, params: Params, problem: Problem, moment: datetim
 
 
 def snapshots(events: ir.Table, params: Params, problem: Problem, due_at: Moments) -> dict[str, pd.DataFrame]:
-    """Return the history values for events due at some moments, without windows, from what was known by the decision.
-
-    By feature, a table of ``@moment`` (timestamp), the key columns and ``value`` (float64), in their order.
-    """
+    """Return by history feature, without windows, for events due at moments: ``@moment``, keys, ``value``."""
     stamps = pd.DataFrame({MOMENT: pd.to_datetime(pd.Series(due_at)).astype("datetime64[us]")})
     if stamps.empty:
         return {}
@@ -56,10 +53,7 @@ def snapshots(events: ir.Table, params: Params, problem: Problem, due_at: Moment
 
 
 def online_difference(events: ir.Table, table: ir.Table, due_at: Moments, params: Params, problem: Problem) -> float:
-    """Return the largest difference between online and offline history values, for the rows due at some moments.
-
-    It is relative where the value is above 1, as sums may be large, and infinite where only one of both has a value.
-    """
+    """Return the largest difference, relative above 1, of online and offline history; inf where one has no value."""
     largest = 0.0
     for offline, online in _histories(events, table, due_at, params, problem):
         if (np.isnan(offline) != np.isnan(online)).any():
@@ -151,10 +145,8 @@ def _changed_build(table: ir.Table, sample: pd.DataFrame, due_at: Moments, param
         rebuilt = assemble(events, plain, problem)
         if time:
             since = problem.known_before(pd.Timestamp(at)).to_pydatetime()  # none of these rows may see what is hidden
-            now, rebuilt = (
-                table.filter(table[time].between(since, at)).to_pandas(),
-                rebuilt.filter(rebuilt[time] >= since),
-            )
+            now = table.filter(table[time].between(since, at)).to_pandas()
+            rebuilt = rebuilt.filter(rebuilt[time] >= since)
         else:
             now = sample.head(ROWS)
             rebuilt = rebuilt.semi_join(engine.table(connection, now[problem.key]), problem.key)

@@ -13,10 +13,7 @@ KINDS = {"numeric": ("numeric", "history"), "categorical": ("categorical",), "te
 
 @dataclass(frozen=True)
 class FeatureSchema:
-    """The columns that a model sees: `all` in order, by kind, and the categorical ones of `high_cardinality`.
-
-    ``numeric`` holds the history features, too.
-    """
+    """The columns that a model sees: `all` in order; by kind (history is ``numeric``); those of `high_cardinality`."""
 
     all: list[str] = field(default_factory=list)
     numeric: list[str] = field(default_factory=list)

@@ -17,6 +17,7 @@ from ninefold.features.events import FEATURES
 from ninefold.metrics import Split, part_of
 from ninefold.params import root
 from ninefold.problem import Problem, decisions
+from ninefold.sentences import render
 
 SAMPLE = 500_000  # rows that figures show
 MAX_CATEGORIES = 250  # histogram trees take at most 255
@@ -69,10 +70,7 @@ def strongest(features: pd.DataFrame, params: Params, problem: Problem, points: 
 
 
 def deciles(features: pd.DataFrame, ranked: pd.DataFrame, problem: Problem, points: Split) -> pd.DataFrame:
-    """Return the mean outcome over the deciles of the six `strongest` features, on training rows.
-
-    ``feature``, ``value`` (the median of the decile), ``level`` (`decisions.event`: a share 0-1, or the target's unit).
-    """
+    """Return, on training rows, by decile of the six `strongest`: ``feature``, ``value`` (median), ``level`` (mean)."""
     rows = train(features, problem, points)
     outcome = pd.Series(decisions.event(rows[problem.target].to_numpy(), problem), rows.index)
     parts = []
@@ -131,9 +129,7 @@ def headline(table: pd.DataFrame, ranked: pd.DataFrame) -> dict[str, str]:
 
 def conclusion(rows: int, table: pd.DataFrame, problem: Problem) -> str:
     """Return the conclusion of the stage."""
-    counts = ", ".join(f"{count} {kind}" for kind, count in table["kind"].value_counts().items())
-    known = f", each known {problem.horizon} ahead and the same online as offline" if problem.time else ""
-    return f"The model sees {len(table)} features ({counts}) of {rows:,} {problem.units}{known}."
+    return render("features", "conclusion", rows=rows, table=table, problem=problem)
 
 
 def short(span: pd.Timedelta) -> str:

@@ -1,9 +1,11 @@
 from . import (
     command,
+    declare,
     migrate,
 )
 
 __all__ = [
     "command",
+    "declare",
     "migrate",
 ]

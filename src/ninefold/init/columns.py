@@ -1,33 +1,28 @@
 """A column of a table: its kind, type, values, missing values and bounds."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+import yaml
 
-# Texts that mean "not known": always, and where all else is a number or a time.
-MISSING = {"", "na", "n/a", "#n/a", "#na", "null", "none", "nan", "<na>", "nat", "?", "-"}
+from ninefold.sentences import render
+
+WORDS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text("utf-8"))
+NAMES = {kind: re.compile(pattern, re.I) for kind, pattern in WORDS["names"].items()}
+MISSING = {*WORDS["gaps"]}
 STRAY_TIMES = 0.05
 SAMPLED = 20_000  # distinct texts whose words are counted
-ID_NAME = re.compile(
-    r"(^|[\W_])(id|ids|uuid|guid|key|index|idx|rownum|row_?names?|unnamed)([\W_\d]*)$|[a-z](Id|ID|Key)$", re.I
-)
-CODE_NAME = re.compile(r"(^|[\W_])(zip|zipcode|postal|postcode|plz|phone|tel|iban|ean|isbn)", re.I)
-TIME_NAME = re.compile(r"date|time|timestamp|created|recorded|placed|ordered|started|opened|when|datum|zeit|fecha|moment|(^|[\W_])(dt|ts|day|month)($|[\W_\d])|_(at|on)$", re.I)  # fmt: skip
-OTHER_TIME = re.compile(r"birth|dob|expir|valid|until|end|close|deliver|update|modif|due|return|last|resolv|cancel|renew", re.I)  # fmt: skip
-SHARE_NAME = re.compile(r"share|ratio|rate|prob|fraction|proportion|(^|[\W_])(pct|perc|percent|percentage)($|[\W_])", re.I)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Column:
     """What one column is. Its texts are kept once each; `codes` gives the text of every row."""
 
-    name: str  # in the project; another than in the source where signs have to be taken off its numbers
-    raw: str
+    name: str
     kind: str  # number | category | text | timestamp | identifier | constant | missing | duplicate
     type: str  # of the contract: string | int64 | float64 | timestamp
     codes: np.ndarray = field(repr=False)
@@ -37,6 +32,7 @@ class Column:
     format: str | None = None
     decimal: str | None = None
     thousands: str | None = None
+    aliases: dict[str, str | None] = field(default_factory=dict)  # of the contract: text -> what it stands for
     of: str | None = None  # the column that this one is a copy of
     warnings: tuple[str, ...] = ()
 
@@ -59,7 +55,7 @@ class Column:
     @property
     def stray(self) -> np.ndarray:
         """Return, per row, whether it holds a value that is not of the type."""
-        return (~self.gap & pd.isna(self.values) & (self.raw == self.name))[self.codes]
+        return (~self.gap & pd.isna(self.values))[self.codes]
 
     @property
     def complete(self) -> bool:
@@ -87,35 +83,50 @@ class Column:
         """Return the least and the largest number."""
         return float(np.nanmin(self.values)), float(np.nanmax(self.values))
 
-    def as_text(self) -> Column:
+    def as_text(self) -> Self:
         """Return the column as text."""
         kind = "category" if self.kind in ("number", "timestamp") else self.kind
-        values = blanked(self.texts, self.gap)
+        values = meant(self.texts, self.gap, self.aliases)
         return replace(self, kind=kind, type="string", values=values, format=None, decimal=None, thousands=None)
 
-    def with_missing(self, missing: list[str]) -> Column:
-        """Return the column in which just the texts of `missing` mean "not known", as for all columns of a project."""
-        gap = np.isin(self.texts.astype(str), missing)
-        if (gap == self.gap).all():
-            return self
-        values = blanked(self.texts, gap) if self.type == "string" else self.values.copy()
-        if self.type != "string":
-            values[gap] = np.datetime64("NaT") if self.type == "timestamp" else np.nan
-        return replace(self, gap=gap, values=values)
+    def with_missing(self, missing: list[str]) -> Self:
+        """Return the column in which just the texts of `missing`, and null aliases, mean "not known"."""
+        known = {text: text for text in self.texts[~np.isin(self.texts.astype(str), missing)]} | self.aliases
+        gap = np.array([known.get(text) is None for text in self.texts], bool)
+        if self.type == "string":
+            return replace(self, gap=gap, values=meant(self.texts, gap, self.aliases))
+        none = np.array("NaT" if self.type == "timestamp" else np.nan, self.values.dtype)
+        return replace(self, gap=gap, values=np.where(gap, none, self.values))
+
+    def with_aliases(self, aliases: dict[str, str | None]) -> Self:
+        """Return the column with more aliases."""
+        return replace(self, aliases=self.aliases | aliases).with_missing(list(self.texts[self.gap]))
+
+    def warned(self, sentence: str, /, **values: Any) -> Self:
+        """Return the column with a warning, a sentence of ``templates/sentences/init.md.j2``."""
+        key = f"processing.tables.*.columns.{self.name}"
+        warning = render("init", sentence, **{"name": self.name, "key": key} | values)
+        return replace(self, warnings=(*self.warnings, warning))
+
+    def example(self, which: np.ndarray, most: int = 1) -> str:
+        """Return the first rows with some of the texts, each with its number: "row 3 '02/01/2023'"."""
+        rows = np.flatnonzero(which[self.codes])[:most]
+        return ", ".join(f"row {row + 1} {self.texts[self.codes[row]]!r}" for row in rows)
 
 
-def blanked(texts: np.ndarray, gap: np.ndarray) -> np.ndarray:
-    """Return texts with None where nothing is known."""
-    return np.where(gap, np.array(None), texts)
+def meant(texts: np.ndarray, gap: np.ndarray, aliases: dict[str, str | None]) -> np.ndarray:
+    """Return what texts stand for, None where nothing is known."""
+    known = np.array([aliases.get(text, text) for text in texts], dtype=object) if aliases else texts
+    return np.where(gap, np.array(None), known)
 
 
 def widened(column: Column) -> dict[str, float]:
     """Return bounds that future values should keep: far wider than those seen; what is never negative stays so."""
     low, high = column.bounds()
-    for names, most in (("lat|latitude", 90), ("lon|lng|long|longitude", 180)):
-        if re.search(rf"(^|[\W_])({names})$", column.name, re.I) and abs(low) <= most >= abs(high):
+    for kind, most in (("latitude", 90), ("longitude", 180)):
+        if called(column.name, kind) and abs(low) <= most >= abs(high):
             return {"min": -most, "max": most}
-    if SHARE_NAME.search(column.name) and low >= 0 and high <= 100:
+    if called(column.name, "share") and low >= 0 and high <= 100:
         return {"min": 0, "max": 1 if high <= 1 else 100}
     if column.type == "int64" and low >= 1000 and high <= 2999 and re.search(r"year|yr", column.name, re.I):
         return {"min": np.floor((low - 100) / 10) * 10, "max": np.ceil((high + 100) / 10) * 10}
@@ -123,9 +134,14 @@ def widened(column: Column) -> dict[str, float]:
     return {"min": 0.0 if low >= 0 else -_nice(2 * span - low), "max": 0.0 if high <= 0 else _nice(high + 2 * span)}
 
 
-def is_id(name: str) -> bool:
-    """Return whether a column's name says that it holds names of things, not quantities."""
-    return bool(ID_NAME.search(name) or CODE_NAME.search(name))
+def called(name: str, *kinds: str) -> bool:
+    """Return whether a column's name is one of some kinds of ``words.yaml``."""
+    return any(NAMES[kind].search(name) for kind in kinds)
+
+
+def sampled(values: Any, most: int) -> np.ndarray:
+    """Return up to so many of some values, evenly spread."""
+    return np.asarray(values)[np.unique(np.linspace(0, max(len(values) - 1, 0), min(len(values), most)).astype(int))]
 
 
 def _nice(value: float) -> float:

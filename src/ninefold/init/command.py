@@ -1,7 +1,5 @@
 """Begin a project with the user's own table: from a table to ``params.yaml`` and ``src/project``, with which it runs."""
 
-from __future__ import annotations
-
 import contextlib
 import filecmp
 import shutil
@@ -36,6 +34,7 @@ class Table:
     options: dict[str, Any]
     name: str
     rows: pd.DataFrame
+    notes: tuple[str, ...] = ()  # what was assumed to read it
 
     @property
     def is_local(self) -> bool:
@@ -71,6 +70,7 @@ def plan(table: str, wish: Wish, joins: Sequence[str] = (), options: dict[str, A
         tables.append(read(each, others=[one.name for one in tables]))
     rows = {one.name: one.rows for one in tables}
     p = propose(tables[0].name, rows.pop(tables[0].name), wish, rows)
+    p.warnings[:0] = [note for one in tables for note in one.notes]
     texts = drafting.draft(p, {one.name: {"source": one.place, "options": one.options} for one in tables})
     _prove(texts[FILE])
     return Plan(p, tables, texts)
@@ -78,11 +78,10 @@ def plan(table: str, wish: Wish, joins: Sequence[str] = (), options: dict[str, A
 
 def replaced(plan: Plan) -> list[str]:
     """Return the files that `apply` would replace with other content, and say of which git has not all."""
-    names = [name for name in plan.texts if artifacts.path(name).exists()]
-    names = [name for name in names if artifacts.path(name).read_text("utf-8", "replace") != plan.texts[name]]
-    names += [
-        one.place for one in plan.tables if one.is_local and not _is_copy(artifacts.path(one.place), Path(one.location))
-    ]
+    texts = {name: text for name, text in plan.texts.items() if artifacts.path(name).exists()}
+    names = [name for name, text in texts.items() if artifacts.path(name).read_text("utf-8", "replace") != text]
+    local = [one for one in plan.tables if one.is_local]
+    names += [one.place for one in local if not _is_copy(artifacts.path(one.place), Path(one.location))]
     return [f"{name} (has changes that are not committed)" if _is_uncommitted(name) else name for name in names]
 
 
@@ -95,8 +94,7 @@ def apply(plan: Plan) -> str:
     for name, text in plan.texts.items():
         artifacts.write_text(text, artifacts.path(name))
     secret = [f"collection.tables.{one.name}.source" for one in plan.tables if PASSWORD in one.place]
-    advice = "The password is not written down: set the environment variable NINEFOLD_PASSWORD before `dvc repro`; "
-    return drafting.summary(plan.proposal) + (f"\n{advice}{', '.join(secret)} names it." if secret else "")
+    return drafting.summary(plan.proposal, secret)
 
 
 def read(location: str, options: dict[str, Any] | None = None, others: Sequence[str] = ()) -> Table:
@@ -107,7 +105,8 @@ def read(location: str, options: dict[str, Any] | None = None, others: Sequence[
         known["sheet"] = known.pop("table")
     if "://" not in place and (here := Path(place).expanduser()).exists():
         place = str(here.resolve())  # the shell's folder is the user's; all else is relative to the project
-    settings = sources.sniff(place, known)
+    notes: list[str] = []
+    settings = sources.sniff(place, known, notes)
     file = PurePosixPath(place.rstrip("/")).name
     stem = file if Path(place).is_dir() else file[: len(file) - len(_suffix(file))]
     if "://" in place and not place.startswith("s3://"):
@@ -117,7 +116,8 @@ def read(location: str, options: dict[str, Any] | None = None, others: Sequence[
         name = f"table_{name}".rstrip("_")
     while name in others:
         name += "_2"
-    return Table(place, settings, name, sources.read(place, settings))
+    notes = [note.replace("collection.tables.*", f"collection.tables.{name}") for note in notes]
+    return Table(place, settings, name, sources.read(place, settings), tuple(notes))
 
 
 def _suffix(place: str) -> str:

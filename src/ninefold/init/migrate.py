@@ -3,8 +3,6 @@
 `ninefold.renamed` lists what was renamed. Nothing is written before the whole change is known to work.
 """
 
-from __future__ import annotations
-
 import difflib
 import functools
 import operator

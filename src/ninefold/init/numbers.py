@@ -1,7 +1,5 @@
 """Recognize columns of numbers, whatever their decimal sign and currency."""
 
-from __future__ import annotations
-
 import functools
 import re
 from dataclasses import replace
@@ -13,36 +11,38 @@ import numpy as np
 import pyarrow as pa
 
 from ninefold.collection import numbers as readers
-from ninefold.init.columns import MISSING, SAMPLED, Column
+from ninefold.init.columns import SAMPLED, WORDS, Column
 
-MISSING_NUMBERS = {"unknown", "unk", "missing", "nil", "not available", "n.a.", "nd", "tbd", ".", "--", "#ref!", "#value!", "#div/0!"}  # fmt: skip
-SENTINELS = {-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0}
 STRAY = 0.01  # so many values of a number may be no numbers; they go to quarantine
-SIGNS = r"[$€£¥₹%]|\b(?:USD|EUR|GBP|CHF|JPY|INR)\b"
-KEY = "processing.tables.*.columns.{}.thousands"
+BARE = re.compile(r"^\D*?(?=[.,]?\d)|\D+$")  # what stands before and after a number
 Style = tuple[str | None, str | None]  # the signs of decimals and between thousands
 
 
-def sentinel(column: Column) -> float | None:
-    """Return a number such as -999 that stands alone, far from all others, and may mean "not known"."""
+def without_sentinel(column: Column) -> Column:
+    """Return numbers in which one such as -999, alone and far from all others, means "not known"; with a warning."""
     known = np.unique(column.values[~np.isnan(column.values)])
-    if len(known) < 10:
-        return None
-    for extreme, others in ((known[0], known[1:]), (known[-1], known[:-1])):
-        often, away = column.counts[column.values == extreme].sum(), min(abs(others - extreme))
+    for extreme, others in ((known[0], known[1:]), (known[-1], known[:-1])) if len(known) >= 10 else ():
+        texts = column.values == extreme
+        often, away = int(column.counts[texts].sum()), min(abs(others - extreme))
         lone = often >= max(3, 0.002 * len(column.codes)) and away > 0.5 * (others[-1] - others[0])
-        if extreme in SENTINELS and lone:
-            return float(extreme)
-    return None
+        if extreme in WORDS["sentinels"] and lone:
+            column = column.warned("sentinel", value=extreme, rows=often)
+            return column.with_aliases(dict.fromkeys(map(str, column.texts[texts])))
+    return column
 
 
-def number(column: Column, plain: np.ndarray) -> Column | None:
-    """Return the column as numbers if all but a few texts are some, in the notation that fits most of them."""
-    soft = column.gap | np.isin(plain.astype(str), sorted(MISSING_NUMBERS))
-    counts, warnings = column.counts, column.warnings
+def number(column: Column, plain: np.ndarray, form: str | None = None) -> Column | None:
+    """Return the column as numbers if all but a few texts are some, in the notation that fits most of them.
+
+    `form`: one of `readers.FORMATS`, by which signs or units are read, too.
+    """
+    soft = column.gap | np.isin(plain.astype(str), WORDS["missing"])
+    counts = column.counts
     if soft.all():
         return None
-    parsed = {style: _parse(column.texts, style, soft) for style in _styles(column.texts[~soft])}
+    bare = column.texts if form is None else np.array([BARE.sub("", text) for text in column.texts], dtype=object)
+    styles: list[Style] = _styles(bare[~soft]) if form in (None, "amount") else [(None, None)]
+    parsed = {style: _parse(column.texts, style, soft, form) for style in styles}
     rows = {style: int(counts[~np.isnan(values)].sum()) for style, values in parsed.items()}
     best = max(rows, key=lambda style: rows[style])
     values, fits, known = parsed[best], rows[best], int(counts[~soft].sum())
@@ -50,25 +50,30 @@ def number(column: Column, plain: np.ndarray) -> Column | None:
     words = [text for text in column.texts[stray] if not re.search(r"\d", text)]
     if fits >= 0.8 * known and 0 < stray.sum() == len(words) <= 3 and fits < (1 - STRAY) * known:
         # A few words that come back in a column of numbers say why a number is missing.
-        named = ", ".join(repr(word) for word in words)
-        warnings += (f"{column.name} holds {named} among its numbers; taken as not known: processing.missing",)
+        column = column.warned("words_among_numbers", words=words)
         soft, known, stray = soft | stray, fits, np.zeros_like(stray)
     if not fits or fits < (1 - STRAY) * known:
         return None
-    if best == (None, None) and any(re.fullmatch(r"\s*0\d+\s*", text) for text in column.texts[~soft]):
-        return None  # with a zero in front it is a code
-    texts, real = column.texts[~soft & ~stray], values[~np.isnan(values)]
-    small, written = np.abs(real).max() < 2**53, not any((best[0] or ".") in text for text in texts)
-    whole = bool((real % 1 == 0).all()) and small and (written or len(np.unique(real)) <= 2)
-    if not whole and not small and written:
-        return None  # digits that a float would lose: a name, not a quantity
+    kind = _type(column.texts[~soft & ~stray], values[~np.isnan(values)], best)
+    if form and (kind or form != "amount"):
+        kind = "float64"
+    if kind is None:
+        return None
     if stray.any():
-        lost = int(counts[stray].sum())
-        warnings += (f"{column.name}: {lost:,} values are no numbers, such as {column.texts[stray][0]!r}; their rows go to quarantine: processing.tables",)  # fmt: skip
-    if best == (None, ",") and _thousands_only(texts, ","):
-        warnings += (f"{column.name} is read with commas between thousands: {KEY.format(column.name)}",)
-    signs: dict[str, Any] = {"decimal": best[0], "thousands": best[1], "type": "int64" if whole else "float64"}
-    return replace(column, kind="number", values=values, gap=soft, warnings=warnings, **signs)
+        column = column.warned("no_numbers", rows=int(counts[stray].sum()), text=column.texts[stray][0])
+    if best == (None, ",") and _thousands_only(bare[~soft & ~stray], ","):
+        column = column.warned("commas")
+    signs: dict[str, Any] = {"decimal": best[0], "thousands": best[1], "format": form}
+    return replace(column, kind="number", values=values, gap=soft, type=kind, **signs)
+
+
+def _type(texts: np.ndarray, real: np.ndarray, style: Style) -> str | None:
+    """Return the type of numbers; None for codes such as 007 or +49 30 123, and for digits that a float would lose: names, not quantities."""
+    if style[0] is None and any(re.fullmatch(r"\s*(0\d+|(0\d+|\+\d+)( \d+)+)\s*", text) for text in texts):
+        return None
+    small, written = np.abs(real).max() < 2**53, not any((style[0] or ".") in text for text in texts)
+    whole = bool((real % 1 == 0).all()) and small and (written or len(np.unique(real)) <= 2)
+    return "int64" if whole else None if not small and written else "float64"
 
 
 def _styles(texts: np.ndarray) -> list[Style]:
@@ -85,17 +90,16 @@ def _styles(texts: np.ndarray) -> list[Style]:
 
 
 @functools.cache
-def _query(decimal: str | None, thousands: str | None) -> str:
+def _query(form: str | None, decimal: str | None, thousands: str | None) -> str:
     """Return the SQL by which stage 03 reads numbers in a notation."""
     texts = ibis.table({"v": "string"}, name="texts")
-    none = "\x1f" if decimal else None  # `plain_number` takes no sign at all for a space
-    value = readers.number(readers.plain_number(texts["v"], decimal, thousands or none))
+    value = readers.quantity(texts["v"], form, decimal, thousands)
     return str(ibis.to_sql(texts.select(x=value), dialect="duckdb"))
 
 
-def _parse(texts: np.ndarray, style: Style, gap: np.ndarray) -> np.ndarray:
+def _parse(texts: np.ndarray, style: Style, gap: np.ndarray, form: str | None = None) -> np.ndarray:
     """Return the numbers that stage 03 makes of texts in a notation, NaN where one holds none or is not known."""
-    read: Any = duckdb.from_arrow(pa.table({"v": pa.array(texts, pa.string())})).query("texts", _query(*style))
+    read: Any = duckdb.from_arrow(pa.table({"v": pa.array(texts, pa.string())})).query("texts", _query(form, *style))
     values = np.ma.filled(read.fetchnumpy()["x"].astype("float64"), np.nan)
     values[gap] = np.nan
     return values
@@ -109,26 +113,41 @@ def _thousands_only(texts: np.ndarray, sign: str) -> bool:
 
 def like_neighbours(column: Column) -> Column:
     """Return a column of numbers such as 1.234 as it is read among columns with decimal commas."""
-    if column.kind != "number" or column.decimal or column.thousands or not _thousands_only(column.texts, "."):
+    bare = np.array([BARE.sub("", text) for text in column.texts[~column.gap]], dtype=object)
+    if column.kind != "number" or column.decimal or column.thousands or not _thousands_only(bare, "."):
         return column
-    values = _parse(column.texts, (",", "."), column.gap)
+    values = _parse(column.texts, (",", "."), column.gap, column.format)
     if (np.isnan(values) & ~column.gap).any():
         return column
-    why = f"is read with points between thousands, as other columns have decimal commas: {KEY.format(column.name)}"
-    how: dict[str, Any] = {"type": "int64", "decimal": ",", "thousands": "."}
-    return replace(column, values=values, warnings=(*column.warnings, f"{column.name} {why}"), **how)
+    row = int(np.flatnonzero(~np.isnan(values))[0])
+    how: dict[str, Any] = {"type": "float64" if column.format else "int64", "decimal": ",", "thousands": "."}
+    told = replace(column, warnings=()).warned("points", text=column.texts[row], value=values[row])
+    return replace(told, values=values, **how)
 
 
-def without_signs(column: Column) -> Column | None:
-    """Return a column such as "$ 1,200" or "45 %" as numbers under another name, without the signs."""
-    sample = column.texts[~column.gap][:SAMPLED]
-    if any(np.mean([bool(re.search(shape, text)) for text in sample]) < 0.9 for shape in (SIGNS, r"\d")):
+def signed(column: Column, plain: np.ndarray) -> Column | None:
+    """Return a column such as "$ 1,200", "45 %", "(12.50)", "14:05" or "1h 30m" as numbers, with a warning that says so."""
+    sample = [text for text in column.texts[~column.gap][:SAMPLED] if text.strip()]
+    if np.mean([bool(re.search(r"\d\D|\D\d", text)) for text in sample]) < 0.5:
         return None
-    bare = np.array([re.sub(SIGNS, "", text).strip() for text in column.texts], dtype=object)
-    plain = np.char.lower(bare.astype(str))
-    parsed = number(replace(column, texts=bare, gap=np.isin(plain, sorted(MISSING))), plain)
-    if parsed is None:
+    tried = ((form, number(column, plain, form)) for form in ("amount", _of_durations(sample)) if form)
+    form, found = next((pair for pair in tried if pair[1] is not None), ("", None))
+    if found is None:
         return None
-    name = f"{column.name}_number"
-    warning = f"{column.name} holds signs such as {sample[0]!r}; project/processing.py makes {name} of it"
-    return replace(parsed, name=name, raw=column.name, texts=column.texts, type="float64", warnings=(warning,))
+    row = int(np.flatnonzero(~np.isnan(found.values))[0])
+    signs = sorted({sign for text in sample for sign in re.findall(r"[^\s\d.,'()+\-\u2212]+", text)})
+    if form == "amount" and any(re.fullmatch("[A-Z]{3}", sign) and sign not in WORDS["currencies"] for sign in signs):
+        return None
+    return found.warned("signs", form=form, text=column.texts[row], value=found.values[row], signs=signs)
+
+
+def _of_durations(sample: list[str]) -> str:
+    """Return the format of clock times or durations; "" for texts such as "5 m", which may be lengths.
+
+    Of two numbers such as 45:10 the first is minutes where a third stands elsewhere, or where it is beyond the hours of a day.
+    """
+    short = [int(text.split(":")[0]) for text in sample if re.fullmatch(r"\s*\+?\d+:[0-5]\d\s*", text)]
+    if not any(re.search(r"\d:\d|\d\s*[^\W\d_]{2}|\d\s*[hH]|[tT]\d|\d\s*[a-z]\s*\d", text) for text in sample):
+        return ""
+    long = any(re.search(r"\d:\d\d:\d\d", text) for text in sample)
+    return "m:s" if short and (long or 24 < max(short) < 60) else "h:m"

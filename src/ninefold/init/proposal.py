@@ -1,18 +1,12 @@
 """What a project for a table begins with: the task, the key, the time, the split, the contract, the features."""
 
-from __future__ import annotations
-
-import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from ninefold.init.columns import Column
+from ninefold.sentences import render
 
 LEAST_ROWS = 20
-ENTITY_NAME = re.compile(
-    r"(^|[\W_])(customer|user|patient|client|subject|account|person|member|household|device|machine|store|shop|employee|"
-    r"driver|vehicle|player|student|sensor|company|site|unit|engine)([\W_]?(id|no|nr|number|key|code|name))?$",
-    re.I,
-)
 SPLITS = ((0.15, 0.20), (0.20, 0.25), (0.25, 0.30))  # validation and holdout: larger where outcomes are rare
 
 
@@ -61,6 +55,8 @@ class Proposal:
     group: list[str] | None = None
     features: dict[str, list[str]] = field(default_factory=dict)
     related: list[Related] = field(default_factory=list)
+    personal: dict[str, str] = field(default_factory=dict)  # columns -> what of persons they hold
+    protected: list[str] = field(default_factory=list)
     left: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -70,6 +66,11 @@ class Proposal:
     parts: dict[str, int] = field(default_factory=dict)
     min_rarest: int = 20
     by: list[str] = field(default_factory=list)
+    grain: str = "day"  # how fine the time is: one of `timestamps.GRAINS`
+
+    def warn(self, sentence: str, /, **values: Any) -> None:
+        """Add a warning, a sentence of ``templates/sentences/init.md.j2``."""
+        self.warnings.append(render("init", sentence, p=self, **values))
 
     def tables(self) -> dict[str, dict[str, Column]]:
         """Return the columns of every table by their names in the source, the main table first."""

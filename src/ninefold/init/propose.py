@@ -1,21 +1,22 @@
 """Propose a project for a table: its task, key, time, split, contract, features and models."""
 
-from __future__ import annotations
-
 import difflib
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
+from ninefold import timestamps
 from ninefold.errors import DataError
-from ninefold.init import inference
-from ninefold.init.columns import OTHER_TIME, STRAY_TIMES, TIME_NAME, Column, is_id
-from ninefold.init.numbers import sentinel
-from ninefold.init.proposal import ENTITY_NAME, LEAST_ROWS, Proposal, Related, Wish
+from ninefold.init import entities, inference, persons
+from ninefold.init.columns import STRAY_TIMES, Column, called, sampled
+from ninefold.init.proposal import LEAST_ROWS, Proposal, Related, Wish
 from ninefold.init.tasks import choose_split, choose_task, encoded
+from ninefold.init.times import LIKELY
+from ninefold.sentences import render
 
 SAMPLE = 50_000
+FEW = 50  # values of a join key that may be names of kinds
 
 
 def propose(table: str, frame: pd.DataFrame, wish: Wish, related: dict[str, pd.DataFrame] | None = None) -> Proposal:
@@ -35,15 +36,19 @@ def propose(table: str, frame: pd.DataFrame, wish: Wish, related: dict[str, pd.D
     columns = inference.describe(frame, time, target)
     p = Proposal(table, len(frame), columns, columns[target])
     choose_task(p, wish)
+    _choose_persons(p, {target, time, key})
     p.time = _read_time(p, time) if time else None if untimed else _guess_time(p)
+    _note_grain(p)
     _choose_key(p, key)
     _set_aside(p)
     for name, other in (related or {}).items():
         _join(p, name, other)
+    _keep_together(p)
     _agree_on_missing(p)
     _choose_features(p)
     choose_split(p, time_is_named=time is not None)
     _choose_comparisons(p)
+    _choose_protected(p)
     _note_warnings(p)
     return p
 
@@ -63,14 +68,10 @@ def _read_time(p: Proposal, name: str) -> Column:
     column, where = p.columns[name], f"{p.table}: the time {name}"
     if column.kind in ("duplicate", "constant", "missing"):
         raise DataError(f"{where} is the same in every row; init again without --time")
-    bad = column.gap[column.codes] | column.stray | (column.kind != "timestamp")
+    bad = column.stray | (column.gap[column.codes] & (column.missing > LIKELY * p.rows)) | (column.kind != "timestamp")
     if bad.mean() > STRAY_TIMES:
-        shown = ", ".join(f"row {row + 1} {column.texts[column.codes[row]]!r}" for row in np.flatnonzero(bad)[:3])
-        tried = "such as 2013-09-30 17:00, 30/09/2013, 09/30/2013 5:00 PM, 30 Sep 2013, 20130930, 2013, or counted from 1970"
-        raise DataError(
-            f"{where} cannot be read in {bad.sum():,} of {len(bad):,} rows, such as {shown}; expected times {tried}; write "
-            "one of these, or init without --time"
-        )
+        rows = {int(row) + 1: column.texts[column.codes[row]] for row in np.flatnonzero(bad)[:3]}
+        raise DataError(render("init", "unreadable", where=where, bad=bad, rows=rows, why=column.warnings[-1:]))
     days = len(np.unique(column.times().astype("datetime64[D]")))
     if days < 3:
         raise DataError(f"{where} has {days} different days, expected 3 or more to split by; init again without --time")
@@ -79,27 +80,55 @@ def _read_time(p: Proposal, name: str) -> Column:
 
 def _guess_time(p: Proposal) -> Column | None:
     """Return the column that looks like the time of the event: by name, spread over many days, hardly ever missing."""
-    stamps = [column for column in p.columns.values() if column.kind == "timestamp"]
-    scores = {}
+    stamps = [column for column in p.columns.values() if column.kind == "timestamp" and column.name not in p.personal]
+    scores, reasons = {}, {}
     for column in stamps:
         _, sizes = np.unique(column.times().astype("datetime64[D]"), return_counts=True)
-        missing = np.isnat(column.rows()).mean()
-        if missing > STRAY_TIMES or len(sizes) < 10 or sizes.max() > 0.2 * p.rows or OTHER_TIME.search(column.name):
+        missing, named = np.isnat(column.rows()).mean(), called(column.name, "time")
+        if called(column.name, "other_time"):
             continue
-        scores[column.raw] = 2 * bool(TIME_NAME.search(column.name)) + (len(stamps) == 1)
+        if missing > STRAY_TIMES:
+            reasons[column.name] = f"it is not known in {missing:.0%} of the rows, which would go to quarantine"
+        elif len(sizes) < 10 or sizes.max() > 0.2 * p.rows:
+            reasons[column.name] = f"its rows lie on {len(sizes)} different days, up to {sizes.max():,} on one"
+        else:
+            scores[column.name] = 2 * named + (len(stamps) == 1)
     best = max(scores, key=lambda name: scores[name], default="")
     if not scores or not scores[best]:
+        reasons |= {
+            name: "a column of years may also be a property of what the row is about"
+            for name, column in p.columns.items()
+            if column.kind == "number" and called(name, "year") and column.distinct > 2
+        }
+        for name, reason in reasons.items():
+            p.warn("no_time", name=name, reason=reason)
         return None
-    p.warnings.append(
-        f"{best} is taken as the time of a row, by which the newest rows judge; if rows have no order, "
-        "init again with --time none: problem.time"
-    )
+    p.warn("time", name=best)
     return p.columns[best]
+
+
+def _choose_persons(p: Proposal, named: set[str | None]) -> None:
+    """Note what names a person, which is neither key nor feature, and in the log only a keyed hash."""
+    kinds = {name: persons.personal(column) for name, column in p.contract().items() if name not in named}
+    p.personal = {name: kind for name, kind in kinds.items() if kind}
+    if p.personal:
+        p.warn("personal")
+
+
+def _note_grain(p: Proposal) -> None:
+    """Note how fine the time is; what a month stands for, say, is known when the next one begins, and not on its first day."""
+    if p.time is not None:
+        times = pd.Series(p.time.times())
+        p.grain = timestamps.grain(times)
+        days, first = timestamps.GRAINS[p.grain][1], times.min()
+        if days > 1 and first < timestamps.last_day(first, p.grain):  # else it is the last day that names it
+            p.label_delay = f"{days}d"
 
 
 def _choose_key(p: Proposal, named: str | None) -> None:
     """Choose what identifies a row, and the entity whose rows stay in one part of the split."""
-    kinds = {name: c.kind for name, c in p.columns.items() if is_id(c.name) or c.kind == "identifier"}
+    kinds = {name: c.kind for name, c in p.columns.items() if called(c.name, "id", "code") or c.kind == "identifier"}
+    kinds |= dict.fromkeys(p.personal, "personal")
     names = [name for name, kind in kinds.items() if kind in ("identifier", "number", "category")]
     for name in [named] if named else names:
         column = p.columns[name]
@@ -117,39 +146,31 @@ def _choose_key(p: Proposal, named: str | None) -> None:
             both = pd.DataFrame({"id": column.codes, "time": p.time.rows()})
             p.key = [] if both[both["time"].notna()].duplicated().any() else [column.name, p.time.name]
     elif named:
-        p.warnings.append(f"--id {named} is missing in {column.missing:,} rows, so it is no key: problem.key")
+        p.warn("no_key", column=column)
     if not p.key:
         in_use = {name.lower() for name in p.columns}
         p.number = next(name for name in ("row", "row_number", "row_no_", "row__") if name not in in_use)
         p.key = [p.number]
-    if p.time is None and p.group is None:
-        _find_entity(p)
 
 
-def _find_entity(p: Proposal) -> None:
-    """Keep the rows of an entity that comes back together, where its name says that it is one."""
-    for column in p.columns.values():
-        fits = column.kind in ("category", "number") and column.type != "float64" and column.name != p.target.name
-        if not fits or column.missing or not ENTITY_NAME.search(column.name):
-            continue
-        if 10 <= column.distinct <= 0.8 * p.rows:
-            p.group, rows = [column.name], f"{p.rows / column.distinct:.1f} rows each"
-            p.warnings.append(f"{column.name} comes back ({rows}), so its rows stay in one part of the split and it is no feature: problem.group")  # fmt: skip
-            return
+def _keep_together(p: Proposal) -> None:
+    """Name the entity whose rows stay in one part of the split, and count copies."""
+    if p.time is None and p.group is None and (found := entities.find(p)):
+        p.group = [found[0]]
+        p.warn("entity", name=found[0], why=found[1])
+    if copies := entities.copies(p):
+        p.warn("copies", rows=copies)
 
 
 def _join(p: Proposal, name: str, frame: pd.DataFrame) -> None:
     """Add a related table: its key is what both have in common and no two rows there share."""
     common = [column for column in frame.columns if column in p.columns]
     if not common:
-        among = ", ".join(frame.columns[:20])
-        raise DataError(
-            f"--join {name}: found no column that {p.table} has too, among {among}; rename its key as in {p.table}"
-        )
+        raise DataError(render("init", "nothing_common", p=p, name=name, among=list(frame.columns[:20])))
     by = [column for column in common if not frame[column].duplicated().any()][:1] or common
     keys, twice = ", ".join(by), frame.loc[frame.duplicated(by), by]
     if len(twice):
-        raise DataError(f"--join {name}: several rows have the same {keys}, such as {twice.iloc[0].to_dict()}; expected one row for each; aggregate it first, or, where they hold from a time on, join it in params.yaml with features.joins and as_of")  # fmt: skip
+        raise DataError(render("init", "several_rows", name=name, keys=keys, row=twice.iloc[0].to_dict()))
     columns = inference.describe(frame)
     for key in by:
         columns[key], p.columns[key] = _same_type(columns[key], p.columns[key])
@@ -159,9 +180,12 @@ def _join(p: Proposal, name: str, frame: pd.DataFrame) -> None:
     if not matched:
         raise DataError(f"--join {name}: no row of {p.table} has its {keys} there; do both write it alike?")
     if matched < 0.5:
-        p.warnings.append(f"only {matched:.0%} of the rows find their {keys} in {name}: features.joins")
+        p.warn("few_matched", name=name, keys=keys, share=matched)
     kinds = ("number", "category", "text", "timestamp")
     useful = {column.name: column for key, column in columns.items() if key not in by and column.kind in kinds}
+    if own := [column for column in useful if persons.personal(useful[column])]:
+        useful = {column: useful[column] for column in useful if column not in own}
+        p.warn("persons_not_joined", name=name, own=own)
     if not useful:
         raise DataError(f"--join {name}: holds no column of use beside its key {keys}")
     in_use = {column.lower() for column in p.feature_columns()}
@@ -185,29 +209,25 @@ def _set_aside(p: Proposal) -> None:
     reasons = {"constant": "always the same", "missing": "always missing", "identifier": "names the row"}
     for column in p.columns.values():
         if column.kind in reasons or column.of:
-            p.left[column.raw] = reasons.get(column.kind, f"a copy of {column.of}")
+            p.left[column.name] = reasons.get(column.kind, f"a copy of {column.of}")
+    p.left |= dict.fromkeys(p.personal, "names persons")
     for column in p.contract().values():
         if column.name != p.target.name and _tells(column, p):
-            p.warnings.append(
-                f"{column.name} tells the target exactly, so stage 05 will stop. If it becomes known only later, take it "
-                "out of section features and name it, with the reason: exploration.known_later"
-            )
+            p.warn("tells", name=column.name)
 
 
 def _tells(column: Column, p: Proposal) -> bool:
     """Return whether a column is the target in other words: a value for each class, or a straight line."""
     target = p.target
     if p.task == "regression":
-        if column.kind != "number":
-            return False
-        pairs = pd.DataFrame({"x": column.rows(), "y": target.rows()}).dropna()
-        if len(pairs) < LEAST_ROWS or pairs.nunique().min() < 2:
-            return False
-        return bool(abs(np.corrcoef(pairs["x"], pairs["y"])[0, 1]) > 1 - 1e-9)
+        columns = {"x": column.rows(), "y": target.rows()} if column.kind == "number" else {}
+        pairs = pd.DataFrame(columns).dropna()
+        is_enough = len(pairs) >= LEAST_ROWS and pairs.nunique().min() >= 2
+        return is_enough and bool(abs(np.corrcoef(pairs["x"], pairs["y"])[0, 1]) > 1 - 1e-9)
     if column.kind not in ("category", "number") or column.distinct != len(p.classes):
         return False
     both = ~column.gap[column.codes] & ~target.gap[target.codes]
-    pairs = set(zip(column.codes[both].tolist(), target.codes[both].tolist(), strict=True))
+    pairs = set(zip(column.codes[both].tolist(), target.rows()[both].tolist(), strict=True))
     return bool(both.mean() > 0.5 and len(pairs) == len(p.classes))
 
 
@@ -216,24 +236,27 @@ def _agree_on_missing(p: Proposal) -> None:
     tables = p.tables().values()
     used = [column for table in tables for column in table.values() if column.kind not in ("missing", "constant")]
     classes = {str(text) for text in p.target.texts[~p.target.gap]}
-    texts = {str(text) for column in used for text in column.texts[column.gap]}
+    texts = {str(text) for column in used for text in column.texts[column.gap] if text not in column.aliases}
     p.missing = ["", *sorted(texts - classes - {""})]
     for table in tables:
         table |= {name: column.with_missing(p.missing) for name, column in table.items()}
-    p.target = p.columns[p.target.raw]
-    p.time = p.time and p.columns[p.time.raw]
+    p.target = p.columns[p.target.name]
+    p.time = p.time and p.columns[p.time.name]
 
 
 def _choose_features(p: Proposal) -> None:
     kinds = {"number": "numeric", "category": "categorical", "text": "text", "timestamp": "dates"}
     p.features = {name: [] for name in kinds.values()}
-    apart = {p.target.name, p.number, *(p.key if len(p.key) == 1 else []), *(p.group or [] if p.time is None else [])}
+    keys = [key for one in p.related for key in one.by]
+    joined = [key for key in keys if p.columns[key].type != "string" or p.columns[key].distinct > FEW]
+    p.left |= dict.fromkeys(joined, "identifies what is joined")
+    p.left |= dict.fromkeys(p.group or [], "an entity that comes back")
+    apart = {p.target.name, p.number, *(p.key if len(p.key) == 1 else []), *p.left}
     for name, column in p.feature_columns().items():
-        if name in apart or column.kind not in kinds or column.raw in p.left:
+        if name in apart or column.kind not in kinds:
             continue
-        named = is_id(name) or ENTITY_NAME.search(name)
-        entity = column.kind == "number" and column.type == "int64" and named and column.distinct > 2
-        p.features["categorical" if entity else kinds[column.kind]].append(name)
+        entity = column.type == "int64" and column.distinct > 2 and called(name, "id", "code", "entity")
+        p.features["categorical" if entity and column.kind == "number" else kinds[column.kind]].append(name)
     to_text = set(p.features["categorical"]) - {*p.key, *(name for one in p.related for name in one.by)}
     for table in p.tables().values():
         for key, column in table.items():  # numbers that name something are texts to the contract
@@ -249,7 +272,7 @@ def _choose_comparisons(p: Proposal) -> None:
     outcome = encoded(p)
     if p.classes:
         outcome = np.where(np.isnan(outcome), np.nan, outcome == p.classes.index(str(p.focus)))
-    places = np.unique(np.linspace(0, p.rows - 1, min(p.rows, SAMPLE)).astype(int))
+    places = sampled(np.arange(p.rows), SAMPLE)
     y, moved = pd.Series(outcome[places]), {}
     own = {column.name: column for column in p.columns.values()}
     for name in [*p.features["numeric"], *p.features["categorical"]]:
@@ -262,21 +285,27 @@ def _choose_comparisons(p: Proposal) -> None:
         sizes = groups.count()
         moved[name] = float((sizes * (groups.mean() - y.mean()) ** 2)[sizes >= 5].sum())
     ranked = sorted(moved, key=lambda name: -moved[name])[: 5 if p.time is not None else 6]
-    p.by = [*(["weekday"] if p.time is not None and "weekday" not in own else []), *(n for n in own if n in ranked)]
+    part = {"hour": "weekday", "day": "weekday", "year": None}.get(p.grain, "month") if p.time is not None else None
+    if part == "month" and p.time is not None and len(set(pd.Series(p.time.times()).dt.month)) < 2:
+        part = None
+    p.by = [*([part] if part and part not in own else []), *(name for name in own if name in ranked)]
+
+
+def _choose_protected(p: Proposal) -> None:
+    """Propose the features by whose groups stage 07 compares what the decision does."""
+    columns = p.feature_columns()
+    kinds = {name: persons.protected(columns[name]) for name in [*p.features["numeric"], *p.features["categorical"]]}
+    p.protected = [name for name, kind in kinds.items() if kind]
+    if p.protected:
+        p.warn("protected", kinds={name: kinds[name] for name in p.protected})
 
 
 def _note_warnings(p: Proposal) -> None:
+    apart = {*(p.key if len(p.key) == 1 else []), *(p.group or []), *p.personal}
     for column in p.feature_columns().values():
-        if column is p.time or column.kind in ("number", "category", "timestamp"):
-            p.warnings += column.warnings if column.raw not in p.left else ()
-        if column.kind == "number" and (lone := sentinel(column)) is not None:
-            p.warnings.append(f"{column.name} is {lone:g} in many rows, far from all others; if it means not known, add it: processing.missing")  # fmt: skip
+        if column.name not in apart and column.kind not in ("constant", "missing", "duplicate"):
+            p.warnings += column.warnings
     if p.time is not None and np.isnat(p.time.rows()).any() and not p.time.stray.any():
-        where = f"{np.isnat(p.time.rows()).sum():,} rows, which go to quarantine"
-        p.warnings.append(f"{p.time.name} is missing in {where}: processing.max_quarantined")
-    if p.task != "regression" and p.target.type == "string":
-        alike = pd.Series(p.classes).groupby([name.strip().lower() for name in p.classes]).agg(list)
-        for names in alike[alike.map(len) > 1]:
-            p.warnings.append(f"{', '.join(map(repr, names))} are different classes; if they are one, mend the source: problem.classes")  # fmt: skip
+        p.warn("time_missing", rows=np.isnat(p.time.rows()).sum())
     if p.target.missing:
-        p.warnings.append(f"{p.target.name} is not known in {p.target.missing:,} rows; they are described, and not learned from: problem.target")  # fmt: skip
+        p.warn("target_missing")

@@ -1,7 +1,5 @@
 """Choose the task of a target, its classes, the event, and the shares of the split, so that each part holds every class."""
 
-from __future__ import annotations
-
 import functools
 import re
 from dataclasses import replace
@@ -12,18 +10,17 @@ import pandas as pd
 
 from ninefold import metrics
 from ninefold.errors import DataError
-from ninefold.init.columns import Column
+from ninefold.init.columns import WORDS, Column, called
 from ninefold.init.proposal import LEAST_ROWS, SPLITS, Proposal, Wish
+from ninefold.init.spelling import folded
 from ninefold.problem import PRIMARY, Problem
+from ninefold.sentences import render
 
 MOST_CLASSES = 30
 FEW_VALUES = 20  # whole numbers, up to which they could be classes
+MOST_MONTHS = 1200  # that the raw table is cut into
 LEAST_CLASS = 3  # rows of a class, under which no part of the split can hold one
 ENOUGH = 5  # rows of the rarest class in each part, for which the rest is better left to training
-EVENTS = {"yes", "y", "true", "t", "1", "positive", "pos", "event", "fraud", "spam", "churn", "churned", "default", "late", "bad", "dead", "died", "sick", "malignant", "fail", "failed", "failure", "returned", "cancelled", "canceled", "left"}  # fmt: skip
-NO_EVENTS = {"no", "n", "false", "f", "0", "negative", "neg", "none", "ham", "good", "ok", "benign", "healthy", "alive", "normal", "stayed", "on time", "retained", "pass", "passed"}  # fmt: skip
-LABEL_NAME = re.compile(r"class|label|type|categor|species|grade|segment|cluster|kind|group|level|digit|cover", re.I)
-COUNT_NAME = re.compile(r"count|number|num|qty|quantity|quality|rating|score|stars|age|days|n_|rings|rooms|visits|points", re.I)  # fmt: skip
 
 
 def choose_task(p: Proposal, wish: Wish) -> None:
@@ -32,9 +29,9 @@ def choose_task(p: Proposal, wish: Wish) -> None:
     if column.kind == "missing":
         raise DataError(f"{where} is missing in every row; choose a column that is known")
     if len(sizes) < 2:
-        rows = f"{column.missing:,} rows; write what these mean into the source"
-        gaps = f", and nothing in {rows}" if column.missing else ""
-        raise DataError(f"{where} is always {next(iter(sizes), 'nothing')!r}{gaps}; there is nothing to predict")
+        raise DataError(
+            render("init", "one_value", where=where, value=next(iter(sizes), "nothing"), missing=column.missing)
+        )
     if column.kind == "timestamp":
         raise DataError(f"{where} holds times, expected a class or a number; add a column such as the days until then")
     numbers = column.kind in ("number", "identifier") and column.type != "string"
@@ -45,11 +42,11 @@ def choose_task(p: Proposal, wish: Wish) -> None:
         if not numbers:
             shown = ", ".join(repr(text) for text in column.texts[~column.gap][:3])
             raise DataError(f"{where} holds texts such as {shown}, expected numbers for --task regression")
-        p.target = p.columns[column.raw] = replace(column, kind="number", type="float64")
+        p.target = p.columns[column.name] = replace(column, kind="number", type="float64")
         return
     if numbers and all(float(value).is_integer() for value in sizes):
         column = replace(column, type="int64")
-    p.target = p.columns[column.raw] = replace(column, kind="category")
+    p.target = p.columns[column.name] = replace(column, kind="category")
     p.sizes = {_as_class(value, column): size for value, size in sizes.items()}
     p.classes = list(p.sizes)
     _demand_classes(p, where)
@@ -69,10 +66,7 @@ def _demand_classes(p: Proposal, where: str) -> None:
     if len(p.classes) > MOST_CLASSES:
         raise DataError(f"{values}, expected at most {MOST_CLASSES} classes; pool rare ones, or choose another target")
     if rare := ", ".join(f"{name!r} ({size})" for name, size in p.sizes.items() if size < LEAST_CLASS):
-        raise DataError(
-            f"{where} has too few rows of some classes: {rare}; expected at least {LEAST_CLASS} of each; pool them with "
-            "others, blank them (rows without an outcome are not learned from), or drop their rows"
-        )
+        raise DataError(render("init", "rare_classes", where=where, rare=rare, least=LEAST_CLASS))
 
 
 def _as_class(value: Any, column: Column) -> str:
@@ -81,35 +75,37 @@ def _as_class(value: Any, column: Column) -> str:
 
 
 def _task(p: Proposal, column: Column, sizes: dict[Any, int], numbers: bool) -> str:
-    """Return the task that a target suggests.
+    """Return the task that a target suggests: binary of two values, multiclass of texts.
 
-    Two values: binary. Texts: multiclass. Whole numbers are classes if they run from 0 or 1 without a gap to at most 10
-    values and either are called like classes, or are not called like counts and each has 5 % of the rows. All other
-    numbers are quantities.
+    Whole numbers are classes if they run from 0 or 1 without a gap to at most 10 values and either are called like classes,
+    or are not called like counts and each has 5 % of the rows. All other numbers are quantities.
     """
     if len(sizes) == 2:
         return "binary"
-    if not numbers:
-        return "multiclass"
     values = list(sizes)
+    if not numbers:
+        numbered = {match[0] for value in values if (match := re.match(r"\W{0,2}\d+", value))}
+        if {folded(value) for value in values} <= {*WORDS["scale"]} or len(numbered) == len(values):
+            p.warn("scale")
+        return "multiclass"
     if len(values) > FEW_VALUES or not all(float(value).is_integer() for value in values):
+        is_share, is_often_0 = values[0] >= 0 and values[-1] <= 1, sizes.get(0.0, 0) > 0.1 * sum(sizes.values())
+        if is_share or is_often_0:
+            p.warn("share", is_share=is_share)
         return "regression"
     run = values[0] in (0, 1) and len(values) <= 10 and values[-1] - values[0] == len(values) - 1
-    even = min(sizes.values()) >= 0.05 * sum(sizes.values()) and not COUNT_NAME.search(column.name)
-    task, what, other = "regression", "quantities", "multiclass"
-    if run and (LABEL_NAME.search(column.name) or even):
-        task, what, other = "multiclass", "classes", "regression"
-    taken = f"taken as {what}; else init again with --task {other}"
-    p.warnings.append(f"{column.name} holds {len(values)} whole numbers, {taken}: problem.task")
+    even = min(sizes.values()) >= 0.05 * sum(sizes.values()) and not called(column.name, "count")
+    task = "multiclass" if run and (even or called(column.name, "label")) else "regression"
+    p.warn("whole_numbers", task=task, values=values)
     return task
 
 
 def _event(p: Proposal) -> str:
     """Return the class that is the event: the one whose word says so, else the rarer one."""
-    words = {name: name.strip().lower() for name in p.classes}
+    words = {name: folded(name) for name in p.classes}
     if "1" in words.values() and set(words.values()) != {"0", "1"}:
         words = dict.fromkeys(p.classes, "")  # of 1 and 2, neither says what it is
-    for events, place in ((EVENTS, 0), (NO_EVENTS, 1)):
+    for events, place in ((WORDS["events"], 0), (WORDS["no_events"], 1)):
         said = sorted(p.classes, key=lambda name: words[name] not in events)
         if sum(word in events for word in words.values()) == 1:
             return said[place]
@@ -117,7 +113,7 @@ def _event(p: Proposal) -> str:
         if re.fullmatch(rf"(non|not|no|un)[\W_]*{re.escape(words[other])}", words[one]):
             return other
     rarer = min(reversed(p.classes), key=lambda name: p.sizes[name])
-    p.warnings.append(f"the event is {rarer!r}, the rarer value of {p.target.name}: problem.classes (the second)")
+    p.warn("rarer", rarer=rarer)
     return rarer
 
 
@@ -130,8 +126,7 @@ def choose_split(p: Proposal, time_is_named: bool) -> None:
     frame = _labelled(p, ~bad)
     p.labelled = len(frame)
     if p.labelled < LEAST_ROWS:
-        known = f"is known in {p.labelled} rows, expected at least {LEAST_ROWS}"
-        raise DataError(f"{p.table}: the target {p.target.name} {known}")
+        raise DataError(render("init", "few_labelled", p=p, least=LEAST_ROWS))
     cuts = {shares: counts for shares in SPLITS if (counts := _cut(frame, shares, p)) is not None}
     least = {shares: int(counts.to_numpy().min()) for shares, counts in cuts.items()}
     most = max(least, key=lambda each: least[each], default=None)
@@ -143,25 +138,21 @@ def choose_split(p: Proposal, time_is_named: bool) -> None:
             return
         if p.time is None or time_is_named:
             empty = cuts[best].index[(cuts[best] < 1).any(axis=1)] if best and p.classes else []
-            classes = ", ".join(repr(p.classes[row]) for row in empty)
-            what = f"{classes} of {p.target.name}" if classes else "all rows"
-            advice = f"pool classes, or init with {'--time none' if p.time else 'another --id'}"
-            raise DataError(f"{p.table}: {what} would be missing in a part of the split; {advice}")
+            raise DataError(render("init", "empty_part", p=p, classes=[p.classes[row] for row in empty]))
         name, p.time = p.time.name, None
         p.warnings = [warning for warning in p.warnings if not warning.startswith(f"{name} is taken as the time")]
-        p.warnings.append(f"{name} is no time to split by: some classes would be in one part only: problem.time")
+        p.warn("no_split", name=name)
         choose_split(p, time_is_named)
         return
     p.split, p.min_rarest = best, min(20, least[best])
     p.parts = {str(name): int(size) for name, size in cuts[best].sum().items()}
     if least[best] < 20:
-        p.warnings.append(
-            f"only {least[best]} rows{' of the rarest class' if p.classes else ''} in the smallest part of the split, so all "
-            "scores are uncertain: metrics.split.min_rarest"
-        )
+        p.warn("few_rows", rows=least[best])
     if p.time is not None:
-        months = p.time.times().astype("datetime64[M]")
-        p.partitioned = 2 <= int(np.ptp(months).astype(int)) + 1 <= 240
+        months = int(np.ptp(p.time.times().astype("datetime64[M]")).astype(int)) + 1
+        p.partitioned = months <= MOST_MONTHS
+        if not p.partitioned:
+            p.warn("many_months", months=months)
 
 
 def _cut(frame: pd.DataFrame, shares: tuple[float, float], p: Proposal) -> pd.DataFrame | None:

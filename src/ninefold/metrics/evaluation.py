@@ -86,10 +86,9 @@ def curves(
 ) -> dict[str, pd.DataFrame]:
     """Return the curves that ``dvc plots`` compares: ``calibration``, ``roc``, ``precision``, and ``payoff`` by threshold.
 
-    ``calibration``: mean `decisions.expected` and `decisions.event` by decile of the former. ``roc`` and ``precision``: of
-    the event, or of a quantity above the median. ``payoff``: by the probability from which the action for the event is
-    taken; for several classes by the highest probability from which the model is followed, instead of the best constant
-    policy; for quantities by the quantile of the errors that is acted on.
+    ``calibration``: see `calibration`. ``roc`` and ``precision``: of the event, or of a quantity above the median. ``payoff``:
+    by the probability from which the action for the event is taken; for several classes by the highest probability from which
+    the model is followed, not the best constant policy; for quantities by the quantile of the errors that is acted on.
     """
     observed, expected = decisions.event(target, problem), decisions.expected(predicted, problem)
     event = observed if problem.is_class else observed > np.median(observed)
@@ -124,9 +123,8 @@ def price_moves(
 ) -> pd.DataFrame:
     """Return what following the model would pay if one price were half, or half as much again.
 
-    A price is all payoffs of an action, or the cost of a unit too high or too low. Actions, and the best policy without
-    a model, are chosen anew under it. The first row has the current prices; ``unmoved`` is the payoff per row of the
-    actions chosen under these.
+    A price is all payoffs of an action, or the cost of a unit too high or too low. Actions, and the best policy without a
+    model, are chosen anew. The first row has the current prices; ``unmoved`` is the payoff per row of their actions.
     """
     rows, current = [], decisions.decide(predicted, problem)["action"]
     prices = list(Costs.model_fields)

@@ -81,8 +81,7 @@ def means(values: Mapping[str, np.ndarray], weight: np.ndarray) -> dict[str, flo
 def estimate(statistic: Statistic, frame: pd.DataFrame, problem: Problem) -> tuple[pd.DataFrame, int]:
     """Return the ``value`` and the standard ``error`` of each figure of `statistic`, and their degrees of freedom.
 
-    The figures are computed without each cluster in turn. The error is NaN with fewer than `LEAST_CLUSTERS`, or of a figure
-    that does not exist without one of them.
+    Computed without each cluster in turn; the error is NaN of fewer than `LEAST_CLUSTERS`, or without a figure for one.
     """
     cluster = merged(clusters(frame, problem), MOST_CLUSTERS, in_order=bool(problem.time))
     value, count = pd.Series(statistic(np.ones(len(cluster))), dtype="float64"), count_clusters(cluster)
@@ -118,19 +117,13 @@ def intervals(
 
 
 def influence(sums: Sums, sizes: Sums) -> Sums:
-    """Return by how much each cluster (line) moves the mean of each group (column): Taylor linearisation of a ratio.
-
-    `sums` and `sizes` are the sums and the numbers of rows. Wolter, Introduction to Variance Estimation, 2007.
-    """
+    """Return by how much each cluster (line) moves the mean of each group (column): a ratio's linearisation (Wolter, 2007)."""
     rows = sizes.sum(axis=0)
     return (sums - sizes * (sums.sum(axis=0) / rows)) / rows
 
 
 def clustered_variance(moves: Sums, clusters: Any, in_order: bool = False) -> Any:
-    """Return the variance of clustered means, from what `influence` returned and the number of clusters of each.
-
-    That of days `in_order` is at least what `cosines` measure, as neighbours may be correlated.
-    """
+    """Return the variance of means from `influence` and their numbers of clusters; of days `in_order` at least by `cosines`."""
     variance = (moves**2).sum(axis=0) * clusters / np.maximum(clusters - 1, 1)
     return np.maximum(variance, ((cosines(np.ones(len(moves))) @ moves) ** 2).sum(axis=0)) if in_order else variance
 
@@ -154,10 +147,7 @@ def against_zero(figure: dict[str, float] | None) -> str:
 
 
 def cluster_sums(values: np.ndarray | None, cluster: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
-    """Return the sum of values (None: the number of rows) by cluster (line) and group (column): float64.
-
-    Rows of group -1 are in none.
-    """
+    """Return the sum of values (None: the number of rows) by cluster (line) and group (column; -1 is none): float64."""
     inside = group >= 0
     shape = (count_clusters(cluster), groups)
     cell, weights = cluster[inside] * groups + group[inside], None if values is None else np.asarray(values)[inside]

@@ -55,10 +55,7 @@ def scorer(metric: str, target: np.ndarray, predicted: pd.DataFrame, problem: Pr
 
 
 def row_losses(metric: str, target: np.ndarray, predicted: pd.DataFrame, problem: Problem) -> np.ndarray | None:
-    """Return the loss of each row, if the metric is their mean (the RMSE: its square); else None.
-
-    The Brier score of several classes is the sum over them (Brier, 1950).
-    """
+    """Return the loss of each row (Brier's: summed over classes), if the metric is their mean (RMSE: its square), else None."""
     if not problem.is_class:
         error = predicted["prediction"].to_numpy() - np.asarray(target, dtype="float64")
         return {"rmse": error**2, "mae": np.abs(error)}.get(metric)
@@ -79,10 +76,7 @@ def _by_fold(folds: list[tuple[np.ndarray, Callable[[np.ndarray], float]]], weig
 
 
 def ranked_auc(rank: np.ndarray, event: np.ndarray, rest: np.ndarray) -> float:
-    """Return the ROC AUC of rows by the rank of their score (int64 from 0), NaN without both outcomes; ties count half.
-
-    `event` and `rest` are the weights of a row as an event and as a non-event, float64, shape (n,).
-    """
+    """Return the ROC AUC by the rank of the score (int64 from 0) and the weights of a row as event and non-event, or NaN."""
     events, others = np.bincount(rank, event), np.bincount(rank, rest)
     total = events.sum() * others.sum()
     return float((events * (np.cumsum(others) - others / 2)).sum() / total) if total > 0 else float("nan")

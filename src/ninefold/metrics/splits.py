@@ -4,7 +4,7 @@ import ibis
 import numpy as np
 import pandas as pd
 
-from ninefold import artifacts, engine
+from ninefold import artifacts, engine, timestamps
 from ninefold.errors import DataError, ParamsError
 from ninefold.metrics.plan import Params, Split
 from ninefold.metrics.resampling import COPIES
@@ -56,10 +56,9 @@ def outcomes(problem: Problem, params: Params) -> pd.DataFrame:
 def split(frame: pd.DataFrame, params: Params, problem: Problem) -> Split:
     """Return how rows are split: by time where local days begin, else by a hash of the entity, else by one of the key.
 
-    Hashes are uniform, so that their boundaries are the shares themselves, and do not depend on the rows: a row stays in
-    its part when others arrive, and parts have the shares but for sampling noise. Copies (``@copies``) go with the first
-    of them by key, unless different rows are so few, under the square root of all, that equal ones are to be expected.
-    Raises `DataError` if a part would be empty.
+    Hashes are uniform, so that their boundaries are the shares themselves: a row stays in its part when others arrive. Copies
+    (``@copies``) go with the first of them by key, unless different rows are so few, under the square root of all, that equal
+    ones are to be expected. Raises `DataError` if a part would be empty.
     """
     share = [1 - params.split.holdout - params.split.validation, 1 - params.split.holdout]
     if problem.time:
@@ -114,22 +113,21 @@ def parts(frame: pd.DataFrame, points: Split, problem: Problem) -> pd.DataFrame:
 
 
 def newest(frame: pd.DataFrame, points: Split, problem: Problem) -> tuple[pd.DataFrame, str]:
-    """Return the mean outcome in the last weeks before the holdout, or by open part without time; and its caption."""
+    """Return the mean outcome in the last weeks (months, as times are) before the holdout, or by open part; and its caption."""
     part, events = _part_and_event(frame, points, problem)
     events, name = events[part != "holdout"], decisions.level_name(problem)
     if problem.time:
         times = problem.local_times(frame.loc[events.index])
-        part = times.dt.to_period("W").dt.end_time.dt.strftime("%Y-%m-%d").rename("week ending")
+        unit = timestamps.coarser(times, "week")
+        ends = times.dt.to_period(timestamps.GRAINS[unit][0]).dt.end_time
+        part = ends.dt.strftime("%Y-%m-%d").rename(f"{unit} ending")
     table = events.groupby(part).agg(["size", "mean"]).tail(6).reset_index()
-    caption = f"The last {len(table)} weeks before the holdout" if problem.time else "The open parts"
+    caption = f"The last {len(table)} {unit}s before the holdout" if problem.time else "The open parts"
     return table.rename(columns={"size": "rows", "mean": name}), f"{caption}: rows, and the {name}"
 
 
 def entity_hash(frame: pd.DataFrame, problem: Problem, split: Split | None = None) -> pd.Series:
-    """Return a hash of the entity, or of the key, of each row: float64, uniform over 0-1, the same everywhere.
-
-    With a `split`, that of a copy is the hash of the row it is a copy of.
-    """
+    """Return a hash of the entity or key of each row (with a `split`, a copy's is its original's): float64, uniform over 0-1."""
     columns = [frame[name] for name in problem.group or problem.key]
     # As text, 1, 1.0 and "1" are the same, and so are a time and its days since 1970: a key may be a feature, too.
     plain = [as_days(each) if pd.api.types.is_datetime64_any_dtype(each) else each for each in columns]

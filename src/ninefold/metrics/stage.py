@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ninefold import gate
+from ninefold import gate, timestamps
 from ninefold.metrics.plan import EvaluationPlan, Params, Primary, Split
 from ninefold.metrics.resampling import COPIES, LEAST_CLUSTERS, cluster_name, clusters, count_clusters
 from ninefold.metrics.scores import task_scores
@@ -32,10 +32,7 @@ def definitions(params: Params, problem: Problem) -> pd.DataFrame:
 
 
 def baselines(frame: pd.DataFrame, points: Split, problem: Problem) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Return the policies without a model, name to action, and their mean payoff: ``policy``, ``train``, ``validation``.
-
-    The holdout stays locked until a model has been chosen.
-    """
+    """Return the policies without a model, name to action, and their mean payoff: ``policy``, ``train``, ``validation``."""
     part, target = part_of(frame, points, problem), frame[problem.target].to_numpy()
     policies = decisions.policies(target[part_of(frame, points, problem, "validation") == "train"], problem)
     means = decisions.policy_payoffs(target, problem, policies).groupby(part).mean().T[["train", "validation"]]
@@ -63,7 +60,7 @@ def reference_scores(frame: pd.DataFrame, points: Split, problem: Problem) -> pd
     """Return the scores on validation of forecasts without features: ``forecast`` and a column per metric.
 
     *Training mean* always forecasts the training rows' shares of the classes, or their mean; where there is time, *last
-    four weeks* forecasts those of the newest 28 days whose outcomes are known by the day.
+    four weeks* (months, quarters or years, where times stand for these) forecasts those whose outcomes are known by the day.
     """
     part = part_of(frame, points, problem)
     validation, indicators = frame[part == "validation"], _indicators(frame[problem.target], problem)
@@ -73,9 +70,10 @@ def reference_scores(frame: pd.DataFrame, points: Split, problem: Problem) -> pd
         day = problem.local_days(frame)
         by_day = indicators.groupby(day)
         daily = (each.asfreq("D", fill_value=0) for each in (by_day.sum(), by_day.size()))
-        sums, sizes = (each.rolling("28D", closed="left").sum() for each in daily)
+        unit = timestamps.coarser(day, "week")
+        sums, sizes = (each.rolling(f"{4 * timestamps.GRAINS[unit][1]}D", closed="left").sum() for each in daily)
         known = problem.known_before(day[validation.index]).dt.normalize()
-        forecasts["last four weeks"] = sums.div(sizes, axis=0).reindex(known).fillna(mean).to_numpy()
+        forecasts[f"last four {unit}s"] = sums.div(sizes, axis=0).reindex(known).fillna(mean).to_numpy()
     target, table = validation[problem.target].to_numpy(), []
     for name, values in forecasts.items():
         table.append({"forecast": name, **task_scores(target, decisions.forecast(values, problem), problem)})
@@ -91,7 +89,8 @@ def part_counts(frame: pd.DataFrame, points: Split, problem: Problem) -> pd.Data
     if problem.time:
         times = problem.local_times(frame)
         days = (times.max() - times.min()).days
-        unit = "D" if days <= 60 else "W" if days <= 500 else "M" if days <= 5000 else "Y"
+        unit = "day" if days <= 60 else "week" if days <= 500 else "month" if days <= 5000 else "year"
+        unit = timestamps.GRAINS[timestamps.coarser(times, unit)][0]
         form = {"Y": "%Y", "M": "%Y-%m"}.get(unit, "%Y-%m-%d")
         group = times.dt.to_period(unit).dt.start_time.dt.strftime(form).rename(f"period ({problem.timezone})")
     else:

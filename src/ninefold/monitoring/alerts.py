@@ -1,7 +1,5 @@
 """Which figures of a period alert: one rule with one limit for each, evaluated at its close."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from math import inf
@@ -10,13 +8,14 @@ from typing import Any, Literal, TypeAlias
 from pydantic import Field
 
 from ninefold import gate
-from ninefold.metrics import against_zero, with_interval
+from ninefold.monitoring.texts import say
 from ninefold.params import Section, Text
-from ninefold.problem import ERROR, RANKING, Problem, decisions, listed, title
+from ninefold.problem import ERROR, RANKING, Problem
 
 Alert = dict[str, Any]
 Record = Mapping[str, Any]
-Candidate: TypeAlias = tuple[str, float, float, str, Alert]  # rule, measure, value, sentence, other keys of the alert
+Candidate: TypeAlias = tuple[str, float, float, Alert]  # rule, measure, value, facts for the sentence and for `MORE`
+MORE = ("sentence", "subject", "columns")  # facts that the alert has too, or instead of its own
 NOISE = 3.0  # standard deviations of a count of independent rows; a smaller change is sampling noise
 FIGURES = {  # rule -> the figures of `monitoring.report` of which one has to be beyond its control limits
     "volume": {"rows per day"},
@@ -28,7 +27,6 @@ FIGURES = {  # rule -> the figures of `monitoring.report` of which one has to be
 }
 FAULTS = ("missing", "broken", "quarantined", "volume", "skew", "failures", "latency")  # rules that no retraining mends
 AT_ONCE = {*FAULTS, "categories"} - {"volume"}  # rules that wait for no close
-MOST_NAMED = 8  # columns, in a sentence
 
 
 class Rule(Section):
@@ -111,58 +109,59 @@ def drifted_features(record: Record, raised: Iterable[Alert]) -> dict[str, float
 
 def describe_drifted(record: Record, raised: Iterable[Alert]) -> str:
     """Return how many features drifted, and how many of them because of a fault."""
-    faulty = len(record["drifted"]) - len(drifted_features(record, raised))
-    more = f", {faulty} of them with a fault" if faulty else ""
-    return f"{len(record['drifted'])} of {record['features']} features drifted{more}"
+    return say("drifted", record=record, faulty=len(record["drifted"]) - len(drifted_features(record, raised)))
 
 
 def missing_causes(names: Iterable[str], record: Record) -> Iterator[tuple[dict[str, float], str, str]]:
     """Yield why columns miss values: those of a joined table have one cause, as have those without a value since one day.
 
-    It is the columns (name -> share of the rows without a value, 0-1), a sentence, and a short name. ``ended`` of the record
-    tells since when a column has no value, ``joined`` of which table it is.
+    It is the columns (name -> share of the rows without a value, 0-1), a sentence, and a short name.
     """
     ended, natural, joined = (record.get(key) or {} for key in ("ended", "natural", "joined"))
     named, groups = list(names), dict[Any, list[str]]()
-    for name in dict.fromkeys([*named, *ended]):
+    for name in dict.fromkeys([*ended, *named]):
         since, table = ended.get(name, {}).get("since"), joined.get(name)
         groups.setdefault((since, table, None if since or table else name), []).append(name)
     for (since, table, _), columns in groups.items():
         if not {*named}.intersection(columns):
             continue
-        shares, many = {name: natural[f"missing: {name}"]["value"] for name in columns}, len(columns) > 1
-        usual, least = max(natural[f"missing: {name}"]["usual"] or 0 for name in columns), min(shares.values())
-        where = f"all rows since {since}, {least:.1%} of this period's" if since else f"{least:.1%} of the rows"
-        short = f"{len(columns)} columns" + (f" of {table}" if table else "")
-        shown = listed([*columns], MOST_NAMED)
-        what = f"{shown} ({short}) are missing in {where}; at most" if many else f"{shown} is missing in {where};"
-        yield shares, f"{what} {usual:.1%} is usual.", short if many else columns[0]
+        shares = {name: natural[f"missing: {name}"]["value"] for name in columns}
+        facts = {
+            "usual": max(natural[f"missing: {name}"]["usual"] or 0 for name in columns),
+            "least": min(shares.values()),
+        }
+        short = f"{len(columns)} columns{f' of {table}' if table else ''}" if len(columns) > 1 else ""
+        yield shares, say("missing", columns=columns, short=short, since=since, **facts), short or columns[0]
 
 
 def _raised(candidates: Iterable[Candidate], record: Record, rules: Rules) -> Iterator[Alert]:
-    for name, measure, value, text, more in candidates:
+    for name, measure, value, facts in candidates:
         rule: Rule = getattr(rules, name)
         if measure > rule.limit and is_unusual(name, record):
-            alert = {"alert": name, "severity": rule.severity, "value": value, "limit": rule.limit, "sentence": text}
-            yield alert | more | ({"owner": rule.owner} if rule.owner else {})
+            sentence = facts.get("sentence") or say(name, value=value, record=record, **facts)
+            alert = {
+                "alert": name,
+                "severity": rule.severity,
+                "value": value,
+                "limit": rule.limit,
+                "sentence": sentence,
+            }
+            alert |= {key: facts[key] for key in MORE if key in facts}
+            yield alert | ({"owner": rule.owner} if rule.owner else {})
 
 
 def _rows(record: Record, baseline: Record) -> Iterator[Candidate]:
     broken, usual = record["quarantined"] / max(record["raw"], 1), (baseline["per_day"] or 0) * record["days"]
-    yield "quarantined", broken, broken, f"{broken:.2%} of the rows broke the contract.", {}
+    yield "quarantined", broken, broken, {}
     if usual and abs(record["predictions"] - usual) > NOISE * usual**0.5:
-        now, change = record["predictions"] / record["days"], record["predictions"] / usual - 1
-        sentence = f"{now:,.1f} rows a day, {change:+.0%} against {baseline['per_day']:,.1f} in training."
-        yield "volume", abs(change), change, sentence, {}
+        change = record["predictions"] / usual - 1
+        yield "volume", abs(change), change, {"usual": baseline["per_day"]}
     service = record.get("service") or {}
     if requests := service.get("requests"):
-        failed, slow = service["errors"] / requests, service["slow"] / requests
-        yield "failures", failed, failed, f"{failed:.1%} of {requests:,} requests failed (status 500 or more).", {}
-        yield "latency", slow, slow, f"{slow:.1%} of {requests:,} requests took longer than the latency budget.", {}
+        for name, count in (("failures", "errors"), ("latency", "slow")):
+            yield name, service[count] / requests, service[count] / requests, {"requests": requests}
     for each in record.get("skew") or []:
-        name, share = each["feature"], each["share"]
-        sentence = f"{name} was served with other values than the pipeline's in {share:.1%} of the rows."
-        yield "skew", share, share, sentence, {"subject": name}
+        yield "skew", each["share"], each["share"], {"subject": each["feature"]}
 
 
 def _columns(record: Record, rules: Rules) -> Iterator[Candidate]:
@@ -170,31 +169,30 @@ def _columns(record: Record, rules: Rules) -> Iterator[Candidate]:
     rise = {name: natural[name]["value"] - natural[name]["usual"] for name in outside if name.startswith("missing: ")}
     empty = [name.removeprefix("missing: ") for name in rise if rise[name] > rules.missing.limit]
     for columns, sentence, subject in missing_causes(empty, record):
-        yield "missing", inf, max(columns.values()), sentence, {"subject": subject, "columns": columns}
+        yield "missing", inf, max(columns.values()), {"sentence": sentence, "subject": subject, "columns": columns}
     for each in record.get("findings") or []:
         name, share = each["subject"], each["evidence"]["explains"]
         how = each["evidence"].get("how") if each["cause"] == "broken column" else None
         if how == "unit" or (how == "constant" and name in record["drifted"]):
-            yield "broken", share, share, each["sentence"], {"subject": name, "columns": {name: share}}
+            yield "broken", share, share, {"sentence": each["sentence"], "subject": name, "columns": {name: share}}
 
 
 def _inputs(record: Record, raised: list[Alert]) -> Iterator[Candidate]:
     outside = record.get("outside") or []
     for name in (name for name in outside if name.startswith("unseen: ")):
-        subject, figure = name.removeprefix("unseen: "), record["natural"][name]
-        shares = f"in {figure['value']:.1%} of the rows; {figure['usual']:.1%} is usual."
-        sentence = f"{subject} has a category that training did not have {shares}"
-        yield "categories", figure["value"] - figure["usual"], figure["value"], sentence, {"subject": subject}
+        subject, value, usual = (
+            name.removeprefix("unseen: "),
+            *(record["natural"][name][key] for key in ("value", "usual")),
+        )
+        yield "categories", value - usual, value, {"subject": subject, "usual": usual}
     if "joint auc" in outside:
         auc = record["natural"]["joint auc"]["value"]
-        sentence = f"A classifier separates the rows from those of training with a ROC AUC of {auc:.2f} (chance: 0.5)."
-        yield "joint", auc, auc, sentence, {}
+        yield "joint", auc, auc, {}
     if drifted := drifted_features(record, raised):
-        first = ", ".join(f"{name} ({psi:.2f})" for name, psi in list(drifted.items())[:3])
-        yield "inputs", inf, max(drifted.values()), f"{describe_drifted(record, raised)}; largest PSI: {first}.", {}
+        first = list(drifted.items())[:3]
+        yield "inputs", inf, max(drifted.values()), {"drifted": describe_drifted(record, raised), "first": first}
     if record["predictions_drifted"]:
-        psi = record["prediction_psi"]
-        yield "predictions", inf, psi, f"The distribution of the predictions has moved: PSI {psi:.2f}.", {}
+        yield "predictions", inf, record["prediction_psi"], {}
 
 
 def _outcomes(record: Record, baseline: Record, rules: Rules, problem: Problem) -> Iterator[Candidate]:
@@ -205,34 +203,26 @@ def _outcomes(record: Record, baseline: Record, rules: Rules, problem: Problem) 
     )
     estimate = (record.get("estimated") or {}).get(error)
     if estimate and error in before and not known:  # too few outcomes are known to measure it
-        sentence = f"Outcomes are not known yet; the estimated {title(error)} is {_against(estimate, before[error])}."
-        yield "expected", estimate["low"] - before[error]["value"], estimate["value"], sentence, {}
+        facts = {"metric": error, "now": estimate, "before": before[error]["value"]}
+        yield "expected", estimate["low"] - before[error]["value"], estimate["value"], facts
     changes = []
     for name, level in levels.items():
         was = baseline["levels"].get(name)
         if was and not level[ends[0]] <= was["value"] <= level[ends[-1]]:
-            changes.append((level["value"] - was["value"], f"The {name} is {_against(level, was)}."))
+            changes.append((level["value"] - was["value"], {"name": name, "now": level, "before": was["value"]}))
     if changes:
-        change, sentence = max(changes, key=lambda each: abs(each[0]))
-        yield "outcomes", abs(change), change, sentence, {}
+        change, facts = max(changes, key=lambda each: abs(each[0]))
+        yield "outcomes", abs(change), change, facts
     for rule, metric, sign in (("ranking", RANKING[problem.task], -1), ("error", error, 1)):
         if metric in now and metric in before:
             harm = min(sign * (now[metric][end] - before[metric]["value"]) for end in ends)
-            sentence = f"The {title(metric)} is {_against(now[metric], before[metric])}."
-            yield rule, harm, now[metric]["value"], sentence, {}
+            facts = {"metric": metric, "now": now[metric], "before": before[metric]["value"]}
+            yield rule, harm, now[metric]["value"], facts
     gap, gain = now.get("gap"), now.get("gain")
     if gap and not gap[ends[0]] <= 0 <= gap[ends[-1]]:
-        sentence = f"Predicted less observed {decisions.level_name(problem)} is {with_interval(gap)}."
-        yield "calibration", abs(gap["value"]), gap["value"], sentence, {}
+        yield "calibration", abs(gap["value"]), gap["value"], {"gap": gap, "problem": problem}
     limit, usual = rules.gain.limit, "gain" not in record.get("outside", ["gain"])
     if gain and (gain.get("high", limit) < limit or (gain.get("low", gain["value"]) < limit and not usual)):
-        sentence = f"The gain over the best policy without a model is {against_zero(gain)}."
-        yield "gain", inf, gain["value"], sentence, {}
+        yield "gain", inf, gain["value"], {"gain": gain}
     if worse := [each for each in record.get("slices") or [] if each["worse"] > rules.slices.limit]:
-        first = ", ".join(f"{each['subject']} ({each['gap']:+.2f}, was {each['held']:+.2f})" for each in worse[:3])
-        sentence = f"In {len(worse)} slices predicted less observed is larger than on the holdout: {first}."
-        yield "slices", worse[0]["worse"], worse[0]["worse"], sentence, {}
-
-
-def _against(figure: dict[str, float], before: dict[str, float]) -> str:
-    return f"{with_interval(figure)}, {with_interval({'value': before['value']})} on the holdout"
+        yield "slices", worse[0]["worse"], worse[0]["worse"], {"worse": worse}

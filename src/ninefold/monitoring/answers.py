@@ -1,7 +1,5 @@
 """Answers of the deployed model, row by row: period, label status, prediction, and the outcome where it is known."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

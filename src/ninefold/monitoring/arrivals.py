@@ -3,8 +3,6 @@
 They are those after ``collection.as_of``, as stages 02, 03 and 06 make them, or those of the prediction log.
 """
 
-from __future__ import annotations
-
 from datetime import date
 from typing import Any, TypeAlias
 
@@ -25,7 +23,8 @@ from ninefold.serving import Bundle
 Record: TypeAlias = dict[str, Any]  # what is known of a period, as plain values
 Parts: TypeAlias = dict[str, pd.DataFrame]  # train, validation, holdout
 Arrived: TypeAlias = tuple[pd.DataFrame, pd.DataFrame]  # rows with their answers, and their volume
-DAYS = {"day": 1, "week": 7, "month": 30}  # in a period
+DAYS = {unit: days for unit, (*_, days) in timestamps.GRAINS.items()}  # in a period
+CALENDAR = {"month": "%Y-%m", "quarter": "%Y-Q%q", "year": "%Y"}  # the names of periods that the calendar cuts
 MOST_PERIODS = 400
 LATEST = pd.Timestamp("2262-01-01")
 VOLUME = ("raw", "quarantined", "ready", "too_early", "too_late")  # rows of a period
@@ -35,20 +34,21 @@ def read_arrivals(params: Params, earlier: Record, bundle: Bundle) -> Arrived:
     """Return rows with their answers, and volume: of `replay`, by the params of three `earlier` stages, or of `from_log`."""
     if params.source == "log":
         return from_log(params, bundle)
-    frame, volume = replay(periods(params, earlier["collection"], bundle.problem), earlier, bundle.problem)
+    problem = bundle.problem
+    grain = timestamps.grain(problem.local_times(features.load([problem.time]))) if problem.time else "day"
+    frame, volume = replay(periods(params, earlier["collection"], problem, grain), earlier, problem)
     return predict(frame, bundle), volume
 
 
 def from_log(params: Params, bundle: Bundle) -> Arrived:
     """Return the decisions of the service and of batch runs, each once, with the outcomes received.
 
-    A row belongs to the period of its time; that of its answer stands in where it is missing or redacted. Periods reach to
-    the current one, so that silence shows. Set apart are rows ``too_early`` (before the first row of the feature table, or
-    more than `MOST_PERIODS` ago) and ``too_late`` (after the current period), which count in the period of their answer.
-    A label counts at the close of its period if it was known by then: by its ``known_at``, but not before
-    ``problem.label_delay`` after the event, as those that come sooner may be of one kind. The frame is of
-    `production.served` and `labels.join`, with ``@period`` and ``@status``; the volume as of `replay`: the service refuses
-    rows that break its schema, so that none is quarantined.
+    A row belongs to the period of its time, or of its answer if that is missing or redacted. Periods reach to the current
+    one, so that silence shows. Set apart are rows ``too_early`` (before the first row of the feature table, or more than
+    `MOST_PERIODS` ago) and ``too_late`` (after the current period), which count in the period of their answer. A label
+    counts at the close of its period if it was known by then: by its ``known_at``, but not before ``problem.label_delay``
+    after the event, as those that come sooner may be of one kind. The frame is of `production.served` and `labels.join`,
+    with ``@period`` and ``@status``; the volume as of `replay`, none quarantined: the service refuses such rows.
     """
     problem, known = bundle.problem, features.load()
     table = production.served(bundle, like=known.iloc[:0])
@@ -102,17 +102,17 @@ def label_counts(frame: pd.DataFrame, volume: pd.DataFrame, problem: Problem) ->
     return table
 
 
-def periods(params: Params, collected: collection.Params, problem: Problem) -> pd.DataFrame:
+def periods(params: Params, collected: collection.Params, problem: Problem, grain: str = "day") -> pd.DataFrame:
     """Return the periods to replay, see `cut`, and after the last how many rows are ``too_late``; none without time.
 
     They begin with the UTC day after ``collection.as_of``. Without `params.replay_until` they reach to the newest row that
-    is not of the future. Too many raise DataError.
+    is not of the future; where times stand for months or the like (`grain`), to the end of that. Too many raise DataError.
     """
     first, last, times = pd.Timestamp(collected.as_of) + pd.Timedelta(days=1), pd.NaT, pd.Series(dtype="datetime64[us]")
     if problem.time and collected.tables[problem.table].time and collected.as_of:
         times = times if params.replay_until else source_times(collected, problem, first)
         newest = timestamps.local(times[times <= timestamps.now()], problem.timezone).max()
-        last = pd.Timestamp(params.replay_until or newest)
+        last = pd.Timestamp(params.replay_until or timestamps.last_day(newest, grain))
     table = cut(first, last, params.period, problem.timezone)
     table["start"] = table["start"].where(table.index > 0, first)
     table["too_late"] = np.where(table["end"] == table["end"].max(), (times >= table["end"].max()).sum(), 0)
@@ -132,25 +132,28 @@ def source_times(collected: collection.Params, problem: Problem, start: pd.Times
 
 
 def cut(first: date, last: date, unit: str, timezone: str = "UTC") -> pd.DataFrame:
-    """Cut local days into days, weeks or months: ``period``, ``start`` and ``end`` (UTC), and whether it is ``closed``.
+    """Cut local days into periods: ``period``, ``start`` and ``end`` (UTC), and whether it is ``closed``.
 
-    Months are named as ``2013-10``, days and weeks by their first day. A week is seven days from `first` on, so that each
-    has all weekdays. The last period ends with `last`, and a rest of less than half a week belongs to the week before; but
-    while the last one is not over, it is as long as the others, and not ``closed``. There are none if `last` is before
-    `first` or NaT, and none of the future.
+    Names are ``2013-10``, ``2013-Q4`` and ``2013``, or the first day of a day or week; weeks begin with `first`. The last
+    period ends with `last`, and a rest of less than half a week belongs to the week before; but while the last one is not
+    over, it is as long as the others, and not ``closed``. There are none if `last` is before `first` or NaT.
     """
     now = timestamps.local(pd.Series([timestamps.now()]), timezone).iloc[0]
     first, last = pd.Timestamp(first).floor("D"), min(pd.Timestamp(last), now)
     days = (pd.date_range(first, last) if first <= last else pd.DatetimeIndex([])).as_unit("us")
-    is_month = unit == "month"
-    starts = days[days.is_month_start | (days == days.min())] if is_month else days[:: DAYS[unit]]
-    end = starts[-1:] + (pd.offsets.MonthBegin() if is_month else pd.Timedelta(days=DAYS[unit]))
+    if unit in CALENDAR:
+        starts = days[getattr(days, f"is_{unit}_start") | (days == days.min())]
+        end = (starts[-1:].to_period(timestamps.GRAINS[unit][0]) + 1).start_time.as_unit("us")
+    else:
+        starts = days[:: int(DAYS[unit])]
+        end = starts[-1:] + pd.Timedelta(days=DAYS[unit])
     if (end <= now).all():
-        if not is_month and len(starts) > 1 and 2 * (days >= starts[-1]).sum() < DAYS[unit]:
+        if unit not in CALENDAR and len(starts) > 1 and 2 * (days >= starts[-1]).sum() < DAYS[unit]:
             starts = starts[:-1]
         end = days[-1:] + pd.Timedelta(days=1)
     ends = starts[1:].append(end)
-    names = starts.strftime("%Y-%m" if unit == "month" else "%Y-%m-%d")
+    named = starts.to_period(timestamps.GRAINS[unit][0]) if unit in CALENDAR else starts
+    names = named.strftime(CALENDAR.get(unit, "%Y-%m-%d"))
     start, end = (timestamps.midnight(pd.Series(each), timezone) for each in (starts, ends))
     return pd.DataFrame({"period": names, "start": start, "end": end, "closed": ends <= now})
 
@@ -182,9 +185,8 @@ def replay(calendar: pd.DataFrame, earlier: Record, problem: Problem) -> Arrived
     frame = _feature_table(tables, earlier, problem, connection)
     frame[PERIOD] = period_of(frame[problem.time], calendar)
     arrived = tables[problem.table].select(problem.time, processing.RULE).to_pandas()
-    period = period_of(arrived[problem.time], calendar)
-    quarantined = period[arrived[processing.RULE].notna()]
-    volume = _volume(calendar, raw=period, quarantined=quarantined, ready=frame[PERIOD])
+    period, is_broken = period_of(arrived[problem.time], calendar), arrived[processing.RULE].notna()
+    volume = _volume(calendar, raw=period, quarantined=period[is_broken], ready=frame[PERIOD])
     return frame, volume[: int(volume["raw"].to_numpy().nonzero()[0].max(initial=-1)) + 1]
 
 
@@ -200,11 +202,9 @@ def _feature_table(
 ) -> pd.DataFrame:
     """Return the features of the rows that keep the contract, by time; history and tables without time are the lake's."""
     sources, params = earlier["collection"].tables, features.declared(earlier["features"], problem)
-    lake = engine.tables(connection, features.LAKE)
-    sound = {
-        name: table.filter(table[processing.RULE].isnull()).drop(processing.RULE).cast(lake[name].schema())
-        for name, table in tables.items()
-    }
+    lake, rule = engine.tables(connection, features.LAKE), processing.RULE
+    kept = {name: table.filter(table[rule].isnull()).drop(rule) for name, table in tables.items()}
+    sound = {name: table.cast(lake[name].schema()) for name, table in kept.items()}
     lake |= {name: lake[name].union(sound[name]) for name in lake if sources[name].time}
     new, events = sound[problem.table], features.build(lake, params, problem)
     first = new[problem.time].min().execute()

@@ -1,7 +1,5 @@
 """Retraining policies on the same rows: never, monthly, or when the monitor says so; what would each have been worth?"""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -86,10 +84,9 @@ def follow(
 ) -> Followed:
     """Return what a strategy would have answered, period by period, and when it would have retrained.
 
-    At each close the labels that are known by then count, and no later ones. A new model answers from the next period on.
-    `CALENDAR` retrains at the first close after the end of a month, `TRIGGERED` where the rules of stage 09 say so, and not
-    within ``decide.rest`` of the last time. `bundle` is the first model, made from `parts`; `arrived` of `read_arrivals`;
-    `records` those of `apply_rules` for this model (else they are made here).
+    At each close the labels known by then count; a new model answers from the next period on. `CALENDAR` retrains at the
+    first close after the end of a month, `TRIGGERED` where the rules of stage 09 say so, and not within ``decide.rest`` of the
+    last time. `bundle` is the first model, made from `parts`; `records` those of `apply_rules` for it (else made here).
     """
     problem, params, (frame, volume) = setting.problem, setting.monitoring, arrived
     frame = add_label_status(frame, volume, params, problem)
@@ -138,8 +135,7 @@ def compared(
 def compare(followed: dict[str, Followed], setting: Setting) -> pd.DataFrame:
     """Return what each strategy was worth on the same rows, all whose label became known.
 
-    A row per ``strategy``: ``retrainings``, ``payoff`` per row, the proper error (`scores.ERROR`: Brier score, or RMSE), and
-    ``gain``, the payoff above `NEVER`, paired; each with ``_low`` and ``_high``, its interval.
+    By ``strategy``: ``retrainings``; with their intervals (``_low``, ``_high``) ``payoff`` per row, `ERROR`, ``gain`` above `NEVER`.
     """
     problem, metric = setting.problem, ERROR[setting.problem.task]
     if not followed:
@@ -149,12 +145,10 @@ def compare(followed: dict[str, Followed], setting: Setting) -> pd.DataFrame:
     paid = {name: decisions.payoff(rows["@action"].to_numpy(), target, problem) for name, rows in frames.items()}
     columns = {f"payoff {name}": payoff for name, payoff in paid.items()}
     columns |= {f"gain {name}": payoff - paid[NEVER] for name, payoff in paid.items()}
-    scorers = {
-        f"{metric} {name}": scorer(metric, target, predictions(rows, problem), problem) for name, rows in frames.items()
-    }
+    scorers = {name: scorer(metric, target, predictions(rows, problem), problem) for name, rows in frames.items()}
 
     def statistic(weight: np.ndarray) -> dict[str, float]:
-        return {**means(columns, weight), **{name: score(weight) for name, score in scorers.items()}}
+        return means(columns, weight) | {f"{metric} {name}": score(weight) for name, score in scorers.items()}
 
     results = intervals(statistic, frames[NEVER], problem, setting.plan.level)
     table = pd.DataFrame({"strategy": list(followed), "retrainings": [len(one.retrained) for one in followed.values()]})
@@ -165,10 +159,7 @@ def compare(followed: dict[str, Followed], setting: Setting) -> pd.DataFrame:
 
 
 def by_period(followed: dict[str, Followed], problem: Problem) -> pd.DataFrame:
-    """Return, per ``period`` and ``strategy``, of rows whose label became known: the mean ``payoff`` and the ``error``.
-
-    ``gain`` is the payoff above `NEVER`, ``new`` whether these are the first answers of a new model (bool).
-    """
+    """Return mean ``payoff``, ``error``, ``gain`` above `NEVER` by ``period`` and ``strategy``, and if the model is ``new``."""
     rows = []
     for name, one in followed.items():
         closes, before = {each["close"] for each in one.retrained}, None

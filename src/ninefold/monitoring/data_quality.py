@@ -1,7 +1,5 @@
 """Is something broken upstream? Silence, columns that are empty, constant or in another unit, categories never seen."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from ninefold.monitoring.period import Rows, measured
+from ninefold.monitoring.texts import say
 
 MIXED = 0.5  # of the values; a value that had no larger share before, and is the only one now, is a fault
 SILENT = 0.1  # of the usual rows; fewer are silence
@@ -33,17 +32,19 @@ def finding(cause: str, subject: str, evidence: Mapping[str, Any], sentence: str
     return {"cause": cause, "subject": subject, "evidence": content, "sentence": sentence}
 
 
-def silence(rows: int, usual: float | None, days: float, with_rows: int) -> list[Finding]:
-    """Return the finding that no or almost no rows came, or on half of the days none; `usual` is a day's, if known."""
-    expected, empty = usual * days if usual else None, max(round(days) - with_rows, 0)
-    share = rows / expected if expected else 0.0
-    few = bool(expected and expected < 3)  # so few that none is not unusual
-    if rows and (not expected or few or (share >= SILENT and empty < days / 2)):
+def silence(rows: int, usual: float | None, days: float, with_rows: int, each: float = 1.0) -> list[Finding]:
+    """Return the finding that no or almost no rows came, or on half of the days none; `usual` is a day's, if known.
+
+    A time stands for so many days as `each`, the period lasts so many as `days`; rows came on so many dates as `with_rows`.
+    """
+    expected, times = usual * days if usual else None, round(days / each)
+    empty, share = max(times - with_rows, 0), rows / expected if expected else 0.0
+    # Of fewer than three expected, none is not unusual.
+    if rows and (not expected or expected < 3 or (share >= SILENT and empty < times / 2)):
         return []
-    volume = f"{rows:,} rows came, {share:.0%} of the {expected:,.0f} expected" if expected else "No row came"
-    more = f"; on {empty} days there was none" if rows and empty else ""
     evidence = {"rows": rows, "expected": expected, "share": share, "days without rows": empty}
-    return [finding("silence", "rows", evidence, f"{volume}{more}.", max(1 - share, empty / days))]
+    text = say("silence", **evidence, empty=empty, times=times, each=each)
+    return [finding("silence", "rows", evidence, text, max(1 - share, empty / times))]
 
 
 def broken_columns(known: Rows, now: Rows, kinds: Mapping[str, str]) -> list[Finding]:
@@ -73,8 +74,7 @@ def new_categories(known: Rows, now: Rows, kinds: Mapping[str, str]) -> tuple[li
             names, share = after[unseen].value_counts(), float(unseen.mean())
             largest = float(names.iloc[0] / len(unseen))
             evidence = {"categories": names.index[:10].tolist(), "share": share, "largest share": largest}
-            also = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-            text = f'{name} has the category "{names.index[0]}"{also}, which was not known, on {share:.1%} of the rows.'
+            text = say("new_category", name=name, first=names.index[0], more=len(names) - 1, share=share)
             findings.append(finding("new category", name, evidence, text, share))
             rows |= unseen
     return findings, rows
@@ -104,8 +104,7 @@ def _constant(before: pd.Series, after: pd.Series) -> Broken | None:
 def _unit(before: np.ndarray, after: np.ndarray, block: np.ndarray) -> Broken | None:
     """Return that all values are a multiple of what they were, or moved by a constant, or both.
 
-    The quantiles of the two lie on a line, which has to be farther from the diagonal than single days were, and the values,
-    converted back along it, must be distributed as they were.
+    The quantiles of the two lie on a line, farther from the diagonal than single days were, and back along it are alike.
     """
     known = np.isfinite(before)
     before, block, after = before[known], block[known], after[np.isfinite(after)]
@@ -114,7 +113,7 @@ def _unit(before: np.ndarray, after: np.ndarray, block: np.ndarray) -> Broken | 
     was, now = np.quantile(before, STEPS), np.quantile(after, STEPS)
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = float(np.nan_to_num(np.median(now / was), posinf=0.0, neginf=0.0))
-    lines = list(FAHRENHEIT)
+    lines = [*FAHRENHEIT]
     offset, far = float(np.median(now - was)), 3 * max(np.ptp(was), np.ptp(now))
     slope, start = (float(each) for each in stats.theilslopes(now, was)[:2])
     if abs(offset) > far and slope > 0:
@@ -128,8 +127,7 @@ def _unit(before: np.ndarray, after: np.ndarray, block: np.ndarray) -> Broken | 
     if not near:
         return None
     by, moved = near[0]
-    relation = f"is {f'{by:.4g} times ' if by != 1 else ''}what it was{f', {moved:+.4g}' if moved else ''}"
-    return {"how": "unit", "factor": by, "offset": moved}, f"{relation}: as if its unit had changed", 1.0
+    return {"how": "unit", "factor": by, "offset": moved}, say("unit", by=by, moved=moved), 1.0
 
 
 def _usual_factor(values: np.ndarray, block: np.ndarray) -> float:

@@ -1,15 +1,14 @@
 """What to do at the close of a period: keep the model, retrain it, repair the data, roll it back, or stop acting on it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
 
 from ninefold import incidents
-from ninefold.metrics import EvaluationPlan, against_zero, with_interval
+from ninefold.metrics import EvaluationPlan, with_interval
 from ninefold.monitoring.alerts import FAULTS, broken_columns, describe_drifted, drifted_features, is_fault
+from ninefold.monitoring.texts import say
 from ninefold.params import Duration, Section
 
 MOST_ROWS_BROKEN = 0.5  # share of the rows that a broken column has to spoil before acting stops
@@ -34,28 +33,23 @@ class Decide(Section):
 def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
     """Return the ``decision`` at the close of a period (before it ``open``), ``reasons``, and ``rules``: the first to hold applies.
 
-    1. ``stop acting``, and follow the best policy without a model: at least `rules.stop_broken` columns are broken in at
-       least `MOST_ROWS_BROKEN` of the rows.
+    1. ``stop acting``: at least `rules.stop_broken` columns are broken in at least `MOST_ROWS_BROKEN` of the rows.
     2. ``roll back``: the whole interval of the gain over the best policy without a model is below `rules.roll_back`.
     3. ``repair``: at least `rules.repair_faults` alerts are faults of the data or the service, see `alerts.is_fault`.
     4. ``retrain``: at least `rules.retrain_high` other alerts of severity high, or `rules.retrain_drifted` of the features
-       drifted (share, 0-1), those with a fault not counted.
-    5. ``keep``.
+       drifted (share, 0-1), those with a fault not counted. Else 5. ``keep``.
 
-    Each of ``rules`` has ``rule``, ``measure``, ``value``, ``limit``, ``status`` (applies, suspended by the one that
-    does, or does not hold) and ``why``.
+    Each of ``rules`` has `KEYS`; ``status`` is applies, suspended by the one that does, or does not hold.
     """
     if not record.get("closed", True):
-        end = record["end"][:16].replace("T", " ")
-        reason = f"The period is open until {end} UTC; before its close only faults of data and service alert."
-        return {"decision": "open", "reasons": [reason], "rules": []}
+        return {"decision": "open", "reasons": [say("open", end=record["end"])], "rules": []}
     alerts, gain = record["alerts"], record["figures"].get("gain")
     faults, columns = [each["sentence"] for each in alerts if is_fault(each)], broken_columns(alerts)
     high = [each["sentence"] for each in alerts if each["severity"] == "high" and each["alert"] not in FAULTS]
     broken = sum(share >= MOST_ROWS_BROKEN for share in columns.values())
     drifted = len(drifted_features(record, alerts)) / max(record["features"], 1)
-    spoilt = f"Broken columns: {len(columns)}, in at most {max(columns.values(), default=0):.1%} of the rows."
-    outcome = f"The gain over the best policy without a model is {against_zero(gain)}." if gain else UNKNOWN
+    spoilt = say("spoilt", count=len(columns), most=max(columns.values(), default=0))
+    outcome = say("gain", gain=gain) if gain else UNKNOWN
     drift, calm = f"{describe_drifted(record, alerts)}.", f"{len(high)} alerts of severity high, faults apart."
     found: list[tuple[str, str, Any, float, list[str]]] = [
         ("stop acting", BROKEN, broken, rules.stop_broken, [spoilt]),

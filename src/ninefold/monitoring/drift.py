@@ -1,7 +1,5 @@
 """Has a distribution changed? Drift of each feature, and of the predictions, per period: the PSI, and a permutation test."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from itertools import repeat
@@ -42,9 +40,8 @@ def compare_inputs(
     """Return how far each feature (of text the length) moved from all rows known before, per period.
 
     With `holdout`, that part is compared with the others, as a first period. The columns are ``period``, ``feature``,
-    ``missing`` (share, 0-1), ``psi`` (`psi`), ``p`` (`corrected_p`; NaN where there are too few days or entities to tell),
-    and ``drifted``: psi is over `params.alerts.inputs.limit` *and* p is at most `params.false_alarms`. No other rule says
-    what drifted.
+    ``missing`` (share, 0-1), ``psi``, ``p`` (`corrected_p`; NaN where there are too few days or entities to tell), and
+    ``drifted``: psi is over `params.alerts.inputs.limit` *and* p is at most `params.false_alarms`; no other rule says so.
     """
     kinds, problem = feature_kinds(bundle), bundle.problem
     known = pd.concat(parts.values(), ignore_index=True)
@@ -104,9 +101,8 @@ def corrected_p(index: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
     `index` is the PSI by arrangement (line; the first is the period) and feature, `rows` the number of rows that stand for
     the period. p is the share of the arrangements in which any feature deviates as much: the logarithm of its PSI from the
-    median, in distances of that from the lower quartile, which a shift does not widen (maxT: Westfall and Young,
-    Resampling-based multiple testing, 1993). The PSI of more rows than the period has is raised by their ratio, as sampling
-    noise falls by it.
+    median, in distances of that from the lower quartile, which a shift does not widen (maxT: Westfall and Young, 1993). The
+    PSI of more rows than the period has is raised by their ratio, as sampling noise falls by it.
     """
     scaled = np.log(LEAST + index * np.maximum(rows / rows[0], 1)[:, None])
     usual, low = np.median(scaled, axis=0), np.quantile(scaled, 0.25, axis=0)

@@ -4,8 +4,6 @@ Reads: files of outcomes; the bundle in production; the prediction log and its e
 Writes: ``data/predictions/labels/``, a Parquet file for each different delivery, beside the log.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
@@ -23,6 +21,7 @@ from ninefold.errors import DataError
 from ninefold.monitoring import production
 from ninefold.monitoring.answers import identity
 from ninefold.monitoring.production import MOMENT, REQUEST_ID, ROLE, ROW
+from ninefold.monitoring.texts import say
 from ninefold.problem import Problem
 from ninefold.serving import CANARY, CHAMPION, LARGEST, LOG, NO_NUMBER, Bundle, as_text, key, pseudonym
 
@@ -30,6 +29,7 @@ LABEL, OUTCOME, KNOWN_AT = "@label", "@outcome", "@known_at"
 STATES = ("known", "never", "open", "contradicted", "superseded")
 TRUTH = {"true": "1", "false": "0"}
 WHOLE = r"^([+-]?\d+)\.0+$"
+RESOLVE = Path(__file__).with_name("labels.sql").read_text("utf-8")
 TIME = "a date or time in ISO format, such as 2024-02-29T12:30:00 (UTC where it names no other zone)"
 
 
@@ -42,11 +42,8 @@ def run(
     for source, rows in [(file, read(file, bundle, place, options)) for file in files]:
         is_new = keep(rows, folder)
         by = "request_id" if REQUEST_ID in rows else ", ".join(identity(bundle.problem))
-        yield (
-            f"{sources.masked(source)}: {len(rows):,} outcome{'s' if len(rows) != 1 else ''} by {by}, "
-            f"{rows[OUTCOME].isna().sum():,} of them never known"
-            f"{'' if is_new else '; the same was delivered before, and counts once'}"
-        )
+        facts = {"source": sources.masked(source), "by": by, "count": len(rows), "never": rows[OUTCOME].isna().sum()}
+        yield say("delivered", **facts, is_new=is_new)
     predicted = production.served(bundle, place, columns=[])
     if predicted.empty:
         yield "no prediction is logged yet; the outcomes are stored until there is one"
@@ -54,19 +51,15 @@ def run(
     _, counts = join(predicted, load(folder), bundle.problem)
     yield f"of {counts['predictions']:,} predictions: " + ", ".join(f"{counts[name]:,} {name}" for name in STATES)
     if counts["unmatched"] or counts["ambiguous"]:
-        yield (
-            f"of {counts['outcomes']:,} outcomes, {counts['unmatched']:,} match no prediction (kept for later), "
-            f"{counts['ambiguous']:,} have a request id that stands for several cases (deliver them by key)"
-        )
+        yield say("unmatched", **counts)
 
 
 def read(source: str, bundle: Bundle, place: Path, options: dict[str, Any] | None = None) -> pd.DataFrame:
     """Return a file of outcomes as it is stored, each different row once; raise DataError at the first wrong row.
 
-    The file has the target (empty: never known); ``request_id`` and, if a request had several rows, ``row`` (from 0), or key
-    and time; and perhaps ``known_at``. `place` is the prediction log, beside which the key of redacted values lies. The table
-    has ``@request_id`` (str) and ``@row`` (int64), or the key (text, as in the log, redacted as there) and the time
-    (datetime64[us], UTC); ``@outcome``, the name of the class (str) or float64; ``@known_at`` (datetime64[us], UTC).
+    The file has the target (empty: never known); ``request_id`` and perhaps ``row`` (from 0), or key and time; and perhaps
+    ``known_at``. `place` is the prediction log. The table has ``@request_id`` (str) and ``@row`` (int64), or the key (text, as
+    in the log) and time (datetime64[us], UTC); ``@outcome`` (class as str, or float64); ``@known_at`` (as the time).
     """
     table, where, own = sources.read(source, options), sources.masked(source), identity(bundle.problem)
     by_id = "request_id" in table and "request_id" not in own
@@ -112,15 +105,13 @@ def load(folder: Path | None = None) -> pd.DataFrame:
 def join(predictions: pd.DataFrame, delivered: pd.DataFrame, problem: Problem) -> tuple[pd.DataFrame, dict[str, int]]:
     """Return predictions (of `production.served`) with their outcomes (of `load`), each joined once, and counts.
 
-    Key and time identify a case; a prediction without a key is a case of its own. Answers of a shadow are omitted. Of several
-    answers for a case the last one before its time is the decision (the last one, if all came later); the others are
-    ``superseded``. An outcome belongs to the case, by whichever id or key it was delivered; one that the problem does not have
-    is omitted. Of different outcomes that with the latest ``@known_at`` counts, undated ones are older than dated ones; if
-    several with that date differ, the case is ``contradicted``. A missing outcome counts as one: ``never``.
-
-    The table has the target (float64: the number of the class, or the quantity; missing where not ``known``), ``@label`` (one
-    of `STATES`) and ``@known_at`` (datetime64[us], UTC). The counts are of ``predictions`` and those in each of `STATES`;
-    of ``outcomes``, and of those how many are ``unmatched`` (no prediction) or ``ambiguous`` (an id of several cases).
+    Key and time identify a case; a prediction without a key is its own. A shadow's answers are omitted. Of several answers for
+    a case the last before its time is the decision (the last, if all came later); the others are ``superseded``. An outcome
+    belongs to the case, by whichever id or key it came; one that the problem does not have is omitted. That with the latest
+    ``@known_at`` counts (undated ones are older); if several with that date differ, the case is ``contradicted``. A missing
+    outcome counts as one: ``never``. The table has the target (float64: the number of the class, or the quantity; missing
+    where not ``known``), ``@label`` (of `STATES`) and ``@known_at`` (datetime64[us], UTC). The counts are of ``predictions``,
+    by `STATES`; of ``outcomes``, and those ``unmatched`` (no prediction) or ``ambiguous`` (an id of several cases).
     """
     table = predictions[predictions[ROLE].isin([CHAMPION, CANARY])].reset_index(drop=True)
     with duckdb.connect() as connection:
@@ -249,30 +240,3 @@ def _require(column: pd.Series, valid: pd.Series, expected: str) -> None:
         raise DataError(
             f"row {row} (of the data, from 0), column {column.name!r}: found {column.iloc[row]!r}{more}, expected {expected}"
         )
-
-
-# The label of each prediction, from the tables of `_create_tables`.
-RESOLVE = """
-CREATE TEMP TABLE placed AS
-    WITH ids AS (
-        SELECT request_id, row, any_value(entity) AS entity, count(DISTINCT entity) AS entities FROM p GROUP BY ALL)
-    SELECT l.* EXCLUDE (entity), (l.request_id, l.row, l.entity) AS named, coalesce(i.entities, 0) > 1 AS ambiguous,
-        CASE WHEN l.request_id IS NULL THEN l.entity WHEN i.entities = 1 THEN i.entity END AS entity
-    FROM l LEFT JOIN ids i ON i.request_id = l.request_id AND i.row = l.row;
-CREATE TEMP TABLE totals AS
-    SELECT count(DISTINCT named) AS outcomes, count(DISTINCT named) FILTER (ambiguous) AS ambiguous,
-        count(DISTINCT named) FILTER (NOT ambiguous AND NOT coalesce(entity IN (SELECT entity FROM p), false)) AS unmatched
-    FROM placed;
-CREATE TEMP TABLE answered AS
-    WITH ranked AS (SELECT n, entity, row_number() OVER (PARTITION BY entity
-        ORDER BY coalesce(moment < due, true) DESC, moment DESC, request_id DESC, row DESC, n DESC) AS rank FROM p),
-    latest AS (SELECT entity, max(known_at) AS latest FROM placed GROUP BY entity),
-    resolved AS (SELECT entity, any_value(latest) AS known_at, any_value(outcome) AS outcome,
-            count(DISTINCT outcome) + CAST(count(*) > count(outcome) AS INT) > 1 AS contradicted
-        FROM placed JOIN latest USING (entity) WHERE known_at IS NOT DISTINCT FROM latest GROUP BY entity)
-    SELECT n, CASE WHEN rank > 1 THEN 'superseded' WHEN r.entity IS NULL THEN 'open' WHEN contradicted THEN 'contradicted'
-            WHEN outcome IS NULL THEN 'never' ELSE 'known' END AS label,
-        CASE WHEN label = 'known' THEN outcome END AS outcome,
-        CASE WHEN label IN ('known', 'never') THEN known_at END AS known_at
-    FROM ranked LEFT JOIN resolved r USING (entity);
-"""

@@ -5,14 +5,13 @@ what waits: a message is noted there before it is sent, and removed after. So no
 one that was sent just before the process was killed comes again, with the same ``id``.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -21,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from ninefold import artifacts, incidents
 from ninefold.errors import DataError, ParamsError
 from ninefold.incidents import Incident, rank
+from ninefold.monitoring.texts import say
 from ninefold.params import Name, Section, Text
 from ninefold.stages import label
 
@@ -66,10 +66,7 @@ class Message(Incident):
 
     def text(self) -> str:
         """Return the message as a line for people."""
-        of, end = f" of {self.subject}" if self.subject else "", f", until {self.until}" if self.until else ""
-        owner = f"; owner: {self.owner}" if self.owner else ""
-        what = f"{self.severity}: {self.alert}{of}, since {self.since}{end}{owner}"
-        return f"{WORDS[self.state]}, {what}. {self.sentence} {self.link}".replace("\n", " ")
+        return say("message", message=self, word=WORDS[self.state]).replace("\n", " ")
 
 
 class Told(BaseModel):
@@ -171,12 +168,11 @@ def news(state: State, periods: Sequence[Mapping[str, Any]], least: str, link: s
     state.told = [each for each in state.told if each.open or each.last >= first]  # others can never be met again
     decision = (incidents.last_closed(periods) or {}).get("decision")
     common = {"moment": now.astimezone(UTC).isoformat(timespec="seconds"), "decision": decision, "link": link}
-    return [
-        Message(
-            **one.model_dump(exclude={"severity"}), **common, id=secrets.token_hex(8), state=event, severity=one.peak
-        )
-        for _, event, one in sorted(events, key=lambda each: each[0])
+    ordered = [
+        (event, one.model_dump() | common | {"severity": one.peak})
+        for _, event, one in sorted(events, key=itemgetter(0))
     ]
+    return [Message(**facts, id=secrets.token_hex(8), state=event) for event, facts in ordered]
 
 
 def as_text(alerts: Sequence[Incident], sent: Sequence[Message], waiting: dict[str, int]) -> str:

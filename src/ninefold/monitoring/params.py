@@ -1,7 +1,5 @@
 """Section ``monitoring`` of ``params.yaml``."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field
@@ -17,7 +15,7 @@ class Params(Section):
 
     source: Literal["replay", "log"] = "replay"
     replay_until: Day | None = None
-    period: Literal["day", "week", "month"] = "month"
+    period: Literal["day", "week", "month", "quarter", "year"] = "month"
     alpha: float = Field(gt=0, lt=1)
     false_alarms: float = Field(default=0.05, gt=0, lt=1)
     alerts: Rules

@@ -1,7 +1,5 @@
 """Performance of each period by the labels known at its close: scores, calibration, slices, payoff, week by week."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -10,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ninefold import timestamps
 from ninefold.metrics import EvaluationPlan, evaluation, intervals, means
 from ninefold.monitoring.answers import AT_CLOSE, LATER, PERIOD, STATUS, outcomes, predictions
 from ninefold.monitoring.drift import feature_kinds
@@ -78,15 +77,19 @@ def policies(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> pd.
 
 
 def weekly(frame: pd.DataFrame, problem: Problem) -> pd.DataFrame:
-    """Return ``predicted`` and ``observed`` means and ``rows`` per local ``week``; no rows without time."""
+    """Return ``predicted`` and ``observed`` means and ``rows`` per local ``week``, or ``attrs["unit"]``; none without time."""
     known = frame[frame[STATUS].isin([AT_CLOSE, LATER])]
     if not problem.time or known.empty:
         return pd.DataFrame(columns=["week", "predicted", "observed", "rows"])
-    week = problem.local_times(known).dt.to_period("W").dt.start_time.rename("week").reset_index(drop=True)
+    times = problem.local_times(known)
+    unit = timestamps.coarser(times, "week")
+    week = times.dt.to_period(timestamps.GRAINS[unit][0]).dt.start_time.rename("week").reset_index(drop=True)
     expected = decisions.expected(predictions(known, problem), problem)
     event = decisions.event(outcomes(known, problem), problem)
     grouped = pd.DataFrame({"predicted": expected, "observed": event}).groupby(week)
-    return grouped.mean().assign(rows=grouped.size()).reset_index()
+    table = grouped.mean().assign(rows=grouped.size()).reset_index()
+    table.attrs["unit"] = unit
+    return table
 
 
 def worse_slices(frame: pd.DataFrame, holdout: pd.DataFrame, bundle: Bundle, plan: EvaluationPlan) -> dict[str, Any]:

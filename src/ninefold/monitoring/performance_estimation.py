@@ -1,7 +1,5 @@
 """What is a prediction worth before its outcomes are known? Estimated from predictions and their errors on the holdout."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np
@@ -25,14 +23,12 @@ def estimate(
 ) -> dict[str, dict[str, float]]:
     """Return what the predictions of a period are probably worth, each as ``{"value", "low", "high"}``, without outcomes.
 
-    Classes: confidence-based performance estimation (Białek et al., Estimating model performance under covariate shift
-    without labels, 2024), calibrated by the mean error of the decile on the holdout. Quantities: outcomes are the prediction
-    and an error from its decile on the holdout. Each replicate of an interval (95 %) resamples the period's blocks, and takes
-    the errors of as many blocks of the holdout. It cannot see relations that changed (concept shift).
-
-    Classes: ``log_loss``, ``brier``, ``roc_auc``; quantities: ``rmse``, ``mae``. Both: ``payoff`` per row of the actions
-    that follow the model, ``gain`` over the policy without a model that is best on these rows, and ``outcome``, the mean of
-    `decisions.event`. Empty without rows.
+    Classes: confidence-based performance estimation (Białek et al., 2024), calibrated by the mean error of the decile on the
+    holdout. Quantities: outcomes are the prediction and an error from its decile on the holdout. Each replicate of an
+    interval (95 %) resamples the period's blocks, and takes the errors of as many blocks of the holdout. It cannot see
+    relations that changed (concept shift). Classes: ``log_loss``, ``brier``, ``roc_auc``; quantities: ``rmse``, ``mae``. Both:
+    ``payoff`` per row of following the model, ``gain`` over the policy without one that is best on these rows, and
+    ``outcome``, the mean of `decisions.event`. Empty without rows.
     """
     rows = period.sample(rows, MOST_ROWS)
     if not len(rows.block):

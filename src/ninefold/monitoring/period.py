@@ -1,9 +1,7 @@
 """The rows of a period as the statistics of monitoring take them: features, prediction, outcome where known, block."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -31,7 +29,7 @@ class Bins(NamedTuple):
     edges: np.ndarray | pd.Index
 
     @classmethod
-    def of(cls, column: pd.Series, kind: str) -> Bins:
+    def of(cls, column: pd.Series, kind: str) -> Self:
         """Return the bins of a feature: deciles of numbers (of a text: of its length), every known category."""
         is_category = kind == "categorical"
         return cls(kind, pd.Index(column.dropna().unique()) if is_category else quantile_edges(measured(column, kind)))
@@ -109,16 +107,17 @@ def residuals(rows: Rows, problem: Problem) -> np.ndarray:
     return outcome - expected(rows, problem)
 
 
-def windows(block: np.ndarray, length: float, timed: bool) -> list[np.ndarray]:
-    """Return masks of windows as long as a period: consecutive days, or groups of `length` rows where there is no time.
+def windows(block: np.ndarray, length: float, timed: bool, days: float = 1.0) -> list[np.ndarray]:
+    """Return masks of windows as long as a period: `length` consecutive days, or groups of so many rows without time.
 
-    Where fewer than `LEAST_WINDOWS` of that length fit, they are made shorter. At most `MOST_WINDOWS` are taken.
+    Where fewer than `LEAST_WINDOWS` of that length fit, they are made shorter. At most `MOST_WINDOWS` are taken. A block
+    stands for so many `days`: those of a month, where times are months.
     """
     if not len(block):
         return []
     if timed:
-        place = block - block.min()
-        length = max(np.floor(min(length, (place.max() + 1) / LEAST_WINDOWS)), 1)
+        place = np.round((block - block.min()) / days)
+        length = max(np.floor(min(length / days, (place.max() + 1) / LEAST_WINDOWS)), 1)
     else:  # blocks in random order, each at the row with which it begins
         code = pd.factorize(block)[0]
         size = np.bincount(code)

@@ -1,10 +1,7 @@
 """Rows that the service and batch runs answered, the service's traffic, and training-serving skew of its features.
 
-Reads: ``data/predictions/log.sqlite``, and what `ninefold.serving.log_export` wrote beside it,
-``lake/day=2026-01-31/*.parquet``.
+Reads: ``data/predictions/log.sqlite``, and its exports (`log_export`) beside it, ``lake/day=2026-01-31/*.parquet``.
 """
-
-from __future__ import annotations
 
 import json
 import sqlite3
@@ -61,10 +58,9 @@ def served(
     """Return the answered rows with the features as the model saw them, in the order of the answers; without any, no column.
 
     What is new in the log (`place`; default: the project's) is exported first. A field that a version did not have is missing
-    in its rows; redacted ones are text without values. Key and time get the types of `like`, a feature table that may be
-    empty, and a key that does not fit is missing; without it keys are as in the log, the time datetime64[us] (UTC). `columns`
-    are the fields to read beside key and time; default: all. Further columns: ``@request_id`` (str), ``@row`` (int64),
-    ``@moment`` (datetime64[us], UTC), ``@version``, ``@role``, and the answers, ``@probability`` ... ``@action``.
+    in its rows; redacted ones are text. Key and time get the types of `like`, a feature table, and a key that does not fit is
+    missing; without it keys are as in the log, the time datetime64[us] (UTC). `columns`: the fields beside these (default:
+    all). Further ones are ``@request_id`` (str), ``@row`` (int64), ``@moment`` (as the time), ``@version``, ``@role``, answers.
     """
     place = place or artifacts.path(LOG)
     folder = log_export.lake(place)
@@ -102,8 +98,7 @@ def _read(files: list[Path], layout: dict[str, Any], wanted: set[str] | None) ->
     """Return the rows of one version under the names of `served`; `layout` has its fields, and answers -> exported."""
     names = {name: name for name in layout["fields"] if wanted is None or name in wanted}
     names |= {f"@{name}": column for name, column in layout["columns"].items()}
-    in_use = {*layout["fields"], *layout["columns"].values()}
-    names |= {name: _free(name[1:], in_use) for name in META}
+    names |= {name: _free(name[1:], {*layout["fields"], *layout["columns"].values()}) for name in META}
     try:
         exported = ds.dataset(files)
         columns = {name: ds.field(column) for name, column in names.items() if column in exported.schema.names}
@@ -170,8 +165,7 @@ def traffic(place: Path) -> pd.DataFrame:
 def skew(table: pd.DataFrame, offline: pd.DataFrame, problem: Problem, features: Sequence[str]) -> pd.DataFrame:
     """Return training-serving skew: ``feature``, ``rows`` compared (int64), and the ``share`` of these (0-1) that differ.
 
-    Rows of `served` are compared with those of the feature table that have the same key and time. Values differ if they are
-    further apart than `TOLERANCE`, or one is missing. Redacted features cannot be compared.
+    Compared are rows of the same key and time; values differ if further apart than `TOLERANCE`, or one is missing.
     """
     own = identity(problem)
     left = table[own].assign(**{"@left": np.arange(len(table))}).dropna(subset=own)

@@ -1,7 +1,5 @@
 """What the periods of a model are compared with: distributions, and the control limits of every figure."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -10,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ninefold import timestamps
 from ninefold.metrics import EvaluationPlan, evaluation, one_score
 from ninefold.monitoring import period, two_sample
 from ninefold.monitoring.period import Bins, Rows
@@ -64,28 +63,29 @@ class Reference(NamedTuple):
     counts: dict[str, np.ndarray]  # of the known rows, by bin
     bounds: pd.DataFrame  # the control limits
     per_day: float | None
+    days: float = 1.0  # that a time stands for: those of a month, where times are months
 
 
 def reference(fitted: Rows, holdout: Rows, context: Context, length: float, alpha: float = 0.05) -> Reference:
     """Return distributions, and the control limits of every figure.
 
-    Figures of inputs vary as between windows of all known rows: `fitted`, those that the model was fitted on (predictions
-    and outcomes are not used), and the `holdout`. Those of predictions and outcomes vary as between windows of the holdout,
-    or where these are fewer than `ENOUGH_WINDOWS`, periods drawn from its days with replacement, which vary less than real
-    weeks. `length` is that of a period: days where there is time, else rows; `alpha` as of `bounds`.
+    Figures of inputs vary as between windows of all known rows: `fitted` (predictions and outcomes are not used) and
+    `holdout`. Those of predictions and outcomes vary as between windows of the holdout, or of fewer than `ENOUGH_WINDOWS`,
+    periods drawn from its days, which vary less. `length` of a period: days, or rows without time; `alpha` as of `bounds`.
     """
     kinds, problem, parts = context.kinds, context.problem, (fitted, holdout)
     target, block = (np.concatenate([getattr(part, name) for part in parts]) for name in ("target", "block"))
     features = pd.concat([part.features for part in parts], ignore_index=True)
     known = period.sample(Rows(features, features[[]], target, block), MOST_ROWS)
     holdout = period.sample(holdout, MOST_ROWS)
-    per_day = len(block) / len(np.unique(block)) if problem.time else None
+    each = timestamps.days_of(pd.Series(np.unique(block).astype("datetime64[D]"))) if problem.time else 1.0
+    per_day = len(block) / (len(np.unique(block)) * each) if problem.time else None
     bins = {name: Bins.of(known.features[name], kind) for name, kind in kinds.items()}
     counts = {name: each.counts(known.features[name]) for name, each in bins.items()}
-    whole = Reference(known, holdout, *context, bins, counts, pd.DataFrame(), per_day)
-    days = [block[window] for window in period.windows(block, length, timed=True)] if problem.time else []
-    volume = [{"rows per day": len(each) / (np.ptp(each) + 1)} for each in days]
-    windows = period.windows(known.block, length, bool(problem.time))
+    whole = Reference(known, holdout, *context, bins, counts, pd.DataFrame(), per_day, each)
+    days = [block[window] for window in period.windows(block, length, True, each)] if problem.time else []
+    volume = [{"rows per day": len(part) / ((np.round(np.ptp(part) / each) + 1) * each)} for part in days]
+    windows = period.windows(known.block, length, bool(problem.time), each)
     inputs = [_input_figures(whole, period.take(known, window), window) for window in windows]
     tables = map(pd.DataFrame, (volume, inputs, _holdout_figures(whole, length)))
     table = pd.concat(tables, axis=1).astype("float64")
@@ -114,9 +114,8 @@ def bounds(table: pd.DataFrame, shapes: Mapping[str, Shape], alpha: float) -> pd
     """Return the bounds that all figures of a new period keep to together, but for a share `alpha` of stable periods.
 
     Student's prediction interval of one more window (Hahn and Meeker, Statistical Intervals, 1991), from the spread between
-    windows (the rows of `table`). `alpha` is divided by the number of kinds of figures (before the colon of their names),
-    and among those of a kind (Bonferroni). ``low`` and ``high`` are infinite where that side is not unusual, or there are
-    few windows.
+    windows (the rows of `table`). `alpha` is divided by the number of kinds of figures (before the colon of their names), and
+    among those of a kind (Bonferroni). ``low``, ``high`` are infinite where that side is not unusual, or windows are few.
     """
     kinds = {name: name.split(":")[0] for name in table}
     count = Counter(kind for name, kind in kinds.items() if table[name].count() >= FEWEST_WINDOWS)
@@ -188,10 +187,10 @@ def _outcome_figures(reference: Reference, rows: Rows) -> dict[str, float]:
 def _holdout_figures(reference: Reference, length: float) -> list[dict[str, float]]:
     """Return the figures of predictions and outcomes in stable periods: windows of the holdout, or drawn from its days."""
     holdout, timed = reference.holdout, bool(reference.problem.time)
-    windows = period.windows(holdout.block, length, timed)
+    windows = period.windows(holdout.block, length, timed, reference.days)
     samples: Iterator[Rows] = (period.take(holdout, window) for window in windows)
     if len(windows) < ENOUGH_WINDOWS:
-        draws = period.replays(holdout.block, length, timed, RESAMPLES)
+        draws = period.replays(holdout.block, length / reference.days, timed, RESAMPLES)
         samples = (period.take(holdout, rows)._replace(block=block) for rows, block in draws)
     return [{**_prediction_figures(rows, reference.problem), **_outcome_figures(reference, rows)} for rows in samples]
 

@@ -1,7 +1,5 @@
 """The monitoring report of a period: its figures with control limits, estimated performance, and causes by name."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from typing import Any
 
@@ -14,6 +12,7 @@ from ninefold.monitoring.performance_estimation import estimate
 from ninefold.monitoring.period import FORECAST, Rows
 from ninefold.monitoring.reference import MOST_ROWS, Reference, figures, outside
 from ninefold.monitoring.shift_tests import EVERYTHING
+from ninefold.monitoring.texts import say
 from ninefold.monitoring.two_sample import Compared
 from ninefold.problem import Problem, decisions
 from ninefold.training import losses
@@ -30,14 +29,15 @@ def period_report(
 ) -> dict[str, Any]:
     """Return what is unusual in a period of so many `days`, and why, as plain values.
 
-    `rows` are all that arrived; no row is silence. Without `days`, of an open period, the volume is not evaluated. `alpha`
-    is the significance level of the tests behind the causes, which take longer, and are omitted without `explain`. The keys
-    are ``rows`` and ``labelled``; ``natural``: figure -> ``value``, ``low`` and ``high`` (the control limits, or None) and
-    ``usual``; ``outside``: names of those beyond, farthest first; ``ended``: feature without any value at the end -> ``since``
-    (its first such day); ``estimated``: see `estimate`; ``findings``, ``decomposition``, ``auc``: see `causes`.
+    Without `days`, of an open period, the volume is not evaluated. `alpha` is the significance level of the tests behind the
+    causes, which take longer, and are omitted without `explain`. The keys are ``rows`` and ``labelled``; ``natural``: figure ->
+    ``value``, ``low``, ``high`` (control limits, or None), ``usual``; ``outside``: those beyond, farthest first; ``ended``:
+    feature without a value at the end -> ``since`` (a day); ``estimated``: see `estimate`; the others: see `causes`.
     """
-    count, labelled = len(rows.block), int(np.isfinite(rows.target).sum())
-    silence = data_quality.silence(count, reference.per_day, days, len(np.unique(rows.block))) if days else []
+    count, dates, labelled = len(rows.block), len(np.unique(rows.block)), int(np.isfinite(rows.target).sum())
+    if days and reference.days > 1:  # so that months of 28 and 31 days are as long
+        days = max(round(days / reference.days), 1) * reference.days
+    silence = data_quality.silence(count, reference.per_day, days, dates, reference.days) if days else []
     beyond = ["rows per day"] if silence else []
     report: dict[str, Any] = {"natural": {}, "rows": count, "labelled": labelled, "outside": beyond, "estimated": {}}
     report |= {"findings": silence, "decomposition": None, "auc": None, "ended": {}}
@@ -65,11 +65,10 @@ def causes(
 ) -> dict[str, Any]:
     """Return why a period is unusual: what is broken first, then which distribution moved.
 
-    Columns that are broken (of `unusual` ones, beyond their control limits; None: of all) or have new categories, and the
-    rows that these spoil, are omitted before shifts are tested.
-    Label shift: the shares of outcomes and the predictions moved, and predictions and inputs of the same outcome did not.
-    Else covariate shift: a classifier distinguishes the inputs (only if `inputs`: a figure of these is beyond its bounds),
-    and concept shift: outcomes of the same inputs and predictions moved. Their p-values are corrected together (Holm).
+    Columns that are broken (of `unusual` ones; None: of all) or have new categories, and the rows that these spoil, are
+    omitted before. Label shift: the shares of outcomes and the predictions moved, and predictions and inputs of the same
+    outcome did not. Else covariate shift: a classifier distinguishes the inputs (only if `inputs`: a figure of these is
+    beyond its bounds), and concept shift: outcomes of the same inputs and predictions moved (p-values corrected by Holm).
 
     ``findings`` have a ``cause`` (of `CAUSES`), ``subject``, ``evidence`` with ``explains`` (share of the rows or of the
     change of the loss), and ``sentence``; ``decomposition`` is None without outcomes; ``auc`` is of the sound inputs.
@@ -82,13 +81,13 @@ def causes(
     new, unseen = data_quality.new_categories(reference.known, now, sound)
     for each in new:
         del sound[each["subject"]]
-    rest, findings = period.take(now, ~unseen), [*broken, *new]
-    details: dict[str, Any] = {}
+    rest, shifts, details = period.take(now, ~unseen), list[Finding](), dict[str, Any]()
     if len(rest.block) >= FEWEST and sound:
         shifts, details = _shifts(reference._replace(kinds=sound), rest, not broken, inputs, alpha)
-        findings += shifts
     _weigh(new, reference, now, unseen)
-    order = sorted(findings, key=lambda each: (-each["evidence"]["explains"], CAUSES.index(each["cause"])))
+    order = sorted(
+        [*broken, *new, *shifts], key=lambda each: (-each["evidence"]["explains"], CAUSES.index(each["cause"]))
+    )
     return {"findings": order, "decomposition": None, "auc": None, **details}
 
 
@@ -158,7 +157,7 @@ def _label(labels: dict[str, Any], p: float, problem: Problem) -> Finding:
     name = problem.classes[far] if problem.is_class else f"decile {far + 1} of {problem.target}"
     subject = decisions.level_name(problem) if problem.task == "binary" else f'share of "{name}"'
     evidence = {"p": p, **{key: value for key, value in labels.items() if key != "outcomes"}}
-    sentence = f"The {subject} is {is_[far]:.1%}, and was {was[far]:.1%}; inputs and forecasts of the same outcome are what they were."
+    sentence = say("label_shift", subject=subject, now=is_[far], was=was[far])
     return finding("label shift", subject, evidence, sentence, 1.0)
 
 
@@ -168,9 +167,7 @@ def _covariate(compared: Compared, p: float, split: dict[str, Any] | None = None
     evidence: dict[str, Any] = {"p": p, "auc": compared.auc, "low": compared.low, "high": compared.high}
     evidence |= {"importance": importance, "shares": shares} | ({"loss": split["covariate"]} if split else {})
     explains, worth = _part(split, "covariate") if split else (2 * compared.auc - 1, "")
-    worth = f"; they account for {worth}" if split else ""
-    listed = ", ".join(importance) or "no one alone"
-    sentence = f"Inputs moved: a classifier tells them from the holdout's with an AUC of {compared.auc:.2f}, by {listed}{worth}."
+    sentence = say("covariate_shift", auc=compared.auc, names=", ".join(importance) or "no one alone", worth=worth)
     return finding("covariate shift", next(iter(importance), "inputs"), evidence, sentence, explains)
 
 
@@ -183,8 +180,8 @@ def _concept(table: pd.DataFrame, p: float, split: dict[str, Any], problem: Prob
     evidence = {"p": p, "difference": float(row["difference"]), "loss": split["concept"]}
     evidence["by"] = table.head(5)[["where", "q", "difference"]].to_dict("records")
     explains, worth = _part(split, "concept")
-    where = f"{'on all rows alike' if alike else f'most by {subject}'} (by up to {row['difference']:+.3g})"
-    sentence = f"Outcomes of the same inputs and forecasts changed, {where}; that accounts for {worth}."
+    by = "" if alike else subject
+    sentence = say("concept_shift", by=by, difference=row["difference"], worth=worth)
     return finding("concept shift", subject, evidence, sentence, explains)
 
 

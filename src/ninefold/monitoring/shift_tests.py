@@ -1,7 +1,5 @@
 """Did outcomes change for the same inputs, or inputs for the same outcomes? Tests, and a decomposition of the loss."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -33,10 +31,8 @@ def moved(values: Pair, blocks: Pair, places: Pair | None = None, weight: np.nda
     """Return how far the mean of each place (default: of all rows) moved, with Student's test of each.
 
     The spread of the sums of the holdout's blocks stands for both sides, as a period has too few, but it is at least that
-    of independent rows of the period; neighbouring days may be correlated, see `_variance`. `weight`, of the rows of the
-    holdout, makes their inputs like the period's.
-
-    By place: ``difference``, its ``error``, ``p`` (NaN where there are too few rows), ``share`` of the period's rows.
+    of independent rows of the period; neighbouring days may be correlated, see `_variance`. `weight` of the holdout's rows
+    makes their inputs like the period's. By place: ``difference``, ``error``, ``p`` (NaN of too few rows), ``share`` of the rows.
     """
     places = places or (np.zeros(len(values[0]), dtype="int64"), np.zeros(len(values[1]), dtype="int64"))
     size = int(max(each.max(initial=0) for each in places)) + 1
@@ -68,8 +64,7 @@ def _neighbours(clusters: int) -> int:
 def _variance(moves: np.ndarray) -> np.ndarray:
     """Return the variance of the mean of each group (column) from what each cluster (line, in order) adds to it.
 
-    From overlapping runs of neighbours (Meketon and Schmeiser, Overlapping batch means, 1984), but at least as if clusters
-    were independent.
+    Overlapping runs of neighbours (Meketon and Schmeiser, 1984); at least as if clusters were independent.
     """
     count, run = len(moves), _neighbours(len(moves))
     sums = np.cumsum(np.vstack([np.zeros_like(moves[:1]), moves, moves[: run - 1]]), axis=0)
@@ -88,10 +83,9 @@ def relations(
 ) -> pd.DataFrame:
     """Return where outcomes are no longer what they were beside the prediction, the smallest p-value first.
 
-    Tests of outcome less prediction: on all rows; by decile of the prediction, and along it; by decile or category of each
-    feature, and along it. Columns: ``where`` (`EVERYTHING`, `FORECAST` or a feature), ``p`` (corrected for its places),
-    ``difference`` (the largest, period less holdout), ``strength``, the mean square of differences without what noise adds,
-    and ``q`` (Holm's).
+    Tests of outcome less prediction on all rows, by and along the decile of the prediction, and the decile or category of
+    each feature: ``where`` (`EVERYTHING`, `FORECAST` or a feature), ``p`` (corrected for its places), the largest
+    ``difference`` (period less holdout), ``strength`` (mean square of differences less noise), ``q`` (Holm's).
     """
     residuals = [period.residuals(rows, problem).T for rows in (holdout, now)]
     pairs, blocks, table = list(zip(*residuals, strict=True)), (holdout.block, now.block), []
@@ -117,10 +111,9 @@ def relations(
 def outcomes(holdout: Rows, now: Rows, kinds: Mapping[str, str], problem: Problem) -> dict[str, Any]:
     """Return how far outcomes and predictions moved, and whether inputs of the same outcome stayed what they were.
 
-    Label shift: Lipton, Wang and Smola, Detecting and correcting for label shift, 2018; deciles stand for classes of a
-    quantity. P-values: ``outcomes`` and ``forecasts`` (of having moved), ``forecasts of a class`` and ``inputs of a class``
-    (of being other than label shift leaves them); the latter, with the ``auc of a class``, only where both moved; and
-    ``shares``, before and after, by class or decile.
+    Label shift: Lipton, Wang and Smola, 2018; deciles stand for classes of a quantity. P-values: ``outcomes`` and
+    ``forecasts`` (of having moved), ``forecasts of a class`` and ``inputs of a class`` (of being other than label shift leaves
+    them), the latter with ``auc of a class`` where both moved; and ``shares``, before and after, by class or decile.
     """
     label, same = (_labels(holdout, now, problem, bins) for bins in (OUTCOME_BINS, FINE_BINS))
     size = len(problem.classes) if problem.is_class else int(max(each.max() for each in label)) + 1
@@ -135,22 +128,19 @@ def outcomes(holdout: Rows, now: Rows, kinds: Mapping[str, str], problem: Proble
         "outcomes": smallest(hits),
         "forecasts": smallest([moved(pair, blocks) for pair in pairs]),
     }
-    both = max(result.values()) < 0.05
-    result |= {"forecasts of a class": smallest(inside), "inputs of a class": np.nan, "auc of a class": np.nan}
-    if both:
-        matching = period.take(holdout, matched(*label))
-        compared = two_sample.compare(matching, now, kinds, explain=False)
-        result |= {"inputs of a class": compared.p, "auc of a class": compared.auc}
+    p = auc = np.nan
+    if max(result.values()) < 0.05:
+        auc, _, _, p, *_ = two_sample.compare(period.take(holdout, matched(*label)), now, kinds, explain=False)
+    result |= {"forecasts of a class": smallest(inside), "inputs of a class": p, "auc of a class": auc}
     return result | {"shares": [(np.bincount(each, minlength=size) / max(len(each), 1)).tolist() for each in label]}
 
 
 def decompose(loss: Pair, compared: Compared, blocks: Pair) -> dict[str, Any]:
     """Return the change of the mean loss from the holdout to a period as a part of the inputs and one of the relations.
 
-    Cai, Namkoong and Yadlowsky, Diagnosing model performance under distribution shift, 2023 (DISDE): both tables are
-    weighted to the inputs that they share. What differs there is ``concept``; the way there is ``covariate``. `loss` and
-    `blocks` are of the rows that `compared` names. Where ``shared``, the share of likely shared inputs, is under
-    `LEAST_SHARED`, the parts are not ``separable``.
+    Cai, Namkoong and Yadlowsky, 2023 (DISDE): both tables are weighted to the inputs that they share. What differs there is
+    ``concept``; the way there is ``covariate``. `loss` and `blocks` are of the rows that `compared` names. Where ``shared``,
+    the share of likely shared inputs, is under `LEAST_SHARED`, the parts are not ``separable``.
     """
     weights = compared.before_probability, 1 - compared.after_probability
     (before, was), (after, now) = (_means(*side) for side in zip(loss, weights, blocks, strict=True))
@@ -184,8 +174,7 @@ def shares(
         same_way = max(np.sign(covariate) * effect["value"], 0)
         table.append({"feature": name, "effect": effect.pop("value"), **effect, "share": same_way})
     total = sum(each["share"] for each in table) or 1.0
-    for each in table:
-        each["share"] /= total
+    table = [{**each, "share": each["share"] / total} for each in table]
     return sorted(table, key=lambda each: (-each["share"], each["feature"]))
 
 

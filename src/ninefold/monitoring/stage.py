@@ -7,16 +7,15 @@ Writes: ``data/monitoring/``: ``periods.json``, ``drift.parquet``, ``answers.par
 Gate: every period is monitored, no prediction or label is lost, and the decision has reasons. Alerts do not fail it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from ninefold import artifacts, features, gate, incidents
-from ninefold.metrics import EvaluationPlan, against_baseline, against_zero, evaluation, intervals, means
+from ninefold import artifacts, features, gate, incidents, timestamps
+from ninefold.metrics import EvaluationPlan, against_baseline, evaluation, intervals, means
 from ninefold.monitoring import data_quality
 from ninefold.monitoring import period as period_rows
 from ninefold.monitoring.alerts import alerts, broken_columns
@@ -29,11 +28,14 @@ from ninefold.monitoring.performance import scores_of
 from ninefold.monitoring.reference import Context, Reference
 from ninefold.monitoring.reference import reference as reference_of
 from ninefold.monitoring.report import period_report
+from ninefold.monitoring.texts import say
 from ninefold.problem import Problem
 from ninefold.serving import Bundle
 
 MONITORING = "data/monitoring"
 DAY = pd.Timedelta(days=1)
+Made: TypeAlias = features.Params | None
+Details: TypeAlias = Mapping[str, Record]  # by period
 
 
 def baseline_metrics(bundle: Bundle, holdout: pd.DataFrame, parts: Parts, plan: EvaluationPlan) -> Record:
@@ -51,7 +53,8 @@ def rows_per_day(train: pd.DataFrame, problem: Problem) -> float | None:
         return None
     rows = features.load([problem.time])
     times = problem.local_times(rows[rows[problem.time] <= train[problem.time].max()])
-    return len(times) / ((times.max().normalize() - times.min().normalize()).days + 1)
+    days = timestamps.days_of(times)
+    return len(times) / ((round((times.max().normalize() - times.min().normalize()).days / days) + 1) * days)
 
 
 def make_reference(bundle: Bundle, parts: Parts, params: Params, plan: EvaluationPlan) -> Reference:
@@ -71,12 +74,11 @@ def monitoring_reports(
     reference: Reference,
     params: Params,
     explain: bool = True,
-    made: features.Params | None = None,
+    made: Made = None,
 ) -> dict[str, Record]:
     """Return the `report.period_report` of each period by the labels known at its close; of an open one without its volume.
 
-    ``ended`` counts from the period in which a feature lost its values; ``joined`` tells of `made` which table a feature
-    is of.
+    ``ended`` counts from the period in which a feature lost its values; ``joined`` is the table of a feature, by `made`.
     """
     reports, problem, before = dict[str, Record](), reference.problem, dict[str, Record]()
     joins = features.declared(made, problem).joins if made else []
@@ -96,11 +98,7 @@ def monitoring_reports(
 
 
 def records(
-    volume: pd.DataFrame,
-    labels: pd.DataFrame,
-    inputs: pd.DataFrame,
-    predicted: pd.DataFrame,
-    *details: Mapping[str, Record],
+    volume: pd.DataFrame, labels: pd.DataFrame, inputs: pd.DataFrame, predicted: pd.DataFrame, *details: Details
 ) -> list[Record]:
     """Return all that is known of each period as plain values: what the rules read, and ``periods.json`` keeps.
 
@@ -115,15 +113,11 @@ def records(
             "start": f"{span.start.isoformat()}Z",
             "end": f"{span.end.isoformat()}Z",
             "closed": span.closed,
-            "days": (span.end - span.start) / DAY,
-            "features": len(moved),
-            "drifted": dict(zip(drifted["feature"], drifted["psi"], strict=True)),
-            "prediction_psi": outputs["psi"].max(),
-            "predictions_drifted": bool(outputs["drifted"].any()),
-            "figures": {},
-            "levels": {},
-            "slices": [],
         }
+        record |= {"days": (span.end - span.start) / DAY, "features": len(moved)}
+        record |= {"drifted": dict(zip(drifted["feature"], drifted["psi"], strict=True))}
+        record |= {"prediction_psi": outputs["psi"].max(), "predictions_drifted": bool(outputs["drifted"].any())}
+        record |= {"figures": {}, "levels": {}, "slices": []}
         for detail in details:
             record |= detail.get(row["period"], {})
         table.append(record)
@@ -145,14 +139,7 @@ def what_works(table: list[Record], holdout: pd.DataFrame, bundle: Bundle, plan:
     predicted = bundle.predict(holdout.drop(columns=columns).join(empty))
     paid, best, _ = against_baseline(target, predicted, problem, plan)
     gain = intervals(partial(means, {"gain": paid - best}), holdout, problem, problem.success.level)["gain"]
-    is_sure = gain["low"] > 0
-    pays = is_sure and last["decision"] not in ("stop acting", "roll back")
-    advice = "the model can still be followed" if pays else f"follow the policy '{policy}'"
-    sure = f"{'' if is_sure else 'not '}above zero with {problem.success.confidence:.0%} confidence"
-    return (
-        f"{last['features'] - len(columns)} of {last['features']} features have no fault: with these alone the gain on the "
-        f"holdout is {gain['value']:.3f}, {sure}. Until the repair, {advice}."
-    )
+    return say("works", last=last, faulty=len(columns), gain=gain, problem=problem, policy=policy)
 
 
 def save(table: list[Record], drifts: pd.DataFrame, decision: Record, answered: pd.DataFrame, backtest: Record) -> None:
@@ -160,8 +147,8 @@ def save(table: list[Record], drifts: pd.DataFrame, decision: Record, answered: 
     folder = artifacts.output(MONITORING)
     for name, value in {"periods": table, "decision": decision, "strategies": backtest}.items():
         artifacts.write_json(value, folder / f"{name}.json")
-    artifacts.write_table(drifts, folder / "drift.parquet")
-    artifacts.write_table(answered, folder / "answers.parquet")
+    for name, frame in {"drift": drifts, "answers": answered}.items():
+        artifacts.write_table(frame, folder / f"{name}.parquet")
 
 
 def checks(
@@ -171,10 +158,8 @@ def checks(
     lost = int((volume["raw"] - volume["quarantined"] - volume["ready"]).abs().sum())
     accounted = sum(record[name] for record in table for name in STATES)
     predicted, what = predictions(frame, problem).astype("float64"), "probability" if problem.is_class else "quantity"
-    valid = np.isfinite(predicted).all(axis=1)
-    valid &= (
-        ((predicted >= 0) & (predicted <= 1)).all(axis=1) if problem.is_class else predicted["low"] <= predicted["high"]
-    )
+    ordered = ((predicted >= 0) & (predicted <= 1)).all(axis=1) if problem.is_class else predicted.low <= predicted.high
+    valid = np.isfinite(predicted).all(axis=1) & ordered
     return [
         gate.holds("periods monitored", len(table) == len(volume), len(table), f"all {len(volume)} that arrived"),
         gate.at_most("rows neither quarantined nor predicted", lost, 0),
@@ -186,17 +171,13 @@ def checks(
 
 def metrics(table: list[Record], decision: Record) -> Record:
     """Return the metrics of this stage: ``periods`` for programs, ``by_period`` (scalars) for ``dvc metrics``."""
-    periods = [
-        {
-            **{name: record[name] for name in ("period", "predictions", "quarantined", "prediction_psi")},
-            "labelled": record[AT_CLOSE],
-            "drifted": len(record["drifted"]),
-            **{name: figure["value"] for name, figure in record["figures"].items()},
-            "decision": record["decision"],
-            "alerts": [alert["alert"] for alert in record["alerts"]],
-        }
-        for record in table
-    ]
+    periods = []
+    for record in table:
+        row = {name: record[name] for name in ("period", "predictions", "quarantined", "prediction_psi")}
+        row |= {"labelled": record[AT_CLOSE], "drifted": len(record["drifted"])}
+        row |= {name: figure["value"] for name, figure in record["figures"].items()}
+        raised = [alert["alert"] for alert in record["alerts"]]
+        periods.append({**row, "decision": record["decision"], "alerts": raised})
     counted = [{**row, "alerts": len(row["alerts"])} for row in periods]
     by_period = {row.pop("period"): row for row in counted}
     return {"decision": decision["decision"], "periods": periods, "by_period": by_period}
@@ -215,8 +196,7 @@ def conclusion(table: list[Record], decision: Record) -> str:
         return f"{NOTHING} The model is kept."
     if (last := incidents.last_closed(table)) is None:
         return f"{decision['reasons'][0]} The model is kept."
-    gain = last["figures"].get("gain")
-    worth = f"The gain over the best policy without a model is {against_zero(gain)}." if gain else UNKNOWN
-    reasons = " ".join(decision["reasons"])
+    gain, reasons = last["figures"].get("gain"), " ".join(decision["reasons"])
+    worth = say("gain", gain=gain) if gain else UNKNOWN
     texts = [f"{decision['decision'].capitalize()}, at the close of {last['period']}.", reasons, decision.get("works")]
     return " ".join(filter(None, [*texts, "" if worth in reasons else worth]))

@@ -1,7 +1,5 @@
 """The tables of stage 09 for reading, and the sentences below them."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from ninefold import incidents
@@ -12,6 +10,7 @@ from ninefold.monitoring.arrivals import MOST_PERIODS, Record
 from ninefold.monitoring.backtest import Followed
 from ninefold.monitoring.decision import NOTHING
 from ninefold.monitoring.params import Params
+from ninefold.monitoring.texts import say
 from ninefold.problem import ERROR, RANKING, Problem, decisions, listed, title
 
 SCORED = {
@@ -36,32 +35,17 @@ def arrival_table(arrivals: pd.DataFrame, holdout: pd.DataFrame, problem: Proble
 
 def describe_arrival(volume: pd.DataFrame, params: Params, problem: Problem, version: str) -> str:
     """Return how much came, as a sentence; where nothing did, why, and what can be read here all the same."""
-    if len(volume):
-        early, late = volume[["too_early", "too_late"]].sum()
-        first = f"{early:,} before the first row of the feature table or the last {MOST_PERIODS} {params.period}s"
-        return (
-            f"**{volume['ready'].sum():,}** {problem.units} arrived. Periods: {len(volume)}, of which silent: "
-            f"{(volume['closed'] & (volume['ready'] == 0)).sum()}. "
-            f"Rows that broke the contract: {volume['quarantined'].sum():,}."
-        ) + (f" Rows set apart by their time: {first}, {late:,} after the last period." if early + late else "")
-    why = "Rows after `collection.as_of` are replayed: move it back. Without a time no row is known to be later."
-    if params.source == "log":
-        why = "The prediction log is empty, or elsewhere: `ninefold serve` writes it."
-    return f"**Nothing has arrived yet** since model `{version}` was built. {why} What follows shows the holdout, and the rules."
+    silent = (volume["closed"] & (volume["ready"] == 0)).sum()
+    facts = {"total": volume.sum(numeric_only=True), "periods": len(volume), "silent": silent, "version": version}
+    return say("arrival", **facts, params=params, problem=problem, most=MOST_PERIODS)
 
 
 def describe_arrivals(arrivals: pd.DataFrame, params: Params, problem: Problem) -> str:
     """Return how complete the labels were when they were needed, as a sentence."""
     total, digits = arrivals["predictions"].sum(), 3 if problem.is_class else 12  # as shown
     shift = arrivals["level in the end"].round(digits) - arrivals["level at close"].round(digits)
-    if not total:
-        return "Every outcome of the holdout is known; those of later rows are received after a while."
     most = shift.abs().fillna(0).max()
-    return (
-        f"Of the predictions {arrivals[AT_CLOSE].sum() / total:.1%} had a label at the close of their period; a label is known "
-        f"{problem.label_delay} after the event. The later ones move the {decisions.level_name(problem)} of no period by more than "
-        f"{f'{100 * most:.1f} points' if problem.is_class else sign_text(most)[1:]}."
-    )
+    return say("arrivals", total=total, known=arrivals[AT_CLOSE].sum(), most=most, sign_text=sign_text, problem=problem)
 
 
 def figures_by_period(records: list[Record], baseline: Record) -> dict[str, Record]:
@@ -100,10 +84,7 @@ def cause_table(reports: dict[str, Record]) -> pd.DataFrame:
 def describe_unusual(reports: dict[str, Record], params: Params) -> str:
     """Return in how many periods anything was unusual, as a sentence."""
     unusual = sum(bool(report["outside"]) for report in reports.values())
-    return (
-        f"Periods in which some figure left its natural variation: **{unusual}** of {len(reports)}; in a stable stream "
-        f"{params.false_alarms:.0%} of the periods would."
-    )
+    return say("unusual", unusual=unusual, count=len(reports), level=params.false_alarms)
 
 
 def rule_table(records: list[Record], baseline: Record, params: Params, problem: Problem) -> pd.DataFrame:

@@ -1,7 +1,5 @@
 """Have the inputs changed jointly? A classifier that tells two tables apart, and how much likelier each row is in one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -46,11 +44,10 @@ class Compared(NamedTuple):
 def compare(before: Rows, after: Rows, kinds: Mapping[str, str], explain: bool = True) -> Compared:
     """Return how well a classifier distinguishes two tables, and with `explain` by which features.
 
-    Classifier two-sample test: Lopez-Paz and Oquab, Revisiting classifier two-sample tests, 2017. A gradient boosting ranks
-    the rows of each fifth of the blocks. The p-value is by permutation of whole blocks within their fifth (of more than
-    `MANY_BLOCKS` by the normal distribution); NaN with fewer than two blocks on a side. The interval, of 95 %, is Student's,
-    from the sums of blocks (Obuchowski, Biometrics 53, 1997). Both take blocks as independent; where neighbouring
-    days are correlated, `report.causes` asks for an AUC beyond the control limit of windows too.
+    Classifier two-sample test (Lopez-Paz and Oquab, 2017): gradient boosting ranks the rows of each fifth of the blocks. The
+    p-value is by permutation of whole blocks within their fifth (of more than `MANY_BLOCKS` by the normal distribution); NaN
+    with fewer than two blocks on a side. The interval, of 95 %, is Student's, from the sums of blocks (Obuchowski, 1997).
+    Both take blocks as independent: `report.causes` asks for an AUC beyond the control limit of windows too.
     """
     picked = [period.subsample(len(rows.block), MOST_ROWS if explain else JOINT_ROWS) for rows in (before, after)]
     if min(len(rows) for rows in picked) < 2 * FOLDS or not kinds:

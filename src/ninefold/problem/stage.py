@@ -29,9 +29,8 @@ def baseline_policies(problem: Problem) -> pd.DataFrame:
 
 def sentence(problem: Problem) -> str:
     """Return the decision as one sentence, in Markdown."""
-    return render(
-        "problem", "sentence", problem=problem, listed=listed, actions=[f"*{each}*" for each in problem.actions]
-    )
+    actions = [f"*{each}*" for each in problem.actions]
+    return render("problem", "sentence", problem=problem, listed=listed, actions=actions)
 
 
 def uses(problem: Problem) -> pd.DataFrame:
@@ -124,10 +123,7 @@ def _turning_point(problem: Problem) -> str:
 
 
 def _best_somewhere(problem: Problem) -> set[str]:
-    """Return the actions that are better than all others for some probabilities of the classes; the first of equal ones.
-
-    A linear program finds, for each, the probabilities (>= 0, sum 1) where it leads by most.
-    """
+    """Return the actions, of equal ones the first, that lead for some probabilities (>= 0, sum 1), by linear programs."""
     payoffs = problem.payoff_matrix.drop_duplicates()
     values = payoffs.to_numpy() / max(payoffs.abs().to_numpy().max(), 1e-300)
     count, best = values.shape[1], set[str]()

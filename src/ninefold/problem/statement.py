@@ -115,9 +115,8 @@ class Params(Section):
 class Problem(Params):
     """The decision that a project supports, as every stage reads it.
 
-    `classes`, the values of the target as text in the order of the encoded target, and `focus`, the class that descriptions
-    look at, are filled in: of two classes the second is the event. Both are None for a regression, which has `costs` in the
-    place of `payoffs` (action to payoff by outcome, in `payoff_unit`).
+    `classes`, the values of the target as text in the order of their codes, and `focus`, the class that descriptions look at,
+    are filled in: of two the second is the event. A regression has none, and `costs` for `payoffs` (action -> outcome -> payoff).
     """
 
     if TYPE_CHECKING:  # which of these there are, the task tells

@@ -15,7 +15,8 @@ from ninefold import engine
 from ninefold.collection import datetimes, numbers
 from ninefold.engine import PERIOD, ROW
 from ninefold.errors import ParamsError
-from ninefold.params import Duration, Keyed, Name, Section
+from ninefold.params import Duration, Keyed, Name, Section, Text
+from ninefold.sentences import render
 
 RULE = "broken_rule"
 TAKEN = (RULE, "raw_row", "raw_period")  # columns of the quarantine
@@ -33,10 +34,14 @@ class Brief(Section):
 
 
 class Column(Brief):
-    """What one column promises: its type and how the source writes it, whether it may be missing, and its bounds."""
+    """What one column promises: its type and how the source writes it, whether it may be missing, and its bounds.
+
+    `aliases`: texts of the source -> what each stands for, null for not known; these go before ``processing.missing``.
+    """
 
     type: Literal["string", "int64", "float64", "timestamp"]
-    format: datetimes.Format | None = None
+    format: Text | None = None
+    aliases: dict[str, str | None] = Field(default_factory=dict)
     decimal: str | None = Field(default=None, min_length=1, max_length=1)
     thousands: str | None = Field(default=None, min_length=1, max_length=1)
     nullable: bool = False
@@ -47,10 +52,14 @@ class Column(Brief):
     @model_validator(mode="after")
     def _coherent(self) -> Self:
         number = ("int64", "float64")
-        kinds = {"format": ("timestamp",), "decimal": number, "thousands": number, "min": number, "max": number}
+        kinds = {"format": ("timestamp", "float64"), **dict.fromkeys(("decimal", "thousands", "min", "max"), number)}
         for key, types in kinds.items():
             if getattr(self, key) is not None and self.type not in types:
                 raise ValueError(f"no {key} for type {self.type}; it is for {' and '.join(types)}")
+        if self.format and self.type == "timestamp":
+            datetimes.known_format(self.format)
+        elif self.format not in (None, *numbers.FORMATS):
+            raise ValueError(f"format of numbers to be one of {', '.join(numbers.FORMATS)}, found {self.format!r}")
         if self.thousands is not None and self.thousands == (self.decimal or "."):
             raise ValueError(f"decimal and thousands to differ, found {self.thousands!r} for both")
         if self.min is not None and self.max is not None and self.min > self.max:
@@ -70,20 +79,11 @@ class Column(Brief):
 
     def written(self) -> str:
         """Return how the source is expected to write the values."""
-        if self.type == "timestamp":
-            form = self.format or "iso"
-            return f"times in the format {form}" + (" (2013-09-30 or 2013-09-30T17:00:00)" if form == "iso" else "")
-        thousands = f"thousands {self.thousands!r}" if self.thousands else ""
-        if self.type == "int64":
-            return f"whole numbers with {thousands}" if thousands else "whole numbers"
-        return f"numbers with decimal {self.decimal or '.'!r}" + (f" and {thousands}" if thousands else "")
+        return render("processing", "written", column=self)
 
 
 class Reference(Keyed):
-    """Columns whose values must stand in another table, as its key says.
-
-    A row with a missing value among them refers to nothing, and breaks no such rule.
-    """
+    """Columns whose values must stand in another table, as its key says; a row with a missing one refers to nothing."""
 
     def rule(self) -> str:
         """Return the rule's name."""
@@ -91,10 +91,7 @@ class Reference(Keyed):
 
 
 class Contract(Brief):
-    """What one table promises: what identifies a row, what each column holds, what refers elsewhere, how new it is.
-
-    `newest` gives, for columns of times, how long before the end of what was collected their newest value may be.
-    """
+    """What one table promises: key, columns, references; how long before the end the `newest` of its times may be."""
 
     unique: list[Name] = Field(min_length=1)
     references: list[Reference] = Field(default_factory=list)
@@ -129,32 +126,18 @@ class Contract(Brief):
 
     def remedy(self, rule: str, table: str) -> str:
         """Return what is expected in place of values that break a rule, and the params key that says otherwise."""
-        path = f"processing.tables.{table}"
-        for number, one in enumerate(self.references):
-            if rule == one.rule():
-                lost = f"collect the rows that it lacks, or leave out {path}.references[{number}]"
-                return f"values that stand in {one.table}; {lost}"
-        if rule == self.uniqueness():
-            return f"rows that differ in {path}.unique; name more columns there, or drop the copies at the source"
-        name = str(self.rules()[rule])
-        column, path = self.columns[name], f"{path}.columns.{name}"
-        key = {f"{name}: {rule}": key for rule, key, _ in column.rules()}.get(rule)
-        if key is None:
-            signs = "format" if column.type == "timestamp" else "decimal and thousands"
-            otherwise = "or add the texts that mean not known to processing.missing"
-            return f"{column.written()}; set {path}.{signs} to how the source writes them, {otherwise}"
-        if key == "nullable":
-            return f"a value in every row; if it may be missing, set {path}.nullable: true"
-        bound = getattr(column, key)
-        limit = ", ".join(map(str, bound)) if isinstance(bound, list) else f"{bound:g}"
-        return f"values within {key} {limit}; if these are sound, widen {path}.{key}, else mend the source"
+        reference = next((one for one in self.references if one.rule() == rule), None)
+        name = self.rules()[rule]
+        column = self.columns.get(name or "")
+        key = {f"{name}: {rule}": key for rule, key, _ in column.rules()}.get(rule) if column else None
+        facts = {"contract": self, "reference": reference, "column": column, "name": name, "key": key}
+        return render("processing", "remedy", path=f"processing.tables.{table}", **facts)
 
 
 def convert(raw: ir.Table, contract: Contract, missing: list[str]) -> ir.Table:
     """Cast the columns of a contract that a raw table has; ``broken_rule`` is the first whose text does not fit its type."""
     columns = {name: column for name, column in contract.columns.items() if name in raw.columns}
-    absent = ibis.null("string")  # texts that mean: not known
-    written = {name: ibis.cases((raw[name].isin(missing), absent), else_=raw[name]) for name in columns}
+    written = {name: _meant(raw[name], column, missing) for name, column in columns.items()}
     odd = {name: f"@odd {name}" for name, column in columns.items() if column.type != "string"}
     values = [cast(written[name], column).name(name) for name, column in columns.items()]
     typed = engine.settle(raw.mutate(*values, *(written[name].notnull().name(odd[name]) for name in odd)))
@@ -165,14 +148,21 @@ def convert(raw: ir.Table, contract: Contract, missing: list[str]) -> ir.Table:
     return typed.mutate(rule.name(RULE)).drop(*odd.values())
 
 
+def _meant(text: ir.StringValue, column: Column, missing: list[str]) -> ir.StringValue:
+    """Return what texts of the source stand for, null where that is not known."""
+    aliases = [(text == alias, ibis.literal(meant, "string")) for alias, meant in column.aliases.items()]
+    return ibis.cases(*aliases, (text.isin(missing), ibis.null("string")), else_=text)
+
+
 def cast(text: ir.StringValue, column: Column) -> ir.Value:
     """Return texts as values of a column's type, null where they are none."""
     if column.type == "string":
         return text
     if column.type == "timestamp":
         return datetimes.parse(text, column.format)
-    plain = numbers.plain_number(text, column.decimal, column.thousands)
-    return numbers.whole_number(plain) if column.type == "int64" else numbers.number(plain)
+    if column.type == "float64":
+        return numbers.quantity(text, column.format, column.decimal, column.thousands)
+    return numbers.whole_number(numbers.plain_number(text, column.decimal, column.thousands))
 
 
 def judge(table: ir.Table, contract: Contract, others: Tables, earlier: ir.Table | None = None) -> ir.Table:
@@ -214,10 +204,7 @@ def _matched(table: ir.Table, other: ir.Table, keys: dict[str, str], contract: C
 def matches(
     table: ir.Table, other: ir.Table, keys: dict[str, str], contract: Contract
 ) -> tuple[ir.Table, list[ir.BooleanValue]]:
-    """Return the distinct values that another table has in its columns `keys`, and when a row of the first has them.
-
-    Two missing values are equal. The first table is that of the contract.
-    """
+    """Return the distinct values of another table's columns `keys`, and when a row has them; missing ones are equal."""
     theirs = other.select(*(other[name].name(f"@ {name}") for name in dict.fromkeys(keys.values()))).distinct()
     theirs, equal = theirs.mutate(ibis.literal(True).name(MATCH)), []
     for mine, name in keys.items():
@@ -227,10 +214,7 @@ def matches(
 
 
 def in_order(contracts: dict[str, Contract]) -> list[str]:
-    """Return the tables so that each stands after those that it refers to.
-
-    Raises `ParamsError` if a reference names what is in no contract, or has another type, or leads back in a circle.
-    """
+    """Return the tables, each after those it refers to; `ParamsError` if a reference is wrong or makes a circle."""
     for name, contract in contracts.items():
         for number, reference in enumerate(contract.references):
             where, table = f"processing.tables.{name}.references[{number}]", reference.table

@@ -229,10 +229,7 @@ def unfinished(file: Path, source: collection.Source) -> str | None:
 
 
 def run(folder: Path, follow: bool, every: float = 1.0) -> None:
-    """Take what lies in a folder; with `follow` go on until stopped, looking every so many seconds.
-
-    Raises `DataError` if the folder is not there, or another process takes files into this project.
-    """
+    """Take what lies in a folder; with `follow` look again `every` s, until stopped; `DataError` if another does."""
     connection = engine.connect()
     busy = f"{STREAM}: another `ninefold ingest` takes files into this project; stop it first"
     with artifacts.alone(artifacts.path(LOCK), busy):

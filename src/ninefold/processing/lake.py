@@ -49,10 +49,7 @@ class Places:
 
 
 def derive(raw: Tables, params: Params) -> tuple[Tables, Tables]:
-    """Return the tables with the types of their contracts, and what ``project.processing.refine`` makes of these.
-
-    Raises `DataError` if a table lacks a column of its contract, or refers to a column or table that is not there.
-    """
+    """Return the typed tables, and what ``project.processing.refine`` makes of them; `DataError` if a column lacks."""
     typed = {name: contracts.convert(raw[name], params.tables[name], params.missing) for name in params.tables}
     try:
         refined = _refine()(typed)
@@ -238,10 +235,7 @@ class Lake:
         return self._stale(name, later, contract.uniqueness(), keys, [added, removed])
 
     def _stale(self, name: str, periods: list[str], rule: str, keys: dict[str, str], others: list[Rows]) -> set[str]:
-        """Return the partitions of the last run with rows that may break a rule on keys now, or keep it again.
-
-        They have a key of the first of two other tables, or of the second.
-        """
+        """Return the last run's partitions with rows that may break a rule on keys now, or keep it again: see `others`."""
         contract, (breaking, mending), result = self.params.tables[name], others, set[str]()
         rules = list(contract.rules())
         later = rules[rules.index(rule) + 1 :]  # which a row only breaks where this one holds

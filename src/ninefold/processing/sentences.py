@@ -3,7 +3,6 @@
 import ibis.expr.types as ir
 import pandas as pd
 
-from ninefold import display
 from ninefold.problem import Problem
 from ninefold.processing import warehouse
 from ninefold.processing.contract import Contract, Params
@@ -13,8 +12,7 @@ from ninefold.sentences import render
 def left_out(raw: dict[str, ir.Table], params: Params) -> str:
     """Return, as a sentence, the raw columns that no contract names and the lake therefore does not hold."""
     extra = {name: [each for each in raw[name].columns if each not in params.tables[name].columns] for name in raw}
-    parts = [f"{display.code(name)}: {', '.join(map(display.code, names))}" for name, names in extra.items() if names]
-    return f"Raw columns that no contract names, which stay in `data/raw` only: {'; '.join(parts) or 'none'}."
+    return render("processing", "left_out", extra={name: names for name, names in extra.items() if names})
 
 
 def describe_missing(shares: pd.DataFrame) -> str:
@@ -23,10 +21,7 @@ def describe_missing(shares: pd.DataFrame) -> str:
 
 
 def query(contract: Contract, problem: Problem) -> str:
-    """Return a question to the lake in SQL: the target by month; without a time by class, or by deciles of a quantity.
-
-    The level of a month is the mean of `decisions.event`.
-    """
+    """Return SQL on the lake: the target by month; without a time by class, or by deciles of a quantity."""
     name, is_float = warehouse.identifier, contract.columns[problem.target].type == "float64"
     events = {each: int(each == problem.focus) for each in problem.classes or []}
     if is_float:  # 1.0 is the class 1
@@ -56,5 +51,6 @@ def promises(contract: Contract) -> pd.DataFrame:
         values = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
         values += ["one of " + ", ".join(map(str, column.allowed))] if column.allowed else []
         values += [column.written()] if column.format or column.decimal or column.thousands else []
+        values += [f"{alias!r} stands for {meant or 'not known'}" for alias, meant in column.aliases.items()]
         rows.append((name, column.type, "yes" if column.nullable else "no", ", ".join(values) or "any"))
     return pd.DataFrame(rows, columns=["column", "type", "may be missing", "values"])

@@ -21,6 +21,7 @@ from ninefold.problem import Problem, decisions
 from ninefold.processing import contract as contracts
 from ninefold.processing.contract import RULE, Params, Tables
 from ninefold.processing.lake import Lake, Places, derive
+from ninefold.sentences import render
 
 RAW, LAKE, QUARANTINE, STATE = "data/raw", "data/lake", "data/quarantine", "data/state/processing.json"
 EVENT = "@event"
@@ -34,19 +35,12 @@ def read(params: Params, connection: ibis.BaseBackend) -> Tables:
 
 
 def convert(raw: Tables, params: Params) -> Tables:
-    """Give every column of the contract its type; a text that does not fit it breaks the rule ``<column>: not <type>``.
-
-    Raises `DataError` if a table lacks a column of its contract that no function of ``project.processing`` derives.
-    """
+    """Give the contract's columns their types; text that does not fit breaks the rule ``<column>: not <type>``."""
     return derive(raw, params)[1]
 
 
 def judge(typed: Tables, params: Params, earlier: Tables | None = None) -> Tables:
-    """Return the tables with the columns of their contract and ``broken_rule``: the first rule a row breaks, or null.
-
-    `typed` is what `convert` returned; `earlier` are sound rows that came before, by table: their keys are taken, and
-    references to them hold.
-    """
+    """Return the contract's columns with ``broken_rule``, null or the first; keys of `earlier` sound rows are taken."""
     judged, sound, earlier = Tables(), Tables(), earlier or {}
     for name in contracts.in_order(params.tables):
         contract = params.tables[name]
@@ -147,8 +141,8 @@ def newest(connection: ibis.BaseBackend, params: Params) -> pd.DataFrame:
 def validate(connection: ibis.BaseBackend, params: Params) -> pd.DataFrame:
     """Check every row of the lake, as it is stored, against the whole contract once more.
 
-    Returns ``table``, ``columns`` and ``failures`` (int64: rows that break a rule, columns missing or of another type),
-    ``first failure``.
+    Returns ``table``, ``columns``, ``copies`` (rows equal to another in all but the key) and ``failures`` (int64: rows that
+    break a rule, columns missing or of another type), ``first failure``.
     """
     stored = {name: engine.read(connection, f"{LAKE}/{name}", numbered=True) for name in params.tables}
     wrong: dict[str, list[str]] = {}
@@ -159,8 +153,16 @@ def validate(connection: ibis.BaseBackend, params: Params) -> pd.DataFrame:
     for name, table in stored.items() if not any(wrong.values()) else ():
         judged = contracts.judge(table.mutate(ibis.null("string").name(RULE)), params.tables[name], stored)
         wrong[name] = judged.filter(judged[RULE].notnull())[RULE].to_pandas().tolist()
-    rows = [(name, len(params.tables[name].columns), len(rules), [*rules, "none"][0]) for name, rules in wrong.items()]
-    return pd.DataFrame(rows, columns=["table", "columns", "failures", "first failure"])
+    rows = []
+    for name, contract in params.tables.items():
+        first, copies = [*wrong[name], "none"][0], _copies(stored[name], contract)
+        rows.append((name, len(contract.columns), copies, len(wrong[name]), first))
+    return pd.DataFrame(rows, columns=["table", "columns", "copies", "failures", "first failure"])
+
+
+def _copies(table: ir.Table, contract: contracts.Contract) -> int:
+    content = [name for name in contract.columns if name not in contract.unique and name in table.columns]
+    return int(table.count().execute() - table.select(*content).distinct().count().execute()) if content else 0
 
 
 def missing_shares(connection: ibis.BaseBackend) -> pd.DataFrame:
@@ -193,15 +195,12 @@ def checks(
     lost = int((counts["raw"] - counts["lake"] - counts["quarantine"]).abs().sum())
     share = counts["quarantine"].sum() / max(counts["raw"].sum(), 1)
     shares = (counts["quarantine"] / counts["raw"].clip(lower=1)).set_axis(counts["table"])
-    over = shares[shares > params.max_quarantined]
+    over, most = shares[shares > params.max_quarantined], params.max_quarantined
     results = [
         gate.at_most("contract failures in the lake", int(validation["failures"].sum()), 0),
         gate.at_most("rows neither in lake nor quarantine", lost, 0),
-        gate.at_most("quarantined share", float(share), params.max_quarantined),
-        *(
-            gate.at_most(f"quarantined share of {name}", float(each), params.max_quarantined)
-            for name, each in over.items()
-        ),
+        gate.at_most("quarantined share", float(share), most),
+        *(gate.at_most(f"quarantined share of {name}", float(each), most) for name, each in over.items()),
         gate.at_least("rows in the smallest table", int(counts["lake"].min()), 1),
     ]
     for row in fresh.itertuples():
@@ -230,11 +229,7 @@ def headline(counts: pd.DataFrame) -> dict[str, str]:
 
 def conclusion(counts: pd.DataFrame, validation: pd.DataFrame) -> str:
     """Return the conclusion of the stage."""
-    state = "do not keep" if validation["failures"].sum() else "keep"
-    return (
-        f"{counts['lake'].sum():,} rows are typed, stored once and {state} their contract; tables: {len(counts)}, rows "
-        f"quarantined: {counts['quarantine'].sum():,}."
-    )
+    return render("processing", "conclusion", counts=counts, kept=not validation["failures"].sum())
 
 
 def _examples(table: ir.Table, name: str, rule: str, column: str | None, params: Params) -> str:

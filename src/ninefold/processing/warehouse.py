@@ -98,10 +98,7 @@ def outline() -> tuple[list[str], list[tuple[Any, ...]]]:
 
 
 def ask(query: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
-    """Refresh the warehouse and ask it in SQL; return the names of the columns, and the rows.
-
-    Raises `DataError` if no stage has run yet, or the query is none that the warehouse can answer.
-    """
+    """Refresh the warehouse, ask it in SQL; return the columns' names and the rows; `DataError` if it cannot answer."""
     with _clear_errors():
         connection = _open()
         described = connection.execute(query).description
@@ -134,10 +131,7 @@ def literal(text: str) -> str:
 
 
 def _views(at: Callable[[str], Path], schemas: Collection[str] = ()) -> dict[str, tuple[str, str]]:
-    """Return the views of some schemas, or all: name in SQL, such as ``lake.orders`` -> its query, the folder that it reads.
-
-    `at` says where a folder lies.
-    """
+    """Return the views of some schemas, or all: name in SQL -> its query, and the folder that it reads, lying `at`."""
     views = dict[str, tuple[str, str]]()
     for folder, (schema, whole) in FOLDERS.items():
         tables = _tables(at(folder), whole) if not schemas or schema in schemas else ()

@@ -1,7 +1,5 @@
 """Does the challenger beat the champion? Both act on the same labelled rows, which neither was fitted on."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np
@@ -13,6 +11,7 @@ from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan, Split
 from ninefold.problem import PRIMARY, Problem, decisions, title
 from ninefold.registry import repository
+from ninefold.registry.repository import say
 from ninefold.serving import BUNDLE, Bundle, differing
 
 PLAN, PROBLEM = "data/metrics.json", "data/problem.json"
@@ -54,10 +53,7 @@ def unseen(rows: pd.DataFrame, champion: Bundle, commit: str) -> pd.DataFrame:
     try:
         split = Split.model_validate(stored)
     except ValidationError:
-        raise DataError(
-            f"{PLAN} of its commit: found a split of {', '.join(stored)}, expected by, validation, holdout: an older version "
-            'split at other hashes, so that rows new to both are not known; promote with --force "REASON"'
-        ) from None
+        raise DataError(say("old_split", plan=PLAN, stored=stored)) from None
     return rows[metrics.part_of(rows, split, champion.problem) == "holdout"].reset_index(drop=True)
 
 
@@ -74,17 +70,10 @@ def evaluate(version: str, commit: str, challenger: Bundle) -> tuple[bool, str]:
         difference = compare(champion, challenger, rows)
     except DataError as error:
         return False, f"cannot be compared with champion {version}: {error}"
-    gain, better, span = difference["gain"], difference["improvement"], ""
-    if problem.time:
-        days = problem.local_days(rows)
-        span = f" of {days.nunique()} days, {days.min():%Y-%m-%d} to {days.max():%Y-%m-%d}"
-    wins = bool(gain["low"] > 0)
-    return wins, (
-        f"{'beats' if wins else 'does not significantly beat'} champion {version}: gain {gain['value']:.4g} "
-        f"{problem.payoff_unit} per {problem.unit}, with {problem.success.confidence:.0%} confidence above "
-        f"{gain['low']:.4g} (expected: above 0), {title(PRIMARY[problem.task])} lower by {better['value']:.4g} (above "
-        f"{better['low']:.4g}), on {len(rows):,} of {len(holdout):,} holdout rows{span}, which neither was fitted on"
-    )
+    wins = bool(difference["gain"]["low"] > 0)
+    facts = {"metric": title(PRIMARY[problem.task]), "days": problem.local_days(rows) if problem.time else None}
+    facts |= {"problem": problem, "rows": rows, "holdout": holdout, **difference}
+    return wins, say("compared", wins=wins, version=version, **facts)
 
 
 def _demand_same(champion: Bundle, challenger: Bundle) -> None:
@@ -106,7 +95,6 @@ def _demand_enough(rows: pd.DataFrame, holdout: int, problem: Problem) -> None:
     """Demand enough rows that neither model was fitted on, and more than one outcome among them."""
     count = metrics.count_clusters(metrics.clusters(rows, problem))
     if len(rows) < LEAST_ROWS or count < metrics.LEAST_CLUSTERS or rows[problem.target].nunique() < 2:
-        raise DataError(
-            f"the champion was not fitted on {len(rows):,} of {holdout:,} holdout rows, of {count} {metrics.cluster_name(problem)}; "
-            f"expected {LEAST_ROWS} rows of {metrics.LEAST_CLUSTERS}, and two different outcomes: wait for newer rows"
-        )
+        least = {"least_rows": LEAST_ROWS, "least_clusters": metrics.LEAST_CLUSTERS}
+        clusters = metrics.cluster_name(problem)
+        raise DataError(say("few_rows", rows=rows, holdout=holdout, count=count, clusters=clusters, **least))

@@ -1,11 +1,9 @@
 """Which retraining to run: the one that was interrupted, as the journal in git's directory records it, or a new one."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import date
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from ninefold.collection import files
 from ninefold.errors import DataError
 from ninefold.problem import Problem
 from ninefold.registry import promotion, repository
+from ninefold.registry.repository import say
 
 BRANCHES, DECISION = "retrain", f"{monitoring.MONITORING}/decision.json"
 RESULTS = (params.FILE, lineage.LOCK, "reports/metrics", "reports/plots")  # what a run changes of what git has
@@ -74,17 +73,9 @@ def preview(as_of: date | None = None) -> str:
     planned = plan(as_of, None)
     if isinstance(planned, str):
         return planned
-    before, champion = params.load("collection").as_of, find_champion()
-    lines = {
-        "collection.as_of": f"{before} -> {planned.as_of}" if planned.as_of else "none: the whole source is read anew",
-        "stages that run": ", ".join(stages()) or "none",
-        "champion": f"{champion['version']}, bundle {champion['bundle']}"
-        if champion
-        else "none; it would not be promoted",
-        "branch": planned.branch,
-        "decision of stage 09": (artifacts.published(DECISION) or {}).get("decision", "none yet"),
-    }
-    return "\n".join(f"{name:<20}  {text}" for name, text in lines.items()) + "\nnothing was changed"
+    decision = (artifacts.published(DECISION) or {}).get("decision", "none yet")
+    facts = {"before": params.load("collection").as_of, "stages": stages(), "champion": find_champion()}
+    return say("preview", planned=planned, decision=decision, **facts)
 
 
 def due(collected: collection.Params, problem: Problem, monitored: monitoring.Params) -> date:
@@ -92,10 +83,12 @@ def due(collected: collection.Params, problem: Problem, monitored: monitoring.Pa
     if collected.as_of is None:
         raise DataError("collection.as_of: not given, so nothing can be moved on")
     known = _newest(collected, problem) - pd.Timedelta(problem.label_delay)
-    last = (known.normalize() - pd.Timedelta(days=1)).date()
+    unit = timestamps.coarser(monitoring.source_times(collected, problem, pd.Timestamp(collected.start)), "day")
+    day = known.to_period(timestamps.GRAINS[unit][0]).start_time  # of months, whole ones are added
+    last = (day - pd.Timedelta(days=1)).date()
     if monitored.source == "replay":
-        following = pd.Period(collected.as_of + timedelta(days=1), freq="M")
-        last = min(last, following.end_time.date())
+        length = unit if timestamps.GRAINS[unit][1] > 31 else "month"
+        last = min(last, timestamps.last_day(pd.Timestamp(collected.as_of) + pd.Timedelta(days=1), length).date())
     return max(last, collected.as_of)
 
 
@@ -107,10 +100,7 @@ def plan(as_of: date | None, reason: str | None) -> Run | str:
     if as_of is not None and collected.as_of is None:
         raise DataError(f"--as-of {as_of}: found no time in this project, which reads its whole source; leave it out")
     if as_of is not None and as_of < collected.as_of:
-        earlier = f"to see what an earlier model would have done, set it in {params.FILE} and run `dvc repro`"
-        raise DataError(
-            f"--as-of {as_of}: found a day before collection.as_of ({collected.as_of}), expected a later; {earlier}"
-        )
+        raise DataError(say("before_as_of", day=as_of, as_of=collected.as_of))
     day = as_of or (due(collected, problem, params.load("monitoring")) if timed else None)
     if as_of is None and timed and day == collected.as_of:
         return f"nothing new: the source holds no whole day after {day} whose labels are due"
@@ -147,10 +137,7 @@ def _demand_clean(changed: dict[str, Any]) -> str:
     if repository.file_of("HEAD", lineage.LOCK) is None:
         raise DataError(f"{lineage.LOCK}: not committed, so there is no model to begin from; `dvc repro`, and commit")
     if names := repository.changed(*SOURCES):
-        listed = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-        raise DataError(
-            f"{listed}: not committed; `git add` and `git commit` first, or `git restore` what you do not want"
-        )
+        raise DataError(say("not_committed", names=names))
     if tracked := " ".join(name.removesuffix(".dvc") for name in changed if name.endswith(".dvc")):
         raise DataError(f"{tracked}: not as its .dvc file records it; `dvc add {tracked}`, and commit it")
     lineage.demand_own_store()
@@ -165,11 +152,10 @@ def find_champion() -> dict[str, Any] | None:
 
 def stages() -> list[str]:
     """Return the stages that would run, in order: those that are out of date, or read `as_of`, and what depends on them."""
-    from dvc.repo import Repo  # type: ignore[import-untyped]
     from networkx import ancestors  # type: ignore[import-untyped] # in DVC's graph, of a stage: what depends on it
 
     changed = changes()
-    with Repo(str(params.root())) as repo:
+    with lineage.dvc_repository("dvc repro") as repo:
         graph = repo.index.graph
         stages = {stage.addressing: stage for stage in graph if not stage.path_in_repo.endswith(".dvc")}
         read = {name: [key for dep in each.deps for key in getattr(dep, "params", [])] for name, each in stages.items()}
@@ -181,14 +167,8 @@ def stages() -> list[str]:
 
 def changes() -> dict[str, Any]:
     """Return what DVC finds changed: by stage, and by file that it tracks."""
-    from dvc.exceptions import DvcException  # type: ignore[import-untyped]
-    from dvc.repo import Repo
-
-    try:
-        with Repo(str(params.root())) as repo:
-            return dict(repo.status())
-    except DvcException as error:
-        raise DataError(f"dvc status: {error}; mend it, and run this again") from None
+    with lineage.dvc_repository("dvc status") as repo:
+        return dict(repo.status())
 
 
 def by_hand(branch: str) -> str:

@@ -1,7 +1,5 @@
 """Promote a bundle to production, roll back to the one before, and list the repository."""
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from typing import Any
@@ -11,6 +9,7 @@ from ninefold.errors import DataError, NinefoldError
 from ninefold.metrics import with_interval
 from ninefold.problem import PRIMARY, RANKING, title
 from ninefold.registry import comparison, repository
+from ninefold.registry.repository import say
 from ninefold.serving import BUNDLE, PRODUCTION, Bundle, checksums, hot_swap
 from ninefold.stages import label
 
@@ -41,17 +40,13 @@ def promote(reason: str | None = None) -> str:
         if commit:
             wins, result = comparison.evaluate(champions[-1], commit, challenger)
         if not wins and reason is None:
-            raise DataError(
-                f"{BUNDLE}: challenger {challenger.version}: {result}; keep the champion, or say why it has to go: "
-                '`ninefold promote --force "..."`'
-            )
+            raise DataError(say("not_better", bundle=BUNDLE, version=challenger.version, result=result))
         result = result if wins else f"forced, {reason}; {result}"
         version = repository.register(name, known, md5, f"Promoted: {result}")
         hot_swap.install(artifacts.path(BUNDLE))
         _prune(name)
-        steps = _next_steps(name, version)
-    after = f", after {champions[-1]}" if champions else ""
-    return f"{name} {version}, bundle {challenger.version}, is in {repository.STAGE}{after}: {result}\n{steps}"
+        facts = {"name": name, "version": version, "bundle": challenger.version, "champions": champions}
+        return f"{say('promoted', **facts, result=result)}\n{_next_steps(name, version)}"
 
 
 def rollback() -> str:
@@ -65,22 +60,15 @@ def rollback() -> str:
         name = params.load("deployment").name
         champions = repository.champions(name)
         if len(champions) < 2:
-            only = f"only {champions[0]} has been" if champions else "no version is"
-            raise DataError(
-                f"{name}: {only} in {repository.STAGE}, so there is nothing to go back to; see `ninefold models`"
-            )
+            raise DataError(say("no_earlier", name=name, champions=champions))
         before, now = champions[-2:]
         with repository.restored(BUNDLE, repository.registered(name)[before]["commit_hexsha"]) as place:
             version = Bundle.load(place).version  # verified: this code can serve it
             hot_swap.install(place)
         repository.assign(name, before, f"{repository.BACK} from {now} to {before}")
         _prune(name)
-        steps = _next_steps(name, before)
-    return (
-        f"{name} {before}, bundle {version}, is in {repository.STAGE} again, after {now}\n"
-        f"{BUNDLE} and git are as they were: the newest model of this commit, which is not in {repository.STAGE}. "
-        f"To stay with the older one, `git revert` what made the newer.\n{steps}"
-    )
+        done = say("rolled_back", name=name, before=before, now=now, version=version, bundle=BUNDLE)
+        return f"{done}\n{_next_steps(name, before)}"
 
 
 def models() -> list[dict[str, Any]]:
@@ -89,24 +77,13 @@ def models() -> list[dict[str, Any]]:
     name = params.load("deployment").name
     champion, result = repository.champions(name)[-1:], []
     for version, one in repository.registered(name).items():
-        packed, figures = (
-            json.loads(repository.file_of(one["commit_hexsha"], RECORDS[slug]) or "{}").get("metrics", {})
-            for slug in ("deployment", "training")
-        )
-        result.append(
-            {
-                "version": version,
-                "tag": f"{name}@{version}",
-                "commit": one["commit_hexsha"],
-                "date": one["created_at"].isoformat(),
-                "stages": sorted({stage["stage"] for stage in one["stages"]}),
-                "champion": version in champion,
-                "bundle": packed.get("version", ""),
-                "model": figures.get("model", ""),
-                "holdout": figures.get("holdout", {}),
-                "message": one["message"],
-            }
-        )
+        texts = (repository.file_of(one["commit_hexsha"], RECORDS[slug]) for slug in ("deployment", "training"))
+        packed, figures = (json.loads(text or "{}").get("metrics", {}) for text in texts)
+        facts = {"commit": one["commit_hexsha"], "date": one["created_at"].isoformat()}
+        facts |= {"stages": sorted({stage["stage"] for stage in one["stages"]}), "champion": version in champion}
+        facts |= {"bundle": packed.get("version", ""), "model": figures.get("model", "")}
+        facts |= {"holdout": figures.get("holdout", {}), "message": one["message"]}
+        result.append({"version": version, "tag": f"{name}@{version}", **facts})
     return result
 
 
@@ -141,11 +118,7 @@ def _prune(name: str) -> None:
 
 def _next_steps(name: str, version: str) -> str:
     """Return what to push: the tags by name, because GitHub starts no workflow for more than three that come at once."""
-    tags = f"'{name}@{version}' '{repository.newest_tag(name)}'"
-    return (
-        f"A `ninefold serve` that runs here answers with it from now on ({PRODUCTION}). The files are on this machine alone "
-        f"until `dvc push`, the tags until `git push origin {tags}`, which starts the release where there is one."
-    )
+    return say("next_steps", production=PRODUCTION, name=name, version=version, tag=repository.newest_tag(name))
 
 
 def _demand_gates(name: str, challenger: Bundle) -> None:
@@ -156,32 +129,22 @@ def _demand_gates(name: str, challenger: Bundle) -> None:
             raise DataError(f"{place}: not found, expected the gate of stage {label(slug)}; run `dvc repro deployment`")
         passed = record.get("gate", {}).get("checks") and record["gate"].get("passed")
         if failed := failed_checks(record) or ([] if passed else ["it holds none that passed"]):
-            raise DataError(
-                f"{place}: the gate did not pass: {'; '.join(failed)}; mend it, and run `dvc repro deployment`"
-            )
+            raise DataError(say("gate_failed", place=place, failed=failed))
         version = record.get("metrics", {}).get("version")
     if (version, name) != (challenger.version, challenger.name):
-        raise DataError(
-            f"{BUNDLE}: {challenger.name} {challenger.version}, but the gate of stage 08 passed for {version}, and "
-            f"deployment.name in params.yaml is {name}; run `dvc repro deployment`"
-        )
+        raise DataError(say("other_bundle", bundle=BUNDLE, challenger=challenger, version=version, name=name))
 
 
 def _demand_committed(challenger: Bundle) -> None:
     """Demand that the commit records the bundle, its candidate and their gates as they are here, and DVC has the files."""
     if changed := repository.changed(lineage.LOCK, "dvc.yaml", *RECORDS.values()):
-        raise DataError(
-            f"{', '.join(changed)}: not committed, so git could not restore this version; `git add` and `git commit` first"
-        )
+        raise DataError(say("record_not_committed", changed=changed))
     packed_from = f"{challenger.described['lineage']['dvc']}.dir"  # of another candidate the figures of stage 07 may be
     recorded = repository.outputs("HEAD")
     here = {place: lineage.dvc_md5(place) for place in (BUNDLE, *RECORDS.values())}
     for name, md5 in {**here, training.CANDIDATE: packed_from}.items():
         if recorded.get(name) != md5:
-            raise DataError(
-                f"{name}: not what the committed {lineage.LOCK} records ({md5}, expected {recorded.get(name, 'an entry')}); "
-                "restore it with `git checkout` and `dvc checkout`, or run `dvc repro deployment` and commit"
-            )
+            raise DataError(say("other_lock", name=name, lock=lineage.LOCK, md5=md5, recorded=recorded))
     with repository.restored(BUNDLE, "HEAD") as place:
         if checksums.verify(place) != challenger.version:
             raise DataError(f"{BUNDLE}: DVC restores another bundle than this one; run `dvc commit deployment`")

@@ -4,14 +4,13 @@ A version is a tag on the commit whose ``dvc.lock`` records the bundle (``return
 another tag (``returns#production#3``). ``gto show`` reads both. Retraining records itself there, too.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,12 @@ import yaml
 
 from ninefold import artifacts, lineage, params
 from ninefold.errors import DataError
+from ninefold.sentences import render
 from ninefold.serving import BUNDLE
 
 STAGE = "production"
 BACK = "Rolled back"  # begins the message of a tag that takes a promotion back
+say = partial(render, "registry", stage=STAGE)
 
 
 def git(*arguments: str) -> str:
@@ -33,10 +34,8 @@ def git(*arguments: str) -> str:
     except FileNotFoundError:
         raise DataError("git: not found; the registry and retraining are recorded in git, install it") from None
     except subprocess.CalledProcessError as error:
-        message = (error.stderr or error.stdout).strip()
-        raise DataError(
-            f"git {arguments[0]}: {message}; mend it, and run this again: versions need a repository with a commit"
-        ) from None
+        said = (error.stderr or error.stdout).strip()
+        raise DataError(say("git_failed", command=arguments[0], message=said)) from None
 
 
 def head() -> str:
@@ -142,9 +141,7 @@ def restored(name: str, revision: str) -> Iterator[Path]:
         try:
             get(_root(), name, out=str(place), rev=revision)
         except Exception as error:  # DVC passes on whatever the library of a remote raises
-            raise DataError(
-                f"{name} of {revision[:7]}: neither in DVC's cache nor in its remote ({error}); who has it runs `dvc push`"
-            ) from None
+            raise DataError(say("not_stored", name=name, revision=revision, error=error)) from None
         yield place
 
 

@@ -8,8 +8,6 @@ each step may run twice: after a kill the next start continues there. If a step 
 outputs are put back, except after `dvc push`, which the next start tries again.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
@@ -27,15 +25,12 @@ from ninefold import artifacts, lineage, params
 from ninefold.errors import DataError, NinefoldError
 from ninefold.registry import comparison, planning, promotion, repository
 from ninefold.registry.planning import STEPPED_BACK, STEPS, Run
+from ninefold.registry.repository import say
 from ninefold.serving import Bundle
 
 DVC = (sys.executable, "-m", "dvc")
 BUSY = "another `ninefold retrain` is running, or the `dvc repro` that it started; `--wait` waits for its end"
 FAILED_PAGES = "reports/retrain"  # pages of the run that failed last
-MEANING = (
-    "The interval holds for these days alone, not for months to come, and less so the more challengers are compared on "
-    "the same rows."
-)
 
 
 def retrain(as_of: date | None = None, reason: str | None = None, wait: bool = False, if_needed: bool = False) -> str:
@@ -88,9 +83,7 @@ def with_as_of(text: str, day: str) -> str:
     with suppress(YAMLError):
         if params.parse(changed) == expected:
             return changed
-    raise DataError(
-        f'{params.FILE}: collection.as_of: cannot be changed alone; write it as "{day}", on its line, no alias'
-    )
+    raise DataError(say("as_of_not_alone", day=day))
 
 
 def _go(run: Run) -> str:
@@ -114,7 +107,7 @@ def _go(run: Run) -> str:
     else:
         _put_back(run)
     if run.step == STEPPED_BACK:
-        raise DataError(f"{run.error}\n{run.onto}, params.yaml, dvc.lock and outputs are unchanged; the champion stays")
+        raise DataError(say("put_back", run=run))
     return run.result
 
 
@@ -137,11 +130,10 @@ def _compare(run: Run) -> Run:
         return replace(run, result="built anew, the same files came out: nothing to commit, nothing to promote")
     challenger = Bundle.load()
     if champion is None:
-        result = "no version is in production to compare with; `ninefold promote` makes this one the first"
-        return replace(run, moves=True, result=f"challenger {challenger.version}: {result}")
+        return replace(run, moves=True, result=say("first_version", version=challenger.version))
     wins, result = comparison.evaluate(champion["version"], champion["commit"], challenger)
-    result += "" if result.startswith("cannot") else f". {MEANING}"
-    return replace(run, champion=champion["version"], fit=wins, result=f"challenger {challenger.version} {result}")
+    result = say("result", version=challenger.version, result=result)
+    return replace(run, champion=champion["version"], fit=wins, result=result)
 
 
 def _commit(run: Run) -> Run:
@@ -158,10 +150,7 @@ def _commit(run: Run) -> Run:
 
 def _push(run: Run) -> Run:
     if repository.head() != run.base and lineage.default_remote()[0] and _dvc("push") != 0:
-        raise DataError(
-            f"dvc push: failed; the challenger is committed on {run.branch}, nothing is promoted. `ninefold retrain` goes on "
-            "from here once the remote can be reached; `ninefold retrain --abandon` puts all back"
-        )
+        raise DataError(say("push_failed", branch=run.branch))
     return run
 
 
@@ -169,8 +158,7 @@ def _promote(run: Run) -> Run:
     if run.champion is None:
         return run
     if not (run.fit or run.reason):
-        outcome = f"kept champion {run.champion}, {run.onto} is as it was; the challenger is on {run.branch}"
-        return replace(run, result=f"{run.result}\n{outcome}; {planning.by_hand(run.branch)}")
+        return replace(run, result=say("kept", run=run, by_hand=planning.by_hand(run.branch)))
     try:
         return replace(run, moves=True, result=promotion.promote(run.reason))
     except DataError as error:
@@ -189,10 +177,7 @@ def _put_back(run: Run) -> None:
     # DVC keeps neither the sources, which are the user's, nor what is in git.
     outputs = [name for name in repository.outputs(run.base) if not name.startswith(planning.RESULTS)]
     if _dvc("checkout", "--force", "--quiet", *outputs) != 0:
-        brings = "mend it (`dvc fetch` brings what the cache lacks)"
-        raise DataError(
-            f"dvc checkout: failed, so not every output is as it was; {brings}, and run `ninefold retrain` again"
-        )
+        raise DataError(say("checkout_failed"))
     planning.journal().unlink()
 
 
@@ -223,10 +208,7 @@ def _demand_place(run: Run) -> None:
     head, branch = repository.head(), repository.git("branch", "--show-current").strip()
     own = head == run.base or repository.git("rev-parse", "HEAD^").strip() == run.base
     if not own or branch not in (run.onto, run.branch):
-        raise DataError(
-            f"a retraining was interrupted on {run.onto} at {run.base[:7]}, found {branch or 'no branch'} at {head[:7]} checked "
-            f"out, expected {run.onto} or {run.branch} as it left them; check that out, or delete {planning.journal()}"
-        )
+        raise DataError(say("other_place", run=run, branch=branch, head=head, journal=planning.journal()))
 
 
 def _failure() -> str:
@@ -239,9 +221,7 @@ def _failure() -> str:
     checks = promotion.failed_checks(artifacts.published(f"reports/failed/{name}.json") or {})
     pages = artifacts.path(FAILED_PAGES)
     artifacts.remove(pages)
-    pages.mkdir(parents=True)
-    for page in reports.glob("*.html"):
-        shutil.copy2(page, pages / page.name)
+    shutil.copytree(reports, pages, ignore=lambda _, names: [name for name in names if not name.endswith(".html")])
     for trace in (reports / "failed").glob(f"{name}.*"):
         trace.unlink()
     why = f"the gate did not pass: {'; '.join(checks)}" if checks else "failed, as said above"
@@ -251,6 +231,5 @@ def _failure() -> str:
 def _dvc(*arguments: str) -> int:
     """Run DVC, with its output shown; it inherits the lock, in case it outlives this process."""
     # The stages call `ninefold`, which a crontab may not find.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    env = {**os.environ, "PATH": path}
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
     return subprocess.run([*DVC, *arguments], cwd=params.root(), env=env, check=False, close_fds=False).returncode

@@ -1,7 +1,5 @@
 """The guides of ``docs/``, which an installed engine brings along, so that they are those of its version."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Add a notebook of your own: numbered, of the same anatomy as the nine, run by the pipeline and shown on the site."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from pathlib import Path
@@ -14,6 +12,7 @@ from ninefold import artifacts
 from ninefold.errors import NinefoldError
 from ninefold.jinja import TEMPLATES
 from ninefold.reports import runner
+from ninefold.sentences import render
 from ninefold.stages import FLOOR, is_own, label
 
 TEMPLATE = TEMPLATES / "own_notebook.ipynb"
@@ -38,18 +37,14 @@ def add(title: str) -> Path:
     name = f"{_next_number([*existing, *listed])}_{slug}"
     place = artifacts.path(f"notebooks/{name}.ipynb")
     artifacts.write_text(runner.nbformat.writes(_filled(name, title)) + "\n", place)  # as Jupyter will save it
-    entries = yaml.safe_dump({"own": [*listed, name]}, allow_unicode=True)
-    artifacts.write_text(HEAD + entries, artifacts.path(runner.OWN))
+    entries = HEAD + yaml.safe_dump({"own": [*listed, name]}, allow_unicode=True)
+    artifacts.write_text(entries, artifacts.path(runner.OWN))
     return place
 
 
 def describe(place: Path) -> str:
     """Return what to do with a notebook that was added, as a few lines for the terminal."""
-    return (
-        f"wrote notebooks/{place.name}, and its name to {runner.OWN}\n"
-        f"open it:  make lab\n"
-        f"run it:   dvc repro    (or it alone: ninefold stage {place.stem})"
-    )
+    return render("reports", "next", name=place.stem, listed=runner.OWN)
 
 
 def slugify(title: str) -> str:
@@ -58,16 +53,14 @@ def slugify(title: str) -> str:
     plain = unicodedata.normalize("NFC", "".join(part for part in parts if not unicodedata.combining(part)).casefold())
     slug = re.sub(r"[\W_]+", "_", plain).strip("_")
     if not slug:
-        advice = 'say in a few words what it is about, as in: ninefold notebook "Seasonality by region"'
-        raise NinefoldError(f"the title {title!r} holds no letter and no digit to name a file by; {advice}")
+        raise NinefoldError(render("reports", "no_name", title=repr(title)))
     return slug if len(slug) <= LONGEST else slug[: LONGEST + 1].rpartition("_")[0] or slug[:LONGEST]
 
 
 def _next_number(names: list[str]) -> str:
     """Return the number after the last that is taken: 05b, 05c ... 05z, 05zb, 05zc ..., which sort in this order."""
     floor = label(FLOOR)[:2]
-    numbers = [name.partition("_")[0] for name in names if is_own(name)]
-    last = max(numbers, default=f"{floor}a")
+    last = max((name.partition("_")[0] for name in names if is_own(name)), default=f"{floor}a")
     return f"{last}b" if last.endswith("z") else f"{last[:-1]}{chr(ord(last[-1]) + 1)}"
 
 

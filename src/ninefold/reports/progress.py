@@ -1,7 +1,5 @@
 """The state of the stages as their files show it: passed, failed, not run, or not reached."""
 
-from __future__ import annotations
-
 import importlib
 import re
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from typing import Any
 from ninefold import artifacts
 from ninefold.params import MODULES, root
 from ninefold.reports import runner
+from ninefold.sentences import render
 from ninefold.stages import FLOOR, STAGES, is_own, label
 
 PASSED, FAILED, NOT_RUN, NOT_REACHED = "passed", "failed", "not run", "not reached"
@@ -31,7 +30,6 @@ class Stage:
     notebook: Any  # what its page shows; None if it has no page
     source: str  # that notebook, relative to ``reports``
     page: str | None  # relative to ``reports``
-    up: str  # the path from its page to ``reports``: empty, or ``../``
     record: dict[str, Any]
     conclusion: str
     headline: dict[str, str]  # figures for the index, label to text
@@ -51,18 +49,13 @@ def read_stages() -> list[Stage]:
     stages: list[Stage] = []
     after = STAGES.index(FLOOR) + 1
     for slug in (*STAGES[:after], *runner.own(), *STAGES[after:]):
-        reached = all(stage.state != FAILED for stage in stages)
-        stages.append(_stage(slug, reached))
+        stages.append(_stage(slug, reached=all(stage.state != FAILED for stage in stages)))
     return stages
 
 
 def overall(stages: list[Stage]) -> str:
     """Return the state of the project in one sentence."""
-    passed = sum(stage.state == PASSED for stage in stages)
-    if failed := [f"{stage.number} {stage.name}" for stage in stages if stage.state == FAILED]:
-        return f"Stopped at {', '.join(failed)}: {passed} of {len(stages)} gates passed"
-    all_passed = f"All {len(stages)} gates passed"
-    return all_passed if passed == len(stages) else f"{passed} of {len(stages)} gates passed, the others not run"
+    return render("reports", "overall", stages=stages)
 
 
 def _stage(slug: str, reached: bool) -> Stage:
@@ -95,7 +88,6 @@ def _stage(slug: str, reached: bool) -> Stage:
         notebook=run,
         source=source,
         page=page_of(slug) if run else None,
-        up="../" if own else "",
         record=record,
         conclusion=str(record.get("conclusion", "")),
         headline=record.get("headline", {}),

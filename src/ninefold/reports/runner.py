@@ -1,7 +1,5 @@
 """Run one stage's notebook headlessly, by papermill; keep nothing that changes between equal runs."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys
@@ -16,16 +14,16 @@ from nbformat import NotebookNode
 from ninefold import artifacts, outdated, pin
 from ninefold.errors import DataError, NinefoldError, without_secrets
 from ninefold.params import load, root
+from ninefold.sentences import render
 from ninefold.stages import FLOOR, STAGES, is_own, label
 
 SOURCES = "reports/sources"
 OWN = "notebooks/own.yaml"
 BAR = "{l_bar}{bar:20}| cell {n_fmt} of {total_fmt}, {elapsed}"
 BINARY = ("image/", "application/")  # outputs that hold no text for people
-METADATA = {
-    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
-}
+RAISED, INJECTED = "papermill-error-cell-tag", "injected-parameters"  # cells that are not in the user's notebook
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+METADATA = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
 
 
 class StageFailed(NinefoldError):
@@ -46,9 +44,7 @@ def clean(notebook: NotebookNode) -> NotebookNode:
     """Return a notebook's source alone, with its pasted pictures: no outputs, no counts, only tags and the kernel."""
     cells: list[dict[str, Any]] = []
     for index, cell in enumerate(notebook.cells):
-        kept = {
-            name: cell[name] for name in ("cell_type", "source", "attachments") if cell.get(name) or name == "source"
-        }
+        kept = {"source": "", **{name: cell[name] for name in ("cell_type", "source", "attachments") if cell.get(name)}}
         tags = {"tags": list(cell.metadata["tags"])} if cell.metadata.get("tags") else {}
         cells.append({"id": cell.get("id", f"cell-{index:02d}"), "metadata": tags, **kept})
         if cell.cell_type == "code":
@@ -63,8 +59,7 @@ def own() -> list[str]:
         entries = (yaml.safe_load(place.read_text(encoding="utf-8")) or {}).get("own") if place.exists() else []
         listed = [str(name) for name in entries or []]
     except (yaml.YAMLError, AttributeError, TypeError):
-        expected = "`own:` and below it a line `- 05b_a_title` per notebook"
-        raise DataError(f"{OWN}: not readable; expected {expected}") from None
+        raise DataError(f"{OWN}: not readable; expected `own:` and below it a line `- 05b_a_title` each") from None
     if wrong := [name for name in listed if not is_own(name)]:
         raise DataError(f"{OWN}: found {wrong[0]!r}, expected the name of a notebook of yours, such as 05b_a_title")
     return listed
@@ -73,17 +68,15 @@ def own() -> list[str]:
 def refresh_sources() -> None:
     """Write a clean copy of every notebook of ``notebooks/`` to ``reports/sources/``, on which the stages depend.
 
-    Running and saving a notebook in JupyterLab changes its outputs, not its clean copy, so no stage runs again. A
-    `NinefoldError` names a notebook that is damaged or listed and not there, another engine than that of ``ninefold.yaml``,
-    and lines that are written for an older one.
+    Running and saving a notebook in JupyterLab changes its outputs, not its clean copy, so no stage runs again. Raises
+    `NinefoldError` if a notebook is damaged or lost, or the project is written for another engine.
     """
     pin.check()
     outdated.refuse(root())
     folder = artifacts.path(SOURCES)
     notebooks = sorted(artifacts.path("notebooks").glob("*.ipynb"))
     if lost := sorted(set(own()) - {notebook.stem for notebook in notebooks}):
-        what_to_do = "delete the line, or restore it"
-        raise DataError(f"{OWN}: lists {lost[0]}, but notebooks/{lost[0]}.ipynb is not there; {what_to_do}")
+        raise DataError(render("reports", "lost_notebook", listed=OWN, name=lost[0]))
     for stale in set(folder.glob("*.ipynb")) - {folder / notebook.name for notebook in notebooks}:
         stale.unlink()
     for notebook in notebooks:
@@ -135,13 +128,9 @@ def clear_failures(name: str = "*") -> None:
 def strip(notebook: NotebookNode) -> NotebookNode:
     """Return an executed notebook without secrets, and what differs between equal runs: times, random ids, log lines."""
     stripped = clean(notebook)
-    cells = []
     for cell, original in zip(stripped.cells, notebook.cells, strict=True):
-        tags = cell.metadata.get("tags", [])
-        if "papermill-error-cell-tag" in tags:
-            continue
-        if "injected-parameters" in tags:
-            cell.id = "injected-parameters"
+        if INJECTED in cell.metadata.get("tags", []):
+            cell.id = INJECTED
         if cell.cell_type == "code":
             cell.execution_count = original.execution_count
             cell.outputs = [output for output in original.outputs if output.get("name") != "stderr"]
@@ -149,8 +138,7 @@ def strip(notebook: NotebookNode) -> NotebookNode:
                 output.update({"metadata": {}} if "metadata" in output else {})
                 for texts in (output, output.get("data", {})):
                     texts.update({name: _masked(text) for name, text in texts.items() if not name.startswith(BINARY)})
-        cells.append(cell)
-    stripped.cells = cells
+    stripped.cells = [cell for cell in stripped.cells if RAISED not in cell.metadata.get("tags", [])]
     return stripped
 
 
@@ -167,19 +155,11 @@ def _papermill(source: Path, target: Path, slug: str, params: dict[str, Any]) ->
     bar = {"desc": label(slug), "bar_format": BAR, "disable": not sys.stderr.isatty(), "leave": False}
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        papermill.execute_notebook(
-            source,
-            target,
-            parameters={"section": slug, "overrides": params},
-            kernel_name="python3",
-            cwd=root(),
-            progress_bar=bar,
-            stderr_file=sys.stderr if sys.stderr.isatty() else None,  # bars of cells that take long
-            config=config,
-        )
+        options = {"kernel_name": "python3", "cwd": root(), "progress_bar": bar, "config": config}
+        options["stderr_file"] = sys.stderr if sys.stderr.isatty() else None  # bars of cells that take long
+        papermill.execute_notebook(source, target, parameters={"section": slug, "overrides": params}, **options)
     except papermill.PapermillExecutionError as error:
-        added = {"papermill-error-cell-tag", "injected-parameters"}  # not in the user's notebook
-        cells = [cell for cell in read(target).cells if not added & set(cell.metadata.get("tags", []))]
+        cells = [cell for cell in read(target).cells if not {RAISED, INJECTED} & set(cell.metadata.get("tags", []))]
         number = next((place for place, cell in enumerate(cells, 1) if _raised(cell)), "with the parameters")
         first = error.source.strip().partition("\n")[0]
         return f"cell {number} ({first!r}) raised {error.ename}: {error.evalue}"

@@ -1,16 +1,13 @@
 """Render the executed notebooks as one site to read offline, and sum up a run in the terminal.
 
-Reads: ``reports/notebooks``, ``reports/metrics``, ``reports/failed``, ``data/problem.json``, ``notebooks/own.yaml``.
-Writes: ``reports/index.html``, and a page for every stage that has an executed notebook; those of your own notebooks to
-``reports/own``. Same input, same bytes. Beside them, where there is a bundle, ``reports/model_card.html``: it names the
-commit that recorded the model, and so is no output of the pipeline.
+Pages are in ``reports``, those of your own notebooks in ``reports/own``. Same input, same bytes; but the page of the model
+card names the commit that recorded the model, and so is no output of the pipeline.
 """
-
-from __future__ import annotations
 
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,8 +22,6 @@ from ninefold.reports import runner  # before nbconvert: it keeps a slow import 
 from ninefold.reports.progress import FAILED, OWN, PASSED, Stage, overall, page_of, portable, read_project, read_stages
 from ninefold.stages import FLOOR, STAGES, is_own
 
-BOTTOM_LINE = ("training", "monitoring")
-BESIDE = ("deployment",)
 BUNDLE, CARD = "models/bundle", "model_card.html"
 ABOUT_OWN = """The pages of your own notebooks, one each. `ninefold notebook "Title"` adds a notebook.\n"""
 
@@ -41,16 +36,13 @@ def render() -> Path:
     environment = _environment(stages)
     _clear([stage.slug for stage in stages if stage.page])
     shown = [stage for stage in stages if stage.page]
+    template = environment.get_template("page.html.j2")
     for before, stage, after in zip([None, *shown], shown, [*shown[1:], None], strict=False):
-        body = _body(stage)
-        content = {"stage": stage, "body": Markup(body), "sections": _sections(body), "up": stage.up}
-        page = environment.get_template("page.html.j2").render(**content, before=before, after=after)
+        page = template.render(stage=stage, up="../" * stage.own, before=before, after=after, **_headed(_body(stage)))
         artifacts.write_text(page, place_of(stage.slug))
     _render_card(environment)
-    overview = environment.get_template("index.html.j2")
-    index = artifacts.path("reports/index.html")
-    content = {"stage": None, "rows": stages, "up": "", "state": overall(stages)}
-    artifacts.write_text(overview.render(**content, **_leading(stages)), index)
+    index, content = artifacts.path("reports/index.html"), {"stage": None, "rows": stages, "state": overall(stages)}
+    artifacts.write_text(environment.get_template("index.html.j2").render(**content, up=""), index)
     return index
 
 
@@ -82,20 +74,6 @@ def summarize() -> None:
     console.print(f"Report: {report}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _leading(stages: list[Stage]) -> dict[str, Any]:
-    """Return what leads the index: the failed gate's conclusion, else training's and monitoring's, or the last one."""
-    failures = [stage for stage in stages if stage.state == FAILED]
-    stopped = [stage for stage in failures if stage.conclusion]
-    concluded = [stage for stage in stages if stage.conclusion and stage.state == PASSED and not stage.own]
-    leading = [stage for stage in concluded if stage.slug in BOTTOM_LINE]
-    return {
-        "heading": "Bottom line" if stopped or (leading and not failures) else "So far",
-        "conclusions": stopped or leading or concluded[-1:],
-        "beside": [] if stopped else [stage for stage in concluded if stage.slug in BESIDE and stage.headline],
-        "failures": failures,
-    }
-
-
 def _environment(stages: list[Stage]) -> Environment:
     environment = jinja.environment(autoescape=True, keep_trailing_newline=True)
     nine = [stage for stage in stages if not stage.own]
@@ -113,26 +91,17 @@ def _render_card(environment: Environment) -> None:
     source = f"{BUNDLE}/MODEL_CARD.md"
     text = re.sub(r"\A# .+\n+", "", artifacts.path(source).read_text(encoding="utf-8"))
     v4 = runner.nbformat.v4
-    body = _headed(_exporter()(v4.new_notebook(cells=[v4.new_markdown_cell(text)])))
+    body = _exporter()(v4.new_notebook(cells=[v4.new_markdown_cell(text)]))
     body = body.replace("<table>", '<div class="nf-table"><table>').replace("</table>", "</table></div>")
-    content = {
-        "body": Markup(body),
-        "sections": _sections(body),
-        "source": source,
-        "version": lineage.of_folder(f"{BUNDLE}/checksums.json"),
-        "commit": lineage.commit(lineage.dvc_md5(BUNDLE), _candidate()),
-        "now": lineage.lineage(),
-    }
-    page = environment.get_template("card.html.j2")
-    artifacts.write_text(page.render(stage=None, within="deployment", up="", **content), place)
-
-
-def _candidate() -> str:
-    """Return the hash by which ``dvc.lock`` knows the candidate in the bundle, or an empty text."""
-    try:
-        return (artifacts.published(f"{BUNDLE}/bundle.json") or {}).get("lineage", {}).get("dvc", "")
-    except DataError:  # a damaged bundle is reported when it is loaded
-        return ""
+    candidate = ""  # the hash by which dvc.lock knows the candidate in the bundle
+    with suppress(DataError):  # a damaged bundle is reported when it is loaded
+        candidate = (artifacts.published(f"{BUNDLE}/bundle.json") or {}).get("lineage", {}).get("dvc", "")
+    commit = lineage.commit(lineage.dvc_md5(BUNDLE), candidate)
+    facts = {"version": lineage.of_folder(f"{BUNDLE}/checksums.json"), "commit": commit, "now": lineage.lineage()}
+    page = environment.get_template("card.html.j2").render(
+        stage=None, within="deployment", up="", source=source, **_headed(body), **facts
+    )
+    artifacts.write_text(page, place)
 
 
 def _body(stage: Stage) -> str:
@@ -140,25 +109,27 @@ def _body(stage: Stage) -> str:
     body = portable(_exporter()(_prepare(stage.notebook, failed=stage.state == FAILED)))
     body = re.sub(r"<(/?)h1>", r"<\1h2>", body)  # the page has its title already
     body = re.sub(r"<img (?![^>]*\balt=)", '<img alt="A picture without a description." ', body)
-    body = _headed(body)
-    folders = {True: f"{stage.up}{OWN}/", False: stage.up}
+    up = "../" * stage.own
+    folders = {True: f"{up}{OWN}/", False: up}
     link = re.compile(r'href="(?:\./)?(0\d[a-z]*_[^"/#]+)\.ipynb')
     body = link.sub(lambda name: f'href="{folders[is_own(unquote(name[1]))]}{name[1]}.html', body)
     body = re.sub(r"<caption>(.*?)</caption>", r"<caption><span>\1</span></caption>", body)
-    body = re.sub(r"<td>pass</td></tr>", '<td class="pass">pass</td></tr>', body)
-    return re.sub(r"<td>FAIL</td></tr>", '<td class="fail">FAIL</td></tr>', body)
+    return re.sub(r"<td>(pass|FAIL)</td></tr>", lambda cell: f'<td class="{cell[1].lower()}">{cell[1]}</td></tr>', body)
 
 
-def _headed(body: str) -> str:
-    """Return HTML whose headings have ids, each its own."""
-    count: dict[str, int] = {}
+def _headed(body: str) -> dict[str, Any]:
+    """Return HTML as ``body``, its headings with ids, each its own; and the ids and texts of these as ``sections``."""
+    names: list[str] = []
+    sections: list[tuple[str, Markup]] = []
 
     def name(heading: re.Match[str]) -> str:
         slug = re.sub(r"\W+", "-", re.sub(r"<[^>]+>|&\w+;", "", heading[1]).lower()).strip("-") or "section"
-        count[slug] = count.get(slug, 0) + 1
-        return f'<h2 id="{slug}{"" if count[slug] == 1 else f"-{count[slug]}"}">{heading[1]}</h2>'
+        names.append(slug)
+        own = slug if names.count(slug) == 1 else f"{slug}-{names.count(slug)}"
+        sections.append((own, Markup(re.sub(r"<[^>]+>", "", heading[1]))))
+        return f'<h2 id="{own}">{heading[1]}</h2>'
 
-    return re.sub(r"<h2>(.*?)</h2>", name, body)
+    return {"body": Markup(re.sub(r"<h2>(.*?)</h2>", name, body)), "sections": sections}
 
 
 def _clear(slugs: list[str]) -> None:
@@ -167,11 +138,6 @@ def _clear(slugs: list[str]) -> None:
     for page in set(pages) - set(map(place_of, slugs)):
         page.unlink(missing_ok=True)
     artifacts.write_text(ABOUT_OWN, artifacts.path(f"reports/{OWN}/README.txt"))
-
-
-def _sections(body: str) -> list[tuple[str, str]]:
-    headings = re.findall(r'<h2 id="(.*?)">(.*?)</h2>', body)
-    return [(name, Markup(re.sub(r"<[^>]+>", "", text))) for name, text in headings]
 
 
 def _prepare(run: Any, failed: bool) -> Any:
@@ -203,12 +169,8 @@ def _exporter() -> Callable[[Any], str]:
     from nbconvert.exporters import HTMLExporter, TemplateExporter
     from nbconvert.filters import Highlight2HTML
 
-    exporter = HTMLExporter(
-        template_name="notebook",
-        extra_template_basedirs=[str(jinja.TEMPLATES)],
-        exclude_anchor_links=True,
-        default_preprocessors=[],
-    )
+    options: dict[str, Any] = {"extra_template_basedirs": [str(jinja.TEMPLATES)], "default_preprocessors": []}
+    exporter = HTMLExporter(template_name="notebook", exclude_anchor_links=True, **options)
     exporter.register_filter("highlight_code", Highlight2HTML(pygments_lexer="ipython3"))
     # HTMLExporter itself would parse the whole page once more, pictures and all, to look for images without an alt text
     return lambda run: TemplateExporter.from_notebook_node(exporter, run)[0].strip()

@@ -1,7 +1,5 @@
 """The service: the application that answers over HTTP from a bundle, and the process that serves it."""
 
-from __future__ import annotations
-
 import gc
 import math
 import signal
@@ -57,13 +55,9 @@ def create_app(
     """
     problem, limits = bundle.problem, bundle.described["limits"]
     limiters = {kind: concurrency.Limiter(threads, limits) for kind, threads in concurrency.THREADS.items()}
-    app = FastAPI(
-        title=problem.title,
-        version=bundle.version,
-        description=f"{problem.question} The forecast for each row, and what to do.",
-        docs_url=None,  # these pages would load scripts from other hosts
-        redoc_url=None,
-    )
+    about = f"{problem.question} The forecast for each row, and what to do."
+    # Pages of documentation would load scripts from other hosts.
+    app = FastAPI(title=problem.title, version=bundle.version, description=about, docs_url=None, redoc_url=None)
     challenger = challenger or Challenger(Metrics(bundle, log), log)
     service = routes.Service(bundle, challenger)
     probes, review_page = routes.probes(service), review.router(service, rows)

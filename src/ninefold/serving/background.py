@@ -1,7 +1,5 @@
 """Work beside the service, in threads that end with it: what goes wrong there is printed, and ends nothing."""
 
-from __future__ import annotations
-
 import sys
 import threading
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Score a table of any size with a bundle: its rows, chunk by chunk, with forecast, action and payoff beside them."""
 
-from __future__ import annotations
-
 import importlib
 import tempfile
 from collections import Counter
@@ -13,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import track
 
 from ninefold import artifacts, params
 from ninefold.collection import databases
@@ -34,7 +32,6 @@ def predict(
     by its URL (``postgresql://ann:${PASSWORD}@host/shop::orders``). `source` may be a folder of Parquet files, too, and needs
     no ``::TABLE`` where a database has but one, or where a `query` says what to read. A `target` that exists is replaced, a
     table of a database only if it is an earlier result. In a `log`, every answer is on disk before the table appears.
-
     Columns that are no features pass through untouched, those of a CSV file as text. A history column that is absent
     altogether is looked up by its keys. In a project whose engine is Spark, Parquet to Parquet is scored there, without log.
 
@@ -52,15 +49,8 @@ def predict(
     done: dict[str, Any] = {"rows": 0, "warnings": Counter(), "wrote": end}
     tables = scored(_read(str(source), query), bundle, start, done, log)
     console, title = Console(stderr=True), f"scoring {start.rpartition('/')[2]}"
-
-    def shown() -> Tables:
-        for table in tables:
-            yield table
-            bar.update(task, description=f"{title}, {done['rows']:,} rows")
-
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        _write(str(target), list(bundle.added.values()), shown())
+    shown = track(tables, title, console=console, transient=True, disable=not console.is_terminal)
+    _write(str(target), list(bundle.added.values()), iter(shown))
     if log:
         log_export.prune(log.place, bundle.described["log"]["keep"])
     return {**done, "warnings": dict(done["warnings"])}
@@ -83,10 +73,9 @@ def describe(done: dict[str, Any], bundle: Bundle) -> str:
     facts = [f"scored {done['rows']:,} rows with {bundle.name} {bundle.version}"]
     if done["looked_up"]:
         facts.append(f"{len(done['looked_up'])} history columns looked up as of {bundle.moment}")
-    reasons = {
-        field: "not seen in training" if field in bundle.known else "outside the contract" for field in bundle.features
-    }
-    facts += [f"{rows:,} rows with a {field} {reasons[field]}" for field, rows in done["warnings"].items()]
+    reasons = ("outside the contract", "not seen in training")
+    warned = done["warnings"].items()
+    facts += [f"{rows:,} rows with a {field} {reasons[field in bundle.known]}" for field, rows in warned]
     renamed = [(name, column) for name, column in bundle.added.items() if name != column]
     facts += [f"the answer's {name} is in {column}, for {name} is a field of the model" for name, column in renamed]
     return "; ".join([*facts, f"wrote {done['wrote']}"])

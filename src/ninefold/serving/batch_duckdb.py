@@ -1,7 +1,5 @@
 """Tables of DuckDB files in chunks: read as DuckDB streams them, written in one statement."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from ninefold.collection import failing
+from ninefold.collection import databases, failing
 from ninefold.errors import DataError
 from ninefold.serving.chunks import DatabaseTable, Tables, spooled
 
@@ -19,8 +17,8 @@ MEMORY = "512MB"  # that DuckDB may take beside the model
 def read(place: str, source: DatabaseTable, rows: int) -> Tables:
     """Yield a table or a query of a DuckDB file in chunks of at most `rows`."""
     with _connection(place, source.where, "read") as connection:
-        table = source.query is None and _quoted(source.choose(list(_tables(connection))))
-        relation = connection.sql(source.query or f"SELECT * FROM {table}")
+        names = {} if source.query else databases.duckdb_tables(connection)
+        relation = connection.sql(source.query or f"SELECT * FROM {names[source.choose(list(names))]}")
         if relation is None:
             raise DataError(f"{source.where}: the query gives no rows, expected a SELECT")
         reader = relation.to_arrow_reader(rows)

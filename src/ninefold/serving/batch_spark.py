@@ -1,7 +1,5 @@
 """Score Parquet files with Spark: each task takes a row group, as one process on this machine takes a file."""
 
-from __future__ import annotations
-
 from collections import Counter
 from functools import cache, partial
 from pathlib import Path
@@ -74,6 +72,6 @@ def _load(place: str, version: str) -> Bundle:
     bundle = Bundle.load(Path(place))
     if bundle.version != version:
         raise DataError(
-            f"{place}: found version {bundle.version} on a machine of Spark, expected {version}; copy it there"
+            f"{place}: found version {bundle.version} on a Spark machine, expected {version}; copy it there"
         )
     return bundle

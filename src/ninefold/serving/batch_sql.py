@@ -1,7 +1,5 @@
 """Tables of SQL databases in chunks, by SQLAlchemy: typed as they are declared, and written whole or not at all."""
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from datetime import date, datetime, time
@@ -41,7 +39,7 @@ def read(place: str, source: DatabaseTable, rows: int) -> Tables:
             name = source.name or source.choose(database.tables())
             query, (schema, table) = database.select(name), database.find(name)
             with database.errors():
-                columns = database.inspector().get_columns(table, schema=schema)
+                columns = sa.inspect(database.engine).get_columns(table, schema=schema)
             dialect = database.engine.dialect.name
             declared = {each["name"]: _arrow_type(each["type"], dialect) for each in columns}
         with database.errors(), database.result(query) as result:
@@ -62,15 +60,11 @@ def read(place: str, source: DatabaseTable, rows: int) -> Tables:
 
 
 def write(place: str, target: DatabaseTable, tables: Tables) -> None:
-    """Write tables to a table of a SQL database, or of a SQLite file, which may be new, in one transaction.
-
-    A database that commits each CREATE TABLE at once (MySQL, Oracle) keeps the table under its temporary name if the run is
-    killed meanwhile.
-    """
+    """Write tables to a table of a SQL database or SQLite file in one transaction (in MySQL a kill leaves a table)."""
     url = place if "://" in place else f"sqlite:///file:{quote(str(Path(place).absolute()))}?mode=rwc&uri=true"
     with Database(url, target.where, key="") as database:
         with database.errors("written"):
-            inspector, (before, _, after) = database.inspector(), target.name.partition(".")
+            inspector, (before, _, after) = sa.inspect(database.engine), target.name.partition(".")
             is_plain = not after or inspector.has_table(target.name) or before not in inspector.get_schema_names()
             schema, table = (None, target.name) if is_plain else (before, after)
             if exists := inspector.has_table(table, schema=schema):

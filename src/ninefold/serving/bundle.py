@@ -1,7 +1,5 @@
 """The model bundle: one folder with everything that a prediction needs, verified when it is read."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -52,10 +50,7 @@ class Bundle:
 
     @classmethod
     def load(cls, place: Path | None = None) -> Self:
-        """Read and verify the bundle of the project, or the one at `place`.
-
-        `DataError` if it is missing, damaged or changed, of another format, or its model needs types that are not trusted.
-        """
+        """Read and verify the project's bundle, or the one at `place`; `DataError` if it is not whole and trusted."""
         place = place or artifacts.pending(BUNDLE)
         version, described = verify(place), read_json(place / "bundle.json")
         if (form := described.get("format")) != FORMAT:

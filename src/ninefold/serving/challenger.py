@@ -1,7 +1,5 @@
 """A challenger beside the champion: in the shadow, or as a canary that answers a share of the requests."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import threading
@@ -31,10 +29,7 @@ POLL = 0.5  # seconds between two looks at models/production
 
 
 class Params(Section):
-    """Section ``serving`` of ``params.yaml``: how a newer bundle runs beside the champion, read while it serves.
-
-    `allowed_hosts` is read at the start: the names by which callers call, beside those of this machine.
-    """
+    """Section ``serving`` of ``params.yaml``, read while it serves; `allowed_hosts`, names of callers, at the start."""
 
     challenger: Text = BUNDLE
     mode: Literal["none", "shadow", "canary"] = "none"
@@ -55,7 +50,6 @@ class Challenger:
 
     A canary gets requests by the key of their first row: the same customer always gets the same model. The champion
     answers what the canary cannot. A shadow works after the answer, in one thread, and only while it keeps up.
-
     `active` is None without a challenger; `reason` says why there is none, although the params name one.
     """
 
@@ -158,10 +152,7 @@ def differing(champion: Bundle, challenger: Bundle, parts: Sequence[str]) -> lis
 
 @contextmanager
 def watching(app: SwappableApp, champion: Watcher, challenger: Challenger) -> Iterator[None]:
-    """Look every `POLL` seconds, in a thread, for another bundle in production, and for another challenger.
-
-    Nothing that a look meets ends the thread. What `champion` finds is in ``/ready`` and the metrics.
-    """
+    """Look every `POLL` s, in a thread that nothing ends, for another bundle in production and another challenger."""
     metrics, challenger.champion = challenger.metrics, champion
     metrics.stale.set_function(lambda: float(champion.reason is not None))
     metrics.looked.set_function(lambda: time.monotonic() - champion.looked)

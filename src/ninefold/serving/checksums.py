@@ -1,7 +1,5 @@
 """The checksums of a bundle: its version, and whether each file is as it was packed."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

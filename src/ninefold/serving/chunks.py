@@ -1,7 +1,5 @@
 """Tables of any size in chunks: CSV and Parquet files, read and written; a file is written whole or not at all."""
 
-from __future__ import annotations
-
 import csv
 import tempfile
 from collections.abc import Callable, Collection, Iterator
@@ -16,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ninefold import artifacts
-from ninefold.collection import databases, failing
+from ninefold.collection import ONE_TABLE, databases, demand_columns, failing, files
 from ninefold.errors import DataError
 
 CHUNK = 50_000  # rows
@@ -89,9 +87,8 @@ def parquet_files(place: Path) -> list[Path]:
     """Return a file, or the Parquet files of a folder by name, without hidden ones; `DataError` if there is none."""
     if place.is_file():
         return [place]
-    names = [file.relative_to(place) for file in place.rglob("*.parquet")]
-    if visible := sorted(name for name in names if not any(part[0] in "._" for part in name.parts)):
-        return [place / name for name in visible]
+    if visible := [file for file in files.inside(place) if file.suffix == ".parquet"]:
+        return visible
     wrong = "is a folder without a .parquet file" if place.is_dir() else "not found"
     raise DataError(f"{place}: {wrong}; IN is {FORMATS}")
 
@@ -104,11 +101,10 @@ def footer(file: Path) -> pq.FileMetaData:
 
 def shared_schema(files: list[Path]) -> pa.Schema:
     """Return the schema of the first of some Parquet files; a `DataError` names one that has other columns."""
-    schemas = [footer(file).schema.to_arrow_schema() for file in files]
-    for file, schema in zip(files, schemas, strict=True):
-        if differing := sorted(set(schema.names) ^ set(schemas[0].names)):
-            raise DataError(f"{file}: has other columns than {files[0]}: {', '.join(differing)} stand in one only")
-    return schemas[0]
+    schemas = {file: footer(file).schema.to_arrow_schema() for file in files}
+    for file, schema in schemas.items():
+        demand_columns(schema.names, schemas[files[0]].names, str(file), f"in {files[0]}", ONE_TABLE)
+    return schemas[files[0]]
 
 
 def read_parquet(file: Path, schema: pa.Schema, rows: int, groups: list[int] | None = None) -> Tables:

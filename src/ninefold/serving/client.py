@@ -1,7 +1,5 @@
 """Ask the service: start it as a process of its own, send rows over HTTP, and send what it should refuse."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

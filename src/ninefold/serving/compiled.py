@@ -4,8 +4,6 @@ One row through a pipeline costs milliseconds of tables and checks, and microsec
 is the arithmetic alone: dictionaries of categories, arrays of medians and scales, trees through Treelite.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Fitted transformers and models as plain functions, for few rows: lists of Python values in, numbers out, no tables."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
 from functools import partial, reduce
@@ -117,9 +115,8 @@ def _blocks(transformer: ColumnTransformer, names: list[str]) -> Encode:
 
 def _categories(fitted: OneHotEncoder | OrdinalEncoder | TargetEncoder) -> Encode:
     """Return, as a function, a dictionary per column from a category to the non-zero numbers that the encoder gives it."""
-    listed = [
-        [*(each for each in known if each is not None and each == each), None, UNKNOWN] for known in fitted.categories_
-    ]
+    present = [[each for each in known if each is not None and each == each] for known in fitted.categories_]
+    listed = [[*known, None, UNKNOWN] for known in present]
     columns = [pd.Series(values, dtype="object").fillna(np.nan) for values in listed]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the unknown category
@@ -129,10 +126,9 @@ def _categories(fitted: OneHotEncoder | OrdinalEncoder | TargetEncoder) -> Encod
     tables: list[dict[Any, list[tuple[int, float]]]] = []
     for values, start, end in zip(listed, ends, ends[1:], strict=False):
         part = numbers[: len(values), start:end].tolil()
-        rows = zip(values, part.rows, part.data, strict=True)
-        tables.append(
-            {value: [(start + place, each) for place, each in zip(*row, strict=True)] for value, *row in rows}
-        )
+        places = [[start + place for place in row] for row in part.rows]
+        filled = [list(zip(*row, strict=True)) for row in zip(places, part.data, strict=True)]
+        tables.append(dict(zip(values, filled, strict=True)))
 
     def encode(columns: Columns) -> np.ndarray:
         X = np.zeros((len(columns[0]), width))

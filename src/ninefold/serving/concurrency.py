@@ -1,7 +1,5 @@
 """The concurrency limiter: all but the probes is parsed, answered and written in threads, a few requests at a time."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import threading

@@ -5,8 +5,6 @@ Writes: ``models/bundle/``: model, signature, policy, online history, reference 
 Gate: answers over HTTP and from files equal offline ones, bad requests are refused, one row keeps the latency budget.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Mapping
@@ -23,6 +21,7 @@ from ninefold.lineage import dvc_md5, sha256
 from ninefold.metrics import EvaluationPlan
 from ninefold.params import Duration, Name, Section, load
 from ninefold.problem import Problem, decisions
+from ninefold.sentences import render
 from ninefold.serving import checksums
 from ninefold.serving.bundle import BUNDLE, FORMAT, Bundle, answer_columns, edges_of
 from ninefold.serving.fields import FEATURE_KINDS, as_rows, signature
@@ -67,11 +66,12 @@ def describe(
     """Return ``bundle.json``: what a caller, a reader and stage 09 need to know about the model.
 
     `candidate` is what stage 07 wrote beside the model, `parts` the ``train``, ``validation`` and ``holdout`` rows. A name
-    in ``log.redact`` that is no field of a row is a `ParamsError`: its values would stay readable.
+    in ``log.redact`` that is neither a field of a row nor a column of a contract, which could become one, is a `ParamsError`.
     """
     schema = signature(parts, artifacts.read_json(f"{features.ONLINE}/online.json"), problem, contract_bounds(problem))
     fields, redact = [field["name"] for field in schema], params.log.redact
-    if unknown := ", ".join(name for name in redact if name not in fields):
+    known = {*fields, *(name for contract in load("processing").tables.values() for name in contract.columns)}
+    if unknown := ", ".join(name for name in redact if name not in known):
         expected = f"expected fields of a row, some of {', '.join(fields)}; mend the name"
         raise ParamsError(f"params.yaml: deployment.log.redact: found {unknown}, {expected}")
     values, hashes = problem.values(), {name: sha256(name) for name in INPUTS} | candidate.get("lineage", {})
@@ -256,9 +256,4 @@ def headline(bundle: Bundle, compared: pd.DataFrame) -> dict[str, str]:
 def conclusion(bundle: Bundle, compared: pd.DataFrame, refused: pd.DataFrame, within: bool, params: Params) -> str:
     """Return the conclusion of this stage."""
     failed = [check.name for check in checks(bundle, compared, refused, within, params) if not check.passed]
-    if failed:
-        return f"Bundle {bundle.version} is not ready to serve; failed checks: {'; '.join(failed)}."
-    return (
-        f"Bundle {bundle.version} answers the same over HTTP, from files and offline, refuses what it cannot answer, and "
-        f"keeps the budget of {params.latency_budget_ms:g} ms for one row: ready to serve."
-    )
+    return render("serving", "conclusion", bundle=bundle, failed=failed, budget=params.latency_budget_ms)

@@ -1,11 +1,9 @@
 """The fields of a row that a caller sends: their kinds and types, and rows as JSON, in which a date is ISO text."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -31,7 +29,7 @@ class Store(NamedTuple):
     prior: float | None
 
     @classmethod
-    def read(cls, folder: Path, entry: Mapping[str, Any]) -> Store:
+    def read(cls, folder: Path, entry: Mapping[str, Any]) -> Self:
         """Return the store that an entry of ``online.json`` describes."""
         table = pd.read_parquet(folder / entry["file"])
         values = dict(zip(_keys(table, entry["by"]), table["value"].tolist(), strict=True))

@@ -1,7 +1,5 @@
 """The hot swap of a model: ``models/production`` is a link, and a running service follows it without losing a request."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import time
@@ -48,10 +46,7 @@ def install(place: Path) -> Path:
 
 
 def prune(needed: Collection[str] = ()) -> None:
-    """Remove the copies of bundles in ``models/versions``, but for the `KEPT` installed last, the one in production, and `needed`.
-
-    No `install` may run beside it. What an interrupted one left is removed, too.
-    """
+    """Remove copies of bundles but the `KEPT` last ones, that in production and `needed`; run no `install` beside."""
     used = {*needed, artifacts.path(PRODUCTION).resolve().name}
     copies = sorted(artifacts.path(VERSIONS).iterdir(), key=lambda copy: copy.stat().st_mtime_ns, reverse=True)
     whole = [copy.name for copy in copies if not copy.name.startswith(".")]
@@ -103,10 +98,7 @@ class Watcher:
         return loaded
 
     def look(self, use: Callable[[Bundle], None] = lambda _: None) -> bool:
-        """Load the bundle if it changed, see `load`; return whether its version is new.
-
-        If it cannot be loaded, or `use` raises anything, the bundle before stays; the next attempt is after `RETRY` seconds.
-        """
+        """Load the bundle if it changed; return if its version is new. After any error the old one stays `RETRY` s."""
         self.looked, before = time.monotonic(), self.bundle
         try:
             if stamp(self.folder() / LIST) == self._stamp:

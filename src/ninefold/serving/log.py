@@ -1,7 +1,5 @@
 """Write the prediction log: every answer is on disk before it is returned."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 import threading
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from ninefold import artifacts
 from ninefold.serving.bundle import Bundle
@@ -24,31 +23,7 @@ BUSY = 5.0  # seconds to wait for another process that writes to the same log
 ROWS_A_REQUEST = 1000  # of a table that was answered at once
 TICK = 2.0  # seconds after which the traffic is written, if nothing else is
 OURS, FORMAT = 0x4E696E65, 2  # as SQLite's application_id and user_version
-SCHEMA = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS bundles (version TEXT PRIMARY KEY, described TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS requests (number INTEGER PRIMARY KEY AUTOINCREMENT, request_id TEXT NOT NULL,
-    moment INTEGER NOT NULL, version TEXT NOT NULL, rows INTEGER NOT NULL, role TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS requests_by_id ON requests (request_id);
-CREATE INDEX IF NOT EXISTS requests_by_moment ON requests (moment);
-CREATE TABLE IF NOT EXISTS predictions (request INTEGER NOT NULL, row INTEGER NOT NULL, inputs TEXT NOT NULL,
-    outputs TEXT NOT NULL, PRIMARY KEY (request, row));
-CREATE TABLE IF NOT EXISTS exports (first INTEGER PRIMARY KEY, last INTEGER NOT NULL, done INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS trials (number INTEGER PRIMARY KEY, moment INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS traffic (minute INTEGER NOT NULL, route TEXT NOT NULL, status INTEGER NOT NULL,
-    requests INTEGER NOT NULL, seconds REAL NOT NULL, slow INTEGER NOT NULL, PRIMARY KEY (minute, route, status));
-PRAGMA application_id = {OURS};
-PRAGMA user_version = {FORMAT};
-COMMIT;
-"""
-KIND = """
-SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_application_id, pragma_user_version
-"""
-REQUEST = "INSERT INTO requests (request_id, moment, version, rows, role) VALUES (?, ?, ?, ?, ?)"
-TRAFFIC = """
-INSERT INTO traffic VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (minute, route, status) DO UPDATE SET
-requests = requests + excluded.requests, seconds = seconds + excluded.seconds, slow = slow + excluded.slow
-"""
+SQL: dict[str, str] = yaml.safe_load(Path(__file__).with_name("log.yaml").read_text("utf-8"))
 
 
 class Log:
@@ -58,7 +33,6 @@ class Log:
     processes may write to one log, on a disk of this machine (WAL needs it). After a failed write the next one opens the
     log again; a log that was moved or removed is made again. Counts of requests are written with the next commit: a
     process that is killed loses the last ones.
-
     `place` is made if absent, for this user alone (mode 0600); ``-wal`` and ``-shm`` beside it belong to it.
     """
 
@@ -185,7 +159,7 @@ class Log:
         self._connection.execute("BEGIN IMMEDIATE")
         for entry in entries:
             _insert(self._connection, entry)
-        self._connection.executemany(TRAFFIC, counts)
+        self._connection.executemany(SQL["traffic"], counts)
         self._connection.execute("COMMIT")
         self.commits += 1
         if not self._in_place():  # the entries are in no file
@@ -211,7 +185,7 @@ def connect(place: Path) -> sqlite3.Connection:
         artifacts.private(place, "ab").close()
     connection = sqlite3.connect(place, timeout=BUSY, isolation_level=None, check_same_thread=False)
     try:
-        program, version, tables = connection.execute(KIND).fetchone()  # at one moment: another may be making it
+        program, version, tables = connection.execute(SQL["kind"]).fetchone()  # at one moment: another may be making it
         if tables and program != OURS:
             raise LogError(f"{place}: found another program's database, expected a prediction log; name another place")
         if program == OURS and version != FORMAT:
@@ -223,7 +197,7 @@ def connect(place: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")  # a commit returns when it is on disk
         connection.execute("PRAGMA fullfsync = ON")  # on macOS, too
         if program != OURS:
-            connection.executescript(SCHEMA)
+            connection.executescript(SQL["schema"].format(program=OURS, format=FORMAT))
             artifacts.sync(place.parent)
     except BaseException:
         connection.close()
@@ -237,6 +211,6 @@ def _insert(connection: sqlite3.Connection, entry: Entry | None) -> None:
         return
     connection.execute("INSERT OR IGNORE INTO bundles VALUES (?, ?)", (entry.version, entry.described))
     request = (entry.request_id, entry.moment, entry.version, len(entry.rows), entry.role)
-    number = connection.execute(REQUEST, request).lastrowid
+    number = connection.execute(SQL["request"], request).lastrowid
     rows = ((number, row, *texts) for row, texts in enumerate(entry.rows))
     connection.executemany("INSERT INTO predictions VALUES (?, ?, ?, ?)", rows)

@@ -1,7 +1,5 @@
 """What is written of a request: its rows and answers as JSON, in which redacted values are keyed hashes."""
 
-from __future__ import annotations
-
 import hmac
 import json
 import os
@@ -80,10 +78,7 @@ def pseudonym(value: Any, secret: bytes) -> str:
 
 
 def key(place: Path) -> bytes:
-    """Return the key of the pseudonyms of the log at `place`; make it (32 random bytes, mode 0600) if there is none.
-
-    It is beside the log, as ``log.key``. `LogError` if it cannot be read or made, or is none.
-    """
+    """Return the key of a log's pseudonyms, ``log.key``, made (mode 0600) if there is none; `LogError` if it is none."""
     file = place.with_suffix(".key")
     try:
         if not file.exists():

@@ -1,7 +1,5 @@
 """Read the prediction log: export it as Parquet, each row once; delete what is old, there too; return it as a table."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sqlite3
@@ -19,7 +17,7 @@ import pyarrow.parquet as pq
 from ninefold import artifacts
 from ninefold.errors import DataError
 from ninefold.serving.fields import EPOCH, days
-from ninefold.serving.log import connect
+from ninefold.serving.log import SQL, connect
 from ninefold.serving.log_entry import LogError, microseconds
 from ninefold.timestamps import MICROSECONDS
 
@@ -27,20 +25,6 @@ ROWS_A_FILE = 200_000
 TEXT = pa.string()
 META = {"request_id": TEXT, "row": pa.int64(), "moment": pa.timestamp("us"), "version": TEXT, "role": TEXT}
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-ROWS = """
-SELECT r.request_id, p.row, r.moment, r.version, r.role, p.inputs, p.outputs
-FROM requests r JOIN predictions p ON p.request = r.number WHERE {} ORDER BY p.request, p.row
-"""
-BEGUN = "SELECT first, last FROM exports WHERE NOT done"
-PLAN = f"""
-INSERT INTO exports (first, last)
-SELECT min(number), max(number) FROM (
-    SELECT number, rows, sum(rows) OVER (ORDER BY number) AS total FROM requests
-    WHERE number > (SELECT coalesce(max(last), 0) FROM exports) ORDER BY number LIMIT :most
-)
-WHERE (total <= :most OR total = rows) AND NOT EXISTS ({BEGUN}) GROUP BY number > 0 -- without new requests, no group
-"""
-OLD = "SELECT number FROM requests WHERE moment < ? LIMIT 1000"
 PAGES = 1000  # of the file that are given back at once
 
 
@@ -65,12 +49,12 @@ def export(place: Path, folder: Path | None = None) -> int:
     with _existing(place, alone=True) as connection:
         while True:
             # Numbers are in the order of commits, so that none comes in between later.
-            connection.execute(PLAN, {"most": ROWS_A_FILE})
-            if (span := connection.execute(BEGUN).fetchone()) is None:
+            connection.execute(SQL["plan"], {"most": ROWS_A_FILE})
+            if (span := connection.execute(SQL["begun"]).fetchone()) is None:
                 if folder is None or folder.resolve() == lake(place).resolve():
                     return written
                 return _copy(lake(place), folder)
-            rows = pd.read_sql(ROWS.format("r.number BETWEEN ? AND ?"), connection, params=span)
+            rows = pd.read_sql(SQL["rows"].format("r.number BETWEEN ? AND ?"), connection, params=span)
             for (day, version), group in rows.groupby([rows["moment"] // MICROSECONDS, "version"]):
                 name = f"day={EPOCH + timedelta(days=int(day)):%Y-%m-%d}/{span[0]:012}-{span[1]:012}-{version}.parquet"
                 _write_parquet(_typed(connection, group), lake(place) / name)
@@ -79,14 +63,11 @@ def export(place: Path, folder: Path | None = None) -> int:
 
 
 def prune(place: Path, keep: str, now: datetime | None = None) -> int:
-    """Delete the requests that are older than `keep`, such as ``90d``, exported or not; return how many.
-
-    Of the export `lake` the days (UTC) that ended before that are deleted, too. `DataError` as in `read`.
-    """
+    """Delete requests older than `keep`, such as ``90d``, and the export's days before; return how many requests."""
     oldest = (now or datetime.now(UTC)) - pd.Timedelta(keep)
     before, deleted = microseconds(oldest), 0
     with _existing(place, alone=False) as connection:
-        while old := connection.execute(OLD, (before,)).fetchall():
+        while old := connection.execute(SQL["old"], (before,)).fetchall():
             started = time.monotonic()
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany("DELETE FROM predictions WHERE request = ?", old)
@@ -111,7 +92,7 @@ def read(place: Path, since: datetime | None = None, until: datetime | None = No
     """
     bounds = (microseconds(since or FIRST), microseconds(until or LAST))
     with _existing(place, alone=False) as connection:
-        rows = pd.read_sql(ROWS.format("r.moment >= ? AND r.moment < ?"), connection, params=bounds)
+        rows = pd.read_sql(SQL["rows"].format("r.moment >= ? AND r.moment < ?"), connection, params=bounds)
         groups = rows.groupby("version", sort=False)
         tables = [_typed(connection, group).to_pandas().set_axis(group.index) for _, group in groups]
     return pd.concat(tables).sort_index() if tables else pa.schema(META.items()).empty_table().to_pandas()

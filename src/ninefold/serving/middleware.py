@@ -1,7 +1,5 @@
 """The service in operation: request ids, Prometheus metrics, hosts, a bearer token, limits on the size and time of a body."""
 
-from __future__ import annotations
-
 import asyncio
 import hmac
 import ipaddress
@@ -189,9 +187,7 @@ def host_name(text: str) -> str:
     return text.strip().lower()
 
 
-def allowed_hosts(
-    host: str, listed: Sequence[str] = (), environment: Mapping[str, str] = os.environ
-) -> tuple[str, ...]:
+def allowed_hosts(host: str, listed: Sequence[str] = (), environment: Mapping[str, str] = os.environ) -> list[str]:
     """Return the hosts by which callers may call: this machine's own, `host`, those `listed` or in NINEFOLD_ALLOWED_HOSTS.
 
     ``*.example.org`` are all names below example.org, ``*`` all names. Where `host` is 0.0.0.0 or ::, every address of the
@@ -202,7 +198,7 @@ def allowed_hosts(
         given = [host_name(each) for each in environment.get(HOSTS, "").split(",") if each.strip()]
     except ValueError as error:
         raise NinefoldError(f"{HOSTS}: found {environment[HOSTS]!r}, expected, between commas, {error}") from None
-    return tuple(dict.fromkeys([*LOCAL, f"[{host}]" if ":" in host else host.lower(), *listed, *given]))
+    return list(dict.fromkeys([*LOCAL, f"[{host}]" if ":" in host else host.lower(), *listed, *given]))
 
 
 def token(environment: Mapping[str, str] = os.environ) -> str | None:

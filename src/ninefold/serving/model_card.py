@@ -1,7 +1,5 @@
 """The model card: what a model is for, what it was fitted on, how good it is, how it decides, what it cannot do."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 
@@ -24,18 +22,11 @@ def model_card(described: dict[str, Any], level: int = 3) -> str:
     """
     problem = Problem.read({**described["problem"], **described["policy"]}, "the description of the bundle")
     kinds = pd.Series([field["kind"] for field in described["signature"]])
-    text = CARDS.get_template("model_card.md.j2").render(
-        described=described,
-        problem=problem,
-        level=level,
-        sentence=sentence(problem),
-        features=[f"{count} {kind}" for kind, count in kinds[kinds.isin(FEATURE_KINDS)].value_counts().items()],
-        blocks=cluster_name(problem),
-        scores=MEANING[problem.task],
-        primary=title(PRIMARY[problem.task]),
-        level_name=decisions.level_name(problem),
-        short=SHORT,
-    )
+    counts = kinds[kinds.isin(FEATURE_KINDS)].value_counts()
+    facts = {"described": described, "problem": problem, "level": level, "sentence": sentence(problem), "short": SHORT}
+    facts |= {"features": [f"{count} {kind}" for kind, count in counts.items()], "blocks": cluster_name(problem)}
+    facts |= {"scores": MEANING[problem.task], "primary": title(PRIMARY[problem.task])}
+    text = CARDS.get_template("model_card.md.j2").render(facts, level_name=decisions.level_name(problem))
     return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 

@@ -1,7 +1,5 @@
 """The last decision of stage 09, as a running service shows it: on its review page, and to Prometheus."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from typing import NamedTuple

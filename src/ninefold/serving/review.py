@@ -1,7 +1,5 @@
 """The review page: a page for the person who acts. Rows ranked by what acting on each gains, why, and one record by form."""
 
-from __future__ import annotations
-
 import hashlib
 import secrets
 import threading
@@ -171,18 +169,12 @@ def form(bundle: Bundle, row: Mapping[str, Any], problems: Sequence[Mapping[str,
     for number, field in enumerate(bundle.signature):
         name, kind, known = field["name"], field["kind"], field.get("known", [])
         choices = known if len(known) <= CHOICES else []
-        groups[GROUPS.get(kind, "What is known")].append(
-            {
-                "name": name,
-                "id": f"field_{number}",
-                "type": kind if kind == "text" else field["type"],
-                "text": _text(row.get(name)),
-                "choices": choices,
-                "needed": field["required"] and not field.get("nullable"),
-                "help": "known, or other" if choices else schemas.ABOUT.get(kind, field["type"]),
-                "error": errors.get(name, "").removeprefix(f"row 0, field {name!r}: "),
-            }
-        )
+        shown = {"name": name, "id": f"field_{number}", "text": _text(row.get(name)), "choices": choices}
+        shown |= {"type": kind if kind == "text" else field["type"]}
+        shown |= {"needed": field["required"] and not field.get("nullable")}
+        shown |= {"help": "known, or other" if choices else schemas.ABOUT.get(kind, field["type"])}
+        shown |= {"error": errors.get(name, "").removeprefix(f"row 0, field {name!r}: ")}
+        groups[GROUPS.get(kind, "What is known")].append(shown)
     bad = [field for fields in groups.values() for field in fields if field["error"]]
     return {"groups": groups, "bad": bad, "empty": errors.get(None, "").removeprefix("row 0: ")}
 

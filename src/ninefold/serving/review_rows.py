@@ -1,7 +1,5 @@
 """The rows of the review page: scored, filtered, and ranked by what acting on each gains."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -124,14 +124,9 @@ def plain(service: Service) -> APIRouter:
             for row, each in zip(rows, answers, strict=True):
                 if identified := {name: row[name] for name in identity if name in row}:
                     each["identity"] = identified
-            content = answer(
-                request_id=call.state.request_id,
-                model=bundle.name,
-                version=bundle.version,
-                history_as_of=bundle.moment,
-                predictions=answers,
-                warnings=[{**each, "message": WARNING.format(**each)} for each in answered.warnings],
-            )
+            model = {"model": bundle.name, "version": bundle.version, "history_as_of": bundle.moment}
+            warnings = [{**each, "message": WARNING.format(**each)} for each in answered.warnings]
+            content = answer(request_id=call.state.request_id, **model, predictions=answers, warnings=warnings)
             # What was not set is left out: the identity of a row that was sent without one.
             return Response(content.model_dump_json(exclude_unset=True), media_type="application/json")
 
@@ -174,11 +169,9 @@ def open_inference(service: Service) -> APIRouter:
 
     @router.get("")
     async def metadata() -> dict[str, Any]:
-        tensors = {
-            side: [{"name": each, "datatype": kind, "shape": [-1]} for each, kind in types.items()]
-            for side, types in (("inputs", inputs), ("outputs", outputs))
-        }
-        return {"name": bundle.name, "versions": [bundle.version], "platform": "sklearn_skops", **tensors}
+        sides = {"inputs": inputs.items(), "outputs": outputs.items()}
+        shape = {side: [{"name": n, "datatype": k, "shape": [-1]} for n, k in each] for side, each in sides.items()}
+        return {"name": bundle.name, "versions": [bundle.version], "platform": "sklearn_skops", **shape}
 
     @router.post("/infer", response_model=InferenceAnswer, responses=refusals(400, 408, 413, 503))
     async def infer(body: inference, call: Request) -> Response:
@@ -194,11 +187,9 @@ def open_inference(service: Service) -> APIRouter:
 
         def write(rows: Rows, answered: Answered, by: Bundle) -> Response:
             columns = {each: [record[each] for record in answered.records] for each in wanted}
-            about = {"shape": [len(rows)]}
+            about, model = {"shape": [len(rows)]}, {"model_name": bundle.name, "model_version": by.version}
             tensors = [{"name": each, **about, "datatype": outputs[each], "data": columns[each]} for each in wanted]
-            return JSONResponse(
-                {"model_name": bundle.name, "model_version": by.version, "id": number, "outputs": tensors}
-            )
+            return JSONResponse({**model, "id": number, "outputs": tensors})
 
         return service.answer(call, rows, write)
 

@@ -1,7 +1,5 @@
 """Score a chunk of a table with a bundle: its columns checked and typed, forecast, action and payoff beside them."""
 
-from __future__ import annotations
-
 import uuid
 from functools import cache
 from pathlib import Path
@@ -80,10 +78,7 @@ def check_columns(columns: list[str], bundle: Bundle, source: str | Path) -> lis
 
 
 def typed(column: pa.ChunkedArray, field: dict[str, Any], source: str | Path, first: int) -> pd.Series:
-    """Return a column as its feature's type: float64 (a date: days since 1970-01-01) or string.
-
-    A `DataError` names row and column if a value is of another type, not finite, no date, or a missing key.
-    """
+    """Return a column as float64 (a date: days since 1970-01-01) or string; `DataError` names the first wrong value."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     converted, expected, name = _converted(column, field), EXPECTED[field["type"]], repr(field["name"])

@@ -1,9 +1,4 @@
-"""Support for the tests of a project: rows of its source, a lake of these rows, and runs of the pipeline in a copy.
-
-The project is only read: everything is written to a copy of it in another folder.
-"""
-
-from __future__ import annotations
+"""Rows of a project's source, and copies of the project in another folder; the project itself is only read."""
 
 import contextlib
 import os

@@ -3,8 +3,6 @@
 What a sample cannot reach is not asked of it: minimum numbers of rows, the success criteria, the latency.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 from collections.abc import Callable, Sequence
@@ -22,21 +20,7 @@ from ninefold.testing import project
 
 ENTITIES = 200  # of fewer entities no sample is taken: rows are sampled instead
 OF_A_CLASS = 200  # rows that a sample keeps of a rare class
-AT_MOST = {
-    "problem.success.min_payoff_gain": 0,
-    "metrics.split.min_rarest": 1,
-    "exploration.min_rows": 20,
-    "training.folds": 2,
-    "training.importance_rows": 200,
-    "deployment.parity_rows": 200,
-    "deployment.single_rows": 20,
-}
-AT_LEAST = {"processing.max_quarantined": 0.05, "deployment.latency_budget_ms": 5000}
-TREES = 20
-TRIALS = 2  # of a search
-NUMBER_OF_TREES = dict.fromkeys(("gradient_boosting", "lightgbm"), "max_iter")
-NUMBER_OF_TREES |= dict.fromkeys(("random_forest", "extra_trees"), "n_estimators")
-MONTHS = 2  # that stage 09 monitors
+SIZES: dict[str, Any] = parse(Path(__file__).with_name("sample.yaml").read_text("utf-8"))
 EMPTY = "features without any value"  # a check of stage 06
 
 
@@ -100,24 +84,24 @@ def copy_project(folder: Path, sample: Sample) -> None:
 def smaller(params: dict[str, Any], sample: Sample) -> dict[str, Any]:
     """Return all sections of ``params.yaml`` for a run on a sample."""
     params = {name: section or {} for name, section in copy.deepcopy(params).items()}
-    for path, limit in {**AT_MOST, **AT_LEAST}.items():
-        *sections, key = path.split(".")
-        inner = reduce(lambda values, name: values.setdefault(name, {}), sections, params)
-        nearer = min if path in AT_MOST else max
-        inner[key] = limit if inner.get(key) is None else nearer(inner[key], limit)
+    for name, nearer in (("at_most", min), ("at_least", max)):
+        for path, limit in SIZES[name].items():
+            *sections, key = path.split(".")
+            inner = reduce(lambda values, name: values.setdefault(name, {}), sections, params)
+            inner[key] = limit if inner.get(key) is None else nearer(inner[key], limit)
     training, monitoring = params["training"], params["monitoring"]
     for candidate in training["candidates"].values():
-        if option := NUMBER_OF_TREES.get(candidate["model"]):
-            candidate[option] = min(candidate.get(option, TREES), TREES)
+        if option := SIZES["number_of_trees"].get(candidate["model"]):
+            candidate[option] = min(candidate.get(option, SIZES["trees"]), SIZES["trees"])
     if training.get("search", {}).get("budget"):
-        training["search"]["budget"] = TRIALS
+        training["search"]["budget"] = SIZES["trials"]
     tables, contracts = params["collection"]["tables"], params["processing"]["tables"]
     for table in tables.values():  # a path outside the folders that are copied
         place = table.get("source")
         if place and "://" not in place and not place.startswith(project.SOURCES):
             table["source"] = str(root() / place)
     if as_of := params["collection"].get("as_of"):
-        months = pd.period_range(date.fromisoformat(as_of) + timedelta(days=1), periods=MONTHS, freq="M")
+        months = pd.period_range(date.fromisoformat(as_of) + timedelta(days=1), periods=SIZES["months"], freq="M")
         last = str(months[-1].end_time.date())
         monitoring["replay_until"] = min(monitoring.get("replay_until") or last, last)
         monitoring["period"] = "month"

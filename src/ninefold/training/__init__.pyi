@@ -8,6 +8,7 @@ from . import (
     sentences,
     significance,
     slices,
+    too_good,
 )
 from .calibration import Calibrated
 from .conformal import WithInterval
@@ -25,5 +26,6 @@ __all__ = [
     "WithInterval", "Words", "by_group", "calibration", "candidates", "checks", "cross_validation", "describe",
     "evidence", "explained", "explanation", "extremes", "fairness", "finish", "gradient_boosting", "importance",
     "learning_curve", "load", "losses", "metrics", "model_file", "newest", "of_all_classes", "read", "read_locked", "save",
-    "selection", "sentences", "significance", "slices", "split", "trial_scores", "tune", "validate",
+    "selection", "sentences", "significance", "slices", "split", "too_good", "trial_scores", "tune",
+    "validate",
 ]  # fmt: skip

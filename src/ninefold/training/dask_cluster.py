@@ -12,16 +12,12 @@ TIMEOUT = 20  # seconds in which a scheduler has to answer
 
 @contextmanager
 def connect(scheduler: str | None) -> Iterator[None]:
-    """Let joblib run on the cluster of a scheduler; without one, on a cluster of this machine's cores.
-
-    Raises ParamsError if Dask is not installed, or the scheduler does not answer.
-    """
+    """Let joblib run on a scheduler's cluster (default: this machine's cores); raise ParamsError without Dask or an answer."""
     try:
         from distributed import Client, LocalCluster
     except ImportError:
-        raise ParamsError(
-            "params.yaml: training.backend: found dask, which is not installed; run `make setup`, or say local"
-        ) from None
+        found = "found dask, which is not installed; run `make setup`, or say local"
+        raise ParamsError(f"params.yaml: training.backend: {found}") from None
     with ExitStack() as stack:
         try:
             local = {"threads_per_worker": 1, "dashboard_address": None}

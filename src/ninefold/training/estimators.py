@@ -10,7 +10,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.utils.validation import check_is_fitted
 
-from ninefold.timestamps import as_days, local
+from ninefold.timestamps import MICROSECONDS, as_days, days_of, local
 
 TOKENS: dict[str, Any] = {"ngram_range": (1, 2), "strip_accents": "unicode"}
 LEAST_TEXTS, MOST_WORDS = 3, 20_000  # in which a word occurs; words, the most frequent ones
@@ -23,15 +23,19 @@ class DateParts(TransformerMixin, BaseEstimator):
     """Days since 1970-01-01 (float64, UTC) as local month, day, weekday and hour; with `trend` the days, too."""
 
     timezone = "UTC"  # of models that were saved without one
+    is_coarse_: Any = False
 
     def __init__(self, trend: bool = True, timezone: str = "UTC") -> None:
         self.trend = trend
         self.timezone = timezone
 
     def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
-        """Remember the number of columns, and which of them have hours: dates without are the same in every zone."""
-        self.n_features_in_ = X.shape[1]
-        self.has_hours_ = np.array([(as_days(X.iloc[:, number]) % 1 > 0).any() for number in range(X.shape[1])])
+        """Remember which columns have hours (dates without are the same in every zone), and which are months: no weekdays."""
+        columns = [as_days(X.iloc[:, number]) for number in range(X.shape[1])]
+        self.n_features_in_ = len(columns)
+        self.has_hours_ = np.array([(days % 1 > 0).any() for days in columns])
+        known = (days[days.abs() < MOST_DAYS] * MICROSECONDS for days in columns)
+        self.is_coarse_ = np.array([days_of(each.round().astype("datetime64[us]")) > 7 for each in known])
         return self
 
     def transform(self, X: pd.DataFrame) -> np.ndarray:
@@ -52,7 +56,8 @@ class DateParts(TransformerMixin, BaseEstimator):
         day = time.view("M8[ns]").astype("M8[D]")
         month, number, rest = day.astype("M8[M]"), day.astype("int64"), time % DAY
         hour = rest // HOUR + rest % HOUR // MINUTE / 60
-        parts = [month.astype("int64") % 12 + 1, (day - month).astype("int64") + 1, (number + 3) % 7, hour]
+        weekday = np.where(self.is_coarse_, 0, (number + 3) % 7)
+        parts = [month.astype("int64") % 12 + 1, (day - month).astype("int64") + 1, weekday, hour]
         known = [np.where(near, part, np.nan) for part in parts]
         return np.stack([days] * self.trend + known, axis=-1).reshape(len(days), -1)
 

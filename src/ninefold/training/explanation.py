@@ -80,14 +80,11 @@ def explain(
     """Return the Shapley values of predictions: the contribution of each column, for each of a few rows.
 
     An unknown feature has the value of a background row; the contribution is the change of the prediction when it becomes
-    known, averaged over background rows and orders (Strumbelj and Kononenko, Explaining prediction models and individual
-    predictions with feature contributions, 2014, section 3.2). Each order is followed by its reverse, as in shap's
-    PermutationExplainer, which is exact for models whose features interact in pairs at most.
-
-    `predict` returns predictions, float64, shape (n,); DataError if one is not finite. Each of `rows` takes
-    ``8 * len(background) * (columns - 1)`` of them. `dates` are columns of days since 1970-01-01. Columns: ``row`` (its
-    position), ``feature``, ``value`` (as text), ``contribution``, ``standard_error`` (of sampling the orders), ``base`` (the
-    mean prediction of the background).
+    known, averaged over background rows and orders (Strumbelj and Kononenko, 2014, section 3.2). Each order is followed by
+    its reverse, as in shap's PermutationExplainer, which is exact for models whose features interact in pairs at most.
+    `predict` returns predictions, float64, shape (n,), ``8 * len(background) * (columns - 1)`` for each of `rows`; DataError
+    if one is not finite. `dates` are columns of days since 1970-01-01. Columns: ``row`` (position), ``feature``, ``value``
+    (text), ``contribution``, ``standard_error`` (of sampling the orders), ``base`` (the background's mean prediction).
     """
     rows, others = (table.reset_index(drop=True) for table in (rows, background))
     columns, predictions, base = list(rows), _predicted(predict, rows), _predicted(predict, others)

@@ -26,13 +26,11 @@ def fairness(
     """Return what the groups of each protected column get from the model, and the largest gaps between them.
 
     A row is selected if it gets another action than the best policy without a model gives to all; a quantity, if its
-    prediction is above the median prediction. Missing values are a group; small groups are pooled as ``(others)``. An absent
-    column raises DataError.
-
-    Columns of the groups: ``column``, ``group``, ``rows``, ``selection_rate``; of classes ``true_positive_rate`` and
-    ``false_positive_rate`` of being selected against the event; ``payoff`` per row; ``bias``. Of the gaps: ``column``,
-    ``measure`` (demographic parity difference, of classes the equalized odds difference, as fairlearn defines them),
-    ``value``, ``low``, ``high`` (for the largest among all pairs), the ``rate`` it is in, its ``highest`` and ``lowest`` group.
+    prediction is above the median one. Missing values are a group; small ones are pooled as ``(others)``. An absent column
+    raises DataError. Columns of the groups: ``column``, ``group``, ``rows``, ``selection_rate``; of classes
+    ``true_positive_rate`` and ``false_positive_rate`` of being selected against the event; ``payoff`` per row; ``bias``. Of
+    the gaps: ``column``, ``measure`` (demographic parity, of classes equalized odds difference, as in fairlearn), ``value``,
+    ``low``, ``high`` (for the largest among all pairs), the ``rate`` it is in, its ``highest`` and ``lowest`` group.
     """
     if missing := [name for name in protected if name not in frame]:
         raise DataError(

@@ -8,29 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import skops.io
+import yaml
 
 from ninefold.errors import DataError
 
-# Reviewed one by one: each only holds or checks numbers, or reads trees from text. Files with any other type are refused.
-TRUSTED = [
-    "collections.OrderedDict",
-    "functools.partial",
-    "lightgbm.basic.Booster",
-    "lightgbm.sklearn.LGBMClassifier",
-    "lightgbm.sklearn.LGBMRegressor",
-    "ninefold.training.calibration.Calibrated",
-    "ninefold.training.conformal.WithInterval",
-    "ninefold.training.estimators.Blend",
-    "ninefold.training.estimators.Categories",
-    "ninefold.training.estimators.DateParts",
-    "ninefold.training.estimators.EmptyAsZero",
-    "ninefold.training.estimators.Words",
-    "numpy.dtype",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.model_selection._split.KFold",
-    "sklearn.tree._tree.Tree",
-    "sklearn.utils.validation.check_array",
-]
+# Files with any other type are refused.
+TRUSTED: list[str] = yaml.safe_load(Path(__file__).with_name("trusted.yaml").read_text("utf-8"))
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
+import yaml
 from pydantic import Field, model_validator
 from sklearn import ensemble
 from sklearn.base import clone
@@ -30,37 +32,13 @@ class Range(NamedTuple):
     log: bool = False
 
 
-Known = dict[str, tuple[Any, Range | None]]  # an option, its default, and its range if it is searched
-_BOOSTING: Known = {
-    "learning_rate": (0.1, Range(0.02, 0.3, log=True)),
-    "max_iter": (100, Range(40, 600, log=True)),
-    "max_leaf_nodes": (31, Range(4, 128, log=True)),
-    "min_samples_leaf": (20, Range(2, 200, log=True)),
-    "l2_regularization": (0.0, Range(0.001, 10.0, log=True)),
-    "max_features": (1.0, Range(0.3, 1.0)),
+_FILE: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("models.yaml").read_text("utf-8"))
+OPTIONS = {model: {name: usual for name, [usual, *_] in known.items()} for model, known in _FILE["models"].items()}
+SPACES = {
+    model: {name: Range(ends[0], ends[1], len(ends) > 2) for name, [_, *ends] in known.items() if ends}
+    for model, known in _FILE["models"].items()
 }
-_FOREST: Known = {
-    "n_estimators": (200, Range(100, 400, log=True)),
-    "min_samples_leaf": (2, Range(1, 50, log=True)),
-    "max_features": (0.5, Range(0.1, 1.0)),
-}
-_MODELS: dict[str, Known] = {
-    "linear": {"C": (1.0, Range(0.001, 100.0, log=True)), "rare": (20, None)},
-    # Early stopping would validate on random rows, which leaks where rows are ordered in time.
-    "gradient_boosting": {**_BOOSTING, "early_stopping": (False, None)},
-    "lightgbm": _BOOSTING,
-    "random_forest": _FOREST,
-    "extra_trees": _FOREST,
-}
-OPTIONS = {model: {name: usual for name, (usual, _) in known.items()} for model, known in _MODELS.items()}
-SPACES = {model: {name: each for name, (_, each) in known.items() if each} for model, known in _MODELS.items()}
-LIGHTGBM_NAMES = {
-    "max_iter": "n_estimators",
-    "max_leaf_nodes": "num_leaves",
-    "min_samples_leaf": "min_child_samples",
-    "l2_regularization": "reg_lambda",
-    "max_features": "colsample_bytree",
-}
+LIGHTGBM_NAMES: dict[str, str] = _FILE["lightgbm names"]
 MOST_COLUMNS = 500  # of a linear model that is fitted by Newton's method, which needs the full Hessian
 
 
@@ -128,10 +106,8 @@ def lightgbm(options: dict[str, Any], seed: int, schema: FeatureSchema, problem:
     try:
         from lightgbm import LGBMClassifier, LGBMRegressor
     except ImportError:
-        raise ParamsError(
-            "params.yaml: training.candidates: found model lightgbm, which is not installed; "
-            "run `make setup`, or name gradient_boosting"
-        ) from None
+        found = "found model lightgbm, which is not installed; run `make setup`, or name gradient_boosting"
+        raise ParamsError(f"params.yaml: training.candidates: {found}") from None
     encode, narrow = _with_codes(seed, schema, problem)
     own = {LIGHTGBM_NAMES.get(name, name): value for name, value in options.items()}
     repeats: dict[str, Any] = {"random_state": seed, "deterministic": True, "force_row_wise": True, "verbose": -1}

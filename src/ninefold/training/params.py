@@ -30,6 +30,8 @@ class Params(Section):
     interval: float = Field(default=0.9, gt=0.5, lt=1)
     importance_rows: int = Field(ge=100)
     protected: list[Name] = Field(default_factory=list)
+    perfect_score: float | None = Field(default=None, gt=0, le=1)
+    justified: dict[Name, Text] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _spaces(self) -> Self:

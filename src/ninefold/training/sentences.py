@@ -144,12 +144,8 @@ def largest(part: pd.DataFrame, most: int) -> pd.DataFrame:
     table = part.assign(name=names).sort_values("contribution", key=np.abs, ascending=False, kind="stable")
     if (rest := table.iloc[most:]).empty:
         return table
-    others = {
-        "name": [f"other features: {len(rest)}"],
-        "contribution": rest["contribution"].sum(),
-        "standard_error": np.nan,
-    }
-    return pd.concat([table.head(most), pd.DataFrame(others)])
+    others = {"contribution": rest["contribution"].sum(), "standard_error": np.nan}
+    return pd.concat([table.head(most), pd.DataFrame({"name": [f"other features: {len(rest)}"], **others})])
 
 
 def describe_contributions(table: pd.DataFrame, titles: Sequence[str], problem: Problem) -> str:
@@ -171,10 +167,8 @@ def headline(results: Results, problem: Problem) -> dict[str, str]:
 def conclusion(name: str, results: Results, floor: float, problem: Problem) -> str:
     """Return the conclusion of the stage."""
     facts = {"name": name, "gain": results["gain"], "floor": floor, "beaten": beats_naive(name, results, floor)}
-    ranking = RANKING[problem.task]
-    return _say(
-        "conclusion", **facts, ranking=ranking, ranked=results[ranking], success=problem.success, problem=problem
-    )
+    facts |= {"ranking": RANKING[problem.task], "ranked": results[RANKING[problem.task]]}
+    return _say("conclusion", **facts, success=problem.success, problem=problem)
 
 
 def _unit(problem: Problem) -> tuple[int, str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ninefold import metrics
+from ninefold import metrics, timestamps
 from ninefold.exploration import MOST_CLUSTERS, univariate
 from ninefold.features import FeatureSchema
 from ninefold.metrics import LEAST_CLUSTERS, EvaluationPlan, cluster_sums, influence
@@ -21,7 +21,7 @@ MOST_GROUPS = 50  # of a feature, the most frequent ones
 BINS = 4  # of about equal size, of a number of more values
 LEAST_ROWS = 30  # of a period
 PERIODS = (4, 60)  # fewer show no course, more cannot be read
-UNITS = {"W": "week", "M": "month", "Y": "year", "D": "day"}  # tried in this order: a day has no clusters of its own
+UNITS = ("week", "month", "year", "day")  # tried in this order: a day has no clusters of its own
 WORST, CONTEXT = 10, 4  # rows of large loss, and features shown beside them
 SLICES = [
     "feature", "group", "rows", "loss", "skill", "gain", "low", "high", "bias", "bias_low", "bias_high", "p", "q", "flagged",
@@ -50,13 +50,11 @@ def slices(
     """Return how good the model is in each slice of the holdout: each value of a category, each bin of a number.
 
     A slice has at least `fewest` rows, of `LEAST_CLUSTERS` clusters; missing values are one. Student's tests of ratio means
-    (`resampling.influence`; degrees of freedom: Carter, Schnepel and Steigerwald, Review of Economics and Statistics 99,
-    2017) with variances of at least those of outcomes around right predictions.
-
-    Columns: ``feature``, ``group``, ``rows``; ``loss`` (mean log loss, or root of the mean squared error); ``skill``, the
-    share of the naive prediction's loss that is avoided; ``gain`` per row, ``low``, ``high``; ``bias`` (mean of predicted
-    less observed), ``bias_low``, ``bias_high``, ``p``, ``q``, ``flagged`` (``q <= 1 - level``). ``q`` controls the false
-    discovery rate (Benjamini and Yekutieli, Annals of Statistics 29, 2001). Sorted by ``q``, ``p`` and name.
+    (`resampling.influence`; degrees of freedom: Carter, Schnepel and Steigerwald, 2017) with variances of at least those of
+    outcomes around right predictions. Columns: ``feature``, ``group``, ``rows``; ``loss`` (mean log loss, or root of the mean
+    squared error); ``skill``, the share of the naive loss that is avoided; ``gain`` per row, ``low``, ``high``; ``bias`` (mean
+    of predicted less observed), ``bias_low``, ``bias_high``, ``p``, ``q`` (false discovery rate: Benjamini and Yekutieli,
+    2001), ``flagged`` (``q <= 1 - level``). Sorted by ``q``, ``p`` and name.
     """
     measures, cluster = row_measures(target, predicted, problem, plan), few_clusters(frame, problem)
     parts = []
@@ -81,25 +79,29 @@ def over_time(
 ) -> pd.DataFrame:
     """Return how good the model is over time: by week, or by month or year if weeks are too many, by day if too few.
 
-    The columns are ``period`` (its local start), ``rows`` (at least 30), ``observed`` and ``predicted`` means, ``loss`` the
-    ``gain`` over the policy that was best in the period, with an interval ``low``, ``high``, and ``unit``. Empty without time, or with few periods.
+    ``period`` (its local start), ``rows`` (at least 30), ``observed`` and ``predicted`` means, ``loss``, ``gain`` over the policy
+    that was best in the period, its interval ``low``, ``high``, and ``unit``. Empty without time, or with few periods.
     """
     time = problem.local_times(frame)
+    days = timestamps.days_of(time)  # no time stands for less: months are not counted by weeks
     for unit in UNITS:
-        rows = time.dt.to_period(unit).value_counts().sort_index()
+        freq, _, length = timestamps.GRAINS[unit]
+        if length < days:
+            continue
+        rows = time.dt.to_period(freq).value_counts().sort_index()
         large = rows[rows >= LEAST_ROWS]
         if PERIODS[0] <= len(large) <= PERIODS[1]:
             break
     else:
         return pd.DataFrame(columns=COURSE)
-    group, measures = large.index.get_indexer(time.dt.to_period(unit)), row_measures(target, predicted, problem, plan)
+    group, measures = large.index.get_indexer(time.dt.to_period(freq)), row_measures(target, predicted, problem, plan)
     table = _by_group(group, len(large), measures, few_clusters(frame, problem), problem, plan)
     for number, mine in enumerate(group == number for number in range(len(large))):  # as stage 09 does
         model, best, _ = metrics.against_baseline(target[mine], predicted[mine], problem, plan)
         gain = partial(metrics.means, {"gain": model - best})
         found = metrics.intervals(gain, frame[mine], problem, plan.level)["gain"]
         table.loc[number, ["gain", "low", "high"]] = [found[end] for end in ("value", "low", "high")]
-    table = table.assign(period=large.index.start_time, rows=large.to_numpy(), unit=UNITS[unit])
+    table = table.assign(period=large.index.start_time, rows=large.to_numpy(), unit=unit)
     return table.assign(observed=table["expected"] - table["bias"], predicted=table["expected"])[COURSE]
 
 
@@ -121,8 +123,7 @@ def gains(
 def concentration(table: pd.DataFrame) -> dict[str, Any]:
     """Return how `gains` are spread over days, entities or rows: ``unit``, ``count``, ``positive`` (share of them, 0-1).
 
-    ``largest`` is the share of the whole gain that the three largest make, None if there is no gain; ``loss_days`` is the
-    length of the longest stretch at the end of the holdout that sums to a loss.
+    ``largest``: the share of the gain that the three largest make, or None; ``loss_days``: of the longest last stretch of loss.
     """
     gain, total, noise = table["gain"], table["gain"].sum(), 1e-9 * table["gain"].abs().sum()
     spread = {"unit": table.columns[0], "count": len(table), "positive": float((gain > 0).mean())}

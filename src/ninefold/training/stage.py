@@ -48,9 +48,8 @@ class LockedHoldout:
         try:
             check_is_fitted(getattr(model, "model", model))
         except (NotFittedError, TypeError):
-            raise HoldoutError(
-                "the holdout: opened without a fitted model, expected the one that was chosen on validation; finish it first"
-            ) from None
+            found = "opened without a fitted model, expected the one that was chosen on validation; finish it first"
+            raise HoldoutError(f"the holdout: {found}") from None
         digest = joblib.hash(model)
         if self.__model not in ("", digest):
             raise HoldoutError(
@@ -89,9 +88,8 @@ def read_locked(problem: Problem, plan: EvaluationPlan) -> tuple[dict[str, pd.Da
 def candidates(params: Params, schema: FeatureSchema, problem: Problem) -> dict[str, BaseEstimator]:
     """Return the unfitted estimators to choose from, by name: the naive one, those of params, the project's own.
 
-    They are ordered from simple to complex: of those that are about as good, the first is chosen.
-    ``project.training.candidates(params, schema, problem)`` may add to them or replace them; each takes a DataFrame of
-    the columns ``schema.all``, and is a classifier with ``predict_proba`` or a regressor, as the task needs.
+    From simple to complex: of those about as good, the first is chosen. ``project.training.candidates`` may add to them or
+    replace them; each takes a DataFrame of ``schema.all``, and is a classifier with ``predict_proba``, or a regressor.
     """
     naive = DummyClassifier(strategy="prior") if problem.is_class else DummyRegressor()
     listed = {name: one.estimator(params.seed, schema, problem) for name, one in params.candidates.items()}
@@ -113,15 +111,10 @@ def describe(
 ) -> dict[str, Any]:
     """Return the description of the chosen model: how it came about, and how good it is on the holdout."""
     used = lineage.of_values(params.model_dump(mode="json"))
-    return {
-        "model": name,
-        "calibration": method,
-        "split": plan.split.model_dump(exclude={"copies"}),
-        "features": artifacts.read_json(f"{features.ONLINE}/online.json")["features"],
-        "holdout": gate.tidy(results),
-        "evidence": evidence,
-        "lineage": {"features": lineage.of_folder(features.FEATURES), "params": used},
-    }
+    chosen = {"model": name, "calibration": method, "split": plan.split.model_dump(exclude={"copies"})}
+    chosen |= {"features": artifacts.read_json(f"{features.ONLINE}/online.json")["features"]}
+    made_of = {"features": lineage.of_folder(features.FEATURES), "params": used}
+    return {**chosen, "holdout": gate.tidy(results), "evidence": evidence, "lineage": made_of}
 
 
 def save(model: BaseEstimator, description: dict[str, Any], curves: dict[str, pd.DataFrame]) -> None:

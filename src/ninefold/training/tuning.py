@@ -55,8 +55,7 @@ class Space(NamedTuple):
 def tune(task: Task) -> tuple[Params, pd.DataFrame]:
     """Return the params with the best options for their candidates, and the trials of the search; see `table`.
 
-    A search that was killed, or has got a larger budget, goes on where it was, by a file in ``models/.search``; DVCLive
-    logs every trial in ``dvclive``. The project's own candidates keep their options.
+    A search that was killed, or has got a larger budget, goes on where it was, see `search`; DVCLive logs every trial.
     """
     params, budget, trials = task.params, task.params.search.budget, list[Trial]()
     if budget == 0:
@@ -141,28 +140,21 @@ def _identity(task: Task, rungs: list[list[Fold]]) -> str:
     """Return a hash of all that a search depends on but its budget, and the machines that it runs on."""
     names: Any = {"seed": True, "folds": True, "candidates": True, "search": {"space"}}
     hashed = pd.util.hash_pandas_object(task.rows[[*task.schema.all, task.problem.target]], index=False)
-    facts = [
-        task.params.model_dump(mode="json", include=names),
-        hashlib.sha256(hashed.to_numpy().tobytes()).hexdigest(),
-        [[len(part) for fold in folds for part in fold] for folds in rungs],
-        task.problem.task,
-        task.plan.primary.model_dump(),
-        hooks.digest(models, cross_validation, tune),
-        sklearn.__version__,
-    ]
-    return lineage.of_values(facts)
+    data = hashlib.sha256(hashed.to_numpy().tobytes()).hexdigest()
+    sizes = [[len(part) for fold in folds for part in fold] for folds in rungs]
+    asked = [task.params.model_dump(mode="json", include=names), task.problem.task, task.plan.primary.model_dump()]
+    code = [hooks.digest(models, cross_validation, tune), models.OPTIONS, SPACES, sklearn.__version__]
+    return lineage.of_values([data, sizes, asked, code])
 
 
 def search(space: Space, score: Score, budget: int | str, memory: Path) -> Iterator[Trial]:
     """Try options until the budget is spent; yield all trials, in their order.
 
-    First the options that candidates start with, on all rows. Then proposals of a tree-structured Parzen estimator
-    (Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011) in batches; on few rows first, of which the best
-    third goes on (successive halving; Jamieson and Talwalkar, Non-stochastic Best Arm Identification, 2016).
-
-    `budget`: trials beside the first ones, or a time, such as ``10m``, which ends with the batch that is running. `memory`:
-    JSON file of the finished batches, with which a search that was killed goes on with equal results. (Optuna's storages add
-    single trials: a batch that was killed halfway would be proposed otherwise.) What is remembered is yielded, too.
+    First the options that candidates start with, on all rows. Then batches of proposals of a tree-structured Parzen estimator
+    (Bergstra et al., 2011); on few rows first, of which the best third goes on (successive halving; Jamieson and Talwalkar,
+    2016). `budget`: trials beside the first ones, or a time, such as ``10m``, which ends with the batch that is running.
+    `memory`: JSON file of the finished batches, yielded too, with which a search that was killed goes on with equal results.
+    (Optuna's storages add single trials: a batch that was killed halfway would be proposed otherwise.)
     """
     first, most, seconds, trials = len(space.start), sys.maxsize, np.inf, list[Trial]()
     if isinstance(budget, str):

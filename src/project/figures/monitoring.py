@@ -98,7 +98,9 @@ def plot_weeks(weeks: pd.DataFrame, volume: pd.DataFrame, problem: Problem) -> F
     sns.lineplot(weeks.set_index("week")[["observed", "predicted"]], palette=[ORANGE, BLUE], marker="o", ax=axes)
     for start in timestamps.local(volume["start"], problem.timezone):
         axes.axvline(start, color=GREY, lw=0.8, ls=":")
-    axes.set(xlabel=f"week ({problem.timezone})", ylabel=label(decisions.level_name(problem)))
+    axes.set(
+        xlabel=f"{weeks.attrs.get('unit', 'week')} ({problem.timezone})", ylabel=label(decisions.level_name(problem))
+    )
     axes.tick_params(axis="x", rotation=30)
     if problem.is_class:
         axes.set_ylim(0, None)

@@ -1,0 +1,54 @@
+"""Rows of a table that belong together: those of an entity that comes back, and exact copies."""
+
+import numpy as np
+import pandas as pd
+
+from ninefold.init.columns import Column, called
+from ninefold.init.proposal import Proposal
+
+LEAST_ENTITIES, LEAST_UNNAMED = 10, 30  # fewer values are kinds of things; the second, where no name says more
+MOST_ROWS = 20  # of an entity that no name tells
+
+
+def copies(p: Proposal) -> int:
+    """Return how many rows equal an earlier one in all but the key; 0 where columns are so coarse that many do."""
+    codes = {place: column.codes for place, (name, column) in enumerate(p.columns.items()) if [name] != p.key}
+    repeats = int(pd.DataFrame(codes).duplicated().sum())
+    return repeats if (p.rows - repeats) ** 2 >= p.rows else 0
+
+
+def find(p: Proposal) -> tuple[str, str] | None:
+    """Return the column of an entity that comes back, and what says so: its name, a join, else values; or None."""
+    named, unnamed, joined = {}, {}, {name for one in p.related for name in one.by}
+    for name, column in p.contract().items():
+        fits = column.kind in ("category", "number", "identifier") and column.type != "float64" and not column.missing
+        if not fits or name == p.target.name or not LEAST_ENTITIES <= column.distinct <= 0.8 * p.rows:
+            continue
+        is_id = called(name, "id") or p.personal.get(name) == "contact" or name in joined
+        many = column.distinct >= min(LEAST_UNNAMED, p.rows / 10)
+        if called(name, "entity") or (is_id and many):
+            named[name] = f"it comes back ({p.rows / column.distinct:.1f} rows each)"
+        elif column.distinct >= max(LEAST_UNNAMED, p.rows / MOST_ROWS) and (why := _belong_together(column, p)):
+            unnamed[name] = why
+    return next(iter((named or unnamed).items()), None)
+
+
+def _belong_together(column: Column, p: Proposal) -> str | None:
+    """Return why the rows of each value seem to be those of one thing.
+
+    The column is called a number, and none is far more frequent than others, as of counts; or each value stands in as
+    many rows; or a measurement, which differs among the values, is the same in all rows of a value.
+    """
+    code = pd.factorize(column.rows())[0]
+    sizes, first = np.bincount(code), np.unique(code, return_index=True)[1]
+    if called(column.name, "time"):
+        return None
+    if called(column.name, "number") and sizes.max() <= 5 * sizes.mean():
+        return f"it comes back ({sizes.mean():.1f} rows each)"
+    if sizes.min() == sizes.max():
+        return f"each of its values stands in {sizes[0]} rows"
+    for name, other in p.contract().items():
+        measured = other.type == "float64" and name != p.target.name and other.distinct > len(first) / 2
+        if measured and (other.codes == other.codes[first][code]).all():
+            return f"{name} is the same in all its rows"
+    return None

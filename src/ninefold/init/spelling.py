@@ -1,0 +1,50 @@
+"""Texts that stand for something else than they seem to: classes in several spellings, and missing codes that are values."""
+
+import re
+import unicodedata
+
+import pandas as pd
+
+from ninefold.init.columns import Column
+
+FREQUENT = 0.05  # share of rows from which on a missing code may be a value ...
+VALUES = {"na", "n/a", "none"}  # ... if it is one of these: a country, a grade, or "there is none"
+
+
+def folded(text: str) -> str:
+    """Return a text in lower case, without accents and without blanks at its ends or twice."""
+    signs = unicodedata.normalize("NFKD", text.casefold())
+    return " ".join("".join(sign for sign in signs if not unicodedata.combining(sign)).split())
+
+
+def one_spelling(column: Column) -> Column:
+    """Return texts in which those that differ in case, blanks or accents alone stand for the most frequent of them."""
+    sizes = pd.Series(column.counts, index=column.texts)[~column.gap].sort_values(ascending=False, kind="stable")
+    names = [folded(text) for text in sizes.index]
+    for _, group in sizes.groupby(names, sort=False) if len({*names}) > 1 else ():
+        best = group.groupby(group.index.str.strip(), sort=False).sum().idxmax()
+        if len(group) > 1:
+            shown = ", ".join(f"{text!r} ({size:,})" for text, size in group.head(5).items())
+            aliases: dict[str, str | None] = {text: best for text in group.index if text != best}
+            column = column.with_aliases(aliases).warned("spellings", shown=shown, best=best)
+    return column
+
+
+def values_like_missing(column: Column, codes: set[str]) -> Column:
+    """Return categories in which a frequent missing code that looks like the others is one of them; with a warning.
+
+    `codes` are missing codes of numbers and times of the same table: such a code is that of the export.
+    """
+    shapes = {_shape(text) for text in column.texts[~column.gap]} if column.kind == "category" else set()
+    for text, size in zip(column.texts[column.gap], column.counts[column.gap], strict=True):
+        share = size / len(column.codes)
+        if shapes and share >= FREQUENT and text.strip().lower() in VALUES - codes:
+            is_value = shapes == {_shape(text)}
+            told = column.with_aliases({text: text if is_value else None})
+            column = told.warned("like_missing", text=text, share=share, is_value=is_value)
+    return column
+
+
+def _shape(text: str) -> str:
+    """Return the kinds of signs of a text: capitals, small letters, digits."""
+    return re.sub("[a-z]", "a", re.sub("[A-Z]", "A", re.sub(r"\d", "9", text)))

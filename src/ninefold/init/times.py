@@ -1,0 +1,190 @@
+"""Recognize columns of times: texts in one or several formats, and numbers that count days, seconds, months or years."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from ninefold import timestamps
+from ninefold.collection import datetimes
+from ninefold.init.columns import STRAY_TIMES, WORDS, Column, called, sampled
+
+SAMPLE, RARE = 500, 0.02  # distinct texts whose forms are looked at; share of them below which a form is a stray one
+LIKELY = 0.5  # share of the rows from which on a column that is no time is said to be nearly one
+STEADY = 0.95  # share of rows in order of time from which on this settles which of two readings is right
+LONE = np.timedelta64(40 * 365, "D")  # a last day of December or first of January so far from all other times is none
+FORMS = WORDS["times"]
+ZONES = re.compile(FORMS["zones"])
+PATTERNS = {
+    "iso": datetimes.ISO,
+    "quarter": datetimes.QUARTER,
+    "iso_week": datetimes.ISO_WEEK,
+    "epoch_ns": r"\d{18,19}",
+}
+
+
+def from_texts(column: Column, named: bool) -> Column:
+    """Return a column of texts as times, or as it is, with a warning where many of its texts look like times.
+
+    `named`: the user says that it holds times; then half of the rows are enough.
+    """
+    says = named or called(column.name, "time")
+    sample = [text.strip() for text in sampled(column.texts[~column.gap], SAMPLE)]
+    votes = Counter(form for text in sample for form in forms(text) if says or not text.isdigit())
+    other = [text for text in sample if re.search(FORMS["other_months"], text) and re.search(r"\d", text)]
+    if other and len(other) >= LIKELY * len(sample) > max(votes.values(), default=0):
+        return column.warned("other_months", text=other[0])
+    likely = [form for form, count in votes.most_common(12) if count >= RARE * len(sample)]
+    dated, parsed = _without_open_ends(column, {form: _parse(column, form) for form in likely})
+    dated, values, chosen = _combined(dated, parsed)
+    stray = np.isnat(values) & ~dated.gap
+    lost, total = (int(column.counts[which].sum()) for which in (stray, ~dated.gap))
+    if lost > LIKELY * total or not chosen:
+        return column
+    such = {"rows": lost, "such": column.example(stray, 2)}
+    if lost > STRAY_TIMES * total and not named:
+        is_version = not says and all("%y" in form for form in chosen)  # 1.12.10 may be one
+        return column if is_version else column.warned("nearly_times", forms=chosen, **such)
+    return _as_times(dated.warned("no_times", **such) if lost else dated, values, chosen)
+
+
+def from_numbers(column: Column, named: bool) -> Column:
+    """Return a column of numbers as times where they are plausible ones and its name, or the user (`named`), says so."""
+    rows, number = column.counts * ~(column.gap | np.isin(column.values, FORMS["open"])), column.values
+    inside = {
+        form: int(rows[(number >= low) & (number < high)].sum()) for form, (low, high) in FORMS["counted"].items()
+    }
+    form = max(inside, key=lambda form: inside[form])
+    fits = inside[form] >= (LIKELY if named else 1 - STRAY_TIMES) * rows.sum()
+    if not named:
+        # Small numbers may well be quantities, unless the name speaks of dates.
+        is_small = form in ("year", "days", "excel")
+        name = re.sub("(?<!date)time(?!stamp)", "", column.name, flags=re.I) if is_small else column.name
+        whole = column.type == "int64" or form in ("excel", "epoch_s")
+        if not fits or not whole or column.decimal or column.thousands:
+            return column
+        if not called(name, "time") and not (form == "%Y%m" and re.search("period|month|yyyy", name, re.I)):
+            is_long = form.startswith("%Y%m%d") and column.distinct > 10
+            are_times = is_long and not np.isnat(_parse(column, form)[~column.gap]).any()
+            return column.warned("like_times", form=form) if are_times else column
+    elif not fits:
+        low, high = column.bounds()
+        form = "days" if high - low <= 40_000 and abs(high) < 1e5 else "seconds"
+    dated, parsed = _without_open_ends(column, {form: _parse(column, form)})
+    values = parsed[form]
+    if column.counts[np.isnat(values) & ~dated.gap].sum() > (LIKELY * rows.sum() if named else 0):
+        return column
+    return _as_times(dated.warned("counted", form=form, values=pd.Series(values)), values, [form])
+
+
+def forms(text: str) -> list[str]:
+    """Return the formats in which a text may be written as a time, the likeliest first; none if it is no time."""
+    for form, pattern in PATTERNS.items():
+        if re.fullmatch(pattern, text):
+            return [form]
+    if len(text) > 50 or not re.search(r"\d\d", text) or "%" in text or datetimes.OR in text:
+        return []
+    for pattern, directive in FORMS["tokens"]:
+        text = re.sub(pattern, directive, text, count=1, flags=re.I)
+    text = text.replace("%H", "%I") if "%p" in text else text
+    bare = ZONES.sub("", text) if "%M" in text else text
+    if set(re.findall(r"[^\W\d_]+", re.sub(r"%\w", " ", bare))) - {"T", "Z", "UTC", "GMT"}:
+        return []
+    # The other runs of digits: a day, and perhaps a clock such as 1700 behind it.
+    lengths = ["2" if len(run) < 3 else str(len(run)) for run in re.findall(r"\d+", text)]
+    lengths = ["b", *lengths] if re.search("%[bB]", text) else lengths
+    orders = FORMS["runs"].get(" ".join(lengths), [])
+    if not orders and lengths and lengths[-1] in ("4", "6"):
+        clock = {"4": " HM", "6": " HMS"}[lengths[-1]]
+        orders = [order + clock for order in FORMS["runs"].get(" ".join(lengths[:-1]), [])]
+    literals = re.split(r"\d+", text)
+    runs = [[*re.sub(r"(\w)", r"%\1", order).split(), ""] for order in orders]
+    return ["".join(map("".join, zip(literals, run, strict=True))) for run in runs]
+
+
+def _combined(column: Column, parsed: dict[str, np.ndarray]) -> tuple[Column, np.ndarray, list[str]]:
+    """Return the column with warnings, its times (NaT where none), and up to three formats, the most frequent first.
+
+    Of formats that read equally many rows the one is taken in whose reading rows are in order of time most often. A format
+    that reads a text otherwise than one before is no second one of the column.
+    """
+    values, examples = np.full(len(column.texts), "NaT", "datetime64[us]"), dict[str, str]()
+    rows = column.counts * ~column.gap
+    while len(examples) < 3:
+        filled = {form: np.where(np.isnat(values), each, values) for form, each in parsed.items()}
+        agree = {form: (each == filled[form])[~np.isnat(each)].all() for form, each in parsed.items()}
+        more = {form: int(rows[~np.isnat(filled[form])].sum()) for form in parsed if agree[form]}
+        if max(more.values(), default=0) <= rows[~np.isnat(values)].sum():
+            break
+        steady = {form: _steady(filled[form][column.codes]) for form in more if more[form] == max(more.values())}
+        best = max(steady, key=lambda form: steady[form])
+        odd = [form for form in steady if not np.array_equal(filled[form], filled[best], equal_nan=True)]
+        odd = [form for form in odd if steady[form] > STEADY or steady[best] <= STEADY]
+        if odd:
+            example = column.example(filled[best] != filled[odd[0]])
+            column = column.warned("ambiguous", forms=[best, *odd], best=best, example=example)
+        examples[best] = column.example(np.isnat(values) & ~np.isnat(parsed[best]))
+        values = filled[best]
+    return column.warned("several", examples=examples) if len(examples) > 1 else column, values, list(examples)
+
+
+def _without_open_ends(column: Column, parsed: dict[str, np.ndarray]) -> tuple[Column, dict[str, np.ndarray]]:
+    """Return a column in which 9999-12-31 and the like are not known, and its times, NaT where they are no plausible ones."""
+    lone = np.zeros(len(column.texts), dtype=bool)
+    for values in parsed.values():
+        each = values.astype("datetime64[D]")
+        days = np.unique(each[~np.isnat(each)])
+        for end, beside in ((-1, -2), (0, 1), (-2, -3)) if len(days) > 3 else ():
+            if re.search("^9999|12-31$|01-01$", str(days[end])) and abs(days[end] - days[beside]) > LONE:
+                lone |= each == days[end]
+    if lone.any():
+        column = column.warned("open_ends", rows=column.counts[lone].sum(), such=column.example(lone, 2))
+        column = replace(column, gap=column.gap | lone)
+    for values in parsed.values():  # "1/2/20" has no year 20
+        bad = (values < np.datetime64("1000-01-01")) | (values > np.datetime64("2999-12-31"))
+        values[column.gap | bad] = np.datetime64("NaT")
+    return column, parsed
+
+
+def _as_times(column: Column, values: np.ndarray, chosen: list[str]) -> Column:
+    """Return a column as times, with warnings of what is odd about them."""
+    form = datetimes.OR.join(chosen)
+    if zones := sorted({zone[1] for each in chosen if (zone := ZONES.search(each))}):
+        column = column.warned("zones", zones=zones)
+    if "quarter" in chosen and any("FY" in text.upper() for text in column.texts):
+        column = column.warned("fiscal")
+    future = values > (timestamps.now() + pd.Timedelta(days=366)).to_datetime64()
+    if future.any() and not called(column.name, "other_time"):
+        rows, last = column.counts[future].sum(), values[future].max()
+        column = column.warned("future", rows=rows, such=column.example(future, 2), last=last)
+    has_zone = zones or re.search("%z|UTC|GMT|Z$|epoch|seconds", form)
+    if not has_zone and (back := _set_back(values[column.codes])) is not None:
+        column = column.warned("set_back", row=back + 1, time=pd.Timestamp(values[column.codes[back]]))
+    column = replace(column, kind="timestamp", type="timestamp", decimal=None, thousands=None, values=values)
+    return replace(column, format=None if form == "iso" else form)
+
+
+def _set_back(times: np.ndarray) -> int | None:
+    """Return the row at which a clock is set back an hour, in a table that is in order but for such nights; else None."""
+    known = np.flatnonzero(~np.isnat(times))
+    steps = np.diff(times[known])
+    back = np.flatnonzero(steps <= np.timedelta64(0))
+    if not len(back) or len(back) > max(0.01 * len(known), 2) or steps[back].min() <= -np.timedelta64(1, "h"):
+        return None
+    night = pd.Series(times[known[back + 1]]).dt
+    is_change = (night.weekday == 6) & (night.hour < 4) & night.month.isin([3, 4, 9, 10, 11])
+    return int(known[back[0] + 1]) if is_change.all() else None
+
+
+def _parse(column: Column, form: str) -> np.ndarray:
+    times = datetimes.parse_series(pd.Series(column.texts), form).to_numpy("datetime64[us]").copy()
+    times[column.gap] = np.datetime64("NaT")
+    return times
+
+
+def _steady(times: np.ndarray) -> float:
+    """Return how often a time is not before that of the row above: files are often in the order of time."""
+    known = times[~np.isnat(times)]
+    return float((known[1:] >= known[:-1]).mean()) if len(known) > 1 else 0.0

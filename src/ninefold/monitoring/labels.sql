@@ -1,0 +1,23 @@
+-- The label of each prediction, from the tables p and l of `labels._create_tables`.
+CREATE TEMP TABLE placed AS
+    WITH ids AS (
+        SELECT request_id, row, any_value(entity) AS entity, count(DISTINCT entity) AS entities FROM p GROUP BY ALL)
+    SELECT l.* EXCLUDE (entity), (l.request_id, l.row, l.entity) AS named, coalesce(i.entities, 0) > 1 AS ambiguous,
+        CASE WHEN l.request_id IS NULL THEN l.entity WHEN i.entities = 1 THEN i.entity END AS entity
+    FROM l LEFT JOIN ids i ON i.request_id = l.request_id AND i.row = l.row;
+CREATE TEMP TABLE totals AS
+    SELECT count(DISTINCT named) AS outcomes, count(DISTINCT named) FILTER (ambiguous) AS ambiguous,
+        count(DISTINCT named) FILTER (NOT ambiguous AND NOT coalesce(entity IN (SELECT entity FROM p), false)) AS unmatched
+    FROM placed;
+CREATE TEMP TABLE answered AS
+    WITH ranked AS (SELECT n, entity, row_number() OVER (PARTITION BY entity
+        ORDER BY coalesce(moment < due, true) DESC, moment DESC, request_id DESC, row DESC, n DESC) AS rank FROM p),
+    latest AS (SELECT entity, max(known_at) AS latest FROM placed GROUP BY entity),
+    resolved AS (SELECT entity, any_value(latest) AS known_at, any_value(outcome) AS outcome,
+            count(DISTINCT outcome) + CAST(count(*) > count(outcome) AS INT) > 1 AS contradicted
+        FROM placed JOIN latest USING (entity) WHERE known_at IS NOT DISTINCT FROM latest GROUP BY entity)
+    SELECT n, CASE WHEN rank > 1 THEN 'superseded' WHEN r.entity IS NULL THEN 'open' WHEN contradicted THEN 'contradicted'
+            WHEN outcome IS NULL THEN 'never' ELSE 'known' END AS label,
+        CASE WHEN label = 'known' THEN outcome END AS outcome,
+        CASE WHEN label IN ('known', 'never') THEN known_at END AS known_at
+    FROM ranked LEFT JOIN resolved r USING (entity);
