@@ -1,12 +1,13 @@
 """Computed sentences: their text is in ``templates/sentences``, a file per room and a block per sentence."""
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader
 
-TEMPLATES = Path(__file__).parent / "templates" / "sentences"
+from ninefold import jinja
+
+TEMPLATES = jinja.TEMPLATES / "sentences"
 
 
 def render(room: str, name: str, /, **values: Any) -> str:
@@ -21,7 +22,7 @@ def render(room: str, name: str, /, **values: Any) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(loader=FunctionLoader(_in_one_line), undefined=StrictUndefined, autoescape=False)
+    environment = jinja.environment(FunctionLoader(_in_one_line))
     environment.filters |= {"spec": format, "code": _code}
     return environment
 

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -62,7 +63,7 @@ def read(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFram
             raise encodings.undecodable(where, text.content, text.encoding) from None
         _demand_whole_rows(text, len(first))
         raise DataError(f"{where}: cannot be read as delimited text ({tabular.line(error)}); mend the file") from None
-    if re.search(re.escape(text.quote.encode()), text.content):  # pyarrow takes what is behind a quote into the value
+    if _may_be_torn(text, table):  # pyarrow takes what is behind a quote into the value
         _demand_whole_rows(text, len(first))
     if options.get("final_newline", True) and not text.ends:
         last = ", ".join(column[-1].as_py() for column in table.columns)
@@ -220,6 +221,25 @@ def _demand_names(text: _Text) -> None:
             "put a line of names first, or set options: {header: false}, which names them column_1, column_2 ..., "
             "or options: {header: true} if these are the names"
         )
+
+
+def _may_be_torn(text: _Text, table: pa.Table) -> bool:
+    """Return whether text may stand behind a closing quote, or a quote may not be closed: reading line by line is slow.
+
+    Only where another quote stands in a value, the last line has an odd number of them, or, as every second one closes a
+    field, something else than a delimiter or a line end comes behind one of these.
+    """
+    quote, last = text.quote, table.column(table.num_columns - 1)[-1].as_py()
+    if not re.search(re.escape(quote.encode()), text.content):
+        return False
+    end = re.split(rb"[\r\n]", bytes(text.content[-SAMPLE:]).rstrip(b"\r\n"))[-1]
+    inside = any(pc.any(pc.match_substring(column, quote)).as_py() for column in table.columns)
+    if end.count(quote.encode()) % 2 or "\n" in last or inside:
+        return True
+    content = np.frombuffer(text.content, dtype="uint8")
+    closing = np.flatnonzero(content == ord(quote))[1::2] + 1
+    behind = content[closing[closing < len(content)]]
+    return bool((~np.isin(behind, [*b"\r\n", ord(text.delimiter)])).any())
 
 
 def _demand_whole_rows(text: _Text, width: int) -> None:

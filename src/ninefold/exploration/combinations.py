@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.linalg import lstsq
 
 from ninefold.exploration.univariate import as_numbers
+from ninefold.metrics import subsample
 from ninefold.problem import Problem
 
 ROWS, CHECKED, FEWEST = 20_000, 4000, 60  # most rows, and of these without gaps; the fewest: half fit, others check
@@ -34,7 +35,7 @@ def evidence(frame: pd.DataFrame, names: list[str], outcome: np.ndarray, problem
     `names`: columns that are no leak alone. Quantities are linear combinations of up to twelve columns, or of one, times or
     over another one, and products of powers, found on half of the rows and confirmed on the other half.
     """
-    rows = np.unique(np.linspace(0, max(len(frame) - 1, 0), ROWS).astype("int64"))[: len(frame)]
+    rows = subsample(len(frame), ROWS)
     sample, y, found = frame.iloc[rows], np.asarray(outcome, dtype="float64")[rows], dict[str, str]()
     columns = pd.DataFrame({name: _numbers(sample[name]) for name in names}, sample.index).dropna(axis=1, how="all")
     order = columns.rank().corrwith(pd.Series(y, columns.index).rank()).abs()

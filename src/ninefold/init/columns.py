@@ -139,11 +139,6 @@ def called(name: str, *kinds: str) -> bool:
     return any(NAMES[kind].search(name) for kind in kinds)
 
 
-def sampled(values: Any, most: int) -> np.ndarray:
-    """Return up to so many of some values, evenly spread."""
-    return np.asarray(values)[np.unique(np.linspace(0, max(len(values) - 1, 0), min(len(values), most)).astype(int))]
-
-
 def _nice(value: float) -> float:
     """Return a number rounded up to one or two digits, so that it reads as a limit."""
     if value <= 0:

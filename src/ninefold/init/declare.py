@@ -10,22 +10,19 @@ from io import StringIO
 from typing import Any
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAMLError
 from ruamel.yaml.comments import CommentedMap
 
 from ninefold import artifacts, features, outdated, params
 from ninefold.errors import ParamsError
-from ninefold.init.drafting import LONG, WIDTH
-from ninefold.init.migrate import COMMENT, Constructor, Representer
+from ninefold.init.drafting import WIDTH, has_long_key
+from ninefold.init.migrate import COMMENT, round_trip, with_line_ends
 from ninefold.problem import Problem
 
 # From its name to its last entry, without comments that follow.
 SECTION = re.compile(r"(?m)^(exploration|features|training|deployment):.*(?:\n(?:[ \t]*(?:#.*)?\n)*[ \t]+[^\s#].*)*")
 
-ROUND_TRIP = YAML()
-ROUND_TRIP.Constructor, ROUND_TRIP.Representer = Constructor, Representer
-ROUND_TRIP.preserve_quotes, ROUND_TRIP.width = True, WIDTH
-ROUND_TRIP.indent(mapping=2, sequence=4, offset=2)
+ROUND_TRIP = round_trip(WIDTH)
 LISTS: list[tuple[str, ...]] = [("features", kind) for kind in ("numeric", "categorical", "text", "dates")]
 LISTS += [("exploration", "by"), ("training", "protected"), ("deployment", "log", "redact")]
 DECIDED = (("exploration", "known_later"), ("exploration", "justified"), ("training", "justified"))
@@ -128,7 +125,7 @@ def _declare(values: dict[str, Any], places: Sequence[tuple[str, ...]], why: str
         home[key][name] = why
     for section, key in DECIDED:
         said = _at(values, (section, key), {})
-        if any("  " in name or (" " in name and len(name) > LONG) for name in said):  # as `drafting.to_yaml` does
+        if has_long_key(said):  # as `drafting.to_yaml` does
             values[section][section][key] = [{"key": name, "value": reason} for name, reason in said.items()]
     place = artifacts.path(params.FILE)
     text = outdated.read(place)
@@ -141,7 +138,7 @@ def _declare(values: dict[str, Any], places: Sequence[tuple[str, ...]], why: str
         raise ParamsError(f"{params.FILE}: features: expected {found}; nothing was changed") from None
     except YAMLError as error:
         raise ParamsError(f"{params.FILE}: nothing was changed; change these lines by hand: {error}") from None
-    artifacts.write_text(new.replace("\n", "\r\n") if b"\r\n" in place.read_bytes() else new, place)
+    artifacts.write_text(with_line_ends(new, place.read_bytes()), place)
     lost = [f"{params.FILE}: without the comment {each}" for each in COMMENT.findall(text) if each not in new]
     return [*(f"{section}.{key}: with {name}: {why}" for section, key, name in places), *lost]
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import textwrap
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ def to_yaml(value: Any, indent: int = 4, block: bool = False) -> str:
         items = [to_yaml(item, indent + 2) for item in value]
         return "".join(f"{pad}- {item}" for item in items) if block else _wrapped("[", items, "]", indent)
     if isinstance(value, dict):
-        if any("  " in key or (" " in key and len(key) > LONG) for key in value):
+        if has_long_key(value):
             pairs = [(to_yaml(key, indent + 4), to_yaml(item, indent + 4)) for key, item in value.items()]
             return "".join(f"{pad}- key: {key}{pad}  value: {item}" for key, item in pairs)
         items = [f"{to_yaml(key)}: {to_yaml(item, indent + 2)}" for key, item in value.items()]
@@ -176,6 +177,11 @@ def to_yaml(value: Any, indent: int = 4, block: bool = False) -> str:
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     return number(value) if isinstance(value, int | float) else _text(str(value), pad)
+
+
+def has_long_key(mapping: Iterable[str]) -> bool:
+    """Return whether a key of a mapping is one that DVC folds, so that the mapping has to be a list of ``key`` and ``value``."""
+    return any("  " in key or (" " in key and len(key) > LONG) for key in mapping)
 
 
 def _text(text: str, pad: str) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from ninefold.init import spelling, times
-from ninefold.init.columns import MISSING, SAMPLED, Column, called, meant, sampled
+from ninefold.init.columns import MISSING, SAMPLED, Column, called, meant
 from ninefold.init.numbers import like_neighbours, number, signed, without_sentinel
+from ninefold.metrics import subsample
 
 
 def describe(frame: pd.DataFrame, timed: str | None = None, target: str | None = None) -> dict[str, Column]:
@@ -61,7 +62,7 @@ def _describe(name: str, texts: pd.Series, timed: bool, target: bool) -> Column:
 def _texts(column: Column) -> Column:
     """Return a column of texts as names of rows, as free text or as categories; with a warning if it may be something else."""
     known = column.texts[~column.gap]
-    sample = sampled(known, SAMPLED)
+    sample = known[subsample(len(known), SAMPLED)]
     words, length = np.mean([(len(text.split()), len(text)) for text in sample], axis=0) if len(known) else (0, 0)
     share = len(known) / max(len(column.codes) - column.missing, 1)
     kind = "category"

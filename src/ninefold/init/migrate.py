@@ -37,6 +37,20 @@ Constructor.add_constructor(NULL, lambda _, node: _Null(node.value))
 Representer.add_representer(_Null, lambda representer, null: representer.represent_scalar(NULL, str(null)))
 
 
+def round_trip(width: int = 4096) -> YAML:
+    """Return the reader and writer of YAML that keeps comments, quotes, order, and missing values as they were written."""
+    yaml = YAML()
+    yaml.Constructor, yaml.Representer = Constructor, Representer
+    yaml.preserve_quotes, yaml.width = True, width
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
+
+
+def with_line_ends(text: str, old: bytes) -> str:
+    """Return the new text of a file with the line ends of the old one."""
+    return text.replace("\n", "\r\n") if b"\r\n" in old else text
+
+
 @dataclass(frozen=True)
 class Edit:
     """A file of the project, by its path from the root: its bytes, and its new text."""
@@ -57,7 +71,7 @@ def plan() -> list[Edit]:
             new = functools.reduce(_moved, [change for change in changes if change.file == PARAMS], text)
         else:
             new = _pipeline(text) if file == PIPELINE else outdated.in_code(file, text)[0]
-        edits.append(Edit(file, old, new.replace("\n", "\r\n") if b"\r\n" in old else new))
+        edits.append(Edit(file, old, with_line_ends(new, old)))
     return edits
 
 
@@ -82,10 +96,7 @@ def apply(edits: Sequence[Edit]) -> None:
 
 def _moved(text: str, change: Change) -> str:
     """Return the text of a ``params.yaml`` with a key in its new place."""
-    yaml, stream = YAML(), StringIO()
-    yaml.Constructor, yaml.Representer = Constructor, Representer
-    yaml.preserve_quotes, yaml.width = True, 4096
-    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml, stream = round_trip(), StringIO()
     try:
         values, expected = yaml.load(text), YAML().load(text)
         _move(values, change)

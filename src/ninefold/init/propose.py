@@ -9,10 +9,11 @@ import pandas as pd
 from ninefold import timestamps
 from ninefold.errors import DataError
 from ninefold.init import entities, inference, persons
-from ninefold.init.columns import STRAY_TIMES, Column, called, sampled
+from ninefold.init.columns import STRAY_TIMES, Column, called
 from ninefold.init.proposal import LEAST_ROWS, Proposal, Related, Wish
 from ninefold.init.tasks import choose_split, choose_task, encoded
 from ninefold.init.times import LIKELY
+from ninefold.metrics import subsample
 from ninefold.sentences import render
 
 SAMPLE = 50_000
@@ -272,7 +273,7 @@ def _choose_comparisons(p: Proposal) -> None:
     outcome = encoded(p)
     if p.classes:
         outcome = np.where(np.isnan(outcome), np.nan, outcome == p.classes.index(str(p.focus)))
-    places = sampled(np.arange(p.rows), SAMPLE)
+    places = subsample(p.rows, SAMPLE)
     y, moved = pd.Series(outcome[places]), {}
     own = {column.name: column for column in p.columns.values()}
     for name in [*p.features["numeric"], *p.features["categorical"]]:

@@ -9,7 +9,8 @@ import pandas as pd
 
 from ninefold import timestamps
 from ninefold.collection import datetimes
-from ninefold.init.columns import STRAY_TIMES, WORDS, Column, called, sampled
+from ninefold.init.columns import STRAY_TIMES, WORDS, Column, called
+from ninefold.metrics import subsample
 
 SAMPLE, RARE = 500, 0.02  # distinct texts whose forms are looked at; share of them below which a form is a stray one
 LIKELY = 0.5  # share of the rows from which on a column that is no time is said to be nearly one
@@ -31,7 +32,8 @@ def from_texts(column: Column, named: bool) -> Column:
     `named`: the user says that it holds times; then half of the rows are enough.
     """
     says = named or called(column.name, "time")
-    sample = [text.strip() for text in sampled(column.texts[~column.gap], SAMPLE)]
+    known = column.texts[~column.gap]
+    sample = [text.strip() for text in known[subsample(len(known), SAMPLE)]]
     votes = Counter(form for text in sample for form in forms(text) if says or not text.isdigit())
     other = [text for text in sample if re.search(FORMS["other_months"], text) and re.search(r"\d", text)]
     if other and len(other) >= LIKELY * len(sample) > max(votes.values(), default=0):
@@ -174,7 +176,7 @@ def _set_back(times: np.ndarray) -> int | None:
     if not len(back) or len(back) > max(0.01 * len(known), 2) or steps[back].min() <= -np.timedelta64(1, "h"):
         return None
     night = pd.Series(times[known[back + 1]]).dt
-    is_change = (night.weekday == 6) & (night.hour < 4) & night.month.isin([3, 4, 9, 10, 11])
+    is_change = (night.day_of_week == 6) & (night.hour < 4) & night.month.isin([3, 4, 9, 10, 11])
     return int(known[back[0] + 1]) if is_change.all() else None
 
 

@@ -17,6 +17,7 @@ from .resampling import (
     means,
     merged,
     student,
+    subsample,
     with_interval,
 )
 from .scores import FOLD, one_score, ranked_auc, row_losses, scorer, task_scores
@@ -42,5 +43,5 @@ __all__ = [
     "clusters", "conclusion", "cosines", "count_clusters", "definitions", "describe_baselines", "describe_split", "entity_hash",
     "estimate", "evaluation", "headline", "influence", "intervals", "labelled", "make_plan", "means", "merged", "metrics",
     "naive", "naive_forecast", "newest", "one_score", "outcomes", "part_counts", "part_of", "parts", "ranked_auc",
-    "reference_scores", "row_losses", "scorer", "split", "student", "task_scores", "threshold", "with_interval",
+    "reference_scores", "row_losses", "scorer", "split", "student", "subsample", "task_scores", "threshold", "with_interval",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ninefold.metrics.plan import EvaluationPlan
-from ninefold.metrics.resampling import intervals, means
+from ninefold.metrics.resampling import intervals, means, subsample
 from ninefold.metrics.scores import SHARES, scorer
 from ninefold.problem import MEANING, PRIMARY, Costs, Problem, decisions
 
@@ -169,4 +169,4 @@ def _payoff_curve(
 def _subsample(curve: dict[str, np.ndarray]) -> pd.DataFrame:
     """Return a curve with at most 201 points, its ends among them."""
     frame = pd.DataFrame(curve)
-    return frame.iloc[np.unique(np.linspace(0, len(frame) - 1, 201).astype(int))].reset_index(drop=True)
+    return frame.iloc[subsample(len(frame), 201)].reset_index(drop=True)

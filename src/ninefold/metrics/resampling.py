@@ -73,6 +73,11 @@ def cosines(rows: np.ndarray) -> np.ndarray:
     return waves * np.sqrt(true / measured)
 
 
+def subsample(rows: int, most: int) -> np.ndarray:
+    """Return the positions of `most` of so many rows, spread evenly (of all if there are fewer): int64."""
+    return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype("int64")) if rows else np.arange(0)
+
+
 def means(values: Mapping[str, np.ndarray], weight: np.ndarray) -> dict[str, float]:
     """Return the weighted mean of each of some columns, float64: with `partial`, a statistic for `intervals`."""
     return {name: float(np.average(each, weights=weight)) for name, each in values.items()}

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ninefold.exploration import MOST_CLUSTERS
-from ninefold.metrics import EvaluationPlan, cluster_sums, ranked_auc
+from ninefold.metrics import EvaluationPlan, cluster_sums, ranked_auc, subsample
 from ninefold.monitoring import period
 from ninefold.monitoring.period import Rows
 from ninefold.problem import Problem, decisions
@@ -89,7 +89,7 @@ def _classes(rows: Rows, holdout: Rows, problem: Problem, plan: EvaluationPlan) 
 
 def _quantities(rows: Rows, holdout: Rows, problem: Problem, plan: EvaluationPlan) -> Worth:
     """Return the function from weights to figures of outcomes simulated around predictions with errors of the holdout."""
-    kept = period.subsample(len(holdout.block), MOST_ROWS)
+    kept = subsample(len(holdout.block), MOST_ROWS)
     block, errors = holdout.block[kept], period.residuals(holdout, problem)[kept, 0]
     before, decile = (each[:, 0] for each in _deciles(holdout, rows, problem))
     predicted = rows.predicted["prediction"].to_numpy("float64")

@@ -6,6 +6,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import pandas as pd
 
+from ninefold.metrics import subsample
 from ninefold.problem import Problem, decisions
 from ninefold.timestamps import as_days
 
@@ -75,11 +76,6 @@ def take(whole: Rows, where: np.ndarray) -> Rows:
     """Return some of the rows, by mask or positions."""
     features, predicted = (table.iloc[where].reset_index(drop=True) for table in (whole.features, whole.predicted))
     return Rows(features, predicted, whole.target[where], whole.block[where])
-
-
-def subsample(rows: int, most: int) -> np.ndarray:
-    """Return the positions of `most` of so many rows, spread evenly (of all if there are fewer): int64."""
-    return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype("int64")) if rows else np.arange(0)
 
 
 def sample(whole: Rows, most: int) -> Rows:

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from ninefold import timestamps
-from ninefold.metrics import EvaluationPlan, evaluation, one_score
+from ninefold.metrics import EvaluationPlan, evaluation, one_score, subsample
 from ninefold.monitoring import period, two_sample
 from ninefold.monitoring.period import Bins, Rows
 from ninefold.problem import RANKING, Problem, decisions
@@ -155,7 +155,7 @@ def _input_figures(reference: Reference, rows: Rows, window: np.ndarray | None =
             before = reference.counts[name] - (count if window is not None else 0)
             values[f"unseen: {name}"] = float(count[1:][before[1:] == 0].sum() / len(rows.block))
     rest = np.arange(len(reference.known.block)) if window is None else np.flatnonzero(~window)
-    sample = period.take(reference.known, rest[period.subsample(len(rest), two_sample.JOINT_ROWS)])
+    sample = period.take(reference.known, rest[subsample(len(rest), two_sample.JOINT_ROWS)])
     compared = two_sample.compare(sample, rows, reference.kinds, explain=False)
     return {**values, "joint auc": compared.auc}
 

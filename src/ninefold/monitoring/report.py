@@ -1,6 +1,5 @@
 """The monitoring report of a period: its figures with control limits, estimated performance, and causes by name."""
 
-from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -51,22 +50,26 @@ def period_report(
     report["outside"] = beyond = list(dict.fromkeys([*beyond, *outside(values, reference.bounds)]))
     report["ended"] = _ended(reference, rows) if reference.problem.time else {}
     report["estimated"] = estimate(rows, reference.holdout, reference.problem, reference.plan)
-    faults = data_quality.broken_columns(reference.known, rows, reference.kinds) if explain else []
-    if not explain or not (beyond or faults):
+    broken = data_quality.broken_columns(reference.known, rows, reference.kinds) if explain else []
+    unusual = {
+        *(name.split(": ")[-1] for name in beyond),
+        *report["ended"],
+    }  # shares of missing values have control limits
+    broken = [each for each in broken if each["evidence"]["how"] != "missing" or each["subject"] in unusual]
+    if not explain or not (beyond or broken):
         return report
     inputs = any(name.split(":")[0] in INPUTS for name in beyond)
-    suspects = [*(name.split(": ")[-1] for name in beyond), *report["ended"], *(each["subject"] for each in faults)]
-    why = causes(reference, rows, inputs, alpha, suspects)
+    why = causes(reference, rows, inputs, alpha, broken)
     return {**report, **why, "findings": [*silence, *why["findings"]]}
 
 
 def causes(
-    reference: Reference, now: Rows, inputs: bool = True, alpha: float = 0.01, unusual: Collection[str] | None = None
+    reference: Reference, now: Rows, inputs: bool = True, alpha: float = 0.01, broken: list[Finding] | None = None
 ) -> dict[str, Any]:
     """Return why a period is unusual: what is broken first, then which distribution moved.
 
-    Columns that are broken (of `unusual` ones; None: of all) or have new categories, and the rows that these spoil, are
-    omitted before. Label shift: the shares of outcomes and the predictions moved, and predictions and inputs of the same
+    Columns that are `broken` (see `broken_columns`; None: all that are) or have new categories, and the rows that these spoil,
+    are omitted before. Label shift: the shares of outcomes and the predictions moved, and predictions and inputs of the same
     outcome did not. Else covariate shift: a classifier distinguishes the inputs (only if `inputs`: a figure of these is
     beyond its bounds), and concept shift: outcomes of the same inputs and predictions moved (p-values corrected by Holm).
 
@@ -74,8 +77,7 @@ def causes(
     change of the loss), and ``sentence``; ``decomposition`` is None without outcomes; ``auc`` is of the sound inputs.
     """
     sound = dict(reference.kinds)
-    suspects = {name: kind for name, kind in sound.items() if unusual is None or name in unusual}
-    broken = data_quality.broken_columns(reference.known, now, suspects)
+    broken = data_quality.broken_columns(reference.known, now, sound) if broken is None else broken
     for each in broken:
         del sound[each["subject"]]
     new, unseen = data_quality.new_categories(reference.known, now, sound)

@@ -10,7 +10,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from ninefold.metrics import clustered_variance, student
+from ninefold.metrics import clustered_variance, student, subsample
 from ninefold.monitoring import period
 from ninefold.monitoring.period import Rows
 from ninefold.training import Words
@@ -49,7 +49,7 @@ def compare(before: Rows, after: Rows, kinds: Mapping[str, str], explain: bool =
     with fewer than two blocks on a side. The interval, of 95 %, is Student's, from the sums of blocks (Obuchowski, 1997).
     Both take blocks as independent: `report.causes` asks for an AUC beyond the control limit of windows too.
     """
-    picked = [period.subsample(len(rows.block), MOST_ROWS if explain else JOINT_ROWS) for rows in (before, after)]
+    picked = [subsample(len(rows.block), MOST_ROWS if explain else JOINT_ROWS) for rows in (before, after)]
     if min(len(rows) for rows in picked) < 2 * FOLDS or not kinds:
         return Compared(0.5, 0.0, 1.0, np.nan, {}, *picked, *(np.full(len(rows), 0.5) for rows in picked))
     sides = [period.take(rows, where) for rows, where in zip((before, after), picked, strict=True)]
