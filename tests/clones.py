@@ -33,7 +33,7 @@ class Clone:
         env = {**os.environ, "PYTHONPATH": str(self.folder / "src"), "MPLBACKEND": "Agg"}
         places = [self.environment / "bin"] if self.environment else []
         env["PATH"] = os.pathsep.join(map(str, [*places, Path(sys.executable).parent, env["PATH"]]))
-        env.pop("PYTHONDONTWRITEBYTECODE", None)  # each of many processes would compile anew
+        env.pop("PYTHONDONTWRITEBYTECODE", None)  # each of many processes would compile again
         return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
 
     def json(self, name: str) -> Any:

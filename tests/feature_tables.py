@@ -105,7 +105,7 @@ def changed(frame: pd.DataFrame, row: int, column: str, value: Any) -> pd.DataFr
 
 
 def write(project: Project, frame: pd.DataFrame, params: features.Params, problem: Problem) -> dict[str, bytes]:
-    """Run the stage anew on some orders; return the bytes of what it writes."""
+    """Run the stage again on some orders; return the bytes of what it writes."""
     start_anew(project)
     lay(project, orders=frame)
     events, moment = run(params, problem), features.moment_of(problem)

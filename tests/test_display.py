@@ -91,7 +91,7 @@ def test_what_comes_in_names_the_stage_that_makes_it_for_own_notebooks_too(proje
         assert "<td>data/problem.json</td><td>01_problem</td><td>JSON file</td>" in markup(shown[-1:])
     display.outputs("05b_mine")
     html = markup(shown)
-    assert "Nothing goes out of **05b_mine** but its report." in html
+    assert "No outputs: **05b_mine** writes only its report." in html
     assert [folder for folder in ("src/", "reports/") if folder in html] == []
 
 

@@ -13,7 +13,7 @@ from ninefold.errors import DataError, masked
     ("mssql:///?odbc_connect=PWD%3Dtop%26secret%3BX%3D1", "mssql:///?odbc_connect=PWD%3D***%3BX%3D1"),
     ("sent {'password': 'top secret', 'a': 1}", "sent {'password': '***', 'a': 1}"),
     ("Authorization: Bearer topsecret", "Authorization: Bearer ***"),
-    ("(access_token=topsecret), mend it", "(access_token=***), mend it"),
+    ("(access_token=topsecret), fix it", "(access_token=***), fix it"),
     ("PASSWORD = topsecret", "PASSWORD = ***"),
     ("Authorization: Basic dG9wOnNlY3JldA==", "Authorization: Basic ***"),
     ("s3://key:topsecret@bucket/x: AccessDenied", "s3://key:***@bucket/x: AccessDenied"),

@@ -37,7 +37,7 @@ def digest() -> tuple[str, str]:
 
 @pytest.mark.parametrize("name", [name for name in (*FILES, "new.py") if "__init__" not in name])
 def test_a_change_of_what_a_function_uses_is_seen_and_of_nothing_else(code: Path, name: str) -> None:
-    """Else a new model would make the lake anew, and a stage depend on files that it does not declare."""
+    """Else a new model would make the lake again, and a stage depend on files that it does not declare."""
     before = digest()
     (code / name).write_text(FILES.get(name, "") + "# changed\n")
     assert set(digest()) & set(before) == (set(before) if name in ("training.py", "new.py") else set())

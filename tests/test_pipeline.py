@@ -42,7 +42,7 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 @pytest.fixture
 def broken(pipeline: Clone) -> Any:
-    """Return the clone for breaking something in it; all is mended afterwards."""
+    """Return the clone for breaking something in it; all is fixed afterwards."""
     yield pipeline
     pipeline.restore()
     pipeline.run("dvc", "checkout", "--force")

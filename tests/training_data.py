@@ -39,7 +39,7 @@ WORDS = np.array(["red", "green", "slow", "fast", "new", "old", "small", "big"])
 HOW: list[dict[str, Any]] = [{}, {"time": None}, {"time": None, "group": ["customer"]}]
 SPLITS = pytest.mark.parametrize("changes", HOW, ids=["time", "rows", "group"])
 ONE = {task: statement(task, time=None) for task in TASKS}  # a problem of each task, without time
-START: dict[str, dict[str, Any]] = {"hill": {"x": 3.0, "steps": 50}, "flat": {"any": 1}}
+START: dict[str, dict[str, Any]] = {"hill": {"x": 3.0, "steps": 50, "kept": 7}, "flat": {"any": 1}}
 SPACES = {"hill": {"x": Range(-4.0, 4.0), "steps": Range(1, 100, log=True)}, "flat": {}}
 
 

@@ -58,7 +58,7 @@ def require(table: Any, columns: Iterable[str], where: str) -> None:
     """Raise `DataError` if a table, of pandas or Ibis, or a list of the columns that there are, lacks one of the columns."""
     names = list(getattr(table, "columns", table))
     if missing := [column for column in columns if column not in names]:
-        raise DataError(f"{where}: lacks {', '.join(missing)}; found {', '.join(map(str, names))}; mend the name")
+        raise DataError(f"{where}: lacks {', '.join(missing)}; found {', '.join(map(str, names))}; fix the name")
 
 
 def write_json(value: Any, place: Path) -> None:

@@ -86,9 +86,9 @@ def conclusion(sentence: str) -> None:
 
 def checks(rows: Sequence[Mapping[str, Any]]) -> None:
     """Show the checks of a gate: name, value, limit, and whether each passed."""
-    found = [(row["name"], row["value"], row["limit"], "pass" if row["passed"] else "FAIL") for row in rows]
-    frame = pd.DataFrame(found, columns=["check", "found", "expected", "result"], dtype=object)
-    table(frame, "The gate of this stage", {"found": _number})
+    shown = [(row["name"], row["value"], row["limit"], "pass" if row["passed"] else "FAIL") for row in rows]
+    frame = pd.DataFrame(shown, columns=["check", "found", "expected", "result"], dtype=object)
+    table(frame, "Checks of this stage", {"found": _number})
 
 
 def inputs(section: str) -> None:
@@ -98,11 +98,11 @@ def inputs(section: str) -> None:
     code = ("${ninefold.", "src/", "reports/sources")
     names = [name for name in _paths(pipeline[section].get("deps", [])) if not name.startswith(code)]
     if not names:
-        say(f"Nothing comes in: stage **{label(section)}** reads only its params.")
+        say(f"No inputs: stage **{label(section)}** reads only its params.")
         return
     origins = {name: makers.get(name, "the project") for name in names}
     origins |= {name: label(origin) for name, origin in origins.items() if origin in STAGES}
-    _files("What comes in", "from stage", origins)
+    _files("Inputs", "from stage", origins)
 
 
 def outputs(section: str) -> None:
@@ -112,9 +112,9 @@ def outputs(section: str) -> None:
     if lost := [name for name in names if not artifacts.pending(name).exists()]:
         raise DataError(f"{section}: did not write {', '.join(lost)}, which dvc.yaml declares as outs")
     if not names:
-        say(f"Nothing goes out of **{label(section)}** but its report.")
+        say(f"No outputs: **{label(section)}** writes only its report.")
         return
-    _files("What goes out", "by stage", dict.fromkeys(names, label(section)))
+    _files("Outputs", "by stage", dict.fromkeys(names, label(section)))
 
 
 def _pipeline(section: str) -> dict[str, dict[str, Any]]:

@@ -13,9 +13,8 @@ VALUE = re.compile(
     rf"(?i)({SECRET}(?:\s*=\s*|%3D)|(?:\bbearer|\bauthorization: basic) (?=\S{{8}}))(?!\$\{{)[^\s'\"<>]+?(?=[&;]|%3B|[),.:]*(?:[\s'\"<>]|$))"
 )
 ITEM = re.compile(rf"(?i)(['\"][\w.-]*{SECRET}['\"]: ?(['\"]))(?!\$\{{).*?(?=\2)")  # of a dict, or JSON
-VARIABLE = re.compile(
-    r"(?i)(?:password|passwd|_pass(?:phrase)?|secret|token|_pwd|_key)$"
-)  # environment variables that hold a secret
+# Environment variables that hold a secret.
+VARIABLE = re.compile(r"(?i)(?:password|passwd|_pass(?:phrase)?|secret|token|_pwd|_key)$")
 SHORTEST = 6  # characters of a value that is searched for: a shorter one is part of other words
 
 

@@ -12,6 +12,7 @@ from ninefold import artifacts
 from ninefold.errors import DataError
 from ninefold.params import FILE
 
+NO_COMMIT = "not committed yet"
 SHORT = 12  # hexadecimal digits of a SHA-256 that is shown
 LOCK = "dvc.lock"
 SOURCES = ("params.yaml", "data/raw", "data/features", "src", "ninefold.yaml")
@@ -75,7 +76,7 @@ def commit(*md5: str) -> str:
             if _git("grep", "--quiet", "--fixed-strings", "-e", one, revision, "--", LOCK) is not None:
                 return revision
     head = _git("rev-parse", "--verify", "HEAD")
-    return "not committed yet" if head is None else f"{head.strip()} with changes that are not committed"
+    return NO_COMMIT if head is None else f"{head.strip()} with changes that are not committed"
 
 
 def around() -> str | None:
@@ -104,7 +105,7 @@ def dvc_repository(where: str) -> Iterator[Any]:
         with Repo(str(artifacts.path("."))) as repo:
             yield repo
     except DvcException as error:
-        raise DataError(f"{where}: {error}; mend it, and run this again") from None
+        raise DataError(f"{where}: {error}; fix it, and run this again") from None
 
 
 def default_remote() -> tuple[str, str]:

@@ -8,6 +8,7 @@ from datetime import date
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, get_args
+from urllib.parse import unquote
 
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -20,6 +21,8 @@ from ninefold.errors import ParamsError
 from ninefold.stages import STAGES
 
 FILE = "params.yaml"
+LARGEST = 1e30  # of numbers: a pipeline may square one; beyond this it could overflow
+ENCODED = "encoded"  # the key of a text with percent-encoded signs
 MODULES = {name: f"ninefold.{name}" for name in (*STAGES, "engine")}  # of each section
 MODULES |= {"deployment": "ninefold.serving.deployment", "serving": "ninefold.serving.challenger"}
 
@@ -66,19 +69,22 @@ class Keyed(Sparse):
 def parse(text: str) -> Any:
     """Return what a text holds in YAML 1.2, read by DVC's own parser: `no` and `12:30` are texts.
 
-    A list of ``{key: ..., value: ...}`` is a mapping: DVC breaks long keys when it rewrites a file, not values.
+    A list of ``{key: ..., value: ...}`` is a mapping, ``{encoded: two%20%20blanks}`` a text with percent-encoded signs: DVC
+    breaks other long keys and odd texts when it rewrites a file.
     """
-    return _mapped(YAML(typ="safe", pure=True).load(text))
+    return plain(YAML(typ="safe", pure=True).load(text))
 
 
-def _mapped(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return nested values of YAML with the mappings and texts that they stand for."""
     if isinstance(value, dict):
-        return {key: _mapped(item) for key, item in value.items()}
+        is_text = value.keys() == {ENCODED}
+        return unquote(str(value[ENCODED])) if is_text else {key: plain(item) for key, item in value.items()}
     if not isinstance(value, list):
         return value
     if value and all(isinstance(item, dict) and item.keys() == {"key", "value"} for item in value):
-        return {item["key"]: _mapped(item["value"]) for item in value}
-    return [_mapped(item) for item in value]
+        return {plain(item["key"]): plain(item["value"]) for item in value}
+    return [plain(item) for item in value]
 
 
 def root() -> Path:

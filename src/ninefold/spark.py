@@ -121,7 +121,7 @@ def over_past(
 ) -> ir.NumericValue:
     """Return ``mean``, ``sum`` or ``count`` of whole numbers as differences of running sums, which are exact.
 
-    Spark computes a window anew for each row, but a running sum once. See `ninefold.features.events`.
+    Spark computes a window again for each row, but a running sum once. See `ninefold.features.events`.
     """
     micros = microseconds(time)
     start, end = (int(side / pd.Timedelta("1us")) for side in window)

@@ -58,7 +58,7 @@ def test_duckdb_is_read() -> None:
         connection.execute('CREATE SCHEMA "c""m"; CREATE TABLE "c""m".t AS FROM t; DROP TABLE t')
     assert read("t.duckdb", **sources.sniff("t.duckdb")) == read("t.duckdb", table='c"m.t') == expected
     put("cut.duckdb", Path("t.duckdb").read_bytes()[:5000])
-    message = r"cut.duckdb: cannot be read as DuckDB \(.*; or fetch or write the file anew"
+    message = r"cut.duckdb: cannot be read as DuckDB \(.*; or fetch or write the file again"
     for function in (sources.read, sources.sniff):
         with pytest.raises(DataError, match=message):
             function("cut.duckdb")

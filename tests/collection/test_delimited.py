@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from source_files import put, read
 
-from ninefold.collection import sources, tabular
+from ninefold.collection import delimited, encodings, sources, tabular
 from ninefold.errors import DataError
 
 
@@ -58,10 +59,17 @@ def test_the_likeliest_encoding_is_found() -> None:
         ("name,city\n" + "Bob,Bern\n" * 2000 + "Ann,Zürich\n", "cp1252"),
         ("Straße;Größe;Preis\nMüller;groß;10 €\n", "cp1252"),
         ("miasto,imię\nŁódź,Świętosława\nKraków,Żółw\n", "cp1250"),
+        ("Nr.;Kündigung;Status\n7;ja;gekündigt\n", "cp1252"),
+        ("Nr.;Kündigung;Größe\n7;ja;schön\n", "cp850"),
+        ("prénom;Réabonné\nélève;très âgé, où m² et °C\n", "cp1252"),
+        ("şehir,yaş\nİstanbul,öğrenci\nIğdır,müşteri\n", "cp1254"),
+        ("a,b\nit’s fine,x\n", "cp1252"),
         ("город,имя\nМосква,привет\nРоссия,улица\n", "cp1251"),
         ("名前,住所\n東京,日本語\n大阪,電話番号\n", "cp932"),
     ):
-        assert sources.sniff(put("t.csv", text, encoding))["encoding"] == encoding
+        notes: list[str] = []
+        assert sources.sniff(put("t.csv", text, encoding), notes=notes)["encoding"] == encoding
+        assert f"the text is read as {encoding}, such as" in notes[0]
 
 
 PLAIN = "site,age,fee\neast,77,1.5\nwest,37,2.5\nsouth,5,3.5\n"
@@ -146,7 +154,7 @@ def test_a_file_without_names_gets_some_when_it_is_said_to_have_none() -> None:
     ("t.csv", b"PK\x03\x04abc", r"found a zip or Excel file, expected text"),
     ("t.csv", "a;b\n1;2\n", r"found one column, named 'a;b', .*set options: {delimiter: \";\"}"),
     ("t.csv", "a,b\nx,1\nü,1\n".encode("cp1252"), r"line 3: found text that is not utf-8; set .*: cp1252}"),
-    ("t.csv", "a,b\nü,1\n".encode() + b"\xfc,1\n", r"line 3: found .* utf-8, as the text before it is; mend that"),
+    ("t.csv", "a,b\nü,1\n".encode() + b"\xfc,1\n", r"line 3: found .* utf-8, as the text before it is; fix that"),
     ("t.csv", "a,b\nx,ü".encode()[:-1], r"line 2: ends within a letter, after 'a,b\\nx,', as a file .* cut off"),
     ("t.csv", "a,b\nx,y\n".encode("utf-16")[:-1], r"line 2: ends within a letter"),
     ("t.xyz", "a,b\n", r"found the suffix '.xyz', expected one of .csv"),
@@ -155,7 +163,7 @@ def test_a_file_without_names_gets_some_when_it_is_said_to_have_none() -> None:
     ("t.sqlite", "no database at all", r"found neither a SQLite nor a DuckDB file"),
     ("t.json", "[1, 2]", r"item 1: found no object"),
     ("t.json", '{"a": 1}\n{"a": "ü"}\n'.encode("cp1252"), r"line 2: found text that is not utf-8; set options"),
-    ("t.json", '{"a": 1}\n{"a": 2\n', r"line 2: not JSON \(.*, character 8\), .* off there, fetch it anew"),
+    ("t.json", '{"a": 1}\n{"a": 2\n', r"line 2: not JSON \(.*, character 8\), .* off there, fetch it again"),
     ("t.json", '[{"a": 1},\n{"a" 2}]', r"line 2: not JSON"),
     ("t.json", '{"a": 1}\n{"a": 1, "a": 2}\n', r"line 2: not JSON \('a' twice in an object\)"),
     ("t.json", '{"a": 1}\n{"a": ' + "9" * 5000 + "}\n", r"line 2: not JSON \(Exceeds the limit"),
@@ -205,13 +213,13 @@ def test_of_a_folder_no_file_may_lack_the_newline_that_others_have() -> None:
 
 @pytest.mark.parametrize(("rows", "message"), [
     ('1,"x,2\n2,y,3\n3,"z",4\n', r'line 4: found text behind a closing quote \("\), in the row .* line 2; a quote'),
-    ('1,"x,"y, z"\n', r"line 2: found text behind a closing quote .*; mend the row, or set options.escape"),
+    ('1,"x,"y, z"\n', r"line 2: found text behind a closing quote .*; fix the row, or set options.escape"),
     ('1,"say "yes" now",3\n', r"line 2: found text behind a closing quote"),
     ('1,2,3\n7,"12"5,1\n', r"line 3: found text behind a closing quote"),
     ('7,"1,\n2"5,1\n8,2,3\n', r"line 3: found text behind a closing quote .*, in the row that begins in line 2"),
     ('7,""5,1\n', r"line 2: found text behind a closing quote"),
     ('7,"2",3\n8,9,"4"x', r"line 3: found text behind a closing quote"),
-    ('1,2,"x', r"found a quote \(\"\) that is never closed, in the row that begins in line 2; .*fetch it anew"),
+    ('1,2,"x', r"found a quote \(\"\) that is never closed, in the row that begins in line 2; .*fetch it again"),
     ('1,2,"', r"found a quote \(\"\) that is never closed"),
     ('1,2,"x\n2,y,3\n', r"found a quote \(\"\) that is never closed, in the row that begins in line 2"),
 ])  # fmt: skip
@@ -238,6 +246,30 @@ def test_the_names_once_more_below_are_refused() -> None:
             sources.read(put("t.csv", f'a,b\n"x\ny",1\n{again}z,2\n'))
     assert read(put("one.csv", "a\nb\na\n"))["a"] == ["b", "a"]
     assert read(put("none.csv", "a,b\na,b\n"), header=False)["column_1"] == ["a", "a"]
+
+
+PIECES = "id,note\n" + "".join(f'{n},"ü {n}"\n' for n in range(99))
+
+
+@pytest.mark.parametrize(("text", "options", "message"), [
+    (PIECES, {}, ""),
+    (PIECES, {"comment": "1"}, ""),
+    ("\ufeff" + PIECES.replace("\n", "\r\n") + "Total,4851\r\n", {"footer": "Total"}, ""),
+    (PIECES + '99,"x" y\n', {}, "line 101: found text behind a closing quote"),
+    (PIECES + "id,note\n", {}, "line 101: found the names of the columns again"),
+    (PIECES + "99,\0\n", {}, r"found bytes that are no text \(a zero after '.*\\n99,'\)"),
+    (PIECES.encode() + b"99,\xfc\n", {}, r"line 101: found text that is not utf-8, as the text before it is"),
+])  # fmt: skip
+def test_a_file_larger_than_what_is_read_at_once_is_read_or_refused_alike(
+    text: str | bytes, options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = put("t.csv", text)
+    whole = message or read(source, **options)
+    for module in (delimited, encodings):
+        monkeypatch.setattr(module, "CHUNK", 37)
+    with pytest.raises(DataError, match=message) if message else nullcontext():
+        assert read(source, **options) == whole
+        assert len(list(sources.parts(source, options))) > 10
 
 
 def test_a_zero_byte_is_found_wherever_it_is() -> None:

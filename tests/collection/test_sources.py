@@ -112,5 +112,5 @@ def test_a_parquet_file_or_a_sheet_whose_bytes_changed_is_refused() -> None:
     with zipfile.ZipFile("sound.xlsx") as sound, zipfile.ZipFile("t.xlsx", "w") as damaged:
         for name in sound.namelist():
             damaged.writestr(name, sound.read(name)[:-30] if "worksheets/" in name else sound.read(name))
-    with pytest.raises(DataError, match=r"t.xlsx: cannot be read as Excel .*save it anew"):
+    with pytest.raises(DataError, match=r"t.xlsx: cannot be read as Excel .*save it again"):
         sources.read("t.xlsx")

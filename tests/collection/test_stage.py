@@ -11,6 +11,7 @@ from processing_runs import CUSTOMERS
 from processing_runs import run_collection as collect
 
 from ninefold import artifacts, collection
+from ninefold.collection import delimited, stage
 from ninefold.errors import DataError, GateFailed, ParamsError
 from ninefold.params import load
 from project.figures.collection import plot_volume
@@ -114,7 +115,7 @@ def test_a_source_without_its_time_or_of_anything_but_text_is_refused(project: P
 
 @pytest.fixture
 def file(project: Project, orders: pd.DataFrame) -> Callable[[pd.DataFrame], None]:
-    """Give the project files in place of a function; return what writes the orders anew."""
+    """Give the project files in place of a function; return what writes the orders again."""
     put = project.folder / "data/source/orders.csv"
     put.parent.mkdir(parents=True)
     CUSTOMERS.to_csv(put.with_name("customers.csv"), index=False)
@@ -199,6 +200,26 @@ def test_a_table_is_collected_anew_when_it_is_read_otherwise(project: Project, f
         collect()
 
 
+def test_a_table_that_comes_in_pieces_is_stored_in_the_same_bytes(project: Any, file: Any, monkeypatch: Any) -> None:
+    days = pd.to_datetime("2020-01-01") + pd.to_timedelta([n * 7 % 60 for n in range(300)], unit="D")
+    rows = pd.DataFrame({"id": range(300), "placed": days, "amount": 2}).astype("str")
+    file(rows.replace({"placed": {"2020-01-08": "unknown"}}))
+    project.set("collection.tables.orders.number", "row")
+    monkeypatch.setattr(stage, "ROW_GROUP", 32)
+    monkeypatch.setattr(stage, "MOST_ROWS", 100)
+    collect()
+    before = project.bytes("data/raw")
+    monkeypatch.setattr(delimited, "CHUNK", 256)
+    for name in before:
+        os.unlink(project.folder / name)
+    manifest, last = collect(), raw("2020-02")
+    assert project.bytes("data/raw") == before
+    assert last["row"].astype(int).is_monotonic_increasing  # with rows of unknown time, in the order of the file
+    assert set(last["placed"]) > {"unknown"}
+    shown = collection.example(collection.last_part(manifest, "orders"))
+    assert shown["distinct values"].tolist() == list(last.nunique())
+
+
 @pytest.mark.parametrize(("path", "value", "message"), [
     ("tables.orders.format", "%Q", "expected a format of strptime"),
     ("tables.orders.format", "never", r"expected one of iso, epoch_s, .*, or a format such as \"%d/%m/%Y\""),
@@ -229,7 +250,7 @@ def test_tables_without_time_need_no_days_and_no_text_speaks_of_any(project: Pro
     project.set("collection.tables.orders.min_rows", 6)
     manifest, params, problem = collect(), load("collection"), statement()
     assert collection.describe_plan(collection.plan(params), params) == "No table is split by month."
-    conclusion = "6 orders have arrived; related tables: 1, immutable partitions: 2."
+    conclusion = "6 orders are collected; related tables: 1, partitions: 2."
     assert collection.conclusion(manifest, params, problem) == conclusion
     texts = [collection.describe_volume(manifest, params), *collection.headline(manifest, params, problem).values()]
     assert not [text for text in texts if "None" in text or "NaT" in text]
@@ -238,10 +259,10 @@ def test_tables_without_time_need_no_days_and_no_text_speaks_of_any(project: Pro
 
 def test_the_texts_say_what_arrived(project: Project, asked: Any) -> None:
     manifest, params, problem = collect(), load("collection"), statement()
-    whole = "6 orders from 2020-01-01 to 2020-02-29 have arrived; related tables: 1, immutable partitions: 3."
+    whole = "6 orders from 2020-01-01 to 2020-02-29 are collected; related tables: 1, partitions: 3."
     assert collection.conclusion(manifest, params, problem) == whole
     assert collection.headline(manifest, params, problem) == {"orders": "6", "until": "2020-02-29"}
-    volume = "`orders`: 3 rows a whole month, at least 2 expected; too few: none."
+    volume = "`orders`: 3 rows per full month, at least 2 expected; too few: none."
     assert volume in collection.describe_volume(manifest, params)
     assert collection.describe_plan(collection.plan(params), params) == "The last month is complete."
     project.set("collection.tables.orders.min_rows", 4)

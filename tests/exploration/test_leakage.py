@@ -228,6 +228,15 @@ def test_outcomes_that_exclude_each_other_are_no_leak() -> None:
         assert others.evidence("risk", risk) == ""
 
 
+def test_the_outcome_of_the_next_row_of_a_series_is_a_leak_and_that_of_the_row_before_is_not() -> None:
+    steps = np.random.default_rng(3).normal(size=(3, 202)).cumsum(axis=1)
+    rows = {"placed": np.tile(pd.date_range("2021-01-01", periods=200), 3), "customer": np.repeat([*"abc"], 200)}
+    rows |= {"last": steps[:, :-2].ravel(), "next": steps[:, 2:].ravel(), "y": steps[:, 1:-1].ravel()}
+    frame = pd.DataFrame(rows).sort_values("placed", ignore_index=True)
+    leaks = EntityLeakage(frame, ["customer"], frame["y"].to_numpy(), stating("regression"))
+    assert [leaks.evidence(name, frame[name])[:27] for name in ("last", "next")] == ["", "it is the outcome of the ne"]
+
+
 def test_the_score_of_a_column_with_ties_is_the_auc_of_scikit_learn() -> None:
     random = np.random.default_rng(1)
     y = random.integers(0, 2, 2000)

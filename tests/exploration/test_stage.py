@@ -84,6 +84,16 @@ def test_nothing_of_the_holdout_is_used(project: Project) -> None:
         pd.testing.assert_frame_equal(before[name], after[name])
 
 
+def test_copies_of_a_row_do_not_make_its_columns_predict(project: Project) -> None:
+    random, problem = np.random.default_rng(1), statement(time=None)
+    half = pd.DataFrame({"amount": random.normal(size=500), "returned": random.integers(0, 2, 500)})
+    orders = pd.concat([half] * 3).sample(frac=1, random_state=1, ignore_index=True)
+    project.lake("orders", orders.assign(id=orders.index))
+    shares = metrics.Params(primary="log_loss", split={"validation": 0.2, "holdout": 0.2}, level=LEVEL)
+    plan = planned(metrics.split(metrics.outcomes(problem, shares), shares, problem))
+    assert not failed(steps(params(), problem, plan))
+
+
 def rate(frame: pd.DataFrame, task: str = "binary") -> pd.Series:
     return group_rates.rates(frame, pd.Series("a", frame.index), statement(task), LEVEL, 0).iloc[0]
 
@@ -97,7 +107,7 @@ def test_a_gap_on_one_part_is_of_the_same_two_groups_and_is_the_difference_of_th
     assert (row["highest"], row["lowest"], row["gap"]) == ("a", "c", pytest.approx(0.1 - 0.6))
     shown = {**row, "mean of highest": 0.41164, "mean of lowest": 0.11446, "gap": 0.29718}
     text = sentences.describe_gaps(pd.DataFrame([shown]), YES_NO, LEVEL)
-    assert "between 11.4% (`c`) and 41.2% (`a`), a difference of 29.8 points" in text
+    assert "between 11.4% (`c`) and 41.2% (`a`), a difference of 29.8 percentage points" in text
 
 
 def gap(frame: pd.DataFrame, **values: Any) -> pd.Series:
@@ -271,7 +281,7 @@ def test_a_mark_of_one_class_is_a_leak_and_a_range_or_the_number_of_a_row_in_a_s
     result = go(project, ordered, s)
     status = result["scores"].set_index("column")["status"]
     assert status[["id", "line", "code"]].tolist() == ["identifier", "identifier", "in advance"]
-    assert "order of rows predicts" in sentences.describe_course(result["along"], result["whole"], s, LEVEL)
+    assert "order of the rows predicts" in sentences.describe_course(result["along"], result["whole"], s, LEVEL)
     high, reason = table["y"] == "high", np.where(table["y"] == "low", "damaged", None)
     mark, size = np.where(high, "sent back", "open"), 10 * high + np.random.default_rng(1).uniform(0, 1, 3000)
     result = go(project, table.assign(mark=mark, size=size, reason=reason), s)
@@ -287,7 +297,7 @@ def test_a_justified_column_is_repeated_with_evidence_and_reason(project: Projec
     assert failed(result) == []
     assert "refund: paid in advance" in str(result["checks"][0].value)
     sentence = sentences.describe_scores(result["scores"], YES_NO)
-    assert "kept for a reason: `refund`, `amount`; known later: `copy`" in sentence
+    assert "justified: `refund`, `amount`; not available at prediction time: `copy`" in sentence
     assert "justified: refund, paid in advance" in sentences.conclusion(result["whole"], result["scores"], YES_NO)
     assert stage.strongest(result["scores"])["column"] == "refund"
     table = exploration.decided(result["scores"]).set_index("column")[["decision", "evidence", "reason"]]
@@ -305,7 +315,7 @@ def test_the_gate_gives_commands_to_paste_whatever_a_column_is_called(project: P
     names = ["a.b", "no", "x: y", "12", "it's", "refund"]
     table = table[["id", "y"]].assign(**dict.fromkeys(names, table["y"]))
     result = go(project, table, s)
-    assert "x: y, 12, it's, refund may leak it" in sentences.conclusion(result["whole"], result["scores"], s)
+    assert "x: y, 12, it's, refund may leak the outcome" in sentences.conclusion(result["whole"], result["scores"], s)
     (check,) = failed(result)
     for verb, line in zip(("drop", "keep"), check.limit.splitlines()[1:3], strict=True):
         assert shlex.split(line.partition(": ")[2])[:-2] == ["ninefold", verb, *names]

@@ -1,8 +1,10 @@
 """`ninefold init`: from a user's table to a project that runs, and never over the user's own work."""
 
+import re
 import sqlite3
 import subprocess
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,18 +13,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 from typer.testing import CliRunner, Result
 
 from ninefold import cli, engine, hooks
-from ninefold.collection import names as usable_names
 from ninefold.errors import DataError, NinefoldError
 from ninefold.init import command as init
-from ninefold.init import drafting
+from ninefold.init import drafting, sampling
+from ninefold.init.assumptions import RANKS, Assumption
+from ninefold.init.explain import explain
 from ninefold.init.proposal import Proposal, Wish
 from ninefold.init.propose import propose
-from ninefold.params import parse
+from ninefold.params import parse, plain
 from ninefold.processing import stage as processing
 
 ROWS = 400
@@ -30,9 +32,6 @@ NASTY = [
     "on", "no", "y", "NO", "null", "~", "1e5", "1_000", "0x1F", "12:30", "2020-01-01", "a: b", "a #b", " lead", "trail ", "", "-", "- x",
     "?", "[x]", "{x}", "&a", "*a", "!x", "%x", "@x", "`x`", "'x'", '"x"', "a\nb", "a\tb", "caf\u00e9", "\u0000", "\x85", "\U0001f600",
     "\u00a6 x", "=", "<<", "nan", ".inf", "Infinity", "true", "0o7", "1.", "+1", "a, b", "back\\slash", "\u2028", "\ufeff", "class", "x:", "#x",
-]  # fmt: skip
-LONG = [
-    "Longtail duck of the coast (Aythya exempli marina)", "How much? " * 9, "two  blanks " * 9, "? who: me # 'x'", "x" * 200, "\u00e9 " * 150,
 ]  # fmt: skip
 MODULES = ["__init__", "collection", "features", "processing", "training"]
 FILES = ["params.yaml", *(f"src/project/{name}.py" for name in MODULES)]
@@ -80,10 +79,20 @@ def proposed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Proposal]:
         broken = {name: table.filter(table.broken_rule.notnull()).count().execute() for name, table in checked.items()}
         assert broken == {"orders": p.quarantined, **dict.fromkeys(related, 0)}
         assert all(rows <= params.max_quarantined * len(tables[name]) for name, rows in broken.items())
-        assert all(warning in drafting.summary(p, []) for warning in p.warnings)
+        assert_fits_a_screen(p, texts["params.yaml"])
         return p
 
     return propose_and_check
+
+
+def assert_fits_a_screen(p: Proposal, text: str) -> None:
+    """Show that a summary has 40 lines of up to 110 letters, and that params hold every key that its warnings name."""
+    lines, params = drafting.summary(p, []).split("\n"), parse(text)
+    assert (len(lines) <= 40, max(map(len, lines)) <= 110) == (True, True), "\n".join(lines)
+    for warning in p.warnings:
+        keys = warning.removesuffix(" (likewise for each)").rpartition(": ")[2].split(", ")
+        for key in keys if "".join(["a", *warning.names]).isidentifier() else ():
+            reduce(lambda values, name: values[name], key.split("."), params)
 
 
 def drafted(p: Proposal) -> dict[str, str]:
@@ -131,6 +140,9 @@ def test_the_task_follows_the_values_of_the_target(shop: Any, random: Any, propo
     assert proposed(shop, "quality", task="multiclass").classes == list("345678")
     shop["species"] = random.integers(0, 3, ROWS).astype(str)
     assert proposed(shop, "species").task == "multiclass"
+    shop["mood"] = random.choice(["Very happy", "happy", "fine", "Don't know"], ROWS)
+    p = proposed(shop, "mood")
+    assert ["an ordered scale" in p.warnings[0], "is not known" in p.warnings[1], p.focus != "Don't know"] == [True] * 3
 
 
 def test_decimal_commas_semicolons_and_cp1252(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proposed: Any) -> None:
@@ -146,41 +158,24 @@ def test_decimal_commas_semicolons_and_cp1252(tmp_path: Path, monkeypatch: pytes
     assert (p.columns["Menge"].thousands, p.columns["Menge"].bounds()) == (".", (1000.0, 1119.0))
 
 
-def test_names_may_be_anything(random: Any, proposed: Any) -> None:
-    names = usable_names([name for name in NASTY if name not in ("class", "\0")])  # no engine takes the last
-    frame = pd.DataFrame({name: random.normal(size=120).round(3).astype(str) for name in names})
-    frame["class"] = random.choice(["on", "off", "1e5"], 120)
-    frame["a.b"] = random.choice(["x: y", "null", "a #b"], 120)
-    p = proposed(frame, "class")
-    assert set(p.classes) == {"on", "off", "1e5"}
-    assert written(p)["features"]["numeric"] == p.features["numeric"]
-    assert columns(p)["a.b"]["allowed"] == ["a #b", "x: y"]
-
-
-@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_params_survive_being_rewritten_by_dvc(task: str, tmp_path: Path, random: Any, proposed: Any) -> None:
-    names = usable_names([name for name in NASTY if name not in ("\0", "\x85")] + LONG)  # YAML reads \x85 as a line end
-    frame = pd.DataFrame({name: random.integers(0, 99, 300).astype(str) for name in names})
-    frame[names[-1]] = random.choice(["a\nb", *LONG[: {"binary": 1, "multiclass": 4}.get(task, 0)]], 300)
-    frame[names[-2]] = random.normal(size=300).astype(str)
-    text = drafted(proposed(frame, names[-2 if task == "regression" else -1], task=task))["params.yaml"]
-    file = tmp_path / "params.yaml"
-    file.write_text(text, encoding="utf-8")
-    for seed in (2, 3):
-        with modify_yaml(file) as values:
-            values["training"]["seed"] = seed
-    rewritten, expected = file.read_text(encoding="utf-8"), parse(text)
-    expected["training"]["seed"] = 3
-    assert parse(rewritten) == expected
-    assert rewritten.count("# assumed") == text.count("# assumed") > 5
-
-
 @pytest.mark.parametrize("value", [*({text: [text, {text: text}], "many": [text] * 80} for text in NASTY), *NUMBERS])
 def test_both_versions_of_yaml_read_what_was_meant(value: Any) -> None:
     line = f"key: {drafting.to_yaml(value)}\n"
     for read in (yaml.safe_load, YAML(typ="safe", pure=True).load):
-        assert read(line)["key"] == (pytest.approx(value) if isinstance(value, float) else value)
+        assert plain(read(line)["key"]) == (pytest.approx(value) if isinstance(value, float) else value)
     assert drafting.NOTE not in line
+
+
+def test_of_a_large_table_blocks_of_rows_are_looked_at(random: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"MOST": 20_000, "BLOCK": 10, "HASHES": 256}.items():
+        monkeypatch.setattr(sampling, name, value)
+    who = random.permutation(np.repeat(range(10_000), 2))
+    table = pd.DataFrame({"id": range(20_000), "who": who, "kind": who % 3}).astype("str")
+    rows, notes = sampling.sample((table[start : start + 999] for start in range(0, 20_000, 999)), "orders")
+    assert (len(rows) < 2000, rows["id"].iloc[-1], rows["id"].iloc[9]) == (True, "19999", "9")
+    assert np.diff(rows["id"].astype(int)).max() < 1000
+    assert [(note.kind, *note.names) for note in notes] == [("sampled",), ("comes_back", "who")]
+    assert sampling.sample([table.head(50)], "orders")[0].equals(table.head(50))
 
 
 def test_useless_columns_are_left_out_with_their_reason(shop: Any, proposed: Any) -> None:
@@ -208,6 +203,8 @@ def test_numbers_keep_their_sign_and_what_is_none_goes_to_quarantine(shop: Any, 
     assert any("-999" in warning and "columns.age.aliases" in warning for warning in p.warnings)
     assert (rules["age"]["aliases"], rules["age"]["min"], "-999" in p.missing) == ({"-999": None}, 0, False)
     assert "zip" in p.features["categorical"]
+    shop["age"] = np.where(np.arange(ROWS) % 9, random.integers(18, 80, ROWS), -1).astype(str)
+    assert proposed(shop, "returned").columns["age"].missing == len(range(0, ROWS, 9))
     shop.loc[3, "price"] = "12 or so"
     shop.loc[::20, "items"] = "unknown"
     p = proposed(shop, "returned")
@@ -295,6 +292,8 @@ def test_times_are_read_in_the_format_of_the_source(form: str, shop: Any, propos
     assert "day or month first" not in " ".join(p.warnings)
     shop["placed"] = [f"{1 + number % 12:02d}/{1 + number % 11:02d}/2021" for number in range(ROWS)]
     assert "day or month first" in " ".join(proposed(shop, "returned").warnings)
+    back = pd.date_range("2025-10-25", periods=ROWS, freq="15min", tz="Europe/Berlin").tz_localize(None).astype(str)
+    assert "repeats an hour" in " ".join(proposed(shop.assign(seen=back), "returned").warnings)
 
 
 def test_a_table_of_months_is_collected_and_monitored_by_whole_ones(shop: Any, proposed: Any) -> None:
@@ -313,6 +312,10 @@ def test_without_time_rows_are_numbered_and_an_entity_stays_together(shop: Any, 
     p = proposed(shop.drop(columns="order_id").assign(customer_id=customer), "returned", key="customer_id")
     assert (p.key, "customer_id" in p.features["categorical"]) == (["customer_id", "placed"], False)
     bare = shop.drop(columns=["placed", "order_id"])
+    two = bare.assign(began=shop["placed"], paid=shop["placed"].str[:10])
+    p = proposed(two, "returned")
+    assert (p.time, "--time paid" in " ".join(p.warnings)) == (None, True)
+    assert proposed(two.rename(columns={"paid": "Buchungstag"}), "returned").time.name == "Buchungstag"
     p = proposed(bare, "returned")
     assert (p.time, p.key, p.number, p.group) == (None, ["row"], "row", None)
     assert "start" not in written(p)["collection"]
@@ -373,6 +376,21 @@ def test_what_cannot_be_predicted_is_refused(match: str, changes: Any, target: s
         propose("orders", changes(shop) if callable(changes) else shop.assign(**changes), Wish(target, **wish))
 
 
+def test_a_summary_of_much_is_short_and_all_of_it_can_be_read(shop: Any, proposed: Any) -> None:
+    p = proposed(shop, "returned")
+    written, names = drafted(p)["params.yaml"], [f"column {number} {'x' * number}" for number in range(300)]
+    p.features["numeric"], p.left = names, dict.fromkeys(names, "always the same")
+    p.warnings += [Assumption("sentinel", [name], {"value": -999.0, "rows": 7}, "orders") for name in names]
+    p.warnings += [Assumption("few_rows", (), {"p": p, "rows": rows}, "orders") for rows in range(60)]
+    assert_fits_a_screen(p, written)
+    text = " ".join(drafting.summary(p, []).split())
+    assert "... (300 in all) hold a number unlike all others, such as column 0 -999 in 7 rows" in text
+    assert re.search(r"placed is taken as the time.*unlike all others.*and \d+ more: `ninefold init --explain`", text)
+    assert all(f"{rows} rows" in explain([], p, written, written) for rows in (0, 30, 59))
+    code = "".join(place.read_text() for place in Path(init.__file__).parent.glob("*.py"))
+    assert {*re.findall(r'(?:warned|warn|Assumption)\(\s*"(\w+)"', code)} == {*RANKS}
+
+
 @pytest.fixture
 def folder(tmp_path: Path, shop: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand in a fresh copy of the template, with the user's table beside it."""
@@ -418,6 +436,35 @@ def test_init_begins_and_asks_only_where_a_file_or_a_table_would_differ(folder: 
     assert yaml.safe_load((folder / "params.yaml").read_text())["problem"]["table"] == "sales"
 
 
+def test_columns_are_explained_as_params_have_them(folder: Path, shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explained(*words: str) -> str:
+        before, done = state(folder), CliRunner().invoke(cli.app, ["init", *words, "--explain"])
+        assert state(folder) == before, "it writes nothing"
+        return " ".join(done.output.split())
+
+    monkeypatch.setattr(hooks, "project", lambda *_: _[2])
+    shop.assign(fee=shop["price"] + " %", till=shop["placed"], nil="x").to_csv("../sold.csv", index=False)
+    pd.DataFrame({"country": ["DE", "NO", "FR"], "people": [83, 5, 68]}).to_csv("../lands.csv", index=False)
+    columns, join = ["fee", "country", "till", "nil"], ["--join", "../lands.csv"]
+    told = explained("../sold.csv", "--target", "returned", *join, *columns)
+    assert begin("../sold.csv", *join, "--yes").exit_code == 0
+    assert explained(*columns) == told
+    for part in (
+        "fee: a numeric feature", f"none missing, such as '{shop['price'][0]} %'", "read as {type: float64, format: amount",
+        "fee is read as numbers without signs", "processing.tables.sold.columns.fee", "ninefold drop fee --why",
+        "country: a categorical feature; used by a join", "till: left out: a copy of placed", "every row has the same",
+    ):  # fmt: skip
+        assert part in told
+    assert CliRunner().invoke(cli.app, ["drop", "fee", "--why", "paid later"]).exit_code == 0
+    place = folder / "params.yaml"
+    place.write_text(place.read_text().replace("time: placed", "time: null", 1))
+    dropped, untimed, whole = explained("fee"), explained("placed"), explained()
+    assert re.match("fee: dropped as known too late .*take it for: a numeric feature .*reason paid later", dropped)
+    assert re.match(r"placed: a feature of dates values.*problem.time \[params.yaml says otherwise\]", untimed)
+    assert all(f" {name} " in whole for name in [*shop, "fee", "till", "nil", "lands.people"])
+    assert explained("fees") == "error: sold: found no column 'fees', which --explain names; did you mean 'fee'?"
+
+
 def test_files_to_replace_are_listed_and_kept_without_yes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     git("init", "-q")
     git("add", "-A")
@@ -433,9 +480,9 @@ def test_files_to_replace_are_listed_and_kept_without_yes(folder: Path, monkeypa
     monkeypatch.setattr(cli.common.sys, "stdin", SimpleNamespace(isatty=lambda: True))
     monkeypatch.setattr(cli.common.typer, "confirm", lambda text: next(answers[text]))
     with pytest.raises(NinefoldError, match="nothing was changed"):
-        cli.project.init("../sales.csv", "returned")
+        cli.project.init(["../sales.csv"], "returned")
     assert state(folder) == before
-    cli.project.init("../sales.csv", "returned")
+    cli.project.init(["../sales.csv"], "returned")
     assert all(state(folder)[folder / name] != before[folder / name] for name in FILES)
 
 

@@ -78,14 +78,14 @@ def test_a_join_by_a_dropped_column_goes_with_what_it_joins(written: Project) ->
     assert (params.load("features").joins, params.load("features").history) == ([], [])
 
 
-def test_a_list_of_long_names_and_reasons_stays_one(project: Project) -> None:
-    late = "A column of which the name  is long"
-    listed = f"  known_later:\n    - key: {late}\n      value: early\n"
-    project.write(
-        (project.folder / "params.yaml").read_text() + TEXT.replace("  known_later: {}  # too late\n", listed)
-    )
-    assert changed(project, "drop", "status", "--why", "paid")[1][-4:-2] == ["+    - key: status", "+      value: paid"]
-    assert params.load("exploration").known_later == {late: "early", "status": "paid"}
+def test_names_and_reasons_that_dvc_would_change_stay_encoded(project: Project) -> None:
+    listed = '  known_later:\n    - key: {encoded: "%3A%20late"}\n      value: early\n'
+    text = TEXT.replace("  known_later: {}  # too late\n", listed).replace("[amount,", '[amount, {encoded: "%3Aq"},')
+    project.write((project.folder / "params.yaml").read_text() + text)
+    lines = changed(project, "drop", "status", ":q", "--why", ": paid")[1]
+    assert {"+    - key: status", "+        encoded: '%3A%20paid'"} <= {*lines}
+    assert params.load("exploration").known_later == {": late": "early", "status": ": paid"}
+    assert params.load("features").numeric == ["amount", "seats"]
 
 
 @pytest.mark.parametrize(("command", "named"), [

@@ -31,11 +31,12 @@ def test_a_time_is_read_in_the_form_of_the_source(written: str, read_as: str | N
     assert (column.times() == DAYS.floor("D" if "H" not in written and "I" not in written else "min").to_numpy()).all()
 
 
-@pytest.mark.parametrize("form", ["%Y-%m", "%m/%Y", "%Y%m", "%b-%y", "%B %Y", "%m.%Y", "%Y", *QUARTERS])
+@pytest.mark.parametrize("form", ["%B %Y", *"%Y-%m %m/%Y %Y%m %b-%y %m.%Y %Y %G-%V %G%V".split(), *QUARTERS])  # noqa: SIM905
 def test_months_quarters_and_years_are_times(form: str) -> None:
     quarters = [QUARTERS.get(form, "").format(t.quarter, t.year, f"{t.year % 100:02d}") for t in MONTHS]
     column = described(quarters if form in QUARTERS else MONTHS.dt.strftime(form))
-    unit, read_as = ("Q", "quarter") if form in QUARTERS else ("Y", "year") if form == "%Y" else ("M", form)
+    counted = {"%Y": ("Y", "year"), **dict.fromkeys(["%G-%V", "%G%V"], ("W", "iso_week"))}
+    unit, read_as = ("Q", "quarter") if form in QUARTERS else counted.get(form, ("M", form))
     assert column.format == read_as
     assert (column.times() == MONTHS.dt.to_period(unit).dt.start_time.to_numpy()).all()
     assert any("fiscal" in text for text in column.warnings) == (form == "fiscal")
@@ -65,6 +66,8 @@ def test_what_may_be_read_otherwise_is_said() -> None:
         ended = described(np.where(np.arange(400) % 4, written, end))
         assert (ended.missing, ended.times().max()) == (100, DAYS[-1].floor("D"))
         assert "9999" in ended.warnings[0]
+    periods = [f"{2010 + row // 13}-{row % 13 + 1:02d}" for row in range(130)]
+    assert "it is read as text" in described(periods).warnings[0]
     clock = pd.date_range("2025-10-25", periods=400, freq="15min", tz="Europe/Berlin").tz_localize(None)
     assert "problem.timezone" in described(clock.strftime("%Y-%m-%d %H:%M")).warnings[0]
     assert not described((clock + pd.Timedelta("2D")).sort_values().strftime("%Y-%m-%d %H:%M")).warnings

@@ -1,4 +1,4 @@
-"""What a forecast is worth: its gain over policies without a model, curves with intervals, and other prices."""
+"""What a forecast is worth: its gain over baseline policies, curves with intervals, and other prices."""
 
 from typing import Any
 

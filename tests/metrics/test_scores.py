@@ -62,7 +62,7 @@ def test_the_rank_correlation_is_spearmans_and_nothing_is_predicted_of_a_quantit
     found = [scores.task_scores(target, predicted, problem, each)["rank_correlation"] for each in (None, weight * 1.0)]
     again = np.repeat(np.arange(len(target)), weight)
     assert found[0] == pytest.approx(stats.spearmanr(target, forecast).statistic)
-    # Weighed, it keeps the ranks of all rows: near what drawing the rows anew would give, and far cheaper.
+    # Weighed, it keeps the ranks of all rows: near what drawing the rows again would give, and far cheaper.
     assert found[1] == pytest.approx(stats.spearmanr(target[again], forecast[again]).statistic, abs=0.02)
     never = scores.task_scores(target * 0, predicted * 0, problem)
     assert (np.isnan(never["r2"]), never["rank_correlation"]) == (True, 0)

@@ -149,17 +149,6 @@ def test_a_key_gives_the_same_part_whatever_type_holds_it(group: list[str] | Non
         assert whole.groupby([frame[name] for name in problem.group], dropna=False).nunique().max() == 1
 
 
-@pytest.mark.parametrize("name", ["a.b", "two words", 'the "q"', "ünï", "select", "part", "0", "level_0", "index"])
-def test_a_key_and_an_entity_may_be_called_anything(name: str) -> None:
-    frame, _ = rows("binary", time=None)
-    for changes in ({"key": [name]}, {"group": [name]}):
-        problem = statement(time=None, **changes)
-        named = frame.rename(columns={"id" if "key" in changes else "shop": name})
-        points = metrics.split(named, PARAMS, problem)
-        assert set(part(named, points, problem)) == set(metrics.PARTS)
-        assert set(metrics.clusters(named, problem)) >= {0, 1}
-
-
 @pytest.mark.parametrize("changes", [{}, {"time": None, "group": ["shop"]}, {"time": None}])
 def test_a_part_without_rows_is_refused_with_what_to_change(changes: dict[str, Any]) -> None:
     frame, problem = rows("binary", 50, **changes)

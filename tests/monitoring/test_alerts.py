@@ -101,7 +101,7 @@ def test_broken_rows_and_a_change_of_volume_raise_alerts() -> None:
         (record(gain=figure(-0.005)), "keep", "0 alerts of severity high"),
         (record(gain=figure(-0.005)), "keep", "-0.005 (-0.015 to 0.005), not distinguishable from zero"),
         ({**record(gain=figure(-0.05)), **natural()}, "roll back", "-0.050"),
-        ({**record(brier=figure(0.19)), "quarantined": 62}, "repair", "2.00% of the rows broke the contract"),
+        ({**record(brier=figure(0.19)), "quarantined": 62}, "repair", "2.00% of the rows violate the contract"),
         ({**record(brier=figure(0.19)), "predictions": 900}, "repair", "rows a day, -71%"),
         ({**record(), "predictions": 4340}, "keep", "0 alerts of severity high"),
     ],
@@ -145,7 +145,7 @@ def test_what_the_service_did_alerts() -> None:
 def test_slices_that_worsened_are_one_alert_that_names_the_worst() -> None:
     parts = [{"subject": f"origin is {name}", "rows": 500, "gap": 0.2, "held": 0.01, "worse": 0.15} for name in "abcd"]
     (found,) = raised({**record(), "slices": parts})
-    assert found["sentence"].startswith("In 4 slices predicted less observed is larger")
+    assert found["sentence"].startswith("In 4 slices the bias")
     assert "origin is a (+0.20, was +0.01)" in found["sentence"]
     assert names({**record(), "slices": [{**parts[0], "worse": 0.01}]}) == []
 

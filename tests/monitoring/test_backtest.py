@@ -124,7 +124,7 @@ def test_a_world_turned_round_is_learned_when_the_monitor_says_so_and_pays(
         payoffs[name] = decisions.payoff(known["@action"].to_numpy(), outcomes(known, problem), problem).mean()
     assert table.loc[TRIGGERED, "gain"] == pytest.approx(payoffs[TRIGGERED] - payoffs[NEVER])
     assert table["retrainings"].to_dict() == {name: len(followed[name].retrained) for name in followed}
-    assert "in euro above never, retraining every month gains 0.000" in sentences.describe_strategies(compared, problem)
+    assert "in euro per order, retraining every month gains 0.000" in sentences.describe_strategies(compared, problem)
     assert tables.strategy_table(compared, problem)["retrained"].tolist() == [NEVER, CALENDAR, TRIGGERED]
     assert len(tables.retraining_table(followed)) == table["retrainings"].sum()
     by_period = backtest.by_period(followed, problem)

@@ -89,7 +89,7 @@ def test_with_too_few_days_there_is_no_p_value_and_the_page_says_so() -> None:
     found = drifts(frame, 1)
     assert (found["p"].isna().all(), found["drifted"].any()) == (True, False)
     text = sentences.describe_drift(found.assign(period=["2020-03"]), frame[:0], {}, problem_of())
-    assert "In 2020-03 no test is possible: too few days to tell." in text
+    assert "In 2020-03 no test is possible: too few days." in text
 
 
 def test_columns_that_are_empty_or_constant_from_now_on_are_drift_and_leave_no_gap() -> None:

@@ -239,7 +239,7 @@ def test_the_command_says_what_came_of_it(bundle: Bundle, tmp_path: Path, monkey
         f"{tmp_path / 'late.csv'}: 1 outcome by request_id, 0 of them never known"
     ]
     assert run("outcomes.csv") == [
-        f"{file}: 2 outcomes by id, placed, 1 of them never known; the same was delivered before, and counts once",
+        f"{file}: 2 outcomes by id, placed, 1 of them never known; delivered before, counted once",
         "of 1 predictions: 1 known, 0 never, 0 open, 0 contradicted, 0 superseded",
         "of 3 outcomes, 1 match no prediction (kept for later), 0 have a request id that stands for several cases "
         "(deliver them by key)",

@@ -205,16 +205,11 @@ def test_what_cannot_be_sent_is_tried_again_then_and_the_next_time(
     other.close()
 
 
-@pytest.mark.parametrize(
-    ("given", "says"),
-    [
-        ("", " is not set"),
-        ("https://127.0.0.1/S3CRET", ": expected one Apprise URL"),
-        ("json://[S3CRET", ": expected one Apprise URL"),
-        ("json://127.0.0.1:1/S3CRET json://127.0.0.1:2/S3CRET", ": expected one Apprise URL"),
-        ("json://127.0.0.1:99999/S3CRET", ": Apprise could not send it"),
-    ],
-)
+@pytest.mark.parametrize(("given", "says"), [
+    ("", " is not set"), ("https://127.0.0.1/S3CRET", ": expected one Apprise URL"),
+    ("json://[S3CRET", ": expected one Apprise URL"), ("json://127.0.0.1:99999/S3CRET", ": Apprise could not send it"),
+    ("json://127.0.0.1:1/S3CRET json://127.0.0.1:2/S3CRET", ": expected one Apprise URL"),
+])  # fmt: skip
 def test_an_address_that_is_none_is_told_of_and_keeps_the_alert(
     place: Path, hook: Hook, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, given: str, says: str
 ) -> None:

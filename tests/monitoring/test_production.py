@@ -121,7 +121,7 @@ def test_rows_whose_time_is_not_plausible_are_set_apart_and_counted(
     counts = volume[["period", "raw", "too_early", "too_late", "closed"]].to_numpy().tolist()
     assert counts == [["2020-02-01", 1, 1, 2, True], ["2020-02-02", 1, 0, 0, True], ["2020-02-03", 1, 0, 0, False]]
     assert sorted(frame["id"]) == [2, 3, 5]
-    assert "set apart by their time: 1 before" in tables.describe_arrival(volume, params, bundle.problem, "abc")
+    assert "excluded because of their time: 1 before" in tables.describe_arrival(volume, params, bundle.problem, "abc")
 
 
 @pytest.mark.parametrize("redacted", [["placed"], ["id"], ["amount", "customer"]])

@@ -122,18 +122,15 @@ def collected(**values: Any) -> collection.Params:
     return collection.Params(**{"start": "2020-01-01", "as_of": "2020-02-29", **plain, **values})
 
 
-@pytest.mark.parametrize(
-    ("params", "changed", "time", "expected"),
-    [
-        (PARAMS, {}, "placed", [("2020-03", "2020-03-01", "2020-04-01"), ("2020-04", "2020-04-01", "2020-05-01")]),
-        (PARAMS, {"as_of": "2020-04-10"}, "placed", [("2020-04", "2020-04-11", "2020-05-01")]),
-        (OPEN, {"as_of": "2020-01-20"}, "placed", [("2020-01", "2020-01-21", "2020-02-01"), ("2020-02", "2020-02-01", "2020-03-01")]),
-        (OPEN, {"as_of": "2020-02-29"}, "placed", []),
-        (PARAMS, {"as_of": "2020-06-30"}, "placed", []),
-        (PARAMS, {"tables": {"orders": {}}}, "placed", []),
-        (PARAMS, {"start": None, "as_of": None, "tables": {"orders": {}}}, None, []),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("params", "changed", "time", "expected"), [
+    (PARAMS, {}, "placed", [("2020-03", "2020-03-01", "2020-04-01"), ("2020-04", "2020-04-01", "2020-05-01")]),
+    (PARAMS, {"as_of": "2020-04-10"}, "placed", [("2020-04", "2020-04-11", "2020-05-01")]),
+    (OPEN, {"as_of": "2020-01-20"}, "placed", [("2020-01", "2020-01-21", "2020-02-01"), ("2020-02", "2020-02-01", "2020-03-01")]),
+    (OPEN, {"as_of": "2020-02-29"}, "placed", []),
+    (PARAMS, {"as_of": "2020-06-30"}, "placed", []),
+    (PARAMS, {"tables": {"orders": {}}}, "placed", []),
+    (PARAMS, {"start": None, "as_of": None, "tables": {"orders": {}}}, None, []),
+])  # fmt: skip
 def test_the_months_after_the_last_day_are_replayed_to_the_end_of_the_source(
     project: Project,
     orders: pd.DataFrame,

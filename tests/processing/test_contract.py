@@ -11,7 +11,6 @@ from processing_runs import PROBLEM, collect, lake_ids, refer, run, spoil
 from ninefold import artifacts, engine
 from ninefold.errors import ParamsError
 from ninefold.params import load
-from ninefold.processing import sentences, warehouse
 from ninefold.processing import stage as processing
 from ninefold.processing.contract import Column, cast
 
@@ -74,33 +73,6 @@ def test_values_are_read_as_the_contract_says_they_are_written(column: Any, text
     table = engine.local().create_table("t", pd.DataFrame({"text": [text]}))
     (read,) = table.select(value=cast(table["text"], Column(**column))).to_pandas()["value"]
     assert pd.isna(read) if value is None else read == (pd.Timestamp(value) if isinstance(value, str) else value)
-
-
-NAMES = ["sepal.length (cm)", "select", "a:b", 'quo"te', "größe", "it's", "self", "%s"]
-
-
-@pytest.mark.parametrize("name", [*NAMES, "$a$", "a`b", "x: missing", "index"])
-def test_a_column_may_have_any_name(project: Project, name: str) -> None:
-    days = ["2020-01-05", "2020-02-05", "?"]
-    project.raw("t", "all", pd.DataFrame({"on: the day": days, name: ["1", "x", "3"], "y": ["a b", "c", "c"]}))
-    columns = {"on: the day": {"type": "timestamp"}, name: {"type": "float64", "max": 2}, "y": {"type": "string"}}
-    references = [{"table": "other", "by": {name: name}}]
-    project.raw("other", "all", pd.DataFrame({name: ["1", "3"]}))
-    other = {"unique": [name], "columns": {name: {"type": "float64"}}}
-    contract = {"unique": [name], "columns": columns, "references": references}
-    project.set("processing.tables", {"t": contract, "other": other})
-    params, connection = load("processing"), engine.connect()
-    counts = processing.update(params, connection)
-    assert counts.loc[0, ["lake", "quarantine"]].tolist() == [1, 2]
-    broken = processing.broken_rules(connection, params).query("table == 't'").set_index("rule")
-    assert broken.loc[f"{name}: not float64", ["column", "examples"]].tolist() == [name, f"row 2: {name} x"]
-    assert broken.loc["on: the day: not timestamp", "examples"] == f"row 3: {name} 3, on: the day ?"
-    assert processing.validate(connection, params)["failures"].tolist() == [0, 0]
-    for time in (None, "on: the day"):
-        problem = PROBLEM.changed(table="t", time=time, target="y", key=[name], classes=["a b", "c"], focus="c")
-        processing.check_problem(params, problem)
-        answer = warehouse.connect("lake").sql(sentences.query(params.tables["t"], problem)).df()
-        assert answer["rows"].tolist() == [1]
 
 
 def test_a_reference_may_be_of_several_columns(project: Project, orders: pd.DataFrame) -> None:

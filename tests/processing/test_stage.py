@@ -51,7 +51,7 @@ def test_a_missing_table_or_column_is_one_clear_message(project: Project, orders
         run()
     collect(project, orders.drop(columns=["status", "amount"]))
     lacks = "data/raw/orders: lacks amount, status, which processing.tables.orders expects; found id, placed, customer"
-    with pytest.raises(DataError, match=f"^{lacks}, returned; mend the names at the source, or the contract$"):
+    with pytest.raises(DataError, match=f"^{lacks}, returned; fix the names at the source, or the contract$"):
         run()
     collect(project, orders)
     for lost in ("orders", "visits"):
@@ -168,7 +168,7 @@ def test_the_texts_say_where_the_rows_went_and_where_the_gaps_are(project: Proje
     connection, params = engine.connect(), load("processing")
     shares = processing.missing_shares(connection)
     assert shares["missing"].tolist() == [0.5, 0.2, 0.2]
-    assert "the widest is `customers.city` with 50.0% missing" in sentences.describe_missing(shares)
+    assert "the most are missing in `customers.city` (50.0%)" in sentences.describe_missing(shares)
     assert sentences.left_out(processing.read(params, connection), params).endswith("only: `orders`: `extra`.")
     values = sentences.promises(params.tables["orders"]).set_index("column")["values"]
     assert values[["amount", "status", "customer"]].tolist() == ["at least 0, at most 1000", "one of open, paid", "any"]

@@ -221,7 +221,7 @@ def test_rollback_goes_back_one_version_at_a_time_with_tag_and_bundle(
     assert (shop.git("rev-parse", "HEAD"), (shop.folder / "dvc.lock").read_bytes()) == (head, lock)
     assert shop.git("status", "--porcelain") == ""
     assert [one["version"] for one in promotion.models() if one["champion"]] == ["v0.0.1"]
-    assert f"{NAME} v0.0.3" in promotion.promote("mended")  # the pipeline's newest: it comes again as what it was
+    assert f"{NAME} v0.0.3" in promotion.promote("fixed")  # the pipeline's newest: it comes again as what it was
     shutil.rmtree(shop.folder / ".dvc/cache")
     before = shop.tags()
     with pytest.raises(DataError, match=r"neither in DVC's cache nor in its remote .* `dvc push`"):

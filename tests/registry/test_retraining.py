@@ -105,7 +105,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (home / ".gitignore").write_text("/data/\n/models/\n/reports/*\n!/reports/metrics/\n")
         for name, how in {"better": {}, "worse": {"good": False, "seed": 1}, "champion": {"good": False}}.items():
             shop.build(**how)
-            file.write_text(re.sub(r"  as_of: .*\n", COMMENTED, file.read_text(), count=1))  # which a build writes anew
+            file.write_text(
+                re.sub(r"  as_of: .*\n", COMMENTED, file.read_text(), count=1)
+            )  # which a build writes again
             dvc(home, "commit")
             lay_out(home, place / name)
         shop.commit("The champion")

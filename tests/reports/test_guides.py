@@ -96,7 +96,7 @@ class Project:
         # Relative, so that a clone runs its own code; what DVC starts runs in the project's folder, too.
         paths = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": "src"}
         self.environment = {**os.environ, **paths, "GIT_CONFIG_GLOBAL": os.devnull, "COLUMNS": "80"}
-        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)  # each of some forty processes would compile anew
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)  # each of some forty processes would compile again
         for role in ("AUTHOR", "COMMITTER"):
             self.environment |= {f"GIT_{role}_NAME": "test", f"GIT_{role}_EMAIL": "test@localhost"}
 

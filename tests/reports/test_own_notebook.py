@@ -91,8 +91,8 @@ def test_it_has_the_anatomy_of_the_others(shelf: Project) -> None:
     assert cells[0].source.startswith("# 05b · A \\*first\\* look\n\n*")
     assert cells[2].metadata["tags"] == ["parameters"]
     assert cells[2].source == 'section = "05b_a_first_look"\noverrides = {}'
-    assert headings[0] == "## What comes in"
-    assert headings[-3:] == ["## Your analysis", "## Conclusion", "## The gate"]
+    assert headings[0] == "## Inputs"
+    assert headings[-3:] == ["## Your analysis", "## Conclusion", "## Gate"]
     assert any("# YOURS:" in cell.source for cell in cells if cell.cell_type == "code")
     assert not [cell.id for cell in cells if cell.get("outputs") or cell.get("execution_count")]
 

@@ -91,7 +91,7 @@ def test_the_gate_and_the_conclusion_fail_on_each_broken_promise(bundle: Bundle,
     given = (bundle, compared, refused, changed.get("within", True), PARAMS)
     assert [check.name for check in deployment.checks(*given) if not check.passed] == [fails] * bool(fails)
     assert deployment.conclusion(*given).endswith(
-        f"failed checks: {fails}." if fails else "for one row: ready to serve."
+        f"failed checks: {fails}." if fails else "ms per row: ready to serve."
     )
 
 
@@ -123,7 +123,7 @@ def test_deciles_hold_every_answer_once_and_what_it_paid(project: Project, case:
     assert table["level"].is_monotonic_increasing
     paid = decisions.payoff(answers["action"].to_numpy(), target.to_numpy(), problem)
     assert np.average(table["paid"], weights=table["rows"]) == pytest.approx(paid.mean())
-    if case == "binary":  # policies without a model are beside the answers
+    if case == "binary":  # baseline policies are beside the answers
         assert table["always act"].eq(-1).all()
         assert "always wait" in table
 

@@ -184,7 +184,7 @@ def test_a_full_disk_refuses_and_loses_nothing(bundle: Bundle, log: Log) -> None
     assert answer.status_code == 503
     assert "full" in answer.json()["error"]
     assert len(log_export.read(log.place)) == 1
-    assert client.post("/predict", json={"rows": [ROW]}).status_code == 200  # opened anew, without the limit
+    assert client.post("/predict", json={"rows": [ROW]}).status_code == 200  # opened again, without the limit
 
 
 def test_a_log_that_was_taken_away_is_made_again(bundle: Bundle, log: Log) -> None:

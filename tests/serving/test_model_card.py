@@ -70,7 +70,7 @@ def test_a_card_has_its_sections_in_order_and_leaves_out_those_without_evidence(
 def test_every_score_has_its_interval_and_its_meaning() -> None:
     card = sections(model_card(described()))["Scores on the holdout"]
     assert "- roc auc: 0.500 (0.400 to 0.600); higher is better: chance that a random event" in card
-    assert "- gain: 0.0012 (0.400 to 0.600); by how much that is more than the best policy" in card
+    assert "- gain: 0.0012 (0.400 to 0.600); by how much that is more than the best baseline policy" in card
     assert "for days like those of the holdout" in card
     unknown = {"roc_auc": {"value": None, "low": None, "high": None}, "own_score": HALF}
     card = model_card(described(holdout=unknown))

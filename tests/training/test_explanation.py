@@ -86,26 +86,6 @@ def test_a_table_depends_on_the_seed_and_neither_on_other_rows_nor_on_memory(mon
     pd.testing.assert_frame_equal(table, explain(tangled, rows, background, seed=5))
 
 
-def test_columns_of_every_kind_with_any_name_reach_the_model_as_they_are() -> None:
-    random, names = np.random.default_rng(1), ["$x$ {a}", 'the "shop"', "self", "@when", "index"]
-    number, text, category, when, flag = names
-    mixed = pd.DataFrame({number: random.choice([np.nan, 0.5, 2.5], 44), flag: random.uniform(size=44) < 0.5})
-    mixed[text] = pd.array(random.choice(["$a$", None], 44), dtype="str")
-    mixed[category] = pd.Categorical(random.choice(["x", "y"], 44), categories=["x", "y", "z"])
-    mixed[when] = pd.Timestamp("2020-01-01") + pd.to_timedelta(random.integers(0, 99, 44), "D")
-    background, rows = mixed[names].head(40), mixed[names].tail(4)
-    rows.iloc[0, :2] = None
-
-    def predict(frame: pd.DataFrame) -> np.ndarray:
-        pd.testing.assert_series_equal(frame.dtypes, background.dtypes)
-        score = frame[number].fillna(3) + frame[text].isna() + 2 * (frame[category] == "x")
-        return (score * (1 + frame[flag]) + frame[when].dt.day).to_numpy("float64")
-
-    table = explain(predict, rows, background, seed=0)
-    assert adds_up(table, predict(rows))
-    assert (table["feature"].tolist(), table["value"].tolist()[:2]) == (names * 4, ["missing", "missing"])
-
-
 @pytest.mark.parametrize(("value", "date", "text"), [
     (2013.0, False, "2013"), (0.123456, False, "0.1235"), (12345.678, False, "12,346"), (True, False, "True"),
     ("say $5", False, "say $5"), (pd.NaT, False, "missing"), (np.nan, True, "missing"),

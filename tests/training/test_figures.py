@@ -52,7 +52,7 @@ def test_every_figure_is_drawn_and_every_sentence_has_no_holes(project: Project,
         *sentences.headline(done.results, problem).values(),
     )
     assert "a line" in sentences.describe_choice(done.compared, "a_line", plan)
-    assert "worth deploying." in sentences.conclusion("a_line", done.results, 0.1, problem)
+    assert "Deploy." in sentences.conclusion("a_line", done.results, 0.1, problem)
     for name, floor in (("a_line", -0.1), (selection.NAIVE, 0.1)):
         assert sentences.conclusion(name, done.results, floor, problem).startswith("Nothing significantly beats")
 

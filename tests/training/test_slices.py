@@ -182,7 +182,7 @@ def test_the_gain_adds_up_day_by_day_and_its_concentration_is_said() -> None:
     days = pd.DataFrame({"day": pd.date_range("2020-01-01", periods=10), "gain": [3.0, 4, 0, 5, 0, -1, 1, -1, 0, -1]})
     spread = slices.concentration(days.assign(**{"cumulative gain": days["gain"].cumsum()}))
     assert spread == {"unit": "day", "count": 10, "positive": 0.4, "largest": 1.2, "loss_days": 6}
-    text = "The gain is positive in 40% of 10 days; the three largest make 120% of it; the last 8 days sum to a loss."
+    text = "The gain is positive in 40% of 10 days; the three largest account for 120% of it; the last 8 days sum to a loss."
     assert sentences.describe_gains({**spread, "loss_days": 8}) == text
 
 

@@ -1,6 +1,7 @@
 """A search improves options within its budget, goes on where it was killed, and does not depend on who computes it."""
 
 import json
+import subprocess
 import sys
 import time
 from functools import partial
@@ -12,7 +13,7 @@ from conftest import Project
 from pydantic import ValidationError
 from training_data import MODELS, ONE, START, distance, orders, task_of, trials_of
 
-from ninefold.errors import ParamsError
+from ninefold.errors import DataError, ParamsError
 from ninefold.training import Params, dask_cluster, tune, tuning
 from ninefold.training.tuning import Trial
 
@@ -36,6 +37,7 @@ def test_given_options_are_tried_first_and_better_ones_are_found(tmp_path: Path)
     assert distance("hill", best["hill"], 2) < 0.5 < distance("hill", START["hill"], 2)
     assert best["flat"] == START["flat"]
     assert all(-4 <= trial.options["x"] <= 4 and isinstance(trial.options["steps"], int) for trial in trials[2:])
+    assert all(trial.options["kept"] == 7 for trial in trials[2:])  # as params have it, since it has no range
     assert plain(trials) == plain(trials_of(tmp_path / "b.json", budget=32))
     assert plain(trials) != plain(trials_of(tmp_path / "c.json", budget=32, seed=2))
 
@@ -96,6 +98,13 @@ def test_candidates_get_better_options_whoever_computes_them(project: Project, b
     other, again = tune(task_of(frame, problem, given.model_copy(update={"backend": "local"})))
     assert again.equals(trials)
     assert other.candidates == tuned.candidates
+
+
+def test_a_search_asks_for_a_first_commit(project: Project) -> None:
+    subprocess.run(["git", "init", "-q"], check=True)
+    task = task_of(orders("binary", 200), ONE["binary"], params(search={"budget": 2}))
+    with pytest.raises(DataError, match=r"training\.search\.budget: found no commit in git"):
+        tune(task)
 
 
 def test_a_missing_dask_or_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

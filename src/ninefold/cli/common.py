@@ -16,7 +16,7 @@ Options = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help=OPT
 
 
 class Commands(TyperGroup):
-    """Commands that print an error which the user can mend as one message, without a stack, and exit with 1."""
+    """Commands that print an error which the user can fix as one message, without a stack, and exit with 1."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named."""
@@ -58,5 +58,6 @@ def overrides(pairs: Sequence[str] | None, flag: str, example: str) -> dict[str,
         if not equals or not key:
             raise ParamsError(f"{flag} {pair}: expected KEY=VALUE, such as {example}")
         *parents, leaf = key.split(".")
-        reduce(lambda inner, name: inner.setdefault(name, {}), parents, overrides)[leaf] = yaml.safe_load(value)
+        read = value if value.startswith("#") else yaml.safe_load(value)  # a comment of YAML is a text here
+        reduce(lambda inner, name: inner.setdefault(name, {}), parents, overrides)[leaf] = read
     return overrides

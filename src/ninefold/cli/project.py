@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from ninefold.cli.common import Options, app, confirm, overrides
-from ninefold.errors import NinefoldError
+from ninefold.errors import NinefoldError, ParamsError
 
 TABLE = "A file (CSV, Parquet, JSON lines, Excel), a folder of such, FILE.db::TABLE, s3://..., or a database's URL."
+EXPLAIN = "Say what columns, named in place of TABLE or after it, were taken for and why; none: all. Writes nothing."
 PARAM = "KEY=VALUE of its params; may repeat"
 
 Names = Annotated[list[str], typer.Argument(metavar="COLUMN...", help="Columns, or features, by their names.")]
@@ -18,8 +19,8 @@ Why = Annotated[str, typer.Option(metavar="TEXT", help="The reason, which the re
 
 @app.command()
 def init(  # noqa: PLR0913, PLR0917
-    table: Annotated[str, typer.Argument(metavar="TABLE", help=TABLE)],
-    target: Annotated[str, typer.Option(metavar="COL", help="The column to predict.")],
+    names: Annotated[list[str] | None, typer.Argument(metavar="TABLE", help=TABLE)] = None,
+    target: Annotated[str, typer.Option(metavar="COL", help="The column to predict.")] = "",
     time: Annotated[str | None, typer.Option(metavar="COL", help="When a row's event happens; none: no time.")] = None,
     key: Annotated[str | None, typer.Option("--id", metavar="COL", help="What identifies a row, or an entity.")] = None,
     task: Annotated[str, typer.Option(help="auto, binary, multiclass or regression.")] = "auto",
@@ -27,12 +28,22 @@ def init(  # noqa: PLR0913, PLR0917
     name: Annotated[str | None, typer.Option("--table", help="The table in a database file, or the sheet.")] = None,
     option: Options = None,
     yes: Annotated[bool, typer.Option("--yes", help="Replace existing files without asking.")] = False,
+    explained: Annotated[bool, typer.Option("--explain", help=EXPLAIN)] = False,
 ) -> None:
     """Start with your own table: write params.yaml and src/project so that `dvc repro` runs all nine stages."""
-    from ninefold.init import command
+    from ninefold.init import command, explain
 
+    table, *columns = names or [""]
+    if not explained and (columns or not table or not target):
+        raise ParamsError(f"init: found {' '.join([table or 'no table', *columns])}, expected TABLE --target COL")
+    if explained and not target:
+        print(explain.project(names or []))
+        return
     options = overrides(option, "--option", "delimiter=;") | ({"table": name} if name else {})
     plan = command.plan(table, command.Wish(target, time, key, task), join or [], options)
+    if explained:
+        print(explain.explain(columns, plan.proposal, plan.texts["params.yaml"], plan.texts["params.yaml"]))
+        return
     if not yes and (files := ", ".join(command.replaced(plan))):
         confirm(f"init would replace {files}. Replace them?", yes, f"`ninefold init --yes` replaces {files}")
     print(command.apply(plan))

@@ -95,7 +95,7 @@ def _duckdb(where: str, place: Path) -> Iterator[Any]:
     """Open a DuckDB file to read it."""
     import duckdb
 
-    remedy = "check options.query; or fetch or write the file anew"
+    remedy = "check options.query; or fetch or write the file again"
     with failing(where, "read as DuckDB", remedy, duckdb.Error), duckdb.connect(place, read_only=True) as connection:
         yield connection
 

@@ -80,8 +80,8 @@ def parse(text: ir.StringValue, form: str | None = None) -> ir.TimestampValue:
     `form` is one of `FORMATS`, or a format of `strptime` (DuckDB's, which are C's); of several, with " | " between, the first
     that a text fits: ``iso`` (the default: 2013-09-30, 2013-09-30T17:00:00, with or without an offset), ``epoch_s`` to
     ``epoch_ns``, ``seconds`` or ``days`` (numbers counted from 1970-01-01), ``excel`` (days of a spreadsheet, from 1899-12-30),
-    ``year``, ``quarter`` (2013Q4, Q4 2013, 4Q13: its first day), ``iso_week`` (2013-W40, 2013W40, 2013-W40-3: its Monday, or
-    that day). The name of a weekday in front (``%a``) is passed over. Raises `DataError` if the engine cannot read a format.
+    ``year``, ``quarter`` (2013Q4, Q4 2013, 4Q13: its first day), ``iso_week`` (2013-W40, 2013W40, 2013-40, 2013-W40-3: its Monday,
+    or that day). The name of a weekday in front (``%a``) is passed over. Raises `DataError` if the engine cannot read a format.
     """
     first, last = ibis.timestamp("0001-01-01"), ibis.timestamp("9999-12-31 23:59:59")
     values = [_parse(text, each) for each in (form or "iso").split(OR)]
@@ -143,9 +143,10 @@ def _quarter(text: ir.StringValue) -> ir.TimestampValue:
 
 def _iso_week(text: ir.StringValue) -> ir.TimestampValue:
     """Return the Monday, or the day that is named, of the ISO weeks that texts name; null of a week 53 that a year lacks."""
-    week, day = _digits(text, r"[Ww] ?(\d{1,2})"), _digits(text, r"[Ww] ?\d\d-?([1-7])$").fill_null(1)
+    week = _digits(text, r"(?:[Ww] ?|^\d{4}[\s/-]?)(\d{1,2})")
+    day = _digits(text, r"[Ww] ?\d\d-?([1-7])$").fill_null(1)
     year = ibis.coalesce(_digits(text, r"^(\d{4})"), _digits(text, r"(\d{4})$"))
-    start = _first_of(year, 1, matches(text, ISO_WEEK) & week.between(1, 53))
+    start = _first_of(year, 1, matches(text, rf"{ISO_WEEK}|\d{{4}}[\s/-]?\d\d") & week.between(1, 53))
     # In days after 1 January; week 1 has the first Thursday of the year.
     thursday = (week - 1) * 7 + 6 - (start.day_of_week.index() + 3) % 7
     known = _after(start, thursday * MICROSECONDS).year() == year
@@ -179,9 +180,7 @@ def spark_pattern(form: str) -> str:
     pattern = ""
     for directive, literal, tight in _parts(form):
         if literal:
-            pattern += re.sub(
-                r"[^\W\d_]+|[\[\]{}#]", lambda letters: f"'{letters.group()}'", literal.replace("'", "''")
-            )
+            pattern += re.sub(r"[^\W\d_]+|[\[\]{}#]", r"'\g<0>'", literal.replace("'", "''"))
         elif directive == "%":
             pattern += "%"
         elif directive not in SPARK:

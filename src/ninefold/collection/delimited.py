@@ -6,9 +6,11 @@ spaces after a closing quote and gaps in a single column, and refuses files that
 
 import csv
 import io
+import os
 import re
 import tempfile
-from collections import Counter
+import weakref
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice, pairwise
@@ -16,79 +18,84 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import duckdb
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
 from ninefold.collection import encodings, layout, tabular
-from ninefold.collection.encodings import SAMPLE
+from ninefold.collection.encodings import CHUNK, SAMPLE, piece
 from ninefold.errors import DataError
 
 DELIMITERS = {".csv": ",", ".txt": ",", ".data": ",", ".dat": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
 csv.field_size_limit(1 << 30)
 NUMBER = re.compile(r"\s*[+-]?\d+(\.\d+)?\s*")
 SEP = re.compile(r'\ufeff?"?sep=([^"\r\n])"?[\r\n]')  # the delimiter, as Excel reads and writes it
-MARK = re.compile(rb"(?<=\n)\xef\xbb\xbf")  # of UTF-8, where two files were joined
+MARK = b"\n\xef\xbb\xbf"  # of UTF-8, where two files were joined
 
 
-def read(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
-    """Return a text as a table; raise `DataError` if it cannot be a whole one.
+def read(where: str, place: Path, options: dict[str, Any]) -> Iterator[pd.DataFrame]:
+    """Yield a text file as parts of a table, some `CHUNK` bytes each; raise `DataError`, at its end, if it is no whole one.
 
     Then a row is longer or shorter than the first line, a quote takes lines with it, the names stand once more below, or the
     last line has no newline (unless ``final_newline`` is False): of a file that was cut off, ``12`` may be left of ``125``.
     """
-    text = _Text(where, content, options)
+    text = _Text(where, place, options)
     first, named = text.first_record(), int(options.get("header", 1))
-    places, gapless = [str(place) for place in range(len(first))], len(first) > 1 or text.is_cut
-    signs = {"delimiter": text.delimiter, "quote_char": text.quote, "escape_char": text.escape or False}
     if len(first) == 1 and "delimiter" not in options:
-        guess = sniff(where, content, {"header": True, **options}).get("delimiter")
+        guess = sniff(where, place, {"header": True, **options}).get("delimiter")
         if guess and guess in first[0]:
             raise DataError(
                 f"{where}: found one column, named {first[0][:60]!r}, whose delimiter seems to be {guess!r}; "
                 f'set options: {{delimiter: "{guess}"}}'
             )
+    places, names, last = list(map(str, range(len(first)))), list[str](), [""]
+    signs = {"delimiter": text.delimiter, "quote_char": text.quote, "escape_char": text.escape or False}
+    how = (
+        pyarrow.csv.ReadOptions(column_names=places, encoding=text.encoding, block_size=CHUNK),  # of the longest row
+        pyarrow.csv.ParseOptions(**signs, newlines_in_values=True, ignore_empty_lines=len(first) > 1 or text.is_cut),
+        pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(places, pa.string()), strings_can_be_null=False),
+    )
     try:
-        table = pyarrow.csv.read_csv(
-            pa.BufferReader(text.content),
-            # a block has to hold the longest row
-            pyarrow.csv.ReadOptions(column_names=places, encoding=text.encoding, block_size=1 << 24),
-            pyarrow.csv.ParseOptions(**signs, newlines_in_values=True, ignore_empty_lines=gapless),
-            pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(places, pa.string()), strings_can_be_null=False),
-        )
+        for batch in pyarrow.csv.open_csv(pa.OSFile(str(text.place)), *how):
+            table = pa.Table.from_batches([batch])
+            last = [column[-1].as_py() for column in table.columns] if len(table) else last
+            if not names:
+                header = [list(row.values()) for row in table.slice(0, named).to_pylist()]
+                names, table = layout.names(header) if header else [""] * len(first), table.slice(named)
+            if named:
+                _demand_names_once(text, table, first)
+            yield tabular.table(names, table.columns)
     except (pa.ArrowInvalid, UnicodeError) as error:
         if isinstance(error, UnicodeError) or "UTF8" in str(error):
-            raise encodings.undecodable(where, text.content, text.encoding) from None
+            raise encodings.undecodable(where, text.place, text.encoding) from None
         _demand_whole_rows(text, len(first))
-        raise DataError(f"{where}: cannot be read as delimited text ({tabular.line(error)}); mend the file") from None
-    if _may_be_torn(text, table):  # pyarrow takes what is behind a quote into the value
+        raise DataError(f"{where}: cannot be read as delimited text ({tabular.line(error)}); fix the file") from None
+    # pyarrow takes what stands behind a closing quote into the value.
+    if encodings.find(text.place, text.quote.encode()) is not None:
         _demand_whole_rows(text, len(first))
     if options.get("final_newline", True) and not text.ends:
-        last = ", ".join(column[-1].as_py() for column in table.columns)
         raise DataError(
-            f"{where}: found no newline after its last line, which ends with {last[-60:]!r}, expected one: without it, a "
-            "file that was cut off looks whole; fetch the file anew, or, if it is whole, end it with a newline or set "
+            f"{where}: found no newline after its last line, which ends with {', '.join(last)[-60:]!r}, expected one: without "
+            "it, a file that was cut off looks whole; fetch the file again, or, if it is whole, end it with a newline or set "
             "options: {final_newline: false}"
         )
-    header = [list(row.values()) for row in table.slice(0, named).to_pylist()]
-    if named:
-        _demand_names_once(text, table.slice(named), first)
-    return tabular.table(layout.names(header) if header else [""] * len(first), table.slice(named).columns)
 
 
-def sniff(where: str, content: pa.Buffer, known: dict[str, Any], notes: list[str] | None = None) -> dict[str, Any]:
+def sniff(where: str, place: Path, known: dict[str, Any], notes: list[str] | None = None) -> dict[str, Any]:
     """Return the options that are not the default: encoding, signs, what stands around the table, the end of the last line.
 
     Warnings are added to `notes`. A `DataError` says that the file is no text, or that its first line looks like a row.
     """
     notes = [] if notes is None else notes
-    guess = known.get("encoding") or encodings.guess(bytes(content))
-    text = _Text(where, content, {**known, "encoding": guess})
-    sample = bytes(text.content[:SAMPLE]).decode(text.encoding, errors="replace").removeprefix("\ufeff")
-    sample = sample if text.content.size < SAMPLE else sample[: sample.rfind("\n") + 1] or sample
+    guess = known.get("encoding") or encodings.guess(place)
+    text = _Text(where, place, {**known, "encoding": guess})
+    sample = piece(text.place).decode(text.encoding, errors="replace").removeprefix("\ufeff")
+    sample = sample if text.size < SAMPLE else sample[: sample.rfind("\n") + 1] or sample
     lines, around = sample.splitlines(), dict[str, Any]()
+    odd = piece(place, max(encodings.decode(place, "utf-8")[1] - 40, 0)) if guess[:3] != "utf" else b""
+    if (word := re.search(rb"\w*[\x80-\xff][\w\x80-\xff]*", odd)) and "encoding" not in known:
+        notes.append(f"the text is read as {guess}, such as {word[0].decode(guess, 'replace')!r}: {layout.KEY}encoding")
     comments = next((place for place, line in enumerate(lines) if not line.startswith(("#", "%"))), 0)
     body = "\n".join([*lines[comments:], ""]) if comments else sample
     stated = SEP.match(sample)
@@ -104,12 +111,12 @@ def sniff(where: str, content: pa.Buffer, known: dict[str, Any], notes: list[str
     guesses = {"encoding": guess, "delimiter": delimiter, "quote": quote, "escape": escape, **around}
     guesses |= {"final_newline": text.ends, **known}
     options = {key: value for key, value in guesses.items() if value is not None and value != default.get(key)}
-    text = _Text(where, content, {**options, "encoding": guess})
-    if MARK.search(content):
+    text = _Text(where, place, {**options, "encoding": guess})
+    if text.is_joined:
         notes.append(f"{where}: byte order marks within the text are left out, as where files were joined")
     if not {"skip", "header", "footer"} & known.keys():
         first = list(islice(text.records(), 1000))
-        last = bytes(text.content[max(text.content.size - SAMPLE, 0) :]).decode(text.encoding, errors="replace")
+        last = piece(text.place, max(text.size - SAMPLE, 0)).decode(text.encoding, errors="replace")
         found, more = layout.find(where, first, text.fields(last.splitlines()[-layout.BELOW :]))
         options, notes[len(notes) :] = {**found, **options}, more
     if not named and not {"header", "skip"} & options.keys():
@@ -120,36 +127,46 @@ def sniff(where: str, content: pa.Buffer, known: dict[str, Any], notes: list[str
 class _Text:
     """A delimited text and how it is written; its lines are those of the standard library's reader, which is slow."""
 
-    def __init__(self, where: str, content: pa.Buffer, options: dict[str, Any]) -> None:
-        self.where, self.content, self.encoding = where, content, encodings.known(where, content, options)
+    def __init__(self, where: str, place: Path, options: dict[str, Any]) -> None:
+        self.where, self.place, self.encoding = where, place, encodings.known(where, place, options)
         signs = {"delimiter": _default_delimiter(where), "quote": '"', "escape": None, "comment": None, **options}
         for key in ("delimiter", "quote", "escape", "comment"):
             if signs[key] is not None and (not isinstance(signs[key], str) or len(signs[key].encode()) != 1):
                 raise DataError(f"{where}: options: found {signs[key]!r} as {key}, expected one plain character")
         self.delimiter, self.quote, self.escape = (signs[key] for key in ("delimiter", "quote", "escape"))
         is_wide = self.encoding.startswith(("utf-16", "utf-32"))  # whose bytes are no characters
-        stated = SEP.match(bytes(content[:16]).decode(errors="replace"))
-        self.is_cut = bool({"skip", "comment", "footer"} & options.keys() or MARK.search(content) or stated)
+        stated = SEP.match(piece(place, 0, 16).decode(errors="replace"))
+        self.is_joined = encodings.find(place, MARK) is not None
+        self.is_cut = bool({"skip", "comment", "footer"} & options.keys() or self.is_joined or stated)
+        self.ends = piece(place, max(place.stat().st_size - 1, 0)) in (b"\n", b"\r")
         if is_wide or self.is_cut:
+            handle, name = tempfile.mkstemp()
+            weakref.finalize(self, os.unlink, name)
             try:
-                text = self._rows(str(content, self.encoding).removeprefix("\ufeff"), options)
+                with open(handle, "w", encoding="utf-8", newline="") as file:
+                    file.writelines(self._rows(options))
             except UnicodeDecodeError:
-                raise encodings.undecodable(where, content, self.encoding) from None
-            self.content, self.encoding = pa.py_buffer(text.encode()), "utf-8"
-        self.ends = (is_wide and text[-1:] in ("\n", "\r")) or bytes(content[-1:]) in (b"\n", b"\r")
+                raise encodings.undecodable(where, place, self.encoding) from None
+            self.place, self.encoding = Path(name), "utf-8"
+        self.size = self.place.stat().st_size
 
-    def _rows(self, text: str, options: dict[str, Any]) -> str:
-        """Return a text whose lines that are no rows are empty, so that all others keep their numbers."""
-        text, skip = text.replace("\n\ufeff", "\n"), options.get("skip", 0)
-        if stated := SEP.match(text):
-            self.delimiter, self.is_cut, skip = stated[1], True, max(skip, 1)
-        if sign := options.get("comment"):
-            quote = re.escape(self.quote)
-            text = re.sub(rf"(?m)({quote}[^{quote}]*{quote})|^{re.escape(sign)}.*", lambda match: match[1] or "", text)
-        lines = list(io.StringIO(text, newline=""))
-        last = self.fields(lines[-layout.BELOW :])
-        del lines[len(lines) - len(last) + layout.end(last, options.get("footer")) :]
-        return "".join(["\n"] * skip + lines[skip:])
+    def _rows(self, options: dict[str, Any]) -> Iterator[str]:
+        """Yield the lines of a text; those that are no rows are empty, so that all others keep their numbers."""
+        skip, sign, quoted, line = options.get("skip", 0), options.get("comment"), False, ""
+        waiting = deque[str]()  # the last lines, among which a footer may begin
+        with self.place.open(encoding=self.encoding, newline="") as lines:
+            for number, whole in enumerate(lines):
+                line = whole.removeprefix("\ufeff")
+                if number == 0 and (stated := SEP.match(line)):
+                    self.delimiter, self.is_cut, skip = stated[1], True, max(skip, 1)
+                if sign and line.startswith(sign) and not quoted:
+                    line = line[len(line.rstrip("\r\n")) :]
+                quoted ^= line.count(self.quote) % 2 == 1
+                waiting.append("\n" if number < skip else line)
+                if len(waiting) > layout.BELOW:
+                    yield waiting.popleft()
+        self.ends = line[-1:] in ("\n", "\r")
+        yield from islice(waiting, layout.end(self.fields(list(waiting)), options.get("footer")))
 
     def fields(self, lines: list[str]) -> list[list[str]]:
         """Return the fields of lines that are rows."""
@@ -157,7 +174,8 @@ class _Text:
 
     def lines(self) -> Iterator[str]:
         coding = "utf-8-sig" if self.encoding == "utf-8" else self.encoding
-        return io.TextIOWrapper(pa.BufferReader(self.content), encoding=coding, errors="replace", newline="")
+        with self.place.open(encoding=coding, errors="replace", newline="") as lines:
+            yield from lines
 
     def records(self) -> Iterator[tuple[int, list[str]]]:
         """Yield each record with the number of the line on which it begins, without blank lines."""
@@ -172,9 +190,9 @@ class _Text:
         try:
             return next(record for _, record in self.records())
         except StopIteration:
-            raise DataError(f"{self.where}: found blank lines only, expected names and rows; fetch it anew") from None
+            raise DataError(f"{self.where}: found blank lines only, expected names and rows; fetch it again") from None
         except (csv.Error, UnicodeError) as error:
-            raise DataError(f"{self.where}: line 1 cannot be read ({error}), expected names; mend it") from None
+            raise DataError(f"{self.where}: line 1 cannot be read ({error}), expected names; fix it") from None
 
 
 def _default_delimiter(where: str) -> str:
@@ -223,32 +241,13 @@ def _demand_names(text: _Text) -> None:
         )
 
 
-def _may_be_torn(text: _Text, table: pa.Table) -> bool:
-    """Return whether text may stand behind a closing quote, or a quote may not be closed: reading line by line is slow.
-
-    Only where another quote stands in a value, the last line has an odd number of them, or, as every second one closes a
-    field, something else than a delimiter or a line end comes behind one of these.
-    """
-    quote, last = text.quote, table.column(table.num_columns - 1)[-1].as_py()
-    if not re.search(re.escape(quote.encode()), text.content):
-        return False
-    end = re.split(rb"[\r\n]", bytes(text.content[-SAMPLE:]).rstrip(b"\r\n"))[-1]
-    inside = any(pc.any(pc.match_substring(column, quote)).as_py() for column in table.columns)
-    if end.count(quote.encode()) % 2 or "\n" in last or inside:
-        return True
-    content = np.frombuffer(text.content, dtype="uint8")
-    closing = np.flatnonzero(content == ord(quote))[1::2] + 1
-    behind = content[closing[closing < len(content)]]
-    return bool((~np.isin(behind, [*b"\r\n", ord(text.delimiter)])).any())
-
-
 def _demand_whole_rows(text: _Text, width: int) -> None:
     """Refuse a row of another width, text behind a closing quote (but spaces), and a quote that is never closed."""
     for line, record in strict_records(text.where, text.lines(), text.delimiter, text.quote, text.escape):
         if record and len(record) != width:
             raise DataError(
                 f"{text.where}: line {line}: found {len(record)} fields, expected {width}, as in its first line; the "
-                f"delimiter is {text.delimiter!r}; mend the line, or set options.delimiter or options.quote; lines that "
+                f"delimiter is {text.delimiter!r}; fix the line, or set options.delimiter or options.quote; lines that "
                 "are no rows: options.skip, options.comment, options.footer"
             )
 
@@ -267,12 +266,12 @@ def strict_records(
     except csv.Error as error:
         row = f"in the row that begins in line {start}"
         problem = f"found a quote ({quote}) that is never closed, {row}"
-        remedy = "if the file was cut off there, fetch it anew"
+        remedy = "if the file was cut off there, fetch it again"
         if "end of data" not in str(error):
             problem = f"line {reader.line_num}: found text behind a closing quote ({quote}), {row}"
             remedy = "set options.escape or options.quote"
             problem += "; a quote is missing or too many, or not doubled within a field"
-        raise DataError(f"{where}: {problem}; mend the row, or {remedy}") from None
+        raise DataError(f"{where}: {problem}; fix the row, or {remedy}") from None
 
 
 def _demand_names_once(text: _Text, rows: pa.Table, first: list[str]) -> None:

@@ -12,7 +12,8 @@ from ninefold.collection import files as places
 from ninefold.collection.tabular import ONE_TABLE, demand_columns
 
 UNDATED = ""  # the month of rows whose time cannot be read
-Read = Callable[[str, str], tuple[pd.DataFrame, pd.Series]]  # file, SHA-256 -> rows, all text, and their times
+Part = tuple[pd.DataFrame, pd.Series]  # rows, all text, and their times
+Read = Callable[[str, str], Part]  # by a file and its SHA-256
 
 
 class File(BaseModel):
@@ -40,8 +41,8 @@ def months(times: pd.Series) -> pd.Series:
 def index(folder: str, read: Read, known: Iterable[File] = ()) -> list[File]:
     """Return the files of a folder, by name, with the rows that each holds of every month.
 
-    A file of the same bytes as one before it repeats that one, and adds nothing. `read` is not called for files that are
-    `known`: what an earlier call returned. Raises `DataError` if a file has other columns than the first.
+    A file of the same bytes as one before it repeats that one, and adds nothing. Of what `read` returns, columns and times are
+    looked at; it is not called for files that are `known`: what an earlier call returned. Raises `DataError` if a file has other columns than the first.
     """
     entries = {(one.name, one.sha256): one for one in known if not one.repeats}
     first, result, place = dict[str, str](), list[File](), places.local(folder)

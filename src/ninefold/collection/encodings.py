@@ -2,9 +2,10 @@
 
 import codecs
 import re
+from functools import partial
+from itertools import chain
+from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
 
 from ninefold.errors import DataError
 
@@ -16,37 +17,48 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 MAGIC = {b"PAR1": "Parquet", b"PK\x03\x04": "zip or Excel", b"\x1f\x8b": "gzip", b"SQLite format 3": "SQLite"}
-LATIN = ["cp1252", "cp1250", "cp1254", "cp1257", "cp850"]
+WEST = "àáâãäåæçèéêëìíîïñòóôõöøùúûüßœ"
+# One-byte code pages, of equals the first is taken -> the letters of their languages.
+LATIN = {"cp1252": WEST, "cp850": WEST, "cp1254": "âäçéêëîïi\u0307ôöûüğışß", "cp1257": "āąäåčćēęėģīįķļłņńóõöšśūųüźžż"}
+LATIN["cp1250"] = "áâäąăçćčďđéęëěíîłľĺńňóôöőŕřśšşťţúůüűýźžżß"
+ODD = 0.05  # share of letters beyond ASCII from which on a code page is the wrong one
 CUT = ("unexpected end of data", "truncated data", "incomplete multibyte sequence")  # what decoders say of an end
-SAMPLE = 1 << 20
+SAMPLE, CHUNK = 1 << 20, 1 << 24  # bytes of a file's head, and of what is read of it at once
 
 
-def guess(content: bytes) -> str:
-    """Return the encoding of a text: by its byte order mark, UTF-8 if it is that, else the likeliest."""
-    if mark := _marked(content):
+def guess(place: Path) -> str:
+    """Return the encoding of a text file: by its byte order mark, UTF-8 if it is that, else the likeliest."""
+    head = piece(place)
+    if mark := _marked(head):
         return mark
-    if b"\0" in content[:SAMPLE]:
-        return _utf_16(content[:SAMPLE]) or "utf-8"
-    try:
-        content.decode("utf-8")
+    if b"\0" in head:
+        return _utf_16(head) or "utf-8"
+    error, start, *_ = decode(place, "utf-8")
+    if not error:
         return "utf-8"
-    except UnicodeDecodeError as error:
-        from charset_normalizer import from_bytes
+    from charset_normalizer import from_bytes
 
-        foreign = b"\n".join(line for line in content[error.start :].splitlines()[:20_000] if not line.isascii())
-        sample = content[max(error.start - 4096, 0) : error.start] + foreign[:SAMPLE]
-        runs = re.findall(rb"[\x80-\xff]+", sample)
-        single = sum(len(run) == 1 for run in runs) > len(runs) / 2  # letters among ASCII: no encoding of two bytes
-        # One-byte code pages that differ little look alike; of equals the most used one is taken.
-        matches = list(from_bytes(sample, cp_isolation=LATIN if single else None))
-        best = [each for each in matches if (each.chaos, each.coherence) == (matches[0].chaos, matches[0].coherence)]
-        alike = {name for match in best for name in match.could_be_from_charset}
-        return "cp1252" if "cp1252" in alike or not best else best[0].encoding
+    foreign = b"\n".join(line for line in piece(place, start, CHUNK).splitlines()[:20_000] if not line.isascii())
+    sample = piece(place, max(start - 4096, 0), min(start, 4096)) + foreign[:SAMPLE]
+    odd = {name: _odd(sample.decode(name, "replace"), letters) for name, letters in LATIN.items()}
+    if odd[best := min(odd, key=lambda name: odd[name])] <= ODD:
+        return best
+    match = from_bytes(sample).best()
+    return "cp1252" if match is None or "cp1252" in match.could_be_from_charset else match.encoding
 
 
-def known(where: str, content: pa.Buffer, options: dict[str, Any]) -> str:
-    """Return the encoding of the options, a byte order mark, or UTF-8; `DataError` if it is not that of the text."""
-    head = bytes(content[:SAMPLE])
+def _odd(text: str, letters: str) -> float:
+    """Return the share of signs beyond ASCII in words that are no such letters; 1 of another script, without letters of ASCII."""
+    words = [word for word in re.findall(r"[^\s!-/:-@\[-`{-~]{2,}", text) if not word.isascii()]
+    mixed, letter = [word for word in words if re.search("[A-Za-z]", word)], "(?:(?![ªº¹²³¼-¾])[^\\W\\d_])"
+    foreign = rf"(?i:(?![\x00-\x7f°µ€’{letters}])(?:{letter}|\ufffd|.(?={letter})))"  # m² is a word, K³ndigung none
+    odd, signs = re.findall(rf"{foreign}|(?<=[a-z])[À-Þ]", " ".join(mixed)), re.findall(r"[^\x00-\x7f]", "".join(mixed))
+    return 1.0 if 2 * len(mixed) < len(words) else len(odd) / max(len(signs), 1)
+
+
+def known(where: str, place: Path, options: dict[str, Any]) -> str:
+    """Return the encoding of the options, a byte order mark, or UTF-8; `DataError` if it is not that of the text file."""
+    head = piece(place)
     for magic, kind in MAGIC.items():
         if head.startswith(magic):
             raise DataError(f"{where}: found a {kind} file, expected text; give the file the suffix of its kind")
@@ -56,41 +68,75 @@ def known(where: str, content: pa.Buffer, options: dict[str, Any]) -> str:
         encoding = codecs.lookup(encoding).name
     except (LookupError, UnicodeError):
         raise DataError(f"{where}: options.encoding: found {encoding!r}, expected a name such as cp1252") from None
-    zero = None if encoding.startswith(("utf-16", "utf-32")) else re.search(b"\0", content)
-    if zero and (likely := _utf_16(head)):
+    zero = None if encoding.startswith(("utf-16", "utf-32")) else find(place, b"\0")
+    if zero is not None and (likely := _utf_16(head)):
         raise DataError(f"{where}: found text that is not {encoding}; set options: {{encoding: {likely}}}")
-    if zero:
-        before = bytes(content[max(zero.start() - 20, 0) : zero.start()]).decode(errors="replace")
+    if zero is not None:
+        before = piece(place, max(zero - 20, 0), min(zero, 20)).decode(errors="replace")
         raise DataError(
             f"{where}: found bytes that are no text (a zero after {before!r}), expected a table as text; is the suffix "
-            "right? If so, fetch the file anew"
+            "right? If so, fetch the file again"
         )
     # An encoding with a byte for each letter would decode UTF-8, to wrong letters.
     one_byte = not encoding.startswith("utf") and len(bytes(range(128, 256)).decode(encoding, "replace")) == 128
-    if one_byte and _is_utf8(content):
+    if one_byte and decode(place, "utf-8")[::4] == (None, False):  # letters beyond ASCII are not UTF-8 by chance
         raise DataError(
-            f"{where}: found text that is utf-8, expected {encoding}, as options.encoding says; write the file anew as "
+            f"{where}: found text that is utf-8, expected {encoding}, as options.encoding says; write the file again as "
             f"{encoding}, or, if all of the table is so, set options: {{encoding: utf-8}}"
         )
     return "utf-8" if encoding == "utf-8-sig" else encoding
 
 
-def undecodable(where: str, content: pa.Buffer, encoding: str) -> DataError:
-    """Return what is wrong with a text that cannot be decoded: the line, whether it was cut off, what to set."""
-    raw, line, cut, mixed, end = bytes(content), 1, False, False, ""
-    try:
-        raw.decode(encoding)
-    except UnicodeDecodeError as error:
-        before = raw[: error.start].decode(encoding, "ignore")
-        line, end = before.count("\n") + 1, before[-20:]
-        cut, mixed = error.end == len(raw) and error.reason in CUT, encoding == "utf-8" and not before.isascii()
+def undecodable(where: str, place: Path, encoding: str) -> DataError:
+    """Return what is wrong with a text file that cannot be decoded: the line, whether it was cut off, what to set."""
+    error, start, line, end, is_ascii = decode(place, encoding)
     at = f"{where}: line {line}"
-    if cut:
-        return DataError(f"{at}: ends within a letter, after {end!r}, as a file does that was cut off; fetch it anew")
-    likely, problem = guess(raw), f"{at}: found text that is not {encoding}"
-    if mixed or likely == encoding:
-        return DataError(f"{problem}, as the text before it is; mend that line, after {end!r}, or fetch the file anew")
-    return DataError(f"{problem}; set options: {{encoding: {likely}}}, or write the file anew as {encoding}")
+    if error and error.reason in CUT and start + error.end - error.start == place.stat().st_size:
+        return DataError(f"{at}: ends within a letter, after {end!r}, as a file does that was cut off; fetch it again")
+    likely, problem = guess(place), f"{at}: found text that is not {encoding}"
+    if (encoding == "utf-8" and not is_ascii) or likely == encoding:
+        return DataError(f"{problem}, as the text before it is; fix that line, after {end!r}, or fetch the file again")
+    return DataError(f"{problem}; set options: {{encoding: {likely}}}, or write the file again as {encoding}")
+
+
+def decode(place: Path, encoding: str) -> tuple[UnicodeDecodeError | None, int, int, str, bool]:
+    """Return why a text file cannot be decoded to its end, or None, and what is known until there.
+
+    That is the byte at which it fails, its line (from 1), the letters before it, and whether all before it is ASCII.
+    """
+    decoder, start, line, end, is_ascii, error = codecs.getincrementaldecoder(encoding)(), 0, 1, "", True, None
+    with place.open("rb") as file:
+        for chunk in chain(iter(partial(file.read, CHUNK), b""), [b""]):
+            state = decoder.getstate()
+            try:
+                text, step = decoder.decode(chunk, not chunk), len(chunk)
+            except UnicodeDecodeError as problem:
+                error, step = problem, problem.start - len(state[0])
+                decoder.setstate(state)
+                text = decoder.decode(chunk[: max(step, 0)])
+            start, line, end = start + step, line + text.count("\n"), (end + text[-20:])[-20:]
+            is_ascii = is_ascii and text.isascii()
+            if error:
+                break
+    return error, start, line, end, is_ascii
+
+
+def find(place: Path, sign: bytes) -> int | None:
+    """Return where some bytes stand first in a file; None if they do not."""
+    passed, before = 0, b""
+    with place.open("rb") as file:
+        for chunk in iter(partial(file.read, CHUNK), b""):
+            if (at := (before + chunk).find(sign)) >= 0:
+                return passed - len(before) + at
+            passed, before = passed + len(chunk), chunk[len(chunk) - len(sign) + 1 :]
+    return None
+
+
+def piece(place: Path, start: int = 0, size: int = SAMPLE) -> bytes:
+    """Return a piece of a file, by default its first."""
+    with place.open("rb") as file:
+        file.seek(start)
+        return file.read(size)
 
 
 def _marked(head: bytes) -> str | None:
@@ -103,11 +149,3 @@ def _utf_16(head: bytes) -> str | None:
     if head[1::2].count(0) > 0.5 * half > head[0::2].count(0) * 10:
         return "utf-16-le"
     return "utf-16-be" if head[0::2].count(0) > 0.5 * half > head[1::2].count(0) * 10 else None
-
-
-def _is_utf8(content: pa.Buffer) -> bool:
-    """Return whether a text is UTF-8 with letters beyond ASCII, which text in another encoding is not by chance."""
-    try:
-        return not str(content, "utf-8").isascii()
-    except UnicodeDecodeError:
-        return False

@@ -2,9 +2,12 @@
 
 import lzma
 import os
+import shutil
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
 
@@ -30,13 +33,18 @@ def state_of(file: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def files(source: str) -> Iterator[tuple[str, pa.Buffer]]:
-    """Yield the name and content, unpacked, of a file, or of each in a folder; `DataError` if there is none."""
-    for packed in _from_cloud(source) if source.startswith(CLOUD) else _from_disk(source):
-        name, content = _unpack(*packed)
-        if not content.size:
-            raise DataError(f"{name}: found an empty file, expected a table; fetch it anew, or remove it")
-        yield name, content
+def files(source: str) -> Iterator[tuple[str, Path]]:
+    """Yield the name of a file, or of each in a folder, and where its content lies, unpacked, until the next is asked for.
+
+    What is packed, or in the cloud, is copied to a temporary file first. Raises `DataError` if there is none.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy"
+        for packed in _from_cloud(source, copy) if source.startswith(CLOUD) else _from_disk(source):
+            name, place = _unpack(*packed, Path(folder))
+            if not place.stat().st_size:
+                raise DataError(f"{name}: found an empty file, expected a table; fetch it again, or remove it")
+            yield name, place
 
 
 def is_local(source: str) -> bool:
@@ -62,7 +70,7 @@ def _is_hidden(path: Path | PurePosixPath) -> bool:
     return any(part.startswith((".", "_")) for part in path.parts)  # such as .DS_Store, and Spark's _SUCCESS
 
 
-def _from_disk(source: str) -> Iterator[tuple[str, pa.Buffer]]:
+def _from_disk(source: str) -> Iterator[tuple[str, Path]]:
     place = local(source)
     if not place.exists():
         raise DataError(f"{source}: not found; correct the path, or put the file there")
@@ -72,12 +80,13 @@ def _from_disk(source: str) -> Iterator[tuple[str, pa.Buffer]]:
     for file in paths:
         name = source if file == place else f"{source.rstrip('/')}/{file.relative_to(place).as_posix()}"
         try:
-            yield name, pa.memory_map(str(file)).read_buffer() if file.stat().st_size else pa.py_buffer(b"")
+            file.open("rb").close()
         except OSError as error:
             raise DataError(f"{name}: cannot be read ({error.strerror or error}); check its permissions") from None
+        yield name, file
 
 
-def _from_cloud(source: str) -> Iterator[tuple[str, pa.Buffer]]:
+def _from_cloud(source: str, copy: Path) -> Iterator[tuple[str, Path]]:
     scheme, source = source.partition("://")[0], source.rstrip("/")
     variables = CREDENTIALS.get(scheme, CREDENTIALS["abfs"])
     with failing(source, "read", f"check the address and {variables}", OSError, pa.ArrowException):
@@ -87,10 +96,11 @@ def _from_cloud(source: str) -> Iterator[tuple[str, pa.Buffer]]:
             infos = store.get_file_info(pyarrow.fs.FileSelector(place, recursive=True))
         names = {one.path.removeprefix(place): one.path for one in infos if one.is_file}
         names = {name: path for name, path in sorted(names.items()) if not _is_hidden(PurePosixPath(name.lstrip("/")))}
-        contents = [(source + name, store.open_input_file(path).read_buffer()) for name, path in names.items()]
-    if not contents:
-        raise DataError(f"{source}: not found; correct the bucket and the key")
-    yield from contents
+        if not names:
+            raise DataError(f"{source}: not found; correct the bucket and the key")
+        for name, path in names.items():
+            store.open_input_file(path).download(str(copy))
+            yield source + name, copy
 
 
 def _store(source: str) -> tuple[pyarrow.fs.FileSystem, str]:
@@ -103,21 +113,25 @@ def _store(source: str) -> tuple[pyarrow.fs.FileSystem, str]:
     return pyarrow.fs.FileSystem.from_uri(quote(source, safe=":/@") + options)
 
 
-def _unpack(where: str, content: pa.Buffer) -> tuple[str, pa.Buffer]:
-    """Return a file's name and content without its packing: ``orders.csv.gz`` becomes ``orders.csv``."""
+def _unpack(where: str, place: Path, folder: Path) -> tuple[str, Path]:
+    """Return a file's name and place without its packing, unpacked to a folder: ``orders.csv.gz`` becomes ``orders.csv``."""
     suffix = PurePosixPath(where).suffix.lower()
     if suffix not in PACKED:
-        return where, content
-    inner = where[: -len(suffix)]
+        return where, place
+    inner, target = where[: -len(suffix)], folder / f"{place.name}.unpacked"
     errors = (OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
-    with failing(where, "unpacked", "fetch or pack the file anew", *errors):
+    with failing(where, "unpacked", "fetch or pack the file again", *errors):
         if suffix == ".zip":
-            archive = zipfile.ZipFile(pa.BufferReader(content))
+            archive = zipfile.ZipFile(place)
             names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
             if len(names) != 1:
                 listed = ", ".join(names[:10])
                 raise DataError(f"{where}: found {len(names)} files in it ({listed}), expected one; unpack it")
-            return _unpack(f"{inner}/{names[0]}", pa.py_buffer(archive.read(names[0])))
-        if suffix == ".xz":
-            return _unpack(inner, pa.py_buffer(lzma.decompress(content)))
-        return _unpack(inner, pa.input_stream(content, compression=PACKED[suffix]).read_buffer())
+            inner, unpack = f"{inner}/{names[0]}", partial(archive.open, names[0])
+        else:
+            unpack = partial(
+                lzma.open if suffix == ".xz" else partial(pa.input_stream, compression=PACKED[suffix]), str(place)
+            )
+        with unpack() as stream, target.open("wb") as file:
+            shutil.copyfileobj(stream, file, 1 << 20)
+    return _unpack(inner, target, folder)

@@ -7,6 +7,8 @@ import ibis
 import ibis.expr.types as ir
 import yaml
 
+from ninefold.params import LARGEST
+
 NUMBER = r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*"
 WHOLE = r"\s*([+-]?\d+)\.0*\s*"
 SPACES = " \u00a0\u2009\u202f"  # each may separate thousands where a space does
@@ -28,9 +30,9 @@ def matches(text: ir.StringValue, pattern: str) -> ir.BooleanValue:
 
 
 def number(text: ir.StringValue) -> ir.FloatingValue:
-    """Return the numbers that texts hold (float64); neither "nan" nor "inf" is one."""
+    """Return the numbers that texts hold (float64); neither "nan" nor "inf" is one, nor what is beyond 1e30."""
     value = ibis.cases((matches(text, NUMBER), text.try_cast("float64")))
-    return ibis.cases((value.abs() < float("inf"), value))
+    return ibis.cases((value.abs() <= LARGEST, value))
 
 
 def whole_number(text: ir.StringValue) -> ir.IntegerValue:

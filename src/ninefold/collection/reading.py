@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from typing import Any
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from ninefold import artifacts, hooks
 from ninefold.collection import datetimes, deliveries, files, sources
+from ninefold.collection.deliveries import File, Part
 from ninefold.collection.settings import Params, Source
 from ninefold.collection.tabular import demand_columns
 from ninefold.errors import DataError
@@ -35,7 +36,8 @@ def read_file(
     folder = _folder(table, source)
     if folder and start is not None and end is not None:
         parts = folders(table, params)[folder]
-        parts = deliveries.holding(parts, _months(start, end, params)) or parts[:1]  # for its columns, if none has rows
+        months = _months(start, end, params)
+        parts = deliveries.holding(parts, months) or parts[:1]  # for its columns, if none has rows
         rows, times = deliveries.rows(folder, parts, partial(read_landed, source))
     else:
         rows, times = _read_whole(table, source, source_digest(table, source))
@@ -43,9 +45,9 @@ def read_file(
 
 
 @lru_cache(maxsize=8)
-def read_landed(source: Source, file: str, sha256: str) -> tuple[pd.DataFrame, pd.Series]:
+def read_landed(source: Source, file: str, sha256: str) -> Part:
     """Return the rows of a table's file, all text, and their times (datetime64[us], NaT where none can be read)."""
-    return _with_times(sources.read_part(file, source.options.model_dump()), source, file)
+    return _joined(_landed(source, file))
 
 
 def reader(params: Params) -> Callable[..., pd.DataFrame]:
@@ -53,23 +55,53 @@ def reader(params: Params) -> Callable[..., pd.DataFrame]:
     return hooks.project("collection", "read", partial(read_file, params=params))
 
 
-def read_partition(part: Any, params: Params) -> pd.DataFrame:
-    """Return the rows of a partition: of the source, which a file ``2013-03.csv`` replaces, and of landed files."""
-    table, folder = part.table, f"{LANDING}/{part.table}"
-    start, end = (part.start, part.end) if pd.notna(part.start) else (None, None)
-    months = [deliveries.UNDATED] if start is None else _months(start, end, params)
-    landed = deliveries.holding(folders(table, params).get(folder, []), months)
-    parts = [] if deliveries.whole(landed, part.period) else [reader(params)(table, start, end)]
-    if not landed:
-        return parts[0]
-    rows, times = deliveries.rows(folder, landed, partial(read_landed, params.tables[table]))
-    if start is not None:
-        rows = rows[_inside(times, start, end, params)]
-    if parts:
-        where, remedy = f"{folder}/{landed[0].name}", "mend the file's first line, or remove it"
-        demand_columns(rows.columns, parts[0].columns, where, f"the source of {table} has", remedy)
-        rows = rows[parts[0].columns]
-    return pd.concat([*parts, rows], ignore_index=True)
+def pieces(table: str, parts: list[Any], params: Params) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the rows of some partitions of a table in pieces, each with its period: these may be more than fit in memory.
+
+    They are those of the source, which a file ``2013-03.csv`` replaces, then those of landed files.
+    """
+    folder, columns = f"{LANDING}/{table}", dict[str, pd.Index]()
+    landed = _by_file(table, folder, parts, params)
+    replaced = [part for part in parts if deliveries.whole((file for file, own in landed if part in own), part.period)]
+    own = [part for part in parts if part not in replaced]
+    for period, rows in _of_source(table, own, params) if own else ():
+        yield period, rows[columns.setdefault(period, rows.columns)]
+    for file, holding in landed:
+        for period, rows in _split(_landed(params.tables[table], f"{folder}/{file.name}"), holding, params):
+            known, remedy = columns.setdefault(period, rows.columns), "fix the file's first line, or remove it"
+            demand_columns(rows.columns, known, f"{folder}/{file.name}", f"the source of {table} has", remedy)
+            yield period, rows[known]
+
+
+def _of_source(table: str, parts: list[Any], params: Params) -> Iterator[tuple[str, pd.DataFrame]]:
+    source, folder = params.tables[table], _folder(table, params.tables[table])
+    if _has_own_reader():
+        for part in parts:
+            span = (part.start, part.end) if pd.notna(part.start) else (None, None)
+            yield part.period, reader(params)(table, *span)
+    elif folder:
+        for file, holding in _by_file(table, folder, parts, params, least=1):
+            yield from _split(_landed(source, f"{folder}/{file.name}"), holding, params)
+    else:
+        yield from _split(_whole(table, source), parts, params)
+
+
+def _by_file(table: str, folder: str, parts: list[Any], params: Params, least: int = 0) -> list[tuple[File, list[Any]]]:
+    """Return the files of a folder, each with the partitions that it holds rows of; none holds rows: the first `least`."""
+    files = folders(table, params).get(folder, [])
+    months = [_months(part.start, part.end, params) for part in parts]
+    held = [deliveries.holding(files, each) or files[:least] for each in months]
+    pairs = [(file, [part for part, own in zip(parts, held, strict=True) if file in own]) for file in files]
+    return [(file, own) for file, own in pairs if own]
+
+
+def _split(rows: Iterator[Part], parts: list[Any], params: Params) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the rows of each partition; of each at least the columns."""
+    for number, (some, times) in enumerate(rows):
+        for part in parts:
+            own = some if pd.isna(part.start) else some[_inside(times, part.start, part.end, params)]
+            if len(own) or not number:
+                yield part.period, own
 
 
 def recipe(table: str, params: Params, period: str, last: bool) -> str:
@@ -115,16 +147,37 @@ def folders(table: str, params: Params) -> dict[str, list[deliveries.File]]:
 
 
 @lru_cache(maxsize=1)  # a table is read month by month; more than one would fill the memory
-def _read_whole(table: str, source: Source, state: str) -> tuple[pd.DataFrame, pd.Series]:
-    """Return all rows of a table's source, numbered if so set, and their times; `state` is part of the cache's key."""
-    rows = sources.read(location(table, source), source.options.model_dump())
-    if source.number in rows:
-        raise DataError(f"collection.tables.{table}.number: the source has a column {source.number!r}; choose another")
-    if source.number:
-        rows.insert(0, source.number, pd.Series(range(1, len(rows) + 1), dtype="int64").astype("str"))
-    rows, times = _with_times(rows, source, f"collection.tables.{table}")
-    _refuse_untimed(table, source, rows, times)
-    return rows, times
+def _read_whole(table: str, source: Source, state: str) -> Part:
+    """Return all rows of a table's source, and their times; `state` is part of the cache's key."""
+    return _joined(_whole(table, source))
+
+
+def _whole(table: str, source: Source) -> Iterator[Part]:
+    """Yield the rows of a table's source, numbered if so set, and their times."""
+    where, count, is_timed, first = f"collection.tables.{table}", 0, source.time is None, pd.DataFrame()
+    for rows in sources.parts(location(table, source), source.options.model_dump()):
+        if source.number in rows:
+            raise DataError(f"{where}.number: the source has a column {source.number!r}; choose another")
+        if source.number:
+            numbers = pd.Series(range(count + 1, count + len(rows) + 1), dtype="int64")
+            rows.insert(0, source.number, numbers.astype("str"))
+        part = _with_times(rows, source, where)
+        first, count = rows if first.empty else first, count + len(rows)
+        is_timed = is_timed or part[1].notna().any()
+        yield part
+    if not is_timed:
+        raise _untimed(table, source, first, count)
+
+
+def _landed(source: Source, file: str) -> Iterator[Part]:
+    """Yield the rows of a file, which may hold none, and their times."""
+    for rows in sources.parts(file, source.options.model_dump(), may_be_empty=True):
+        yield _with_times(rows, source, file)
+
+
+def _joined(parts: Iterator[Part]) -> Part:
+    rows, times = zip(*parts, strict=True)
+    return pd.concat(rows, ignore_index=True), pd.concat(times, ignore_index=True)
 
 
 def _with_times(rows: pd.DataFrame, source: Source, where: str) -> tuple[pd.DataFrame, pd.Series]:
@@ -138,14 +191,18 @@ def _with_times(rows: pd.DataFrame, source: Source, where: str) -> tuple[pd.Data
 @lru_cache(maxsize=64)
 def _indexed(table: str, source: Source, folder: str, state: str) -> list[deliveries.File]:
     """Return the index of a folder; `state` is part of the cache's key."""
-    read = partial(read_landed, source)
     known = (artifacts.published(MANIFEST) or {}).get("files", {}).get(f"{table} in {folder}", [])
-    index = deliveries.index(folder, read, [deliveries.File(**file) for file in known])
+
+    def read(file: str, _: str) -> Part:  # no row, but the times of all: a file may be larger than the memory
+        return _joined((rows[:0], times) for rows, times in _landed(source, file))
+
+    index = deliveries.index(folder, read, [File(**file) for file in known])
     if not index and not folder.startswith(LANDING):
         raise DataError(f"{folder}: found an empty folder, expected the files of a table in it")
     dated = any(set(file.months) - {deliveries.UNDATED} for file in index)
     if source.time and not dated and not folder.startswith(LANDING):
-        _refuse_untimed(table, source, *deliveries.rows(folder, index[:1], read))
+        rows, _ = deliveries.rows(folder, index[:1], partial(read_landed, source))
+        raise _untimed(table, source, rows, len(rows))
     return index
 
 
@@ -167,8 +224,10 @@ def _folder(table: str, source: Source) -> str | None:
     return where if where and files.is_local(where) and files.local(where).is_dir() else None
 
 
-def _months(start: pd.Timestamp, end: pd.Timestamp, params: Params) -> list[str]:
-    """Return the calendar months of a span; for the last one also that of rows without a readable timestamp."""
+def _months(start: Any, end: Any, params: Params) -> list[str]:
+    """Return the calendar months of a span; for the last one, and for none, also that of rows without a readable timestamp."""
+    if pd.isna(start):
+        return [deliveries.UNDATED]
     months = pd.period_range(start, end - pd.Timedelta("1us"), freq="M").astype(str).tolist()
     return [*months, *([deliveries.UNDATED] if _is_last(end, params) else [])]
 
@@ -181,13 +240,11 @@ def _is_last(end: pd.Timestamp, params: Params) -> bool:
     return params.as_of is not None and end == pd.Timestamp(params.as_of) + pd.Timedelta(days=1)
 
 
-def _refuse_untimed(table: str, source: Source, rows: pd.DataFrame, times: pd.Series) -> None:
-    """Refuse a table with a column of time in which no row has a readable one."""
-    if source.time is None or times.notna().any():
-        return
+def _untimed(table: str, source: Source, rows: pd.DataFrame, count: int) -> DataError:
+    """Return what is wrong with a table of so many rows, of which none has a time that can be read; `rows`: its first."""
     first = ", ".join(f"row {number} {text!r}" for number, text in enumerate(rows[source.time].head(3), start=1))
-    raise DataError(
-        f"collection.tables.{table}.time: found no time in column {source.time!r} of any of {len(rows):,} rows, such "
+    return DataError(
+        f"collection.tables.{table}.time: found no time in column {source.time!r} of any of {count:,} rows, such "
         f"as {first}; expected them in the format {source.format or 'iso'}; set collection.tables.{table}.format to "
         'how the source writes them, such as "%d/%m/%Y"'
     )

@@ -7,7 +7,7 @@ file, the URL of a SQL database, or files in cloud storage. Typed values become 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -52,23 +52,23 @@ def read(source: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
 
     Raises `DataError` if the source cannot be read as a table; says where, what was found and what to do.
     """
-    options = _set(options)
-    parts = [(where, _read_one(where, content, options)) for where, content in _files(source)]
-    first, whole = parts[0]
-    for where, part in parts[1:]:
-        demand_columns(part.columns, whole.columns, where, f"in {first}", ONE_TABLE)
-    if len(parts) > 1:
-        whole = pd.concat([part[whole.columns] for _, part in parts], ignore_index=True)
-    if whole.empty:
-        columns = ", ".join(whole.columns[:10])
-        raise DataError(f"{masked(source)}: found names ({columns}) and no row, expected rows below; fetch it anew")
-    return whole
+    return pd.concat(list(parts(source, options)), ignore_index=True)
 
 
-def read_part(file: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
-    """Return one file of a folder as `read` would return it, were it alone; but it may hold no row."""
-    where, content = next(files.files(file))
-    return _read_one(where, content, _set(options))
+def parts(source: str, options: dict[str, Any] | None = None, may_be_empty: bool = False) -> Iterator[pd.DataFrame]:
+    """Yield the table that `read` returns in parts, those of a text file small: it may be larger than the memory.
+
+    What is wrong with a file may be found after parts of it were yielded. If it `may_be_empty`, names alone will do.
+    """
+    first, columns, rows = "", pd.Index([]), 0
+    for where, part in _parts(_files(source), _set(options)):
+        first, columns = (first, columns) if first else (where, part.columns)
+        demand_columns(part.columns, columns, where, f"in {first}", ONE_TABLE)
+        rows += len(part)
+        yield part[columns]
+    if not rows and not may_be_empty:
+        names = ", ".join(columns[:10])
+        raise DataError(f"{masked(source)}: found names ({names}) and no row, expected rows below; fetch it again")
 
 
 def sniff(source: str, options: dict[str, Any] | None = None, notes: list[str] | None = None) -> dict[str, Any]:
@@ -80,15 +80,15 @@ def sniff(source: str, options: dict[str, Any] | None = None, notes: list[str] |
     """
     known, told = _set(options), list[str]()
     guesses, ends = dict[str, Any](), False
-    for where, content in _files(source):
+    for where, place in _files(source):
         kind, of_file = _kind(where, known), dict[str, Any]()
         if kind == "csv":
-            of_file = delimited.sniff(where, content, known, told)
+            of_file = delimited.sniff(where, place, known, told)
             ends = ends or of_file.get("final_newline", True)
         elif kind == "excel":
-            of_file = workbooks.sniff(where, content, known, told)
+            of_file = workbooks.sniff(where, place, known, told)
         elif kind == "parquet":
-            told += _unusual(where, content)
+            told += _unusual(where, place)
         elif kind == "database" and not known:
             of_file = {"table": only(databases.tables(where, _database(where)), "table", masked(where))}
         guesses = {**of_file, **guesses}
@@ -111,16 +111,17 @@ def fingerprint(source: str) -> str | None:
 
 
 def _set(options: dict[str, Any] | None) -> dict[str, Any]:
-    return {key: value for key, value in (options or {}).items() if value is not None}
+    known = {key: value for key, value in (options or {}).items() if value is not None}
+    return {key: str(value) if key in ("footer", "comment", "table") else value for key, value in known.items()}
 
 
 def _is_server(source: str) -> bool:
     return not files.is_local(source) and not source.startswith(files.CLOUD)
 
 
-def _files(source: str) -> Iterable[tuple[str, pa.Buffer]]:
-    """Return the names and contents of a source's files; a SQL server stands for one, without content."""
-    return [(source, pa.py_buffer(b""))] if _is_server(source) else files.files(source)
+def _files(source: str) -> Iterable[tuple[str, Path]]:
+    """Return the names and places of a source's files; a SQL server stands for one, without a place."""
+    return [(source, Path())] if _is_server(source) else files.files(source)
 
 
 def _kind(where: str, options: dict[str, Any]) -> str:
@@ -137,12 +138,17 @@ def _kind(where: str, options: dict[str, Any]) -> str:
     return kind
 
 
-def _read_one(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
-    kind = _kind(where, options)
-    if kind == "database":
-        return databases.read(where, _database(where), options)
-    readers = {"csv": delimited.read, "json": _read_json, "parquet": _read_parquet, "excel": workbooks.read}
-    return readers[kind](where, content, options)
+def _parts(of: Iterable[tuple[str, Path]], options: dict[str, Any]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the parts of files, or of a SQL server, each with the name of its file."""
+    readers = {"json": _read_json, "parquet": _read_parquet, "excel": workbooks.read}
+    for where, place in of:
+        kind = _kind(where, options)
+        if kind == "csv":
+            yield from ((where, part) for part in delimited.read(where, place, options))
+        elif kind == "database":
+            yield where, databases.read(where, _database(where), options)
+        else:
+            yield where, readers[kind](where, place, options)
 
 
 def _database(where: str) -> Path | None:
@@ -155,26 +161,26 @@ def _database(where: str) -> Path | None:
     return place
 
 
-def _read_json(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
-    raw = bytes(content)
+def _read_json(where: str, place: Path, options: dict[str, Any]) -> pd.DataFrame:
+    raw = place.read_bytes()
     encoding = options.get("encoding") or json.detect_encoding(raw)
     try:
         rows = _objects(where, raw.decode(encoding))
     except UnicodeDecodeError:
-        raise encodings.undecodable(where, content, encoding) from None
+        raise encodings.undecodable(where, place, encoding) from None
     except (UnicodeError, LookupError) as error:
         raise DataError(f"{where}: cannot be decoded ({line(error)}); set options.encoding") from None
     if other := next((place for place, row in enumerate(rows, 1) if not isinstance(row, dict)), None):
-        raise DataError(f"{where}: item {other}: found no object, expected an object for every row; mend the file")
+        raise DataError(f"{where}: item {other}: found no object, expected an object for every row; fix the file")
     columns = {key: pa.nulls(0) for row in rows for key in row}
     if not columns:
-        raise DataError(f"{where}: found no row, expected an array of objects, or an object a line; fetch it anew")
+        raise DataError(f"{where}: found no row, expected an array of objects, or an object a line; fetch it again")
     for key in columns:
         try:
             key.encode()
             columns[key] = texts([row.get(key) for row in rows])
         except UnicodeEncodeError:  # JSON can write one half of a pair alone
-            raise DataError(f"{where}: {key!r}: found half a letter (such as \\ud800); mend the file") from None
+            raise DataError(f"{where}: {key!r}: found half a letter (such as \\ud800); fix the file") from None
     return table(list(columns), list(columns.values()))
 
 
@@ -190,8 +196,8 @@ def _objects(where: str, text: str) -> list[Any]:
             place = number + getattr(error, "lineno", 1) - 1
             reason = f"{error.msg}, character {error.colno}" if isinstance(error, json.JSONDecodeError) else line(error)
             raise DataError(
-                f"{where}: line {place}: not JSON ({reason}), expected an array of objects, or an object a line; mend that "
-                "line, or, if the file was cut off there, fetch it anew"
+                f"{where}: line {place}: not JSON ({reason}), expected an array of objects, or an object a line; fix that "
+                "line, or, if the file was cut off there, fetch it again"
             ) from None
     return items[0] if is_array else items
 
@@ -204,18 +210,18 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _read_parquet(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
+def _read_parquet(where: str, place: Path, options: dict[str, Any]) -> pd.DataFrame:
     errors = (pa.ArrowException, OSError, ValueError, OverflowError)
-    with failing(where, "read as Parquet", "fetch or write the file anew", *errors):
-        typed = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
+    with failing(where, "read as Parquet", "fetch or write the file again", *errors):
+        typed = pq.ParquetFile(place, page_checksum_verification=True).read()
         typed.validate(full=True)  # such as that texts are UTF-8
         return from_arrow(typed)
 
 
-def _unusual(where: str, content: pa.Buffer) -> list[str]:
+def _unusual(where: str, place: Path) -> list[str]:
     """Return a warning for each column of a Parquet file whose type becomes another one as text."""
-    with failing(where, "read as Parquet", "fetch or write the file anew", pa.ArrowException, OSError):
-        schema = pq.read_schema(pa.BufferReader(content))
+    with failing(where, "read as Parquet", "fetch or write the file again", pa.ArrowException, OSError):
+        schema = pq.read_schema(place)
     seconds, nested = "durations, read as numbers of seconds", "nested, read as JSON text"
     kinds = {one.name: seconds for one in schema if pa.types.is_duration(one.type)}
     kinds |= {one.name: nested for one in schema if pa.types.is_nested(one.type)}

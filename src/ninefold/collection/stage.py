@@ -7,18 +7,25 @@ Gate: the source is readable, every period is present, and each has about as man
 """
 
 import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from ninefold import artifacts, gate
+from ninefold import artifacts, engine, engine_params, gate
 from ninefold.collection import reading
 from ninefold.collection.settings import Params
 from ninefold.errors import DataError, ParamsError
 
 RAW = "data/raw"
 WHOLE = "all"  # the period of a table without time
+MOST_ROWS, MEMORY = 200_000, "1GB"  # to look at; to count more than these by
+ROW_GROUP = 1 << 15  # rows; so many of each period wait in memory
 PLAN = ["table", "period", "start", "end", "recipe", "source"]
 MANIFEST = [*PLAN, "rows", "sha256"]
 
@@ -90,15 +97,16 @@ def collect(params: Params, new: pd.DataFrame, previous: pd.DataFrame) -> pd.Dat
     folder, planned = artifacts.output(RAW), plan(params)
     known = {(part.table, part.period): part for part in previous.itertuples()}
     to_read = set(zip(new["table"], new["period"], strict=True))
-    lines = []
+    lines, counts = [], dict[str, dict[str, int]]()
+    for name, table in params.tables.items():
+        parts = planned[planned["table"] == name].itertuples()
+        todo = [part for part in parts if (name, part.period) in to_read or (name, part.period) not in known]
+        counts[name] = _write(reading.pieces(name, todo, params), folder / name, table.time)
     for part in planned.itertuples():
-        file, before = _file(folder, part), known.get((part.table, part.period))
-        if before is None or (part.table, part.period) in to_read:
-            rows, source = reading.read_partition(part, params), part.source
-            count = _write(rows, params.tables[part.table].time, part.table, file)
-        else:
+        file, count, source = _file(folder, part), counts[part.table].get(part.period), part.source
+        if count is None:
+            before = known[part.table, part.period]
             count, source = int(before.rows), part.source or before.source
-            file.parent.mkdir(parents=True, exist_ok=True)
             artifacts.link(_file(artifacts.path(RAW), part), file)
         span = (_iso(part.start), _iso(part.end))
         lines.append((part.table, part.period, *span, part.recipe, source, count, artifacts.sha256(file)))
@@ -121,13 +129,22 @@ def tables(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def last_part(manifest: pd.DataFrame, table: str) -> pd.DataFrame:
-    """Return the last partition of a raw table that holds any rows, all text; raise `ParamsError` if it is unknown."""
+    """Return the last partition of a raw table that holds any rows, all text; raise `ParamsError` if it is unknown.
+
+    Of a partition of more than `MOST_ROWS`, these are the first, and ``attrs["distinct"]`` says how many distinct texts each
+    column holds in the whole partition.
+    """
     parts = manifest[manifest["table"] == table]
     if parts.empty:
         known = ", ".join(manifest["table"].unique())
         raise ParamsError(f"problem.table: found {table!r}, expected one of collection.tables: {known}")
     filled = parts.loc[parts["rows"] > 0, "period"]
-    return artifacts.read_table(f"{RAW}/{table}/{(filled if len(filled) else parts['period']).iloc[-1]}.parquet")
+    file = artifacts.existing(f"{RAW}/{table}/{(filled if len(filled) else parts['period']).iloc[-1]}.parquet")
+    whole = engine.scan(engine.local(engine_params.Params(memory_limit=MEMORY)), [file])
+    rows = whole.limit(MOST_ROWS).to_pandas().astype("str")
+    if artifacts.parquet_metadata(file).num_rows > MOST_ROWS:
+        rows.attrs["distinct"] = {name: int(whole[[name]].distinct().count().execute()) for name in whole.columns}
+    return rows
 
 
 def checks(manifest: pd.DataFrame, params: Params) -> list[gate.Check]:
@@ -169,16 +186,44 @@ def is_whole(manifest: pd.DataFrame) -> pd.Series:
     return timeless | ((start == months.start_time) & (end == (months + 1).start_time))
 
 
-def _write(rows: pd.DataFrame, time: str | None, table: str, file: Path) -> int:
+def _write(pieces: Iterable[tuple[str, pd.DataFrame]], folder: Path, time: str | None) -> dict[str, int]:
+    """Write a table's rows, which come in pieces (period, rows), into a file for each period; return their number by period.
+
+    The same rows give the same bytes, in whatever pieces they come, and no file has to fit in memory.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    counts, waiting, writers = Counter[str](), dict[str, pa.Table](), dict[str, pq.ParquetWriter]()
+    with ExitStack() as stack:
+
+        def put(period: str, group: pa.Table) -> None:
+            if period not in writers:
+                file = folder / f"{period}.parquet"
+                writers[period] = stack.enter_context(pq.ParquetWriter(file, group.schema, compression="zstd"))
+            writers[period].write_table(group.combine_chunks())
+
+        for period, rows in pieces:
+            table = pa.Table.from_pandas(_text(rows, folder.name, time), preserve_index=False)
+            table = pa.concat_tables([waiting[period], table]) if period in waiting else table
+            while len(table) >= ROW_GROUP:
+                put(period, table.slice(0, ROW_GROUP))
+                table = table.slice(ROW_GROUP)
+            waiting[period], counts[period] = table, counts[period] + len(rows)
+        for period, rest in waiting.items():
+            if len(rest) or period not in writers:
+                put(period, rest)
+            writers[period].close()
+    return dict(counts)
+
+
+def _text(rows: pd.DataFrame, table: str, time: str | None) -> pd.DataFrame:
     artifacts.require(rows, [time] if time else [], f"collection.tables.{table}")
-    kinds = {name: pd.api.types.infer_dtype(rows[name], skipna=True) for name in rows}
+    kinds = {name: pd.api.types.infer_dtype(rows[name], skipna=True) for name in rows if rows[name].dtype != "str"}
     if typed := [f"{name} ({kind})" for name, kind in kinds.items() if kind not in ("string", "empty")]:
         raise DataError(
             f"collection.tables.{table}: found {', '.join(typed)}, expected text alone, as the source has it; "
             "let project.collection.read return it with dtype=str (the next stage converts it to types)"
         )
-    artifacts.write_table(rows.astype("str").reset_index(drop=True), file)
-    return len(rows)
+    return rows.astype("str")
 
 
 def _file(folder: Path, part: Any) -> Path:

@@ -29,7 +29,10 @@ def describe_volume(manifest: pd.DataFrame, params: Params) -> str:
 def example(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the first of some raw rows, a line per column, and how many distinct texts each column holds."""
     first = rows.iloc[0].to_numpy() if len(rows) else ""
-    return pd.DataFrame({"column": rows.columns, "first value": first, "distinct values": rows.nunique().to_numpy()})
+    distinct = (
+        [rows.attrs["distinct"][name] for name in rows] if "distinct" in rows.attrs else rows.nunique().to_numpy()
+    )
+    return pd.DataFrame({"column": rows.columns, "first value": first, "distinct values": distinct})
 
 
 def datasheet(params: Params) -> pd.DataFrame:

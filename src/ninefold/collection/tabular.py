@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from ninefold.errors import DataError
 
-ONE_TABLE = "the files of a folder are one table; mend the names, or move what does not belong there"
+ONE_TABLE = "the files of a folder are one table; fix the names, or move what does not belong there"
 RESERVED = ("broken_rule", "raw_row", "raw_period", "file_row_number")  # of the quarantine, and of DuckDB's readers
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 BINARY = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)

@@ -1,14 +1,13 @@
 """Read a sheet of an Excel workbook: merged cells, hidden rows and sheets, and what stands around its table."""
 
-import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from ninefold.collection import layout
@@ -19,9 +18,9 @@ MERGED = re.compile(rb'<mergeCell ref="([A-Z]+)(\d+):[A-Z]+(\d+)"')
 HIDDEN = re.compile(rb'<row (?=[^>]*hidden="(?:1|true)")[^>]*>')
 
 
-def read(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFrame:
+def read(where: str, place: Path, options: dict[str, Any]) -> pd.DataFrame:
     """Return a sheet as a table, all text; raise `DataError` if it is not there or holds no row."""
-    rows = [row for _, row in _rows(where, content, options, [])]
+    rows = [row for _, row in _rows(where, place, options, [])]
     if not rows:
         raise DataError(f"{where}: found the sheet empty, expected a row of names and rows below it")
     named = int(options.get("header", 1))
@@ -33,15 +32,15 @@ def read(where: str, content: pa.Buffer, options: dict[str, Any]) -> pd.DataFram
     return table(layout.names(header) if named else [""] * len(columns), [values for _, values in columns])
 
 
-def sniff(where: str, content: pa.Buffer, known: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+def sniff(where: str, place: Path, known: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     """Return the sheet, if it is the only one that is not hidden, and what stands around its table; add to `notes`."""
-    with _workbook(where, content) as book:
+    with _workbook(where, place) as book:
         shown = [sheet.title for sheet in book.worksheets if sheet.sheet_state == "visible"]
         hidden = [sheet.title for sheet in book.worksheets if sheet.title not in shown]
     options = {"sheet": known.get("sheet") or only(shown or hidden, "sheet", where)}
     if hidden and shown and options["sheet"] in shown:
         notes.append(f"{where}: hidden sheets are not read: {', '.join(hidden)}: {layout.KEY}sheet")
-    rows = [(line, list(map(plain, row))) for line, row in _rows(where, content, options | known, notes)]
+    rows = [(line, list(map(plain, row))) for line, row in _rows(where, place, options | known, notes)]
     if rows and not {"skip", "header", "footer"} & known.keys():
         around, more = layout.find(where, rows[:1000], [row for _, row in rows[-layout.BELOW :]])
         notes += more
@@ -50,20 +49,20 @@ def sniff(where: str, content: pa.Buffer, known: dict[str, Any], notes: list[str
 
 
 @contextmanager
-def _workbook(where: str, content: pa.Buffer) -> Iterator[Any]:
+def _workbook(where: str, place: Path) -> Iterator[Any]:
     """Open a workbook, whose sheets are unpacked and parsed only as they are read."""
     from openpyxl import load_workbook  # type: ignore[import-untyped]
 
     # openpyxl lets the errors of zip, XML and its own pass through
-    with failing(where, "read as Excel", "save it anew as .xlsx", Exception):
-        yield load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+    with place.open("rb") as stream, failing(where, "read as Excel", "save it again as .xlsx", Exception):
+        yield load_workbook(stream, read_only=True, data_only=True)
 
 
-def _rows(where: str, content: pa.Buffer, options: dict[str, Any], notes: list[str]) -> list[tuple[int, list[Any]]]:
+def _rows(where: str, place: Path, options: dict[str, Any], notes: list[str]) -> list[tuple[int, list[Any]]]:
     """Return the number (from 1) and the values of each row that is not blank, below those to skip; all of one length."""
     from openpyxl.utils import column_index_from_string  # type: ignore[import-untyped]
 
-    with _workbook(where, content) as book:
+    with _workbook(where, place) as book:
         sheets = {sheet.title: sheet for sheet in book.worksheets}
         title = options.get("sheet") or only(list(sheets), "sheet", where)
         if title not in sheets:

@@ -94,7 +94,7 @@ def _exact(form: Form, names: list[str], outcome: str) -> dict[str, str]:
 
     def solve(used: list[int]) -> tuple[float, np.ndarray]:
         weight = _trimmed(design[fit][:, used], target[fit])
-        return _share(target[check], design[check][:, used] @ weight), weight
+        return exact_share(target[check], design[check][:, used] @ weight), weight
 
     whole, weight = solve([*range(len(names) + 1)])
     matter = np.abs(weight) * design[fit].std(axis=0)
@@ -125,7 +125,7 @@ def _trimmed(design: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.asarray(weight)
 
 
-def _share(target: np.ndarray, predicted: np.ndarray) -> float:
+def exact_share(target: np.ndarray, predicted: np.ndarray) -> float:
     """Return the share of rows that are exact; 0 if a constant is about as good."""
     spread = min(target.std(), np.ptp(np.quantile(target, [0.1, 0.9])) / 2.56 or np.inf)
     exact = float((np.abs(target - predicted) <= NEAR * spread).mean()) if spread > 0 else 0.0

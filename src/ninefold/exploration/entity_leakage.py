@@ -1,11 +1,10 @@
 """Entity leakage: columns made of outcomes of other rows of their entity that were not known yet."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ninefold.exploration.combinations import EXACT, exact_share
 from ninefold.exploration.one_sided import events_of
 from ninefold.problem import Problem
 
@@ -31,6 +30,7 @@ class EntityLeakage:
         self.piece = np.arange(len(frame)) * int(np.clip(len(frame) // PIECE, 1, PIECES)) // max(len(frame), 1)
         coded = [pd.factorize(frame[name], use_na_sentinel=False) for name in names]
         self.design = [code for code, distinct in coded if 2 <= len(distinct) <= FEW]  # which a design may balance
+        self.neighbours = [] if self.time is None else _neighbours(coded, self.time)
         events = [*events_of(outcome, problem).values()] if problem.is_class else [np.asarray(outcome)]
         self.labels = [label.astype("float64") for label in sorted(events, key=np.sum, reverse=True)[:CLASSES]]
         self.entities = [(name, _Groups(code)) for name, code in _entities(frame, names, problem)]
@@ -40,6 +40,11 @@ class EntityLeakage:
         if numbers is None:
             return ""
         values = numbers.to_numpy("float64")
+        for rows, after in self.neighbours:
+            for label in self.labels:
+                ahead, behind = exact_share(label[after], values[rows]), exact_share(label[rows], values[after])
+                if ahead >= EXACT > behind:
+                    return f"it is the outcome of the next row in {ahead:.1%} of rows"
         finite = np.isfinite(values)
         values = values / max(np.abs(values[finite]).max(initial=0), 1e-300)  # of which squares are finite
         for entity, groups in self.entities:
@@ -53,7 +58,7 @@ class EntityLeakage:
                     return text
         return ""
 
-    def _evidence(self, values: np.ndarray, label: np.ndarray, groups: _Groups, entity: str) -> str:
+    def _evidence(self, values: np.ndarray, label: np.ndarray, groups: "_Groups", entity: str) -> str:
         if (values == values[groups.first]).all():
             share = self._noise(values, label, groups) if len(np.unique(values)) >= 5 else 0.0
             whose = "own and later" if self.time is not None else "own"
@@ -66,7 +71,7 @@ class EntityLeakage:
             return f"it predicts later outcomes of its {entity} (R² {later:.2f}), not earlier ones ({earlier:.2f})"
         return ""
 
-    def _noise(self, values: np.ndarray, label: np.ndarray, groups: _Groups) -> float:
+    def _noise(self, values: np.ndarray, label: np.ndarray, groups: "_Groups") -> float:
         """Return the share of the noise in an entity's outcomes that a column of the entity explains.
 
         The residuals are correlated within an entity, or independent, as what was known before cannot explain their
@@ -88,7 +93,9 @@ class EntityLeakage:
         correlation, z = groups.correlation(residuals - fitted, pooled)
         return -correlation if z < -limit else 0.0
 
-    def _ahead(self, values: np.ndarray, label: np.ndarray, groups: _Groups, moment: np.ndarray) -> tuple[float, float]:
+    def _ahead(
+        self, values: np.ndarray, label: np.ndarray, groups: "_Groups", moment: np.ndarray
+    ) -> tuple[float, float]:
         """Return the partial R² of a column with an entity's later and earlier outcomes, if the first is significantly larger.
 
         Each conditional on the other and the row's own outcome; both 0 if not. What was known in time predicts the past at
@@ -153,6 +160,18 @@ class _Groups:
         return bool(freedom > 0 and square / freedom < 0.5)
 
 
+def _neighbours(coded: list[tuple[np.ndarray, pd.Index]], time: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the positions of rows and of the next ones in time, of the table and of each code in which no time comes twice."""
+    codes = [code for code, distinct in coded if len(distinct) <= len(time) / FEW]
+    pairs, step = [], len(time) // MOST_ROWS + 1
+    for code in (np.zeros(len(time), dtype="int64"), *codes):
+        order = np.lexsort((time, code))
+        same = code[order][1:] == code[order][:-1]
+        if (time[order][1:] != time[order][:-1])[same].all():
+            pairs.append((order[:-1][same][::step], order[1:][same][::step]))
+    return pairs[:MOST_ENTITIES]
+
+
 def _entities(frame: pd.DataFrame, names: list[str], problem: Problem) -> list[tuple[str, np.ndarray]]:
     """Return columns that repeat in several rows: the problem's group, texts, then whole numbers, each the finest first.
 
@@ -191,7 +210,7 @@ def _residuals(values: np.ndarray, codes: list[np.ndarray]) -> np.ndarray:
     return residuals
 
 
-def _linear(values: np.ndarray, label: np.ndarray, groups: _Groups) -> bool:
+def _linear(values: np.ndarray, label: np.ndarray, groups: "_Groups") -> bool:
     """Return whether a column is linear in the outcome within each entity, as a mean of the other rows is."""
     x, y = groups.within(values), groups.within(label)
     xx, yy, xy = groups.total(x * x), groups.total(y * y), groups.total(x * y)

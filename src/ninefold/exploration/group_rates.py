@@ -125,8 +125,8 @@ def gaps(
     rows = []
     for column in columns:
         group = groups(frame[column], params.bins)
-        if found := largest_gap(*cells(frame, group, least(frame, params)), shares=problem.is_class, level=level):
-            (top, bottom), mean, gap = found
+        if largest := largest_gap(*cells(frame, group, least(frame, params)), shares=problem.is_class, level=level):
+            (top, bottom), mean, gap = largest
             if part:
                 inside = frame[PART] == part
                 table = cells(frame[inside], group[inside], 1)

@@ -120,9 +120,8 @@ def _gap(row: pd.Series, problem: Problem, level: float) -> str:
         problem = problem.changed(focus=row["outcome"])
         means = pd.Series([row["if missing"], row["if present"]], ["missing", "present"])
     gap, low, high = row[["gap", "low", "high"]]
-    gap = (
-        means.iloc[0].round(3) - means.iloc[1].round(3) if problem.is_class else gap
-    )  # of the levels as they are shown
+    if problem.is_class:
+        gap = means.iloc[0].round(3) - means.iloc[1].round(3)  # of the levels as they are shown
     facts = {"column": row["column"], "missing": missing, "means": means, "differences": [gap, low, high]}
     return _say("gap", **facts, confidence=level, problem=problem)
 

@@ -15,7 +15,7 @@ from ninefold.errors import DataError, ParamsError
 from ninefold.exploration import group_rates, leakage, univariate
 from ninefold.exploration.group_rates import CLOCK, CLUSTER, LABEL, OUTCOME, PART, candidates
 from ninefold.exploration.params import Params, Related
-from ninefold.metrics import EvaluationPlan, clusters, labelled, part_of
+from ninefold.metrics import COPIES, EvaluationPlan, clusters, entity_hash, labelled, part_of
 from ninefold.problem import Problem, decisions
 
 MOST_COLUMNS = 12  # compared where the params name none
@@ -47,7 +47,8 @@ def read(params: Params, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame
     frame = frame[part != "holdout"].reset_index(drop=True)
     clock, target = problem.local_times(frame), frame.pop(problem.target)
     own = {OUTCOME: target, LABEL: decisions.event(target.to_numpy(), problem), CLOCK: clock}
-    own |= {PART: part[part != "holdout"], CLUSTER: clusters(frame, problem)}
+    copies = {COPIES: entity_hash(frame, problem, plan.split)} if plan.split.copies else {}
+    own |= {PART: part[part != "holdout"], CLUSTER: clusters(frame.assign(**copies), problem)}
     parts = group_rates.time_parts(clock)
     calendar = {name: parts[name] for name in [*parts][:2] if name != "year" and name not in frame}
     added = pd.DataFrame({**calendar, **own}, index=frame.index)
@@ -140,8 +141,8 @@ def metrics(whole: dict[str, float], ranked: pd.DataFrame, table: pd.DataFrame) 
 def save(findings: list[str], table: pd.DataFrame, params: Params) -> None:
     """Write ``data/exploration.json``: the findings, the columns dropped (which stage 06 refuses) and kept, the scores."""
     scores = gate.tidy(table.set_index("column")["score"].to_dict())
-    kept = {"known_later": list(params.known_later), "justified": dict(params.justified), "univariate_score": scores}
-    artifacts.write_json({"findings": findings, **kept}, artifacts.output("data/exploration.json"))
+    decided = {"known_later": list(params.known_later), "justified": dict(params.justified), "univariate_score": scores}
+    artifacts.write_json({"findings": findings, **decided}, artifacts.output("data/exploration.json"))
 
 
 def load() -> dict[str, Any]:

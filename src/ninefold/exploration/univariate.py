@@ -1,7 +1,5 @@
 """Univariate scores: how well each column alone predicts the outcome. One that predicts too well may be a leak."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -71,13 +69,13 @@ def folds(part: np.ndarray, outcome: np.ndarray, cluster: np.ndarray, problem: P
     return [(fold != number, fold == number) for number in range(FOLDS)]
 
 
-def scorer(part: np.ndarray, outcome: np.ndarray, cluster: np.ndarray, problem: Problem) -> Classes | Quantity:
+def scorer(part: np.ndarray, outcome: np.ndarray, cluster: np.ndarray, problem: Problem) -> "Classes | Quantity":
     """Return the scorer of columns for an outcome, encoded as by `decisions.outcome`; `part`: train or validation."""
     masks = folds(part, outcome, cluster, problem)
     return Classes(outcome, masks, problem) if problem.is_class else Quantity(outcome, masks)
 
 
-def column(values: pd.Series, scorer: Classes | Quantity) -> Column:
+def column(values: pd.Series, scorer: "Classes | Quantity") -> Column:
     """Return a column for `score`."""
     numbers, distinct, known, ways = as_numbers(values), values.nunique(), int(values.notna().sum()), []
     if numbers is not None:
@@ -91,7 +89,7 @@ def column(values: pd.Series, scorer: Classes | Quantity) -> Column:
     return Column(values, numbers, ways)
 
 
-def score(column: Column, scorer: Classes | Quantity) -> Score:
+def score(column: Column, scorer: "Classes | Quantity") -> Score:
     """Return how well a column alone predicts the outcome."""
     scores = [scorer.learn(code) for code in column.codes]
     learned, known = (max((float(np.mean(each[of])) for each in scores), default=scorer.guess) for of in (0, 1))

@@ -1,11 +1,13 @@
 from . import (
     command,
     declare,
+    explain,
     migrate,
 )
 
 __all__ = [
     "command",
     "declare",
+    "explain",
     "migrate",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from ninefold.sentences import render
+from ninefold.init.assumptions import Assumption
 
 WORDS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text("utf-8"))
 NAMES = {kind: re.compile(pattern, re.I) for kind, pattern in WORDS["names"].items()}
@@ -34,7 +34,7 @@ class Column:
     thousands: str | None = None
     aliases: dict[str, str | None] = field(default_factory=dict)  # of the contract: text -> what it stands for
     of: str | None = None  # the column that this one is a copy of
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Assumption, ...] = ()
 
     @property
     def counts(self) -> np.ndarray:
@@ -104,9 +104,7 @@ class Column:
 
     def warned(self, sentence: str, /, **values: Any) -> Self:
         """Return the column with a warning, a sentence of ``templates/sentences/init.md.j2``."""
-        key = f"processing.tables.*.columns.{self.name}"
-        warning = render("init", sentence, **{"name": self.name, "key": key} | values)
-        return replace(self, warnings=(*self.warnings, warning))
+        return replace(self, warnings=(*self.warnings, Assumption(sentence, [self.name], values)))
 
     def example(self, which: np.ndarray, most: int = 1) -> str:
         """Return the first rows with some of the texts, each with its number: "row 3 '02/01/2023'"."""

@@ -16,7 +16,8 @@ import pandas as pd
 from ninefold import artifacts, lineage
 from ninefold.collection import databases, sources
 from ninefold.errors import NinefoldError
-from ninefold.init import drafting
+from ninefold.init import drafting, sampling
+from ninefold.init.assumptions import Assumption
 from ninefold.init.proposal import Proposal, Wish
 from ninefold.init.propose import propose
 from ninefold.params import FILE, load
@@ -34,7 +35,7 @@ class Table:
     options: dict[str, Any]
     name: str
     rows: pd.DataFrame
-    notes: tuple[str, ...] = ()  # what was assumed to read it
+    notes: tuple[Assumption, ...] = ()  # what was assumed to read it
 
     @property
     def is_local(self) -> bool:
@@ -98,7 +99,7 @@ def apply(plan: Plan) -> str:
 
 
 def read(location: str, options: dict[str, Any] | None = None, others: Sequence[str] = ()) -> Table:
-    """Return a table that the user names, read whole as text; raise `DataError` if it cannot be read."""
+    """Return a table that the user names, as text, a sample of a large one; raise `DataError` if it cannot be read."""
     place, inner = databases.split(location)
     known = {**(options or {}), **({"table": inner} if inner else {})}
     if PurePosixPath(place).suffix.lower() in (".xlsx", ".xlsm") and "table" in known:
@@ -116,8 +117,9 @@ def read(location: str, options: dict[str, Any] | None = None, others: Sequence[
         name = f"table_{name}".rstrip("_")
     while name in others:
         name += "_2"
-    notes = [note.replace("collection.tables.*", f"collection.tables.{name}") for note in notes]
-    return Table(place, settings, name, sources.read(place, settings), tuple(notes))
+    rows, warnings = sampling.sample(sources.parts(place, settings), name)
+    warnings += [Assumption("reading", (), {"note": note}, name) for note in notes]
+    return Table(place, settings, name, rows, tuple(warnings))
 
 
 def _suffix(place: str) -> str:
@@ -166,16 +168,12 @@ def _prepare_versions() -> None:
 def _bring_in(table: Table) -> None:
     """Copy a local table into the project, whole or not at all, and put it under DVC."""
     source, target = Path(table.location), artifacts.path(table.place)
-    target.parent.mkdir(parents=True, exist_ok=True)
     if source.resolve() != target.resolve():
-        temporary = target.with_name(f".{target.name}.tmp")
-        artifacts.remove(temporary)
-        if source.is_dir():
-            shutil.copytree(source, temporary, ignore=shutil.ignore_patterns(".*", "_*"))
-        else:
-            shutil.copy2(source, temporary)
-        artifacts.remove(target)
-        temporary.rename(target)
+        with artifacts.replacing(target) as new:
+            if source.is_dir():
+                shutil.copytree(source, new, ignore=shutil.ignore_patterns(".*", "_*"))
+            else:
+                shutil.copy2(source, new)
     _call("dvc", "add", "-q", table.place)
 
 

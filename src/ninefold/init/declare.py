@@ -1,6 +1,6 @@
 """Decide on columns in all places of ``params.yaml`` at once: drop what is known too late, keep what is known in time.
 
-Only sections that change are written anew, by ruamel's round trip, which keeps comments, quotes and order.
+Only sections that change are written again, by ruamel's round trip, which keeps comments, quotes and order.
 """
 
 import difflib
@@ -15,7 +15,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from ninefold import artifacts, features, outdated, params
 from ninefold.errors import ParamsError
-from ninefold.init.drafting import WIDTH, has_long_key
+from ninefold.init.drafting import WIDTH, encoded, has_fragile_key
 from ninefold.init.migrate import COMMENT, round_trip, with_line_ends
 from ninefold.problem import Problem
 
@@ -52,19 +52,20 @@ def drop(names: list[str], why: str) -> list[str]:
             places.append(("features", "joins", place))
             out = [*new]
         else:
-            where = [*new].index if isinstance(join.columns, list) else str
-            places += [("features", "joins", place, "columns", where(old)) for old in out]
+            at = ("features", "joins", place, "columns")
+            where = [*new].index if isinstance(_at(values, at, None), list) else str
+            places += [(*at, where(old)) for old in out]
         gone |= {new[old] for old in out}
     for place, history in enumerate(declared.history):
         out = [n for n, by in enumerate(history.by) if gone & {*by}]
         lost = history.of in gone - known["column"]
         every = lost or len(out) == len(history.by)
         places += [("features", "history", place)] if every else [("features", "history", place, "by", n) for n in out]
-    places += [(*keys, n) for keys in LISTS for n, each in enumerate(_at(values, keys, [])) if each in gone]
+    places += [(*keys, n) for keys in LISTS for n, old in enumerate(params.plain(_at(values, keys, []))) if old in gone]
     lines = _undecided(values, names)
     for *above, last in reversed(places):
         home = _at(values, above, None)
-        old = _pop(home, last)
+        old = params.plain(_pop(home, last))
         what = (old.get("table") or old["prefix"]) if isinstance(old, dict) else last if isinstance(home, dict) else old
         lines.append(f"{'.'.join(map(str, above))}: without {what}")
     later = [(*DECIDED[0], name) for name in names if name in known["column"]]
@@ -101,7 +102,7 @@ def _read(names: list[str]) -> tuple[dict[str, Any], Any, dict[str, set[str]]]:
     values = {section[1]: ROUND_TRIP.load(section[0]) for section in found}
     for section, key in DECIDED:
         if isinstance(pairs := _at(values, (section, key), {}), list):
-            values[section][section][key] = CommentedMap((each["key"], each["value"]) for each in pairs)
+            values[section][section][key] = CommentedMap(params.plain(pairs))
     return values, declared, known
 
 
@@ -122,11 +123,11 @@ def _declare(values: dict[str, Any], places: Sequence[tuple[str, ...]], why: str
         for mapping in (home, home[key]):
             if not mapping:
                 mapping.fa.set_block_style()
-        home[key][name] = why
+        home[key][name] = encoded(why)
     for section, key in DECIDED:
         said = _at(values, (section, key), {})
-        if has_long_key(said):  # as `drafting.to_yaml` does
-            values[section][section][key] = [{"key": name, "value": reason} for name, reason in said.items()]
+        if has_fragile_key(said):  # as `drafting.to_yaml` does
+            values[section][section][key] = [{"key": encoded(name), "value": reason} for name, reason in said.items()]
     place = artifacts.path(params.FILE)
     text = outdated.read(place)
     new = SECTION.sub(lambda section: _written(section, values), text)

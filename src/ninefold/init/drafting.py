@@ -1,31 +1,40 @@
 """Write a proposal down: ``params.yaml`` with its comments, the files of ``src/project``, and a summary to read."""
 
+import contextlib
 import json
 import math
 import re
+import shlex
 import shutil
 import subprocess
 import textwrap
 import unicodedata
 from collections.abc import Iterable
+from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 import yaml
+from ruamel.yaml import YAML, YAMLError
 
 from ninefold import jinja, timestamps
+from ninefold.init.assumptions import joined, listed
 from ninefold.init.columns import Column, widened
 from ninefold.init.proposal import Proposal
-from ninefold.params import FILE
+from ninefold.params import ENCODED, FILE, parse
 from ninefold.problem import MEANING, PRIMARY
+from ninefold.sentences import render
 
 TEMPLATES = Path(__file__).with_name("templates")
 UNEVEN = 0.75  # share of the largest class from which on a rarer one costs more to miss
 PERIOD_ROWS = 30  # under which a figure of a period is mostly noise
 FEW = 20  # values that a contract lists
 WIDTH = 110
+SCREEN = 40  # lines of a summary
 LONG = 60  # letters of a text from which on DVC's 80 columns may break it
 KEPT = {ord(" "): 1, ord("\n"): 2}  # no text has these signs: `_text` writes them otherwise
 NOTE = "\u00a6"  # in the template, what stands before a comment
@@ -37,22 +46,30 @@ def draft(p: Proposal, tables: dict[str, dict[str, Any]]) -> dict[str, str]:
     """Return the text of every file by its path; `tables`: ``source`` and ``options``, the main one first."""
     spread = float(np.nanstd(p.target.rows())) if p.task == "regression" else None
     context = {"p": p, "primary": PRIMARY[p.task], "primaries": MEANING[p.task], "spread": spread, "period": _period(p)}
-    context |= {**_problem(p), **_data(p, tables), **_examples(p)}
-    texts = {FILE: _aligned(_render("params.yaml.j2", context))}
+    context |= {**_problem(p), **_data(p, tables)}
+    texts = {FILE: _aligned(filled("params.yaml.j2", context))}
     for place in sorted((TEMPLATES / "project").glob("*.j2")):
-        texts[f"src/project/{place.stem}"] = _formatted(_render(f"project/{place.name}", context))
+        texts[f"src/project/{place.stem}"] = _formatted(filled(f"project/{place.name}", context))
     return texts
 
 
 def summary(p: Proposal, secret: list[str]) -> str:
-    """Return what was found and written; `secret`: keys of params that name a password."""
-    mean = None if p.classes else np.nanmean(p.target.rows())
-    return _render("summary.txt.j2", {"p": p, "mean": mean, "secret": secret}).removesuffix("\n")
+    """Return what was found and assumed, on a screen; `secret`: keys of params that name a password."""
+    context = {"p": p, "notes": (notes := joined(p.warnings)), "secret": secret}
+    checks = (render("init", "check", **note.values, about=note.kind) for note in notes)
+    context["checks"] = [*dict.fromkeys(filter(None, checks))]
+    for most in range(len(notes), -1, -1):
+        text = filled("summary.txt.j2", {**context, "most": most})
+        if text.count("\n") <= SCREEN:
+            break
+    return text.removesuffix("\n")
 
 
-def _render(name: str, context: dict[str, Any]) -> str:
+def filled(name: str, context: dict[str, Any]) -> str:
+    """Return a template of this room, filled in."""
     environment = jinja.environment(TEMPLATES, keep_trailing_newline=True)
-    environment.filters |= {"y": _filled, "n": number, "py": ascii, "day": _day, "fragile": _is_fragile}
+    environment.filters |= {"y": _filled, "n": number, "py": ascii, "day": _day, "listed": listed, "sh": shlex.quote}
+    environment.filters["shown"] = lambda text: re.sub(r"[^ -~\w]+", " ", text)  # in a comment
     return environment.get_template(name).render(context)
 
 
@@ -64,9 +81,6 @@ def _problem(p: Proposal) -> dict[str, Any]:
     units, one = (words, one) if is_plural else ("rows", "row")
     name = slug(f"{p.table} {p.target.name}", "-", 60) or "model"
     values: dict[str, Any] = {"unit": one, "units": units, "slug": name, "payoffs": {}, "uneven": False}
-    if p.task == "binary":
-        share = p.sizes[str(p.focus)] / sum(p.sizes.values())
-        values["miss"] = max(round(1 / share, 1 if share > 0.1 else 0), 1.01)
     if p.task == "multiclass":
         total, uneven = sum(p.sizes.values()), max(p.sizes.values()) > UNEVEN * sum(p.sizes.values())
         price = {name: float(f"{total / len(p.sizes) / size:.2g}") if uneven else 1 for name, size in p.sizes.items()}
@@ -125,9 +139,7 @@ def _values(column: Column, p: Proposal, is_key: bool) -> dict[str, Any]:
     sizes = column.sizes()
     # A value that was seen often stands for a list that is complete; one seen rarely, for others still to come.
     complete = min(sizes.values()) >= max(5, 0.001 * len(column.codes))
-    unknown = [
-        alias for alias, stands_for in column.aliases.items() if stands_for is None
-    ]  # another alias makes it a value
+    unknown = [alias for alias, meaning in column.aliases.items() if meaning is None]  # another alias makes it a value
     return {"allowed": [*sizes, *unknown]} if complete else {}
 
 
@@ -149,47 +161,64 @@ def _least_month(time: Column, grain: str) -> int:
     return int(sizes.min()) // 3 if len(sizes) else 0
 
 
-def _examples(p: Proposal) -> dict[str, Any]:
-    """Return columns for the examples in ``src/project``."""
-    own = {kind: [name for name in names if name in p.contract()] for kind, names in p.features.items()}
-    numbers = [*sorted(own["numeric"], key=lambda name: not name.isascii()), None, None]
-    anything = next((name for names in own.values() for name in names), p.target.name)
-    return {"example": {"any": anything, "number": numbers[0], "other": numbers[1]}}
-
-
 def to_yaml(value: Any, indent: int = 4, block: bool = False) -> str:
     """Return a value as YAML on one line, or on several where that is too long; read alike by YAML 1.1 and 1.2.
 
-    DVC drops quotes and wraps at 80 columns when it rewrites a file. What that would change is written as a block, where
-    `_is_fragile` says so; a mapping with a long key as a list of ``key`` and ``value``, which `params.parse` reads.
+    DVC drops quotes and wraps at 80 columns when it rewrites a file. A text that this would change is percent-encoded, a
+    mapping with such a key a list of ``key`` and ``value``, both of which `params.parse` reads.
     """
     pad = "\n" + " " * indent
-    block = block or _is_fragile(value)
+    block = block or _is_spaced(value)
     if isinstance(value, list | tuple):
         items = [to_yaml(item, indent + 2) for item in value]
         return "".join(f"{pad}- {item}" for item in items) if block else _wrapped("[", items, "]", indent)
     if isinstance(value, dict):
-        if has_long_key(value):
+        if has_fragile_key(value):
             pairs = [(to_yaml(key, indent + 4), to_yaml(item, indent + 4)) for key, item in value.items()]
             return "".join(f"{pad}- key: {key}{pad}  value: {item}" for key, item in pairs)
         items = [f"{to_yaml(key)}: {to_yaml(item, indent + 2)}" for key, item in value.items()]
         return "".join(f"{pad}{item}" for item in items) if block else _wrapped("{", items, "}", indent)
     if value is None or isinstance(value, bool):
         return json.dumps(value)
-    return number(value) if isinstance(value, int | float) else _text(str(value), pad)
+    if isinstance(value, int | float):
+        return number(value)
+    safe = encoded(str(value))
+    return _text(safe) if isinstance(safe, str) else f"{{{ENCODED}: {_text(safe[ENCODED])}}}"
 
 
-def has_long_key(mapping: Iterable[str]) -> bool:
-    """Return whether a key of a mapping is one that DVC folds, so that the mapping has to be a list of ``key`` and ``value``."""
-    return any("  " in key or (" " in key and len(key) > LONG) for key in mapping)
+def has_fragile_key(mapping: Iterable[str]) -> bool:
+    """Return whether DVC breaks a key of a mapping, so that it has to be a list of ``key`` and ``value``."""
+    return any((" " in key and len(key) > LONG) or not _survives(key) for key in mapping)
 
 
-def _text(text: str, pad: str) -> str:
-    """Return a text as YAML: plain, as a block where DVC would change its blanks, or in quotes."""
-    if PLAIN.fullmatch(text) and text.lower() not in WORDS and yaml.safe_load(text) == text and not _is_fragile(text):
+def encoded(text: str) -> str | dict[str, str]:
+    """Return a text, or what stands for it in ``params.yaml`` if DVC would change it there."""
+    return text if _survives(text) else {ENCODED: quote(text, safe="")}
+
+
+@cache
+def _survives(text: str) -> bool:
+    """Return whether DVC keeps a text as it rewrites a file, wherever it breaks the lines of values."""
+    if PLAIN.fullmatch(text) and "  " not in text:
+        return True
+    values, shown = [text, [text], {"a": text}], _text(text)
+    source = f"- {shown}\n- [{shown}]\n- {{a: {shown}}}\n"
+    keys = f"{source}- {shown}: 1\n- {{{shown}: 1}}\n", [*values, {text: 1}, {text: 1}]
+    for width, (there, expected) in ((5, (source, values)), (80, keys)):
+        stream, as_dvc = StringIO(), YAML()
+        as_dvc.width = width
+        with contextlib.suppress(YAMLError, ValueError):
+            as_dvc.dump(as_dvc.load(there), stream)
+            if parse(stream.getvalue()) == expected:
+                continue
+        return False
+    return True
+
+
+def _text(text: str) -> str:
+    """Return a text as YAML, plain or in quotes."""
+    if PLAIN.fullmatch(text) and text.lower() not in WORDS and yaml.safe_load(text) == text:
         return text
-    if len(text) > LONG / 2 and "  " in text and text == text.strip() and all(map(_is_shown, text)):
-        return f"|-{pad}{text}"
     return "".join(c if _is_shown(c) else f"\\U{ord(c):08X}" for c in json.dumps(text, ensure_ascii=False))
 
 
@@ -197,13 +226,11 @@ def _is_shown(sign: str) -> bool:
     return " " <= sign <= "~" or ("\xa0" <= sign <= "\ufffd" and sign.isprintable() and sign != NOTE)
 
 
-def _is_fragile(value: Any) -> bool:
-    """Return whether DVC would change a value written on one line: a key or several blanks that it wraps, a lone `?`."""
-    if isinstance(value, str):
-        return "  " in value or value.startswith("?")
+def _is_spaced(value: Any) -> bool:
+    """Return whether a value has a key with blanks, at which DVC would wrap a line."""
     if isinstance(value, dict):
-        return any(re.search(r"\s", str(key)) or _is_fragile(key) or _is_fragile(item) for key, item in value.items())
-    return isinstance(value, list | tuple) and any(map(_is_fragile, value))
+        return any(re.search(r"\s", key) or _is_spaced(item) for key, item in value.items()) or has_fragile_key(value)
+    return isinstance(value, list | tuple) and any(map(_is_spaced, value))
 
 
 def _filled(value: Any, *how: Any) -> str:
@@ -232,7 +259,7 @@ def _aligned(text: str) -> str:
 def _noted(content: str, note: str, column: int) -> str:
     """Return a line with its comment; of a block, such as a list of an item a line, its first line has it."""
     first, end, others = content.partition("\v")
-    if end and first.rstrip().endswith((":", "|-")):
+    if end and first.rstrip().endswith(":"):
         return f"{first.rstrip().ljust(column)}  # {note}{end}{others}"
     return f"{content.ljust(column)}  # {note}"
 

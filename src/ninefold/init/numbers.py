@@ -19,13 +19,13 @@ Style = tuple[str | None, str | None]  # the signs of decimals and between thous
 
 
 def without_sentinel(column: Column) -> Column:
-    """Return numbers in which one such as -999, alone and far from all others, means "not known"; with a warning."""
+    """Return numbers in which one such as -999, far from all others, means "not known", or a spike alone below 0; with a warning."""
     known = np.unique(column.values[~np.isnan(column.values)])
     for extreme, others in ((known[0], known[1:]), (known[-1], known[:-1])) if len(known) >= 10 else ():
         texts = column.values == extreme
-        often, away = int(column.counts[texts].sum()), min(abs(others - extreme))
-        lone = often >= max(3, 0.002 * len(column.codes)) and away > 0.5 * (others[-1] - others[0])
-        if extreme in WORDS["sentinels"] and lone:
+        often, away = int(column.counts[texts].sum()), min(abs(others - extreme)) > 0.5 * (others[-1] - others[0])
+        spike = extreme < 0 <= others[0] and often > column.counts[column.values == others[0]].sum()
+        if extreme in WORDS["sentinels"] and often >= max(3, 0.002 * len(column.codes)) and (away or spike):
             column = column.warned("sentinel", value=extreme, rows=often)
             return column.with_aliases(dict.fromkeys(map(str, column.texts[texts])))
     return column

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from ninefold.init.assumptions import Assumption
 from ninefold.init.columns import Column
-from ninefold.sentences import render
 
 LEAST_ROWS = 20
 SPLITS = ((0.15, 0.20), (0.20, 0.25), (0.25, 0.30))  # validation and holdout: larger where outcomes are rare
@@ -28,11 +28,6 @@ class Related:
     columns: dict[str, Column]
     by: list[str]
     renamed: dict[str, str]
-
-    @property
-    def listed(self) -> list[str] | dict[str, str]:
-        """Return the columns as ``features.joins`` lists them."""
-        return list(self.renamed) if all(old == new for old, new in self.renamed.items()) else self.renamed
 
 
 @dataclass
@@ -58,7 +53,8 @@ class Proposal:
     personal: dict[str, str] = field(default_factory=dict)  # columns -> what of persons they hold
     protected: list[str] = field(default_factory=list)
     left: dict[str, str] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Assumption] = field(default_factory=list)
+    no_time: dict[str, str] = field(default_factory=dict)  # columns -> why they are not taken as the time of a row
     missing: list[str] = field(default_factory=list)
     quarantined: int = 0
     labelled: int = 0
@@ -68,9 +64,9 @@ class Proposal:
     by: list[str] = field(default_factory=list)
     grain: str = "day"  # how fine the time is: one of `timestamps.GRAINS`
 
-    def warn(self, sentence: str, /, **values: Any) -> None:
-        """Add a warning, a sentence of ``templates/sentences/init.md.j2``."""
-        self.warnings.append(render("init", sentence, p=self, **values))
+    def warn(self, sentence: str, /, *names: str, **values: Any) -> None:
+        """Add a warning on columns, a sentence of ``templates/sentences/init.md.j2``."""
+        self.warnings.append(Assumption(sentence, names, {"p": self, **values}, self.table))
 
     def tables(self) -> dict[str, dict[str, Column]]:
         """Return the columns of every table by their names in the source, the main table first."""

@@ -26,7 +26,9 @@ def propose(table: str, frame: pd.DataFrame, wish: Wish, related: dict[str, pd.D
     Raises `DataError` if a column is not there, the target cannot be predicted, or the time cannot be read.
     """
     if len(frame) < LEAST_ROWS:
-        raise DataError(f"{table}: found {len(frame)} rows, expected at least {LEAST_ROWS} to learn and judge from")
+        raise DataError(
+            f"{table}: found {len(frame)} rows, expected at least {LEAST_ROWS} to learn from and evaluate on"
+        )
     names = list(frame.columns)
     untimed = wish.time is not None and wish.time.lower() == "none" and wish.time not in names
     target = find(names, wish.target, "--target", table)
@@ -82,30 +84,31 @@ def _read_time(p: Proposal, name: str) -> Column:
 def _guess_time(p: Proposal) -> Column | None:
     """Return the column that looks like the time of the event: by name, spread over many days, hardly ever missing."""
     stamps = [column for column in p.columns.values() if column.kind == "timestamp" and column.name not in p.personal]
-    scores, reasons = {}, {}
+    likely, scores = [column for column in stamps if not called(column.name, "other_time")], {}
     for column in stamps:
         _, sizes = np.unique(column.times().astype("datetime64[D]"), return_counts=True)
-        missing, named = np.isnat(column.rows()).mean(), called(column.name, "time")
+        missing, grain = np.isnat(column.rows()).mean(), timestamps.grain(pd.Series(column.times()))
         if called(column.name, "other_time"):
-            continue
-        if missing > STRAY_TIMES:
-            reasons[column.name] = f"it is not known in {missing:.0%} of the rows, which would go to quarantine"
+            p.no_time[column.name] = "its name is that of another time than the event's"
+        elif missing > STRAY_TIMES:
+            p.no_time[column.name] = f"it is not known in {missing:.0%} of the rows, which would go to quarantine"
         elif len(sizes) < 10 or sizes.max() > 0.2 * p.rows:
-            reasons[column.name] = f"its rows lie on {len(sizes)} different days, up to {sizes.max():,} on one"
+            p.no_time[column.name] = f"its rows lie on {len(sizes)} different days, up to {sizes.max():,} on one"
+        elif not called(column.name, "time", "period") and len(likely) > 1:
+            p.no_time[column.name] = f"{len(likely)} columns hold times, and its name does not say that it is the row's"
         else:
-            scores[column.name] = 2 * named + (len(stamps) == 1)
+            scores[column.name] = (called(column.name, "time", "period"), -list(timestamps.GRAINS).index(grain))
     best = max(scores, key=lambda name: scores[name], default="")
-    if not scores or not scores[best]:
-        reasons |= {
-            name: "a column of years may also be a property of what the row is about"
-            for name, column in p.columns.items()
-            if column.kind == "number" and called(name, "year") and column.distinct > 2
-        }
-        for name, reason in reasons.items():
-            p.warn("no_time", name=name, reason=reason)
-        return None
-    p.warn("time", name=best)
-    return p.columns[best]
+    if best:
+        p.no_time |= {name: f"{best} is more likely to be it" for name in scores if name != best}
+        p.warn("time", best)
+        return p.columns[best]
+    for name, column in p.columns.items():
+        if column.kind == "number" and called(name, "year") and column.distinct > 2:
+            p.no_time[name] = "a column of years may also be a property of what the row is about"
+    for name, reason in p.no_time.items():
+        p.warn("no_time", name, reason=reason)
+    return None
 
 
 def _choose_persons(p: Proposal, named: set[str | None]) -> None:
@@ -113,7 +116,7 @@ def _choose_persons(p: Proposal, named: set[str | None]) -> None:
     kinds = {name: persons.personal(column) for name, column in p.contract().items() if name not in named}
     p.personal = {name: kind for name, kind in kinds.items() if kind}
     if p.personal:
-        p.warn("personal")
+        p.warn("personal", *p.personal)
 
 
 def _note_grain(p: Proposal) -> None:
@@ -147,7 +150,7 @@ def _choose_key(p: Proposal, named: str | None) -> None:
             both = pd.DataFrame({"id": column.codes, "time": p.time.rows()})
             p.key = [] if both[both["time"].notna()].duplicated().any() else [column.name, p.time.name]
     elif named:
-        p.warn("no_key", column=column)
+        p.warn("no_key", named, column=column)
     if not p.key:
         in_use = {name.lower() for name in p.columns}
         p.number = next(name for name in ("row", "row_number", "row_no_", "row__") if name not in in_use)
@@ -158,7 +161,7 @@ def _keep_together(p: Proposal) -> None:
     """Name the entity whose rows stay in one part of the split, and count copies."""
     if p.time is None and p.group is None and (found := entities.find(p)):
         p.group = [found[0]]
-        p.warn("entity", name=found[0], why=found[1])
+        p.warn("entity", found[0], why=found[1])
     if copies := entities.copies(p):
         p.warn("copies", rows=copies)
 
@@ -181,12 +184,12 @@ def _join(p: Proposal, name: str, frame: pd.DataFrame) -> None:
     if not matched:
         raise DataError(f"--join {name}: no row of {p.table} has its {keys} there; do both write it alike?")
     if matched < 0.5:
-        p.warn("few_matched", name=name, keys=keys, share=matched)
+        p.warn("few_matched", *by, other=name, share=matched)
     kinds = ("number", "category", "text", "timestamp")
     useful = {column.name: column for key, column in columns.items() if key not in by and column.kind in kinds}
     if own := [column for column in useful if persons.personal(useful[column])]:
         useful = {column: useful[column] for column in useful if column not in own}
-        p.warn("persons_not_joined", name=name, own=own)
+        p.warn("persons_not_joined", *own, other=name)
     if not useful:
         raise DataError(f"--join {name}: holds no column of use beside its key {keys}")
     in_use = {column.lower() for column in p.feature_columns()}
@@ -214,7 +217,7 @@ def _set_aside(p: Proposal) -> None:
     p.left |= dict.fromkeys(p.personal, "names persons")
     for column in p.contract().values():
         if column.name != p.target.name and _tells(column, p):
-            p.warn("tells", name=column.name)
+            p.warn("tells", column.name)
 
 
 def _tells(column: Column, p: Proposal) -> bool:
@@ -298,15 +301,16 @@ def _choose_protected(p: Proposal) -> None:
     kinds = {name: persons.protected(columns[name]) for name in [*p.features["numeric"], *p.features["categorical"]]}
     p.protected = [name for name, kind in kinds.items() if kind]
     if p.protected:
-        p.warn("protected", kinds={name: kinds[name] for name in p.protected})
+        p.warn("protected", *p.protected, kinds={kinds[name] for name in p.protected if kinds[name] != name.lower()})
 
 
 def _note_warnings(p: Proposal) -> None:
     apart = {*(p.key if len(p.key) == 1 else []), *(p.group or []), *p.personal}
-    for column in p.feature_columns().values():
+    joined = [(one.name, one.columns[name]) for one in p.related for name in one.renamed]
+    for table, column in [*((p.table, column) for column in p.columns.values()), *joined]:
         if column.name not in apart and column.kind not in ("constant", "missing", "duplicate"):
-            p.warnings += column.warnings
+            p.warnings += [each.of(table) for each in column.warnings]
     if p.time is not None and np.isnat(p.time.rows()).any() and not p.time.stray.any():
-        p.warn("time_missing", rows=np.isnat(p.time.rows()).sum())
+        p.warn("time_missing", p.time.name, rows=np.isnat(p.time.rows()).sum())
     if p.target.missing:
-        p.warn("target_missing")
+        p.warn("target_missing", p.target.name)

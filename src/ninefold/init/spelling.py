@@ -9,6 +9,7 @@ from ninefold.init.columns import Column
 
 FREQUENT = 0.05  # share of rows from which on a missing code may be a value ...
 VALUES = {"na", "n/a", "none"}  # ... if it is one of these: a country, a grade, or "there is none"
+WHOLE = {"true", "false", "yes", "no", "ja", "nein", "oui", "non", "si"}  # of which the first letter may stand alone
 
 
 def folded(text: str) -> str:
@@ -18,9 +19,11 @@ def folded(text: str) -> str:
 
 
 def one_spelling(column: Column) -> Column:
-    """Return texts in which those that differ in case, blanks or accents alone stand for the most frequent of them."""
+    """Return texts in which those that differ in case, blanks, accents (or: t, true) stand for the most frequent."""
     sizes = pd.Series(column.counts, index=column.texts)[~column.gap].sort_values(ascending=False, kind="stable")
     names = [folded(text) for text in sizes.index]
+    whole = {name[:1]: name for name in names if name in WHOLE}
+    names = [whole.get(name, name) for name in names]
     for _, group in sizes.groupby(names, sort=False) if len({*names}) > 1 else ():
         best = group.groupby(group.index.str.strip(), sort=False).sum().idxmax()
         if len(group) > 1:

@@ -54,7 +54,10 @@ def choose_task(p: Proposal, wish: Wish) -> None:
         p.focus = _event(p)
         p.classes.sort(key=lambda name: name == p.focus)
     else:
-        enough = [name for name, size in p.sizes.items() if size >= 0.05 * sum(p.sizes.values())]
+        unsure = [name for name in p.classes if folded(name) in WORDS["unanswered"]]
+        if unsure:
+            p.warn("unanswered", p.target.name, unsure=unsure)
+        enough = [name for name, size in p.sizes.items() if size >= 0.05 * sum(p.sizes.values()) and name not in unsure]
         p.focus = min(reversed(enough or p.classes), key=lambda name: p.sizes[name])
 
 
@@ -84,19 +87,21 @@ def _task(p: Proposal, column: Column, sizes: dict[Any, int], numbers: bool) -> 
         return "binary"
     values = list(sizes)
     if not numbers:
+        words = {folded(value) for value in values}
         numbered = {match[0] for value in values if (match := re.match(r"\W{0,2}\d+", value))}
-        if {folded(value) for value in values} <= {*WORDS["scale"]} or len(numbered) == len(values):
-            p.warn("scale")
+        has_degrees = {re.sub(WORDS["degrees"], "", word) for word in words} < words
+        if words <= {*WORDS["scale"]} or has_degrees or len(numbered) == len(values):
+            p.warn("scale", column.name)
         return "multiclass"
     if len(values) > FEW_VALUES or not all(float(value).is_integer() for value in values):
         is_share, is_often_0 = values[0] >= 0 and values[-1] <= 1, sizes.get(0.0, 0) > 0.1 * sum(sizes.values())
         if is_share or is_often_0:
-            p.warn("share", is_share=is_share)
+            p.warn("share", column.name, is_share=is_share)
         return "regression"
     run = values[0] in (0, 1) and len(values) <= 10 and values[-1] - values[0] == len(values) - 1
     even = min(sizes.values()) >= 0.05 * sum(sizes.values()) and not called(column.name, "count")
     task = "multiclass" if run and (even or called(column.name, "label")) else "regression"
-    p.warn("whole_numbers", task=task, values=values)
+    p.warn("whole_numbers", column.name, task=task, values=values)
     return task
 
 
@@ -113,7 +118,7 @@ def _event(p: Proposal) -> str:
         if re.fullmatch(rf"(non|not|no|un)[\W_]*{re.escape(words[other])}", words[one]):
             return other
     rarer = min(reversed(p.classes), key=lambda name: p.sizes[name])
-    p.warn("rarer", rarer=rarer)
+    p.warn("rarer", p.target.name, rarer=rarer)
     return rarer
 
 
@@ -140,8 +145,8 @@ def choose_split(p: Proposal, time_is_named: bool) -> None:
             empty = cuts[best].index[(cuts[best] < 1).any(axis=1)] if best and p.classes else []
             raise DataError(render("init", "empty_part", p=p, classes=[p.classes[row] for row in empty]))
         name, p.time = p.time.name, None
-        p.warnings = [warning for warning in p.warnings if not warning.startswith(f"{name} is taken as the time")]
-        p.warn("no_split", name=name)
+        p.warnings = [warning for warning in p.warnings if warning.kind != "time"]
+        p.warn("no_split", name)
         choose_split(p, time_is_named)
         return
     p.split, p.min_rarest = best, min(20, least[best])
@@ -152,7 +157,7 @@ def choose_split(p: Proposal, time_is_named: bool) -> None:
         months = int(np.ptp(p.time.times().astype("datetime64[M]")).astype(int)) + 1
         p.partitioned = months <= MOST_MONTHS
         if not p.partitioned:
-            p.warn("many_months", months=months)
+            p.warn("many_months", p.time.name, months=months)
 
 
 def _cut(frame: pd.DataFrame, shares: tuple[float, float], p: Proposal) -> pd.DataFrame | None:

@@ -18,12 +18,8 @@ STEADY = 0.95  # share of rows in order of time from which on this settles which
 LONE = np.timedelta64(40 * 365, "D")  # a last day of December or first of January so far from all other times is none
 FORMS = WORDS["times"]
 ZONES = re.compile(FORMS["zones"])
-PATTERNS = {
-    "iso": datetimes.ISO,
-    "quarter": datetimes.QUARTER,
-    "iso_week": datetimes.ISO_WEEK,
-    "epoch_ns": r"\d{18,19}",
-}
+PATTERNS = {"iso": datetimes.ISO, "quarter": datetimes.QUARTER, "epoch_ns": r"\d{18,19}"}
+PATTERNS["iso_week"] = rf"{datetimes.ISO_WEEK}|\d{{4}}[\s/-](1[3-9]|[2-4]\d|5[0-3])"
 
 
 def from_texts(column: Column, named: bool) -> Column:
@@ -38,6 +34,7 @@ def from_texts(column: Column, named: bool) -> Column:
     other = [text for text in sample if re.search(FORMS["other_months"], text) and re.search(r"\d", text)]
     if other and len(other) >= LIKELY * len(sample) > max(votes.values(), default=0):
         return column.warned("other_months", text=other[0])
+    votes["iso_week"] *= votes["iso_week"] > LIKELY * len(sample)  # a 13th month is no week
     likely = [form for form, count in votes.most_common(12) if count >= RARE * len(sample)]
     dated, parsed = _without_open_ends(column, {form: _parse(column, form) for form in likely})
     dated, values, chosen = _combined(dated, parsed)
@@ -49,6 +46,8 @@ def from_texts(column: Column, named: bool) -> Column:
     if lost > STRAY_TIMES * total and not named:
         is_version = not says and all("%y" in form for form in chosen)  # 1.12.10 may be one
         return column if is_version else column.warned("nearly_times", forms=chosen, **such)
+    if "iso_week" in chosen and not any("W" in text.upper() for text in sample):
+        dated = dated.warned("weeks", text=sample[0])
     return _as_times(dated.warned("no_times", **such) if lost else dated, values, chosen)
 
 
@@ -60,6 +59,7 @@ def from_numbers(column: Column, named: bool) -> Column:
     }
     form = max(inside, key=lambda form: inside[form])
     fits = inside[form] >= (LIKELY if named else 1 - STRAY_TIMES) * rows.sum()
+    form = "iso_week" if form == "%Y%m" and rows[number % 100 > 12].sum() > LIKELY * rows.sum() else form
     if not named:
         # Small numbers may well be quantities, unless the name speaks of dates.
         is_small = form in ("year", "days", "excel")
@@ -67,8 +67,8 @@ def from_numbers(column: Column, named: bool) -> Column:
         whole = column.type == "int64" or form in ("excel", "epoch_s")
         if not fits or not whole or column.decimal or column.thousands:
             return column
-        if not called(name, "time") and not (form == "%Y%m" and re.search("period|month|yyyy", name, re.I)):
-            is_long = form.startswith("%Y%m%d") and column.distinct > 10
+        if not called(name, "time") and not (form in ("%Y%m", "iso_week") and called(name, "period")):
+            is_long = form.startswith(("%Y%m%d", "iso_week")) and column.distinct > 10
             are_times = is_long and not np.isnat(_parse(column, form)[~column.gap]).any()
             return column.warned("like_times", form=form) if are_times else column
     elif not fits:
@@ -121,7 +121,7 @@ def _combined(column: Column, parsed: dict[str, np.ndarray]) -> tuple[Column, np
         if max(more.values(), default=0) <= rows[~np.isnat(values)].sum():
             break
         steady = {form: _steady(filled[form][column.codes]) for form in more if more[form] == max(more.values())}
-        best = max(steady, key=lambda form: steady[form])
+        best = max(steady, key=lambda form: (not _future(filled[form]).any(), steady[form]))
         odd = [form for form in steady if not np.array_equal(filled[form], filled[best], equal_nan=True)]
         odd = [form for form in odd if steady[form] > STEADY or steady[best] <= STEADY]
         if odd:
@@ -157,7 +157,7 @@ def _as_times(column: Column, values: np.ndarray, chosen: list[str]) -> Column:
         column = column.warned("zones", zones=zones)
     if "quarter" in chosen and any("FY" in text.upper() for text in column.texts):
         column = column.warned("fiscal")
-    future = values > (timestamps.now() + pd.Timedelta(days=366)).to_datetime64()
+    future = _future(values)
     if future.any() and not called(column.name, "other_time"):
         rows, last = column.counts[future].sum(), values[future].max()
         column = column.warned("future", rows=rows, such=column.example(future, 2), last=last)
@@ -166,6 +166,10 @@ def _as_times(column: Column, values: np.ndarray, chosen: list[str]) -> Column:
         column = column.warned("set_back", row=back + 1, time=pd.Timestamp(values[column.codes[back]]))
     column = replace(column, kind="timestamp", type="timestamp", decimal=None, thousands=None, values=values)
     return replace(column, format=None if form == "iso" else form)
+
+
+def _future(values: np.ndarray) -> np.ndarray:
+    return values > (timestamps.now() + pd.Timedelta(days=366)).to_datetime64()
 
 
 def _set_back(times: np.ndarray) -> int | None:

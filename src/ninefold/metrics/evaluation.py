@@ -1,4 +1,4 @@
-"""What a forecast is worth on new rows: scores and payoffs with intervals, against policies without a model.
+"""What a forecast is worth on new rows: scores and payoffs with intervals, against baseline policies.
 
 `target` is encoded as by `decisions.outcome`, `predicted` the forecast of the same rows; `frame` holds their time and group.
 """
@@ -24,7 +24,7 @@ def evaluate(
 ) -> dict[str, dict[str, float]]:
     """Return every metric of the task, and the payoffs: ``{"value", "low", "high"}`` by name, see `intervals`.
 
-    ``payoff`` per row of following the model; ``gain`` over the policy without a model that is best on these very rows;
+    ``payoff`` per row of following the model; ``gain`` over the baseline policy that is best on these rows;
     ``acted``, the share of rows with another action than that policy's; ``observed`` and ``predicted``, the means of
     `decisions.event` and `decisions.expected`; ``improvement``, by which the proper score is lower than the naive
     forecast's of stage 04; for quantities ``covered``, the share of outcomes in their intervals.
@@ -88,7 +88,7 @@ def curves(
 
     ``calibration``: see `calibration`. ``roc`` and ``precision``: of the event, or of a quantity above the median. ``payoff``:
     by the probability from which the action for the event is taken; for several classes by the highest probability from which
-    the model is followed, not the best constant policy; for quantities by the quantile of the errors that is acted on.
+    the model is followed, not the best baseline policy; for quantities by the quantile of the errors that is acted on.
     """
     observed, expected = decisions.event(target, problem), decisions.expected(predicted, problem)
     event = observed if problem.is_class else observed > np.median(observed)
@@ -124,7 +124,7 @@ def price_moves(
     """Return what following the model would pay if one price were half, or half as much again.
 
     A price is all payoffs of an action, or the cost of a unit too high or too low. Actions, and the best policy without a
-    model, are chosen anew. The first row has the current prices; ``unmoved`` is the payoff per row of their actions.
+    model, are chosen again. The first row has the current prices; ``unmoved`` is the payoff per row of their actions.
     """
     rows, current = [], decisions.decide(predicted, problem)["action"]
     prices = list(Costs.model_fields)
@@ -136,8 +136,8 @@ def price_moves(
         if factor != 1 and not problem.is_class:  # the quantile of all errors of the model
             actions = predicted["prediction"] + np.interp(changed.ratio, model.levels_, model.shifts_)
         payoff = decisions.payoff(actions, target, changed)
-        anew = plan.model_copy(update={"policies": decisions.policies(target, changed)})
-        best = against_baseline(target, predicted, changed, anew)[1]
+        again = plan.model_copy(update={"policies": decisions.policies(target, changed)})
+        best = against_baseline(target, predicted, changed, again)[1]
         interval = intervals(partial(means, {"gain": payoff - best}), frame, problem, plan.level)["gain"]
         unmoved = decisions.payoff(current, target, changed).mean()
         rows.append((price, factor, payoff.mean(), unmoved, *interval.values()))
@@ -156,7 +156,7 @@ def _payoff_curve(
     if problem.task == "regression":
         grid, actions = model.levels_, [predicted["prediction"] + shift for shift in model.shifts_]
     elif problem.task == "binary":
-        low, high = problem.best_action(np.array([0.0, 1.0]))
+        low, high = problem.payoff_matrix.idxmax()
         actions = [np.where(predicted["probability"] > step, high, low) for step in grid]
     else:
         highest = decisions.probabilities(predicted, problem).max(axis=1)

@@ -32,7 +32,7 @@ def definitions(params: Params, problem: Problem) -> pd.DataFrame:
 
 
 def baselines(frame: pd.DataFrame, points: Split, problem: Problem) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Return the policies without a model, name to action, and their mean payoff: ``policy``, ``train``, ``validation``."""
+    """Return the baseline policies, name to action, and their mean payoff: ``policy``, ``train``, ``validation``."""
     part, target = part_of(frame, points, problem), frame[problem.target].to_numpy()
     policies = decisions.policies(target[part_of(frame, points, problem, "validation") == "train"], problem)
     means = decisions.policy_payoffs(target, problem, policies).groupby(part).mean().T[["train", "validation"]]
@@ -40,13 +40,13 @@ def baselines(frame: pd.DataFrame, points: Split, problem: Problem) -> tuple[dic
 
 
 def best_baseline(table: pd.DataFrame) -> tuple[str, float]:
-    """Return the policy without a model that the model has to beat, and its mean payoff: the best one on validation."""
+    """Return the baseline policy that the model has to beat, and its mean payoff: the best one on validation."""
     payoffs = table.set_index("policy")["validation"].drop(FORESIGHT)
     return str(payoffs.idxmax()), float(payoffs.max())
 
 
 def potential_gain(table: pd.DataFrame) -> float:
-    """Return the payoff per row, on validation, of perfect foresight above the best policy without a model."""
+    """Return the payoff per row, on validation, of perfect foresight above the best baseline policy."""
     return float(table.set_index("policy")["validation"][FORESIGHT] - best_baseline(table)[1])
 
 
@@ -148,9 +148,9 @@ def checks(
     counts = pd.crosstab(kinds, pd.Categorical(part, PARTS), dropna=False)
     result = [gate.at_least(what, int(counts.to_numpy().min()), params.split.min_rarest)]
     if problem.is_class and (absent := [*zip(*np.nonzero(counts.to_numpy() == 0), strict=True)]):
-        found = "; ".join(f"no {problem.classes[row]} in {PARTS[column]}" for row, column in absent)
+        absences = "; ".join(f"no {problem.classes[row]} in {PARTS[column]}" for row, column in absent)
         expected = "rows of each class in each part: collect more, pool classes, or change metrics.split"
-        result.append(gate.holds(f"classes of {problem.target} without rows", False, found, expected))
+        result.append(gate.holds(f"classes of {problem.target} without rows", False, absences, expected))
     count = count_clusters(clusters(frame[part == "holdout"], problem))  # with fewer there are no intervals
     result.append(gate.at_least(f"{cluster_name(problem)} in the holdout", count, LEAST_CLUSTERS))
     least, most = problem.success.min_payoff_gain, potential_gain(table)
@@ -172,7 +172,7 @@ def headline(table: pd.DataFrame, problem: Problem) -> dict[str, str]:
     """Return the figures of this stage for the index."""
     name, value = best_baseline(table)
     gain, best = decisions.number(potential_gain(table), "+"), f"{name}, {decisions.number(value, '+')}"
-    return {"best without a model": best, "potential gain": gain}
+    return {"best baseline policy": best, "potential gain": gain}
 
 
 def conclusion(table: pd.DataFrame, problem: Problem) -> str:
@@ -187,7 +187,8 @@ def _outcome_group(frame: pd.DataFrame, problem: Problem) -> pd.Series:
     target = frame[problem.target]
     if problem.is_class:
         return pd.Series(pd.Categorical.from_codes(target.astype(int), problem.classes), index=frame.index)
-    decile = pd.qcut(target, 10, labels=False, duplicates="drop").fillna(0).astype(int)  # NaN where all are equal
+    decile = pd.qcut(target, 10, labels=False, duplicates="drop").fillna(0)  # NaN where all are equal
+    decile = decile.rank(method="dense").astype(int) - 1  # of whole numbers, some deciles have no row
     start = target.groupby(decile).min()
     digits = next(digits for digits in range(4, 18) if start.map(f"{{:.{digits}g}}".format).is_unique)
     return pd.Series(pd.Categorical.from_codes(decile, start.map(f"from {{:.{digits}g}}".format)), index=frame.index)

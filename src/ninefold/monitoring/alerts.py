@@ -25,7 +25,7 @@ FIGURES = {  # rule -> the figures of `monitoring.report` of which one has to be
     "calibration": {"gap"},
     "slices": {"slices"},
 }
-FAULTS = ("missing", "broken", "quarantined", "volume", "skew", "failures", "latency")  # rules that no retraining mends
+FAULTS = ("missing", "broken", "quarantined", "volume", "skew", "failures", "latency")  # rules that no retraining fixes
 AT_ONCE = {*FAULTS, "categories"} - {"volume"}  # rules that wait for no close
 
 
@@ -63,7 +63,7 @@ class Rules(Section):
     ranking: Rule = _rule("loss of {ranking} against the holdout")
     error: Rule = _rule("rise of {error} above the holdout's")
     calibration: Rule = _rule("predicted less observed {level}, either way")
-    gain: Rule = _rule("payoff per {unit} over the best policy without a model: low end under the limit")
+    gain: Rule = _rule("payoff per {unit} over the best baseline policy: low end under the limit")
 
 
 def alerts(record: Record, baseline: Record, rules: Rules, problem: Problem) -> list[Alert]:

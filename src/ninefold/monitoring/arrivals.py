@@ -203,8 +203,8 @@ def _feature_table(
     """Return the features of the rows that keep the contract, by time; history and tables without time are the lake's."""
     sources, params = earlier["collection"].tables, features.declared(earlier["features"], problem)
     lake, rule = engine.tables(connection, features.LAKE), processing.RULE
-    kept = {name: table.filter(table[rule].isnull()).drop(rule) for name, table in tables.items()}
-    sound = {name: table.cast(lake[name].schema()) for name, table in kept.items()}
+    valid = {name: table.filter(table[rule].isnull()).drop(rule) for name, table in tables.items()}
+    sound = {name: table.cast(lake[name].schema()) for name, table in valid.items()}
     lake |= {name: lake[name].union(sound[name]) for name in lake if sources[name].time}
     new, events = sound[problem.table], features.build(lake, params, problem)
     first = new[problem.time].min().execute()

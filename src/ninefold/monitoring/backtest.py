@@ -42,7 +42,7 @@ class Setting(NamedTuple):
 
 
 def refit(bundle: Bundle, rows: pd.DataFrame, setting: Setting) -> tuple[Bundle, Parts]:
-    """Return the bundle fitted anew without the holdout, and the parts; `DataError` if one has but one outcome."""
+    """Return the bundle fitted again without the holdout, and the parts; `DataError` if one has but one outcome."""
     problem, params = setting.problem, setting.training.model_copy(update={"folds": 1})
     parts = training.split(rows, evaluation_plan.split(rows, setting.metrics, problem), problem)
     schema, method = bundle.columns, bundle.described["model"]["calibration"]

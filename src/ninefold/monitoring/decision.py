@@ -34,7 +34,7 @@ def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
     """Return the ``decision`` at the close of a period (before it ``open``), ``reasons``, and ``rules``: the first to hold applies.
 
     1. ``stop acting``: at least `rules.stop_broken` columns are broken in at least `MOST_ROWS_BROKEN` of the rows.
-    2. ``roll back``: the whole interval of the gain over the best policy without a model is below `rules.roll_back`.
+    2. ``roll back``: the whole interval of the gain over the best baseline policy is below `rules.roll_back`.
     3. ``repair``: at least `rules.repair_faults` alerts are faults of the data or the service, see `alerts.is_fault`.
     4. ``retrain``: at least `rules.retrain_high` other alerts of severity high, or `rules.retrain_drifted` of the features
        drifted (share, 0-1), those with a fault not counted. Else 5. ``keep``.
@@ -51,7 +51,7 @@ def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
     spoilt = say("spoilt", count=len(columns), most=max(columns.values(), default=0))
     outcome = say("gain", gain=gain) if gain else UNKNOWN
     drift, calm = f"{describe_drifted(record, alerts)}.", f"{len(high)} alerts of severity high, faults apart."
-    found: list[tuple[str, str, Any, float, list[str]]] = [
+    applied: list[tuple[str, str, Any, float, list[str]]] = [
         ("stop acting", BROKEN, broken, rules.stop_broken, [spoilt]),
         ("roll back", "interval of the gain", with_interval(gain), rules.roll_back, [outcome]),
         ("repair", "faults of data or service", len(faults), rules.repair_faults, faults or ["No fault."]),
@@ -59,7 +59,7 @@ def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
         ("retrain", "share of features drifted", drifted, rules.retrain_drifted, [drift]),
     ]
     table, decision, reasons = list[dict[str, Any]](), "", list[str]()
-    for rule, measure, value, limit, why in found:
+    for rule, measure, value, limit, why in applied:
         holds = bool(gain) and gain.get("high", limit) < limit if rule == "roll back" else value >= limit
         decision = decision or (rule if holds else "")
         status = "does not hold" if not holds else "applies" if rule == decision else f"suspended by {decision}"

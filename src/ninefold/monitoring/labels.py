@@ -22,8 +22,9 @@ from ninefold.monitoring import production
 from ninefold.monitoring.answers import identity
 from ninefold.monitoring.production import MOMENT, REQUEST_ID, ROLE, ROW
 from ninefold.monitoring.texts import say
+from ninefold.params import LARGEST
 from ninefold.problem import Problem
-from ninefold.serving import CANARY, CHAMPION, LARGEST, LOG, NO_NUMBER, Bundle, as_text, key, pseudonym
+from ninefold.serving import CANARY, CHAMPION, LOG, NO_NUMBER, Bundle, as_text, key, pseudonym
 
 LABEL, OUTCOME, KNOWN_AT = "@label", "@outcome", "@known_at"
 STATES = ("known", "never", "open", "contradicted", "superseded")
@@ -132,8 +133,8 @@ def _create_tables(
 ) -> None:
     """Create p: n, request_id, row, moment, due, entity; and l: request_id, row, entity, outcome, known_at."""
     keys = {name: f"k{place}" for place, name in enumerate(identity(problem))}  # the user's column -> ours
-    asked = table[[REQUEST_ID, ROW, MOMENT, *keys]].set_axis(["request_id", "row", "moment", *keys.values()], axis=1)
-    predictions = pa.Table.from_pandas(asked.assign(n=np.arange(len(table))), preserve_index=False)
+    requests = table[[REQUEST_ID, ROW, MOMENT, *keys]].set_axis(["request_id", "row", "moment", *keys.values()], axis=1)
+    predictions = pa.Table.from_pandas(requests.assign(n=np.arange(len(table))), preserve_index=False)
     outcome, numbers = delivered[OUTCOME], {name: float(number) for number, name in enumerate(problem.classes or [])}
     value = outcome.astype("str").map(numbers) if problem.is_class else pd.to_numeric(outcome, errors="coerce")
     columns = {REQUEST_ID: "request_id", ROW: "row", KNOWN_AT: "known_at", **keys}

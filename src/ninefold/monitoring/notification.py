@@ -25,7 +25,7 @@ from ninefold.params import Name, Section, Text
 from ninefold.stages import label
 
 ALERTS = "data/predictions/alerts.jsonl"
-REPORTS, ANCHOR = "reports", "raise-the-alerts"  # of the heading in notebook 09 below which the alerts stand
+REPORTS, ANCHOR = "reports", "alerts"  # of the heading in notebook 09 below which the alerts stand
 AT_ONCE = 20  # messages in one notification
 TRIES, PAUSE = 3, 1.0  # seconds before the second try; twice as long before each further one
 GONE = "It is found in none of the periods any more."  # of another model, or by other labels
@@ -121,7 +121,7 @@ def deliver(
                     _write(state, place)
                     sent |= {message.id: message for message in batch}
     except OSError as error:
-        raise DataError(f"{place}: nothing can be written beside it ({error}); make room, or mend its rights") from None
+        raise DataError(f"{place}: nothing can be written beside it ({error}); make room, or fix its rights") from None
     return list(sent.values())
 
 
@@ -131,7 +131,7 @@ def read(place: Path) -> State:
     try:
         return State.model_validate_json(file.read_bytes()) if file.exists() else State()
     except (OSError, ValidationError) as error:
-        first, advice = str(error).partition("\n")[0], "mend it, or remove it: then every incident is told once more"
+        first, advice = str(error).partition("\n")[0], "fix it, or remove it: then every incident is told once more"
         raise DataError(f"{file}: cannot be read ({first}); {advice}") from None
 
 
@@ -194,7 +194,7 @@ def _append(place: Path, batch: Sequence[Message]) -> str:
         artifacts.sync(place)
         artifacts.sync(place.parent)
     except OSError as error:
-        return f"{place}: cannot be written ({error}); make room, or mend its rights"
+        return f"{place}: cannot be written ({error}); make room, or fix its rights"
     return ""
 
 

@@ -111,9 +111,9 @@ def worse_slices(frame: pd.DataFrame, holdout: pd.DataFrame, bundle: Bundle, pla
         if len(np.unique(target)) > 1:
             table = slices.slices(target, predicted, rows, columns, problem, plan).query("flagged")
             for each in table.itertuples():
-                held, subject = float(before.get((each.feature, each.group), 0.0)), f"{each.feature} is {each.group}"
-                if (worse := abs(each.bias) - abs(held)) > 0:
-                    gap = {"subject": subject, "rows": int(each.rows), "gap": each.bias, "held": held, "worse": worse}
+                bias, subject = float(before.get((each.feature, each.group), 0.0)), f"{each.feature} is {each.group}"
+                if (worse := abs(each.bias) - abs(bias)) > 0:
+                    gap = {"subject": subject, "rows": int(each.rows), "gap": each.bias, "held": bias, "worse": worse}
                     result[period]["slices"].append(gap)
     return result
 
@@ -125,5 +125,5 @@ def _closed(frame: pd.DataFrame, problem: Problem) -> Iterator[tuple[str, pd.Dat
 
 
 def _finite(figures: Figures) -> Figures:
-    kept = {name: {end: each for end, each in ends.items() if np.isfinite(each)} for name, ends in figures.items()}
-    return {name: ends for name, ends in kept.items() if "value" in ends}
+    finite = {name: {end: each for end, each in ends.items() if np.isfinite(each)} for name, ends in figures.items()}
+    return {name: ends for name, ends in finite.items() if "value" in ends}

@@ -89,13 +89,13 @@ def _classes(rows: Rows, holdout: Rows, problem: Problem, plan: EvaluationPlan) 
 
 def _quantities(rows: Rows, holdout: Rows, problem: Problem, plan: EvaluationPlan) -> Worth:
     """Return the function from weights to figures of outcomes simulated around predictions with errors of the holdout."""
-    kept = subsample(len(holdout.block), MOST_ROWS)
-    block, errors = holdout.block[kept], period.residuals(holdout, problem)[kept, 0]
+    sample = subsample(len(holdout.block), MOST_ROWS)
+    block, errors = holdout.block[sample], period.residuals(holdout, problem)[sample, 0]
     before, decile = (each[:, 0] for each in _deciles(holdout, rows, problem))
     predicted = rows.predicted["prediction"].to_numpy("float64")
     action = decisions.decide(rows.predicted, problem)["action"].to_numpy("float64")
     policy = np.full(len(predicted), float(next(iter(plan.policies.values()))))
-    pairs = [(np.flatnonzero(decile == one), np.flatnonzero(before[kept] == one)) for one in range(DECILES)]
+    pairs = [(np.flatnonzero(decile == one), np.flatnonzero(before[sample] == one)) for one in range(DECILES)]
 
     def worth(days: np.ndarray, weight: np.ndarray, random: np.random.Generator) -> dict[str, float]:
         error = np.empty(len(predicted))

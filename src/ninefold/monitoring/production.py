@@ -74,8 +74,8 @@ def served(
     bundles = query_log(place, "SELECT version, described FROM bundles")
     layouts = {version: json.loads(text) for version, text in bundles}
     current = {"fields": [field["name"] for field in bundle.signature], "columns": bundle.added}  # for exports alone
-    wanted = None if columns is None else {*identity(bundle.problem), *columns}
-    parts = [_read(files, layouts.get(version, current), wanted) for version, files in versions.items()]
+    names = None if columns is None else {*identity(bundle.problem), *columns}
+    parts = [_read(files, layouts.get(version, current), names) for version, files in versions.items()]
     table = pd.concat([_typed(part, bundle, like) for part in parts])
     table = table.sort_values(MOMENT, kind="stable", ignore_index=True)
     if bundle.problem.task == "regression":

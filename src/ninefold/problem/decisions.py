@@ -123,7 +123,7 @@ def payoff(actions: np.ndarray | pd.Series, target: np.ndarray, problem: Problem
 
 
 def policies(target: np.ndarray, problem: Problem) -> dict[str, Any]:
-    """Return the policies that need no model, name to action: always the same, of quantities the one best on `target`."""
+    """Return the baseline policies, name to action: always the same, of quantities the one best on `target`."""
     if problem.is_class:
         return {f"always {action}": action for action in problem.actions}
     best = float(np.quantile(np.asarray(target, dtype="float64"), problem.ratio))
@@ -131,7 +131,7 @@ def policies(target: np.ndarray, problem: Problem) -> dict[str, Any]:
 
 
 def policy_payoffs(target: np.ndarray, problem: Problem, policies: dict[str, Any]) -> pd.DataFrame:
-    """Return, per row, what each policy without a model pays, and last what perfect foresight would: a column each."""
+    """Return, per row, what each baseline policy pays, and last what perfect foresight would: a column each."""
     rows = len(target)
     paid = {name: payoff(np.repeat(np.array([action]), rows), target, problem) for name, action in policies.items()}
     best = problem.payoff_matrix.max().to_numpy()[np.asarray(target).astype("int64")] if problem.is_class else 0.0

@@ -19,7 +19,7 @@ from ninefold.sentences import render
 
 
 def baseline_policies(problem: Problem) -> pd.DataFrame:
-    """Return the policies that need no model: ``policy``, and what it pays by outcome."""
+    """Return the baseline policies: ``policy``, and what it pays by outcome."""
     if not problem.is_class:
         which = f"the {problem.ratio:.0%} quantile of the training outcomes: the best single one"
         return pd.DataFrame([("always the same quantity", which)], columns=["policy", "which"])
@@ -56,7 +56,7 @@ def success_criteria(problem: Problem) -> pd.DataFrame:
     for name, limit in success.scores.items():
         better, meaning = MEANING[problem.task][name]
         rows.append((title(name), f"{'<=' if better == 'lower' else '>='} {limit:g}", meaning))
-    gain = f"per {problem.unit}, above the best policy without a model"
+    gain = f"per {problem.unit}, above the best baseline policy"
     rows.append(("payoff gain", f">= {success.min_payoff_gain:g}", gain))
     sure = "that the gain is above zero, for rows like the holdout's"
     rows.append(("confidence", f">= {success.confidence:g}", sure))

@@ -216,16 +216,10 @@ class Problem(Params):
         with np.errstate(divide="ignore", invalid="ignore"):
             crossings = ((start[:, None] - start) / (slope - slope[:, None])).ravel()
         for point in np.sort(crossings[np.isfinite(crossings) & (crossings > 0) & (crossings < 1)]):
-            below, above = self.best_action(np.array([point - 1e-9, point + 1e-9]))
+            below, above = (np.argmax(start + slope * each) for each in (point - 1e-9, point + 1e-9))
             if below != above:
                 return float(point)
         return None
-
-    def best_action(self, probability: np.ndarray) -> np.ndarray:
-        """Return the action of the highest expected payoff at each probability of the event; binary only."""
-        probability = np.asarray(probability, dtype="float64")
-        values = np.column_stack([1 - probability, probability]) @ self.payoff_matrix.to_numpy().T
-        return self.payoff_matrix.index.to_numpy(dtype=object)[values.argmax(axis=1)]
 
     def __repr__(self) -> str:
         """Return the decision in one line."""

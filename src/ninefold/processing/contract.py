@@ -106,8 +106,8 @@ class Contract(Brief):
                 raise ValueError(f"{key} to name columns of the contract; {', '.join(unknown)} is none")
         if wrong := [name for name in self.newest if self.columns[name].type != "timestamp"]:
             raise ValueError(f"newest to name timestamps; {', '.join(wrong)} is none")
-        if taken := [name for name in self.columns if name.lower() in TAKEN or name.startswith("@")]:
-            raise ValueError(f"other names than {', '.join(taken)}, which the quarantine and the engine use")
+        if reserved := [name for name in self.columns if name.lower() in TAKEN or name.startswith("@")]:
+            raise ValueError(f"other names than {', '.join(reserved)}, which the quarantine and the engine use")
         return self
 
     def uniqueness(self) -> str:

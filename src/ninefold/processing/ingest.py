@@ -176,7 +176,7 @@ class Follower:
             name, sha = min(self._landed[table].items())
             known, _ = collection.read_landed(source, f"{LANDING}/{table}/{name}", sha)
             than = f"in {name}, which landed before"
-            demand_columns(rows.columns, known.columns, str(copy), than, "mend its first line")
+            demand_columns(rows.columns, known.columns, str(copy), than, "fix its first line")
         return len(rows)
 
     def _refuse(self, name: str, entry: Entry, reason: str) -> None:

@@ -61,7 +61,7 @@ def derive(raw: Tables, params: Params) -> tuple[Tables, Tables]:
         if lost := [column for column in contract.columns if column not in columns]:
             raise DataError(
                 f"data/raw/{name}: lacks {', '.join(lost)}, which processing.tables.{name} expects; "
-                f"found {', '.join(engine.columns(raw[name]))}; mend the names at the source, or the contract"
+                f"found {', '.join(engine.columns(raw[name]))}; fix the names at the source, or the contract"
             )
         if lost := [column for column in (RULE, ROW, PERIOD) if column not in columns]:
             state = f"{name} lost {', '.join(lost)}, by which rows are told apart"
@@ -87,44 +87,44 @@ class Lake:
         """Bring lake and quarantine up to the raw partitions; return how many partitions were made.
 
         Made again are the partitions whose raw text, contract, code or engine changed, and those that a change elsewhere
-        concerns: by a key that they share, or a reference. The result is the same as if all had been made anew.
+        concerns: by a key that they share, or a reference. The result is the same as if all had been made again.
         """
         before = self._before()
         artifacts.output(self.places.lake).mkdir()
         # Never empty, of which DVC would warn at every run.
         note = "Rows that broke their contract, each with the first rule it broke.\n"
         artifacts.write_text(note, artifacts.output(self.places.quarantine) / "README.txt")
-        made = [self._bring_up(name, before) for name in contracts.in_order(self.params.tables) if name in self.raw]
+        updated = [self._bring_up(name, before) for name in contracts.in_order(self.params.tables) if name in self.raw]
         artifacts.write_json({"tables": self.state}, artifacts.output(self.places.state))
-        return sum(made)
+        return sum(updated)
 
     def _bring_up(self, name: str, before: dict[str, Any]) -> int:
         """Bring one table up to its raw partitions; return how many were made."""
         raw, old = self.raw[name], before.get(name, {"periods": {}})
         recipe, by_row = self._recipe(name)
         is_same = old.get("recipe") == recipe
-        kept = {one: part for one, part in old["periods"].items() if is_same and raw.get(one) == part["raw"]}
-        stale = self._sharing_keys(name, [one for one in old["periods"] if one not in raw], kept)
+        unchanged = {one: part for one, part in old["periods"].items() if is_same and raw.get(one) == part["raw"]}
+        stale = self._sharing_keys(name, [one for one in old["periods"] if one not in raw], unchanged)
         for reference in self.params.tables[name].references:
-            stale |= self._concerned_by(reference, name, list(kept), before)
-        kept = {one: part for one, part in kept.items() if one not in stale}
-        if not by_row and not kept.keys() == raw.keys() == old["periods"].keys():
-            kept = {}  # rows of one partition may depend on any other
+            stale |= self._concerned_by(reference, name, list(unchanged), before)
+        unchanged = {one: part for one, part in unchanged.items() if one not in stale}
+        if not by_row and not unchanged.keys() == raw.keys() == old["periods"].keys():
+            unchanged = {}  # rows of one partition may depend on any other
         for output in self.places.outputs(name):
-            engine.carry(output, kept)
-        made: list[str] = []
-        while todo := sorted(set(raw) - set(kept) - set(made)):
-            batch = self._batch(name, todo, list(kept)) if by_row else todo
+            engine.carry(output, unchanged)
+        updated: list[str] = []
+        while todo := sorted(set(raw) - set(unchanged) - set(updated)):
+            batch = self._batch(name, todo, list(unchanged)) if by_row else todo
             self._make(name, batch)
-            made += batch
-            again = self._sharing_keys(name, batch, kept)
-            kept = {one: part for one, part in kept.items() if one not in again}
+            updated += batch
+            again = self._sharing_keys(name, batch, unchanged)
+            unchanged = {one: part for one, part in unchanged.items() if one not in again}
             for output in self.places.outputs(name):
                 for period in again:
                     artifacts.remove(artifacts.pending(f"{output}/period={period}"))
-        periods = {one: kept.get(one) or self._note(name, one, raw[one], artifacts.pending) for one in sorted(raw)}
+        periods = {one: unchanged.get(one) or self._note(name, one, raw[one], artifacts.pending) for one in sorted(raw)}
         self.state[name] = {"recipe": recipe, "periods": periods}
-        return len(made)
+        return len(updated)
 
     def _make(self, name: str, periods: list[str]) -> None:
         """Judge some raw partitions of a table, and write them."""
@@ -135,21 +135,21 @@ class Lake:
         others = {one.table: self._whole("lake", one.table) for one in contract.references}
         before = [period for period in engine.periods(lake) if period < periods[0]]
         earlier = engine.read(self.connection, lake, before) if before else None
-        judged = contracts.judge(typed, contract, others, earlier).cache()
-        good = judged.filter(judged[RULE].isnull()).select(*contract.columns, PERIOD)
+        checked = contracts.judge(typed, contract, others, earlier).cache()
+        good = checked.filter(checked[RULE].isnull()).select(*contract.columns, PERIOD)
         engine.write(good, artifacts.pending(lake), contract.unique, periods)
-        bad = judged.filter(judged[RULE].notnull())
+        bad = checked.filter(checked[RULE].notnull())
         if broken := sorted(bad[[PERIOD]].distinct().to_pandas()[PERIOD]):
             origin = {"raw_period": bad[PERIOD], "raw_row": bad[ROW].cast("int64") + 1}
             bad = bad.select(*contract.columns, RULE, PERIOD, **origin)
             engine.write(bad, artifacts.pending(quarantine), [RULE, "raw_row"], broken)
 
-    def _batch(self, name: str, todo: list[str], kept: list[str]) -> list[str]:
+    def _batch(self, name: str, todo: list[str], unchanged: list[str]) -> list[str]:
         """Return the first partitions to be made at once: as many as hold `BATCH` raw rows, with no kept one among them."""
         rows = 0
         for number, period in enumerate(todo):
             rows += artifacts.parquet_metadata(self._raw_file(name, period)).num_rows
-            if number and (rows > BATCH or any(todo[0] < other < period for other in kept)):
+            if number and (rows > BATCH or any(todo[0] < other < period for other in unchanged)):
                 return todo[:number]
         return todo
 
@@ -208,17 +208,17 @@ class Lake:
         lake, quarantine = (engine.fingerprint(at(place), period) for place in self.places.outputs(name))
         return {"raw": raw, "lake": lake, "quarantine": quarantine}
 
-    def _concerned_by(self, reference: Reference, name: str, kept: list[str], before: dict[str, Any]) -> set[str]:
-        """Return the kept partitions in which a reference may hold no longer, or may hold now."""
+    def _concerned_by(self, reference: Reference, name: str, unchanged: list[str], before: dict[str, Any]) -> set[str]:
+        """Return the unchanged partitions in which a reference may hold no longer, or may hold now."""
         other, keys = reference.table, reference.keys()
-        if not kept or before.get(other) == self.state.get(other):
+        if not unchanged or before.get(other) == self.state.get(other):
             return set()
         files = engine.parts(artifacts.path(f"{self.places.lake}/{other}"))
         if other not in before or not files:
-            return set(kept)
+            return set(unchanged)
         now = self._whole("lake", other).select(*dict.fromkeys(keys.values())).distinct()
         was = engine.scan(self.connection, files).select(*now.columns).distinct()
-        return self._stale(name, kept, reference.rule(), keys, [was.anti_join(now, now.columns), now])
+        return self._stale(name, unchanged, reference.rule(), keys, [was.anti_join(now, now.columns), now])
 
     def _sharing_keys(self, name: str, changed: list[str], later: Iterable[str]) -> set[str]:
         """Return the later partitions that hold a key which changed partitions held and hold no longer, or hold now."""

@@ -37,8 +37,8 @@ def query(contract: Contract, problem: Problem) -> str:
 
 def grouping(contract: Contract, problem: Problem) -> str:
     """Return a column to compare rows by: the first of text that is neither target nor the whole key, else any other."""
-    taken = {"rows", "level", problem.target, problem.time, *(problem.key if len(problem.key) == 1 else [])}
-    other = [name for name in contract.columns if name not in taken]
+    used = {"rows", "level", problem.target, problem.time, *(problem.key if len(problem.key) == 1 else [])}
+    other = [name for name in contract.columns if name not in used]
     texts = [name for name in other if contract.columns[name].type == "string"]
     return next(iter([*texts, *other, *problem.key]))
 

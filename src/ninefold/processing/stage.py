@@ -41,14 +41,14 @@ def convert(raw: Tables, params: Params) -> Tables:
 
 def judge(typed: Tables, params: Params, earlier: Tables | None = None) -> Tables:
     """Return the contract's columns with ``broken_rule``, null or the first; keys of `earlier` sound rows are taken."""
-    judged, sound, earlier = Tables(), Tables(), earlier or {}
+    checked, sound, earlier = Tables(), Tables(), earlier or {}
     for name in contracts.in_order(params.tables):
         contract = params.tables[name]
-        judged[name] = contracts.judge(typed[name], contract, sound, earlier.get(name))
-        sound[name] = judged[name].filter(judged[name][RULE].isnull()).select(*contract.columns)
+        checked[name] = contracts.judge(typed[name], contract, sound, earlier.get(name))
+        sound[name] = checked[name].filter(checked[name][RULE].isnull()).select(*contract.columns)
         if name in earlier:
             sound[name] = sound[name].union(earlier[name].select(*contract.columns).cast(sound[name].schema()))
-    return {name: judged[name] for name in params.tables}
+    return {name: checked[name] for name in params.tables}
 
 
 def update(params: Params, connection: ibis.BaseBackend) -> pd.DataFrame:
@@ -83,14 +83,14 @@ def check_problem(params: Params, problem: Problem) -> None:
         known = ", ".join(params.tables)
         raise ParamsError(f"problem.table: found {main!r}, expected one of processing.tables: {known}")
     columns = params.tables[main].columns
-    wanted = {"time": [time] if time else [], "target": [problem.target], "key": problem.key}
-    for key, names in {**wanted, "group": problem.group or []}.items():
+    roles = {"time": [time] if time else [], "target": [problem.target], "key": problem.key}
+    for key, names in {**roles, "group": problem.group or []}.items():
         if lost := [name for name in names if name not in columns]:
             raise ParamsError(f"problem.{key}: {', '.join(lost)} not among the columns of processing.tables.{main}")
     if time and (columns[time].type != "timestamp" or columns[time].nullable):
-        promised = f"type {columns[time].type}" + (", nullable" if columns[time].nullable else "")
+        contracted = f"type {columns[time].type}" + (", nullable" if columns[time].nullable else "")
         raise ParamsError(
-            f"processing.tables.{main}.columns.{time}: found {promised}, expected type timestamp, not nullable, as it "
+            f"processing.tables.{main}.columns.{time}: found {contracted}, expected type timestamp, not nullable, as it "
             f"is problem.time; where the source counts it, set its format: {', '.join(datetimes.FORMATS)}"
         )
 
@@ -148,11 +148,11 @@ def validate(connection: ibis.BaseBackend, params: Params) -> pd.DataFrame:
     wrong: dict[str, list[str]] = {}
     for name, contract in params.tables.items():
         kinds = {column: str(kind).partition("(")[0] for column, kind in stored[name].schema().items()}
-        found = {column: kinds.get(column, "missing") for column in contract.columns}
-        wrong[name] = [f"{column} is {kind}" for column, kind in found.items() if kind != contract.columns[column].type]
+        types = {column: kinds.get(column, "missing") for column in contract.columns}
+        wrong[name] = [f"{column} is {kind}" for column, kind in types.items() if kind != contract.columns[column].type]
     for name, table in stored.items() if not any(wrong.values()) else ():
-        judged = contracts.judge(table.mutate(ibis.null("string").name(RULE)), params.tables[name], stored)
-        wrong[name] = judged.filter(judged[RULE].notnull())[RULE].to_pandas().tolist()
+        checked = contracts.judge(table.mutate(ibis.null("string").name(RULE)), params.tables[name], stored)
+        wrong[name] = checked.filter(checked[RULE].notnull())[RULE].to_pandas().tolist()
     rows = []
     for name, contract in params.tables.items():
         first, copies = [*wrong[name], "none"][0], _copies(stored[name], contract)
@@ -229,7 +229,7 @@ def headline(counts: pd.DataFrame) -> dict[str, str]:
 
 def conclusion(counts: pd.DataFrame, validation: pd.DataFrame) -> str:
     """Return the conclusion of the stage."""
-    return render("processing", "conclusion", counts=counts, kept=not validation["failures"].sum())
+    return render("processing", "conclusion", counts=counts, valid=not validation["failures"].sum())
 
 
 def _examples(table: ir.Table, name: str, rule: str, column: str | None, params: Params) -> str:

@@ -181,5 +181,5 @@ def needed() -> str:
     if (record := artifacts.published(DECISION)) is None:
         raise DataError(f"{DECISION}: not found; `dvc pull` brings it, or `dvc repro` makes it")
     decision = str(record["decision"])
-    remedies = {"roll back": " (`ninefold rollback` does it)", "repair": " (mend the data first)"}
+    remedies = {"roll back": " (`ninefold rollback` does it)", "repair": " (fix the data first)"}
     return decision + remedies.get(decision, "")

@@ -127,7 +127,7 @@ def _rebuild(run: Run) -> Run:
 def _compare(run: Run) -> Run:
     champion = planning.find_champion()
     if not repository.changed(*planning.RESULTS):
-        return replace(run, result="built anew, the same files came out: nothing to commit, nothing to promote")
+        return replace(run, result="built again, the same files came out: nothing to commit, nothing to promote")
     challenger = Bundle.load()
     if champion is None:
         return replace(run, moves=True, result=say("first_version", version=challenger.version))

@@ -44,9 +44,9 @@ def clean(notebook: NotebookNode) -> NotebookNode:
     """Return a notebook's source alone, with its pasted pictures: no outputs, no counts, only tags and the kernel."""
     cells: list[dict[str, Any]] = []
     for index, cell in enumerate(notebook.cells):
-        kept = {"source": "", **{name: cell[name] for name in ("cell_type", "source", "attachments") if cell.get(name)}}
+        data = {"source": "", **{name: cell[name] for name in ("cell_type", "source", "attachments") if cell.get(name)}}
         tags = {"tags": list(cell.metadata["tags"])} if cell.metadata.get("tags") else {}
-        cells.append({"id": cell.get("id", f"cell-{index:02d}"), "metadata": tags, **kept})
+        cells.append({"id": cell.get("id", f"cell-{index:02d}"), "metadata": tags, **data})
         if cell.cell_type == "code":
             cells[-1] |= {"outputs": [], "execution_count": None}
     return nbformat.from_dict({"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5})

@@ -22,7 +22,6 @@ from .challenger import (
 )
 from .fields import (
     FEATURE_KINDS,
-    LARGEST,
     NO_NUMBER,
 )
 from .hot_swap import (
@@ -46,7 +45,6 @@ __all__ = [
     "CANARY",
     "CHAMPION",
     "FEATURE_KINDS",
-    "LARGEST",
     "LOG",
     "NO_NUMBER",
     "PRODUCTION",

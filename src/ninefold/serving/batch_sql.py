@@ -137,7 +137,7 @@ def _array(values: list[Any], kind: pa.DataType, where: str, name: str, first: i
                 _array([value], kind, where, name, first + row)
         raise DataError(
             f"{where}: row {first} (of the data, from 0), column {name!r}: found {values[0]!r}, expected {kind}, which "
-            "the table declares or the rows before it have; mend it, or CAST the column in a --query"
+            "the table declares or the rows before it have; fix it, or CAST the column in a --query"
         ) from None
 
 

@@ -119,9 +119,9 @@ class Bundle:
     @cached_property
     def added(self) -> dict[str, str]:
         """Each column of an answer -> its name beside a row's own columns, changed where a field has the same."""
-        taken, added = {field["name"] for field in self.signature}, {name: name for name in self.answers}
+        names, added = {field["name"] for field in self.signature}, {name: name for name in self.answers}
         for name in self.answers:
-            while added[name] in taken:
+            while added[name] in names:
                 added[name] += "_predicted"
         return added
 
@@ -172,21 +172,21 @@ class Bundle:
 
         ``field``; ``value``, each category, of the numbers the first; ``rows``, how many have it; ``first_row``; ``reason``.
         """
-        found = []
+        result = []
         for name, known in self.known.items():
             values = list(columns[name])
             new = [value for value in values if value is not None and value == value and value not in known]
             for value, rows in sorted(Counter(new).items()):
                 first = values.index(value)
-                found.append({"field": name, "value": value, "rows": rows, "first_row": first, "reason": UNSEEN})
+                result.append({"field": name, "value": value, "rows": rows, "first_row": first, "reason": UNSEEN})
         for name, bounds in self.bounds.items():
             numbers = np.asarray(columns[name], dtype="float64")
             if (wrong := np.flatnonzero(outside(numbers, bounds))).size:
                 limits = (f"{key} {', '.join(map('{:g}'.format, np.ravel(limit)))}" for key, limit in bounds.items())
                 reason = f"is outside the contract ({', '.join(limits)})"
                 value, first = float(numbers[wrong[0]]), int(wrong[0])
-                found.append({"field": name, "value": value, "rows": len(wrong), "first_row": first, "reason": reason})
-        return found
+                result.append({"field": name, "value": value, "rows": len(wrong), "first_row": first, "reason": reason})
+        return result
 
     def _filled(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
         """Return the values of each of the model's columns, history looked up, dates in days."""

@@ -136,7 +136,7 @@ def as_csv(frame: pd.DataFrame, header: bool = True) -> str:
 
 def _readable(source: Path) -> AbstractContextManager[None]:
     # The errors of pandas and pyarrow derive from these.
-    return failing(str(source), f"read as {source.suffix}", "write the file anew", OSError, ValueError)
+    return failing(str(source), f"read as {source.suffix}", "write the file again", OSError, ValueError)
 
 
 def _read_csv(source: Path, rows: int) -> Tables:
@@ -150,7 +150,7 @@ def _read_csv(source: Path, rows: int) -> Tables:
             raise DataError(f"{source}: is empty, expected a header with the names of the columns")
         for line, record in records:  # pandas would take what is behind a quote, and fill up short rows
             if len(record) not in (0, len(header)):
-                expected = f"expected {len(header)}, as in its first line; mend the line"
+                expected = f"expected {len(header)}, as in its first line; fix the line"
                 raise DataError(f"{source}: line {line}: found {len(record)} fields, {expected}")
     form: dict[str, Any] = {"dtype": "str", "keep_default_na": False, "encoding": "utf-8-sig"}
     with pd.read_csv(source, header=0, names=header, chunksize=rows, **form) as frames:

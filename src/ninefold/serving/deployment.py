@@ -72,7 +72,7 @@ def describe(
     fields, redact = [field["name"] for field in schema], params.log.redact
     known = {*fields, *(name for contract in load("processing").tables.values() for name in contract.columns)}
     if unknown := ", ".join(name for name in redact if name not in known):
-        expected = f"expected fields of a row, some of {', '.join(fields)}; mend the name"
+        expected = f"expected fields of a row, some of {', '.join(fields)}; fix the name"
         raise ParamsError(f"params.yaml: deployment.log.redact: found {unknown}, {expected}")
     values, hashes = problem.values(), {name: sha256(name) for name in INPUTS} | candidate.get("lineage", {})
     policy = {key: values[key] for key in POLICY if values.get(key)}
@@ -208,7 +208,7 @@ def deciles(answers: pd.DataFrame, outcomes: pd.Series, problem: Problem, plan: 
     """Return, by decile of the answers, what the actions were expected to pay and what they paid.
 
     The order is that of the forecast; of several classes, that of the expected payoff. Columns: ``decile``; ``level``, the
-    mean of what orders; ``expected`` and ``paid`` per row; each of the best policies without a model; ``rows``.
+    mean of what orders; ``expected`` and ``paid`` per row; each of the best baseline policies; ``rows``.
     """
     target = outcomes.to_numpy()
     policies = decisions.policy_payoffs(target, problem, plan.policies).drop(columns=decisions.FORESIGHT)

@@ -16,7 +16,6 @@ FEATURE_KINDS = tuple(TYPES)
 EPOCH = datetime(1970, 1, 1)
 FIRST_DAY, LAST_DAY = -719_162.0, 2_932_897.0  # of the years 1 to 9999, which ISO text can name
 Bounds = Mapping[str, Mapping[str, Any]]  # of columns: min, max, allowed, of which each may be absent
-LARGEST = 1e30  # a pipeline may square a number; beyond this it could overflow
 NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", "NaT", "null", "NULL", "None")  # texts of a CSV file for what is missing
 DATE = 'a date or time in ISO format, such as "2024-02-29" or "2024-02-29T12:30:00" (UTC)'
 

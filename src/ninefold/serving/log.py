@@ -145,7 +145,7 @@ class Log:
                     self._failure = None
                 except Exception as error:  # whatever it was: nobody may wait for ever, or be answered
                     self._disconnect()
-                    advice = "make room or mend its rights, or serve with another --log"
+                    advice = "make room or fix its rights, or serve with another --log"
                     failed = f"the prediction log {self.place} cannot be written ({error}); {advice}"
                     self._failure = str(error) if isinstance(error, LogError) else failed
             for _, done in batch:

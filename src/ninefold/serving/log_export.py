@@ -119,11 +119,11 @@ def _typed(connection: sqlite3.Connection, rows: pd.DataFrame) -> pa.Table:
     """Return rows of one bundle with a column per field and answer."""
     bundle = "SELECT described FROM bundles WHERE version = ?"
     described = json.loads(connection.execute(bundle, rows["version"].iloc[:1].tolist()).fetchone()[0])
-    taken = {*described["fields"], *described["columns"].values()}
+    used = {*described["fields"], *described["columns"].values()}
     columns = {}
     for name, kind in META.items():
         free = name
-        while free in taken:
+        while free in used:
             free += "_logged"
         columns[free] = pa.array(rows[name].tolist(), kind)
     columns |= _parsed(rows["inputs"].tolist(), described["fields"])

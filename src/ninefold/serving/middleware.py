@@ -195,10 +195,10 @@ def allowed_hosts(host: str, listed: Sequence[str] = (), environment: Mapping[st
     the variable holds what is no host.
     """
     try:
-        given = [host_name(each) for each in environment.get(HOSTS, "").split(",") if each.strip()]
+        added = [host_name(each) for each in environment.get(HOSTS, "").split(",") if each.strip()]
     except ValueError as error:
         raise NinefoldError(f"{HOSTS}: found {environment[HOSTS]!r}, expected, between commas, {error}") from None
-    return list(dict.fromkeys([*LOCAL, f"[{host}]" if ":" in host else host.lower(), *listed, *given]))
+    return list(dict.fromkeys([*LOCAL, f"[{host}]" if ":" in host else host.lower(), *listed, *added]))
 
 
 def token(environment: Mapping[str, str] = os.environ) -> str | None:

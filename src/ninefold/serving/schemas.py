@@ -21,9 +21,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from ninefold.errors import DataError
+from ninefold.params import LARGEST
 from ninefold.problem import decisions
 from ninefold.serving.bundle import Bundle
-from ninefold.serving.fields import DATE, LARGEST, days
+from ninefold.serving.fields import DATE, days
 
 SLICE = 200  # rows that are validated at once
 

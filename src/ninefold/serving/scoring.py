@@ -10,9 +10,10 @@ import pandas as pd
 import pyarrow as pa
 
 from ninefold.errors import DataError
+from ninefold.params import LARGEST
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.chunks import Tables
-from ninefold.serving.fields import DATE, FIRST_DAY, LARGEST, LAST_DAY, NO_NUMBER, days, names
+from ninefold.serving.fields import DATE, FIRST_DAY, LAST_DAY, NO_NUMBER, days, names
 from ninefold.serving.log import Log
 from ninefold.timestamps import MICROSECONDS
 

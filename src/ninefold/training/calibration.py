@@ -4,6 +4,8 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import minimize
+from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
@@ -19,12 +21,14 @@ CONFORMAL = "conformal"  # the calibration of quantities
 LEAST_ISOTONIC = 500  # rows of the rarest class, under which no isotonic calibration is learned
 NEGLIGIBLE = 0.002  # of a log loss
 LEAST_PROBABILITY = 1e-6
+STRENGTH = 1e3  # inverse strength of the penalty on what a sigmoid changes
 
 
 class Calibrated(ClassifierMixin, Wrapper):
     """A fitted classifier whose probabilities are calibrated by a map that was learned on unseen rows.
 
-    ``sigmoid``: logistic regression on log probabilities (Platt, 1999; for several classes Kull et al., 2019).
+    ``sigmoid``: logistic regression on log probabilities (Platt, 1999); of several classes these have one factor and
+    a shift for each class (temperature scaling with bias; Alexandari et al., 2020), as more would need many rows.
     ``isotonic``: a monotone step function per class (Zadrozny and Elkan, 2002), normalized to a sum of 1.
     """
 
@@ -36,7 +40,8 @@ class Calibrated(ClassifierMixin, Wrapper):
         """Learn the map from probabilities, shape (n, classes), and outcomes (int, shape (n,)) of unseen rows."""
         self.classes_ = np.arange(p.shape[1])
         if self.method == "sigmoid":
-            self.maps_ = [LogisticRegression(C=1e3, max_iter=1000).fit(_logs(p), target)]
+            binary = p.shape[1] == 2
+            self.maps_ = [LogisticRegression(C=STRENGTH).fit(_logs(p), target) if binary else _scaled(_logs(p), target)]
         else:
             least = 1 / (len(target) + 2)  # Laplace's rule: no step is more certain than its rows allow
             limits: dict[str, Any] = {"y_min": least, "y_max": 1 - least, "out_of_bounds": "clip"}
@@ -114,6 +119,23 @@ def adjust(
     if method == "none":
         return model
     return Calibrated(model, method).fit_map(decisions.probabilities(predicted, problem), target)
+
+
+def _scaled(logs: np.ndarray, target: np.ndarray) -> LogisticRegression:
+    """Return a softmax of log probabilities times one number, plus one for each class, fitted to outcomes."""
+    rows, classes = logs.shape
+    none, outcome = np.eye(1, 1 + classes)[0], np.eye(classes)[target]
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        p = log_softmax(weights[0] * logs + weights[1:], axis=1)
+        excess, prior = np.exp(p) - outcome, (weights - none) / (STRENGTH * rows)
+        slope = np.append((excess * logs).sum(), excess.sum(axis=0)) / rows
+        return -(p * outcome).sum() / rows + prior @ (weights - none) / 2, slope + prior
+
+    weights = minimize(loss, none, jac=True).x
+    scaled = LogisticRegression()
+    scaled.classes_, scaled.coef_, scaled.intercept_ = np.arange(classes), weights[0] * np.eye(classes), weights[1:]
+    return scaled
 
 
 def _logs(p: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ def fairness(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return what the groups of each protected column get from the model, and the largest gaps between them.
 
-    A row is selected if it gets another action than the best policy without a model gives to all; a quantity, if its
+    A row is selected if it gets another action than the best baseline policy gives to all; a quantity, if its
     prediction is above the median one. Missing values are a group; small ones are pooled as ``(others)``. An absent column
     raises DataError. Columns of the groups: ``column``, ``group``, ``rows``, ``selection_rate``; of classes
     ``true_positive_rate`` and ``false_positive_rate`` of being selected against the event; ``payoff`` per row; ``bias``. Of

@@ -20,7 +20,8 @@ def blend(
     """Return the candidates, and their predictions, with their best weighted mean added as one more: ``blend``.
 
     Forward selection with replacement (Caruana et al., Ensemble Selection from Libraries of Models, 2004) by the proper
-    score on the rows: models are added, the best one first, as long as the mean improves.
+    score on the rows: models are added, the best one first, the same one again where that is best; the best of the means
+    is taken. (To stop at the first that is no better would miss a model that helps by a third, but not by half.)
     """
     names = [name for name in forecasts if name != NAIVE]
     target, columns = rows[problem.target].to_numpy(), decisions.forecast_columns(problem)
@@ -30,16 +31,15 @@ def blend(
         mean = pd.DataFrame(sum(values[name] for name in members) / len(members), columns=columns)
         return one_score(PRIMARY[problem.task], target, mean, problem)
 
-    members, least = list[str](), np.inf
-    while enabled and len(members) < STEPS and len(names) > 1:
+    members, chosen, least = list[str](), list[str](), np.inf
+    for _ in range(STEPS if enabled and len(names) > 1 else 0):
         losses = {name: loss([*members, name]) for name in names}
-        best = min(losses, key=lambda name: losses[name])
-        if losses[best] >= least:
-            break
-        members, least = [*members, best], losses[best]
-    if len(set(members)) < 2:
+        members.append(min(losses, key=lambda name: losses[name]))
+        if losses[members[-1]] < least:
+            chosen, least = members.copy(), losses[members[-1]]
+    if len(set(chosen)) < 2:
         return estimators, forecasts
-    weights = {name: members.count(name) / len(members) for name in names if name in members}
+    weights = {name: chosen.count(name) / len(chosen) for name in names if name in chosen}
     mean = pd.DataFrame(sum(weight * values[name] for name, weight in weights.items()), columns=columns)
     mean = pd.concat([mean, forecasts[names[0]].drop(columns=columns)], axis=1)
     mixed = Blend([estimators[name] for name in weights], list(weights.values()))

@@ -1,4 +1,4 @@
-"""Whether a model is better than what needs no model, beyond sampling noise: paired tests."""
+"""Whether a model is better than the baselines, beyond sampling noise: paired tests."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ from ninefold.training.slices import row_measures
 def paired_tests(
     target: np.ndarray, predicted: pd.DataFrame, frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan
 ) -> pd.DataFrame:
-    """Return whether the model is better than what needs no model, on the same rows.
+    """Return whether the model is better than the baselines, on the same rows.
 
     Student's one-sided test, see `metrics.estimate`. The columns are ``comparison``; ``difference``, the mean per row of log
     loss (or squared error) avoided, or of payoff gained; ``low``, ``high``, its interval; ``p``, 1 where there is no error.
@@ -23,7 +23,7 @@ def paired_tests(
     loss = title("log_loss") if problem.is_class else "squared error"
     better = {
         f"{loss} against the naive forecast": (measures["naive"] - measures["loss"]).to_numpy(),
-        "payoff against the best policy without a model": measures["gain"].to_numpy(),
+        "payoff against the best baseline policy": measures["gain"].to_numpy(),
     }
     table, degrees = estimate(partial(means, better), frame, problem)
     difference, reach = table["value"], student(plan.level, degrees + 1) * table["error"]

@@ -126,7 +126,8 @@ def concentration(table: pd.DataFrame) -> dict[str, Any]:
     ``largest``: the share of the gain that the three largest make, or None; ``loss_days``: of the longest last stretch of loss.
     """
     gain, total, noise = table["gain"], table["gain"].sum(), 1e-9 * table["gain"].abs().sum()
-    spread = {"unit": table.columns[0], "count": len(table), "positive": float((gain > 0).mean())}
+    unit = timestamps.coarser(pd.Series(table["day"]), "day") if "day" in table else table.columns[0]
+    spread = {"unit": unit, "count": len(table), "positive": float((gain > 0).mean())}
     spread["largest"] = gain.nlargest(3).sum() / total if total > noise else None
     lost = (table["cumulative gain"] - gain > total + noise).to_numpy()
     return spread | ({"loss_days": int(len(lost) - lost.argmax()) * bool(lost.any())} if "day" in table else {})

@@ -2,7 +2,7 @@
 
 Reads: ``data/problem.json``, ``data/metrics.json``, ``data/features/``.
 Writes: ``models/candidate/``, the chosen model with its description; ``reports/plots/07_*.csv`` for ``dvc plots``.
-Gate: on the holdout the model beats the naive prediction and every policy without a model, by the margins of the plan.
+Gate: on the holdout the model beats the naive prediction and every baseline policy, by the margins of the plan.
 """
 
 from typing import Any
@@ -133,12 +133,12 @@ def load() -> tuple[BaseEstimator, dict[str, Any]]:
 
 
 def beats_naive(name: str, results: Results, floor: float) -> bool:
-    """Return whether the model is significantly better than the naive prediction and the best policy without a model."""
+    """Return whether the model is significantly better than the naive prediction and the best baseline policy."""
     return name != NAIVE and results["improvement"]["low"] > 0 and floor > 0
 
 
 def checks(name: str, results: Results, floor: float, problem: Problem, plan: EvaluationPlan) -> list[gate.Check]:
-    """Return the gate: better than the naive prediction and every policy without a model, by the margins of the plan."""
+    """Return the gate: better than the naive prediction and every baseline policy, by the margins of the plan."""
     success, task, improvement = problem.success, problem.task, results["improvement"]["low"]
     gain, metric = results["gain"]["value"], RANKING[task]
     criteria = []
@@ -151,7 +151,7 @@ def checks(name: str, results: Results, floor: float, problem: Problem, plan: Ev
         gate.holds(naive, improvement > 0, improvement, "> 0"),
         *criteria,
         gate.at_least(f"holdout {title(metric)}, lower end of its interval", results[metric]["low"], GUESSING[task]),
-        gate.at_least("gain over the best policy without a model", gain, success.min_payoff_gain),
+        gate.at_least("gain over the best baseline policy", gain, success.min_payoff_gain),
         gate.holds(f"gain exceeded with {success.confidence:.0%} confidence", floor > 0, floor, "> 0"),
     ]
 

@@ -17,6 +17,7 @@ import sklearn
 from joblib import Parallel, delayed, parallel_config
 
 from ninefold import artifacts, hooks, lineage
+from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan, one_score
 from ninefold.training import cross_validation, models
 from ninefold.training.cross_validation import Fold, Task
@@ -60,6 +61,10 @@ def tune(task: Task) -> tuple[Params, pd.DataFrame]:
     params, budget, trials = task.params, task.params.search.budget, list[Trial]()
     if budget == 0:
         return params, table(trials, 1, 1)
+    if lineage.commit() == lineage.NO_COMMIT:  # DVCLive names the commit beside which it logs
+        raise DataError(
+            "training.search.budget: found no commit in git, expected one; `git add -A && git commit` first"
+        )
     from dvclive import Live
     from tqdm import tqdm
 
@@ -150,9 +155,10 @@ def _identity(task: Task, rungs: list[list[Fold]]) -> str:
 def search(space: Space, score: Score, budget: int | str, memory: Path) -> Iterator[Trial]:
     """Try options until the budget is spent; yield all trials, in their order.
 
-    First the options that candidates start with, on all rows. Then batches of proposals of a tree-structured Parzen estimator
-    (Bergstra et al., 2011); on few rows first, of which the best third goes on (successive halving; Jamieson and Talwalkar,
-    2016). `budget`: trials beside the first ones, or a time, such as ``10m``, which ends with the batch that is running.
+    First the options that candidates start with, on all rows, at once. Then batches of proposals of a tree-structured
+    Parzen estimator (Bergstra et al., 2011), on few rows first, of which the best third goes on (successive halving;
+    Jamieson and Talwalkar, 2016). `budget`: trials beside the first ones, or a time, such as ``10m``, which ends with the
+    batch that is running.
     `memory`: JSON file of the finished batches, yielded too, with which a search that was killed goes on with equal results.
     (Optuna's storages add single trials: a batch that was killed halfway would be proposed otherwise.)
     """
@@ -165,7 +171,7 @@ def search(space: Space, score: Score, budget: int | str, memory: Path) -> Itera
         trials = [Trial(**trial) for trial in json.loads(memory.read_text(encoding="utf-8"))]
     yield from trials
     while (count := len(trials)) < most and (count < first or sum(trial.seconds for trial in trials) < seconds):
-        given, began = list(space.start.items())[count : count + BATCH], time.perf_counter()
+        given, began = list(space.start.items())[count:], time.perf_counter()
         proposals = given or _propose(space, trials, min(most - count, BATCH))
         scores = _evaluate(proposals, trials, score, 1 if given else REDUCTION, space.rungs)
         share = round((time.perf_counter() - began) / len(proposals), 3)
@@ -192,8 +198,9 @@ def _propose(space: Space, trials: Sequence[Trial], count: int) -> list[tuple[st
     study.add_trials([_frozen(trial, ranges, space.rungs) for trial in trials if trial.candidate in ranges])
     proposals = []
     for _ in range(count):
-        trial, options = study.ask(), {}
+        trial = study.ask()
         candidate = trial.suggest_categorical("candidate", list(ranges))
+        options = dict(space.start[candidate])  # what has no range stays as params have it
         for name, (low, high, log) in ranges[candidate].items():
             if isinstance(low, int):
                 options[name] = trial.suggest_int(f"{candidate}.{name}", low, high, log=log)

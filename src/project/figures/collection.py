@@ -15,11 +15,11 @@ def plot_volume(manifest: pd.DataFrame, params: collection.Params) -> Figure:
     timed = [name for name, source in params.tables.items() if source.time]
     if not timed:
         return _plot_sizes(manifest, params)
-    fig, panels = canvas("Did every month arrive whole?", height=2.1 * len(timed) + 0.5, nrows=len(timed))
+    fig, panels = canvas("Is every month complete?", height=2.1 * len(timed) + 0.5, nrows=len(timed))
     for axes, name in zip(np.ravel(panels), timed, strict=True):
         part = manifest[manifest["table"] == name]
         axes.bar(part["period"], part["rows"], color=np.where(collection.is_whole(part), BLUE, SKY))
-        axes.axhline(params.tables[name].min_rows, color=RED, ls="--", lw=1, label="least expected")
+        axes.axhline(params.tables[name].min_rows, color=RED, ls="--", lw=1, label="expected minimum")
         axes.set(title=label(name), xlabel="month (UTC)", ylabel="rows")
         axes.set_xticks(range(0, len(part), 1 + len(part) // 10))
         axes.yaxis.set_major_formatter("{x:,.0f}")
@@ -29,8 +29,8 @@ def plot_volume(manifest: pd.DataFrame, params: collection.Params) -> Figure:
 
 def _plot_sizes(manifest: pd.DataFrame, params: collection.Params) -> Figure:
     table = manifest.groupby("table", sort=False)[["rows"]].sum()
-    table["least expected"] = [params.tables[name].min_rows for name in table.index]
-    fig, axes = canvas("Did every table arrive whole?", height=0.45 * len(table) + 1)
+    table["expected minimum"] = [params.tables[name].min_rows for name in table.index]
+    fig, axes = canvas("Is every table complete?", height=0.45 * len(table) + 1)
     table.rename(index=label).plot.barh(color=[BLUE, RED], xlabel="rows", ylabel="", ax=axes)
     axes.invert_yaxis()
     axes.xaxis.set_major_formatter("{x:,.0f}")

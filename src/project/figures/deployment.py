@@ -11,7 +11,7 @@ from ninefold.serving import sentences
 
 
 def plot_decisions(answers: pd.DataFrame, problem: Problem) -> Figure:
-    """Draw the actions over the probability, or the quantity acted on over the prediction."""
+    """Draw the actions over the probability, or the action over the prediction."""
     fig, axes = canvas("What did the service decide?", height=3.2)
     if problem.is_class:
         likeliest = answers[decisions.forecast_columns(problem)].max(axis=1)
@@ -27,20 +27,20 @@ def plot_decisions(answers: pd.DataFrame, problem: Problem) -> Figure:
     else:
         x, ends = answers["prediction"], answers["prediction"].agg(["min", "max"])
         axes.vlines(x, answers["low"], answers["high"], color=SKY, alpha=0.3, lw=1, label="interval")
-        axes.plot(ends, ends, color=GREY, ls="--", lw=1, label="the prediction itself")
-        axes.scatter(x, answers["action"], s=8, color=BLUE, alpha=0.6, label="quantity acted on")
+        axes.plot(ends, ends, color=GREY, ls="--", lw=1, label="prediction")
+        axes.scatter(x, answers["action"], s=8, color=BLUE, alpha=0.6, label="action")
         axes.set(xlabel=label(f"prediction of {problem.target}"), ylabel=label(problem.target))
     axes.legend(frameon=False)
     return fig
 
 
 def plot_deciles(table: pd.DataFrame, problem: Problem) -> Figure:
-    """Draw the expected and the actual payoff by decile of the answers, and that of policies without a model."""
+    """Draw the expected and the actual payoff by decile of the answers, and that of baseline policies."""
     lines = table.set_index("decile").drop(columns=["level", "rows"]).rename(columns=label)
-    fig, axes = canvas("Did the decisions pay what was expected?", height=3.4)
+    fig, axes = canvas("Does the payoff match the expectation?", height=3.4)
     lines.drop(columns=["expected", "paid"]).plot(color=GREY, style=["--", ":", "-."] * len(lines.columns), ax=axes)
-    axes.plot(lines["expected"], color=SKY, marker="o", label="expected by the service")
-    axes.plot(lines["paid"], color=BLUE, marker="o", label="paid on the holdout")
+    axes.plot(lines["expected"], color=SKY, marker="o", label="expected")
+    axes.plot(lines["paid"], color=BLUE, marker="o", label="actual, on the holdout")
     axes.set(xlabel=f"decile of the answers, by {sentences.ORDER[problem.task]}", xticks=lines.index)
     axes.set_ylabel(label(f"payoff per {problem.unit}"))
     axes.legend(frameon=False)

@@ -36,7 +36,7 @@ def plot_outcomes(frame: pd.DataFrame, table: pd.DataFrame, whole: dict[str, flo
 
 def plot_course(along: pd.DataFrame, whole: dict[str, float], problem: Problem, plan: EvaluationPlan) -> Figure:
     """Draw the level along time (or the order of the rows) with its interval, the overall level, where validation begins."""
-    fig, axes = plotting.canvas("Does the outcome stay what it was?")
+    fig, axes = plotting.canvas("Does the outcome change over time?")
     period, band = along["period"].iloc[0] if len(along) else "period", f"{plan.level:.0%} interval"
     axes.fill_between(along["group"], along["low"], along["high"], color=BLUE, alpha=0.18, lw=0, label=band)
     axes.plot(along["group"], along["mean"], marker="o", markersize=5, label=f"by {period}")
@@ -45,7 +45,7 @@ def plot_course(along: pd.DataFrame, whole: dict[str, float], problem: Problem, 
         axes.axvline(pd.Timestamp(plan.split.validation), color=ORANGE, lw=1.5, label="validation begins")
     if not pd.api.types.is_datetime64_any_dtype(along["group"]):
         axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_xlabel(period if problem.time else "piece of the table, in the order of its key")
+    axes.set_xlabel(period if problem.time else "part of the table, in key order")
     axes.set_ylim(0 if problem.is_class else None)
     _name_level(axes, "y", problem)
     fig.legend(frameon=False, ncols=4, loc="outside lower center")
@@ -128,7 +128,7 @@ def plot_scores(scores: pd.DataFrame, params: Params, problem: Problem) -> Figur
     sns.barplot(top, x="score", y="column", errorbar=None, ax=axes, **style)
     axes.axvline(limit, color=RED, ls="--", lw=1, label=f"limit {limit:g}")
     plotting.name_lines(axes, [plotting.cut(name, 32) for name in top["column"]])
-    axes.set(xlabel=f"{score_name(problem)} of the column alone ({guess:g} is guessing)", xlim=(guess, 1))
+    axes.set(xlabel=f"{score_name(problem)} of the column alone (chance level {guess:g})", xlim=(guess, 1))
     axes.legend(frameon=False, loc="lower right")
     return fig
 

@@ -12,7 +12,7 @@ from ninefold.problem import Problem
 
 def plot_split(counts: pd.DataFrame) -> Figure:
     """Draw the rows of each part: per period where there is time, else per class or decile of the outcome."""
-    fig, axes = canvas("Which rows train, choose and evaluate?")
+    fig, axes = canvas("How are the rows split?")
     counts.plot.bar(stacked=True, width=0.85, ylabel="rows with an outcome", legend=False, ax=axes)
     step = -(-len(counts) // 12)
     axes.set_xticks(range(0, len(counts), step), map(label, counts.index[::step]), rotation=30)
@@ -21,7 +21,7 @@ def plot_split(counts: pd.DataFrame) -> Figure:
 
 
 def plot_baselines(table: pd.DataFrame, problem: Problem) -> Figure:
-    """Draw the mean payoff of the ten best policies without a model, and of perfect foresight, on open rows."""
+    """Draw the mean payoff of the ten best baseline policies, and of perfect foresight, on open rows."""
     best = table[table["validation"].rank(ascending=False, method="min") <= 11]
     fig, axes = canvas("How much can a model gain?", height=max(2.6, 0.45 * len(best) + 1))
     long = best.assign(policy=best["policy"].map(plain)).melt("policy", ["train", "validation"])

@@ -53,7 +53,7 @@ def plot_performance(records: list[dict[str, Any]], baseline: dict[str, Any], pr
     titles = {ranking: f"{title(ranking)}\n(higher is better)", error: f"{title(error)}\n(lower is better)"}
     titles["gap"] = f"predicted less observed\n{label(level)}"
     spans = tables.figures_by_period(records, baseline)
-    fig, panels = canvas("Is it as good as it was on the holdout?", height=3.2, ncols=len(titles))
+    fig, panels = canvas("Is the model as good as on the holdout?", height=3.2, ncols=len(titles))
     for axes, (name, text) in zip(panels, titles.items(), strict=True):
         values = pd.DataFrame([figures.get(name, {}) for figures in spans.values()], columns=["value", "low", "high"])
         axes.axhspan(values["low"][0], values["high"][0], color=SKY, alpha=0.25, lw=0)
@@ -71,7 +71,7 @@ def plot_calibration(curves: pd.DataFrame, problem: Problem) -> Figure:
     names, level = _periods(curves), label(decisions.level_name(problem))
     lines = -(-len(names) // 5)
     grid = {"nrows": lines, "ncols": min(len(names), 5), "sharex": True, "sharey": True, "squeeze": False}
-    fig, panels = canvas("Do the predictions still mean what they say?", height=2.2 * lines + 0.8, **grid)
+    fig, panels = canvas("Are the predictions still calibrated?", height=2.2 * lines + 0.8, **grid)
     for axes in panels.flat[len(names) :]:
         axes.set_axis_off()
     for axes, name in zip(panels.flat, names, strict=False):
@@ -113,7 +113,7 @@ def plot_policies(table: pd.DataFrame, problem: Problem) -> Figure:
     """Draw what following the model pays per row, on the holdout and in each period, beside the five best other policies."""
     means = table.groupby("policy", sort=False)["payoff"].mean().drop([FORESIGHT, FOLLOW])
     shown, names = [FOLLOW, *means.nlargest(5).index], _periods(table)
-    fig, axes = canvas("Is it still worth following the model?", height=3.2)
+    fig, axes = canvas("Does the model still beat the baseline policies?", height=3.2)
     for number, policy in enumerate(shown):
         part = table[table["policy"] == policy].set_index("period").reindex(names).rename(columns={"payoff": "value"})
         _points(axes, np.arange(len(names)) + 0.12 * number, part, PALETTE[number], label(policy))

@@ -19,7 +19,7 @@ def plot_decision(problem: Problem) -> Figure:
 def _plot_probability(problem: Problem) -> Figure:
     probability = np.linspace(0, 1, 101)
     payoffs = decisions.expected_payoff(pd.DataFrame({"probability": probability}), problem)
-    fig, axes = canvas("From which probability on does which action pay?")
+    fig, axes = canvas("Which action pays at which probability?")
     payoffs.set_axis(probability).rename(columns=label).plot(lw=2, ax=axes)
     if problem.break_even is not None:
         axes.axvline(problem.break_even, color=GREY, ls="--", lw=1, label=f"break-even {problem.break_even:.2g}")
@@ -33,16 +33,16 @@ def _plot_classes(problem: Problem) -> Figure:
     payoffs = problem.payoff_matrix.rename(index=label, columns=label)
     fig, axes = canvas("What does each action pay, by class?", height=0.4 * len(payoffs) + 1.4)
     sns.heatmap(payoffs, annot=True, fmt="g", cmap="Blues", cbar_kws={"label": plain(problem.payoff_unit)}, ax=axes)
-    axes.set(xlabel="class that it turns out to be", ylabel="action")
+    axes.set(xlabel="actual class", ylabel="action")
     axes.tick_params(axis="y", rotation=0)
     return fig
 
 
 def _plot_costs(problem: Problem) -> Figure:
     error = np.linspace(-1, 1, 201)
-    fig, axes = canvas("What does it cost to be wrong?")
+    fig, axes = canvas("What does an error cost?")
     axes.plot(error, decisions.payoff(error, np.zeros(len(error)), problem), lw=2)
     axes.axvline(0, color=GREY, ls="--", lw=1)
-    axes.set_xlabel("units by which the quantity acted on is too low (left) or too high (right)")
-    axes.set_ylabel(plain(f"pays ({problem.payoff_unit})"))
+    axes.set_xlabel("error of the action: too low (left), too high (right)")
+    axes.set_ylabel(plain(f"payoff ({problem.payoff_unit})"))
     return fig

@@ -17,7 +17,7 @@ from ninefold.plotting import BLUE, GREEN, GREY, ORANGE, RED, SKY, label
 from ninefold.problem import FORESIGHT, RANKING, Problem, decisions, title
 from ninefold.training import sentences
 
-MOST, MOST_POLICIES, MOST_CONTRIBUTIONS = 15, 8, 6  # slices, and features; policies without a model; of a prediction
+MOST, MOST_POLICIES, MOST_CONTRIBUTIONS = 15, 8, 6  # slices, and features; baseline policies; of a prediction
 MOST_POINTS = 3000  # residuals
 REFERENCE: dict[str, Any] = {"color": GREY, "ls": "--", "lw": 1}
 STACKED: dict[str, Any] = {"nrows": 2, "sharex": True, "height_ratios": [2, 1]}
@@ -27,14 +27,14 @@ def plot_learning(curve: pd.DataFrame, plan: EvaluationPlan) -> Figure:
     """Draw the primary metric on unseen rows by how many rows the model is fitted on."""
     fig, axes = plotting.canvas("Would more rows help?", height=2.8)
     sns.lineplot(curve, x="rows", y="score", marker="o", lw=2, errorbar=None, ax=axes)
-    axes.set(xlabel="rows that the model is fitted on", ylabel=title(plan.primary.name), xlim=(0, None))
+    axes.set(xlabel="training rows", ylabel=title(plan.primary.name), xlim=(0, None))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     return fig
 
 
 def plot_calibration(curve: pd.DataFrame, predicted: pd.DataFrame, problem: Problem) -> Figure:
     """Draw observed against predicted means by decile, over the distribution of the predictions."""
-    fig, (axes, below) = plotting.canvas("Do the predictions mean what they say?", height=4.6, **STACKED)
+    fig, (axes, below) = plotting.canvas("Are the predictions calibrated?", height=4.6, **STACKED)
     ends, limits = [curve.min(axis=None), curve.max(axis=None)], None
     if problem.is_class:
         ends, limits = [0.0, max(1.08 * ends[1], 0.02)], (0, 1)
@@ -43,7 +43,7 @@ def plot_calibration(curve: pd.DataFrame, predicted: pd.DataFrame, problem: Prob
         plotting.as_share(axes, "x")
     axes.plot(ends, ends, label="perfect", **REFERENCE)
     reach = plotting.reach(curve, "observed")
-    style = {"fmt": "-o", "ms": 4, "capsize": 3, "elinewidth": 1, "label": "holdout, by decile, with interval"}
+    style = {"fmt": "-o", "ms": 4, "capsize": 3, "elinewidth": 1, "label": "holdout deciles with interval"}
     axes.errorbar(curve["predicted"], curve["observed"], reach, color=BLUE, **style)
     axes.set_ylabel(plotting.plain(f"observed {decisions.level_name(problem)}"))
     axes.legend(frameon=False)
@@ -56,7 +56,7 @@ def plot_errors(curves: dict[str, Any], target: np.ndarray, predicted: pd.DataFr
     """Draw the ROC and precision-recall curves; of quantities, the residuals."""
     if not problem.is_class:
         return plot_residuals(target, predicted, problem)
-    fig, (left, right) = plotting.canvas("How well does it tell events from the rest?", height=3.3, ncols=2)
+    fig, (left, right) = plotting.canvas("How well does the model rank rows?", height=3.3, ncols=2)
     style = {"plot_chance_level": True, "chance_level_kw": REFERENCE, "curve_kwargs": {"color": BLUE}}
     roc, curve, rate = curves["roc"], curves["precision"], decisions.event(target, problem).mean()
     RocCurveDisplay(fpr=roc["false_positive_rate"], tpr=roc["true_positive_rate"]).plot(left, **style)
@@ -66,7 +66,7 @@ def plot_errors(curves: dict[str, Any], target: np.ndarray, predicted: pd.DataFr
 
 def plot_residuals(target: np.ndarray, predicted: pd.DataFrame, problem: Problem) -> Figure:
     """Draw the residuals of quantities by the size of the prediction, with their median and the mean interval."""
-    fig, axes = plotting.canvas("Where is it wrong, and by how much?", height=3.2)
+    fig, axes = plotting.canvas("How large are the errors?", height=3.2)
     value = predicted["prediction"]
     rows = predicted[["low", "high"]].sub(value, axis=0).assign(prediction=value, error=target - value)
     sample = rows.sample(min(len(rows), MOST_POINTS), random_state=0)
@@ -77,7 +77,7 @@ def plot_residuals(target: np.ndarray, predicted: pd.DataFrame, problem: Problem
     axes.plot(mean["prediction"], median, "-o", color=BLUE, ms=4, label="median error")
     band = {"color": BLUE, "alpha": 0.12, "label": "predicted interval"}
     axes.fill_between(mean["prediction"], mean["low"], mean["high"], **band)
-    axes.set(xlabel=_predicted_name(problem), ylabel="outcome less prediction")
+    axes.set(xlabel=_predicted_name(problem), ylabel="residual (outcome less prediction)")
     axes.legend(frameon=False)
     return fig
 
@@ -95,10 +95,10 @@ def plot_policies(table: pd.DataFrame, problem: Problem) -> Figure:
 
 def plot_threshold(curve: pd.DataFrame, problem: Problem) -> Figure:
     """Draw the payoff against the decision threshold, and the threshold that is used."""
-    fig, axes = plotting.canvas("Would another threshold have paid more?", height=3)
+    fig, axes = plotting.canvas("Is the threshold the best one?", height=3)
     axes.plot(curve["threshold"], curve["payoff"], color=BLUE, lw=2)
     if (used := threshold(problem)) is not None:
-        axes.axvline(used, color=RED, ls="--", lw=1.2, label="used: it follows from the prices")
+        axes.axvline(used, color=RED, ls="--", lw=1.2, label="used, from the payoffs")
         axes.legend(frameon=False)
     meaning = {
         "binary": "the other action above this probability",
@@ -111,7 +111,7 @@ def plot_threshold(curve: pd.DataFrame, problem: Problem) -> Figure:
 
 
 def plot_prices(table: pd.DataFrame, problem: Problem) -> Figure:
-    """Draw the gain over the best policy without a model, as prices move one at a time, with intervals."""
+    """Draw the gain over the best baseline policy, as prices move one at a time, with intervals."""
     names = [row.price if row.factor == 1 else f"{row.price} × {row.factor:g}" for row in table.itertuples()]
     question, colors = "Does it still pay when prices move?", np.where(table["factor"] == 1, BLUE, SKY)
     fig, axes = plotting.bars(question, names, table["gain"], plotting.reach(table, "gain"), color=colors)
@@ -139,9 +139,9 @@ def plot_over_time(table: pd.DataFrame, problem: Problem) -> Figure:
     if table.empty:
         return plotting.empty("Does it hold from period to period?", "too few rows to show anything")
     unit, periods = table["unit"].iloc[0], table["period"]
-    fig, (axes, below) = plotting.canvas(f"Does it hold from {unit} to {unit}?", height=4.6, **STACKED)
+    fig, (axes, below) = plotting.canvas(f"Is the gain stable from {unit} to {unit}?", height=4.6, **STACKED)
     axes.fill_between(periods, table["low"], table["high"], color=BLUE, alpha=0.18, lw=0, label="interval")
-    axes.plot(periods, table["gain"], "-o", color=BLUE, ms=4, label="gain over the best policy without it")
+    axes.plot(periods, table["gain"], "-o", color=BLUE, ms=4, label="gain over the best baseline policy")
     axes.axhline(0, **REFERENCE)
     below.plot(periods, table["observed"], "-o", color=ORANGE, ms=4, label="observed")
     below.plot(periods, table["predicted"], "--o", color=BLUE, ms=4, label="predicted")
@@ -158,14 +158,14 @@ def plot_over_time(table: pd.DataFrame, problem: Problem) -> Figure:
 
 
 def plot_gains(table: pd.DataFrame, problem: Problem) -> Figure:
-    """Draw the gain of each day, entity or row, and above it their sum so far."""
+    """Draw the gain of each day, entity or row, and above it the cumulative gain."""
     unit, gain = table.columns[0], table["gain"]
     x = table["day"] if unit == "day" else np.arange(1, len(table) + 1)
-    fig, (axes, below) = plotting.canvas(f"How does the gain add up, {unit} by {unit}?", height=4.2, **STACKED)
+    fig, (axes, below) = plotting.canvas(f"Does a single {unit} make the gain?", height=4.2, **STACKED)
     sns.lineplot(x=x, y=table["cumulative gain"], lw=2, errorbar=None, ax=axes)
     below.vlines(x, 0, gain, colors=np.where(gain > 0, BLUE, RED), lw=3)
     axes.axhline(0, **REFERENCE)
-    axes.set_ylabel(f"sum of the gain\n({label(problem.payoff_unit, 26)})")
+    axes.set_ylabel(f"cumulative gain\n({label(problem.payoff_unit, 26)})")
     below.set(ylabel=f"by {unit}", xlabel=unit if unit == "day" else f"number of the {unit}, the largest gain first")
     below.tick_params(axis="x", rotation=30)
     fig.align_ylabels()
@@ -176,7 +176,7 @@ def plot_importance(table: pd.DataFrame, problem: Problem) -> Figure:
     """Draw the permutation importance of the most important features."""
     question, top = "What does the model rely on?", table.head(MOST)
     fig, axes = plotting.bars(question, top["feature"], top["loss"], top["std"], color=BLUE)
-    axes.set_xlabel(f"loss of {title(RANKING[problem.task])} when the feature is shuffled")
+    axes.set_xlabel(f"decrease of {title(RANKING[problem.task])} when shuffled")
     return fig
 
 
