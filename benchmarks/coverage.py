@@ -17,7 +17,7 @@ import pandas as pd
 from common import HERE, ROOT, machine, merge_rows, read_rows, write_section
 from scipy import integrate, stats
 
-from ninefold.metrics import EvaluationPlan, evaluation, intervals, means, scorer
+from ninefold.metrics import EvaluationPlan, against_baseline, intervals, means, scorer
 from ninefold.problem import Problem
 
 sys.path.insert(0, str(ROOT / "tests"))
@@ -81,7 +81,7 @@ def sample(
     # Acting costs 1, and waiting 4 at one outcome of four: a forecast that knows nothing gains nothing.
     outcome = (random.random(len(cluster)) < 0.05 + 0.4 * stats.norm.cdf(one)).astype("int64")
     forecast = pd.DataFrame({"probability": 0.5 * stats.norm.cdf(selected * EFFECT + more)})
-    paid, best, _ = evaluation.against_baseline(outcome, forecast, problem, plan)  # and as `evaluation.gain_floor` does
+    paid, best, _ = against_baseline(outcome, forecast, problem, plan)  # and as `Evaluation.gain_floor` does
     gains = dict(zip(GATES, (paid - best, paid + 1), strict=True))
     floors = intervals(partial(means, gains), frame, problem, 1 - 2 * NOMINAL)
     return held | {name: each["low"] > 0 for name, each in floors.items()}

@@ -36,7 +36,7 @@ from ninefold.metrics import EvaluationPlan
 from ninefold.params import load
 from ninefold.problem import PRIMARY, RANKING, Problem, decisions, title
 from ninefold.testing import project as project_copy
-from ninefold.training import calibration, cross_validation, selection, tuning
+from ninefold.training import cross_validation, selection, tuning
 
 Score = Callable[[np.ndarray], float]
 RESULTS = HERE / "quality.csv"
@@ -128,17 +128,17 @@ def ours(task: Task) -> tuple[pd.DataFrame, str]:
     """Return the forecast of the holdout by what the notebook of stage 07 does, and the name of the model."""
     parts, schema, problem, plan, params = task
     opened = {name: rows for name, rows in parts.items() if name != "holdout"}
-    tuned, trials = training.tune(training.Task.of(opened, schema, params, problem, plan))
-    candidates = training.candidates(tuned, schema, problem)
-    rows, forecasts = training.validate(candidates, opened, schema, params, problem)
-    candidates, forecasts = selection.blend(candidates, rows, forecasts, params.blend, problem)
-    name = selection.choose(selection.compare(rows, forecasts, problem, plan))
-    recent, unseen = training.newest(rows, forecasts[name], problem)
-    method = calibration.choose(
-        calibration.compare(unseen, recent, params.interval, problem), recent, params.calibration, problem
-    )
-    fitted = training.finish(candidates[name], opened, schema, problem)
-    model = calibration.adjust(fitted, method, unseen, recent, params.interval, problem)
+    folds = training.Folds(opened, schema, params, problem)
+    tuned, trials = training.tune(folds, plan)
+    candidates = training.candidates(tuned, schema, problem, folds)
+    forecasts = folds.validate(candidates)
+    candidates, forecasts = selection.blend(candidates, folds.unseen, forecasts, problem, params.blend)
+    name = selection.choose(selection.compare(folds.unseen, forecasts, problem, plan))
+    recent, latest = folds.newest(forecasts[name])
+    calibrator = training.Calibrator(latest, recent, problem, params.interval)
+    method = calibrator.choose(calibrator.compare(), params.calibration)
+    fitted = training.fit(candidates[name], folds.rows, schema, problem)
+    model = calibrator.calibrate(fitted, method)
     return cross_validation.predict(model, parts["holdout"], schema, problem), f"{name}, {len(trials)} trials"
 
 

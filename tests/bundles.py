@@ -7,18 +7,19 @@ import numpy as np
 import pandas as pd
 import yaml
 from conftest import PARAMS as PROJECT
+from conftest import TASKS, statement
 from threadpoolctl import threadpool_limits
 
 from ninefold import artifacts, training
 from ninefold.features import FeatureSchema
 from ninefold.metrics import EvaluationPlan
-from ninefold.problem import Params, Problem, decisions
+from ninefold.problem import Problem, decisions
 from ninefold.problem.metric_names import PRIMARY
 from ninefold.serving import bundle as packing
 from ninefold.serving import deployment
 from ninefold.serving.fields import EPOCH
 from ninefold.serving.log import Log
-from ninefold.training import calibration, cross_validation, model_file
+from ninefold.training import cross_validation, model_file
 
 NOW = datetime(2020, 2, 1, 9, tzinfo=UTC)
 CASES = ("binary", "multiclass", "regression", "text", "dated")
@@ -31,34 +32,26 @@ MODELS = {
     "boosting": {"model": "gradient_boosting", "max_iter": 10, "max_leaf_nodes": 4, "min_samples_leaf": 5},
 }
 LARGE = {"large": {"model": "gradient_boosting", "max_iter": 40, "max_leaf_nodes": 15, "min_samples_leaf": 2}}
-PROBLEM: dict[str, Any] = {
-    "title": "Returned orders", "question": "Which orders will come back?", "unit": "order", "units": "orders",
-    "table": "orders", "key": ["id"], "time": None, "group": None, "target": "returned", "horizon": "2h",
-    "owner": "the shop", "action_meaning": "call the customer", "payoff_unit": "euro", "risks": ["One shop only."],
-    "uses": {"descriptive": "When?", "predictive": "How likely?", "prescriptive": "Is a call worth it?"},
-    "success": {"scores": {}, "min_payoff_gain": 0.0, "confidence": 0.9},
+PLAIN: dict[str, Any] = {
+    "time": None, "label_delay": "0h", "success": {"scores": {}, "min_payoff_gain": 0.0, "confidence": 0.9},
 }  # fmt: skip
 PROBLEMS: dict[str, dict[str, Any]] = {
-    "binary": {
-        "task": "binary", "time": "placed", "positive": "comes back",
-        "payoffs": {"act": {"positive": -1, "negative": -1}, "wait": {"positive": -4, "negative": 0}},
-    },
+    "binary": {"time": "placed"},
     "multiclass": {
-        "task": "multiclass", "target": "class", "positive": "is large",
-        "classes": ["s/m", 'the "l"', "É $"], "focus": 'the "l"',
+        "target": "class", "positive": "is large", "classes": ["s/m", 'the "l"', "É $"], "focus": 'the "l"',
         "payoffs": {
             "stock": {"s/m": 1, 'the "l"': -1, "É $": 0},
             "$end": {"s/m": -1, 'the "l"': 2, "É $": 0},
             "wait": {"s/m": 0, 'the "l"': 0, "É $": 1},
         },
     },
-    "regression": {"task": "regression", "target": "price", "group": ["owner"], "costs": {"over": 1, "under": 3}},
+    "regression": {"group": ["owner"], "positive": None},
     "text": {
-        "task": "binary", "positive": "is rubbish",
+        "positive": "is rubbish",
         "payoffs": {"drop": {"positive": 0, "negative": -2}, "keep": {"positive": -1, "negative": 0}},
     },
+    "dated": {"time": "placed"},  # which is a feature too
 }  # fmt: skip
-PROBLEMS["dated"] = PROBLEMS["binary"]  # its own time is a feature too
 KINDS: dict[str, dict[str, str]] = {
     "binary": {
         "amount": "numeric", "items": "numeric", "rate_by_customer_7d": "history", "customer": "categorical",
@@ -78,7 +71,7 @@ _FITTED: dict[tuple[str, str, int], bytes] = {}  # the same rows give the same m
 
 def problem_of(case: str) -> Problem:
     """Return the problem of a case."""
-    return Problem.of(Params(**{**PROBLEM, **PROBLEMS[case]}))
+    return statement(case if case in TASKS else "binary", **{**PLAIN, **PROBLEMS[case]})
 
 
 def rows(case: str, count: int = 400) -> pd.DataFrame:
@@ -164,9 +157,10 @@ def _fit(parts: dict[str, pd.DataFrame], model: str, problem: Problem) -> None:
     schema = FeatureSchema.load()
     with threadpool_limits(1):  # threads wait for each other where tests run beside other work
         estimator = training.candidates(options, schema, problem)[model]
-        rows, forecasts = training.validate({model: estimator}, parts, schema, options, problem)
-        fitted = training.finish(estimator, parts, schema, problem)
-        ready = calibration.adjust(fitted, "none", forecasts[model], rows, 0.9, problem)
+        folds = training.Folds(parts, schema, options, problem)
+        predicted = folds.validate({model: estimator})[model]
+        fitted = training.fit(estimator, folds.rows, schema, problem)
+        ready = training.Calibrator(predicted, folds.unseen, problem).calibrate(fitted, "none")
     model_file.dump(ready, artifacts.path("models/candidate/model.skops"))
 
 

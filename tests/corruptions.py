@@ -6,15 +6,11 @@ rows that are missing whole, as where a CSV file was cut between two lines (the 
 is a row of other days, and left out; a letter or a quote more or less inside a free text, if the line keeps its fields.
 """
 
-import bz2
 import csv
 import datetime as dt
-import gzip
 import io
 import json
-import lzma
 import random
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -99,7 +95,6 @@ class Expected:
     gone: set[int] = field(default_factory=set)  # orders that are not in the lake
     rules: Counter[str] = field(default_factory=Counter)  # that rows break
     raw: int = 0  # how many raw orders there are more than sound ones
-    customers: set[str] = field(default_factory=set)  # that are not in the lake
 
 
 def refused(*named: str) -> Expected:
@@ -129,16 +124,8 @@ class Case:
     def empty(self) -> str:
         return f"orders {self.month} (0)"
 
-    @property
-    def untimed(self) -> Expected:
-        """Return what is expected of a file of which no time can be read: all its rows come with the last month."""
-        return refused(f"`placed: not timestamp` by {SIZE}" if self.month == MONTHS[-1] else self.empty)
-
     def row(self) -> Row:
         return self.rng.choice(self.rows)
-
-    def other(self) -> Row:
-        return self.rng.choice(ORDERS[self.rng.choice([month for month in MONTHS if month != self.month])])
 
     def whole(self, rows: list[Row] | None = None) -> bytes:
         return WRITE[self.format](self.rows if rows is None else rows)
@@ -228,16 +215,16 @@ STATUSES = ["lost", "PAID", "paid ", "päid", "0", "null", "nan"]
 CELLS: dict[str, tuple[int, list[tuple[str, Any, str]]]] = {  # how many cases; column, wrong value, the rule it breaks
     "a_word_for_a_number": (6, not_typed("id quantity amount", ["two", "Zürich", "-", "?", "true", "#DIV/0!"])),
     "letters_in_a_number": (9, not_typed("quantity amount", NUMBERS)),
-    "a_fraction_for_a_whole_number": (3, not_typed("quantity id", [2.5, 1e-9, 7.0000001])),
-    "infinity": (3, not_typed("amount", ["inf", "-Infinity", "nan", "NaN", "1e999", "+inf", float("inf")])),
-    "an_impossible_time": (3, not_typed("placed", [f"2020-{day}" for day in NO_DAYS])),
-    "a_time_in_another_format": (3, not_typed("placed", [*OTHER_TIMES, "2020-01-05T12", "2020-W01-5", "yesterday"])),
+    "a_fraction_for_a_whole_number": (6, not_typed("quantity id", [2.5, 1e-9, 7.0000001])),
+    "infinity": (6, not_typed("amount", ["inf", "-Infinity", "nan", "NaN", "1e999", "+inf", float("inf")])),
+    "an_impossible_time": (6, not_typed("placed", [f"2020-{day}" for day in NO_DAYS])),
+    "a_time_in_another_format": (6, not_typed("placed", [*OTHER_TIMES, "2020-01-05T12", "2020-W01-5", "yesterday"])),
     "an_empty_cell": (6, [(name, None, "missing") for name, one in COLUMNS.items() if not one.get("nullable")]),
-    "a_text_for_missing": (2, [(name, "NA", "missing") for name, one in COLUMNS.items() if not one.get("nullable")]),
+    "a_text_for_missing": (6, [(name, "NA", "missing") for name, one in COLUMNS.items() if not one.get("nullable")]),
     "a_number_out_of_bounds": (6, BOUNDS),
-    "a_number_too_large": (3, not_typed("quantity id", ["9" * 19, "9" * 40, "1e30"])),
-    "a_value_not_allowed": (3, [("returned", 2, "not allowed"), *(("status", one, "not allowed") for one in STATUSES)]),
-    "a_customer": (3, [("customer", one, "not in customers") for one in ("nobody", "C1", "c1 ", "c99", "0", "nan")]),
+    "a_number_too_large": (6, not_typed("quantity id", ["9" * 19, "9" * 40, "1e30"])),
+    "a_value_not_allowed": (6, [("returned", 2, "not allowed"), *(("status", one, "not allowed") for one in STATUSES)]),
+    "a_customer": (6, [("customer", one, "not in customers") for one in ("nobody", "C1", "c1 ", "c99", "0", "nan")]),
 }
 
 
@@ -312,27 +299,11 @@ def a_key_twice_with_other_content(case: Case) -> Expected:
     return kept(raw=1, rules={"unique: id": 1})
 
 
-@spoils(CSV, few=True)
-def blank_lines(case: Case) -> Any:
-    parts = case.records()
-    for _ in range(case.rng.randint(1, 4)):
-        parts.insert(case.rng.randint(0, len(parts)), b"\n")
-    return b"".join(parts), kept()
-
-
 SWAPS = {  # two columns that mean different things -> the rule that a row with both swapped breaks first
     ("customer", "status"): "status: not allowed", ("quantity", "amount"): "quantity: not int64",
     ("id", "customer"): "id: not int64", ("amount", "status"): "amount: not float64",
     ("returned", "amount"): "returned: not int64", ("id", "quantity"): "quantity: over 20",
 }  # fmt: skip
-
-
-@spoils(few=True)
-def two_cells_swapped(case: Case) -> Expected:
-    (one, other), rule = case.rng.choice(list(SWAPS.items()))
-    row = case.row()
-    key, row[one], row[other] = row["id"], row[other], row[one]
-    return kept(key, rules={rule: 1})
 
 
 @spoils(times=6)
@@ -341,23 +312,6 @@ def two_columns_swapped(case: Case) -> Expected:
     for row in case.rows:
         row[one], row[other] = row[other], row[one]
     return kept(*case.everyone, rules={rule: SIZE})
-
-
-@spoils()
-def the_time_swapped(case: Case) -> Expected:
-    case.rows = [row | {"placed": row["status"], "status": str(row["placed"])} for row in case.rows]
-    return case.untimed
-
-
-@spoils()
-def a_row_of_another_file(case: Case) -> Expected:
-    case.rows.insert(case.rng.randint(0, SIZE), case.other())
-    return kept(raw=1, rules={"unique: id": 1})
-
-
-@spoils()
-def a_file_twice_in_another_order(case: Case) -> Any:
-    return case.copied(case.whole(case.rows[::-1])), kept(raw=SIZE, rules={"unique: id": SIZE})
 
 
 @spoils(times=9)
@@ -402,43 +356,3 @@ def cut(case: Case, place: int) -> Expected:
         return refused(case.name)
     left = ends[place]
     return kept(*case.everyone[left:], raw=left - SIZE) if left >= LEAST else refused(f"orders {case.month} ({left})")
-
-
-@spoils(CSV)
-def cut_and_packed(case: Case) -> Any:
-    suffix, pack = case.rng.choice([("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress), ("zst", zst)])
-    whole = pack(case.whole())
-    case.file += f".{suffix}"
-    return whole[: case.rng.randrange(len(whole))], refused(f"{case.month}.csv")
-
-
-@spoils(CSV, 2)
-def a_quote_opened_where_each_line_keeps_its_fields(case: Case) -> Any:
-    """It takes all up to the next one: a note has quote and comma, or what comes after it."""
-    parts, note = case.records(), ["call", "Grüße"][case.seed]
-    number = next(place for place, part in enumerate(parts) if note in part.decode())
-    parts[number] = re.sub(rb"(open|paid|sent),", rb'"\1,', parts[number], count=1)
-    return b"".join(parts), refused(case.name)
-
-
-@spoils(CSV, 5)
-def customers(case: Case) -> Expected:
-    """Spoil the file of customers: orders of one who is not in the lake are quarantined, too."""
-    name, sound, row = "data/source/customers.csv", as_csv(CUSTOMERS), case.rng.choice(CUSTOMERS)
-    mine = [one["id"] for one in SOUND.values() if one["customer"] == row["customer"]]
-
-    def changed(**values: str) -> bytes:
-        return as_csv([{**one, **(values if one is row else {})} for one in CUSTOMERS])
-
-    def without(rule: str) -> Expected:
-        return kept(*mine, customers={row["customer"]}, rules={rule: 1, "customer: not in customers": len(mine)})
-
-    content, expected = [
-        (changed(country=case.rng.choice(["XX", "ch", "D"])), without("country: not allowed")),
-        (changed(city=""), without("city: missing")),
-        (as_csv([*CUSTOMERS, {**row, "city": "Rom"}]), kept(rules={"unique: customer": 1})),
-        (sound + as_csv(CUSTOMERS[:2]), refused(name, "line 10: ", "names")),
-        (sound.replace(b"city", b"town", 1), refused("data/raw/customers", "lacks city")),
-    ][case.seed % 5]
-    (case.folder.parent / "customers.csv").write_bytes(content)
-    return expected

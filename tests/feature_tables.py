@@ -108,10 +108,16 @@ def write(project: Project, frame: pd.DataFrame, params: features.Params, proble
     """Run the stage again on some orders; return the bytes of what it writes."""
     start_anew(project)
     lay(project, orders=frame)
-    events, moment = run(params, problem), features.moment_of(problem)
-    features.save_online(features.snapshot(events, params, problem, moment), [], params, problem, moment)
-    artifacts.publish()
+    save(run(params, problem), params, problem)
     return {**project.bytes("data/features"), **project.bytes("data/online")}
+
+
+def save(events: Any, params: features.Params, problem: Problem) -> features.PointInTime:
+    """Write the online values of the run, and publish all of it; return what proves it."""
+    backend = events.get_backend()
+    features.PointInTime(events, engine.read(backend, features.FEATURES), params, problem).save([])
+    artifacts.publish()
+    return features.PointInTime(events, engine.read(backend, features.FEATURES), params, problem)
 
 
 def past_of(frame: pd.DataFrame, keys: dict[str, Any], moment: pd.Timestamp, over: str) -> pd.DataFrame:
@@ -133,8 +139,5 @@ def prove(
 ) -> tuple[float, int]:
     """Return what the two proofs find, online and future, of the events and their feature table, or of another table."""
     events, made = lazy(frame), compute(frame, params, problem) if table is None else table
-    stored, due_at = engine.table(events.get_backend(), made), features.sampled_moments(made, problem)
-    return (
-        features.online_difference(events, stored, due_at, params, problem),
-        features.future_difference(events, stored, made, params, problem),
-    )
+    proof = features.PointInTime(events, engine.table(events.get_backend(), made), params, problem)
+    return proof.online_difference(made), proof.future_difference(made)

@@ -1,10 +1,8 @@
-"""A quiet period of monitoring, its limits and its baseline."""
+"""Params of stage 09, and a quiet period with its limits and its baseline."""
 
 from typing import Any
 
-from conftest import statement
-
-from ninefold.problem import Problem
+from ninefold.monitoring import Params
 
 LIMITS = {
     name: {"limit": limit, "severity": severity}
@@ -14,22 +12,15 @@ LIMITS = {
         ("error", 0.02, "high"), ("calibration", 0.05, "high"), ("gain", 0.0, "medium"),
     )
 }  # fmt: skip
-TARGETS = {"binary": "returned", "multiclass": "size", "regression": "price"}
-TASKS = list(TARGETS)
-COMMON: dict[str, Any] = {
-    "table": "orders", "unit": "order", "units": "orders", "key": ["id"], "time": "placed", "group": None,
-    "horizon": "2h", "payoff_unit": "euro",
-}  # fmt: skip
-SIZES = {"small": {"s": 1, "m": 0, "l": -1}, "large": {"s": -1, "m": 0, "l": 6}}
-PROBLEMS: dict[str, dict[str, Any]] = {
-    "binary": {"payoffs": {"act": {"positive": -1, "negative": -1}, "wait": {"positive": -4, "negative": 0}}},
-    "multiclass": {"classes": ["s", "m", "l"], "focus": "m", "payoffs": SIZES},
-    "regression": {},
+VALUES: dict[str, Any] = {
+    "source": "replay",
+    "replay_until": "2020-04-30",
+    "alpha": 0.01,
+    "alerts": LIMITS,
+    "decide": {"roll_back": 0, "retrain_high": 1, "retrain_drifted": 0.5},
 }
-
-
-def problem_of(task: str = "binary", **changes: Any) -> Problem:
-    return statement(task, **{**COMMON, "target": TARGETS[task], **PROBLEMS[task]}).changed(**changes)
+PARAMS = Params(**VALUES)
+LOGGED = PARAMS.model_copy(update={"source": "log"})
 
 
 def figure(value: float, width: float = 0.01) -> dict[str, float]:
@@ -38,7 +29,7 @@ def figure(value: float, width: float = 0.01) -> dict[str, float]:
 
 LEVELS = {
     "binary": {"share of events": figure(0.2)},
-    "multiclass": {'share of "s"': figure(0.5), 'share of "m"': figure(0.3), 'share of "l"': figure(0.2)},
+    "multiclass": {'share of "small"': figure(0.5), 'share of "mid size"': figure(0.2)},
     "regression": {"mean price": figure(0.2)},
 }
 

@@ -47,8 +47,7 @@ def rows(task: str, time: str | None) -> tuple[pd.DataFrame, Problem, Evaluation
         primary={"regression": "rmse"}.get(task, "log_loss"), split={"validation": 0.2, "holdout": 0.3}, level=0.9
     )
     points = metrics.split(frame, settings, problem)
-    policies, table = metrics.baselines(frame, points, problem)
-    return frame, problem, metrics.make_plan(frame, points, policies, table, settings, problem)
+    return frame, problem, metrics.make_plan(frame, points, settings, problem)
 
 
 def drawn(figure: Figure) -> None:

@@ -11,9 +11,7 @@ from ninefold.processing import stage as processing
 
 MADE = ("lake", "quarantine", "state")
 CUSTOMERS = pd.DataFrame({"customer": ["ann", "bob"], "city": ["Bern", ""]})
-PROBLEM = statement(
-    table="orders", unit="order", units="orders", time="placed", target="returned", key=["id"], group=None
-).changed(classes=["0", "1"], focus="1")
+PROBLEM = statement().changed(classes=["0", "1"], focus="1")
 
 
 def collect(project: Project, orders: pd.DataFrame, customers: pd.DataFrame = CUSTOMERS) -> None:
@@ -42,9 +40,9 @@ def run() -> tuple[pd.DataFrame, pd.DataFrame]:
 def close(counts: pd.DataFrame) -> None:
     params, connection = load("processing"), engine.connect()
     validation = processing.validate(connection, params)
-    shares, broken = processing.missing_shares(connection), processing.broken_rules(connection, params)
-    checks = processing.checks(counts, validation, broken, processing.newest(connection, params), params)
-    gate.close("processing", checks, processing.metrics(counts, shares), "Done.")
+    broken, newest = processing.broken_rules(connection, params), processing.newest(connection, params)
+    checks = processing.checks(counts, validation, broken, params, newest=newest)
+    gate.close("processing", checks, processing.metrics(counts, pd.Series()), "Done.")
 
 
 def start_anew(project: Project) -> None:

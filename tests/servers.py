@@ -15,6 +15,20 @@ import pytest
 
 import ninefold
 
+NURSERY = """
+import os, sys
+from pathlib import Path
+{setup}
+print("ready", flush=True)
+for line in sys.stdin:
+    if (child := os.fork()) == 0:
+        print(os.getpid(), flush=True)
+        {act}
+        os._exit(0)
+    os.waitpid(child, 0)
+    print("gone", flush=True)
+"""  # forks for each line it gets, which takes none of the seconds of imports; says the child's id, and when it is gone
+
 
 @contextmanager
 def started(*command: str, cwd: Path | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:

@@ -9,6 +9,7 @@ from conftest import Project
 
 from ninefold import artifacts, display, params
 from ninefold.errors import DataError
+from ninefold.html_repr import Histogram
 
 
 def markup(shown: list[Any]) -> str:
@@ -19,13 +20,14 @@ def declare(project: Project, **stages: dict[str, Any]) -> None:
     (project.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
 
 
-def test_text_of_the_data_cannot_become_markup(shown: list[Any]) -> None:
-    frame = pd.DataFrame({"<i>name": ["<script>alert(1)</script>"], "a": [1]})
+def test_text_of_the_data_cannot_become_markup_but_a_histogram_is_drawn(shown: list[Any]) -> None:
+    frame = pd.DataFrame({"<i>name": ["<script>alert(1)</script>"], "a": [1], "b": [Histogram((0.25, 0.75), 0.75)]})
     display.table(frame, "A <b>caption", {"a": lambda value: f"<{value}>"})
     display.conclusion("5 < 6")
     html = markup(shown)
     escaped = ("&lt;script&gt;alert(1)&lt;/script&gt;", "&lt;i&gt;name", "A &lt;b&gt;caption", "&lt;1&gt;", "5 &lt; 6")
     assert [text for text in escaped if text not in html] == []
+    assert BeautifulSoup(html, "html.parser").select_one('td > svg[role="img"] > title').text == "25%, 75%"
 
 
 NAMES = ["a|b", "`tick", "cost $ per $", "*stars*", "_under_", "<b>", "a\\b", " ", "", "two\nlines", "$$", "x ``y`"]
@@ -67,9 +69,12 @@ def test_every_figure_carries_its_alternative_text_and_caption(shown: list[Any])
     html = markup(shown)
     assert 'alt="Most is &quot;a*b&quot; or $x$ &amp; more."' in html
     assert "<figcaption>A line &amp; more</figcaption>" in html
+    assert html.count('src="data:image/svg+xml;base64,') == 2
     assert shown[1].data.startswith('**Most** is "')
     assert shown[0] == shown[2]  # the same bytes
     assert not plt.get_fignums()
+    display.figure(plt.plot([[0] * 3000, [1] * 3000])[0], "Many marks", "There are 3,000 lines.")
+    assert 'src="data:image/png;base64,' in markup(shown)
 
 
 def test_params_are_shown_leaf_by_leaf(project: Project, shown: list[Any]) -> None:

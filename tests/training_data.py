@@ -11,10 +11,10 @@ import pytest
 from conftest import TASKS, statement
 
 from ninefold.features import FeatureSchema
-from ninefold.metrics import EvaluationPlan, baselines, evaluation, make_plan, part_of, split
+from ninefold.metrics import Evaluation, EvaluationPlan, make_plan, part_of, split
 from ninefold.metrics import Params as MetricsParams
 from ninefold.problem import PRIMARY, Problem
-from ninefold.training import Params, Task, calibration, candidates, cross_validation, selection, tuning
+from ninefold.training import Calibrator, Chosen, Folds, Params, candidates, cross_validation, selection, tuning
 from ninefold.training.models import Range
 from ninefold.training.stage import LockedHoldout
 
@@ -68,7 +68,7 @@ def agree(frame: pd.DataFrame, problem: Problem) -> EvaluationPlan:
     """Return the evaluation plan for these rows."""
     params = MetricsParams(primary=PRIMARY[problem.task], split={"validation": 0.2, "holdout": 0.25}, level=0.95)
     points = split(frame, params, problem)
-    return make_plan(frame, points, *baselines(frame, points, problem), params, problem)
+    return make_plan(frame, points, params, problem)
 
 
 def parted(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> dict[str, pd.DataFrame]:
@@ -77,10 +77,12 @@ def parted(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> dict[
     return {name: frame[part == name].reset_index(drop=True) for name in ("train", "validation", "holdout")}
 
 
-def task_of(frame: pd.DataFrame, problem: Problem, params: Params = PARAMS, schema: FeatureSchema = FEW) -> Task:
-    """Return what candidates are validated on."""
+def folds_of(
+    frame: pd.DataFrame, problem: Problem, params: Params = PARAMS, schema: FeatureSchema = FEW
+) -> tuple[Folds, EvaluationPlan]:
+    """Return what candidates are validated on, and the plan."""
     plan = agree(frame, problem)
-    return Task.of(parted(frame, problem, plan), schema, params, problem, plan)
+    return Folds(parted(frame, problem, plan), schema, params, problem), plan
 
 
 def run(
@@ -93,21 +95,21 @@ def run(
     plan = given.get("plan") or agree(frame, problem)
     parts = parted(frame, problem, plan)
     locked = LockedHoldout(given.get("holdout", parts.pop("holdout")))
-    estimators = candidates(params, schema, problem)
-    rows, forecasts = cross_validation.validate(estimators, parts, schema, params, problem)
-    estimators, forecasts = selection.blend(estimators, rows, forecasts, params.blend, problem)
-    compared = selection.compare(rows, forecasts, problem, plan)
+    folds = Folds(parts, schema, params, problem)
+    estimators = candidates(params, schema, problem, folds)
+    forecasts = folds.validate(estimators)
+    estimators, forecasts = selection.blend(estimators, folds.unseen, forecasts, problem, params.blend)
+    compared = selection.compare(folds.unseen, forecasts, problem, plan)
     name = given.get("name") or selection.choose(compared)
-    recent, unseen = cross_validation.newest(rows, forecasts[name], problem)
-    calibrations = calibration.compare(unseen, recent, params.interval, problem)
-    method = calibration.choose(calibrations, recent, params.calibration, problem)
-    fitted = cross_validation.finish(estimators[name], parts, schema, problem)
-    model = calibration.adjust(fitted, method, unseen, recent, params.interval, problem)
+    recent, latest = folds.newest(forecasts[name])
+    calibrator = Calibrator(latest, recent, problem, params.interval)
+    method = calibrator.choose(calibrator.compare(), params.calibration)
+    fitted = cross_validation.fit(estimators[name], folds.rows, schema, problem)
+    model = calibrator.calibrate(fitted, method)
     holdout = locked.open(model)
     target, predicted = holdout[problem.target].to_numpy(), cross_validation.predict(model, holdout, schema, problem)
-    evaluated = (target, predicted, holdout)
-    results = evaluation.evaluate(*evaluated, problem, plan)
-    floor = evaluation.gain_floor(*evaluated, problem, plan)
+    evaluation = Evaluation(target, predicted, holdout, problem, plan)
+    chosen = Chosen(name, method, evaluation.results(), evaluation.gain_floor())
     return SimpleNamespace(**locals())
 
 

@@ -132,12 +132,6 @@ def sync(place: Path) -> None:
         os.close(handle)
 
 
-def sync_folder(folder: Path) -> None:
-    """Wait until a folder, with the content and the names of all files in it, is on disk."""
-    for place in (*folder.rglob("*"), folder):
-        sync(place)
-
-
 @contextmanager
 def alone(lock: Path, busy: str, wait: bool = False) -> Iterator[int]:
     """Hold a lock until this process and its heirs end; give its descriptor; `DataError` `busy` if it does not `wait`."""

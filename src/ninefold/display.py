@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import yaml
 from IPython.display import Markdown, display
-from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
+from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_float_dtype, is_integer_dtype, is_numeric_dtype
 from pydantic import BaseModel
 
 from ninefold import artifacts, jinja
@@ -24,8 +24,9 @@ Format = str | Callable[[Any], str]
 
 SHARE = "{:.1%}"
 COUNT = "{:,.0f}"
+LARGEST_SVG = 200_000  # bytes; a PNG of many marks is smaller
 CELLS = jinja.environment()
-CELLS.filters["e"] = html.escape
+CELLS.filters["e"] = lambda value: value.__html__() if hasattr(value, "__html__") else html.escape(value)
 
 
 def params(values: BaseModel) -> None:
@@ -35,15 +36,19 @@ def params(values: BaseModel) -> None:
 
 
 def table(frame: pd.DataFrame, caption: str, formats: Mapping[str, Format] | None = None, limit: int = 30) -> None:
-    """Show a table as HTML without its index: numbers right-aligned and short, at most `limit` rows, which the caption says.
+    """Show a table as HTML: numbers right-aligned and short, at most `limit` rows, which the caption says.
 
-    `formats` has per column a format string such as `SHARE`, or a function of the value.
+    Its index is shown if it has a name, or labels that are no numbers. `formats` has per column a format string such as
+    `SHARE`, or a function of the value.
     """
+    if frame.index.names != [None] or not is_integer_dtype(frame.index):
+        frame = pd.concat([frame.index.to_frame().rename(columns={0: ""}), frame], axis=1)
     if len(frame) > limit:
         caption = f"{caption} (first {limit:,} of {len(frame):,} rows)"
     columns = [frame.iloc[:, position] for position in range(frame.shape[1])]  # by position: two may have one name
     forms = [(formats or {}).get(column.name) or _even(column) for column in columns]
     numeric = [is_numeric_dtype(column) and not is_bool_dtype(column) for column in columns]
+    numeric = [each or is_datetime64_any_dtype(column) for each, column in zip(numeric, columns, strict=True)]
     kinds = [' class="number"' if each else "" for each in numeric]
     rows = [list(map(_cell, row, forms)) for row in frame.head(limit).itertuples(index=False, name=None)]
     text = frame.head(limit).to_string(index=False)
@@ -53,15 +58,10 @@ def table(frame: pd.DataFrame, caption: str, formats: Mapping[str, Format] | Non
 def figure(drawing: Any, caption: str, meaning: str) -> None:
     """Show a matplotlib figure (or a seaborn grid) with its caption, and the computed sentence that says what it means.
 
-    The sentence is also the picture's alternative text. The PNG has twice the screen's density, and equal bytes each time.
+    The sentence is also the picture's alternative text. Equal figures have equal bytes.
     """
-    import matplotlib.pyplot as plt
-
     drawing = getattr(drawing, "figure", drawing)
-    stream = io.BytesIO()
-    drawing.savefig(stream, format="png", dpi=160, bbox_inches="tight", metadata={"Software": None})
-    plt.close(drawing)
-    picture = base64.b64encode(stream.getvalue()).decode()
+    picture = _picture(drawing)
     _display("figure", f"[figure] {caption}", picture=picture, alternative=_spoken(meaning), caption=caption)
     say(meaning)
 
@@ -160,6 +160,23 @@ def _display(block: str, text: str, **values: Any) -> None:
     display({"text/html": markup, "text/plain": text}, raw=True)
 
 
+def _picture(drawing: Any) -> str:
+    """Return a figure as the source of an image, and close it: as SVG, or where that is large, as PNG of twice the density."""
+    import matplotlib.pyplot as plt
+
+    def rendered(**options: Any) -> bytes:
+        stream = io.BytesIO()
+        with plt.rc_context({"svg.hashsalt": "ninefold"}):  # else ids of its parts are random
+            drawing.savefig(stream, bbox_inches="tight", **options)
+        return stream.getvalue()
+
+    form, picture = "svg+xml", rendered(format="svg", metadata={"Date": None, "Creator": None})
+    if len(picture) > LARGEST_SVG:
+        form, picture = "png", rendered(format="png", dpi=160, metadata={"Software": None})
+    plt.close(drawing)
+    return f"data:image/{form};base64,{base64.b64encode(picture).decode()}"
+
+
 def _spoken(sentence: str) -> str:
     """Return a computed sentence without the marks of Markdown, as a screen reader reads it."""
     parts = re.split(r"(`[^`]*`|<code>.*?</code>)", sentence)
@@ -167,9 +184,11 @@ def _spoken(sentence: str) -> str:
     return html.unescape("".join(re.sub(r"^`|`$|</?code>", "", part) for part in plain))
 
 
-def _cell(value: Any, form: Format) -> str | None:
+def _cell(value: Any, form: Format) -> Any:
     if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
         return None
+    if hasattr(value, "__html__"):
+        return value
     return form(value) if callable(form) else form.format(value)
 
 
@@ -186,7 +205,9 @@ def _even(column: pd.Series) -> Format:
     """Return a format that gives all numbers of a float column the same decimals, the fewer the larger they are."""
     if not is_float_dtype(column):
         return _number
-    size = column.abs().max()
+    size, smallest = column.abs().max(), column.abs().where(column != 0).min()
+    if size >= 1000 and smallest < 0.05:  # of different units
+        return _number
     return "{:,.1f}" if size >= 1000 else "{:.2f}" if size >= 10 else "{:.4f}"
 
 

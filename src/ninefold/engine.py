@@ -37,15 +37,10 @@ def connect(params: Params | None = None) -> ibis.BaseBackend:
 
 def local(params: Params | None = None) -> ibis.BaseBackend:
     """Return a new DuckDB in memory, in UTC, whatever engine the params name."""
-    engine = ibis.duckdb.connect()
-    engine.raw_sql("SET TimeZone = 'UTC'")
-    if params:
-        engine.raw_sql(f"SET temp_directory = '{root() / params.temp_folder}'")
-        if params.memory_limit:
-            engine.raw_sql(f"SET memory_limit = '{params.memory_limit}'")
-        if params.threads:
-            engine.raw_sql(f"SET threads = {params.threads}")
-    return engine
+    if params is None:
+        return ibis.duckdb.connect()  # which sets the time zone
+    limits = params.model_dump(include={"memory_limit", "threads"}, exclude_none=True)
+    return ibis.duckdb.connect(temp_directory=str(root() / params.temp_folder), **limits)
 
 
 def of(expression: ir.Expr) -> str:

@@ -1,12 +1,13 @@
 """Find the user's own functions in ``src/project``; what is absent has a default that works."""
 
-import ast
 import hashlib
 import importlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable
 from functools import partial
+from modulefinder import ModuleFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,23 +39,13 @@ def digest(*sources: Callable[..., Any] | ModuleType) -> str:
         name = inspect.getsourcefile(plain if isinstance(plain, ModuleType) else inspect.unwrap(plain))
         if name:
             own = str(getattr(plain, "__module__", "")).startswith("project.")
-            files |= dict.fromkeys(sorted(_with_imports(Path(name), set())) if own else [Path(name)])
+            files |= dict.fromkeys(_with_imports(plain.__module__) if own else [Path(name)])
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
-def _with_imports(file: Path, known: set[Path]) -> set[Path]:
-    """Return the files that are known, a file of the project, and those of the project that it imports, directly or not."""
-    if file in known or not file.is_file():
-        return known
-    known.add(file)
-    top = next((folder.parent for folder in file.parents if folder.name == "project"), file.parent)
-    for node in ast.walk(ast.parse(file.read_bytes())):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
-        if isinstance(node, ast.ImportFrom):
-            package = ".".join(file.relative_to(top).parent.parts)
-            module = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            names = [module, *(f"{module}.{name}" for name in names)]
-        for place in (top.joinpath(*name.split(".")) for name in names if name.partition(".")[0] == "project"):
-            _with_imports(place.with_suffix(".py"), known)
-            _with_imports(place / "__init__.py", known)
-    return known
+def _with_imports(module: str) -> list[Path]:
+    """Return the file of a module of the project, and those of the project that it imports, directly or not, sorted."""
+    finder = ModuleFinder([str(Path(place).parent) for place in sys.modules["project"].__path__])
+    finder.import_hook(module)
+    places = (getattr(each, "__file__", None) for each in finder.modules.values())
+    return sorted(Path(place) for place in places if place)

@@ -11,6 +11,7 @@ from typing import Any
 from ninefold import artifacts
 from ninefold.errors import DataError
 from ninefold.params import FILE
+from ninefold.sentences import render
 
 NO_COMMIT = "not committed yet"
 SHORT = 12  # hexadecimal digits of a SHA-256 that is shown
@@ -66,33 +67,41 @@ def commit(*md5: str) -> str:
     Without one the commit that is checked out, and that there are changes; without git, that there is none. This differs
     between equal runs: no output of the pipeline may hold it.
     """
-    if _git("rev-parse", "--git-dir") is None:
+    if git("rev-parse", "--git-dir") is None:
         return "not in a git repository"
     if around() is not None:
         return "not in a git repository of its own"
     for one in filter(None, md5):
-        changed = _git("log", "--no-show-signature", "--format=%H", f"-S{one}", "--", LOCK) or ""
+        changed = git("log", "--no-show-signature", "--format=%H", f"-S{one}", "--", LOCK) or ""
         for revision in changed.split():  # a commit that removed the hash has changed it too
-            if _git("grep", "--quiet", "--fixed-strings", "-e", one, revision, "--", LOCK) is not None:
+            if git("grep", "--quiet", "--fixed-strings", "-e", one, revision, "--", LOCK) is not None:
                 return revision
-    head = _git("rev-parse", "--verify", "HEAD")
+    head = git("rev-parse", "--verify", "HEAD")
     return NO_COMMIT if head is None else f"{head.strip()} with changes that are not committed"
+
+
+def differing(*names: str) -> str | None:
+    """Return the newest commit in which files or folders are not as they are now; None without one, or without git."""
+    commits = "" if around() is not None else git("log", "--no-show-signature", "--format=%H", "--", *names) or ""
+    return next((one for one in commits.split() if git("diff", "--quiet", one, "--", *names) is None), None)
+
+
+def file_of(revision: str, name: str) -> str | None:
+    """Return a file of the project as a revision has it; None if it has none."""
+    return git("show", f"{revision}:./{name}")
 
 
 def around() -> str | None:
     """Return the folder of a git repository around the project that holds no file of it; None if there is none."""
-    if not (_git("rev-parse", "--show-prefix") or "").strip() or _git("ls-files", "--", FILE, LOCK, "dvc.yaml"):
+    if not (git("rev-parse", "--show-prefix") or "").strip() or git("ls-files", "--", FILE, LOCK, "dvc.yaml"):
         return None
-    return (_git("rev-parse", "--show-toplevel") or "").strip()
+    return (git("rev-parse", "--show-toplevel") or "").strip()
 
 
 def demand_own_repository() -> None:
     """Raise `DataError` if the only git repository is one around the project that has nothing to do with it."""
     if other := around():
-        raise DataError(
-            f"{artifacts.path('.')}: found in the git repository {other}, which holds no file of this project; expected a "
-            "repository of its own: `git init` here, or `git add` the project, if it belongs to that one"
-        )
+        raise DataError(render("spine", "no_own_repository", place=artifacts.path("."), other=other))
 
 
 @contextmanager
@@ -122,22 +131,19 @@ def demand_own_store() -> None:
         return
     store = artifacts.path(url).resolve()
     place = next(each for each in (store, *store.parents) if each.is_dir())
-    top = _git("-C", str(place), "rev-parse", "--show-toplevel")
-    if top and _git("-C", str(place), "check-ignore", "--quiet", str(store / "files")) is None:
-        raise DataError(
-            f".dvc/config: the default remote {name} is {store}, which is in the git repository {top.strip()}; expected a "
-            f"place outside of it: `dvc remote modify {name} url PLACE`, a folder, s3://... or the like"
-        )
+    top = git("-C", str(place), "rev-parse", "--show-toplevel")
+    if top and git("-C", str(place), "check-ignore", "--quiet", str(store / "files")) is None:
+        raise DataError(render("spine", "no_own_store", name=name, store=store, repository=top.strip()))
 
 
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-def _git(*arguments: str) -> str | None:
+def git(*arguments: str) -> str | None:
     """Return what git says of the project's folder; None where it fails, or is not installed."""
     command = ["git", "-C", str(artifacts.path(".")), *arguments]
     try:
         return str(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -3,7 +3,7 @@
 import difflib
 import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from functools import cache, lru_cache
 from pathlib import Path
@@ -138,7 +138,7 @@ def _read(file: Path) -> dict[str, Any]:
     for key, section in values.items():
         if key not in MODULES:
             outdated.refuse(file.parent, ParamsError)
-            raise ParamsError(f"{FILE}: {key}: unknown section{_closest(str(key), tuple(MODULES))}")
+            raise ParamsError(f"{FILE}: {key}: unknown section{closest(str(key), tuple(MODULES))}")
         if not isinstance(section or {}, dict):
             raise ParamsError(f"{FILE}: {key}: found {_short(section)}, expected a mapping of keys to values")
     for path, value in flatten(values):
@@ -159,17 +159,14 @@ def _parsed(text: str) -> Any:
 
 
 def _merge(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in overrides.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
+    nested = [key for key, value in overrides.items() if isinstance(value, dict) and isinstance(base.get(key), dict)]
+    return {**base, **overrides, **{key: _merge(base[key], overrides[key]) for key in nested}}
 
 
 def _explain(section: str, detail: ErrorDetails, model: type[BaseModel]) -> str:
     path = ".".join([section, *map(str, detail["loc"])])
     if detail["type"] == "extra_forbidden":
-        return f"{path}: unknown key{_closest(str(detail['loc'][-1]), _siblings(model, detail['loc']))}"
+        return f"{path}: unknown key{closest(str(detail['loc'][-1]), _siblings(model, detail['loc']))}"
     if detail["type"] == "missing":
         return f"{path}: missing, and it has no default; add it"
     expected = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
@@ -193,7 +190,8 @@ def _siblings(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, 
     return tuple(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
 
 
-def _closest(word: str, known: tuple[str, ...]) -> str:
+def closest(word: str, known: Sequence[str]) -> str:
+    """Return what an unknown word may stand for, as the end of a message."""
     near = difflib.get_close_matches(word, known, n=1)
     if near:
         return f"; did you mean {near[0]!r}?"

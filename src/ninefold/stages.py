@@ -19,10 +19,8 @@ def label(slug: str) -> str:
     if is_own(slug):
         return slug
     if slug not in STAGES:
-        raise NinefoldError(
-            f"there is no stage {slug!r}; the stages are {', '.join(STAGES)}, "
-            "and a notebook of your own is named in full, as in 05b_a_title"
-        )
+        own = "a notebook of your own is named in full, as in 05b_a_title"
+        raise NinefoldError(f"there is no stage {slug!r}; the stages are {', '.join(STAGES)}, and {own}")
     return f"{STAGES.index(slug) + 1:02d}_{slug}"
 
 

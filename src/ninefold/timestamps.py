@@ -54,8 +54,7 @@ def grain(times: pd.Series) -> str:
 
 def coarser(times: pd.Series, least: str) -> str:
     """Return the `grain` of times, but none finer than `least`: by which of `GRAINS` they are best counted."""
-    names = list(GRAINS)
-    return names[max(names.index(least), names.index(grain(times)))]
+    return max(least, grain(times), key=list(GRAINS).index)
 
 
 def last_day(time: pd.Timestamp, unit: str) -> pd.Timestamp:

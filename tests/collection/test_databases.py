@@ -1,5 +1,6 @@
 """Databases are read as text: SQLite, DuckDB, PostgreSQL; no error shows a password."""
 
+import gzip
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def test_duckdb_is_read() -> None:
     with duckdb.connect("t.duckdb") as connection:
         connection.execute(f"CREATE TABLE t AS SELECT {columns}")
     expected = {"id": ["1"], "x": ["1.0"], "at": ["2020-01-05T08:00:00Z"]}
-    assert sources.sniff("t.duckdb") == {"table": "t"}
+    assert read(put("t.duckdb.gz", gzip.compress(Path("t.duckdb").read_bytes()))) == expected
+    assert sources.sniff("t.duckdb") == sources.sniff("t.duckdb.gz") == {"table": "t"}
     assert read("t.duckdb", table="t") == read("t.duckdb", query="FROM t") == expected
     with pytest.raises(DataError, match=r"t.duckdb: options.table: found no table 'no', expected one of t"):
         sources.read("t.duckdb", {"table": "no"})

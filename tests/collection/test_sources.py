@@ -73,19 +73,10 @@ def test_an_excel_sheet_is_read_and_one_of_several_asked_for() -> None:
 
 
 def test_of_a_sheet_titles_merged_cells_and_totals_are_told() -> None:
-    rows = [
-        ["Report"],
-        [],
-        ["site", "n", None],
-        [None, "a", "b"],
-        ["east", 1, 2],
-        [None, 3, 4],
-        ["west", 5, 6],
-        ["Total", 9, 12],
-    ]
+    rows = "Report", "", "site,n", ",a,b", "east,1,2", ",3,4", "west,5,6", "Total,9,12"
     sheet = (book := Workbook()).active
     for row in rows:
-        sheet.append(row)
+        sheet.append([cell or None for cell in row.split(",")])
     for merged in ("A1:C1", "A3:A4", "B3:C3", "A5:A6"):
         sheet.merge_cells(merged)
     sheet.row_dimensions[7].hidden = True

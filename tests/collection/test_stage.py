@@ -14,7 +14,6 @@ from ninefold import artifacts, collection
 from ninefold.collection import delimited, stage
 from ninefold.errors import DataError, GateFailed, ParamsError
 from ninefold.params import load
-from project.figures.collection import plot_volume
 
 
 @pytest.fixture
@@ -216,8 +215,7 @@ def test_a_table_that_comes_in_pieces_is_stored_in_the_same_bytes(project: Any, 
     assert project.bytes("data/raw") == before
     assert last["row"].astype(int).is_monotonic_increasing  # with rows of unknown time, in the order of the file
     assert set(last["placed"]) > {"unknown"}
-    shown = collection.example(collection.last_part(manifest, "orders"))
-    assert shown["distinct values"].tolist() == list(last.nunique())
+    pd.testing.assert_frame_equal(collection.last_part(manifest, "orders"), last.head(100))
 
 
 @pytest.mark.parametrize(("path", "value", "message"), [
@@ -254,7 +252,6 @@ def test_tables_without_time_need_no_days_and_no_text_speaks_of_any(project: Pro
     assert collection.conclusion(manifest, params, problem) == conclusion
     texts = [collection.describe_volume(manifest, params), *collection.headline(manifest, params, problem).values()]
     assert not [text for text in texts if "None" in text or "NaT" in text]
-    assert plot_volume(manifest, params).axes[0].get_xlabel() == "rows"
 
 
 def test_the_texts_say_what_arrived(project: Project, asked: Any) -> None:

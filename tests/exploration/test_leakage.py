@@ -8,10 +8,10 @@ import pytest
 from conftest import statement
 from sklearn.metrics import roc_auc_score
 
-from ninefold.exploration import Params, leakage, univariate
+from ninefold.exploration import Exploration, Params, leakage, univariate
 from ninefold.exploration.entity_leakage import EntityLeakage
-from ninefold.exploration.group_rates import CLUSTER, LABEL, OUTCOME, PART
-from ninefold.problem import Problem, decisions
+from ninefold.metrics import EvaluationPlan, part_of
+from ninefold.problem import Problem
 
 BEFORE = ["past mean", "past orders", "last"]  # what only the order of rows shows to have been known
 VOCABULARY = ["ALPHA", "BETA", "GAMMA", "DELTA", "BLUE", "GREEN", "SOFT", "LARGE", "FAST", "SITE", "CALL", "PAID"]
@@ -31,6 +31,7 @@ def table(task: str, rows: int = 3000, customers: int = 300) -> pd.DataFrame:
     who, habit = random.integers(0, customers, rows), random.normal(size=customers)
     made = pd.DataFrame({"customer": [f"c{number}" for number in who], "amount": random.gamma(2, 30, rows).round(2)})
     made["placed"] = pd.Timestamp("2021-01-01") + pd.to_timedelta(np.sort(random.uniform(0, 120, rows)), "D")
+    made["placed"] = made["placed"].astype("datetime64[us]")
     made["kind"] = random.choice(list("abcde"), rows)
     position = 0.5 * habit[who] + made["amount"] / 60 + (made["kind"] == "a") + 0.7 * random.logistic(size=rows)
     if task == "regression":
@@ -53,22 +54,22 @@ def event(made: pd.DataFrame, task: str) -> pd.Series:
     return made["y"] if task == "regression" else (made["y"] == made["y"].max()).astype("float64")
 
 
-def opened(made: pd.DataFrame, s: Problem) -> pd.DataFrame:
+def opened(made: pd.DataFrame, s: Problem, limit: float | None) -> Exploration:
     """Return the rows before the holdout, as stage 05 reads them."""
-    count, customer = len(made), pd.factorize(made["customer"])[0]
-    place = np.arange(count) / count if s.time else np.random.default_rng(5).uniform(size=customer.max() + 1)[customer]
-    block = pd.factorize(made["placed"].dt.normalize())[0] if s.time else customer
-    added = {
-        OUTCOME: made["y"], LABEL: decisions.event(made["y"].to_numpy(), s),
-        CLUSTER: np.random.default_rng(0).permutation(block.max() + 1)[block],
-        PART: np.where(place < 0.65, "train", "validation"),
-    }  # fmt: skip
-    return made.drop(columns="y").assign(**added)[place < 0.8].reset_index(drop=True)
+    points = {"by": "group", "validation": 0.65, "holdout": 0.8}
+    if s.time:
+        points = {"by": "time", "validation": "2021-03-20", "holdout": "2021-04-07"}
+    primary, success = {"name": "log_loss", "better": "lower"}, {"scores": {}, "min_payoff_gain": 0, "confidence": 0.9}
+    plan = EvaluationPlan(primary=primary, thresholds=success, split=points, level=0.95)
+    df = made[part_of(made, plan.split, s) != "holdout"].reset_index(drop=True)
+    if s.task == "multiclass":
+        df["y"] = pd.Categorical.from_codes(df["y"], s.classes)
+    return Exploration(df, Params(min_rows=20, leak_score=limit), s, plan)
 
 
 def suspects(made: pd.DataFrame, s: Problem, limit: float | None = None) -> dict[str, str]:
-    frame, p = opened(made, s), Params(min_rows=20, leak_score=limit)
-    found = leakage.screen(frame, [s.time], leakage.missing_effects(frame, p, s, 0.95), p, s)
+    rows = opened(made, s, limit)
+    found = leakage.screen(rows, [s.time], rows.missing_effects())
     return {name: said for name, said in zip(found["column"], found["evidence"], strict=True) if said}
 
 
@@ -173,11 +174,10 @@ def test_a_word_that_tells_the_outcome_is_named_and_one_that_hints_at_it_is_not(
 
 def test_a_number_of_an_entity_whose_rows_have_one_outcome_advises_to_name_the_group() -> None:
     made = table("binary", 2000).drop(columns=BEFORE)
-    made["person"] = np.arange(2000) // 4 * 7 % 501
+    made["id"], made["person"] = np.arange(2000), np.arange(2000) // 4 * 7 % 501
     made["y"] = np.random.default_rng(5).integers(0, 2, 501)[made["person"]]
-    assert (
-        'set problem.group: ["person"]' in suspects(made, stating("binary", timed=False).changed(group=None))["person"]
-    )
+    found = suspects(made, stating("binary", timed=False).changed(group=None))
+    assert 'set problem.group: ["person"]' in found["person"]
 
 
 def test_a_time_tells_by_its_distance() -> None:

@@ -1,7 +1,7 @@
+import json
 import shlex
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,12 +9,12 @@ from conftest import Project, statement
 from pydantic import ValidationError
 from sklearn import datasets
 
-from ninefold import exploration, gate, metrics
+from ninefold import display, exploration, gate, metrics
 from ninefold.errors import DataError, GateFailed, ParamsError
-from ninefold.exploration import group_rates, sentences, stage
+from ninefold.exploration import Exploration, group_rates, rows, sentences, stage
+from ninefold.init import variants
 from ninefold.metrics.plan import EvaluationPlan
 from ninefold.problem import Problem
-from project.figures import exploration as figures
 
 LEVEL = 0.95
 PRIMARY = {"name": "log_loss", "better": "lower"}
@@ -46,16 +46,14 @@ def events(**columns: Any) -> pd.DataFrame:
 
 
 def steps(p: exploration.Params, s: Problem, plan: EvaluationPlan) -> dict[str, Any]:
-    frame = exploration.read(p, s, plan)
-    whole, along = exploration.overall(frame, s, LEVEL), exploration.course(frame, p, s, LEVEL)
-    compared = exploration.compared(frame, p, s, LEVEL)
-    ranked = exploration.gaps(frame, [*compared["ordered"], *compared["nominal"]], p, s, LEVEL)
-    missing = exploration.missing_effects(frame, p, s, LEVEL)
-    scores = exploration.univariate_scores(frame, missing, p, s)
-    found = sentences.findings(exploration.Results(whole, along, ranked, missing, scores), s, LEVEL)
-    checks = exploration.checks(frame, scores, p, s, plan)
-    return {"frame": frame, "whole": whole, "along": along, "compared": compared, "ranked": ranked,
-            "missing": missing, "scores": scores, "found": found, "checks": checks}  # fmt: skip
+    explore = Exploration(exploration.read(p, s, plan), p, s, plan)
+    whole, along, compared = explore.overall(), explore.course(), explore.compared()
+    ranked, missing = explore.gaps([*compared["ordered"], *compared["nominal"]]), explore.missing_effects()
+    scores = explore.scores(missing)
+    found = [sentences.describe_course(along, explore), *sentences.largest_gaps(ranked, explore)]
+    found += [sentences.describe_gaps(missing, explore), sentences.describe_scores(scores, s)]
+    return {"explore": explore, "frame": explore.df, "whole": whole, "along": along, "compared": compared, "ranked": ranked,
+            "missing": missing, "scores": scores, "found": found, "checks": explore.checks(scores)}  # fmt: skip
 
 
 def explore(project: Project, p: exploration.Params, frame: pd.DataFrame) -> dict[str, Any]:
@@ -70,8 +68,12 @@ def failed(result: dict[str, Any]) -> list[gate.Check]:
 def days(*cells: tuple[int, int]) -> pd.DataFrame:
     """Make rows of a group from (events, rows) of one day after the other."""
     label = [[1.0] * ones + [0.0] * (rows - ones) for ones, rows in cells]
-    day = np.repeat(np.arange(len(cells)), [rows for _, rows in cells])
-    return pd.DataFrame({group_rates.CLUSTER: day, group_rates.LABEL: np.concatenate(label)})
+    day = pd.Timestamp("2020-01-01") + pd.to_timedelta(np.repeat(range(len(cells)), [rows for _, rows in cells]), "D")
+    return pd.DataFrame({"placed": day, "returned": np.concatenate(label)})
+
+
+def explored(frame: pd.DataFrame, s: Problem = YES_NO, **values: Any) -> Exploration:
+    return Exploration(frame.reset_index(drop=True), params(**values), s, PLAN)
 
 
 def test_nothing_of_the_holdout_is_used(project: Project) -> None:
@@ -95,23 +97,25 @@ def test_copies_of_a_row_do_not_make_its_columns_predict(project: Project) -> No
 
 
 def rate(frame: pd.DataFrame, task: str = "binary") -> pd.Series:
-    return group_rates.rates(frame, pd.Series("a", frame.index), statement(task), LEVEL, 0).iloc[0]
+    explore = explored(frame, statement(task, target="returned"))
+    return explore.rates(pd.Series("a", explore.df.index), 0).iloc[0]
 
 
 def test_a_gap_on_one_part_is_of_the_same_two_groups_and_is_the_difference_of_the_levels_shown() -> None:
     cells = [(9, 10), (5, 10), (1, 10), (1, 10), (8, 10), (6, 10)]  # a, b, c in training, then in validation
     frame = days(*cells, *[(90, 100), (50, 100), (2, 100)])
     frame["group"] = np.repeat([*"abcabcabc"], [10] * 6 + [100] * 3)
-    frame["@part"] = np.repeat(["train", "validation", "train"], [30, 30, 300])
-    (row,) = exploration.gaps(frame, ["group"], params(min_rows=5), YES_NO, LEVEL, part="validation").to_dict("records")
+    frame["placed"] += pd.to_timedelta(np.repeat([0, 31, 0], [30, 30, 300]), "D")  # the middle ones are in validation
+    explore = explored(frame, min_rows=5)
+    (row,) = explore.gaps(["group"], part="validation").to_dict("records")
     assert (row["highest"], row["lowest"], row["gap"]) == ("a", "c", pytest.approx(0.1 - 0.6))
     shown = {**row, "mean of highest": 0.41164, "mean of lowest": 0.11446, "gap": 0.29718}
-    text = sentences.describe_gaps(pd.DataFrame([shown]), YES_NO, LEVEL)
+    text = sentences.describe_gaps(pd.DataFrame([shown]), explore)
     assert "between 11.4% (`c`) and 41.2% (`a`), a difference of 29.8 percentage points" in text
 
 
 def gap(frame: pd.DataFrame, **values: Any) -> pd.Series:
-    return exploration.gaps(frame.reset_index(drop=True), ["group"], params(**values), YES_NO, LEVEL).iloc[0]
+    return explored(frame, **values).gaps(["group"]).iloc[0]
 
 
 def test_the_interval_of_a_share_counts_days_and_that_of_a_quantity_is_students() -> None:
@@ -123,8 +127,7 @@ def test_the_interval_of_a_share_counts_days_and_that_of_a_quantity_is_students(
     row = rate(days(*[(10, 10), (0, 10)] * 2))
     assert [row["low"], row["high"]] == pytest.approx([0.5 - 0.43916, 0.5 + 0.43916], abs=1e-4)
     # Blocks of equal size have the means 2, 5 and 8: 5 ± t(2) x 3 / sqrt(3), with t = 4.3027.
-    frame = pd.DataFrame({group_rates.CLUSTER: [0, 0, 1, 1, 2, 2], group_rates.LABEL: [1.0, 3, 4, 6, 7, 9]})
-    row = rate(frame, "regression")
+    row = rate(days(*[(1, 2)] * 3).assign(returned=[1.0, 3, 4, 6, 7, 9]), "regression")
     assert [row["mean"], row["low"], row["high"]] == pytest.approx([5, 5 - 7.4524, 5 + 7.4524], abs=1e-3)
     none, every = rate(days(*[(0, 10)] * 3)), rate(days((8, 8), (9, 9)))
     assert (none["mean"], every["mean"]) == (0, 1)
@@ -139,7 +142,7 @@ def test_the_gap_of_two_groups_is_that_of_days() -> None:
     # Day by day the two move against each other by 0.05 + 0.05; t = 12.706 with one degree of freedom.
     assert row["low"] == pytest.approx(max(0.4 - 12.7062 * np.sqrt(2 * 0.1**2 * 2), -1))
     frame = pd.concat([days(*[(1, 1)] * 12).assign(group="a"), days(*[(0, 1)] * 12).assign(group="b")])
-    row = gap(frame.assign(**{group_rates.CLUSTER: np.arange(24)}), min_rows=5)
+    row = gap(frame.assign(placed=pd.date_range("2020-01-01", periods=24)), min_rows=5)
     assert (row["gap"], row["high"]) == (1, 1)
     assert 0.5 < row["low"] < 0.8, "an interval even without spread"
 
@@ -147,9 +150,9 @@ def test_the_gap_of_two_groups_is_that_of_days() -> None:
 def test_small_groups_are_omitted(project: Project) -> None:
     p, frame = params(by=["customer"]), events()
     result = explore(project, p, frame.assign(customer=frame["customer"].where(frame["id"] >= 19, "rare")))
-    table = exploration.by_group(result["frame"], ["customer"], p, YES_NO, LEVEL)
+    table = result["explore"].by_group(["customer"])
     assert table["group"].tolist() == ["ann", "bob", "eve"]
-    assert "at most 1.9% of the rows" in sentences.describe_groups(table, result["frame"], p, YES_NO)
+    assert "at most 1.9% of the rows" in sentences.describe_groups(table, result["explore"])
     assert "rare" not in {*result["ranked"]["highest"], *result["ranked"]["lowest"]}
 
 
@@ -165,9 +168,10 @@ def test_a_value_that_fills_a_bin_gets_its_own() -> None:
 
 def test_weekday_and_hour_are_those_of_the_local_clock(project: Project) -> None:
     project.lake("orders", events())
-    frame = exploration.read(params(), YES_NO.changed(timezone="America/New_York"), PLAN)
-    first = frame.iloc[0]  # midnight in UTC on Wednesday, 1 January
-    assert (first["weekday"], first["hour"], str(first[group_rates.CLOCK].date())) == ("Tue", 19, "2019-12-31")
+    there = YES_NO.changed(timezone="America/New_York")
+    frame = exploration.read(params(), there, PLAN)
+    first, clock = frame.iloc[0], Exploration(frame, params(), there, PLAN).clock
+    assert (first["weekday"], first["hour"], str(clock[0])) == ("Tue", 19, "2019-12-31 19:00:00")  # midnight in UTC
     project.lake("orders", events(hour=99))  # the table's own column comes before the clock
     assert set(exploration.read(params(), YES_NO, PLAN)["hour"]) == {99}
 
@@ -281,7 +285,7 @@ def test_a_mark_of_one_class_is_a_leak_and_a_range_or_the_number_of_a_row_in_a_s
     result = go(project, ordered, s)
     status = result["scores"].set_index("column")["status"]
     assert status[["id", "line", "code"]].tolist() == ["identifier", "identifier", "in advance"]
-    assert "order of the rows predicts" in sentences.describe_course(result["along"], result["whole"], s, LEVEL)
+    assert "order of the rows predicts" in sentences.describe_course(result["along"], result["explore"])
     high, reason = table["y"] == "high", np.where(table["y"] == "low", "damaged", None)
     mark, size = np.where(high, "sent back", "open"), 10 * high + np.random.default_rng(1).uniform(0, 1, 3000)
     result = go(project, table.assign(mark=mark, size=size, reason=reason), s)
@@ -304,7 +308,7 @@ def test_a_justified_column_is_repeated_with_evidence_and_reason(project: Projec
     assert table.loc["copy", "decision"] == "drop"
     assert table.loc["refund"].tolist() == ["keep", "ROC AUC 1.000", "paid in advance"]
     assert table.loc["amount"].tolist() == ["keep", "nothing", "on the bill"]
-    exploration.save(result["found"], result["scores"], p)
+    result["explore"].save(result["found"], result["scores"])
     saved = exploration.load()
     assert (saved["justified"], saved["known_later"], saved["findings"]) == (p.justified, ["copy"], result["found"])
     assert saved["univariate_score"]["copy"] == 1.0
@@ -325,9 +329,11 @@ def test_the_gate_gives_commands_to_paste_whatever_a_column_is_called(project: P
 def test_many_clusters_may_be_merged_with_about_the_same_interval_and_are_all_counted(monkeypatch: Any) -> None:
     random = np.random.default_rng(2)
     label = (random.uniform(size=20_000) < 0.3).astype("float64")
+    explore = explored(pd.DataFrame({"returned": label, "placed": pd.Timestamp("2020-01-01")}))
+    explore.own[rows.CLUSTER] = random.permutation(20_000)
     for most in (group_rates.MOST_CELLS, 800):
         monkeypatch.setattr(group_rates, "MOST_CELLS", most)
-        row = rate(pd.DataFrame({group_rates.CLUSTER: random.permutation(20_000), group_rates.LABEL: label}))
+        row = explore.rates(pd.Series("a", explore.df.index), 0).iloc[0]
         assert row["clusters"] == 20_000
         assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * np.sqrt(0.21 / 20_000), rel=0.15)
 
@@ -335,7 +341,7 @@ def test_many_clusters_may_be_merged_with_about_the_same_interval_and_are_all_co
 def test_a_group_without_events_counts_each_of_its_many_clusters() -> None:
     cluster = np.arange(10_000)
     label = np.where(cluster < 5000, 0.0, cluster % 2)
-    frame = pd.DataFrame({group_rates.CLUSTER: cluster, group_rates.LABEL: label})
+    frame = pd.DataFrame({rows.CLUSTER: cluster, rows.LABEL: label})
     group = pd.Series(np.where(cluster < 5000, "none", "half"))
     sums, sizes = group_rates.cells(frame, group, 1)
     means, low, high = group_rates.difference(sums, sizes, ("none", "half"), shares=True, level=LEVEL)
@@ -356,43 +362,42 @@ def test_scales_follow_the_times(project: Any, start: str, periods: int, freq: s
     s = s.changed(time="when", timezone="America/New_York" if (times.hour != 0).any() else "UTC")
     closed = {"by": "time", "validation": "2090-01-01", "holdout": "2100-01-01"}
     p = exploration.Params(min_rows=10)
-    frame = exploration.read(p, s, planned(closed))
-    assert set(exploration.course(frame, p, s, LEVEL)["period"]) == {period}
-    grid = exploration.cross(frame, exploration.gaps(frame, ["x"], p, s, LEVEL), p, s)
+    explore = Exploration(exploration.read(p, s, planned(closed)), p, s, planned(closed))
+    assert set(explore.course()["period"]) == {period}
+    grid = explore.cross(explore.gaps(["x"]))
     assert (grid.index.name, grid.columns.name) == scales if scales else grid.empty or grid.index.name != "weekday"
-    assert ("hour" in frame) == (times.hour != 0).any()
+    assert ("hour" in explore.df) == (times.hour != 0).any()
 
 
-def drawn(result: dict[str, Any], p: exploration.Params, s: Problem, plan: EvaluationPlan) -> list[str]:
-    frame, whole, along, ranked = (result[name] for name in ("frame", "whole", "along", "ranked"))
-    shown, grid = exploration.outcomes(frame, s, LEVEL), exploration.cross(frame, ranked, p, s)
-    compared = [exploration.by_group(frame, names, p, s, LEVEL) for names in result["compared"].values()]
-    pictures = [
-        figures.plot_outcomes(frame, shown, whole, s), figures.plot_course(along, whole, s, plan),
-        figures.plot_ordered(compared[0], whole, s), figures.plot_nominal(compared[1], whole, s),
-        figures.plot_gaps(ranked, s), figures.plot_cross(grid, s), figures.plot_scores(result["scores"], p, s),
-    ]  # fmt: skip
-    for picture in pictures:
-        picture.draw_without_rendering()
-    plt.close("all")
-    return [
-        sentences.describe_rows(frame, s, plan), sentences.describe_outcomes(shown, s),
-        *(sentences.describe_groups(groups, frame, p, s) for groups in compared),
-        sentences.describe_gaps(ranked, s, LEVEL), sentences.describe_cross(grid, frame, p, s), *result["found"],
-    ]  # fmt: skip
+def drawn(monkeypatch: Any, p: exploration.Params, s: Problem, plan: EvaluationPlan) -> list[str]:
+    """Run the cells of the notebook that fit the problem, and draw their figures; return what they say."""
+    said: list[str] = []
+    for owner, name, value in (
+        (Problem, "load", lambda: s), (EvaluationPlan, "load", lambda: plan), (display, "display", lambda *_, **__: None),
+        (display, "inputs", lambda _: None), (display, "outputs", lambda _: None), (display, "say", said.append),
+        (gate, "close", lambda *_: None),
+    ):  # fmt: skip
+        monkeypatch.setattr(owner, name, value)
+    notebook = variants.notebooks(s.task, s.time, s.group)["notebooks/05_exploration.ipynb"]
+    cells = ["".join(cell["source"]) for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
+    found: dict[str, Any] = {"params": p, "section": "exploration"}
+    for code in (cells[0], *cells[3:]):
+        exec(compile(code, code, "exec"), found)
+    assert s.target in found["df"]
+    return said
 
 
 @pytest.mark.parametrize("values", [{}, {"by": ["customer"]}, {"min_rows": 10_000}])
-def test_every_figure_is_drawn_and_told_even_with_nothing_to_compare(project: Project, values: Problem) -> None:
-    p = params(**values)
-    result = explore(project, p, events())
-    assert all(drawn(result, p, YES_NO, PLAN))
-    assert all(sentences.headline(result["whole"], result["scores"], YES_NO).values())
+def test_every_figure_is_drawn_and_told_even_with_nothing_to_compare(
+    project: Project, values: Any, monkeypatch: Any
+) -> None:
+    project.lake("orders", events())
+    assert all(drawn(monkeypatch, params(**values), YES_NO, PLAN))
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_columns_of_any_name_and_content_are_drawn_and_told(project: Project, task: str) -> None:
+def test_columns_of_any_name_and_content_are_drawn_and_told(project: Project, task: str, monkeypatch: Any) -> None:
     table, s = cases(task, 300)
     random = np.random.default_rng(4)
     x = table["x"].to_numpy()
@@ -410,5 +415,5 @@ def test_columns_of_any_name_and_content_are_drawn_and_told(project: Project, ta
     assert failed(result) == []
     assert "@home" in set(result["scores"]["column"])
     plan, p = agreeing(s), exploration.Params(by=list(odd), min_rows=2)
-    assert "$" not in " ".join(drawn(result, exploration.Params(), s, plan))
-    assert all(drawn(steps(p, s, plan), p, s, plan))
+    assert "$" not in " ".join(drawn(monkeypatch, exploration.Params(), s, plan))
+    assert all(drawn(monkeypatch, p, s, plan))

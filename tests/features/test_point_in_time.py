@@ -23,8 +23,6 @@ def test_without_history_and_time_there_is_nothing_to_prove_and_nothing_kept() -
     problem, plain = statement(time=None, horizon="0h"), features.Params(numeric=["amount"])
     frame = data.compute(data.orders(), plain, problem)
     assert frame.columns.tolist() == ["id", "returned", "amount"]
-    assert features.snapshot(data.lazy(data.orders()), plain, problem, features.moment_of(problem)) == {}
-    assert features.sampled_moments(frame, problem) == []
     assert data.prove(data.orders(), plain, problem) == (0, 0)
 
 
@@ -86,8 +84,7 @@ def test_the_bundle_answers_as_the_stage_would(project: Project, how: str, prior
     params = features.Params(**own, history=[{**history, "how": how, "prior": prior}])
     data.lay(project, orders=frame)
     events, moment = data.run(params, problem), features.moment_of(problem)
-    features.save_online(features.snapshot(events, params, problem, moment), [], params, problem, moment)
-    artifacts.publish()
+    data.save(events, params, problem)
     name, names = "rate_by_customer_7d", ["ann", "bob", "eve", "nobody"]
     served = bundles.pack(parts).complete([{"customer": who} for who in names])[name].tolist()
     pasts = [data.past_of(frame, {"customer": who}, moment, "7d")["returned"] for who in names[:2]]
@@ -115,8 +112,8 @@ def proven(project: Project, build: Callable[..., Any], problem: Problem, shops:
     project.functions["features", "build"] = build
     events = data.run(params, problem)
     artifacts.publish()
-    table, sample = engine.read(events.get_backend(), features.FEATURES), features.sample()
-    return features.future_difference(events, table, sample, params, problem)
+    table = engine.read(events.get_backend(), features.FEATURES)
+    return features.PointInTime(events, table, params, problem).future_difference(features.sample())
 
 
 @pytest.mark.parametrize(("build", "late", "sees"), [

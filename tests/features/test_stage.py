@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from conftest import TASKS, Project, statement
 
-from ninefold import artifacts, engine, features, metrics
+from ninefold import artifacts, engine, features
 from ninefold.features import FeatureSchema, stage
 from ninefold.metrics import Split
 from ninefold.problem.statement import Problem
@@ -28,10 +28,11 @@ def listed(frame: pd.DataFrame, params: features.Params = data.PARAMS, problem: 
     ({"rows": 0}, ["rows"]),
     ({"table": pd.DataFrame({"feature": ["amount"], "missing": [1]})}, ["features without any value"]),
 ])  # fmt: skip
-def test_the_gate_names_what_fails(known: dict[str, Any], failed: list[str]) -> None:
-    sound = {"late": [], "online": 0, "changed": 0, "rows": 400}
-    sound["table"] = pd.DataFrame({"feature": ["a"], "missing": [0]})
-    assert [check.name for check in features.checks(**{**sound, **known}) if not check.passed] == failed
+def test_the_gate_names_what_fails(monkeypatch: pytest.MonkeyPatch, known: dict[str, Any], failed: list[str]) -> None:
+    sound = {"late": [], "online": 0, "changed": 0, "table": pd.DataFrame({"feature": ["a"], "missing": [0]})}
+    monkeypatch.setattr(engine, "count", lambda name: known.get("rows", 400))
+    facts = {name: known.get(name, fact) for name, fact in sound.items()}
+    assert [check.name for check in features.checks(**facts) if not check.passed] == failed
 
 
 def test_features_that_stage_05_declares_known_later_are_named_joined_ones_by_their_table() -> None:
@@ -57,28 +58,35 @@ def test_a_category_of_many_values_is_flagged(project: Project) -> None:
     params = features.Params(categorical=["shop", "wide"], text=[])
     points = Split(by="time", validation="2020-01-15", holdout="2020-01-18")
     data.lay(project, orders=frame)
-    data.run(params)
-    table = listed(frame, params)
+    events, table = data.run(params), listed(frame, params)
     assert features.high_cardinality(table, data.PROBLEM, points) == ["wide"]
     early = points.model_copy(update={"validation": "2020-01-02"})  # what only later rows hold is not looked at
     assert features.high_cardinality(table, data.PROBLEM, early) == []
     assert features.high_cardinality(table.assign(distinct=stage.MAX_CATEGORIES), data.PROBLEM, points) == []
-    features.save_online({}, ["wide"], params, data.PROBLEM, None)
+    features.PointInTime(events, engine.read(engine.connect(), features.FEATURES), params, data.PROBLEM).save(["wide"])
     artifacts.publish()
     schema = FeatureSchema.load()
     assert (schema.categorical, schema.high_cardinality) == (["shop", "wide"], ["wide"])
 
 
-def test_the_strongest_features_are_ranked_on_training_rows_alone() -> None:
-    frame = data.orders().assign(other=data.orders(seed=3)["amount"])
-    frame["returned"] = (frame["amount"] > 10).astype("int64")
-    params = features.Params(numeric=["other", "amount"], categorical=["shop"])
-    built = data.compute(frame, params)
-    ranked = features.strongest(built, params, data.PROBLEM, POINTS)
-    assert ranked["feature"].tolist() == ["amount", "other"]
-    assert ranked.loc[0, ["lowest", "highest", "range"]].tolist() == [0, 1, 1]
-    turned = built.assign(amount=built["amount"].where(metrics.part_of(built, POINTS, data.PROBLEM) == "train", 0))
-    pd.testing.assert_frame_equal(features.strongest(turned, params, data.PROBLEM, POINTS), ranked)
+def test_training_rows_have_an_outcome_and_lie_before_validation() -> None:
+    built = data.compute(data.orders())
+    rows = features.training_rows(built, data.PROBLEM, POINTS)
+    assert rows["returned"].notna().all()
+    assert rows["placed"].max() < pd.Timestamp(POINTS.validation)
+    pd.testing.assert_frame_equal(rows, built.loc[rows.index])
+
+
+@pytest.mark.parametrize("how", ["mean", "sum", "count"])
+def test_the_rows_in_the_window_of_a_history_give_its_value(project: Project, how: str) -> None:
+    params = features.Params(numeric=["amount"], history=[{**data.HISTORY, "how": how}])
+    shops = data.orders()["shop"].mask(data.orders()["id"] % 9 == 0)
+    data.lay(project, orders=data.orders().assign(shop=shops))
+    proof, (window,) = data.save(data.run(params), params, data.PROBLEM), features.windows(params, "2h")
+    for row in (row for _, row in features.load().iloc[[200, 225, 399]].iterrows()):
+        past = proof.past(window, row)
+        assert past.columns.tolist() == ["shop", "placed", "returned"]
+        assert past["returned"].agg(how) == pytest.approx(row[data.NAME])
 
 
 def test_the_stored_table_is_that_of_all_rows_at_once_and_a_sample_is_spread_over_it(project: Project) -> None:
@@ -124,12 +132,8 @@ def test_a_column_may_be_called_anything(project: Project) -> None:
     for name in ODD:
         assert (found[f"{name}4"] == found[name].map({"a": 1.0, "b": 2.0})).all()
         assert found[f"{first}_by_{name}_2d"].rename(data.NAME).equals(expected)
-    table, due_at = engine.read(events.get_backend(), features.FEATURES), features.sampled_moments(found, problem, 3)
-    assert features.online_difference(events, table, due_at, params, problem) == 0
-    assert features.future_difference(events, table, found, params, problem) == 0
-    moment = features.moment_of(problem)
-    features.save_online(features.snapshot(events, params, problem, moment), [], params, problem, moment)
-    artifacts.publish()
+    proof = data.save(events, params, problem)
+    assert (proof.online_difference(found, 3), proof.future_difference(found)) == (0, 0)
     assert data.made_again(project, params, problem) == set(), "what a partition is made of is found by those names too"
     stores = artifacts.read_json("data/online/online.json")["stores"]
     assert [store["by"] for store in stores] == [[name] for name in ODD]

@@ -26,6 +26,7 @@ from ninefold.init.proposal import Proposal, Wish
 from ninefold.init.propose import propose
 from ninefold.params import parse, plain
 from ninefold.processing import stage as processing
+from ninefold.stages import STAGES, label
 
 ROWS = 400
 NASTY = [
@@ -35,6 +36,7 @@ NASTY = [
 ]  # fmt: skip
 MODULES = ["__init__", "collection", "features", "processing", "training"]
 FILES = ["params.yaml", *(f"src/project/{name}.py" for name in MODULES)]
+FILES += [f"notebooks/{label(slug)}.ipynb" for slug in STAGES]
 UNCOMMITTED = " (has changes that are not committed)"
 NUMBERS = [0.1, 1e-5, 1e20, -3.5e-9, 12, 0.30000000000000004, True, None]
 
@@ -217,6 +219,8 @@ def test_numbers_keep_their_sign_and_what_is_none_goes_to_quarantine(shop: Any, 
     (lambda x, _: f"EUR {x:,}".replace(",", ".") + ",50", ("amount", ",", "."), 1057.5),
     (lambda x, _: f"{x:,} z\u0142".replace(",", " "), ("amount", None, " "), 1057),
     (lambda x, y: f"{x % 24}:{y:02d}", ("h:m", None, None), 117), (lambda x, y: f"{x % 40}:{y:02d}", ("m:s", None, None), 17.95),
+    (lambda x, _: f"{x / 10} kg", ("amount kg", None, None), 105.7), (lambda x, _: f"{x},5\u202fµg/m³ ", ("amount µg/m³", ",", None), 1057.5),
+    (lambda x, _: f"{x / 1000:.3f}k", ("amount", None, None), 1057), (lambda x, _: f"{x} DR", ("amount", None, None), -1057),
     (lambda x, y: f"{x % 24}h {y}m", ("h:m", None, None), 117), (lambda x, y: f"{y} days 0{x % 9}:00:00", ("h:m", None, None), 82320),
 ])  # fmt: skip
 def test_signs_and_units_are_read_with_the_numbers(
@@ -230,12 +234,47 @@ def test_signs_and_units_are_read_with_the_numbers(
     assert any("columns.fee.format" in warning for warning in p.warnings)
 
 
+@pytest.mark.parametrize(("values", "codes", "is_read"), [
+    ([0, 1, 2, 3, 4, 5, 99], ["99"], True), ([1, 2, 3, 4, 5, 8, 9], ["8", "9"], True), ([1, 2, 3, 4, 5, 6, 7, 9], ["9"], False),
+    ([*range(20, 80), *[99] * 9], ["99"], False), (range(10), [], False), ([1, 2, 3, 4, 6, 8], [], False),
+])  # fmt: skip
+def test_codes_beyond_a_gap_are_not_known_or_asked_about(
+    values: Any, codes: Any, is_read: bool, shop: Any, proposed: Any
+) -> None:
+    p = proposed(shop.assign(pain=np.resize(list(map(str, values)), ROWS)), "returned")
+    assert p.columns["pain"].aliases == {code: None if is_read else code for code in codes}
+    assert any("columns.pain.aliases" in warning and codes[0] in warning for warning in p.warnings) == bool(codes)
+
+
+def test_hours_come_first_where_the_name_says_so_and_blank_dates_are_not_known(shop: Any, proposed: Any) -> None:
+    clock = [f"{row % 40}:{row % 60:02d}" for row in range(ROWS)]
+    blank = np.where(np.arange(ROWS) % 5, shop["placed"].str[:10], "0000-00-00")
+    p = proposed(
+        shop.assign(
+            **{"Hours worked": clock, "seen": blank, "plz": [str(10007 + 43 * (7 * row % ROWS)) for row in range(ROWS)]}
+        ),
+        "returned",
+    )
+    assert (p.columns["Hours worked"].format, p.columns["seen"].missing) == ("h:m", ROWS / 5)
+    assert "plz" in p.features["categorical"]
+
+
+def test_numbers_that_name_an_entity_are_categories_where_rows_have_a_time(
+    shop: Any, random: Any, proposed: Any
+) -> None:
+    who = random.permutation(random.choice(range(100_000, 999_999), 80, replace=False).repeat(5))
+    p = proposed(shop.assign(chart=who.astype(str), store=random.integers(1, 9, ROWS).astype(str)), "returned")
+    assert {"chart", "store"} <= {*p.features["categorical"]}
+    assert any("--id chart --time none" in warning for warning in p.warnings)
+    assert any("store holds whole numbers, read as names" in warning for warning in p.warnings)
+
+
 def test_what_is_not_read_is_named(shop: Any, proposed: Any) -> None:
     rows = range(ROWS)  # decimal commas make no space a sign between thousands
-    written = {"weight": "{0} kg", "pair": "{1} {2}", "cents": "{0},5"}
+    written = {"weight": "{0} or {1} kg", "pair": "{1} {2}", "cents": "{0},5"}
     odd = {name: [form.format(row, row % 7, row % 9) for row in rows] for name, form in written.items()}
     warnings = " ".join(proposed(shop.assign(**odd), "returned", time="none").warnings)
-    assert "weight holds 400 different texts, such as '0 kg', '1 kg', '2 kg'" in warnings
+    assert "weight holds 400 different texts, such as '0 or 0 kg', '1 or 1 kg', '2 or 2 kg'" in warnings
     assert "pair holds 63 different texts" in warnings
 
 
@@ -245,6 +284,8 @@ def test_a_class_in_several_spellings_is_one(shop: Any, proposed: Any) -> None:
     assert (p.task, p.classes, liked["allowed"]) == ("binary", ["no", "s\u00ed"], ["no", "s\u00ed"])
     assert liked["aliases"] == {"NO": "no", "Si ": "s\u00ed"}
     assert any("'no' (133), 'NO' (67) are read as one" in warning for warning in p.warnings)
+    p = proposed(shop.assign(mail=np.resize(["ja", "Ja", "nein"], ROWS), blood=np.resize(["a", "A"], ROWS)), "returned")
+    assert (columns(p)["mail"]["aliases"], columns(p)["blood"]["allowed"]) == ({"Ja": "ja"}, ["A", "a"])
 
 
 @pytest.mark.parametrize(("others", "is_value"), [(["DE", "FR"], True), (["Gravel", "Paved"], False)])
@@ -272,10 +313,16 @@ def test_what_names_a_person_is_no_key_and_no_feature(shop: Any, random: Any, pr
         "Vorname": [f"Ada{row}" for row in range(ROWS)], "reach": [f"u{row}@example.org" for row in range(ROWS)],
         "line": [f"+49 30 {5000 + row}" for row in range(ROWS)], "phone_service": random.choice(["yes", "no"], ROWS),
         "sexo": random.choice(["h", "m"], ROWS), "who": random.choice(["male", "female"], ROWS),
-        "paid": [str(7 * row) for row in range(ROWS, 0, -1)],
+        "paid": [str(7 * row) for row in range(ROWS, 0, -1)], "town": np.resize(["San Jose, CA", "New York, NY"], ROWS),
+        "sold by": np.resize([f"{name}, {given}" for name in ("Nowak", "Ito") for given in ("Jan", "Anna", "Aki")], ROWS),
+        "lives": [f"Hauptstr. {row}, 11346 Berlin" for row in range(ROWS)],
     }  # fmt: skip
     p = proposed(shop.drop(columns=["order_id", "placed"]).assign(**own), "returned")
-    assert (p.key, list(p.personal), p.protected) == (["row"], ["Vorname", "reach", "line"], ["sexo", "who"])
+    assert (p.key, list(p.personal), p.protected) == (
+        ["row"],
+        ["Vorname", "reach", "line", "sold by", "lives"],
+        ["sexo", "who"],
+    )
     params = written(p)
     assert (params["deployment"]["log"]["redact"], params["training"]["protected"]) == ([*p.personal], p.protected)
     assert not {*p.personal} & {name for names in p.features.values() for name in names}
@@ -289,9 +336,9 @@ def test_times_are_read_in_the_format_of_the_source(form: str, shop: Any, propos
     shop.loc[7, "placed"] = ""
     p = proposed(shop, "returned")
     assert p.time.format == (None if form.endswith("Z") else form)
-    assert "day or month first" not in " ".join(p.warnings)
+    assert "read in two ways" not in " ".join(p.warnings)
     shop["placed"] = [f"{1 + number % 12:02d}/{1 + number % 11:02d}/2021" for number in range(ROWS)]
-    assert "day or month first" in " ".join(proposed(shop, "returned").warnings)
+    assert "read in two ways" in " ".join(proposed(shop, "returned").warnings)
     back = pd.date_range("2025-10-25", periods=ROWS, freq="15min", tz="Europe/Berlin").tz_localize(None).astype(str)
     assert "repeats an hour" in " ".join(proposed(shop.assign(seen=back), "returned").warnings)
 
@@ -395,7 +442,8 @@ def test_a_summary_of_much_is_short_and_all_of_it_can_be_read(shop: Any, propose
 def folder(tmp_path: Path, shop: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand in a fresh copy of the template, with the user's table beside it."""
     project = tmp_path / "project"
-    (project / "src/project").mkdir(parents=True)
+    for name in ("src/project", "notebooks"):
+        (project / name).mkdir(parents=True)
     for name in FILES:
         (project / name).write_text("problem: {}\n" if name.endswith("yaml") else '"""An example."""\n')
     (project / ".gitignore").write_text("/data/*\n!/data/source/\n/data/source/*\n!/data/source/*.dvc\n")
@@ -470,7 +518,10 @@ def test_files_to_replace_are_listed_and_kept_without_yes(folder: Path, monkeypa
     git("add", "-A")
     git("commit", "-q", "-m", "As it was copied")
     (folder / "src/project/features.py").write_text("# mine\n")
-    before, listed = state(folder), ", ".join(f"{name}{UNCOMMITTED if 'features' in name else ''}" for name in FILES)
+    before, listed = (
+        state(folder),
+        ", ".join(f"{name}{UNCOMMITTED if 'project/features' in name else ''}" for name in FILES),
+    )
     with pytest.raises(DataError):
         init.plan("../sales.csv", Wish("no such column"))
     done = begin("../My Orders.csv")
@@ -491,6 +542,18 @@ def test_in_a_repository_that_is_not_the_projects_nothing_is_begun(folder: Path)
     before, done = state(folder), begin("../My Orders.csv", "--yes")
     assert f"found in the git repository {folder.parent}, which holds no file of this project" in done.output
     assert (done.exit_code, state(folder)) == (1, before)
+
+
+def test_options_are_of_the_type_that_the_reader_of_a_source_expects() -> None:
+    texts = {"footer": "1", "comment": "#", "delimiter": ",", "sheet": "1"}
+    pairs = [f"{key}={value}" for key, value in texts.items()]
+    assert cli.common.options([*pairs, "skip=2", "header=no"]) == {**texts, "skip": 2, "header": False}
+    for pair, match in (
+        ("skip=x", "skip: found 'x', .* integer"),
+        ("decimal=,", "decimal: found ',', .* delimiter, enc"),
+    ):
+        with pytest.raises(NinefoldError, match=f"--option {match}"):
+            cli.common.options([pair])
 
 
 def test_tables_of_databases_and_packed_files_are_read(folder: Path, shop: pd.DataFrame) -> None:

@@ -83,7 +83,8 @@ def test_text_dates_gaps_and_odd_names_go_through_all_nine_stages_once_a_leak_is
     project = begun(copy, tmp_path, table, "--target", "returned")
     modules = [f"src/project/{name}.py" for name in ("__init__", "collection", "processing", "features", "training")]
     sources = ["data/source/orders.csv.dvc", "data/source/.gitignore"]
-    assert {line[3:] for line in project.changed} <= {"params.yaml", *modules, *sources}
+    notebooks = [f"notebooks/{label(slug)}.ipynb" for slug in STAGES]
+    assert {line[3:] for line in project.changed} <= {"params.yaml", *modules, *notebooks, *sources}
     place = project.folder / "params.yaml"
     params = yaml.safe_load(place.read_text())
     params["collection"]["as_of"] = "2023-12-31"  # what comes after is replayed as if it arrived now

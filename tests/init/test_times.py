@@ -11,7 +11,7 @@ from ninefold.init.inference import describe
 
 DAYS = pd.date_range("2023-01-01", periods=400, freq="17h")
 MONTHS = pd.Series(pd.date_range("2015-01-01", periods=80, freq="MS").repeat(5))
-QUARTERS = {"": "{1}Q{0}", "first": "Q{0} {1}", "short": "{0}Q{2}", "slash": "{1}/Q{0}", "fiscal": "FY{1}-Q{0}"}
+QUARTERS = {"": "{1}Q{0}", "first": "Q{0} {1}", "short": "{0}Q{2}", "slash": "{1}/Q{0}", "fiscal": "FY{2}-Q{0}"}
 
 
 def described(texts: Iterable[str], name: str = "when", timed: bool = False) -> Column:
@@ -42,6 +42,13 @@ def test_months_quarters_and_years_are_times(form: str) -> None:
     assert any("fiscal" in text for text in column.warnings) == (form == "fiscal")
 
 
+@pytest.mark.parametrize("form", ["{0}/{1:02d}", "{0}-{2}"])
+def test_years_that_end_in_the_next_one_are_years(form: str) -> None:
+    column = described((form.format(year, (year + 1) % 100, year + 1) for year in range(1999, 2023)), "season")
+    assert (column.kind, column.format) == ("timestamp", "year")
+    assert list(column.times().astype("datetime64[Y]").astype(str)) == [str(year) for year in range(1999, 2023)]
+
+
 @pytest.mark.parametrize(("form", "start", "unit"), [
     ("epoch_s", "1970", "s"), ("epoch_ms", "1970", "ms"), ("epoch_us", "1970", "us"), ("epoch_ns", "1970", "ns"),
     ("days", "1970", "D"), ("excel", "1899-12-30", "D"),
@@ -59,7 +66,7 @@ def test_what_may_be_read_otherwise_is_said() -> None:
     iso, slashed = DAYS.strftime("%Y-%m-%d"), DAYS.strftime("%d/%m/%Y")
     both = described(np.where(np.arange(400) % 7, iso, slashed))
     assert (both.format, both.times().max()) == ("iso | %d/%m/%Y", DAYS[-1].floor("D"))
-    assert "iso (row 2 '2023-01-01'), %d/%m/%Y (row 1 '01/01/2023')" in both.warnings[0]
+    assert "row 2 '2023-01-01', row 1 '01/01/2023'" in both.warnings[0]
     mixed = described(np.where(np.arange(400) % 3, slashed, DAYS.strftime("%m/%d/%Y")))
     assert (mixed.kind, "it is read as text" in mixed.warnings[0]) == ("category", True)
     for written, end in ((iso, "9999-12-31"), (DAYS.strftime("%Y%m%d"), "99991231")):

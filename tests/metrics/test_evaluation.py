@@ -8,7 +8,7 @@ import pytest
 from conftest import TASKS, statement
 from sklearn.dummy import DummyRegressor
 
-from ninefold.metrics import EvaluationPlan, evaluation
+from ninefold.metrics import Evaluation, EvaluationPlan
 from ninefold.problem import decisions
 from ninefold.training import WithInterval
 
@@ -22,8 +22,8 @@ PLAN = EvaluationPlan(
 POLICIES = PLAN.model_copy(update={"policies": {"always act": "act", "always wait": "wait"}})
 
 
-def right(task: str, count: int = 4000, days: int = 40) -> tuple[Any, ...]:
-    """Return outcomes that come as a forecast says, the forecast, rows, a model, the problem and the plan."""
+def right(task: str, count: int = 4000, days: int = 40) -> tuple[Evaluation, Any]:
+    """Return outcomes that come as a forecast says, and its model."""
     random, problem, model = np.random.default_rng(5), statement(task), None
     frame = pd.DataFrame({"placed": pd.date_range("2020-01-01", periods=days).repeat(count // days)})
     if task == "regression":
@@ -39,13 +39,14 @@ def right(task: str, count: int = 4000, days: int = 40) -> tuple[Any, ...]:
         predicted = pd.DataFrame(p[:, -len(names) :], columns=names)
     policies = decisions.policies(target, problem)
     plan = PLAN.model_copy(update={"policies": policies, "best_baseline": next(iter(policies))})
-    return target, predicted, frame, model, problem, plan
+    return Evaluation(target, predicted, frame, problem, plan), model
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_prices_are_as_stated_halved_and_half_as_high_again_and_actions_that_follow_pay_more(task: str) -> None:
-    target, predicted, *others, problem, plan = right(task)
-    table = evaluation.price_moves(target, predicted, *others, problem, plan)
+    evaluation, model = right(task)
+    target, predicted, _, problem, plan = evaluation
+    table = evaluation.price_moves(model)
     paid = decisions.payoff(decisions.decide(predicted, problem)["action"], target, problem).mean()
     best = decisions.policy_payoffs(target, problem, plan.policies).drop(columns=decisions.FORESIGHT).mean().max()
     first, moved = table.iloc[0], table.iloc[1:]
@@ -63,33 +64,34 @@ def test_prices_are_as_stated_halved_and_half_as_high_again_and_actions_that_fol
 def test_a_price_is_moved_for_each_outcome() -> None:
     target, predicted = np.array([1, 0] * 50), pd.DataFrame({"probability": [1.0, 0.0] * 50})
     frame = pd.DataFrame({"placed": pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(100), "D")})
-    table = evaluation.price_moves(target, predicted, frame, None, statement(), POLICIES).set_index(["price", "factor"])
+    evaluation = Evaluation(target, predicted, frame, statement(), POLICIES)
+    table = evaluation.price_moves(None).set_index(["price", "factor"])
     # Foresight acts on events (-1) and waits otherwise (0); acting always pays -1, waiting always -4 on half the rows.
     for place, paid in {("current", 1.0): 0.5, ("act", 0.5): 0.25, ("act", 1.5): 0.75}.items():
         assert table.loc[place, ["payoff", "gain"]].tolist() == [-paid, paid]
     free = statement(payoffs={"act": {"positive": 2, "negative": -1}, "wait": {"positive": 0, "negative": 0}})
-    table = evaluation.price_moves(target, predicted, frame, None, free, POLICIES)
+    table = evaluation._replace(problem=free).price_moves(None)
     assert table["price"].tolist() == ["current", "act", "act"], "a price of nothing does not change"
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_calibration_has_intervals_that_hold_a_right_forecast(task: str) -> None:
-    target, predicted, *others = right(task)
+    evaluation, _ = right(task)
 
     def held(forecast: pd.DataFrame) -> int:
-        curve = evaluation.curves(target, forecast, *others)["calibration"]
+        curve = evaluation._replace(predicted=forecast).calibration()
         assert len(curve) == 10
         assert curve["observed"].between(curve["low"], curve["high"]).all()
         return curve["predicted"].between(curve["low"], curve["high"]).sum()
 
-    assert held(predicted) >= 7
+    assert held(evaluation.predicted) >= 7
     if task != "multiclass":  # of which the rest of the probability would be another class's
-        assert held(predicted * 0.5) <= 3
+        assert held(evaluation.predicted * 0.5) <= 3
 
 
 def test_precision_ends_at_the_share_of_events() -> None:
-    target, *others = right("binary")
-    curve = evaluation.curves(target, *others)["precision"]
+    evaluation, model = right("binary")
+    curve, target = evaluation.curves(model)["precision"], evaluation.target
     assert (len(curve) <= 201, curve["recall"].is_monotonic_increasing) == (True, True)
     assert curve["precision"].iloc[-1] == pytest.approx(target.mean())
     assert curve["precision"].iloc[5:50].mean() > target.mean()
@@ -99,14 +101,14 @@ def test_the_gain_is_over_the_best_policy_without_a_model() -> None:
     target = np.array([1, 0, 0, 0, 1, 0, 0, 0] * 10)
     predicted = pd.DataFrame({"probability": np.where(target == 1, 0.9, 0.1)})
     frame = pd.DataFrame({"placed": pd.date_range("2020-01-01", periods=10).repeat(8)})
-    evaluated = (target, predicted, frame, statement(), POLICIES)
-    results = evaluation.evaluate(*evaluated)
+    evaluation = Evaluation(target, predicted, frame, statement(), POLICIES)
+    results = evaluation.results()
     naive = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
     # Foresight pays -1 for each of 20 events; always acting and always waiting both pay -80 for 80 rows.
     wanted = {"payoff": -0.25, "gain": 0.75, "observed": 0.25, "improvement": naive + np.log(0.9)}
     assert {name: results[name]["value"] for name in wanted} == pytest.approx(wanted)
-    assert evaluation.gain_floor(*evaluated) == pytest.approx(0.75)  # every day is the same
-    noisy = predicted.assign(probability=np.random.default_rng(2).random(80))
+    assert evaluation.gain_floor() == pytest.approx(0.75)  # every day is the same
+    noisy = evaluation._replace(predicted=pd.DataFrame({"probability": np.random.default_rng(2).random(80)}))
     asked = [statement(success={"scores": {}, "min_payoff_gain": 0, "confidence": share}) for share in (0.8, 0.99)]
-    less, more = (evaluation.gain_floor(target, noisy, frame, problem, POLICIES) for problem in asked)
+    less, more = (noisy._replace(problem=problem).gain_floor() for problem in asked)
     assert more < less

@@ -84,9 +84,7 @@ def test_a_class_that_is_absent_from_a_draw_breaks_nothing(task: str) -> None:
     ({"group": ["shop", "till"], "time": None}, "entities", [0, 1, 0, 0, 1, 0]),
     ({"time": None}, "rows", [0, 1, 2, 3, 4, 5]),
 ])  # fmt: skip
-def test_clusters_are_days_else_entities_else_rows_as_their_name_says(
-    changes: dict[str, Any], name: str, expected: list[int]
-) -> None:
+def test_clusters_are_days_else_entities_else_rows_as_their_name_says(changes: Any, name: str, expected: Any) -> None:
     times = pd.Timestamp("2020-01-01 07:00") + pd.to_timedelta([0, 9, 24, 30, 70, 48], "h")
     frame, problem = pd.DataFrame({"placed": times, "shop": ["a", None, "a"] * 2, "till": 1}), statement(**changes)
     assert (metrics.clusters(frame, problem).tolist(), metrics.cluster_name(problem)) == (expected, name)

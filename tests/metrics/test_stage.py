@@ -6,14 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import CLASSES, TASKS, Project, statement
-from odd_names import drawn, sound
+from odd_names import sound
 
-from ninefold import artifacts, metrics
+from ninefold import artifacts, gate, metrics
 from ninefold.errors import DataError, ParamsError
 from ninefold.metrics import stage
 from ninefold.metrics.plan import EvaluationPlan
-from ninefold.problem import MEANING, PRIMARY, Problem
-from project.figures.metrics import plot_baselines, plot_split
+from ninefold.problem import PRIMARY, Problem
 
 PROBLEM = statement(label_delay="0h", success={"scores": {"roc_auc": 0.6}, "min_payoff_gain": 0.01, "confidence": 0.9})
 SETTINGS = {"split": {"validation": 0.2, "holdout": 0.2}, "level": 0.9}
@@ -42,22 +41,14 @@ def part(frame: pd.DataFrame, points: metrics.Split, problem: Problem) -> pd.Ser
     return pd.Series(metrics.part_of(frame, points, problem), frame.index)
 
 
-def test_the_split_is_by_time_at_day_boundaries() -> None:
-    frame, _ = rows("binary")
-    found = part(frame, metrics.split(frame, PARAMS, PROBLEM), PROBLEM)
-    assert found.tolist() == sorted(found, key=metrics.PARTS.index), "rows are in order of time"
-    assert found.groupby(frame["placed"].dt.date).nunique().max() == 1
-    shares = {"train": 0.6, "validation": 0.2, "holdout": 0.2}
-    assert found.value_counts(normalize=True).to_dict() == pytest.approx(shares, abs=0.02)
-
-
 def test_a_row_belongs_to_its_local_day_in_the_split_and_its_cluster() -> None:
     hours = pd.DataFrame({"placed": pd.date_range("2013-03-05 05:30", periods=240, freq="h"), "returned": 0})
     there = PROBLEM.changed(timezone="America/New_York", label_delay="0h")  # where the first row is of 0:30
     assert np.bincount(metrics.clusters(hours, there)).tolist() == [24] * 5 + [23] + [24] * 4 + [1]  # a day of 23 hours
     points = metrics.split(hours, PARAMS, there)
     assert (points.validation, points.holdout) == ("2013-03-11", "2013-03-13")
-    assert metrics.parts(hours, points, there)["last"].tolist() == ["2013-03-10", *["2013-03-12"] * 2, "2013-03-15"]
+    last = there.local_days(hours).groupby(part(hours, points, there)).max().dt.day
+    assert last.to_dict() == {"train": 10, "validation": 12, "purged": 12, "holdout": 15}
     evening = pd.DataFrame({"placed": [pd.Timestamp("2013-03-13 02:00")]})
     assert [metrics.part_of(evening, points, each)[0] for each in (PROBLEM, there)] == ["holdout", "validation"]
 
@@ -69,12 +60,11 @@ def test_the_purge_counts_hours_not_the_clock_where_clocks_change() -> None:
     assert metrics.part_of(pd.DataFrame({"placed": times}), points, problem).tolist() == ["validation", "purged"]
 
 
-def test_rows_whose_outcome_is_not_known_when_the_holdout_begins_are_purged_and_counted() -> None:
+def test_rows_whose_outcome_is_not_known_when_the_holdout_begins_are_purged() -> None:
     frame, problem = rows("binary", label_delay="5d")
     begins = pd.Timestamp((points := metrics.split(frame, PARAMS, problem)).holdout)
     late = frame["placed"].between(begins - pd.Timedelta("5d 2h"), begins, inclusive="neither")
     assert (part(frame, points, problem) == "purged").equals(late)
-    assert metrics.parts(frame, points, problem).set_index("part").loc["purged", "rows"] == late.sum()
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -165,7 +155,10 @@ def test_the_holdout_stays_closed(task: str, changes: dict[str, Any]) -> None:
     points, name = metrics.split(frame, plan(task), problem), problem.target
     turned = frame.assign(**{name: frame[name].where(part(frame, points, problem) != "holdout", 0)})
     assert not turned.equals(frame)
-    for look in (metrics.baselines, metrics.reference_scores, metrics.naive, metrics.parts, metrics.newest):
+    assert metrics.make_plan(frame, points, plan(task), problem) == metrics.make_plan(
+        turned, points, plan(task), problem
+    )
+    for look in [metrics.describe_split, *[metrics.recent_outcomes] * bool(problem.time)]:
         assert str(look(frame, points, problem)) == str(look(turned, points, problem)), look.__name__
 
 
@@ -173,28 +166,27 @@ def test_baselines_pay_what_the_payoffs_say() -> None:
     frame, _ = rows("binary")
     points = metrics.split(frame, PARAMS, PROBLEM)
     valid = frame.loc[part(frame, points, PROBLEM) == "validation", "returned"].mean()
-    policies, table = metrics.baselines(frame, points, PROBLEM)
-    paid = table.set_index("policy")["validation"].to_dict()
+    agreed = metrics.make_plan(frame, points, PARAMS, PROBLEM)
+    paid = {policy: payoffs["validation"] for policy, payoffs in agreed.baselines.items()}
     assert paid == pytest.approx({"always act": -1, "always wait": -4 * valid, "perfect foresight": -valid})
-    assert policies == {"always act": "act", "always wait": "wait"}
-    assert stage.potential_gain(table) == pytest.approx(min(1, 4 * valid) - valid)
+    assert agreed.policies == {"always act": "act", "always wait": "wait"}
+    assert stage.potential_gain(agreed) == pytest.approx(min(1, 4 * valid) - valid)
 
 
-def test_naive_forecasts_see_no_outcome_that_is_not_known_by_the_day() -> None:
+def test_a_forecast_from_recent_outcomes_sees_none_that_is_not_known_by_the_day() -> None:
     frame, problem = rows("binary", label_delay="5d")
     frame["returned"] = frame["placed"].between("2020-03-10", "2020-03-16").astype("int64")
     points = metrics.Split(by="time", validation="2020-03-15", holdout="2020-03-21")
-    scored = metrics.reference_scores(pd.concat([frame, frame.head(1)]).sort_values("placed"), points, problem)
-    # Had they seen one of these days, on which everything happens, they would not have forecast zero.
-    assert scored.set_index("forecast").loc["training mean", "brier"] == 1.0
-    assert scored.set_index("forecast").loc["last four weeks", "brier"] == 1.0
+    name, values = metrics.recent_outcomes(pd.concat([frame, frame.head(1)]).sort_values("placed"), points, problem)
+    assert name == "last four weeks"
+    assert (values == [1, 0]).all(axis=None)  # had it seen one of these days, on which everything happens, it were more
 
 
 def test_the_gate_fails_for_thresholds_out_of_reach_absent_classes_and_few_entities() -> None:
     def failed(frame: pd.DataFrame, problem: Problem, points: metrics.Split | None = None) -> list[str]:
         params = plan(problem.task)
         points = points or metrics.split(frame, params, problem)
-        checks = metrics.checks(frame, points, metrics.baselines(frame, points, problem)[1], params, problem)
+        checks = metrics.checks(frame, metrics.make_plan(frame, points, params, problem), params, problem)
         return [check.name for check in checks if not check.passed]
 
     frame, _ = rows("binary")
@@ -206,8 +198,8 @@ def test_the_gate_fails_for_thresholds_out_of_reach_absent_classes_and_few_entit
     frame.loc[(part(frame, points, problem) == "validation") & (frame["size"] == 2), "size"] = 1
     absent = ["rows of the rarest class in the smallest part", "classes of size without rows"]
     assert failed(frame, problem, points) == absent
-    table = metrics.baselines(frame, points, problem)[1]
-    checks = metrics.checks(frame, points, table, plan("multiclass"), problem)
+    agreed = metrics.make_plan(frame, points, plan("multiclass"), problem)
+    checks = metrics.checks(frame, agreed, plan("multiclass"), problem)
     assert [check.value for check in checks if check.name == absent[1]] == [f"no {CLASSES[2]} in validation"]
     frame, problem = rows("binary", time=None, group=["shop"])
     assert "entities in the holdout" in failed(frame, problem)
@@ -218,39 +210,24 @@ def test_the_gate_fails_for_thresholds_out_of_reach_absent_classes_and_few_entit
 
 
 @pytest.mark.parametrize(("task", "time"), ALL)
-def test_every_task_is_scored_told_drawn_and_written(project: Project, task: str, time: str | None) -> None:
+def test_every_task_is_described_and_written(project: Project, task: str, time: str | None) -> None:
     frame, problem = rows(task, time=time, unit="$ order $", units="orders")
     params = plan(task)
     points = metrics.split(frame, params, problem)
-    policies, table = metrics.baselines(frame, points, problem)
-    references = metrics.reference_scores(frame, points, problem)
-    assert references["forecast"].tolist() == ["training mean", *(["last four weeks"] if time else [])]
-    assert np.isfinite(references[[*MEANING[task]]].to_numpy()).all()
+    agreed = metrics.make_plan(frame, points, params, problem)
     target = frame.loc[part(frame, points, problem).isin(metrics.PARTS[:2]), problem.target]
     shares = [target.mean()] if task == "regression" else target.value_counts(normalize=True).sort_index().tolist()
-    assert metrics.naive(frame, points, problem) == pytest.approx(shares)
-    sound(metrics.describe_split(frame, points, problem), metrics.describe_baselines(table, problem))
-    sound(metrics.conclusion(table, problem), *metrics.headline(table, problem).values())
-    drawn(plot_split(metrics.part_counts(frame, points, problem)))
-    drawn(plot_baselines(table, problem))
+    assert agreed.naive == pytest.approx(shares)
+    sound(metrics.describe_split(frame, points, problem), metrics.describe_baselines(agreed, problem))
+    sound(metrics.conclusion(agreed, problem), *metrics.headline(agreed).values())
     role = metrics.definitions(params, problem).set_index("metric")["role"]
     assert role[params.primary].startswith("chooses the model")
-    assert pd.isna(metrics.parts(frame, points, problem).iloc[-1, -1])
-    assert metrics.metrics(table, references, points)["potential_gain"] > 0
-    metrics.make_plan(frame, points, policies, table, params, problem).save()
+    scores = pd.DataFrame({PRIMARY[task]: [0.5]}, index=["training mean"])
+    assert metrics.metrics(agreed, scores)["potential_gain"] > 0
+    agreed.save()
     artifacts.publish()
+    assert EvaluationPlan.load().baselines == gate.tidy(agreed.baselines)
     assert part(frame, EvaluationPlan.load().split, problem).equals(part(frame, points, problem))
-
-
-@pytest.mark.parametrize(
-    "values", [123_450 + np.arange(200) % 40 * 0.5, np.full(200, 7.0), np.repeat([0.0, 9.0], [150, 50])]
-)
-def test_any_quantity_can_be_drawn_by_its_deciles(values: np.ndarray) -> None:
-    problem = statement("regression", time=None)
-    frame = pd.DataFrame({"id": range(200), "price": values})
-    counts = metrics.part_counts(frame, metrics.split(frame, plan("regression"), problem), problem)
-    assert counts["holdout"].sum() == 0, "its outcomes stay hidden"
-    drawn(plot_split(counts))
 
 
 def test_labelled_rows_have_a_known_outcome_encoded_under_its_own_name(project: Project) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from monitoring_data import problem_of
-from monitoring_params import PARAMS
+from conftest import statement
+from monitoring_data import PARAMS
 
 from ninefold.monitoring import sentences
 from ninefold.monitoring.drift import compare_inputs, psi
@@ -29,7 +29,7 @@ def drifts(
     """Return the drift of the rows of the last `days` of a table, whose days are in the column `day`."""
     features = [name for name in frame if name != "day"]
     signature = [{"name": name, "kind": (kinds or {}).get(name, "numeric")} for name in features]
-    bundle: Any = SimpleNamespace(signature=signature, problem=problem_of(time=time), described={"log": {"redact": []}})
+    bundle: Any = SimpleNamespace(signature=signature, problem=statement(time=time), described={"log": {"redact": []}})
     frame = frame.assign(placed=pd.Timestamp("2020-01-01") + pd.to_timedelta(frame["day"], "D"))
     late = frame["day"] > frame["day"].max() - days
     parts = {"train": frame[~late], "validation": frame[:0]}
@@ -70,10 +70,9 @@ def test_one_of_many_features_is_named_and_all_are_corrected_for_being_many() ->
         assert found.loc[found["p"] < 0.05, "feature"].tolist() == ["f7"]
 
 
-@pytest.mark.parametrize(
-    ("kind", "value"),
-    [("numeric", 2.0), ("numeric", np.nan), ("categorical", "zoe"), ("text", "x" * 20), ("date", 400.0)],
-)
+@pytest.mark.parametrize(("kind", "value"), [
+    ("numeric", 2.0), ("numeric", np.nan), ("categorical", "zoe"), ("text", "x" * 20), ("date", 400.0)
+])  # fmt: skip
 def test_numbers_gaps_categories_and_the_length_of_a_text_that_moved_are_drift(kind: str, value: Any) -> None:
     frame, kinds = table(2), {"f1": kind}
     texts = (9 * frame["f1"].abs()).astype("int64").map("x".__mul__)
@@ -88,7 +87,7 @@ def test_with_too_few_days_there_is_no_p_value_and_the_page_says_so() -> None:
     assert drifts(frame.assign(day=frame["day"] + 1), 1)["psi"].iloc[0] > 0.25
     found = drifts(frame, 1)
     assert (found["p"].isna().all(), found["drifted"].any()) == (True, False)
-    text = sentences.describe_drift(found.assign(period=["2020-03"]), frame[:0], {}, problem_of())
+    text = sentences.describe_drift(found.assign(period=["2020-03"]), frame[:0], {}, statement())
     assert "In 2020-03 no test is possible: too few days." in text
 
 
@@ -107,5 +106,5 @@ def test_columns_that_are_empty_or_constant_from_now_on_are_drift_and_leave_no_g
 def test_indices_that_tie_are_named_as_ties() -> None:
     rows = [("2020-03", "a", 8.273), ("2020-03", "b", 8.271), ("2020-04", "a", 8.273), ("2020-04", "b", 0.1)]
     found = pd.DataFrame(rows, columns=["period", "feature", "psi"]).assign(p=0.01, drifted=True)
-    text = sentences.describe_drift(found, pd.DataFrame(), {}, problem_of())
+    text = sentences.describe_drift(found, pd.DataFrame(), {}, statement())
     assert "The largest PSI is 8.27, of `a` and `b` in 2020-03 and 2020-04." in text

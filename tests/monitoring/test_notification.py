@@ -184,8 +184,8 @@ def test_apprise_is_sent_what_the_file_gets(place: Path, hook: Hook) -> None:
     assert (hook.asked[1]["title"], hook.asked[1]["type"]) == ("1 alert, resolved", "success")
 
 
-def test_what_cannot_be_sent_is_tried_again_then_and_the_next_time(
-    place: Path, hook: Hook, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_what_cannot_be_sent_is_tried_again_and_next_time(
+    place: Path, hook: Hook, caplog: Any, monkeypatch: Any
 ) -> None:
     other = Hook()
     monkeypatch.setenv("OTHER", other.url)
@@ -210,8 +210,8 @@ def test_what_cannot_be_sent_is_tried_again_then_and_the_next_time(
     ("json://[S3CRET", ": expected one Apprise URL"), ("json://127.0.0.1:99999/S3CRET", ": Apprise could not send it"),
     ("json://127.0.0.1:1/S3CRET json://127.0.0.1:2/S3CRET", ": expected one Apprise URL"),
 ])  # fmt: skip
-def test_an_address_that_is_none_is_told_of_and_keeps_the_alert(
-    place: Path, hook: Hook, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, given: str, says: str
+def test_an_address_that_is_none_keeps_the_alert(
+    place: Path, hook: Hook, caplog: pytest.LogCaptureFixture, monkeypatch: Any, given: str, says: str
 ) -> None:
     monkeypatch.setenv("NINEFOLD_NOTIFY", given)
     with caplog.at_level(logging.DEBUG):
@@ -223,9 +223,7 @@ def test_an_address_that_is_none_is_told_of_and_keeps_the_alert(
     assert hook.taken() == lines(place)
 
 
-def test_the_address_is_never_told(
-    place: Path, hook: Hook, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_address_is_never_told(place: Path, hook: Hook, caplog: pytest.LogCaptureFixture, capfd: Any) -> None:
     with caplog.at_level(logging.DEBUG):
         notification.deliver([period("1", alert())], BY_HOOK, place)
         hook.answers = [500, 500, 500]
@@ -276,9 +274,7 @@ def test_two_at_once_send_each_incident_once(place: Path) -> None:
     assert len(lines(place)) == len({each["alert"] for each in lines(place)}) == 20
 
 
-def test_a_file_that_cannot_be_written_keeps_its_messages_and_a_damaged_state_is_told_of(
-    place: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_file_that_cannot_be_written_keeps_its_messages_and_damage_is_told_of(place: Path, caplog: Any) -> None:
     place.mkdir(parents=True)
     assert notification.deliver([period("1", alert())], FILE, place) == []
     assert "alerts.jsonl: cannot be written" in caplog.text
@@ -289,9 +285,7 @@ def test_a_file_that_cannot_be_written_keeps_its_messages_and_a_damaged_state_is
         notification.deliver([period("1", alert())], FILE, place)
 
 
-def test_monitor_delivers_the_alerts_of_a_failed_gate_too_and_then_fails(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_monitor_delivers_the_alerts_of_a_failed_gate_too_and_then_fails(project: Project, monkeypatch: Any) -> None:
     def run(*_: Any) -> None:
         artifacts.write_json([period("2", alert())], artifacts.output("data/monitoring") / "periods.json")
         with pytest.raises(GateFailed):

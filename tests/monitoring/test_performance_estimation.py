@@ -5,7 +5,7 @@ import pytest
 from conftest import TASKS, statement
 from monitoring_rows import rows, table
 
-from ninefold.metrics import EvaluationPlan, evaluation, scores
+from ninefold.metrics import EvaluationPlan, against_baseline, scores
 from ninefold.monitoring import performance_estimation, period
 from ninefold.monitoring.period import Rows
 from ninefold.problem import PRIMARY, decisions
@@ -20,7 +20,7 @@ def estimate(holdout: Rows, now: Rows, task: str) -> tuple[dict[str, dict[str, f
     problem = statement(task)
     plan = EvaluationPlan.model_construct(policies=decisions.policies(holdout.target, problem))
     blind = now._replace(target=now.target * np.nan)
-    model, best, _ = evaluation.against_baseline(now.target, now.predicted, problem, plan)
+    model, best, _ = against_baseline(now.target, now.predicted, problem, plan)
     true = {"payoff": model.mean(), "gain": (model - best).mean()}
     true |= {"outcome": decisions.event(now.target, problem).mean()}
     true |= scores.task_scores(now.target, now.predicted, problem)

@@ -4,6 +4,7 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +13,12 @@ from browser import served
 from bundles import NOW, append, lay_out, pack
 from bundles import rows as rows_of
 from conftest import Project
-from monitoring_params import PARAMS
+from monitoring_data import LOGGED, PARAMS
 
 from ninefold import artifacts, timestamps
 from ninefold.errors import DataError
-from ninefold.metrics import EvaluationPlan, evaluation
-from ninefold.monitoring import backtest, labels, production, tables
+from ninefold.metrics import Evaluation, EvaluationPlan
+from ninefold.monitoring import Monitor, labels, production, tables
 from ninefold.monitoring.answers import predict
 from ninefold.monitoring.arrivals import read_arrivals
 from ninefold.monitoring.production import ROW, VERSION
@@ -25,6 +26,7 @@ from ninefold.serving import Bundle, app, client, log_entry
 from ninefold.serving.fields import as_rows
 from ninefold.serving.log import Log
 
+pytestmark = pytest.mark.usefixtures("few_trees")
 POLICIES = {"best_baseline": "always wait", "naive": [0.7, 0.3]}
 
 
@@ -62,9 +64,7 @@ def test_versions_with_other_fields_are_one_table(project: Project, log: Log) ->
     assert table["@action"].notna().all()
 
 
-def test_names_that_are_ours_too_stay_the_users_and_exports_alone_are_enough(
-    bundle: Bundle, log: Log, place: Path
-) -> None:
+def test_names_that_are_ours_too_stay_the_users_and_exports_are_enough(bundle: Bundle, log: Log, place: Path) -> None:
     bundle.described["signature"] += [{"name": "row", "kind": "identity", "type": "any", "required": False}]
     append(log, bundle, {"row": "mine", "customer": "ann", "id": 7})
     table = production.served(bundle)
@@ -89,31 +89,26 @@ def test_before_anything_was_served_the_table_is_empty_and_damage_is_an_error(bu
 def test_a_bundle_in_production_of_other_features_than_the_table_s_cannot_be_monitored(bundle: Bundle) -> None:
     file = "data/features/period=all/part-0.parquet"
     artifacts.write_table(artifacts.read_table(file).drop(columns="items"), artifacts.path(file))
-    with pytest.raises(
-        DataError, match=f"data/features: lacks items, features of bundle {bundle.version}, which is in prod"
-    ):
-        production.read_bundle(PARAMS.model_copy(update={"source": "log"}))
+    lacks = f"data/features: lacks items, features of bundle {bundle.version}, which is in prod"
+    with pytest.raises(DataError, match=lacks):
+        production.read_bundle(LOGGED)
 
 
-def test_skew_is_the_share_of_rows_of_a_period_that_were_served_with_another_value(
-    parts: dict[str, pd.DataFrame], bundle: Bundle, log: Log
-) -> None:
-    params, offline = PARAMS.model_copy(update={"source": "log"}), parts["holdout"].reset_index(drop=True)
+def test_skew_is_the_share_of_a_period_that_was_served_with_another_value(parts: Any, bundle: Bundle, log: Log) -> None:
+    offline = parts["holdout"].reset_index(drop=True)
     sent, looked_up = offline.copy(), "rate_by_customer_7d"
     sent.loc[offline.index[offline["amount"].notna()][:3], "amount"] += [1.0, 5.0, 1e-12]
     sent.loc[4, "channel"] = "app"
     sent.loc[offline.index[offline[looked_up].notna()][:2], looked_up] = np.nan
     sent = pd.concat([sent, sent.head(1).assign(id=9999)], ignore_index=True)  # a row that the pipeline does not know
-    log.record(sent, bundle.decide(sent)[bundle.answers], bundle, "skewed", moment=NOW)
-    report = production.service_reports(*read_arrivals(params, {}, bundle), params, bundle)["2020-02"]["skew"]
+    append(log, bundle, *as_rows(sent, bundle.signature), name="skewed")
+    report = production.service_reports(*read_arrivals(LOGGED, {}, bundle), LOGGED, bundle)["2020-02"]["skew"]
     different = {each["feature"]: round(each["share"] * len(offline), 6) for each in report}
     assert different == {"amount": 2, looked_up: 2, "channel": 1}
 
 
-def test_rows_whose_time_is_not_plausible_are_set_apart_and_counted(
-    project: Project, bundle: Bundle, log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    params = PARAMS.model_copy(update={"source": "log", "period": "day"})
+def test_rows_whose_time_is_not_plausible_are_set_apart_and_counted(bundle: Any, log: Log, monkeypatch: Any) -> None:
+    params = LOGGED.model_copy(update={"period": "day"})
     monkeypatch.setattr(timestamps, "now", lambda: pd.Timestamp("2020-02-03 00:10"))
     times = ["1900-01-01", "2260-01-01", "2020-02-02", "2020-02-03T00:05:00", "2020-02-04", None]
     append(log, bundle, *({"customer": "ann", "id": number, "placed": time} for number, time in enumerate(times)))
@@ -126,18 +121,17 @@ def test_rows_whose_time_is_not_plausible_are_set_apart_and_counted(
 
 @pytest.mark.parametrize("redacted", [["placed"], ["id"], ["amount", "customer"]])
 def test_redacted_columns_are_text_that_is_not_compared_and_the_answer_tells_the_time(
-    parts: dict[str, pd.DataFrame], bundle: Bundle, log: Log, redacted: list[str], monkeypatch: pytest.MonkeyPatch
+    parts: Any, bundle: Bundle, log: Log, redacted: list[str], monkeypatch: Any
 ) -> None:
     monkeypatch.setitem(bundle.described, "log", {"keep": "90d", "redact": redacted})
     append(log, bundle, *as_rows(parts["train"].head(60), bundle.signature))
-    params = PARAMS.model_copy(update={"source": "log"})
-    frame, volume = read_arrivals(params, {}, bundle)
+    frame, volume = read_arrivals(LOGGED, {}, bundle)
     assert (frame["placed"] == NOW.replace(tzinfo=None)).all() == ("placed" in redacted)
     assert (log_entry.pseudonym(7, log_entry.key(log.place)) in frame["id"].tolist()) == ("id" in redacted)
-    reports = production.service_reports(frame, volume.head(1), params, bundle)
+    reports = production.service_reports(frame, volume.head(1), LOGGED, bundle)
     assert [report["skew"] for report in reports.values()] == [[]]
     plan, bundle.described["holdout"] = EvaluationPlan.load().model_copy(update=POLICIES), {}
-    record = backtest.evaluator(bundle, parts, params, plan)(frame, volume.head(1))
+    record = Monitor(bundle, parts, LOGGED, plan).evaluate(frame, volume.head(1))
     assert not {name.partition(": ")[2] for name in record["natural"]} & {*redacted}
     assert record["features"] == 5 - len({"amount", "customer"} & {*redacted})
 
@@ -145,12 +139,10 @@ def test_redacted_columns_are_text_that_is_not_compared_and_the_answer_tells_the
 def test_traffic_is_counted_by_minute_of_the_routes_that_decide(place: Path) -> None:
     minute = int(datetime(2020, 2, 3, tzinfo=UTC).timestamp() // 60)
     rows = [
-        (minute, "/predict", 200, 8, 1.0, 2),
-        (minute, "/predict", 201, 2, 1.0, 0),
-        (minute, "/review/record", 503, 4, 0.8, 4),
-        (minute + 60 * 24, "/predict", 422, 5, 0.5, 0),
+        (minute, "/predict", 200, 8, 1.0, 2), (minute, "/predict", 201, 2, 1.0, 0),
+        (minute, "/review/record", 503, 4, 0.8, 4), (minute + 60 * 24, "/predict", 422, 5, 0.5, 0),
         (minute - 1, "/health", 200, 100, 0.1, 0),
-    ]
+    ]  # fmt: skip
     Log(place).close()
     with closing(sqlite3.connect(place)) as log, log:
         log.executemany("INSERT INTO traffic VALUES (?, ?, ?, ?, ?, ?)", rows)
@@ -159,10 +151,7 @@ def test_traffic_is_counted_by_minute_of_the_routes_that_decide(place: Path) -> 
     assert table[["requests", "errors", "slow", "refused"]].to_numpy().tolist() == [[14, 4, 6, 0], [5, 0, 0, 5]]
 
 
-def test_what_callers_ask_a_running_service_is_monitored_once_labels_have_come(
-    parts: dict[str, pd.DataFrame], bundle: Bundle, log: Log, tmp_path: Path
-) -> None:
-    params = PARAMS.model_copy(update={"source": "log"})
+def test_what_callers_ask_is_monitored_once_labels_come(parts: Any, bundle: Any, log: Log, tmp_path: Path) -> None:
     rows = rows_of("binary", 120).assign(placed=pd.date_range("2020-03-01", periods=120, freq="6h"))
     rows["id"] += 1000
     with served(app.create_app(bundle, log)) as url:
@@ -175,17 +164,17 @@ def test_what_callers_ask_a_running_service_is_monitored_once_labels_have_come(
         part.to_csv(tmp_path / f"{name}.csv", index=False)
     list(labels.run([f"{tmp_path}/{name}.csv" for name in ("late", "again")], bundle))
 
-    frame, volume = read_arrivals(params, {}, bundle)
+    frame, volume = read_arrivals(LOGGED, {}, bundle)
     assert volume[["period", "raw"]].to_numpy().tolist()[0] == ["2020-03", len(rows)], "asked twice, counted once"
     assert volume["raw"].iloc[-1] == 0, "silence shows"
     assert frame["@probability"].tolist() == answers["probability"].tolist()
-    asked = production.service_reports(frame, volume, params, bundle)[volume["period"].iloc[-1]]["service"]
+    asked = production.service_reports(frame, volume, LOGGED, bundle)[volume["period"].iloc[-1]]["service"]
     assert (asked["requests"] > 4, asked["refused"] > 0, asked["errors"]) == (True, True, 0)
     plan, bundle.described["holdout"] = EvaluationPlan.load().model_copy(update=POLICIES), {}
-    record = backtest.evaluator(bundle, parts, params, plan)(frame, volume.head(1))
+    record = Monitor(bundle, parts, LOGGED, plan).evaluate(frame, volume.head(1))
     assert [record[name] for name in ("predictions", "at close", "later", "never", "open")] == [120, 117, 2, 0, 1]
     known = rows.head(117)
-    expected = evaluation.evaluate(known["returned"].to_numpy(), bundle.decide(known), known, bundle.problem, plan)
+    expected = Evaluation(known["returned"].to_numpy(), bundle.decide(known), known, bundle.problem, plan).results()
     assert record["figures"]["brier"]["value"] == pytest.approx(expected["brier"]["value"], rel=1e-5)
     assert record["reasons"]
     assert production.service_reports(frame, volume, PARAMS, bundle) == {}, "a replay has no service"

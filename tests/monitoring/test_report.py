@@ -15,12 +15,8 @@ from ninefold.monitoring import data_quality, report, shift_tests, two_sample
 from ninefold.monitoring.reference import Context, Reference, reference
 from ninefold.problem import decisions
 
+pytestmark = pytest.mark.usefixtures("few_trees")
 PLANTED = {"covariate shift": {"inputs": 1.0}, "concept shift": {"relations": 0.7}, "label shift": {}, None: {}}
-
-
-@pytest.fixture(autouse=True)
-def _few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(two_sample, "LEARNER", {**two_sample.LEARNER, "max_iter": 20, "learning_rate": 0.2})
 
 
 def plant(cause: str | None, task: str = "binary") -> pd.DataFrame:
@@ -65,13 +61,10 @@ def test_rows_without_time_have_causes_and_before_labels_only_those_that_need_no
 WEIGHT = table()["weight"]
 
 
-@pytest.mark.parametrize(
-    ("how", "weight"),
-    [
-        ("missing", WEIGHT * np.nan), ("missing", WEIGHT.mask(WEIGHT.index % 4 == 0)), ("constant", WEIGHT * 0 + 7),
-        ("unit", WEIGHT * 2.20462), ("unit", WEIGHT / 1000), ("unit", WEIGHT + 5000), ("unit", WEIGHT * 1.8 + 32),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("how", "weight"), [
+    ("missing", WEIGHT * np.nan), ("missing", WEIGHT.mask(WEIGHT.index % 4 == 0)), ("constant", WEIGHT * 0 + 7),
+    ("unit", WEIGHT * 2.20462), ("unit", WEIGHT / 1000), ("unit", WEIGHT + 5000), ("unit", WEIGHT * 1.8 + 32),
+])  # fmt: skip
 def test_a_broken_column_is_named_and_nothing_else(how: str, weight: pd.Series) -> None:
     (only,) = causes(table().assign(weight=weight))
     assert (only["cause"], only["subject"], only["evidence"]["how"]) == ("broken column", "weight", how)

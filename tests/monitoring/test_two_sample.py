@@ -7,9 +7,7 @@ from monitoring_rows import KINDS, rows, table
 from ninefold.monitoring import period, two_sample
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("width", None), ("shop", "b"), ("note", "out of order"), ("weight", np.nan)]
-)
+@pytest.mark.parametrize(("name", "value"), {"width": None, "shop": "b", "note": "ordered", "weight": np.nan}.items())
 def test_numbers_categories_words_and_gaps_that_moved_are_named(name: str, value: object) -> None:
     now = table(inputs=0.8 if value is None else 0.0)
     now[name] = now[name].mask((value is not None) & (np.arange(len(now)) % 3 == 0), value)

@@ -16,15 +16,7 @@ from ninefold.processing.contract import Column, cast
 
 
 @pytest.mark.parametrize(("column", "value", "rule", "shown"), [
-    ("id", "two", "id: not int64", "id two"),
-    ("id", "2.7", "id: not int64", "id 2.7"),
     ("amount", "1,5", "amount: not float64", "id 2, amount 1,5"),  # as the source wrote it
-    ("amount", "inf", "amount: not float64", "id 2, amount inf"),
-    ("placed", "2020-01-32T12:00:00", "placed: not timestamp", "id 2, placed 2020-01-32T12:00:00"),
-    ("id", "0", "id: under 1", "id 0"),
-    ("amount", "1000.01", "amount: over 1000", "id 2, amount 1000.01"),
-    ("status", "lost", "status: not allowed", "id 2, status lost"),
-    ("returned", "2", "returned: not allowed", "id 2, returned 2"),
     ("customer", "NA", "customer: missing", "id 2, customer missing"),
     ("id", "", "id: missing", "id missing"),
     ("id", "1", "unique: id", "id 1"),

@@ -5,40 +5,26 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from conftest import Project
+from servers import NURSERY, started
 
 from ninefold import artifacts, engine
 from ninefold.errors import DataError
 from ninefold.processing import ingest
 
 COLUMNS = ["id", "placed", "customer", "amount", "status", "returned"]
-# A process that forks followers: each is a process of its own, without the seconds that imports take.
-NURSERY = """
-import os, sys
-from pathlib import Path
-from ninefold import hooks
-from ninefold.processing import ingest
-hooks.project = lambda module, function, default: default
-for line in sys.stdin:
-    follow = line.strip() == "follow"
-    child = os.fork()
-    if not child:
-        sys.stdout = open(os.devnull, "w")
-        ingest.run(Path("in"), follow, every=0.02)
-        os._exit(0)
-    print(child, flush=True)
-    os.waitpid(child, 0)
-    print("gone", flush=True)
-"""
+FOLLOWER = NURSERY.format(
+    setup="from ninefold import hooks\nfrom ninefold.processing import ingest\nhooks.project = lambda *given: given[-1]",
+    act="sys.stdout = open(os.devnull, 'w'); ingest.run(Path('in'), line == 'follow\\n', every=0.02)",
+)
 
 
 @pytest.fixture
@@ -215,37 +201,30 @@ def test_the_order_of_arrival_leaves_no_trace(landing: Path, project: Project) -
     assert len(found[0]) > 2
 
 
-@pytest.fixture
-def nursery(landing: Path) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", NURSERY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=landing.parent, text=True
-    )
-    yield process
-    process.communicate(timeout=60)
-
-
-def follow(nursery: subprocess.Popen[str], how: str) -> Iterator[int]:
-    """Yield the id of a follower; return when it is gone."""
+@contextmanager
+def following(nursery: Any, how: str) -> Iterator[int]:
+    """Start a follower, and yield its id; return when it is gone."""
     print(how, file=nursery.stdin, flush=True)
     yield int(nursery.stdout.readline())
     assert nursery.stdout.readline() == "gone\n"
 
 
-def test_kill_9_at_fifty_moments_loses_nothing_and_doubles_nothing(landing: Path, nursery: Any) -> None:
+def test_kill_9_at_fifty_moments_loses_nothing_and_doubles_nothing(landing: Path) -> None:
     chance, delivered, kinds = random.Random(4), dict[str, pd.DataFrame](), ("csv", "parquet", "jsonl")
-    for number in range(50):
-        name = f"{number:02d}.{kinds[number % 3]}"
-        if delivered and chance.random() < 0.2:  # a correction, a repeat, or a file that is half written
-            name = chance.choice([one for one in delivered if one.endswith(".csv")] or ["00.csv"])
-        part = rows(1 + 40 * int(name[:2]), 20 + number % 7, month=1 + number % 2, amount=float(number))
-        delivered[name] = part
-        (landing / "orders" / f"{number}.half.csv").write_text("id,placed\n1,20")
-        for pid in follow(nursery, "follow"):
-            time.sleep(chance.random() * 0.1)
-            deliver(part, landing / "orders" / f".{name}")
-            os.replace(landing / "orders" / f".{name}", landing / "orders" / name)
-            time.sleep(chance.random() * 1.2)
-            os.kill(pid, signal.SIGKILL)
-        for _ in follow(nursery, "once"):
-            pass
-        same(lake(), expected(*delivered.values()))
+    with started("-c", FOLLOWER, cwd=landing.parent) as (nursery, _):
+        for number in range(50):
+            name = f"{number:02d}.{kinds[number % 3]}"
+            if delivered and chance.random() < 0.2:  # a correction, a repeat, or a file that is half written
+                name = chance.choice([one for one in delivered if one.endswith(".csv")] or ["00.csv"])
+            part = rows(1 + 40 * int(name[:2]), 20 + number % 7, month=1 + number % 2, amount=float(number))
+            delivered[name] = part
+            (landing / "orders" / f"{number}.half.csv").write_text("id,placed\n1,20")
+            with following(nursery, "follow") as pid:
+                time.sleep(chance.random() * 0.1)
+                deliver(part, landing / "orders" / f".{name}")
+                os.replace(landing / "orders" / f".{name}", landing / "orders" / name)
+                time.sleep(chance.random() * 1.2)
+                os.kill(pid, signal.SIGKILL)
+            with following(nursery, "once"):
+                pass
+            same(lake(), expected(*delivered.values()))

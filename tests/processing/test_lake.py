@@ -48,7 +48,6 @@ def year(project: Project, orders: pd.DataFrame) -> pd.DataFrame:
     rows = pd.concat([orders, orders.assign(id=["7", "8", "9", "10", "11", "12"], placed=times)], ignore_index=True)
     collect(project, rows)
     advance()
-    prove(project)
     assert lake_ids() == list(range(1, 13))
     return rows
 

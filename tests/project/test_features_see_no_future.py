@@ -66,15 +66,14 @@ def test_no_value_changes_when_the_future_is_removed(
 ) -> None:
     """The future of a moment: all later rows, and the outcomes that are not known by then. Three moments per share."""
     earlier = rows.head(int(len(rows) * share))
-    if changed := features.future_difference(events, table, earlier, params, problem):
+    if changed := features.PointInTime(events, table, params, problem).future_difference(earlier):
         names = [name for kind in KINDS for name in getattr(params, kind)]
-        leaks = [one for one in names if features.future_difference(events, table, earlier, only(params, one), problem)]
+        proofs = {one: features.PointInTime(events, table, only(params, one), problem) for one in names}
+        leaks = [one for one, proof in proofs.items() if proof.future_difference(earlier)]
         pytest.fail(f"{changed} values change, of {', '.join(leaks) or 'history'}: not known at prediction time", False)
 
 
 def test_values_of_the_online_store_equal_those_of_training(
     events: ir.Table, table: ir.Table, rows: pd.DataFrame, params: features.Params, problem: Problem
 ) -> None:
-    moments = features.sampled_moments(rows, problem)
-    difference = features.online_difference(events, table, moments, params, problem)
-    assert difference <= 1e-9
+    assert features.PointInTime(events, table, params, problem).online_difference(rows) <= 1e-9

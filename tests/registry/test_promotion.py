@@ -64,25 +64,26 @@ def weak(shop: Shop) -> packing.Bundle:
     return bundle
 
 
-def test_the_first_version_needs_no_champion_and_gto_knows_it(shop: Shop) -> None:
+def test_two_at_once_or_a_failure_half_way_leave_no_tag_and_the_first_version_needs_no_champion(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gto.exceptions import TagExists
+
     bundle = committed(shop)
+    with (shop.folder / ".git/ninefold-registry.lock").open("w") as lock:
+        lock_descriptor(lock.fileno())
+        for act in (promotion.promote, promotion.rollback):
+            with pytest.raises(DataError, match=r"another `ninefold promote` or `rollback` is running"):
+                act()
+    with monkeypatch.context() as patched:
+        patched.setattr(api, "assign", Mock(side_effect=TagExists(name=f"{NAME}#production#1")))
+        refused(r"tag 'returns#production#1' already exists")
+    assert shop.tags() == []
     told = promotion.promote()
     assert f"{NAME} v0.0.1, bundle {bundle.version}, is in production: first version" in told
     assert all(command in told for command in (f"git push origin '{NAME}@v0.0.1' '{NAME}#production#1'", "dvc push"))
     assert shop.tags() == [f"{NAME}#production#1", f"{NAME}@v0.0.1"]
     assert [one["version"] for one in api.show(str(shop.folder), f"{NAME}#production")] == ["v0.0.1"]
-
-
-@pytest.mark.usefixtures("weak")
-def test_a_better_challenger_is_promoted_with_what_it_gains_and_the_same_one_not_twice(shop: Shop) -> None:
-    committed(shop)
-    told = promotion.promote()
-    assert re.search("v0.0.2.* after v0.0.1: beats champion v0.0.1: gain", told)
-    assert told.splitlines()[0][-20:] in shop.git("tag", "-n9", f"{NAME}@v0.0.2")
-    before = shop.tags()
-    shop.git("commit", "-q", "--allow-empty", "-m", "The same model")
-    assert "in production already: nothing to promote" in promotion.promote()
-    assert shop.tags() == before
 
 
 def test_a_worse_challenger_is_refused_or_forced_with_a_reason_that_the_tag_keeps(shop: Shop) -> None:
@@ -194,9 +195,7 @@ def test_a_version_that_git_and_dvc_could_not_restore_is_refused(shop: Shop) -> 
     assert shop.tags() == []
 
 
-def test_rollback_goes_back_one_version_at_a_time_with_tag_and_bundle(
-    shop: Shop, weak: packing.Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rollback_goes_back_one_version_at_a_time_with_tag_and_bundle(shop: Shop, weak: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(hot_swap, "KEPT", 1)
     shop.project.set("serving", {"challenger": "models/next"})
     found, copies = [weak.version], lambda: {copy.name for copy in artifacts.path(hot_swap.VERSIONS).iterdir()}
@@ -229,37 +228,25 @@ def test_rollback_goes_back_one_version_at_a_time_with_tag_and_bundle(
     assert (shop.tags(), shop.bundle(), shop.served()) == (before, found[2], found[2])
 
 
-def test_models_are_listed_with_their_figures_and_who_is_where(shop: Shop, weak: packing.Bundle) -> None:
-    newer = committed(shop)
-    promotion.promote()
+def test_a_better_challenger_is_promoted_once_with_what_it_gains_and_listed(shop: Shop, weak: packing.Bundle) -> None:
+    newer, head = committed(shop), shop.git("rev-parse", "HEAD").strip()
+    told = promotion.promote()
+    assert re.search("v0.0.2.* after v0.0.1: beats champion v0.0.1: gain", told)
+    assert told.splitlines()[0][-20:] in shop.git("tag", "-n9", f"{NAME}@v0.0.2")
+    before = shop.tags()
+    shop.git("commit", "-q", "--allow-empty", "-m", "The same model")
+    assert "in production already: nothing to promote" in promotion.promote()
+    assert shop.tags() == before
     api.assign(str(shop.folder), NAME, "staging", version="v0.0.1")
     models, names = promotion.models(), ("version", "champion", "stages", "bundle")
     found = [[one[name] for name in names] for one in models]
-    assert found[0] == ["v0.0.2", True, ["production"], newer.version]
-    assert found[1:] == [["v0.0.1", False, ["staging"], weak.version]]
-    assert models[0]["commit"] == shop.git("rev-parse", "HEAD").strip()
-    head, new, old = CliRunner().invoke(app, ["models"]).output.splitlines()[:3]
-    assert " ".join(head.split()) == "version commit date stage bundle model ROC AUC log loss gain"
+    assert found == [["v0.0.2", True, ["production"], newer.version], ["v0.0.1", False, ["staging"], weak.version]]
+    assert models[0]["commit"] == head
+    names, new, old = CliRunner().invoke(app, ["models"]).output.splitlines()[:3]
+    assert " ".join(names.split()) == "version commit date stage bundle model ROC AUC log loss gain"
     assert (new[:9], old[0]) == ("*  v0.0.2", " ")
     assert all(figure in new for figure in ("0.750 (0.700 to 0.800)", "0.125 (0.050 to 0.200)"))
     assert json.loads(CliRunner().invoke(app, ["models", "--json"]).output) == models
-
-
-def test_two_promotions_at_once_or_one_that_fails_half_way_leave_no_tag(shop: Shop, monkeypatch: Any) -> None:
-    from gto.exceptions import TagExists
-
-    committed(shop)
-    with (shop.folder / ".git/ninefold-registry.lock").open("w") as lock:
-        lock_descriptor(lock.fileno())
-        for act in (promotion.promote, promotion.rollback):
-            with pytest.raises(DataError, match=r"another `ninefold promote` or `rollback` is running"):
-                act()
-    with monkeypatch.context() as patched:
-        patched.setattr(api, "assign", Mock(side_effect=TagExists(name=f"{NAME}#production#1")))
-        refused(r"tag 'returns#production#1' already exists")
-    assert shop.tags() == []
-    promotion.promote()
-    assert len(shop.tags()) == 2
 
 
 def test_commands_fail_with_what_is_wrong_and_without_git_say_so(project: Project, monkeypatch: Any) -> None:

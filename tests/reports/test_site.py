@@ -1,6 +1,5 @@
 """The report site: complete, honest about failures, offline, the same bytes every time, and fit for small screens."""
 
-import json
 import os
 import re
 import shutil
@@ -11,81 +10,17 @@ from urllib.parse import unquote
 
 import browser
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from site_files import CARD, executed, fail, record, write
 
 from ninefold import lineage
 from ninefold.reports import site
 from ninefold.stages import STAGES, label
 
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
-WIDE = "".join(f'<th scope="col">a long name of column {i}</th>' for i in range(30))
-FIGURE = f'<figure class="nf-figure"><img src="data:image/png;base64,{PIXEL}" alt="A dot."><figcaption>A dot</figcaption></figure>'
-TABLE = f'<div class="nf-table"><table><caption>Wide</caption><thead><tr>{WIDE}</tr></thead></table></div>'
-GATE = '<div class="nf-table"><table><tbody><tr><td>gain</td><td>pass</td></tr></tbody></table></div>'
 TAGS = re.compile(r"<(?:link|script|img|iframe|source|object|embed)\b[^>]*>")
-
-
-@pytest.fixture
-def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "params.yaml").write_text("{}\n")
-    write(tmp_path / "data/problem.json", {"title": "Bread & butter", "question": "How many loaves to bake?"})
-    for slug in STAGES:
-        write(tmp_path / f"reports/notebooks/{label(slug)}.ipynb", executed(slug))
-        write(tmp_path / f"reports/metrics/{label(slug)}.json", record(slug))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def write(place: Path, content: dict) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(json.dumps(content), encoding="utf-8")
-
-
-def record(slug: str, passed: bool = True) -> dict:
-    checks = [
-        {"name": "rows", "value": 9, "limit": ">= 1", "passed": True},
-        {"name": "gain", "value": 0.5 if passed else -0.5, "limit": ">= 0", "passed": passed},
-    ]
-    headline = {f"figure of {slug}": "0.71"}
-    return {"gate": {"passed": passed, "checks": checks}, "conclusion": f"Conclusion of {slug}.", "headline": headline}
-
-
-def executed(slug: str, error: str | None = None, message: str = "") -> dict:
-    """A notebook of the plan anatomy, as papermill leaves it; with `error`, its last cell raised."""
-    root = Path.cwd()
-    bare = new_output("display_data", {"image/png": PIXEL, "text/plain": "<Figure>"})
-    trace = ["\x1b[31m---\x1b[0m", f"\x1b[36mFile {root}/src/x.py:1\x1b[0m", f"{error}: {message}"]
-    raised = new_output("error", ename=error, evalue=message, traceback=trace) if error else None
-    cells = [
-        new_markdown_cell(f"# {label(slug)[:2]} · {slug.capitalize()}\n\n*What of {slug}?*\n\nAn introduction."),
-        new_code_cell("import math", execution_count=1),
-        new_code_cell('section = "secret"', execution_count=2, metadata={"tags": ["parameters"]}),
-        new_code_cell('section = "hidden"', execution_count=3, metadata={"tags": ["injected-parameters"]}),
-        new_code_cell("show.params(params)", execution_count=4, outputs=[show(TABLE)]),
-        new_markdown_cell("## What comes in\n\nSee [the first](01_problem.ipynb), and *this*:"),
-        new_code_cell("show.inputs(section)", execution_count=5, outputs=[*map(show, (TABLE, FIGURE, GATE)), bare]),
-        new_markdown_cell("## Weigh & compare\n\n![pasted](attachment:a.png) A sentence:"),
-        new_code_cell("print(" + "'x' * 300, " * 40 + ")", execution_count=6, outputs=[raised] if raised else []),
-        new_markdown_cell("## The gate\n\nEach of these has to hold:"),
-        new_code_cell("gate.close(section)", execution_count=None if error else 7),
-    ]
-    return new_notebook(cells=cells, metadata={"language_info": {"name": "python"}})
-
-
-def fail(slug: str, error: str, message: str, conclusion: str = "") -> str:
-    """Let a stage fail: what the runner leaves of it; return its name."""
-    name, left = label(slug), record(slug, passed=False) | ({"conclusion": conclusion} if conclusion else {})
-    write(Path(f"reports/failed/{name}.ipynb"), executed(slug, error, message))
-    write(Path(f"reports/failed/{name}.json"), left)
-    return name
 
 
 def rendered() -> str:
     return site.render().read_text(encoding="utf-8")
-
-
-def show(content: str) -> dict:
-    return new_output("display_data", {"text/html": content, "text/plain": "x"})
 
 
 def pages(project: Path) -> dict[str, str]:
@@ -98,8 +33,12 @@ def test_the_index_tells_each_stage_s_question_conclusion_gate_and_figures(finis
         told += [f"What of {slug}?", f"Conclusion of {slug}.", f"figure of {slug}"]
     assert [text for text in told if text not in index] == []
     assert index.count("passed, 2 of 2 checks") == len(STAGES)
-    places = [index.index(f"Conclusion of {slug}.") for slug in ("training", "monitoring", "problem")]
-    assert places == sorted(places)
+    banner = index.partition("The nine stages</h2>")[0]
+    assert [text in banner for text in (">Deploy</h2>", "Conclusion of training.", "Conclusion of problem.")] == [
+        1,
+        1,
+        0,
+    ]
 
 
 def test_a_page_shows_its_conclusion_then_its_notebook_with_folded_code_and_where_one_is(finished: Path) -> None:
@@ -130,12 +69,16 @@ def test_a_failed_gate_shows_on_its_page_and_on_the_index(finished: Path) -> Non
     assert index.count("Its page shows an earlier run.") == 3
     assert "From an earlier run" in pages(finished)["07_training.html"]
     assert "From an earlier run" not in pages(finished)["05_exploration.html"]
-    bottom_line, _, stages = index.partition("The nine stages</h2>")
-    said = ["Stopped at 06 Features: 5 of 9 gates passed", "The pipeline stopped here", "Bottom line</h2>"]
-    said += ["No signal: not better than &#39;always wait&#39;.", "06 Features</a> · its gate did not pass"]
-    assert [text for text in said if text not in bottom_line] == []
+    banner, _, stages = index.partition("The nine stages</h2>")
+    said = [
+        "Stopped at 06 Features: 5 of 9 gates passed",
+        "The pipeline stopped here",
+        "No signal: not better than &#39;",
+    ]
+    assert [text for text in said if text not in banner] == []
+    assert 'class="banner decision' not in banner
     for earlier in ("Conclusion of monitoring.", "Conclusion of deployment.", "Conclusion of exploration."):
-        assert (earlier in bottom_line, earlier in stages) == (False, True)
+        assert (earlier in banner, earlier in stages) == (False, True)
     (finished / f"reports/failed/{name}.ipynb").unlink()  # as when it is run by hand
     assert "gain: found -0.5" in rendered()
     assert "below is an earlier run" in pages(finished)[f"{name}.html"]
@@ -145,8 +88,6 @@ def test_a_cell_that_raised_shows_where_and_why_without_paths_of_this_machine(fi
     name = fail("features", "KeyError", f"{finished}/data <b>lost</b>")  # its record is of an older run
     index = rendered()
     page = pages(finished)[f"{name}.html"]
-    assert "So far</h2>" in index
-    assert index.index("Conclusion of problem.") < index.index("Conclusion of monitoring.")
     for text in (page, index):
         assert "FAILED: the run stopped in “Weigh &amp; compare”" in text
         assert "data &lt;b&gt;lost&lt;/b&gt;" in text
@@ -190,42 +131,24 @@ def test_every_link_leads_somewhere_and_no_page_loads_anything_from_elsewhere(pa
         for place in (shelf / name).glob("05b*"):
             shutil.copy2(place, place.with_stem("05c_季節"))
     site.render()
-    links = {}
+    links, anchors = {}, {}
     for place in (shelf / "reports").rglob("*.html"):
         page = place.read_text(encoding="utf-8")
         links[place.name] = {unquote(link) for link in re.findall(r'<a[^>]*href="([^"]+)"', page)}
-        outside = links[place.name] - {f"#{name}" for name in re.findall(r'\bid="([^"]+)"', page)}
-        assert [link for link in outside if not (place.parent / link).is_file()] == [], place
+        anchors[place] = {f"#{name}" for name in re.findall(r'\bid="([^"]+)"', page)}
         assert [tag for tag in TAGS.findall(page) if re.search(r"""\b(?:src|href|data)=["'](?!data:)""", tag)] == []
         assert not re.search(r"@import|url\(\s*['\"]?(?!data:)", page)
         assert "default-src 'none'" in page
         pictures = re.findall(r"<img\b[^>]*>", page)
         assert all(re.search(r'\balt="[^"]+"', picture) for picture in pictures)
         assert len(pictures) == (0 if place.name in ("index.html", "model_card.html") else 2)
+    for place in anchors:
+        parts = [link.partition("#") for link in links[place.name]]
+        targets = [((place.parent / name).resolve() if name else place, mark + anchor) for name, mark, anchor in parts]
+        assert [target for target, _ in targets if not target.is_file()] == [], place
+        assert [anchor for target, anchor in targets if anchor and anchor not in anchors[target]] == [], place
     own = {"../index.html", "../05_exploration.html", "../own/05c_季節.html", "../06_features.html"}
     assert own <= links["05b_by_region.html"]
-
-
-CARD = """# Model card: Bread & butter
-
-## Intended use
-
-**How many?** For `a|b`.
-
-## Where it is weaker
-
-| feature | rows |
-| --- | ---: |
-| <code>&#36;x&#36; &#124; y</code> | 12 |
-"""
-
-
-@pytest.fixture
-def packed(finished: Path) -> Path:
-    write(finished / "models/bundle/checksums.json", {})
-    write(finished / "models/bundle/bundle.json", {"lineage": {"dvc": "0" * 32}})
-    (finished / "models/bundle/MODEL_CARD.md").write_text(CARD, encoding="utf-8")
-    return finished
 
 
 def test_the_model_card_of_the_bundle_is_a_page_that_index_and_stage_08_link_to(packed: Path) -> None:

@@ -2,23 +2,24 @@
 
 import json
 import signal
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pandas as pd
 import pytest
-from bundles import CASES, expected, lay_out, pack
+from bundles import CASES, NOW, append, expected, lay_out, pack
 from conftest import Project
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
-from servers import started
+from servers import started, until
 
 from ninefold.errors import NinefoldError
-from ninefold.serving import app, schemas
+from ninefold.serving import app, log_export, schemas
 from ninefold.serving import client as asking
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.fields import as_rows
+from ninefold.serving.log import Log
 
 V2 = "/v2/models/returns"
 JSON = {"Content-Type": "application/json"}
@@ -41,11 +42,8 @@ def test_every_task_is_answered_as_offline_on_both_routes_and_as_openapi_describ
     assert answer["version"] == bundle.version
     assert answer["history_as_of"] == ("2020-02-20T00:00:00" if case == "binary" else None)
     assert send(client, rows[3]).json()["predictions"] == answer["predictions"][3:4]  # alone as among many
-    inputs = [
-        {key: each[key] for key in ("name", "datatype")}
-        | {"shape": [len(rows), 1], "data": [row[each["name"]] for row in rows]}
-        for each in client.get(V2).json()["inputs"]
-    ]
+    fields, shape = client.get(V2).json()["inputs"], {"shape": [len(rows), 1]}
+    inputs = [{**each, **shape, "data": [row[each["name"]] for row in rows]} for each in fields]
     tensors = client.post(f"{V2}/infer", json={"inputs": inputs}).json()["outputs"]
     columns = pd.DataFrame({each["name"]: each["data"] for each in tensors})
     pd.testing.assert_frame_equal(columns, wanted, check_exact=True, check_dtype=False)
@@ -70,9 +68,8 @@ def test_a_number_outside_the_contract_is_answered_with_a_warning(client: TestCl
     amounts = (0.0, None, 1000.5, 99999.0, 1000.0)
     answer = send(client, *({"customer": "ann", "amount": amount} for amount in amounts)).json()
     assert len(answer["predictions"]) == len(amounts)
-    assert answer["warnings"] == [
-        {"field": "amount", "value": 1000.5, "rows": 2, "first_row": 2, "message": warning_of(2, 1000.5)}
-    ]
+    wanted = {"field": "amount", "value": 1000.5, "rows": 2, "first_row": 2, "message": warning_of(2, 1000.5)}
+    assert answer["warnings"] == [wanted]
     assert send(client, {"customer": "ann", "amount": -0.5}).json()["warnings"][0]["message"] == warning_of(0, -0.5)
 
 
@@ -118,7 +115,10 @@ def test_a_wrong_row_or_body_is_refused_by_row_and_field(client: TestClient, wro
     assert answer.json()["error"].startswith(says), answer.text
 
 
-def test_a_body_must_be_sent_as_json_and_of_many_problems_the_first_are_listed(client: TestClient) -> None:
+def test_a_body_is_json_under_the_limit_and_of_many_problems_the_first_are_listed(client: TestClient) -> None:
+    for body in (b" " * 60_000, iter([b" " * 100, b" " * 60_000])):  # the second has no Content-Length
+        answer = client.post("/predict", content=body, headers=JSON)
+        assert (answer.status_code, "more than 0.05 MB" in answer.json()["error"]) == (413, True)
     answer = client.post("/predict", content=b'{"rows": []}', headers={"Content-Type": "text/plain"})
     assert (answer.status_code, "Content-Type: application/json" in answer.json()["error"]) == (422, True)
     many = send(client, *[{"customer": 5}] * 50).json()
@@ -137,12 +137,6 @@ def test_of_many_rows_the_first_wrong_ones_are_named_by_their_numbers(bundle: Bu
     assert refused.value.error_count() < 2 * schemas.SLICE
     with pytest.raises(ValidationError, match="at most 1000 items"):
         model.model_validate({"rows": [wrong] * 1001})
-
-
-def test_a_body_over_the_limit_is_refused(client: TestClient) -> None:
-    for body in (b" " * 60_000, iter([b" " * 100, b" " * 60_000])):  # the second has no Content-Length
-        answer = client.post("/predict", content=body, headers=JSON)
-        assert (answer.status_code, "more than 0.05 MB" in answer.json()["error"]) == (413, True)
 
 
 def test_health_and_readiness_name_the_model_and_404_the_addresses(client: TestClient, bundle: Bundle) -> None:
@@ -208,9 +202,13 @@ def test_features_named_like_methods_of_the_library_are_fine(bundle: Bundle) -> 
     assert schemas.sent_rows(schemas.request_model(bundle).model_validate({"rows": [row]})) == [row]
 
 
-def test_the_command_serves_on_this_machine_alone_until_stopped(project: Any, bundle: Bundle, tmp_path: Path) -> None:
+def test_the_command_serves_this_machine_alone_until_stopped_and_deletes_old_answers(
+    project: Project, bundle: Bundle, log: Log
+) -> None:
     project.set("serving", {"allowed_hosts": ["Shop.example"]})
-    with started("-m", "ninefold", "serve", "--port", "0", cwd=tmp_path) as (child, line):
+    for at in (NOW, datetime.now(UTC)):
+        append(log, bundle, {"customer": "ann"}, at=at, name=str(at))
+    with started("-m", "ninefold", "serve", "--port", "0", cwd=project.folder) as (child, line):
         assert line.startswith("serving models/bundle at http://127.0.0.1:")
         url = line.split()[-1]
         with pytest.raises(NinefoldError, match="choose another --port"):
@@ -220,6 +218,7 @@ def test_the_command_serves_on_this_machine_alone_until_stopped(project: Any, bu
             answer = httpx.get(f"{url}/", headers={"Host": name}, trust_env=False, timeout=30)
             assert answer.status_code == status
         assert "add it to serving.allowed_hosts in params.yaml" in answer.json()["error"]
+        until(lambda: log_export.read(log.place)["request_id"].tolist() == [str(at)])
         child.send_signal(signal.SIGINT)  # test_middleware sends SIGTERM
         _, complaints = child.communicate(timeout=30)
         assert (child.returncode, complaints) == (0, "")

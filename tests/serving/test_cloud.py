@@ -163,9 +163,8 @@ def build(folder: Path, bundle: Path, wheels: Path) -> Path:
             if not (packages / top).exists():
                 (packages / top).symlink_to(found.locate_file(top))
     (install,) = [step.value for step in dockerfile() if "engine.lock" in step.value]
-    command = install.replace("/build", str(roots[0] / "build")).replace(
-        "python -m pip", f"{shlex.quote(sys.executable)} -m pip"
-    )
+    command = install.replace("/build", str(roots[0] / "build"))
+    command = command.replace("python -m pip", f"{shlex.quote(sys.executable)} -m pip")
     command = command.replace("--python /venv/bin/python install", f"install --target {packages}")
     subprocess.run(["bash", "-c", command], check=True, capture_output=True)
     return roots[1]
@@ -238,9 +237,15 @@ def test_the_image_answers_from_what_it_holds_alone_and_writes_nothing(bundle: A
 
 
 @pytest.fixture(scope="module")
-def template() -> dict[str, Any]:
+def resources() -> dict[str, Any]:
     decode = pytest.importorskip("cfnlint.decode.cfn_yaml")
-    return json.loads(json.dumps(decode.load(str(TEMPLATE))))
+    return json.loads(json.dumps(decode.load(str(TEMPLATE))))["Resources"]
+
+
+@pytest.fixture(scope="module")
+def made(resources: dict[str, Any]) -> dict[str, Any]:
+    """Return the properties of every resource of the template, by its name."""
+    return {name: each.get("Properties", {}) for name, each in resources.items()}
 
 
 def test_the_template_passes_cfn_lint_without_a_remark() -> None:
@@ -249,12 +254,9 @@ def test_the_template_passes_cfn_lint_without_a_remark() -> None:
     assert [str(each) for each in api.lint(TEMPLATE.read_text(encoding="utf-8"), config=chosen)] == []
 
 
-def test_what_is_made_is_closed_but_for_the_way_in(template: dict[str, Any]) -> None:
-    made = {name: each.get("Properties", {}) for name, each in template["Resources"].items()}
-    later = {name for name, each in template["Resources"].items() if each.get("Condition") == "Serving"}
-    assert later == {"TaskDefinition", "Service", "ScalableTarget", "ScalingByCpu", "NoTraffic"}, (
-        "the first step makes the rest"
-    )
+def test_what_is_made_is_closed_but_for_the_way_in_and_every_alarm_is_sent(resources: Any, made: Any) -> None:
+    later = {name for name, each in resources.items() if each.get("Condition") == "Serving"}
+    assert later == {"TaskDefinition", "Service", "ScalableTarget", "ScalingByCpu", "NoTraffic"}  # after the first step
     container = made["TaskDefinition"]["ContainerDefinitions"][0]
     assert (container["ReadonlyRootFilesystem"], container["User"]) == (True, values("USER")[-1])
     assert container["LogConfiguration"]["Options"]["awslogs-group"] == {"Ref": "LogGroup"}
@@ -264,41 +266,36 @@ def test_what_is_made_is_closed_but_for_the_way_in(template: dict[str, Any]) -> 
     assert (group["HealthCheckPath"], group["Port"], group["TargetType"]) == ("/ready", 8000, "ip")
     (rule,) = made["ServiceSecurityGroup"]["SecurityGroupIngress"]
     assert (rule["SourceSecurityGroupId"], "CidrIp" in rule) == ({"Ref": "LoadBalancerSecurityGroup"}, False)
-    plain = template["Resources"]["RedirectListener"]  # with a certificate plain HTTP only leads to HTTPS
+    plain = resources["RedirectListener"]  # with a certificate plain HTTP only leads to HTTPS
     assert (plain["Condition"], plain["Properties"]["DefaultActions"][0]["Type"]) == ("Encrypted", "redirect")
-
-
-def test_every_alarm_is_sent(template: dict[str, Any]) -> None:
-    alarms = [each["Properties"] for each in template["Resources"].values() if each["Type"] == "AWS::CloudWatch::Alarm"]
+    alarms = [made[name] for name, each in resources.items() if each["Type"] == "AWS::CloudWatch::Alarm"]
     assert len({alarm["MetricName"] for alarm in alarms}) == 5
     assert all(alarm["AlarmActions"] == [{"Ref": "AlarmTopic"}] for alarm in alarms)
 
 
-def test_the_bucket_is_private_and_roles_may_do_only_what_starting_a_task_takes(template: dict[str, Any]) -> None:
-    resources = {name: each["Properties"] for name, each in template["Resources"].items() if "Properties" in each}
-    bucket, (denied,) = resources["ModelBucket"], resources["ModelBucketPolicy"]["PolicyDocument"]["Statement"]
+def test_the_bucket_is_private_and_roles_may_do_only_what_starting_a_task_takes(resources: Any, made: Any) -> None:
+    bucket, (denied,) = made["ModelBucket"], made["ModelBucketPolicy"]["PolicyDocument"]["Statement"]
     assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}  # what was overwritten is kept
     assert list(bucket["PublicAccessBlockConfiguration"].values()) == [True] * 4
     assert (denied["Effect"], denied["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
-    roles = {name for name, each in template["Resources"].items() if each["Type"] == "AWS::IAM::Role"}
+    roles = {name for name, each in resources.items() if each["Type"] == "AWS::IAM::Role"}
     assert roles == {"ExecutionRole", "TaskRole"}
-    assert not {"Policies", "ManagedPolicyArns"} & set(resources["TaskRole"])
-    assert "ManagedPolicyArns" not in resources["ExecutionRole"]
-    statements = resources["ExecutionRole"]["Policies"][0]["PolicyDocument"]["Statement"]
+    assert not {"Policies", "ManagedPolicyArns"} & set(made["TaskRole"])
+    assert "ManagedPolicyArns" not in made["ExecutionRole"]
+    statements = made["ExecutionRole"]["Policies"][0]["PolicyDocument"]["Statement"]
     assert [each["Action"] for each in statements if each["Resource"] == "*"] == ["ecr:GetAuthorizationToken"]
     assert "*" not in json.dumps([each["Action"] for each in statements])
 
 
-def test_the_template_runs_the_image_as_it_was_built_and_takes_back_what_fails(template: dict[str, Any]) -> None:
-    resources = template["Resources"]
-    container = resources["TaskDefinition"]["Properties"]["ContainerDefinitions"][0]
+def test_the_template_runs_the_image_as_it_was_built_and_takes_back_what_fails(resources: Any, made: Any) -> None:
+    container = made["TaskDefinition"]["ContainerDefinitions"][0]
     assert container["HealthCheck"]["Command"] == ["CMD", *healthcheck()]
     assert {each["ContainerPath"] for each in container["MountPoints"]} == set(json.loads(values("VOLUME")[0]))
     assert [str(each["ContainerPort"]) for each in container["PortMappings"]] == values("EXPOSE")
     assert container["Secrets"] == [{"Name": "NINEFOLD_TOKEN", "ValueFrom": {"Ref": "Token"}}]
     (hosts,) = container["Environment"]
     assert hosts == {"Name": middleware.HOSTS, "Value": {"Fn::Sub": "${LoadBalancer.DNSName},${HostNames}"}}
-    rolled = resources["Service"]["Properties"]["DeploymentConfiguration"]
+    rolled = made["Service"]["DeploymentConfiguration"]
     assert rolled["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
     assert (rolled["MinimumHealthyPercent"], rolled["MaximumPercent"]) == (100, 200)
     kept = [name for name, each in resources.items() if each.get("DeletionPolicy") == "Retain"]

@@ -51,15 +51,13 @@ def messy(count: int = 300) -> pd.DataFrame:
         return column.where(random.random(count) < 0.7, pd.Series(drawn, dtype=column.dtype))
 
     far = [-719_162.0, 2_932_896.99, -99_999.999, 100_000.0, -0.25, 18_000.999_999_999, 18_262.5, np.nan]
-    return pd.DataFrame(
-        {
-            "amount": strewn(rows["amount"], 0.0, -0.0, 1e12, -1e12, 1e30, -7.5, np.nan),
-            "shop": strewn(rows["shop"], "A", "", "never seen", "b ", None),
-            "street": strewn(rows["street"], "s9999", "", None),
-            "note": strewn(rows["note"].astype("str"), "", "never seen", f"{WORDS[0]} " * 50, "red\nnaïve red", None),
-            "signup": strewn(rows["signup"], *far),
-        }
-    )
+    return pd.DataFrame({
+        "amount": strewn(rows["amount"], 0.0, -0.0, 1e12, -1e12, 1e30, -7.5, np.nan),
+        "shop": strewn(rows["shop"], "A", "", "never seen", "b ", None),
+        "street": strewn(rows["street"], "s9999", "", None),
+        "note": strewn(rows["note"].astype("str"), "", "never seen", f"{WORDS[0]} " * 50, "red\nnaïve red", None),
+        "signup": strewn(rows["signup"], *far),
+    })  # fmt: skip
 
 
 def apart(model: Any, task: str, narrow: bool = False) -> float:
@@ -134,9 +132,7 @@ def test_what_is_not_known_has_no_compiled_predictor_and_says_what_it_is(monkeyp
     (lambda values: values * np.nan, "it is inf from the pipeline in probe 0"),
     (lambda values: {}["eve"], "it fails where the pipeline answers: KeyError: 'eve'"),
 ])  # fmt: skip
-def test_a_wrong_compiled_predictor_is_found_when_the_bundle_is_read_and_not_used(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, wrong: Callable[[np.ndarray], np.ndarray], says: str
-) -> None:
+def test_a_wrong_compiled_predictor_is_found_and_not_used(bundle: Any, monkeypatch: Any, wrong: Any, says: str) -> None:
     right = bundle.compiled.forecast
     assert right is not None
     monkeypatch.setattr(compiled, "compile_model", lambda *_: lambda columns: wrong(right(columns)))

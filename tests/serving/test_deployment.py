@@ -90,9 +90,8 @@ def test_the_gate_and_the_conclusion_fail_on_each_broken_promise(bundle: Bundle,
     refused = REFUSED.assign(**{key: value for key, value in changed.items() if key in REFUSED})
     given = (bundle, compared, refused, changed.get("within", True), PARAMS)
     assert [check.name for check in deployment.checks(*given) if not check.passed] == [fails] * bool(fails)
-    assert deployment.conclusion(*given).endswith(
-        f"failed checks: {fails}." if fails else "ms per row: ready to serve."
-    )
+    ends = f"failed checks: {fails}." if fails else "ms per row: ready to serve."
+    assert deployment.conclusion(*given).endswith(ends)
 
 
 def test_times_go_to_their_own_files_alone(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,16 +142,9 @@ def test_a_service_that_does_not_start_says_why(bundle: Bundle) -> None:
         pass
 
 
-@pytest.mark.parametrize(("case", "how"), [
-    ("binary", {}),
-    ("binary", {"prior": 0.25}),
-    ("multiclass", {}),
-    ("regression", {"count": 60}),
-    ("text", {"count": 100}),
-    ("dated", {}),
-])  # fmt: skip
-def test_the_notebook_holds_for_every_task(project: Project, shown: list[Any], case: str, how: dict[str, Any]) -> None:
-    lay_out(case, **how)
+@pytest.mark.parametrize("case", CASES)
+def test_the_notebook_holds_for_every_task(project: Project, shown: list[Any], case: str) -> None:
+    lay_out(case, count={"regression": 60, "text": 100}.get(case, 400))
     project.params["deployment"] = {**PARAMS.model_dump(), "latency_budget_ms": 5000}
     project.params["features"] = {"numeric": ["amount"]}
     project.set("deployment.single_rows", 30)

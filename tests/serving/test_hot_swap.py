@@ -16,7 +16,7 @@ import pytest
 import yaml
 from conftest import Project
 from fastapi.testclient import TestClient
-from monitoring_params import PARAMS
+from monitoring_data import LOGGED, PARAMS
 from servers import started, until
 from typer.testing import CliRunner
 
@@ -64,9 +64,9 @@ def test_what_is_installed_is_in_production_whole_and_what_is_refused_replaces_n
     refuse = Mock(side_effect=DataError("rows.csv: lacks amount"))  # as a review of these rows does
     for bundle in (*pair, pair[0]):
         copy, before = hot_swap.install(bundle.place), watcher.bundle
-        assert not watcher.look(refuse)
+        watcher.look(refuse)
         assert (watcher.bundle, watcher.reason) == (before, "rows.csv: lacks amount")
-        assert watcher.look()
+        watcher.look()
         assert (watcher.bundle.version, watcher.reason) == (bundle.version, None)
     assert {each.name for each in artifacts.path(hot_swap.VERSIONS).iterdir()} == {each.version for each in pair}
     (pair[1].place / "bundle.json").write_text("{}")
@@ -86,18 +86,15 @@ def test_all_commands_answer_with_the_bundle_in_production_or_not_at_all(pair: P
     Path("rows.csv").write_text("customer,channel,amount,items\nann,web,5,1\n")
     monkeypatch.setattr("ninefold.monitoring.labels.run", lambda files, bundle, *_: [bundle.version])
     copy = hot_swap.install(pair[0].place)  # models/bundle is newer
-    log = PARAMS.model_copy(update={"source": "log"})
     for command in ("predict", "labels"):
         assert pair[0].version in run(command)[1]
         assert pair[1].version in run(command, "--bundle", "models/bundle")[1]
-    assert (monitoring.read_bundle(log).version, monitoring.read_bundle(PARAMS).version) == (
-        pair[0].version,
-        pair[1].version,
-    )
+    versions = [monitoring.read_bundle(params).version for params in (LOGGED, PARAMS)]
+    assert versions == [bundle.version for bundle in pair]
     shutil.rmtree(copy)
     says = f"models/production: leads to versions/{pair[0].version}, which is not there"
     assert [(code, says in said) for code, said in map(run, ("predict", "labels"))] == [(1, True)] * 2
-    for load in (lambda: monitoring.read_bundle(log), app.run):
+    for load in (lambda: monitoring.read_bundle(LOGGED), app.run):
         with pytest.raises(DataError, match=says):
             load()
 
@@ -108,13 +105,13 @@ def test_nothing_ends_the_watcher_and_its_failure_ends_with_the_old_bundle(pair:
     watcher.load()
     copy = hot_swap.install(pair[1].place)
     for wrong in (ZeroDivisionError("of any kind"), RuntimeError(), KeyError("format")):
-        assert not watcher.look(Mock(side_effect=wrong))
+        watcher.look(Mock(side_effect=wrong))
         assert watcher.state().startswith(f"failing: {type(wrong).__name__}")
     shutil.rmtree(copy)
-    assert not watcher.look()
+    watcher.look()
     assert watcher.state().startswith("failing: models/production: leads to versions/")
     hot_swap.install(pair[0].place)
-    assert not watcher.look()
+    watcher.look()
     assert (watcher.state(), watcher.bundle.version) == ("following", pair[0].version)
     monkeypatch.setattr(hot_swap, "STALLED", 0.0)
     assert watcher.state().startswith("stalled: the last look was ")

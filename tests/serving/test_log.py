@@ -22,7 +22,7 @@ import pytest
 from bundles import PARAMS, lay_out, pack
 from conftest import Project
 from fastapi.testclient import TestClient
-from servers import started, until
+from servers import NURSERY, started
 
 from ninefold import artifacts
 from ninefold.errors import DataError, NinefoldError, ParamsError
@@ -40,18 +40,9 @@ READERS = {
     "export": lambda place: log_export.export(place, place.parent),
     "prune": lambda place: log_export.prune(place, "1d"),
 }
-NURSERY = """
-import os, sys
-from pathlib import Path
-from ninefold.serving import app
-print("ready", flush=True)
-for _ in sys.stdin:
-    if (child := os.fork()) == 0:
-        print(os.getpid(), flush=True)
-        app.run(Path(sys.argv[1]), port=0, log=Path(sys.argv[2]))
-    os.waitpid(child, 0)
-    print("gone", flush=True)
-"""
+SERVICE = NURSERY.format(
+    setup="from ninefold.serving import app", act="app.run(Path(sys.argv[1]), port=0, log=Path(sys.argv[2]))"
+)
 
 
 def exported(folder: Path) -> pd.DataFrame:
@@ -81,8 +72,7 @@ def load(url: str, acknowledged: dict[str, tuple[float, float]], stop: threading
 def test_no_acknowledged_prediction_is_lost_when_the_server_is_killed_under_load(bundle: Any, tmp_path: Path) -> None:
     acknowledged: dict[str, tuple[float, float]] = {}
     place = tmp_path / "log.sqlite"
-    # One process imports the service, and forks it for each line: twenty starts would take minutes.
-    with started("-c", NURSERY, str(bundle.place), str(place)) as (nursery, _):
+    with started("-c", SERVICE, str(bundle.place), str(place)) as (nursery, _):
         assert nursery.stdin and nursery.stdout  # noqa: PT018
         for _ in range(20):
             print("one more, from the log as the last one left it", file=nursery.stdin, flush=True)
@@ -282,7 +272,7 @@ def test_an_export_holds_every_row_once_by_day(bundle: Bundle, log: Log, lake: P
 
 @pytest.mark.parametrize("survives", [0, 1, 2])
 def test_an_interrupted_export_is_finished_without_gaps_or_repeats(
-    bundle: Bundle, log: Log, lake: Path, monkeypatch: pytest.MonkeyPatch, survives: int
+    bundle: Bundle, log: Log, lake: Path, monkeypatch: Any, survives: int
 ) -> None:
     monkeypatch.setattr(log_export, "ROWS_A_FILE", 5)
     for day in range(3):
@@ -344,13 +334,6 @@ def test_what_is_old_is_deleted_in_the_log_and_its_export_and_stays_in_copies(bu
     assert len(exported(lake)) == 3
     with sqlite3.connect(log.place) as left:
         assert left.execute("SELECT count(*) FROM predictions").fetchone() == (1,)
-
-
-def test_a_service_deletes_old_answers_by_itself(bundle: Bundle, log: Log) -> None:
-    append(log, bundle, ROW, at=datetime.now(UTC), name="new")
-    append(log, bundle, ROW, at=datetime(2020, 1, 1, tzinfo=UTC), name="old")
-    with started("-m", "ninefold", "serve", "--bundle", str(bundle.place), "--log", str(log.place), "--port", "0"):
-        until(lambda: log_export.read(log.place)["request_id"].tolist() == ["new"])
 
 
 def test_another_process_that_closes_the_log_takes_nothing_from_the_one_that_writes(bundle: Bundle, log: Log) -> None:

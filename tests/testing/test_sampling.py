@@ -83,7 +83,7 @@ def test_only_checks_that_depend_on_the_number_of_rows_are_not_asked_of_a_sample
         gate.close(section, [gate.at_least("gain", -1, 0), lost, gate.holds(sampling.EMPTY, False, "a", "none")])
     assert closed == {"training": [True, False, True], "features": [False, False, True]}
     table = pd.DataFrame({"feature": ["a"], "missing": [1.0]})
-    assert sampling.EMPTY in [check.name for check in features.checks([], 0, 0, 1, table)]
+    assert sampling.EMPTY in [check.name for check in features.checks(table, [], 0, 0.0)]
 
 
 def test_the_copy_reads_the_sample_and_the_project_is_as_it_was(project: Project, tmp_path_factory: Any) -> None:

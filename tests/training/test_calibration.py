@@ -9,7 +9,7 @@ from training_data import ONE
 
 from ninefold.features import FeatureSchema
 from ninefold.problem import decisions
-from ninefold.training import Calibrated, calibration, cross_validation
+from ninefold.training import Calibrated, Calibrator, calibration, cross_validation
 
 
 def distorted(rows: int, classes: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -73,22 +73,23 @@ def test_calibration_is_chosen_where_predictions_are_distorted_and_only_there(ta
     problem, names = ONE[task], decisions.forecast_columns(ONE[task])
     p, true, target = distorted(6000, len(problem.classes))
     wrong, right = (pd.DataFrame(each[:, -len(names) :], columns=names) for each in (p, true))
-    rows = pd.DataFrame({problem.target: target})
-    table = calibration.compare(wrong, rows, 0.9, problem)
-    corrected = table.set_index("calibration").loc[calibration.choose(table, rows, "auto", problem)]
+    distort, correct = (Calibrator(each, pd.DataFrame({problem.target: target}), problem) for each in (wrong, right))
+    table = distort.compare()
+    corrected = table.set_index("calibration").loc[distort.choose(table, "auto")]
     assert corrected["log_loss"] < table["log_loss"][0] - 0.05
     assert abs(corrected["mean"] - corrected["observed"]) < 0.02
-    assert calibration.choose(calibration.compare(right, rows, 0.9, problem), rows, "auto", problem) == "none"
+    assert correct.choose(correct.compare(), "auto") == "none"
 
 
 def test_the_calibration_that_params_name_is_used_and_auto_needs_rows_of_both_classes() -> None:
     table = pd.DataFrame({"calibration": list(calibration.METHODS), "log_loss": [0.1, 0.5, 0.05]})
-    rows, binary = pd.DataFrame({"returned": [0, 1] * 400}), ONE["binary"]
-    assert calibration.choose(table, rows, "sigmoid", binary) == "sigmoid"
-    assert calibration.choose(table, rows, "auto", binary) == "none"  # too few rows for isotonic
-    assert calibration.choose(table, pd.concat([rows] * 2), "auto", binary) == "isotonic"
-    assert calibration.choose(table, rows, "auto", ONE["regression"]) == "conformal"
+    rows = pd.DataFrame({"returned": [0, 1] * 400})
+    few = Calibrator(pd.DataFrame(), rows, ONE["binary"])
+    assert few.choose(table, "sigmoid") == "sigmoid"
+    assert few.choose(table, "auto") == "none"  # too few rows for isotonic
+    assert few._replace(rows=pd.concat([rows] * 2)).choose(table, "auto") == "isotonic"
+    assert few._replace(problem=ONE["regression"]).choose(table, "auto") == "conformal"
     rows = pd.DataFrame({"returned": [0] * 30 + [0, 1] * 15})
-    table = calibration.compare(pd.DataFrame({"probability": np.linspace(0.1, 0.9, 60)}), rows, 0.9, binary)
-    assert table["log_loss"].nunique() == 1  # from a half of one outcome nothing can be learned
-    assert calibration.choose(table, rows, "auto", binary) == "none"
+    one = Calibrator(pd.DataFrame({"probability": np.linspace(0.1, 0.9, 60)}), rows, ONE["binary"])
+    assert one.compare()["log_loss"].nunique() == 1  # from a half of one outcome nothing can be learned
+    assert one.choose(one.compare(), "auto") == "none"

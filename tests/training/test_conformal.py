@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from training_data import ONE
 
-from ninefold.training import WithInterval, calibration
+from ninefold.training import Calibrator, WithInterval
 
 
 def spread(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -59,6 +59,6 @@ def test_one_prediction_for_all_rows_or_a_single_error_gives_an_interval() -> No
 def test_the_comparison_follows_the_errors_of_the_model() -> None:
     prediction, price = spread(2000, 1)
     predicted = pd.DataFrame(dict.fromkeys(["prediction", "low", "high"], prediction))
-    table = calibration.compare(predicted, pd.DataFrame({"price": price}), 0.9, ONE["regression"]).set_index("interval")
+    table = Calibrator(predicted, pd.DataFrame({"price": price}), ONE["regression"]).compare().set_index("interval")
     assert table.loc["conformal", "holds"] == pytest.approx(0.9, abs=0.04)
     assert table.loc["none", "width"] == 0

@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 from conftest import TASKS, statement
 from sklearn.base import BaseEstimator
-from training_data import FEW, ONE, PARAMS, SPLITS, agree, orders, parted, task_of
+from sklearn.model_selection import cross_validate
+from training_data import FEW, ONE, PARAMS, SPLITS, agree, folds_of, orders, parted
 
 from ninefold.errors import DataError
 from ninefold.features import FeatureSchema
 from ninefold.metrics import COPIES, clusters, task_scores
 from ninefold.problem import GUESSING, RANKING
-from ninefold.training import candidates, cross_validation, learning_curve, selection, split
+from ninefold.training import Folds, candidates, cross_validation, learning_curve, selection, split
 
 pytestmark = pytest.mark.usefixtures("project")
 KNOWS = FeatureSchema(all=["id"], numeric=["id"])
@@ -53,7 +54,7 @@ def test_copies_of_a_row_are_never_split_between_folds_or_parts(task: str) -> No
     plan = agree(frame.assign(**{COPIES: frame["id"]}), problem)  # as stage 04 reads them
     parts = split(frame, plan.split, problem)
     holdout = parts.pop("holdout")
-    _, forecasts = cross_validation.validate({"mine": Recalls()}, parts, KNOWS, PARAMS, problem)
+    forecasts = Folds(parts, KNOWS, PARAMS, problem).validate({"mine": Recalls()})
     assert forecasts["mine"].iloc[:, 0].nunique() == 1
     assert not set(holdout["id"]) & {*parts["train"]["id"], *parts["validation"]["id"]}
     assert len(set(clusters(holdout, problem))) == holdout["id"].nunique(), "they count once in an interval"
@@ -65,8 +66,10 @@ def test_ranks_are_compared_within_a_fold(task: str, time: str | None) -> None:
     problem, frame = statement(task, time=time), orders(task, 900)
     plan, naive = agree(frame, problem), candidates(PARAMS, FEW, problem)[selection.NAIVE]
     parts = parted(frame, problem, plan)
-    rows, forecasts = cross_validation.validate({selection.NAIVE: naive}, parts, FEW, PARAMS, problem)
-    score = selection.compare(rows, forecasts, problem, plan)[RANKING[task]].item()
+    folds = Folds(parts, FEW, PARAMS, problem)
+    score = selection.compare(folds.unseen, folds.validate({selection.NAIVE: naive}), problem, plan)[
+        RANKING[task]
+    ].item()
     assert score == pytest.approx(GUESSING[task], abs=1e-12), "no features rank no better than at random"
 
 
@@ -83,13 +86,13 @@ def test_a_rare_class_makes_fewer_folds_and_one_that_is_not_in_training_has_prob
 
 @pytest.mark.parametrize("task", TASKS)
 def test_each_fold_is_predicted_from_rows_before_it_whose_outcomes_were_known(task: str) -> None:
-    whole = task_of(orders(task, 900), statement(task, label_delay="46h"))
-    assert len(whole.folds) == 2
-    for fold in whole.folds:
-        before, after = whole.rows["placed"].iloc[fold.fitted], whole.rows["placed"].iloc[fold.unseen]
+    folds, _ = folds_of(orders(task, 900), statement(task, label_delay="46h"))
+    assert folds.get_n_splits() == 2
+    for fitted, unseen in folds.split(folds.rows):
+        before, after = folds.rows["placed"].iloc[fitted], folds.rows["placed"].iloc[unseen]
         assert before.max() == after.min() - pd.Timedelta("2d")  # decided 2 hours before
         assert after.min() == after.min().normalize()
-    assert not set(whole.folds[0].unseen) & set(whole.folds[1].unseen)
+    assert not set(folds.pairs[0].unseen) & set(folds.pairs[1].unseen)
 
 
 def test_a_fold_begins_with_a_local_day() -> None:
@@ -104,12 +107,16 @@ def test_no_model_learns_an_outcome_that_is_not_known_when_the_next_part_begins(
     frame["placed"] += 3 * (frame["placed"] - frame["placed"].min())  # over 400 days
     points = agree(frame, problem).split
     parts = split(frame, points, problem)
-    final = cross_validation.finish(Recalls(), parts, KNOWS, problem)
-    assert final.rows_ == set(frame["id"][frame["placed"] <= pd.Timestamp(points.holdout) - pd.Timedelta("30d 2h")])
-    rows, (fold,) = cross_validation.folded(parts, KNOWS, PARAMS, problem.changed(label_delay="200d"))  # few are left
-    assert rows["placed"].iloc[fold.fitted].max() <= parts["validation"]["placed"].min() - pd.Timedelta("200d 2h")
+    final = Folds(parts, KNOWS, PARAMS, problem).rows
+    assert set(final["id"]) == set(
+        frame["id"][frame["placed"] <= pd.Timestamp(points.holdout) - pd.Timedelta("30d 2h")]
+    )
+    few = Folds(parts, KNOWS, PARAMS, problem.changed(label_delay="200d"))
+    assert few.rows["placed"].iloc[few.pairs[0].fitted].max() <= parts["validation"]["placed"].min() - pd.Timedelta(
+        "200d 2h"
+    )
     with pytest.raises(DataError, match=r"found 0 different outcomes .* problem.label_delay of 300d; expected two"):
-        cross_validation.folded(parts, KNOWS, PARAMS, problem.changed(label_delay="300d"))
+        Folds(parts, KNOWS, PARAMS, problem.changed(label_delay="300d"))
 
 
 @SPLITS
@@ -117,13 +124,16 @@ def test_no_model_learns_an_outcome_that_is_not_known_when_the_next_part_begins(
 def test_no_row_that_chooses_was_seen_by_the_model_that_predicts_it(task: str, changes: dict[str, Any]) -> None:
     problem, frame = statement(task, **changes), orders(task, 300)
     parts = parted(frame, problem, agree(frame, problem))
-    rows, forecasts = cross_validation.validate({"mine": Recalls()}, parts, KNOWS, PARAMS, problem)
+    folds = Folds(parts, KNOWS, PARAMS, problem)
+    forecasts = folds.validate({"mine": Recalls()})
     assert forecasts["mine"].iloc[:, 0].nunique() == 1
-    final = cross_validation.finish(Recalls(), parts, KNOWS, problem)
-    assert final.rows_ == {*parts["train"]["id"], *parts["validation"]["id"]}  # both, and no row of the holdout
-    recent, _ = cross_validation.newest(rows, forecasts["mine"], problem)
-    assert not problem.time or rows["placed"].is_monotonic_increasing
-    assert sorted(recent["id"]) == sorted(parts["validation"]["id"] if problem.time else final.rows_)
+    assert set(folds.rows["id"]) == {
+        *parts["train"]["id"],
+        *parts["validation"]["id"],
+    }  # both, and no row of the holdout
+    recent, _ = folds.newest(forecasts["mine"])
+    assert not problem.time or folds.unseen["placed"].is_monotonic_increasing
+    assert sorted(recent["id"]) == sorted(parts["validation"]["id"] if problem.time else folds.rows["id"])
 
 
 @pytest.mark.parametrize(("time", "folds", "most"), [("placed", 1, 20_000), (None, 1, 20_000), (None, 2, 100)])
@@ -133,18 +143,40 @@ def test_with_one_fold_or_many_rows_the_validation_part_chooses(
     monkeypatch.setattr(cross_validation, "MOST_FOLDED", most)
     frame, problem = orders("binary", 300), statement(time=time)
     parts, params = parted(frame, problem, agree(frame, problem)), PARAMS.model_copy(update={"folds": folds})
-    rows, _ = cross_validation.validate({"mine": Recalls()}, parts, KNOWS, params, problem)
-    assert sorted(rows["id"]) == sorted(parts["validation"]["id"])
+    assert sorted(Folds(parts, KNOWS, params, problem).unseen["id"]) == sorted(parts["validation"]["id"])
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_learning_curve_ends_with_the_score_of_all_rows(task: str) -> None:
     problem, frame = statement(task), orders(task, 900, signal=4.0)
-    whole, estimator = task_of(frame, problem), candidates(PARAMS, FEW, problem)["line"]
-    parts = parted(frame, problem, whole.plan)
-    rows, forecasts = cross_validation.validate({"line": estimator}, parts, FEW, PARAMS, problem)
-    curve = learning_curve(estimator, rows, forecasts["line"], whole)
-    assert curve["rows"].iloc[-1] == len(whole.folds[-1].fitted)
-    recent, predicted = cross_validation.newest(rows, forecasts["line"], problem)
-    score = task_scores(recent[problem.target].to_numpy(), predicted, problem)[whole.plan.primary.name]
+    (folds, plan), estimator = folds_of(frame, problem), candidates(PARAMS, FEW, problem)["line"]
+    forecast = folds.validate({"line": estimator})["line"]
+    curve = learning_curve(estimator, forecast, folds, plan)
+    assert curve["rows"].iloc[-1] == len(folds.pairs[-1].fitted)
+    recent, predicted = folds.newest(forecast)
+    score = task_scores(recent[problem.target].to_numpy(), predicted, problem)[plan.primary.name]
     assert curve["score"].iloc[-1] == pytest.approx(score)
+
+
+@SPLITS
+@pytest.mark.parametrize("task", TASKS)
+def test_the_folds_are_a_cross_validator_of_scikit_learn(task: str, changes: dict[str, Any]) -> None:
+    problem, frame = statement(task, **changes), orders(task, 300)
+    folds, _ = folds_of(frame, problem)
+    models, X, y = candidates(PARAMS, FEW, problem, folds), folds.rows[FEW.all], folds.rows[problem.target]
+    found = cross_validate(models["boosting"], X, y, cv=folds, return_estimator=True, error_score="raise")
+    predicted = folds.predictions(found["estimator"])
+    pd.testing.assert_frame_equal(predicted, folds.validate(models)["boosting"], check_exact=True)
+    assert len(folds.unseen) == len(predicted)
+    with pytest.raises(DataError, match=r"cv: found 10 rows to split, expected the \d+ of its rows"):
+        cross_validate(models["boosting"], X[:10], y[:10], cv=folds)
+
+
+def test_boosting_does_not_stop_early_where_a_class_is_too_rare_to_validate_on() -> None:
+    stops = PARAMS.candidates["boosting"].model_copy(update={"early_stopping": True})
+    params, frame = PARAMS.model_copy(update={"candidates": {"boosting": stops}}), orders("binary", 600)
+    rare = frame.assign(returned=(np.arange(600) % 20 == 0).astype("int64"))
+    for rows, stopping in ((frame, True), (rare, False)):
+        folds, _ = folds_of(rows, ONE["binary"], params)
+        boosting = candidates(params, FEW, ONE["binary"], folds)["boosting"]
+        assert boosting[-1].early_stopping == stopping

@@ -9,11 +9,10 @@ import pandas as pd
 import pytest
 from conftest import TASKS, Project, statement
 from odd_names import sound
-from training_data import FEW, ONE, PARAMS, SCHEMA, orders
+from training_data import ONE, PARAMS, SCHEMA, folds_of, orders
 
 from ninefold import training
 from ninefold.errors import DataError
-from ninefold.features import FeatureSchema
 from ninefold.problem import decisions
 from ninefold.training import cross_validation, sentences
 from ninefold.training.explanation import as_text, explain
@@ -126,22 +125,9 @@ def test_the_six_largest_contributions_and_the_sum_of_the_others_are_shown(task:
 def test_the_feature_that_predicts_is_the_most_important_and_explains_extremes(project: Project, task: str) -> None:
     problem, frame = ONE[task], orders(task, 300, signal=4.0)
     model = cross_validation.fit(training.candidates(PARAMS, SCHEMA, problem)["boosting"], frame, SCHEMA, problem)
-    table = training.importance(model, frame, SCHEMA, problem, PARAMS)
+    folds, _ = folds_of(frame, problem, schema=SCHEMA)
+    table = training.importance(model, frame, folds)
     assert table.loc[0, "feature"] == "amount"
-    predicted = cross_validation.predict(model, frame, SCHEMA, problem)
-    rows, every = training.extremes(frame, predicted, problem), decisions.expected(predicted, problem)
-    expected = decisions.expected(cross_validation.predict(model, rows, SCHEMA, problem), problem)
-    assert expected[[0, 2]].tolist() == [every.min(), every.max()]
-    added = training.explained(model, rows, frame, SCHEMA, PARAMS, problem)
+    expected = decisions.expected(cross_validation.predict(model, frame.head(3), SCHEMA, problem), problem)
+    added = training.explained(model, frame.head(3), folds)
     assert adds_up(added, expected)
-
-
-def test_groups_are_the_values_of_a_category_or_the_quarters_of_a_number() -> None:
-    frame, problem, number = orders("binary", 600), ONE["binary"], FeatureSchema(all=["amount"], numeric=["amount"])
-    predicted = pd.DataFrame({"probability": np.random.default_rng(1).random(600)})
-    assert training.by_group(frame, predicted, FEW, problem)["group"].str.startswith("shop: ").all()
-    quarters = training.by_group(frame, predicted, number, problem)
-    names = ("highest quarter", "lowest quarter", "second", "third")
-    assert sorted(quarters["group"]) == [f"amount: {name}" for name in names]
-    assert quarters["rows"].sum() == frame["amount"].notna().sum()
-    assert training.by_group(frame.assign(amount=np.nan), predicted, number, problem).empty

@@ -7,9 +7,9 @@ from odd_names import ALL, ODD, drawn, rows, sound
 from sklearn.dummy import DummyRegressor
 from training_data import run
 
-from ninefold import training
+from ninefold import gate, training
 from ninefold.features import FeatureSchema
-from ninefold.metrics import evaluation
+from ninefold.metrics import Evaluation, naive_forecast
 from ninefold.training import WithInterval, selection, sentences, tuning
 from project.figures import training as figures
 
@@ -22,19 +22,15 @@ TRIALS = [tuning.Trial("a_line", {"C": 0.1}, [0.5], 1.0), tuning.Trial("a_line",
 def test_every_figure_is_drawn_and_every_sentence_has_no_holes(project: Project, task: str, time: str | None) -> None:
     frame, problem, plan = rows(task, time)
     done = run(frame, problem, PARAMS, SCHEMA, plan=plan, name="a_line")
-    whole = training.Task.of(done.parts, SCHEMA, PARAMS, problem, plan)
-    learning = training.learning_curve(done.estimators["a_line"], done.rows, done.forecasts["a_line"], whole)
-    curves = evaluation.curves(*done.evaluated, done.model, problem, plan)
-    policies = evaluation.policies(*done.evaluated, problem, plan)
-    prices = evaluation.price_moves(*done.evaluated, done.model, problem, plan)
-    importance = training.importance(done.model, done.holdout, SCHEMA, problem, PARAMS)
-    drawn(figures.plot_calibration(curves["calibration"], done.predicted, problem))
+    results = done.chosen.results
+    learning = training.learning_curve(done.estimators["a_line"], done.forecasts["a_line"], done.folds, plan)
+    curves, policies = done.evaluation.curves(done.model), done.evaluation.policies()
+    prices, importance = (
+        done.evaluation.price_moves(done.model),
+        training.importance(done.model, done.holdout, done.folds),
+    )
     drawn(figures.plot_policies(policies, problem))
     drawn(figures.plot_threshold(curves["payoff"], problem))
-    drawn(figures.plot_importance(importance, problem))
-    drawn(figures.plot_learning(learning, plan))
-    drawn(figures.plot_prices(prices, problem))
-    drawn(figures.plot_errors(curves, done.target, done.predicted, problem))
     sound(
         sentences.describe_choice(done.compared, "a_line", plan),
         sentences.describe_choice(done.compared, selection.NAIVE, plan),
@@ -43,27 +39,30 @@ def test_every_figure_is_drawn_and_every_sentence_has_no_holes(project: Project,
         sentences.describe_search(tuning.table(TRIALS, 1, 1), PARAMS, plan),
         sentences.describe_learning(learning, plan),
         sentences.describe_learning(learning.head(1), plan),
-        sentences.describe_errors(done.results, done.target, done.predicted, PARAMS, problem),
+        *([sentences.describe_ranking(results, problem)] if problem.is_class else []),
+        *([] if problem.is_class else [sentences.describe_errors(done.evaluation, results, 0.9)]),
         sentences.describe_prices(prices, problem),
-        sentences.describe_policies(policies, done.results, problem),
+        sentences.describe_policies(policies, results, problem),
         sentences.describe_threshold(curves["payoff"], problem),
         sentences.describe_importance(importance, problem),
         sentences.describe_curve(curves["calibration"], problem),
-        *sentences.headline(done.results, problem).values(),
+        *sentences.headline(results, problem).values(),
     )
     assert "a line" in sentences.describe_choice(done.compared, "a_line", plan)
-    assert "Deploy." in sentences.conclusion("a_line", done.results, 0.1, problem)
+    chosen, failing = training.Chosen("a_line", "none", results, 0.1), gate.holds("too good", False, 1, "< 0.99")
+    assert "Deploy." in sentences.conclusion(chosen, [], problem)
+    assert "Do not deploy: the gate fails (too good)." in sentences.conclusion(chosen, [failing], problem)
     for name, floor in (("a_line", -0.1), (selection.NAIVE, 0.1)):
-        assert sentences.conclusion(name, done.results, floor, problem).startswith("Nothing significantly beats")
+        chosen = training.Chosen(name, "none", results, floor)
+        assert sentences.conclusion(chosen, [], problem).startswith("Nothing significantly beats")
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_prediction_that_is_always_the_same_can_be_drawn(task: str) -> None:
     frame, problem, plan = rows(task, None)
-    target, predicted = frame[problem.target].to_numpy(), evaluation.naive_forecast(400, problem, plan)
+    target, predicted = frame[problem.target].to_numpy(), naive_forecast(400, problem, plan)
     model = WithInterval(DummyRegressor()).fit_errors(np.zeros(400), target) if task == "regression" else None
-    curves = evaluation.curves(target, predicted, frame, model, problem, plan)
-    drawn(figures.plot_calibration(curves["calibration"], predicted, problem))
+    curves = Evaluation(target, predicted, frame, problem, plan).curves(model)
     drawn(figures.plot_threshold(curves["payoff"], problem))
     sound(sentences.describe_curve(curves["calibration"], problem))
     sound(sentences.describe_threshold(curves["payoff"], problem))

@@ -54,16 +54,16 @@ def test_a_blend_is_better_than_its_parts_where_their_errors_are_independent(pro
             continue
         p = np.exp(np.eye(len(problem.classes))[target] + random.normal(0, 1, (300, len(problem.classes))))
         forecasts[name] = pd.DataFrame((p / p.sum(axis=1, keepdims=True))[:, -len(names) :], columns=names)
-    estimators, blended = selection.blend(single, frame, forecasts, True, problem)
+    estimators, blended = selection.blend(single, frame, forecasts, problem)
     scores = selection.compare(frame, blended, problem, plan).set_index("model")[PRIMARY[task]]
     assert scores.idxmin() == selection.BLEND
     assert sum(estimators[selection.BLEND].weights) == pytest.approx(1)
-    assert selection.BLEND not in selection.blend(single, frame, forecasts, False, problem)[1]
+    assert selection.BLEND not in selection.blend(single, frame, forecasts, problem, enabled=False)[1]
 
 
 def test_a_model_that_helps_a_little_but_not_by_half_is_blended_in() -> None:
     problem, frame, random = ONE["regression"], orders("regression", 300), np.random.default_rng(1)
     errors = {"good": random.normal(0, 1, 300), "poor": random.normal(0, 2, 300)}
     forecasts = {name: decisions.forecast(frame[problem.target] + each, problem) for name, each in errors.items()}
-    estimators, _ = selection.blend(dict.fromkeys(errors), frame, forecasts, True, problem)
+    estimators, _ = selection.blend(dict.fromkeys(errors), frame, forecasts, problem)
     assert estimators[selection.BLEND].weights == pytest.approx([0.8, 0.2], abs=0.06)

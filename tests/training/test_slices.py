@@ -1,6 +1,6 @@
 """Slices of the holdout: biased ones are flagged, noise is not, and rows that are correlated count as one."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,23 +11,13 @@ from scipy import stats
 
 from ninefold.errors import DataError
 from ninefold.features import FeatureSchema
-from ninefold.metrics import EvaluationPlan, evaluation, scores
+from ninefold.metrics import Evaluation, EvaluationPlan, naive_forecast, scores
 from ninefold.problem import PRIMARY, Problem, decisions
 from ninefold.training import fairness, sentences, significance, slices
 from project.figures import training as figures
 
 SHOPS, AMOUNT = ["a", "b", "c", "d"], "amount"
 SCHEMA = FeatureSchema(all=["shop", AMOUNT], numeric=[AMOUNT], categorical=["shop"])
-
-
-class Case(NamedTuple):
-    """A holdout with its predictions."""
-
-    target: np.ndarray
-    predicted: pd.DataFrame
-    frame: pd.DataFrame
-    problem: Problem
-    plan: EvaluationPlan
 
 
 def plan(target: np.ndarray, problem: Problem) -> EvaluationPlan:
@@ -42,7 +32,7 @@ def plan(target: np.ndarray, problem: Problem) -> EvaluationPlan:
     )
 
 
-def case(task: str = "binary", rows: int = 1200, seed: int = 1, days: int = 30, **changes: Any) -> Case:
+def case(task: str = "binary", rows: int = 1200, seed: int = 1, days: int = 30, **changes: Any) -> Evaluation:
     """Return right predictions: outcomes follow them. `off` moves them, where `shop` is b, away from the outcomes."""
     off, problem, random = changes.pop("off", 0.0), statement(task, **changes), np.random.default_rng(seed)
     placed = pd.Timestamp("2020-01-06") + pd.to_timedelta(np.arange(rows) * days // rows, "D")
@@ -53,7 +43,7 @@ def case(task: str = "binary", rows: int = 1200, seed: int = 1, days: int = 30, 
         target, value = 20 + 3 * signal + random.normal(0, 2, rows), 20 + 3 * signal + 2 * moved
         parts = {"prediction": value, "low": value - 4, "high": value + 4, "quantile": value + 1.35, "loss": 2.0}
         frame = frame.assign(price=target)
-        return Case(target, pd.DataFrame(parts), frame, problem, plan(target, problem))
+        return Evaluation(target, pd.DataFrame(parts), frame, problem, plan(target, problem))
 
     def p(shift: Any) -> np.ndarray:
         odds = np.exp(np.column_stack([0 * signal, 1.5 * signal - 0.5 + shift, -signal])[:, : len(problem.classes)])
@@ -62,19 +52,11 @@ def case(task: str = "binary", rows: int = 1200, seed: int = 1, days: int = 30, 
     target = (random.random(rows)[:, None] > p(0).cumsum(axis=1)).sum(axis=1)
     names = decisions.forecast_columns(problem)
     predicted, frame = pd.DataFrame(p(moved)[:, -len(names) :], columns=names), frame.assign(**{problem.target: target})
-    return Case(target, predicted, frame, problem, plan(target, problem))
+    return Evaluation(target, predicted, frame, problem, plan(target, problem))
 
 
-def table(sample: Case, schema: FeatureSchema = SCHEMA) -> pd.DataFrame:
-    return slices.slices(sample.target, sample.predicted, sample.frame, schema, sample.problem, sample.plan)
-
-
-def part(sample: Case, group: str) -> pd.Series:
-    return table(sample).query("feature == 'shop' and group == @group").iloc[0]
-
-
-def fair(sample: Case, protected: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return fairness.fairness(sample.target, sample.predicted, sample.frame, protected, sample.problem, sample.plan)
+def part(sample: Evaluation, group: str) -> pd.Series:
+    return slices.slices(sample, SCHEMA).query("feature == 'shop' and group == @group").iloc[0]
 
 
 @pytest.mark.parametrize("task", [*TASKS, "long tails"])
@@ -88,7 +70,7 @@ def test_noise_is_hardly_ever_flagged(monkeypatch: pytest.MonkeyPatch, task: str
         if tails:
             tail = np.random.default_rng(seed).normal(-(1.5**2) / 2, 1.5, 1200)
             sample = sample._replace(target=sample.predicted["prediction"].to_numpy() * np.exp(tail))
-        flagged += table(sample._replace(frame=sample.frame.assign(**names)), schema)["flagged"].any()
+        flagged += slices.slices(sample._replace(frame=sample.frame.assign(**names)), schema)["flagged"].any()
     assert flagged <= 2
 
 
@@ -96,7 +78,7 @@ def test_noise_is_hardly_ever_flagged(monkeypatch: pytest.MonkeyPatch, task: str
 def test_a_slice_in_which_predictions_are_biased_comes_first(task: str) -> None:
     for seed in range(3):
         sample = case(task, seed=seed, rows=2400, off=1.2)
-        result = table(sample)
+        result = slices.slices(sample, SCHEMA)
         assert "The most significant is `shop` = `b`" in sentences.describe_slices(result, sample.problem)
         assert result.loc[0, ["feature", "group", "flagged"]].tolist() == ["shop", "b", True]
         assert result["bias_low"][0] > 0
@@ -110,7 +92,9 @@ def test_slices_with_few_events_do_not_look_certain() -> None:
     silent = part(sample._replace(target=target, predicted=rare), "a")
     assert silent["p"] > 0.05
     assert silent["bias_low"] < 0 < silent["bias_high"] <= 0.01 == pytest.approx(silent["bias"])
-    missed = table(sample._replace(target=np.where(sample.frame["shop"] == "c", 0, sample.target))).iloc[0]
+    missed = slices.slices(
+        sample._replace(target=np.where(sample.frame["shop"] == "c", 0, sample.target)), SCHEMA
+    ).iloc[0]
     assert (missed["group"], missed["flagged"]) == ("c", True)  # one outcome alone does not hide a bias
 
 
@@ -119,9 +103,9 @@ def test_the_scores_of_a_slice_are_those_of_its_rows(task: str) -> None:
     sample, metric = case(task, off=0.5), PRIMARY[task]
     result, rows = part(sample, "b"), (sample.frame["shop"] == "b").to_numpy()
     target, predicted, problem = sample.target[rows], sample.predicted[rows].reset_index(drop=True), sample.problem
-    naive = evaluation.naive_forecast(len(target), problem, sample.plan)
+    naive = naive_forecast(len(target), problem, sample.plan)
     loss, base = (scores.task_scores(target, each, problem)[metric] for each in (predicted, naive))
-    model, best, _ = evaluation.against_baseline(sample.target, sample.predicted, problem, sample.plan)
+    model, best, _ = sample.payoffs()
     bias = decisions.expected(predicted, problem).mean() - decisions.event(target, problem).mean()
     expected = [rows.sum(), loss, 1 - loss / base, (model - best)[rows].mean(), bias]
     assert result[["rows", "loss", "skill", "gain", "bias"]].tolist() == pytest.approx(expected)
@@ -150,7 +134,7 @@ def test_slices_are_values_and_bins_with_enough_rows_and_days() -> None:
     number, amount = sample.frame["id"], sample.frame[AMOUNT]
     frame = sample.frame.assign(shop=shop, constant=1.0, flag=number % 2, amount=amount.mask(number % 5 == 0))
     schema = FeatureSchema(all=["shop"], numeric=[AMOUNT, "constant", "flag"], categorical=["shop"])
-    rows = table(sample._replace(frame=frame), schema).set_index(["feature", "group"])["rows"]
+    rows = slices.slices(sample._replace(frame=frame), schema).set_index(["feature", "group"])["rows"]
     assert set(rows["shop"].index) == {"a", "b", "d", slices.MISSING}
     assert (set(rows["flag"].index), "constant" in rows) == ({"0", "1"}, False)
     assert len(rows[AMOUNT]) == 5  # quantile bins, and missing values
@@ -159,10 +143,10 @@ def test_slices_are_values_and_bins_with_enough_rows_and_days() -> None:
 
 def test_the_scores_of_a_week_are_those_of_its_days() -> None:
     sample = case(days=35)
-    result = slices.over_time(*sample)
+    result = slices.over_time(sample)
     assert result["period"].tolist() == list(pd.date_range("2020-01-06", periods=5, freq="7D"))
     rows, second = sample.frame["placed"].between("2020-01-13", "2020-01-19").to_numpy(), result.iloc[1]
-    model, best, _ = evaluation.against_baseline(sample.target, sample.predicted, sample.problem, sample.plan)
+    model, best, _ = sample.payoffs()
     values = [sample.target, sample.predicted["probability"], slices.losses(*sample[:2], sample.problem), model - best]
     expected = [rows.sum(), *(each[rows].mean() for each in values)]
     assert second[["rows", "observed", "predicted", "loss", "gain"]].tolist() == pytest.approx(expected)
@@ -173,11 +157,11 @@ def test_the_scores_of_a_week_are_those_of_its_days() -> None:
 
 def test_the_gain_adds_up_day_by_day_and_its_concentration_is_said() -> None:
     sample = case(days=10)
-    model, best, _ = evaluation.against_baseline(sample.target, sample.predicted, sample.problem, sample.plan)
-    by_day, of_day = slices.gains(*sample), pd.Series(model - best).groupby(sample.frame["placed"]).sum()
+    model, best, _ = sample.payoffs()
+    by_day, of_day = slices.gains(sample), pd.Series(model - best).groupby(sample.frame["placed"]).sum()
     assert by_day.set_index("day")["cumulative gain"].to_dict() == pytest.approx(of_day.cumsum().to_dict())
     assert by_day[["rows", "payoff"]].sum().tolist() == pytest.approx([1200, model.sum()])
-    by_shop = slices.gains(*sample._replace(problem=sample.problem.changed(time=None, group=["shop"])))
+    by_shop = slices.gains(sample._replace(problem=sample.problem.changed(time=None, group=["shop"])))
     assert len(by_shop["entity"]) == 4
     days = pd.DataFrame({"day": pd.date_range("2020-01-01", periods=10), "gain": [3.0, 4, 0, 5, 0, -1, 1, -1, 0, -1]})
     spread = slices.concentration(days.assign(**{"cumulative gain": days["gain"].cumsum()}))
@@ -188,21 +172,21 @@ def test_the_gain_adds_up_day_by_day_and_its_concentration_is_said() -> None:
 
 @pytest.mark.parametrize(("days", "unit", "count"), [(14, "day", 14), (500, "month", 17), (3000, "year", 9)])
 def test_periods_are_neither_too_many_nor_too_few(days: int, unit: str, count: int) -> None:
-    result = slices.over_time(*case("regression", rows=3000, days=days))
+    result = slices.over_time(case("regression", rows=3000, days=days))
     assert (result["unit"][0], len(result)) == (unit, count)
     assert result[["low", "high"]].notna().all(axis=None) == (unit != "day"), "one day tells nothing of another"
-    assert all(slices.over_time(*case(**few)).empty for few in ({"time": None}, {"days": 3}, {"rows": 40}))
+    assert all(slices.over_time(case(**few)).empty for few in ({"time": None}, {"days": 3}, {"rows": 40}))
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_real_advantage_is_significant_and_that_of_the_naive_prediction_is_not(task: str) -> None:
     sample = case(task)
-    result = significance.paired_tests(*sample)
+    result = significance.paired_tests(sample)
     assert ((result["p"] < 0.01) & (result["difference"] > 0)).all()
-    gain = evaluation.evaluate(*sample)["gain"]
+    gain = sample.results()["gain"]
     assert result.iloc[1][["difference", "low", "high"]].tolist() == pytest.approx(list(gain.values()))
-    naive = evaluation.naive_forecast(len(sample.target), sample.problem, sample.plan)
-    assert (significance.paired_tests(*sample._replace(predicted=naive))["p"] > 0.5).all()
+    naive = naive_forecast(len(sample.target), sample.problem, sample.plan)
+    assert (significance.paired_tests(sample._replace(predicted=naive))["p"] > 0.5).all()
 
 
 def test_p_is_uniform_where_there_is_no_advantage() -> None:
@@ -213,7 +197,7 @@ def test_p_is_uniform_where_there_is_no_advantage() -> None:
         value, shared = np.random.default_rng(seed).normal(size=(2, 12)).repeat(5, axis=1)
         predicted = pd.DataFrame(dict.fromkeys(decisions.QUANTITY, value))
         # The outcome is as far from the prediction as from zero, the naive one, but for noise that a day shares.
-        p.append(significance.paired_tests(value / 2 + shared, predicted, frame, problem, naive)["p"][0])
+        p.append(significance.paired_tests(Evaluation(value / 2 + shared, predicted, frame, problem, naive))["p"][0])
     assert stats.kstest(p, "uniform").pvalue > 0.01
     assert 0 < np.mean(np.array(p) < 0.1) < 0.2
 
@@ -221,10 +205,9 @@ def test_p_is_uniform_where_there_is_no_advantage() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_rates_are_those_of_the_rows_of_a_group_and_gaps_the_largest_between_them(task: str) -> None:
     sample = case(task, off=1.0)
-    target, predicted, frame, problem, _ = sample
-    result, gaps = fair(sample, ["shop"])
-    paid, _, acted = evaluation.against_baseline(target, predicted, problem, sample.plan)
-    expected, event = decisions.expected(predicted, problem), decisions.event(target, problem)
+    frame, problem, expected, event = sample.frame, sample.problem, sample.expected, sample.observed
+    result, gaps = fairness.fairness(sample, ["shop"])
+    paid, _, acted = sample.payoffs()
     selected = pd.Series(acted if problem.is_class else expected > np.median(expected))
     rows, gap = (frame["shop"] == "b").to_numpy(), gaps.set_index("measure")["value"]
     values = [rows.sum(), selected[rows].mean(), paid[rows].mean(), (expected - event)[rows].mean()]
@@ -240,8 +223,8 @@ def test_rates_are_those_of_the_rows_of_a_group_and_gaps_the_largest_between_the
 
 
 def test_equal_groups_have_no_significant_gap_and_unequal_ones_do() -> None:
-    assert all((fair(case(seed=seed), ["shop"])[1]["low"] < 0).all() for seed in range(5))
-    _, gaps = fair(case(off=3.0), ["shop"])
+    assert all((fairness.fairness(case(seed=seed), ["shop"])[1]["low"] < 0).all() for seed in range(5))
+    _, gaps = fairness.fairness(case(off=3.0), ["shop"])
     assert (gaps["low"] > 0).all()
     assert "b" in set(gaps["highest"]) | set(gaps["lowest"])
 
@@ -250,30 +233,23 @@ def test_missing_values_are_a_group_small_groups_are_pooled_and_rates_without_ev
     sample = case()
     shop = sample.frame["shop"].mask(sample.frame["shop"] == "c")
     shop[:4] = ["x", "x", "x", "y"]
-    result, gaps = fair(sample._replace(frame=sample.frame.assign(shop=shop)), ["shop", "shop"])
+    result, gaps = fairness.fairness(sample._replace(frame=sample.frame.assign(shop=shop)), ["shop", "shop"])
     rows = result.set_index("group")["rows"]
     assert (len(rows), rows[fairness.OTHERS], slices.MISSING in rows) == (5, 4, True)
     assert fairness.OTHERS not in set(gaps["highest"]) | set(gaps["lowest"])
-    result, gaps = fair(sample._replace(target=np.where(sample.frame["shop"] == "c", 0, sample.target)), ["shop"])
+    result, gaps = fairness.fairness(
+        sample._replace(target=np.where(sample.frame["shop"] == "c", 0, sample.target)), ["shop"]
+    )
     assert result["group"][result["true_positive_rate"].isna()].tolist() == ["c"]
     assert gaps.notna().all(axis=None)
 
 
 def test_one_group_cannot_be_compared_and_an_absent_column_is_named() -> None:
     sample = case()
-    result, gaps = fair(sample._replace(frame=sample.frame.assign(shop="a")), ["shop"])
+    result, gaps = fairness.fairness(sample._replace(frame=sample.frame.assign(shop="a")), ["shop"])
     assert (len(result), gaps["value"].isna().all()) == (1, True)
     with pytest.raises(DataError, match=r"training.protected: 'age' is no column .* found id, placed, shop"):
-        fair(sample, ["shop", "age"])
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_the_worst_rows_are_those_of_the_largest_loss(task: str) -> None:
-    target, predicted, frame, problem, _ = case(task)
-    result, loss = slices.worst(target, predicted, frame, SCHEMA, problem), slices.losses(target, predicted, problem)
-    assert result["loss"].tolist() == sorted(loss, reverse=True)[:10] == loss[result["id"]].tolist()
-    assert {"id", "placed", "forecast", "outcome", "shop", AMOUNT} < set(result)
-    assert not problem.is_class or set(result["outcome"]) <= set(problem.classes)
+        fairness.fairness(sample, ["shop", "age"])
 
 
 @pytest.mark.parametrize("time", ["placed", None])
@@ -284,19 +260,18 @@ def test_figures_and_sentences_allow_any_name_and_few_rows(task: str, time: str 
     shop = sample.frame["shop"].map({"a": "", "b": "$y$", "c": "`*` <b>|</b>"})
     sample = sample._replace(frame=sample.frame.assign(shop=shop).rename(columns=odd))
     schema = FeatureSchema(all=list(odd.values()), numeric=[odd[AMOUNT]], categorical=[odd["shop"]])
-    result, course = table(sample, schema), slices.over_time(*sample)
-    assert set(fair(sample, list(odd.values()))[0]["column"]) == set(odd.values())
-    assert set(odd.values()) < set(slices.worst(*sample[:3], schema, sample.problem))
+    result, course = slices.slices(sample, schema), slices.over_time(sample)
+    assert set(fairness.fairness(sample, list(odd.values()))[0]["column"]) == set(odd.values())
     for count in (None, 1, 0):
         drawn(figures.plot_slices(result.head(count), sample.problem))
         drawn(figures.plot_over_time(course.head(count), sample.problem))
         sound(sentences.describe_slices(result.head(count), sample.problem))
         sound(sentences.describe_over_time(course.head(count), sample.problem))
-    drawn(figures.plot_gains(slices.gains(*sample), sample.problem))
+    drawn(figures.plot_gains(slices.gains(sample), sample.problem))
     sample = case(task, rows=5, days=2, time=time)  # a handful of rows breaks nothing
-    result = table(sample)
+    result = slices.slices(sample, SCHEMA)
     assert (len(result), list(result)) == (0, slices.SLICES)
     assert "No slice has enough rows" in sentences.describe_slices(result, sample.problem)
-    assert significance.paired_tests(*sample)["p"].between(0, 1).all()
-    assert fair(sample, ["shop"])[1]["value"].isna().all()
-    assert [len(each) for each in fair(sample, [])] == [0, 0]
+    assert significance.paired_tests(sample)["p"].between(0, 1).all()
+    assert fairness.fairness(sample, ["shop"])[1]["value"].isna().all()
+    assert [len(each) for each in fairness.fairness(sample, [])] == [0, 0]

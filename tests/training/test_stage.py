@@ -11,9 +11,9 @@ from training_data import FEW, MODELS, ONE, PARAMS, SCHEMA, SPLITS, agree, order
 
 from ninefold import artifacts, gate, training
 from ninefold.errors import DataError
-from ninefold.metrics import FOLLOW, evaluation, part_of
+from ninefold.metrics import FOLLOW, part_of
 from ninefold.problem import FORESIGHT, RANKING, Problem
-from ninefold.training import Blend, Calibrated, calibration, candidates, cross_validation, model_file, selection, stage
+from ninefold.training import Blend, Calibrated, Calibrator, candidates, cross_validation, model_file, selection, stage
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,8 @@ def _project(project: Project) -> Project:
 
 
 def checks(done: Any, name: str, problem: Problem) -> dict[str, gate.Check]:
-    return {check.name: check for check in stage.checks(name, done.results, done.floor, problem, done.plan)}
+    chosen = done.chosen._replace(name=name)
+    return {check.name: check for check in stage.checks(chosen, problem, done.plan)}
 
 
 def failed(done: Any, name: str, problem: Problem) -> list[str]:
@@ -40,13 +41,13 @@ def test_a_signal_passes_the_gate(task: str, changes: dict[str, Any]) -> None:
     problem = statement(task, **changes)
     done = run(orders(task, 900, signal=3.0), problem)
     assert failed(done, done.name, problem) == []
-    assert done.results[RANKING[task]]["low"] > (0.7 if problem.is_class else 0.6)
-    policies = evaluation.policies(*done.evaluated, problem, done.plan)
+    assert done.chosen.results[RANKING[task]]["low"] > (0.7 if problem.is_class else 0.6)
+    policies = done.evaluation.policies()
     assert policies["policy"].iloc[0] == FOLLOW
     assert policies.set_index("policy")["payoff"].idxmax() == FORESIGHT
     # However good the scores are, the candidate without features does not pass, nor a gain below the required one.
     assert failed(done, selection.NAIVE, problem) == ["model chosen"]
-    assert not stage.beats_naive(selection.NAIVE, done.results, done.floor)
+    assert not done.chosen._replace(name=selection.NAIVE).beats_naive
     success = problem.success.model_copy(update={"min_payoff_gain": 1e6})
     assert failed(done, "line", problem.changed(success=success)) == ["gain over the best baseline policy"]
 
@@ -76,7 +77,7 @@ def test_the_holdout_changes_neither_choice_nor_model(task: str) -> None:
     pd.testing.assert_frame_equal(first.compared, second.compared)
     again = cross_validation.predict(second.model, first.holdout, FEW, problem)
     pd.testing.assert_frame_equal(first.predicted, again)
-    assert first.results != second.results
+    assert first.chosen.results != second.chosen.results
 
 
 @pytest.mark.parametrize(("limit", "passes"), [(0.6, True), (0.999, False)])
@@ -98,7 +99,7 @@ def test_two_runs_give_the_same_file_which_predicts_the_same(project: Project, t
         model = cross_validation.fit(single[name], frame, SCHEMA, problem)
         predicted = cross_validation.predict(model, frame, SCHEMA, problem)
         method = "isotonic" if name == "line" else "sigmoid"
-        model = calibration.adjust(model, method, predicted, frame, 0.9, problem)
+        model = Calibrator(predicted, frame, problem).calibrate(model, method)
         model_file.dump(model, place)
         files.append(place.read_bytes())
     assert files[0] == files[1]
@@ -114,15 +115,15 @@ def test_what_is_saved_predicts_the_same_and_repeats(project: Project, task: str
     write(frame, project)
     for _ in range(2):
         done = run(frame, problem)
-        curves = evaluation.curves(*done.evaluated, done.model, problem, done.plan)
-        stage.save(done.model, stage.describe(done.name, done.method, done.results, {}, PARAMS, done.plan), curves)
+        described = stage.describe(done.chosen, {}, PARAMS, done.plan)
+        stage.save(done.model, described, done.evaluation.curves(done.model))
         artifacts.publish()
         files.append({**project.bytes("models"), **project.bytes("reports")})
     assert files[0] == files[1]
     loaded, description = stage.load()
     predicted = cross_validation.predict(loaded, done.holdout, FEW, problem)
     pd.testing.assert_frame_equal(predicted, done.predicted, check_exact=True)
-    assert description["holdout"] == gate.tidy(done.results)
+    assert description["holdout"] == gate.tidy(done.chosen.results)
     assert description["split"] == {"by": "rows", "validation": 0.55, "holdout": 0.75}
 
 
@@ -179,7 +180,6 @@ def test_a_nearly_perfect_score_asks_for_the_features_that_carry_it_until_they_a
     for made, justified, passes in ((frame, {}, True), (leaky, {}, False), (leaky, {"amount": "known"}, True)):
         params, plan = PARAMS.model_copy(update={"justified": justified, "perfect_score": limit}), agree(made, problem)
         parts, model = parted(made, problem, plan), candidates(params, FEW, problem)[name]
-        rows, forecasts = cross_validation.validate({name: model}, parts, FEW, params, problem)
-        on = cross_validation.Task.of(parts, FEW, params, problem, plan)
-        check = training.too_good.check(model, rows, forecasts[name], on)
+        folds = training.Folds(parts, FEW, params, problem)
+        check = training.too_good.check(model, folds.validate({name: model})[name], folds)
         assert (check.passed, "ninefold drop amount --why" in check.limit) == (passes, not passes)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import Project
 from pydantic import ValidationError
-from training_data import MODELS, ONE, START, distance, orders, task_of, trials_of
+from training_data import MODELS, ONE, START, distance, folds_of, orders, trials_of
 
 from ninefold.errors import DataError, ParamsError
 from ninefold.training import Params, dask_cluster, tune, tuning
@@ -82,7 +82,7 @@ def test_candidates_get_better_options_whoever_computes_them(project: Project, b
     problem, frame = ONE["binary"], orders("binary", 400)
     space = {"boosting": {"max_iter": [5, 9]}, "line": {"C": [2.0, 3.0]}}
     given = params(search={"budget": 6, "space": space}, backend=backend)
-    tuned, trials = tune(task_of(frame, problem, given))
+    tuned, trials = tune(*folds_of(frame, problem, given))
     assert len(trials) == 8
     for row in trials.iloc[2:].itertuples():
         name, (low, high) = next(iter(space[row.candidate].items()))
@@ -95,16 +95,16 @@ def test_candidates_get_better_options_whoever_computes_them(project: Project, b
     # The other backend, or another run, has the same result.
     (memory,) = (project.folder / tuning.MEMORY).glob("*.json")
     memory.unlink()
-    other, again = tune(task_of(frame, problem, given.model_copy(update={"backend": "local"})))
+    other, again = tune(*folds_of(frame, problem, given.model_copy(update={"backend": "local"})))
     assert again.equals(trials)
     assert other.candidates == tuned.candidates
 
 
 def test_a_search_asks_for_a_first_commit(project: Project) -> None:
     subprocess.run(["git", "init", "-q"], check=True)
-    task = task_of(orders("binary", 200), ONE["binary"], params(search={"budget": 2}))
+    folds, plan = folds_of(orders("binary", 200), ONE["binary"], params(search={"budget": 2}))
     with pytest.raises(DataError, match=r"training\.search\.budget: found no commit in git"):
-        tune(task)
+        tune(folds, plan)
 
 
 def test_a_missing_dask_or_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

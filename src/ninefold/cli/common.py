@@ -50,7 +50,7 @@ def confirm(question: str, yes: bool, remedy: str) -> None:
         raise NinefoldError(f"nothing was changed; {remedy}")
 
 
-def overrides(pairs: Sequence[str] | None, flag: str, example: str) -> dict[str, Any]:
+def overrides(pairs: Sequence[str] | None, flag: str, example: str, read: Any = yaml.safe_load) -> dict[str, Any]:
     """Return the nested values of ``KEY=VALUE`` options."""
     overrides: dict[str, Any] = {}
     for pair in pairs or ():
@@ -58,6 +58,20 @@ def overrides(pairs: Sequence[str] | None, flag: str, example: str) -> dict[str,
         if not equals or not key:
             raise ParamsError(f"{flag} {pair}: expected KEY=VALUE, such as {example}")
         *parents, leaf = key.split(".")
-        read = value if value.startswith("#") else yaml.safe_load(value)  # a comment of YAML is a text here
-        reduce(lambda inner, name: inner.setdefault(name, {}), parents, overrides)[leaf] = read
+        reduce(lambda inner, name: inner.setdefault(name, {}), parents, overrides)[leaf] = read(value)
     return overrides
+
+
+def options(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """Return how a table is read, of ``--option KEY=VALUE``."""
+    from pydantic import ValidationError
+
+    from ninefold.collection import Options as Known
+
+    values = overrides(pairs, "--option", "delimiter=;", lambda value: value.replace(r"\t", "\t"))
+    try:
+        return Known.model_validate(values).model_dump()
+    except ValidationError as error:
+        key, expected = str(error.errors()[0]["loc"][0]), error.errors()[0]["msg"].removeprefix("Input should be ")
+        expected = expected if key in Known.model_fields else f"one of {', '.join(Known.model_fields)}"
+        raise ParamsError(f"--option {key}: found {values[key]!r}, expected {expected}") from None

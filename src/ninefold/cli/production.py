@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ninefold.cli.common import Options, app, overrides
+from ninefold.cli.common import Options, app, options
 from ninefold.errors import DataError, ParamsError
 from ninefold.stages import label
 
@@ -105,9 +105,8 @@ def deliver_labels(
     from ninefold.monitoring import labels
     from ninefold.serving import hot_swap
 
-    options = overrides(option, "--option", "delimiter=;")
     paths = [str(Path(file).resolve()) if Path(file).exists() else file for file in files]
-    for line in labels.run(paths, hot_swap.load(bundle), log, options):
+    for line in labels.run(paths, hot_swap.load(bundle), log, options(option)):
         print(line)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ninefold.cli.common import Options, app, confirm, overrides
+from ninefold.cli.common import Options, app, confirm, options, overrides
 from ninefold.errors import NinefoldError, ParamsError
 
 TABLE = "A file (CSV, Parquet, JSON lines, Excel), a folder of such, FILE.db::TABLE, s3://..., or a database's URL."
@@ -30,7 +30,7 @@ def init(  # noqa: PLR0913, PLR0917
     yes: Annotated[bool, typer.Option("--yes", help="Replace existing files without asking.")] = False,
     explained: Annotated[bool, typer.Option("--explain", help=EXPLAIN)] = False,
 ) -> None:
-    """Start with your own table: write params.yaml and src/project so that `dvc repro` runs all nine stages."""
+    """Start with your own table: write params.yaml, notebooks and src/project so that `dvc repro` runs all nine stages."""
     from ninefold.init import command, explain
 
     table, *columns = names or [""]
@@ -39,8 +39,8 @@ def init(  # noqa: PLR0913, PLR0917
     if explained and not target:
         print(explain.project(names or []))
         return
-    options = overrides(option, "--option", "delimiter=;") | ({"table": name} if name else {})
-    plan = command.plan(table, command.Wish(target, time, key, task), join or [], options)
+    how = options(option) | ({"table": name} if name else {})
+    plan = command.plan(table, command.Wish(target, time, key, task), join or [], how)
     if explained:
         print(explain.explain(columns, plan.proposal, plan.texts["params.yaml"], plan.texts["params.yaml"]))
         return
@@ -120,16 +120,19 @@ def stage(
 @app.command(name="site")
 def render_site(
     all_passed: Annotated[bool, typer.Option("--all-passed", help="Remove failed runs: all gates passed.")] = False,
+    as_pdf: Annotated[bool, typer.Option("--pdf", help="Print all pages to reports/report.pdf, too.")] = False,
 ) -> None:
     """Render the executed notebooks and the index to reports/*.html; refresh data/warehouse.duckdb."""
     from ninefold import artifacts
     from ninefold.processing import warehouse
-    from ninefold.reports import runner, site
+    from ninefold.reports import pdf, runner, site
 
     with artifacts.writing():
         if all_passed:
             runner.clear_failures()
         print(f"wrote {site.render()}")
+        if as_pdf:
+            print(f"wrote {pdf.write()}")
         if warehouse.found():
             warehouse.refresh()
 

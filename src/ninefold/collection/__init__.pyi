@@ -1,12 +1,17 @@
 from . import databases, datetimes, deliveries, files, numbers, sources
 from .databases import Database
 from .delimited import strict_records
-from .reading import LANDING, SOURCE, read_file, read_landed, reader
-from .settings import Params, Source
+from .reading import LANDING, SOURCE, read_file, read_landed, reader, whole
+from .settings import Options, Params, Source
 from .stage import (
     WHOLE,
     checks,
     collect,
+    conclusion,
+    datasheet,
+    describe_plan,
+    describe_volume,
+    headline,
     is_whole,
     last_part,
     manifest,
@@ -17,21 +22,11 @@ from .stage import (
     tables,
     verified_manifest,
 )
-from .summary import (
-    conclusion,
-    datasheet,
-    describe_plan,
-    describe_volume,
-    example,
-    headline,
-    outline,
-)
 from .tabular import ONE_TABLE, demand_columns, failing, names, plain
 
 __all__ = [
-    "LANDING", "ONE_TABLE", "SOURCE", "WHOLE", "Database", "Params", "Source", "checks", "collect", "conclusion", "databases",
-    "datasheet", "datetimes", "deliveries", "demand_columns", "describe_plan", "describe_volume", "example", "failing",
-    "files", "headline", "is_whole", "last_part", "manifest", "metrics", "missing", "names",
-    "numbers", "outline", "periods", "plain", "plan", "read_file", "read_landed", "reader", "sources",
-    "strict_records", "tables", "verified_manifest",
+    "LANDING", "ONE_TABLE", "SOURCE", "WHOLE", "Database", "Options", "Params", "Source", "checks", "collect", "conclusion",
+    "databases", "datasheet", "datetimes", "deliveries", "demand_columns", "describe_plan", "describe_volume", "failing",
+    "files", "headline", "is_whole", "last_part", "manifest", "metrics", "missing", "names", "numbers", "periods", "plain",
+    "plan", "read_file", "read_landed", "reader", "sources", "strict_records", "tables", "verified_manifest", "whole",
 ]  # fmt: skip

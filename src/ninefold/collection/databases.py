@@ -12,9 +12,10 @@ import lazy_loader
 import pandas as pd
 import pyarrow as pa
 
-from ninefold.collection.tabular import failing, from_arrow, line, only, table, texts
-from ninefold.errors import SECRET, DataError, without
+from ninefold.collection.tabular import failing, from_arrow, only, table, texts
+from ninefold.errors import SECRET, DataError
 from ninefold.errors import masked as masked_text
+from ninefold.sentences import render
 
 SQLITE, DUCKDB = (".sqlite", ".sqlite3", ".db", ".db3"), (".duckdb", ".ddb")  # suffixes of their files
 CHUNK = 50_000  # rows at a time
@@ -22,8 +23,8 @@ VARIABLE = re.compile(r"\$\{(\w+)\}")
 sa = lazy_loader.load("sqlalchemy")  # slow, and DuckDB files do without it
 
 
-def read(source: str, place: Path | None, options: dict[str, Any]) -> pd.DataFrame:
-    """Return the table or the query of the options as text: of a SQL server (`place` None), or a SQLite or DuckDB file."""
+def read(source: str, place: Path | None, options: dict[str, Any]) -> Iterator[pd.DataFrame]:
+    """Yield the table or the query of the options as text: of a SQL server (`place` None), or a SQLite or DuckDB file."""
     if {"table", "query"} <= options.keys():
         raise DataError(f"{masked(source)}: options: found table and query, expected one of them; drop the other")
     query = options.get("query")
@@ -36,14 +37,15 @@ def read(source: str, place: Path | None, options: dict[str, Any]) -> pd.DataFra
             query = f"SELECT * FROM {names[name]}"
         with _duckdb(source, place) as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            return from_arrow(connection.sql(query).to_arrow_table())
+            yield from_arrow(connection.sql(query).to_arrow_table())
+        return
     with Database(sqlite_url(place, source) if place else source, masked(source)) as database:
         query = query or database.select(options.get("table"))
         with database.errors(), database.result(query) as result:
             header = list(result.keys())
             chunks = [[texts(column) for column in zip(*rows, strict=True)] for rows in result.partitions(CHUNK)]
     columns = ([part[place] for part in chunks] for place in range(len(header)))
-    return table(header, [pa.chunked_array(column, pa.string()) for column in columns])
+    yield table(header, [pa.chunked_array(column, pa.string()) for column in columns])
 
 
 def split(source: str) -> tuple[str, str | None]:
@@ -114,10 +116,8 @@ class Database(AbstractContextManager["Database"]):
         try:
             self.engine = sa.create_engine(self.url)
         except sa.exc.NoSuchModuleError:
-            raise DataError(
-                f"{self.where}: found {self.url.drivername!r}, which no installed driver reads; expected such as "
-                "postgresql+psycopg://user:${PASSWORD}@host/database; install the driver's Python package"
-            ) from None
+            facts = {"where": self.where, "dialect": self.url.drivername}
+            raise DataError(render("collection", "no_driver", **facts)) from None
         except ImportError as error:
             package = "psycopg[binary]" if error.name == "psycopg" else error.name
             raise DataError(f"{self.where}: needs the package {package}; run `pip install '{package}'`") from None
@@ -161,19 +161,12 @@ class Database(AbstractContextManager["Database"]):
             ready = connection.execution_options(stream_results=True, no_parameters=True)
             yield ready.exec_driver_sql(query)
 
-    @contextmanager
-    def errors(self, action: str = "read") -> Iterator[None]:
+    def errors(self, action: str = "read") -> AbstractContextManager[None]:
         """Turn what SQLAlchemy and its drivers raise into a `DataError` that says what failed, without secrets."""
-        driver = getattr(self.engine.dialect.dbapi, "Error", ValueError)
-        try:
-            yield
-        except DataError:
-            raise
-        except (sa.exc.SQLAlchemyError, driver, ValueError, OSError) as error:
-            hidden = (value for key, value in self.url.query.items() if re.search(rf"(?i){SECRET}$", key))
-            secrets = (str(value) for value in (self.url.password, *hidden) if value)
-            text = without(line(getattr(error, "orig", None) or error), secrets)
-            raise DataError(f"{self.where}: cannot be {action} ({text}); check address, rights and query") from None
+        kinds = (sa.exc.SQLAlchemyError, getattr(self.engine.dialect.dbapi, "Error", ValueError), ValueError, OSError)
+        hidden = (value for key, value in self.url.query.items() if re.search(rf"(?i){SECRET}$", key))
+        secrets = [str(value) for value in (self.url.password, *hidden) if value]
+        return failing(self.where, action, "check address, rights and query", *kinds, hide=secrets)
 
 
 def _resolved(source: str, where: str) -> Any:

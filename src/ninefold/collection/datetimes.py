@@ -16,6 +16,7 @@ from ninefold.collection.numbers import matches, number
 from ninefold.engine_params import STAMP, ZONED
 from ninefold.errors import DataError
 from ninefold.params import Text
+from ninefold.sentences import render
 from ninefold.timestamps import MICROSECONDS
 
 # In microseconds:
@@ -25,8 +26,9 @@ FORMATS = ("iso", *UNITS, "excel", "year", "quarter", "iso_week")
 OR = " | "  # between the formats of a column that is written in several
 ISO = r"\d{4}-\d{1,2}-\d{1,2}([T ]([01]?\d|2[0-3]):\d{1,2}(:\d{1,2}(\.\d+)?)?(Z| UTC|[+-](0\d|1[0-4])(:?[0-5]\d)?)?)?"
 _SIGNS = r"[\s/._'-]*"
-QUARTER = rf"(?i)(FY ?)?\d{{4}}{_SIGNS}Q ?[1-4]|(Q ?[1-4]|[1-4]Q){_SIGNS}(FY ?)?(\d{{4}}|\d\d)"
+QUARTER = rf"(?i)(FY ?)?(\d{{4}}|\d\d){_SIGNS}Q ?[1-4]|(Q ?[1-4]|[1-4]Q){_SIGNS}(FY ?)?(\d{{4}}|\d\d)"
 ISO_WEEK = r"(?i)\d{4}[\s/-]?(W|KW|CW) ?\d{1,2}(-?[1-7])?|(W|KW|CW) ?\d{1,2}[\s/-]+\d{4}"
+SEASON = r"(\d{4})\s?[/-]\s?(?:\d\d)?(\d\d)"
 WEEKDAY = r"(?i)^\s*(mon|tue|wed|thu|fri|sat|sun)[a-z]*[.,]?\s*"
 # Spark reads a time with a zone as 17:00:00+02:00 alone.
 FOR_SPARK = {r"([+-]\d\d)(\d\d)$": "$1:$2", r"(\d[T ]\d+:\d+)([^\d:])": "$1:00$2"}
@@ -80,7 +82,7 @@ def parse(text: ir.StringValue, form: str | None = None) -> ir.TimestampValue:
     `form` is one of `FORMATS`, or a format of `strptime` (DuckDB's, which are C's); of several, with " | " between, the first
     that a text fits: ``iso`` (the default: 2013-09-30, 2013-09-30T17:00:00, with or without an offset), ``epoch_s`` to
     ``epoch_ns``, ``seconds`` or ``days`` (numbers counted from 1970-01-01), ``excel`` (days of a spreadsheet, from 1899-12-30),
-    ``year``, ``quarter`` (2013Q4, Q4 2013, 4Q13: its first day), ``iso_week`` (2013-W40, 2013W40, 2013-40, 2013-W40-3: its Monday,
+    ``year`` (2013, 2013/14), ``quarter`` (2013Q4, Q4 2013, 4Q13: its first day), ``iso_week`` (2013-W40, 2013W40, 2013-40, 2013-W40-3: its Monday,
     or that day). The name of a weekday in front (``%a``) is passed over. Raises `DataError` if the engine cannot read a format.
     """
     first, last = ibis.timestamp("0001-01-01"), ibis.timestamp("9999-12-31 23:59:59")
@@ -118,7 +120,9 @@ def _excel(text: ir.StringValue) -> ir.TimestampValue:
 
 
 def _year(text: ir.StringValue) -> ir.TimestampValue:
-    year = number(text)
+    """Return the first day of years, also of those that end in the next one, such as 2015/16."""
+    first, second = (text.re_extract(SEASON, group).try_cast("int64") for group in (1, 2))
+    year = ibis.coalesce(number(text), ibis.cases((matches(text, SEASON) & (second == (first + 1) % 100), first)))
     return _first_of(year, 1, (year >= 1) & (year <= 9999) & (year % 1 == 0))
 
 
@@ -135,7 +139,7 @@ def _first_of(year: ir.NumericValue, month: ir.IntegerValue | int, known: ir.Boo
 def _quarter(text: ir.StringValue) -> ir.TimestampValue:
     """Return the first day of the quarters that texts name; of years of two digits, as C does, those from 69 on are of 1900."""
     known = matches(text, QUARTER)
-    year = ibis.coalesce(_digits(text, rf"(\d{{4}}){_SIGNS}[Qq]"), _digits(text, r"(\d{4}|\d\d)$"))
+    year = ibis.coalesce(_digits(text, rf"(\d{{4}}|\d\d){_SIGNS}[Qq]"), _digits(text, r"(\d{4}|\d\d)$"))
     year = year + ibis.cases((year < 69, 2000), (year < 100, 1900), else_=0)
     number = ibis.coalesce(_digits(text, r"[Qq] ?([1-4])(?:\D|$)"), _digits(text, r"([1-4])[Qq]"))
     return _first_of(year, number * 3 - 2, known)
@@ -166,7 +170,8 @@ READERS: dict[str, Callable[[ir.StringValue], ir.TimestampValue]] = {
 
 def parse_series(texts: pd.Series, form: str | None = None) -> pd.Series:
     """Return the timestamps that texts hold as a Series (datetime64[us], UTC without a zone), NaT where none."""
-    table = ibis.memtable(pd.DataFrame({"text": texts.astype("str").to_numpy(), "place": range(len(texts))}))
+    columns = pd.DataFrame({"text": texts.astype("str").to_numpy(), "place": range(len(texts))})
+    table = ibis.memtable(columns, schema={"text": "string", "place": "int64"})  # without rows, no type is known
     values = table.select("place", value=parse(table["text"], form)).order_by("place")
     parsed = engine.local().to_pyarrow(values)["value"].to_pandas()
     return pd.Series(parsed.to_numpy("datetime64[us]"), index=texts.index)
@@ -184,10 +189,7 @@ def spark_pattern(form: str) -> str:
         elif directive == "%":
             pattern += "%"
         elif directive not in SPARK:
-            raise DataError(
-                f"the format {form!r}: Spark cannot read %{directive}, expected of {', '.join(f'%{key}' for key in SPARK)}; "
-                "set engine.backend: duckdb, or derive the time in project.processing.refine"
-            )
+            raise DataError(render("collection", "spark_format", form=form, directive=directive, known=SPARK))
         else:
             pattern += (WIDE if tight else SPARK)[directive]
     return pattern
@@ -206,6 +208,5 @@ def _shape(form: str) -> str | None:
     parts = _parts(form)
     if not any(tight for _, _, tight in parts):
         return None
-    return "".join(
-        re.escape(text) if text else rf"\d{{{len(WIDE[key])}}}" if tight else ".*?" for key, text, tight in parts
-    )
+    digits = (rf"\d{{{len(WIDE[key])}}}" if tight else ".*?" for key, _, tight in parts)
+    return "".join(re.escape(part[1]) or pattern for part, pattern in zip(parts, digits, strict=True))

@@ -4,6 +4,7 @@ pyarrow reads, the checks here refuse what it would let pass. DuckDB's strict re
 spaces after a closing quote and gaps in a single column, and refuses files that mix two kinds of line ends.
 """
 
+import codecs
 import csv
 import io
 import os
@@ -18,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,12 +28,12 @@ import pyarrow.csv
 from ninefold.collection import encodings, layout, tabular
 from ninefold.collection.encodings import CHUNK, SAMPLE, piece
 from ninefold.errors import DataError
+from ninefold.sentences import render
 
 DELIMITERS = {".csv": ",", ".txt": ",", ".data": ",", ".dat": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
 csv.field_size_limit(1 << 30)
 NUMBER = re.compile(r"\s*[+-]?\d+(\.\d+)?\s*")
 SEP = re.compile(r'\ufeff?"?sep=([^"\r\n])"?[\r\n]')  # the delimiter, as Excel reads and writes it
-MARK = b"\n\xef\xbb\xbf"  # of UTF-8, where two files were joined
 
 
 def read(where: str, place: Path, options: dict[str, Any]) -> Iterator[pd.DataFrame]:
@@ -43,12 +45,9 @@ def read(where: str, place: Path, options: dict[str, Any]) -> Iterator[pd.DataFr
     text = _Text(where, place, options)
     first, named = text.first_record(), int(options.get("header", 1))
     if len(first) == 1 and "delimiter" not in options:
-        guess = sniff(where, place, {"header": True, **options}).get("delimiter")
+        guess = sniff(where, place, {"header": True, **options}, []).get("delimiter")
         if guess and guess in first[0]:
-            raise DataError(
-                f"{where}: found one column, named {first[0][:60]!r}, whose delimiter seems to be {guess!r}; "
-                f'set options: {{delimiter: "{guess}"}}'
-            )
+            raise DataError(render("collection", "other_delimiter", where=where, name=first[0][:60], guess=guess))
     places, names, last = list(map(str, range(len(first)))), list[str](), [""]
     signs = {"delimiter": text.delimiter, "quote_char": text.quote, "escape_char": text.escape or False}
     how = (
@@ -72,47 +71,43 @@ def read(where: str, place: Path, options: dict[str, Any]) -> Iterator[pd.DataFr
         _demand_whole_rows(text, len(first))
         raise DataError(f"{where}: cannot be read as delimited text ({tabular.line(error)}); fix the file") from None
     # pyarrow takes what stands behind a closing quote into the value.
-    if encodings.find(text.place, text.quote.encode()) is not None:
+    if not _quotes_are_regular(text):
         _demand_whole_rows(text, len(first))
     if options.get("final_newline", True) and not text.ends:
-        raise DataError(
-            f"{where}: found no newline after its last line, which ends with {', '.join(last)[-60:]!r}, expected one: without "
-            "it, a file that was cut off looks whole; fetch the file again, or, if it is whole, end it with a newline or set "
-            "options: {final_newline: false}"
-        )
+        raise DataError(render("collection", "no_newline", where=where, end=", ".join(last)[-60:]))
 
 
-def sniff(where: str, place: Path, known: dict[str, Any], notes: list[str] | None = None) -> dict[str, Any]:
+def sniff(where: str, place: Path, known: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     """Return the options that are not the default: encoding, signs, what stands around the table, the end of the last line.
 
     Warnings are added to `notes`. A `DataError` says that the file is no text, or that its first line looks like a row.
     """
-    notes = [] if notes is None else notes
-    guess = known.get("encoding") or encodings.guess(place)
-    text = _Text(where, place, {**known, "encoding": guess})
+    scan = encodings.scan(place)
+    guess = known.get("encoding") or encodings.guess(place, scan)
+    text = _Text(where, place, {**known, "encoding": guess}, scan)
     sample = piece(text.place).decode(text.encoding, errors="replace").removeprefix("\ufeff")
     sample = sample if text.size < SAMPLE else sample[: sample.rfind("\n") + 1] or sample
     lines, around = sample.splitlines(), dict[str, Any]()
-    odd = piece(place, max(encodings.decode(place, "utf-8")[1] - 40, 0)) if guess[:3] != "utf" else b""
+    odd = piece(place, max(scan.start - 40, 0)) if guess[:3] != "utf" else b""
     if (word := re.search(rb"\w*[\x80-\xff][\w\x80-\xff]*", odd)) and "encoding" not in known:
         notes.append(f"the text is read as {guess}, such as {word[0].decode(guess, 'replace')!r}: {layout.KEY}encoding")
     comments = next((place for place, line in enumerate(lines) if not line.startswith(("#", "%"))), 0)
     body = "\n".join([*lines[comments:], ""]) if comments else sample
-    stated = SEP.match(sample)
-    delimiter = known.get("delimiter") or (stated and stated[1]) or _sniff_delimiter(body) or _default_delimiter(where)
+    usual = DELIMITERS[PurePosixPath(where).suffix.lower()]
+    delimiter = known.get("delimiter") or _sniff_delimiter(body) or usual
     if comments and lines[comments - 1].count(delimiter) == lines[comments].count(delimiter) > 0:
         around, body = {"skip": comments - 1 or None}, "\n".join([*lines[comments - 1 :], ""])
         notes.append(f"the names are those behind {lines[0][0]!r} in line {comments}: {layout.KEY}skip")
     elif comments:
         around, shown = {"comment": lines[0][0]}, lines[0][:60]
         notes.append(f"lines such as {shown!r} are left out as comments: {layout.KEY}comment")
-    default = {"encoding": "utf-8", "quote": '"', "final_newline": True, "delimiter": _default_delimiter(where)}
+    default = {"encoding": "utf-8", "quote": '"', "final_newline": True, "delimiter": usual}
     quote, escape, named = _sniff_quotes(body, delimiter)
     guesses = {"encoding": guess, "delimiter": delimiter, "quote": quote, "escape": escape, **around}
     guesses |= {"final_newline": text.ends, **known}
     options = {key: value for key, value in guesses.items() if value is not None and value != default.get(key)}
-    text = _Text(where, place, {**options, "encoding": guess})
-    if text.is_joined:
+    text = _Text(where, place, {**options, "encoding": guess}, scan)
+    if scan.is_joined:
         notes.append(f"{where}: byte order marks within the text are left out, as where files were joined")
     if not {"skip", "header", "footer"} & known.keys():
         first = list(islice(text.records(), 1000))
@@ -127,19 +122,22 @@ def sniff(where: str, place: Path, known: dict[str, Any], notes: list[str] | Non
 class _Text:
     """A delimited text and how it is written; its lines are those of the standard library's reader, which is slow."""
 
-    def __init__(self, where: str, place: Path, options: dict[str, Any]) -> None:
-        self.where, self.place, self.encoding = where, place, encodings.known(where, place, options)
-        signs = {"delimiter": _default_delimiter(where), "quote": '"', "escape": None, "comment": None, **options}
+    def __init__(self, where: str, place: Path, options: dict[str, Any], scan: encodings.Scan | None = None) -> None:
+        scan = scan or encodings.scan(place)
+        self.where, self.place = where, place
+        self.encoding = encodings.known(where, place, options.get("encoding"), scan)
+        if self.encoding == "utf-8" and scan.error:
+            raise encodings.undecodable(where, place, self.encoding)
+        usual = {"delimiter": DELIMITERS[PurePosixPath(where).suffix.lower()], "quote": '"'}
+        signs = {"escape": None, "comment": None, **usual, **options}
         for key in ("delimiter", "quote", "escape", "comment"):
             if signs[key] is not None and (not isinstance(signs[key], str) or len(signs[key].encode()) != 1):
                 raise DataError(f"{where}: options: found {signs[key]!r} as {key}, expected one plain character")
         self.delimiter, self.quote, self.escape = (signs[key] for key in ("delimiter", "quote", "escape"))
-        is_wide = self.encoding.startswith(("utf-16", "utf-32"))  # whose bytes are no characters
         stated = SEP.match(piece(place, 0, 16).decode(errors="replace"))
-        self.is_joined = encodings.find(place, MARK) is not None
-        self.is_cut = bool({"skip", "comment", "footer"} & options.keys() or self.is_joined or stated)
+        self.is_cut = bool({"skip", "comment", "footer"} & options.keys() or scan.is_joined or stated)
         self.ends = piece(place, max(place.stat().st_size - 1, 0)) in (b"\n", b"\r")
-        if is_wide or self.is_cut:
+        if self.is_cut or encodings.is_wide(self.encoding):
             handle, name = tempfile.mkstemp()
             weakref.finalize(self, os.unlink, name)
             try:
@@ -187,16 +185,9 @@ class _Text:
             start = reader.line_num + 1
 
     def first_record(self) -> list[str]:
-        try:
-            return next(record for _, record in self.records())
-        except StopIteration:
-            raise DataError(f"{self.where}: found blank lines only, expected names and rows; fetch it again") from None
-        except (csv.Error, UnicodeError) as error:
-            raise DataError(f"{self.where}: line 1 cannot be read ({error}), expected names; fix it") from None
-
-
-def _default_delimiter(where: str) -> str:
-    return DELIMITERS[PurePosixPath(where).suffix.lower()]
+        if record := next((record for _, record in self.records()), None):
+            return record
+        raise DataError(f"{self.where}: found blank lines only, expected names and rows; fetch it again")
 
 
 def _sniff_delimiter(sample: str) -> str | None:
@@ -234,29 +225,38 @@ def _demand_names(text: _Text) -> None:
     steps = {round(after - before, 6) for before, after in pairwise(numbers)}
     years = all(1000 <= number < 3000 and number.is_integer() for number in numbers)
     if numbers and not years and not (len(numbers) > 2 and len(steps) == 1 and 0 not in steps):
-        raise DataError(
-            f"{text.where}: the first line looks like a row ({', '.join(first)[:80]}), expected the names of the columns; "
-            "put a line of names first, or set options: {header: false}, which names them column_1, column_2 ..., "
-            "or options: {header: true} if these are the names"
-        )
+        raise DataError(render("collection", "no_names", where=text.where, first=", ".join(first)[:80]))
+
+
+def _quotes_are_regular(text: _Text) -> bool:
+    """Return whether each quote begins or ends a field, or is doubled within one, so that all readers agree on the fields."""
+    if text.escape or (text.encoding != "utf-8" and text.delimiter > "@"):  # which may be the second byte of a letter
+        return False
+    mark = len(codecs.BOM_UTF8) if piece(text.place).startswith(codecs.BOM_UTF8) else 0
+    raw, count = np.memmap(text.place, mode="r", offset=mark), 0
+    signs = np.frombuffer(f"{text.delimiter}{text.quote}\r\n".encode(), np.uint8)
+    for start in range(0, len(raw), CHUNK):
+        quotes = start + np.flatnonzero(raw[start : start + CHUNK] == ord(text.quote))
+        first, last = quotes[count % 2 :: 2] - 1, quotes[1 - count % 2 :: 2] + 1  # around what is quoted
+        if not np.isin(raw.take(np.concatenate([first, last]), mode="clip"), signs).all():
+            return False
+        count += len(quotes)
+    return count % 2 == 0
 
 
 def _demand_whole_rows(text: _Text, width: int) -> None:
     """Refuse a row of another width, text behind a closing quote (but spaces), and a quote that is never closed."""
     for line, record in strict_records(text.where, text.lines(), text.delimiter, text.quote, text.escape):
         if record and len(record) != width:
-            raise DataError(
-                f"{text.where}: line {line}: found {len(record)} fields, expected {width}, as in its first line; the "
-                f"delimiter is {text.delimiter!r}; fix the line, or set options.delimiter or options.quote; lines that "
-                "are no rows: options.skip, options.comment, options.footer"
-            )
+            raise DataError(render("collection", "other_width", text=text, line=line, record=record, width=width))
 
 
 def strict_records(
     where: str, lines: Iterable[str], delimiter: str = ",", quote: str = '"', escape: str | None = None
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield each record with the line on which it begins; `DataError` at an unclosed quote, or text behind a quote."""
-    spaces = re.compile(rf"{re.escape(quote)}[ \t]+(?={re.escape(delimiter)}|[\r\n]|$)")
+    blank = " \t".replace(delimiter, "")
+    spaces = re.compile(rf"{re.escape(quote)}[{blank}]+(?={re.escape(delimiter)}|[\r\n]|$)")
     trimmed = (spaces.sub(lambda _: quote, line) if quote in line else line for line in lines)
     reader, start = csv.reader(trimmed, delimiter=delimiter, quotechar=quote, escapechar=escape, strict=True), 1
     try:
@@ -264,14 +264,8 @@ def strict_records(
             yield start, record
             start = reader.line_num + 1
     except csv.Error as error:
-        row = f"in the row that begins in line {start}"
-        problem = f"found a quote ({quote}) that is never closed, {row}"
-        remedy = "if the file was cut off there, fetch it again"
-        if "end of data" not in str(error):
-            problem = f"line {reader.line_num}: found text behind a closing quote ({quote}), {row}"
-            remedy = "set options.escape or options.quote"
-            problem += "; a quote is missing or too many, or not doubled within a field"
-        raise DataError(f"{where}: {problem}; fix the row, or {remedy}") from None
+        facts = {"where": where, "quote": quote, "start": start, "line": reader.line_num}
+        raise DataError(render("collection", "quotes", **facts, is_open="end of data" in str(error))) from None
 
 
 def _demand_names_once(text: _Text, rows: pa.Table, first: list[str]) -> None:
@@ -280,7 +274,4 @@ def _demand_names_once(text: _Text, rows: pa.Table, first: list[str]) -> None:
         rows = rows.filter(pc.equal(rows.column(column), name))
     if len(first) > 1 and rows.num_rows:
         again = [line for line, record in text.records() if record == first][1]
-        raise DataError(
-            f"{text.where}: line {again}: found the names of the columns again, expected a row; if two files were joined "
-            "there, drop that line"
-        )
+        raise DataError(render("collection", "names_again", where=text.where, line=again))

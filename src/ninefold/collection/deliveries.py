@@ -78,8 +78,12 @@ def whole(files: Iterable[File], period: str) -> bool:
     return any(not one.repeats and PurePosixPath(one.name).name.split(".")[0] == period for one in files)
 
 
-def rows(folder: str, files: Iterable[File], read: Read) -> tuple[pd.DataFrame, pd.Series]:
+def rows(folder: str, files: Iterable[File], read: Read) -> Part:
     """Return the rows of some files, in their order, and their times."""
-    parts, times = zip(*(read(f"{folder.rstrip('/')}/{one.name}", one.sha256) for one in files), strict=True)
-    frame = pd.concat([part[parts[0].columns] for part in parts], ignore_index=True)
-    return frame, pd.concat(times, ignore_index=True)
+    return concat(read(f"{folder.rstrip('/')}/{one.name}", one.sha256) for one in files)
+
+
+def concat(parts: Iterable[Part]) -> Part:
+    """Return parts as one, with the columns in the order of the first."""
+    rows, times = zip(*parts, strict=True)
+    return pd.concat(rows, ignore_index=True), pd.concat(times, ignore_index=True)

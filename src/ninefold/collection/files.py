@@ -17,14 +17,10 @@ import pyarrow.fs
 from ninefold import artifacts
 from ninefold.collection.tabular import failing
 from ninefold.errors import DataError, ParamsError
+from ninefold.sentences import render
 
 PACKED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
 S3, CLOUD = "s3://", ("s3://", "gs://", "abfs://", "abfss://")
-CREDENTIALS = {
-    "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL",
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
-    "abfs": "AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET",
-}
 
 
 def state_of(file: Path) -> tuple[int, int]:
@@ -87,9 +83,8 @@ def _from_disk(source: str) -> Iterator[tuple[str, Path]]:
 
 
 def _from_cloud(source: str, copy: Path) -> Iterator[tuple[str, Path]]:
-    scheme, source = source.partition("://")[0], source.rstrip("/")
-    variables = CREDENTIALS.get(scheme, CREDENTIALS["abfs"])
-    with failing(source, "read", f"check the address and {variables}", OSError, pa.ArrowException):
+    remedy, source = render("collection", "cloud", scheme=source.partition("://")[0]), source.rstrip("/")
+    with failing(source, "read", remedy, OSError, pa.ArrowException):
         store, place = _store(source)
         infos = [store.get_file_info(place)]
         if infos[0].type == pyarrow.fs.FileType.Directory:
@@ -129,9 +124,8 @@ def _unpack(where: str, place: Path, folder: Path) -> tuple[str, Path]:
                 raise DataError(f"{where}: found {len(names)} files in it ({listed}), expected one; unpack it")
             inner, unpack = f"{inner}/{names[0]}", partial(archive.open, names[0])
         else:
-            unpack = partial(
-                lzma.open if suffix == ".xz" else partial(pa.input_stream, compression=PACKED[suffix]), str(place)
-            )
+            of_kind = lzma.open if suffix == ".xz" else partial(pa.input_stream, compression=PACKED[suffix])
+            unpack = partial(of_kind, str(place))
         with unpack() as stream, target.open("wb") as file:
             shutil.copyfileobj(stream, file, 1 << 20)
     return _unpack(inner, target, folder)

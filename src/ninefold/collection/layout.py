@@ -7,6 +7,7 @@ from itertools import takewhile
 from typing import Any
 
 from ninefold.errors import DataError
+from ninefold.sentences import render
 
 Rows = Sequence[Sequence[str]]
 NUMBER = re.compile(r"\s*[-+(]?[$€£]?\s*[\d.,' /:-]*\d\s*%?\)?\s*")  # or a date
@@ -53,11 +54,8 @@ def find(where: str, first: Sequence[tuple[int, Sequence[str]]], last: Rows) -> 
     if at:
         options["skip"], above = lines[at] - 1, " | ".join(_cells(rows[0]))[:60]
         if not several and not _are_names(table[0], table[1:]):
-            raise DataError(
-                f"{where}: line {lines[0]}: found {above!r}, unlike most lines, which have {width} fields; if the names stand in "
-                f"line {lines[at]} ({', '.join(table[0])[:60]}), set options: {{skip: {options['skip']}}} "
-                f"(--option skip={options['skip']}); if in both, {{header: 2}}"
-            )
+            facts = {"where": where, "line": lines[0], "above": above, "width": width, "below": lines[at]}
+            raise DataError(render("collection", "unlike", **facts, names=", ".join(table[0])[:60], **options))
         notes.append(f"{lines[at] - 1} lines above the names are skipped, such as {above!r}: {KEY}skip")
     if several:
         options["header"] = 3 if len(table) > 4 and _are_names(table[2], table[3:], 2) else 2

@@ -12,13 +12,15 @@ from ninefold.params import LARGEST
 NUMBER = r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*"
 WHOLE = r"\s*([+-]?\d+)\.0*\s*"
 SPACES = " \u00a0\u2009\u202f"  # each may separate thousands where a space does
+BLANKS = rf"[\s{SPACES}]+$"
 EXACT = 2**53  # below it a float64 holds every whole number
 FORMATS = ("amount", "h:m", "m:s")  # signs around a number; clock times and durations, 1:30 is hours or minutes first
 WORDS = yaml.safe_load(Path(__file__).with_name("units.yaml").read_text("utf-8"))
-CURRENCY, SPANS = WORDS["currency"], WORDS["minutes"]
+CURRENCY, SPANS, SCALES = WORDS["currency"], WORDS["minutes"], WORDS["scales"]
 AMOUNT = (
     rf"\s*([+\-\x{{2212}}(]*)\s*(?:{CURRENCY}|%)?\s*([+\-\x{{2212}}]?)\s*"
-    rf"((?:\d|[.,]\d)(?:[\d.,'{SPACES}]*\d)?\.?(?:[eE][+-]?\d+)?)\s*(?:{CURRENCY}|[%‰])?\s*([-\x{{2212}})]*)\s*"
+    rf"((?:\d|[.,]\d)(?:[\d.,'{SPACES}]*\d)?\.?(?:[eE][+-]?\d+)?)\s*({'|'.join(SCALES)})?\s*"
+    rf"(?:{CURRENCY}|[%‰])?\s*((?:DR|CR)\.?|[-\x{{2212}})]*)\s*"
 )
 COUNT, UNIT_ENDS = r"(\d+(?:[.,]\d+)?)", r"(?:[^a-zí]|\z)"
 CLOCK = r"([+-]?)(\d+):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?\s*(?:([ap])\.?m\.?)?"
@@ -69,13 +71,18 @@ def quantity(
 ) -> ir.FloatingValue:
     """Return the numbers that texts hold (float64), null where one holds none.
 
-    `form` is one of `FORMATS`: ``amount`` takes off currencies and per cent, and reads "(1,234.50)" and "1,234-" as negative;
-    ``h:m`` and ``m:s`` read clock times and durations as minutes. None: a plain number.
+    `form` is one of `FORMATS`: ``amount`` takes off currencies and per cent, and reads "(1,234.50)", "1,234-" and "1,234 DR" as
+    negative, 1.2k as 1200; with a unit, ``amount kg``, those alone that end with it; ``h:m`` and ``m:s`` read clock times and durations as minutes. None: a plain number.
     """
+    form, _, unit = (form or "").partition(" ")
+    if unit:
+        text = text.re_replace(BLANKS, "")
+        text = ibis.cases((text.endswith(unit), text.left(text.length() - len(unit)).re_replace(BLANKS, "")))
     if form == "amount":
-        before, sign, plain, after = (text.re_extract(AMOUNT, group) for group in range(1, 5))
+        before, sign, plain, scale, after = (text.re_extract(AMOUNT, group) for group in range(1, 6))
         value = number(plain_number(plain, decimal, thousands))
-        negative = ibis.or_(*(each.re_search(r"[-\x{2212}(]") for each in (before, sign, after)))
+        value *= ibis.cases(*((matches(scale, unit), factor) for unit, factor in SCALES.items()), else_=1)
+        negative = ibis.or_(*(each.re_search(r"[-\x{2212}(D]") for each in (before, sign, after)))
         whole = matches(text, AMOUNT) & (text.contains("(") == text.contains(")"))
         return ibis.cases((whole, ibis.cases((negative, -value), else_=value)))
     return minutes(text, form) if form else number(plain_number(text, decimal, thousands))

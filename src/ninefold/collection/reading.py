@@ -15,6 +15,7 @@ from ninefold.collection.settings import Params, Source
 from ninefold.collection.tabular import demand_columns
 from ninefold.errors import DataError
 from ninefold.params import load
+from ninefold.sentences import render
 
 SOURCE, LANDING = "data/source", "data/stream/landing"
 MANIFEST = "data/raw/manifest.json"
@@ -47,12 +48,21 @@ def read_file(
 @lru_cache(maxsize=8)
 def read_landed(source: Source, file: str, sha256: str) -> Part:
     """Return the rows of a table's file, all text, and their times (datetime64[us], NaT where none can be read)."""
-    return _joined(_landed(source, file))
+    return deliveries.concat(_landed(source, file))
 
 
 def reader(params: Params) -> Callable[..., pd.DataFrame]:
     """Return the function that reads a raw table: ``project.collection.read``, else `read_file` with `params`."""
     return hooks.project("collection", "read", partial(read_file, params=params))
+
+
+def whole(table: str, params: Params) -> Iterator[pd.DataFrame]:
+    """Yield all rows of a table's source in parts, of a text file small, without the number that `Source.number` adds."""
+    source = params.tables[table]
+    if _has_own_reader():
+        yield reader(params)(table, None, None).drop(columns=source.number or [], errors="ignore")
+    else:
+        yield from sources.parts(location(table, source), source.options.model_dump())
 
 
 def pieces(table: str, parts: list[Any], params: Params) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -129,10 +139,7 @@ def location(table: str, source: Source) -> str:
     names = sorted(file.name for file in artifacts.path(SOURCE).glob("*") if file.suffix != ".dvc")
     names = [name for name in names if name == table or name.startswith(f"{table}.")]
     if not names:
-        raise DataError(
-            f"{SOURCE}/{table}.csv: not found; put the file there, or write project.collection.read, or name where it "
-            f"lies: collection.tables.{table}.source"
-        )
+        raise DataError(render("collection", "no_source", folder=SOURCE, table=table))
     if len(names) > 1:
         raise DataError(f"{SOURCE}: found {', '.join(names)}, expected one; name it: collection.tables.{table}.source")
     return f"{SOURCE}/{names[0]}"
@@ -149,7 +156,7 @@ def folders(table: str, params: Params) -> dict[str, list[deliveries.File]]:
 @lru_cache(maxsize=1)  # a table is read month by month; more than one would fill the memory
 def _read_whole(table: str, source: Source, state: str) -> Part:
     """Return all rows of a table's source, and their times; `state` is part of the cache's key."""
-    return _joined(_whole(table, source))
+    return deliveries.concat(_whole(table, source))
 
 
 def _whole(table: str, source: Source) -> Iterator[Part]:
@@ -175,11 +182,6 @@ def _landed(source: Source, file: str) -> Iterator[Part]:
         yield _with_times(rows, source, file)
 
 
-def _joined(parts: Iterator[Part]) -> Part:
-    rows, times = zip(*parts, strict=True)
-    return pd.concat(rows, ignore_index=True), pd.concat(times, ignore_index=True)
-
-
 def _with_times(rows: pd.DataFrame, source: Source, where: str) -> tuple[pd.DataFrame, pd.Series]:
     """Return rows and their times; all NaT where the table has no time."""
     if source.time is None:
@@ -194,7 +196,7 @@ def _indexed(table: str, source: Source, folder: str, state: str) -> list[delive
     known = (artifacts.published(MANIFEST) or {}).get("files", {}).get(f"{table} in {folder}", [])
 
     def read(file: str, _: str) -> Part:  # no row, but the times of all: a file may be larger than the memory
-        return _joined((rows[:0], times) for rows, times in _landed(source, file))
+        return deliveries.concat((rows[:0], times) for rows, times in _landed(source, file))
 
     index = deliveries.index(folder, read, [File(**file) for file in known])
     if not index and not folder.startswith(LANDING):
@@ -242,9 +244,5 @@ def _is_last(end: pd.Timestamp, params: Params) -> bool:
 
 def _untimed(table: str, source: Source, rows: pd.DataFrame, count: int) -> DataError:
     """Return what is wrong with a table of so many rows, of which none has a time that can be read; `rows`: its first."""
-    first = ", ".join(f"row {number} {text!r}" for number, text in enumerate(rows[source.time].head(3), start=1))
-    return DataError(
-        f"collection.tables.{table}.time: found no time in column {source.time!r} of any of {count:,} rows, such "
-        f"as {first}; expected them in the format {source.format or 'iso'}; set collection.tables.{table}.format to "
-        'how the source writes them, such as "%d/%m/%Y"'
-    )
+    facts = {"table": table, "source": source, "texts": rows[source.time].head(3).tolist(), "count": count}
+    return DataError(render("collection", "no_time", **facts))

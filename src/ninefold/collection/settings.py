@@ -7,6 +7,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 from ninefold.collection import databases, datetimes
 from ninefold.errors import ParamsError
 from ninefold.params import Day, Name, Section, Sparse, Text
+from ninefold.sentences import render
 
 
 class Options(Sparse):
@@ -46,10 +47,7 @@ class Source(Section):
     def _secret(cls, value: str | None) -> str | None:
         if value is not None and databases.masked(value) != value:
             # No ValueError: its message would show the value.
-            raise ParamsError(
-                f"params.yaml: collection.tables: source {databases.masked(value)}: found a password, which everybody could "
-                "read; put it into an environment variable, and write its name: ${PASSWORD}"
-            )
+            raise ParamsError(render("collection", "password", source=databases.masked(value)))
         return value
 
     @model_validator(mode="after")

@@ -7,13 +7,14 @@ file, the URL of a SQL database, or files in cloud storage. Typed values become 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 from ninefold import artifacts
 from ninefold.collection import databases, delimited, encodings, files, workbooks
@@ -21,21 +22,11 @@ from ninefold.collection.databases import masked
 from ninefold.collection.files import PACKED
 from ninefold.collection.tabular import ONE_TABLE, demand_columns, failing, from_arrow, line, only, table, texts
 from ninefold.errors import DataError
+from ninefold.sentences import render
 
-KINDS = {
-    **dict.fromkeys(delimited.DELIMITERS, "csv"),
-    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "json"),
-    **dict.fromkeys((".parquet", ".pq"), "parquet"),
-    **dict.fromkeys((".xlsx", ".xlsm"), "excel"),
-    **dict.fromkeys((".sqlite", ".sqlite3", ".db", ".db3", ".duckdb", ".ddb"), "database"),
-}
-ACCEPTED = {
-    "csv": ("delimiter", "encoding", "quote", "escape", "header", "final_newline", "skip", "comment", "footer"),
-    "json": ("encoding",),
-    "parquet": (),
-    "excel": ("sheet", "header", "skip", "footer"),
-    "database": ("table", "query"),
-}
+FORMATS = yaml.safe_load(Path(__file__).with_name("formats.yaml").read_text("utf-8"))
+KINDS = dict.fromkeys(delimited.DELIMITERS, "csv")
+KINDS |= {suffix: kind for kind, form in FORMATS.items() for suffix in form["suffixes"]}
 
 
 def read(source: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
@@ -61,11 +52,12 @@ def parts(source: str, options: dict[str, Any] | None = None, may_be_empty: bool
     What is wrong with a file may be found after parts of it were yielded. If it `may_be_empty`, names alone will do.
     """
     first, columns, rows = "", pd.Index([]), 0
-    for where, part in _parts(_files(source), _set(options)):
-        first, columns = (first, columns) if first else (where, part.columns)
-        demand_columns(part.columns, columns, where, f"in {first}", ONE_TABLE)
-        rows += len(part)
-        yield part[columns]
+    for where, place in _files(source):
+        for part in READERS[_kind(where, place, options or {})](where, place, options or {}):
+            first, columns = (first, columns) if first else (where, part.columns)
+            demand_columns(part.columns, columns, where, f"in {first}", ONE_TABLE)
+            rows += len(part)
+            yield part[columns]
     if not rows and not may_be_empty:
         names = ", ".join(columns[:10])
         raise DataError(f"{masked(source)}: found names ({names}) and no row, expected rows below; fetch it again")
@@ -78,10 +70,9 @@ def sniff(source: str, options: dict[str, Any] | None = None, notes: list[str] |
     `DataError` if the source cannot be read, its first line looks like a row instead of names, or it holds several sheets
     or tables and none is named; the message lists them.
     """
-    known, told = _set(options), list[str]()
-    guesses, ends = dict[str, Any](), False
+    known, told, guesses, ends = options or {}, list[str](), dict[str, Any](), False
     for where, place in _files(source):
-        kind, of_file = _kind(where, known), dict[str, Any]()
+        kind, of_file = _kind(where, place, known), dict[str, Any]()
         if kind == "csv":
             of_file = delimited.sniff(where, place, known, told)
             ends = ends or of_file.get("final_newline", True)
@@ -90,7 +81,7 @@ def sniff(source: str, options: dict[str, Any] | None = None, notes: list[str] |
         elif kind == "parquet":
             told += _unusual(where, place)
         elif kind == "database" and not known:
-            of_file = {"table": only(databases.tables(where, _database(where)), "table", masked(where))}
+            of_file = {"table": only(databases.tables(where, place), "table", masked(where))}
         guesses = {**of_file, **guesses}
     if ends:
         guesses.pop("final_newline", None)  # where some files end in a newline, one that does not was cut off
@@ -110,66 +101,33 @@ def fingerprint(source: str) -> str | None:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _set(options: dict[str, Any] | None) -> dict[str, Any]:
-    known = {key: value for key, value in (options or {}).items() if value is not None}
-    return {key: str(value) if key in ("footer", "comment", "table") else value for key, value in known.items()}
-
-
-def _is_server(source: str) -> bool:
-    return not files.is_local(source) and not source.startswith(files.CLOUD)
-
-
-def _files(source: str) -> Iterable[tuple[str, Path]]:
+def _files(source: str) -> Iterable[tuple[str, Any]]:
     """Return the names and places of a source's files; a SQL server stands for one, without a place."""
-    return [(source, Path())] if _is_server(source) else files.files(source)
+    is_server = not files.is_local(source) and not source.startswith(files.CLOUD)
+    return [(source, None)] if is_server else files.files(source)
 
 
-def _kind(where: str, options: dict[str, Any]) -> str:
+def _kind(where: str, place: Path | None, options: dict[str, Any]) -> str:
     """Return the kind of a file or a SQL server, which has to accept the options."""
-    suffix = ".db" if _is_server(where) else PurePosixPath(where).suffix.lower()
+    suffix = PurePosixPath(where).suffix.lower() if place else ".db"
     if suffix not in KINDS:
         known = f"{', '.join(KINDS)}, or one of these packed: {', '.join(PACKED)}"
         raise DataError(f"{where}: found the suffix {suffix or '(none)'!r}, expected one of {known}; convert it")
     kind = KINDS[suffix]
-    if unknown := [key for key in options if key not in ACCEPTED[kind]]:
-        known = ", ".join(ACCEPTED[kind]) or "none"
-        what = "a database" if _is_server(where) else "this kind of file"
+    if unknown := [key for key in options if key not in FORMATS[kind]["options"]]:
+        known, what = ", ".join(FORMATS[kind]["options"]) or "none", "this kind of file" if place else "a database"
         raise DataError(f"{masked(where)}: options: found {', '.join(unknown)}, expected for {what}: {known}")
     return kind
 
 
-def _parts(of: Iterable[tuple[str, Path]], options: dict[str, Any]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the parts of files, or of a SQL server, each with the name of its file."""
-    readers = {"json": _read_json, "parquet": _read_parquet, "excel": workbooks.read}
-    for where, place in of:
-        kind = _kind(where, options)
-        if kind == "csv":
-            yield from ((where, part) for part in delimited.read(where, place, options))
-        elif kind == "database":
-            yield where, databases.read(where, _database(where), options)
-        else:
-            yield where, readers[kind](where, place, options)
-
-
-def _database(where: str) -> Path | None:
-    """Return the file of a database; None for a SQL server."""
-    if _is_server(where):
-        return None
-    place = files.local(where)
-    if not files.is_local(where) or not place.is_file():
-        raise DataError(f"{where}: a database file is read from a local disk only, unpacked; copy it there")
-    return place
-
-
-def _read_json(where: str, place: Path, options: dict[str, Any]) -> pd.DataFrame:
+def _read_json(where: str, place: Path, options: dict[str, Any]) -> Iterator[pd.DataFrame]:
     raw = place.read_bytes()
-    encoding = options.get("encoding") or json.detect_encoding(raw)
+    likely = options.get("encoding") or json.detect_encoding(raw)
+    encoding = encodings.known(where, place, likely, encodings.scan(place))
     try:
-        rows = _objects(where, raw.decode(encoding))
+        rows = _objects(where, raw.decode(encoding).removeprefix("\ufeff"))
     except UnicodeDecodeError:
         raise encodings.undecodable(where, place, encoding) from None
-    except (UnicodeError, LookupError) as error:
-        raise DataError(f"{where}: cannot be decoded ({line(error)}); set options.encoding") from None
     if other := next((place for place, row in enumerate(rows, 1) if not isinstance(row, dict)), None):
         raise DataError(f"{where}: item {other}: found no object, expected an object for every row; fix the file")
     columns = {key: pa.nulls(0) for row in rows for key in row}
@@ -181,7 +139,7 @@ def _read_json(where: str, place: Path, options: dict[str, Any]) -> pd.DataFrame
             columns[key] = texts([row.get(key) for row in rows])
         except UnicodeEncodeError:  # JSON can write one half of a pair alone
             raise DataError(f"{where}: {key!r}: found half a letter (such as \\ud800); fix the file") from None
-    return table(list(columns), list(columns.values()))
+    yield table(list(columns), list(columns.values()))
 
 
 def _objects(where: str, text: str) -> list[Any]:
@@ -195,10 +153,7 @@ def _objects(where: str, text: str) -> list[Any]:
         except (ValueError, RecursionError) as error:
             place = number + getattr(error, "lineno", 1) - 1
             reason = f"{error.msg}, character {error.colno}" if isinstance(error, json.JSONDecodeError) else line(error)
-            raise DataError(
-                f"{where}: line {place}: not JSON ({reason}), expected an array of objects, or an object a line; fix that "
-                "line, or, if the file was cut off there, fetch it again"
-            ) from None
+            raise DataError(render("collection", "no_json", where=where, line=place, reason=reason)) from None
     return items[0] if is_array else items
 
 
@@ -210,12 +165,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _read_parquet(where: str, place: Path, options: dict[str, Any]) -> pd.DataFrame:
+def _read_parquet(where: str, place: Path, options: dict[str, Any]) -> Iterator[pd.DataFrame]:
     errors = (pa.ArrowException, OSError, ValueError, OverflowError)
     with failing(where, "read as Parquet", "fetch or write the file again", *errors):
         typed = pq.ParquetFile(place, page_checksum_verification=True).read()
         typed.validate(full=True)  # such as that texts are UTF-8
-        return from_arrow(typed)
+        yield from_arrow(typed)
 
 
 def _unusual(where: str, place: Path) -> list[str]:
@@ -226,3 +181,8 @@ def _unusual(where: str, place: Path) -> list[str]:
     kinds = {one.name: seconds for one in schema if pa.types.is_duration(one.type)}
     kinds |= {one.name: nested for one in schema if pa.types.is_nested(one.type)}
     return [f"{one} holds values that are {kinds[one]}: features" for one in schema.names if one in kinds]
+
+
+READERS: dict[str, Callable[..., Iterator[pd.DataFrame]]] = {
+    "csv": delimited.read, "json": _read_json, "parquet": _read_parquet, "excel": workbooks.read, "database": databases.read,
+}  # fmt: skip

@@ -17,14 +17,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ninefold import artifacts, engine, engine_params, gate
+from ninefold import artifacts, engine, gate
 from ninefold.collection import reading
 from ninefold.collection.settings import Params
 from ninefold.errors import DataError, ParamsError
+from ninefold.problem import Problem
+from ninefold.sentences import render
 
 RAW = "data/raw"
 WHOLE = "all"  # the period of a table without time
-MOST_ROWS, MEMORY = 200_000, "1GB"  # to look at; to count more than these by
+MOST_ROWS = 200_000  # to look at
 ROW_GROUP = 1 << 15  # rows; so many of each period wait in memory
 PLAN = ["table", "period", "start", "end", "recipe", "source"]
 MANIFEST = [*PLAN, "rows", "sha256"]
@@ -71,10 +73,7 @@ def verified_manifest() -> pd.DataFrame:
         file = _file(artifacts.path(RAW), part)
         if not file.exists() or artifacts.sha256(file) != part.sha256:
             problem = "was changed" if file.exists() else "is missing"
-            raise DataError(
-                f"{RAW}/{part.table}/{file.name}: {problem} since it was collected; raw data is immutable. "
-                f"Restore it with `dvc checkout {RAW}`, or delete {RAW} to collect all of it again"
-            )
+            raise DataError(render("collection", "not_as_collected", raw=RAW, part=part, problem=problem))
     return parts
 
 
@@ -131,8 +130,7 @@ def tables(manifest: pd.DataFrame) -> pd.DataFrame:
 def last_part(manifest: pd.DataFrame, table: str) -> pd.DataFrame:
     """Return the last partition of a raw table that holds any rows, all text; raise `ParamsError` if it is unknown.
 
-    Of a partition of more than `MOST_ROWS`, these are the first, and ``attrs["distinct"]`` says how many distinct texts each
-    column holds in the whole partition.
+    Of a partition of more than `MOST_ROWS`, these are the first.
     """
     parts = manifest[manifest["table"] == table]
     if parts.empty:
@@ -140,11 +138,7 @@ def last_part(manifest: pd.DataFrame, table: str) -> pd.DataFrame:
         raise ParamsError(f"problem.table: found {table!r}, expected one of collection.tables: {known}")
     filled = parts.loc[parts["rows"] > 0, "period"]
     file = artifacts.existing(f"{RAW}/{table}/{(filled if len(filled) else parts['period']).iloc[-1]}.parquet")
-    whole = engine.scan(engine.local(engine_params.Params(memory_limit=MEMORY)), [file])
-    rows = whole.limit(MOST_ROWS).to_pandas().astype("str")
-    if artifacts.parquet_metadata(file).num_rows > MOST_ROWS:
-        rows.attrs["distinct"] = {name: int(whole[[name]].distinct().count().execute()) for name in whole.columns}
-    return rows
+    return engine.scan(engine.local(), [file]).limit(MOST_ROWS).to_pandas().astype("str")
 
 
 def checks(manifest: pd.DataFrame, params: Params) -> list[gate.Check]:
@@ -176,6 +170,36 @@ def metrics(manifest: pd.DataFrame, params: Params) -> dict[str, Any]:
     rows = manifest.groupby("table", sort=False)["rows"].sum()
     until = {"as_of": str(params.as_of)} if params.as_of else {}
     return {"rows": rows.to_dict(), "partitions": len(manifest), **until}
+
+
+def describe_plan(plan: pd.DataFrame, params: Params) -> str:
+    """Return, as a sentence, whether the last month is complete."""
+    by_month = params.as_of is not None and not (plan["period"] == WHOLE).all()
+    complete = by_month and params.as_of == pd.Period(params.as_of, freq="M").end_time.date()
+    return render("collection", "plan", by_month=by_month, complete=complete)
+
+
+def describe_volume(manifest: pd.DataFrame, params: Params) -> str:
+    """Return how many rows arrived, table by table, and in which periods they are too few."""
+    return render("collection", "volume", whole=manifest[is_whole(manifest)], tables=params.tables)
+
+
+def datasheet(params: Params) -> pd.DataFrame:
+    """Return what a reader has to know about the data: ``question``, ``answer``."""
+    rows = [(key.replace("_", " "), answer) for key, answer in params.datasheet.items()]
+    return pd.DataFrame(rows, columns=["question", "answer"])
+
+
+def headline(manifest: pd.DataFrame, params: Params, problem: Problem) -> dict[str, str]:
+    """Return the figures of this stage for the index."""
+    rows = manifest.loc[manifest["table"] == problem.table, "rows"].sum()
+    last = {"until": str(params.as_of)} if params.as_of else {"tables": f"{manifest['table'].nunique():,}"}
+    return {problem.units: f"{rows:,}", **last}
+
+
+def conclusion(manifest: pd.DataFrame, params: Params, problem: Problem) -> str:
+    """Return the stage's conclusion: rows, span, related tables, partitions."""
+    return render("collection", "conclusion", manifest=manifest, params=params, problem=problem)
 
 
 def is_whole(manifest: pd.DataFrame) -> pd.Series:
@@ -219,10 +243,7 @@ def _text(rows: pd.DataFrame, table: str, time: str | None) -> pd.DataFrame:
     artifacts.require(rows, [time] if time else [], f"collection.tables.{table}")
     kinds = {name: pd.api.types.infer_dtype(rows[name], skipna=True) for name in rows if rows[name].dtype != "str"}
     if typed := [f"{name} ({kind})" for name, kind in kinds.items() if kind not in ("string", "empty")]:
-        raise DataError(
-            f"collection.tables.{table}: found {', '.join(typed)}, expected text alone, as the source has it; "
-            "let project.collection.read return it with dtype=str (the next stage converts it to types)"
-        )
+        raise DataError(render("collection", "typed", table=table, typed=typed))
     return rows.astype("str")
 
 

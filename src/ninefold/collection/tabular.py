@@ -11,7 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ninefold.errors import DataError
+from ninefold.errors import DataError, without
+from ninefold.sentences import render
 
 ONE_TABLE = "the files of a folder are one table; fix the names, or move what does not belong there"
 RESERVED = ("broken_rule", "raw_row", "raw_period", "file_row_number")  # of the quarantine, and of DuckDB's readers
@@ -48,7 +49,9 @@ def names(header: Iterable[Any]) -> list[str]:
 def table(header: Iterable[Any], columns: Sequence[pa.Array | pa.ChunkedArray]) -> pd.DataFrame:
     """Return columns of text as a table under usable names."""
     frame = pa.table(list(columns), names=list(map(str, range(len(columns))))).to_pandas().astype("str")
-    frame.columns = pd.Index(names(header), dtype="str")
+    written = [str(name).strip() for name in header]
+    frame.columns = pd.Index(names(written), dtype="str")
+    frame.attrs["renamed"] = {new: old for new, old in zip(frame.columns, written, strict=True) if new != old}
     return frame
 
 
@@ -91,10 +94,7 @@ def only(names: Iterable[str], what: str, where: str) -> str:
         return names[0]
     if not names:
         raise DataError(f"{where}: holds no {what}, expected one")
-    raise DataError(
-        f"{where}: holds {len(names)} {what}s: {', '.join(names)}; name the one to read: options: {{{what}: ...}} "
-        f"(ninefold init: {where}::{names[0]}, or --table)"
-    )
+    raise DataError(render("collection", "several", where=where, names=names, what=what))
 
 
 def line(error: BaseException) -> str:
@@ -103,14 +103,15 @@ def line(error: BaseException) -> str:
 
 
 @contextmanager
-def failing(where: str, action: str, remedy: str, *errors: type[Exception]) -> Iterator[None]:
+def failing(where: str, action: str, remedy: str, *errors: type[Exception], hide: Iterable[str] = ()) -> Iterator[None]:
     """Turn what a library raises into a `DataError`: what cannot be done, why, and what helps."""
     try:
         yield
     except DataError:
         raise
     except errors as error:
-        raise DataError(f"{where}: cannot be {action} ({line(error)}); {remedy}") from None
+        text = without(line(getattr(error, "orig", None) or error), hide)
+        raise DataError(f"{where}: cannot be {action} ({text}); {remedy}") from None
 
 
 def plain(value: Any) -> str:
@@ -124,15 +125,9 @@ def plain(value: Any) -> str:
     if isinstance(value, timedelta):
         value = Decimal(value // timedelta(microseconds=1)) / PER_SECOND["us"]
     if isinstance(value, bytes | memoryview):
-        return _decoded(bytes(value))
+        text = bytes(value).decode(errors="replace")
+        return text if text.encode() == bytes(value) else bytes(value).hex()
     if isinstance(value, dict | list | tuple):
         return json.dumps(value, ensure_ascii=False, default=plain)
     text = format(value, "f") if isinstance(value, Decimal) else str(value)  # of a float, its repr
     return text.lower() if isinstance(value, bool) else text
-
-
-def _decoded(raw: bytes) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.hex()

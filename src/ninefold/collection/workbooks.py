@@ -18,8 +18,8 @@ MERGED = re.compile(rb'<mergeCell ref="([A-Z]+)(\d+):[A-Z]+(\d+)"')
 HIDDEN = re.compile(rb'<row (?=[^>]*hidden="(?:1|true)")[^>]*>')
 
 
-def read(where: str, place: Path, options: dict[str, Any]) -> pd.DataFrame:
-    """Return a sheet as a table, all text; raise `DataError` if it is not there or holds no row."""
+def read(where: str, place: Path, options: dict[str, Any]) -> Iterator[pd.DataFrame]:
+    """Yield a sheet as a table, all text; raise `DataError` if it is not there or holds no row."""
     rows = [row for _, row in _rows(where, place, options, [])]
     if not rows:
         raise DataError(f"{where}: found the sheet empty, expected a row of names and rows below it")
@@ -29,7 +29,7 @@ def read(where: str, place: Path, options: dict[str, Any]) -> pd.DataFrame:
     columns = [(list(map(plain, values[:named])), texts(values[named:])) for values in zip(*rows, strict=True)]
     columns = [each for each in columns if any(map(str.strip, each[0])) or pc.any(pc.not_equal(each[1], "")).as_py()]
     header = list(zip(*(names for names, _ in columns), strict=True))
-    return table(layout.names(header) if named else [""] * len(columns), [values for _, values in columns])
+    yield table(layout.names(header) if named else [""] * len(columns), [values for _, values in columns])
 
 
 def sniff(where: str, place: Path, known: dict[str, Any], notes: list[str]) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ninefold.exploration import combinations, one_sided, univariate
+from ninefold.exploration import bands, combinations, one_sided, univariate
 from ninefold.exploration.entity_leakage import ENTITIES, EntityLeakage
-from ninefold.exploration.group_rates import CLUSTER, LABEL, OUTCOME, PART, candidates, cells, difference, least
 from ninefold.exploration.params import GAPS, SCORES, Params
+from ninefold.exploration.rows import CLUSTER, LABEL, Rows
 from ninefold.exploration.univariate import FEWEST, Classes, Column, Quantity, Roc, Score
 from ninefold.problem import Problem, decisions, title
+from ninefold.sentences import render
 
 UNIT = {True: "", False: " standard deviations"}  # of a gap: of shares, or of a quantity
 # A copy with errors. Honest columns err where the outcomes meet; the errors of a copy fall anywhere. Of 143 public tables
@@ -28,62 +29,46 @@ def score_name(problem: Problem) -> str:
     return title("roc_auc" if problem.is_class else "r2")
 
 
-def missing_effects(frame: pd.DataFrame, params: Params, problem: Problem, level: float) -> pd.DataFrame:
-    """Return, per column with enough rows missing and present, how the outcome differs there, the largest gap first.
-
-    ``column``, ``missing`` (share of rows), ``outcome`` (what is compared: the event, the class that differs most, or the
-    quantity), ``if missing``, ``if present`` (its means), ``gap``, ``low``, ``high`` (missing less present, its interval).
-    """
-    effects, pair, rows = [], ("missing", "present"), max(least(frame, params), FEWEST)
-    for column in candidates(frame):
-        absent = frame[column].isna()
-        if min(absent.sum(), (~absent).sum()) >= rows:
-            label, name = _differs(frame, absent, problem)
-            group = absent.map({True: "missing", False: "present"})
-            sums, sizes = cells(pd.DataFrame({CLUSTER: frame[CLUSTER], LABEL: label}), group, 1)
-            mean, gap = sums.sum() / sizes.sum(), difference(sums, sizes, pair, shares=problem.is_class, level=level)
-            effects.append((column, absent.mean(), name, mean["missing"], mean["present"], *gap))
-    names = ["column", "missing", "outcome", "if missing", "if present", "gap", "low", "high"]
-    order = {"key": abs, "ascending": False, "ignore_index": True, "kind": "stable"}
-    return pd.DataFrame(effects, columns=names).sort_values("gap", **order)
-
-
-def screen(
-    frame: pd.DataFrame, identifiers: list[str], missing: pd.DataFrame, params: Params, problem: Problem
-) -> pd.DataFrame:
+def screen(rows: Rows, identifiers: list[str], missing: pd.DataFrame) -> pd.DataFrame:
     """Return how well each column alone predicts the outcome, the best first, and the evidence that it is a leak.
 
-    `frame`: as of `stage.read`, in order of time; of `identifiers`, only the score counts; `missing`: `missing_effects`.
-    Returns ``column``, the fields of `univariate.Score`, ``missing gap`` (of a quantity in its standard deviations), and
-    ``evidence``: in words, empty if there is none.
+    `rows`: in order of time; of `identifiers`, only the score counts; `missing`: `missing_effects`. Returns ``column``, the
+    fields of `univariate.Score`, ``missing gap`` (of a quantity in its standard deviations), and ``evidence``: in words,
+    empty if there is none.
     """
-    outcome, cluster = frame[OUTCOME].to_numpy(), frame[CLUSTER].to_numpy()
-    scorer = univariate.scorer(frame[PART].to_numpy(), outcome, cluster, problem)
+    df, outcome, cluster = rows.df, rows.outcome, rows.own[CLUSTER].to_numpy()
+    params, problem = rows.params, rows.problem
+    scorer = univariate.scorer(rows.part, outcome, cluster, problem)
     events = one_sided.events_of(outcome, problem)
-    spread = 1.0 if problem.is_class else float(frame[LABEL].std(ddof=0)) or 1.0
+    spread = 1.0 if problem.is_class else float(rows.own[LABEL].std(ddof=0)) or 1.0
     ends = missing[["gap", "low", "high"]].astype("float64") / spread
     by_name = missing.assign(**ends).set_index("column").to_dict("index")
-    names = [name for name in candidates(frame) if name not in {*identifiers, *params.known_later}]
+    names = [name for name in rows.columns if name not in {*identifiers, *params.known_later}]
     copies: Callable[[Column, Any], str] = _copies_classes if problem.is_class else _copies_quantity
-    rows, numbers = [], dict[str, pd.Series | None]()
-    for name in candidates(frame):
-        column = univariate.column(frame[name], scorer)
+    scores, numbers = [], dict[str, pd.Series | None]()
+    for name in rows.columns:
+        column = univariate.column(df[name], scorer)
         score = univariate.score(column, scorer)
         evidence = _over(score, by_name.get(name), params, problem)
         if not evidence and name not in identifiers:
-            alone = one_sided.value(frame[name], events, cluster, problem), one_sided.word(frame[name], events, cluster)
+            alone = one_sided.value(df[name], events, cluster, problem), one_sided.word(df[name], events, cluster)
             evidence = [*filter(None, [*alone, "" if params.leak_score else copies(column, scorer)])]
-            evidence = evidence or _derived(frame, name, scorer, params, problem)
+            evidence = evidence or _derived(rows, name, scorer)
         if evidence and name not in identifiers and not problem.group and _comes_back(column, score, params, problem):
-            evidence.append(f"its values come back: if each is an entity, set problem.group: [{json.dumps(name)}]")
+            together = "problem.time: null and " if problem.time else ""
+            evidence.append(
+                f"its values come back: if each is an entity, set {together}problem.group: [{json.dumps(name)}]"
+            )
         numbers[name] = column.numbers
-        rows.append((name, *score, by_name.get(name, {}).get("gap", np.nan), ", ".join(evidence)))
+        scores.append((name, *score, by_name.get(name, {}).get("gap", np.nan), ", ".join(evidence)))
     titles = ["column", *Score._fields, "missing gap", "evidence"]
-    table = pd.DataFrame(rows, columns=titles).rename(columns={"event_score": "event score"})
+    table = pd.DataFrame(scores, columns=titles).rename(columns={"event_score": "event score"})
     clear = [name for name in table.loc[table["evidence"] == "", "column"] if name not in identifiers]
     pool = [*filter(None, [problem.time]), *(name for name in clear if name in names)]
-    others = combinations.evidence(frame, pool, outcome, problem)
-    entities = EntityLeakage(frame, names, outcome, problem)
+    others = combinations.evidence(df, pool, outcome, problem)
+    entities = EntityLeakage(df, names, outcome, problem)
+    if problem.task != "multiclass":
+        others |= bands.group_means(df, pool, outcome)
     others |= {name: entities.evidence(name, numbers[name]) for name in clear if name not in others}
     table["evidence"] = table["evidence"].mask(table["evidence"] == "", table["column"].map(others).fillna(""))
     return table.sort_values("score", ascending=False, ignore_index=True, kind="stable")
@@ -92,21 +77,21 @@ def screen(
 def _comes_back(column: Column, score: Score, params: Params, problem: Problem) -> bool:
     """Return whether values, not their order, predict, and each stands in several rows, as that of an entity does."""
     distinct, rows, whole = column.values.nunique(), column.values.notna().sum(), column.numbers
-    named = whole is None or bool((whole.dropna() % 1 == 0).all())
+    named = whole is None or pd.api.types.is_string_dtype(column.values) or bool((whole.dropna() % 1 == 0).all())
     return named and ENTITIES <= distinct <= rows / 2 and not score.direct > params.most_score(problem)
 
 
-def _derived(frame: pd.DataFrame, name: str, scorer: Any, params: Params, problem: Problem) -> list[str]:
+def _derived(rows: Rows, name: str, scorer: Any) -> list[str]:
     """Return the evidence against what a column tells besides its values: a time its distance, a text its first number."""
-    values = frame[name]
-    if problem.time and pd.api.types.is_datetime64_any_dtype(values):
-        what, derived = f"days from {problem.time}", (values - frame[problem.time]) / pd.Timedelta(1, "D")
+    values, time = rows.df[name], rows.problem.time
+    if time and pd.api.types.is_datetime64_any_dtype(values):
+        what, derived = f"days from {time}", (values - rows.df[time]) / pd.Timedelta(1, "D")
     elif one_sided.is_text(values):
         what, derived = "first number", pd.to_numeric(values.str.extract(r"(-?\d+(?:\.\d+)?)")[0])
     else:
         return []
     score = univariate.score(univariate.column(derived, scorer), scorer)
-    return [f"{evidence} by its {what}" for evidence in _over(score, None, params, problem)]
+    return [f"{evidence} by its {what}" for evidence in _over(score, None, rows.params, rows.problem)]
 
 
 def _over(score: Score, effect: dict[str, Any] | None, params: Params, problem: Problem) -> list[str]:
@@ -152,7 +137,9 @@ def _like_a_copy(curve: Roc, several: bool) -> bool:
 
 
 def _copies_quantity(column: Column, scorer: Quantity) -> str:
-    """Return whether it is the quantity with noise in all rows, in words."""
+    """Return whether it is the quantity with noise in all rows, or its bands, in words."""
+    if evidence := bands.bands(column.values, scorer.outcome):
+        return evidence
     known = np.zeros(0, dtype=bool) if column.numbers is None else np.isfinite(column.numbers.to_numpy())
     if column.numbers is None or known.sum() < 10 * FEWEST:
         return ""
@@ -162,24 +149,11 @@ def _copies_quantity(column: Column, scorer: Quantity) -> str:
     return f"it is the outcome itself with some noise (R² {r2:.3f} as a prediction)" if r2 >= SAME else ""
 
 
-def _differs(frame: pd.DataFrame, absent: pd.Series, problem: Problem) -> tuple[np.ndarray, str]:
-    """Return what to compare where a column is missing: the label, or the class whose share differs most; its name."""
-    if problem.task != "multiclass":
-        return frame[LABEL].to_numpy(), problem.focus or problem.target
-    code, outcome = absent.to_numpy().astype(int), frame[OUTCOME].to_numpy().astype(int)
-    counts = np.bincount(2 * outcome + code, minlength=2 * len(problem.classes)).reshape(-1, 2)
-    most = int(np.abs(np.diff(counts / counts.sum(axis=0), axis=1)).argmax())
-    return (outcome == most).astype("float64"), problem.classes[most]
-
-
 def expected(undecided: list[str], params: Params, problem: Problem) -> str:
     """Return what is expected of the columns, and the commands that decide on those still undecided."""
     gap = f"{params.leak_gap or GAPS[problem.is_class]:g}{UNIT[problem.is_class]}"
-    text = (
-        f"none undecided with a {score_name(problem)} above {params.most_score(problem):g} or an effect of missing values "
-        f"above {gap}, none that occurs with one outcome alone, is the outcome together with others, or contains outcomes of other rows"
-        f"{'' if params.leak_score else ', no copy with errors'}"
-    )
+    facts = {"score": score_name(problem), "most": params.most_score(problem), "gap": gap, "params": params}
+    text = render("exploration", "expected", **facts)
     return f"{text}; {question(undecided)}" if undecided else text
 
 

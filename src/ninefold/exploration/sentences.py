@@ -8,11 +8,9 @@ import pandas as pd
 from scipy import stats
 
 from ninefold import display, plotting
-from ninefold.exploration.group_rates import CLOCK, least
 from ninefold.exploration.leakage import score_name
-from ninefold.exploration.params import Params
-from ninefold.exploration.stage import Results, decided, strongest
-from ninefold.metrics import EvaluationPlan, cluster_name
+from ninefold.exploration.stage import Exploration, decided, strongest
+from ninefold.metrics import cluster_name
 from ninefold.problem import Problem, decisions
 from ninefold.sentences import render
 
@@ -23,71 +21,62 @@ def formats(table: pd.DataFrame, problem: Problem) -> dict[str, Callable[[Any], 
     return {**{name: lambda value: decisions.show_level(value, problem) for name in levels}, "missing": "{:.1%}".format}
 
 
-def findings(results: Results, problem: Problem, level: float) -> list[str]:
-    """Return a sentence each: overall, along time, the four most significant gaps, missing values, columns."""
-    whole, along, ranked, missing, scores = results
-    lines = [describe_overall(whole, problem, level), describe_course(along, whole, problem, level)]
-    significant = ranked[ranked["low"] > 0].head(4)
-    lines += [f"{_gap(row, problem, level)}." for _, row in significant.iterrows()]
-    return [*lines, describe_missing(missing, problem, level), describe_scores(scores, problem)]
-
-
-def describe_rows(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> str:
+def describe_rows(explore: Exploration) -> str:
     """Return, as a sentence, which rows are looked at."""
-    return _say("rows", frame=frame, clock=frame[CLOCK], holdout=plan.split.holdout, problem=problem)
+    holdout = explore.plan.split.holdout
+    return _say("rows", frame=explore.df, clock=explore.clock, holdout=holdout, problem=explore.problem)
 
 
-def describe_overall(whole: dict[str, float], problem: Problem, level: float) -> str:
+def describe_overall(whole: dict[str, float], explore: Exploration) -> str:
     """Return the overall level with its interval."""
-    shown = _say("overall", **whole, confidence=level, problem=problem)
+    problem = explore.problem
+    shown = _say("overall", **whole, confidence=explore.level, problem=problem)
     return _say("level", level=shown, name=display.code(decisions.level_name(problem)), problem=problem)
 
 
 def describe_outcomes(table: pd.DataFrame, problem: Problem) -> str:
     """Return how the outcome is distributed, in words."""
-    if problem.is_class:
-        return _say("outcomes", shares=table.set_index("class")["share"], problem=problem)
-    value = {name: decisions.show_level(number, problem) for name, number in table.itertuples(index=False)}
-    return _say("outcomes", value=value, problem=problem)
+    return _say("outcomes", table=table, problem=problem)
 
 
-def describe_course(along: pd.DataFrame, whole: dict[str, float], problem: Problem, level: float) -> str:
+def describe_course(along: pd.DataFrame, explore: Exploration) -> str:
     """Return how the level moves along time, or the order of the rows, and whether that is more than chance."""
     means, period = along.set_index(along["group"].astype(str))["mean"], along["period"].min()
-    off = int(((along["low"] > whole["mean"]) | (along["high"] < whole["mean"])).sum())
-    chance = stats.binom.ppf(0.99, len(along), 1 - level)
-    return _say("course", means=means, period=period, off=off, chance=chance, problem=problem)
+    mean = explore.overall()["mean"]
+    off = int(((along["low"] > mean) | (along["high"] < mean)).sum())
+    chance = stats.binom.ppf(0.99, len(along), 1 - explore.level)
+    return _say("course", means=means, period=period, off=off, chance=chance, problem=explore.problem)
 
 
-def describe_groups(table: pd.DataFrame, frame: pd.DataFrame, params: Params, problem: Problem) -> str:
+def describe_groups(table: pd.DataFrame, explore: Exploration) -> str:
     """Return the extremes of every column, and what was omitted."""
     columns = table.set_index("group").groupby("column", sort=False)
-    means, omitted = {name: rows["mean"] for name, rows in columns}, 1 - columns["rows"].sum().min() / len(frame)
-    return _say("groups", means=means, omitted=omitted, least=least(frame, params), problem=problem)
+    means, omitted = {name: rows["mean"] for name, rows in columns}, 1 - columns["rows"].sum().min() / len(explore.df)
+    return _say("groups", means=means, omitted=omitted, least=explore.least, problem=explore.problem)
 
 
-def describe_gaps(ranked: pd.DataFrame, problem: Problem, level: float) -> str:
-    """Return what separates the groups most, in words."""
-    return _say("gaps", rows=ranked, missing=False, gap=_gap, confidence=level, problem=problem)
+def describe_gaps(table: pd.DataFrame, explore: Exploration) -> str:
+    """Return the most significant row of `gaps`, or of `missing_effects`, and how many are significant, in words."""
+    facts = {"rows": table, "missing": "outcome" in table, "confidence": explore.level}
+    return _say("gaps", gap=_gap, problem=explore.problem, **facts)
 
 
-def describe_cross(grid: pd.DataFrame, frame: pd.DataFrame, params: Params, problem: Problem) -> str:
+def largest_gaps(ranked: pd.DataFrame, explore: Exploration) -> list[str]:
+    """Return a sentence for each of the four most significant differences between groups."""
+    rows = ranked[ranked["low"] > 0].head(4)
+    return [f"{_gap(row, explore.problem, explore.level)}." for _, row in rows.iterrows()]
+
+
+def describe_cross(grid: pd.DataFrame, explore: Exploration) -> str:
     """Return where the level is highest and lowest, in words."""
     cells = grid.stack().dropna() if len(grid) else pd.Series()
     cells = cells.set_axis([f"{line}, {column}" for line, column in cells.index])
-    return _say("cross", grid=grid, cells=cells, least=least(frame, params), problem=problem)
-
-
-def describe_missing(missing: pd.DataFrame, problem: Problem, level: float) -> str:
-    """Return whether missing values go with the outcome, in words."""
-    return _say("gaps", rows=missing, missing=True, gap=_gap, confidence=level, problem=problem)
+    return _say("cross", grid=grid, cells=cells, least=explore.least, problem=explore.problem)
 
 
 def describe_scores(scores: pd.DataFrame, problem: Problem) -> str:
     """Return the strongest column that is known in advance, and the suspicious, kept and dropped ones, in words."""
-    names = decided(scores).groupby("decision")["column"]
-    columns = {decision: [*map(display.code, group)] for decision, group in names}
-    return _say("scores", count=len(scores), best=strongest(scores), columns=columns, problem=problem)
+    return _say("scores", scores=scores, best=strongest(scores), decided=decided(scores), problem=problem)
 
 
 def headline(whole: dict[str, float], table: pd.DataFrame, problem: Problem) -> dict[str, str]:
@@ -100,11 +89,8 @@ def headline(whole: dict[str, float], table: pd.DataFrame, problem: Problem) -> 
 def conclusion(whole: dict[str, float], table: pd.DataFrame, problem: Problem) -> str:
     """Return the bottom line."""
     level, best = headline(whole, table, problem).values()
-    columns = {status: rows for status, rows in table.groupby("status")[["column", "reason"]]}
-    suspicious, justified = (columns.get(status, table.iloc[:0]) for status in ("suspicious", "justified"))
-    reasons = [f"{row.column}, {row.reason}" for row in justified.itertuples()]
     level = _say("level", level=level, name=decisions.level_name(problem), problem=problem)
-    return _say("conclusion", level=level, best=best, suspicious=[*suspicious["column"]], justified=reasons)
+    return _say("conclusion", level=level, best=best, table=table)
 
 
 def _ends(means: pd.Series, problem: Problem) -> str:

@@ -5,94 +5,244 @@ Writes: ``data/exploration.json``: the findings, what was decided on suspicious 
 Gate: no target leakage: every suspicious column is declared as known later, or justified.
 """
 
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ninefold import artifacts, gate
-from ninefold.errors import DataError, ParamsError
+from ninefold.errors import DataError
 from ninefold.exploration import group_rates, leakage, univariate
-from ninefold.exploration.group_rates import CLOCK, CLUSTER, LABEL, OUTCOME, PART, candidates
-from ninefold.exploration.params import Params, Related
-from ninefold.metrics import COPIES, EvaluationPlan, clusters, entity_hash, labelled, part_of
-from ninefold.problem import Problem, decisions
+from ninefold.exploration.rows import CLUSTER, LABEL, Rows
+from ninefold.metrics import clustered_variance, influence, student
 
 MOST_COLUMNS = 12  # compared where the params name none
+MOST_CROSSED = 6  # columns among which to look for two that say more together
+PIECES = 20  # of a table without time
 KNOWN = ("in advance", "justified")  # statuses of columns that may become features
 
 
-class Results(NamedTuple):
-    """What `overall`, `course`, `gaps`, `missing_effects` and `univariate_scores` returned."""
+class Exploration(Rows):
+    """What the rows before the holdout say of the outcome, each figure with an interval over clusters of correlated rows.
 
-    whole: dict[str, float]
-    along: pd.DataFrame
-    ranked: pd.DataFrame
-    missing: pd.DataFrame
-    scores: pd.DataFrame
-
-
-def read(params: Params, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame:
-    """Return the labelled rows before the holdout, with every column that could become a feature.
-
-    The table's columns but the target; ``weekday``, ``hour``, ``month`` of the local clock where its time tells them and
-    it has none; ``<table>.<column>`` of each related table; `group_rates.OURS`. Raises `DataError` if a table lacks a
-    column that the params name, or a related one has several rows for one key.
+    ``Exploration(df, params, problem, plan)``: `df` is a DataFrame such as `read` returns, or some of its rows; columns that it
+    gets later are analysed, too.
     """
-    if params.leak_score is not None and params.leak_score <= univariate.guess(problem):
-        score = f"found {params.leak_score:g}, which guessing reaches"
-        raise ParamsError(f"exploration.leak_score: {score}; expected more, such as 0.995, or null")
-    frame = labelled(problem)
-    part = part_of(frame, plan.split, problem)
-    frame = frame[part != "holdout"].reset_index(drop=True)
-    clock, target = problem.local_times(frame), frame.pop(problem.target)
-    own = {OUTCOME: target, LABEL: decisions.event(target.to_numpy(), problem), CLOCK: clock}
-    copies = {COPIES: entity_hash(frame, problem, plan.split)} if plan.split.copies else {}
-    own |= {PART: part[part != "holdout"], CLUSTER: clusters(frame.assign(**copies), problem)}
-    parts = group_rates.time_parts(clock)
-    calendar = {name: parts[name] for name in [*parts][:2] if name != "year" and name not in frame}
-    added = pd.DataFrame({**calendar, **own}, index=frame.index)
-    frame = pd.concat([frame, added], axis=1)  # at once: there may be hundreds of columns
-    for name, related in params.related.items():
-        frame = _join(frame, name, related)
-    for key in ("by", "known_later", "justified"):
-        artifacts.require(frame, getattr(params, key), f"data/lake/{problem.table}, for exploration.{key}")
-    return frame.reset_index(drop=True)
 
+    def outcomes(self) -> pd.DataFrame:
+        """Return ``class``, ``rows``, ``share``, ``low``, ``high`` (0-1), the most frequent first; or ``quantile``, ``value``."""
+        label = self.own[LABEL]
+        if not self.problem.is_class:
+            names = {0: "lowest", 0.05: "5%", 0.25: "25%", 0.5: "median", 0.75: "75%", 0.95: "95%", 1: "highest"}
+            values = [*np.quantile(label, list(names)), label.std(ddof=0)]
+            return pd.DataFrame({"quantile": [*names.values(), "standard deviation"], "value": values})
+        rows = []
+        for number, name in enumerate(self.problem.classes):
+            event = (self.outcome == number).astype("float64")
+            rows.append((name, int(event.sum()), *self.overall(event).values()))
+        table = pd.DataFrame(rows, columns=["class", "rows", "share", "low", "high"])
+        return table.sort_values("rows", ascending=False, ignore_index=True, kind="stable")
 
-def compared(frame: pd.DataFrame, params: Params, problem: Problem, level: float) -> dict[str, list[str]]:
-    """Return the columns to compare: ``ordered`` (numbers, times) and ``nominal`` (the others).
+    def overall(self, label: np.ndarray | None = None) -> dict[str, float]:
+        """Return the mean of the outcome, or another label, of all rows, with its interval: ``mean``, ``low``, ``high``."""
+        row = self.rates(pd.Series("all", self.df.index), 0, label).iloc[0]
+        return {name: float(row[name]) for name in ("mean", "low", "high")}
 
-    Those of ``exploration.by`` and of the related tables; where ``by`` is empty, of the columns known in advance the
-    twelve with the most significant gap, in the order of the table.
-    """
-    related = [f"{name}.{column}" for name, table in params.related.items() for column in table.columns]
-    usual = list(params.by)
-    if not usual:
-        left_out = {*params.known_later, problem.time}
-        known = [name for name in candidates(frame) if name not in left_out and not _is_key(name, frame, problem)]
-        top = set(group_rates.gaps(frame, known, params, problem, level)["column"].head(MOST_COLUMNS))
-        usual = [name for name in known if name in top]
-    columns = dict.fromkeys([*usual, *related])
-    types = frame.iloc[:0].select_dtypes(["number", "datetime", "category"])  # yes and no have no order, weekdays have
-    ordered = [name for name in columns if name in types]
-    return {"ordered": ordered, "nominal": [name for name in columns if name not in types]}
+    def rates(self, group: pd.Series, min_rows: int, label: np.ndarray | None = None) -> pd.DataFrame:
+        """Return the mean of the outcome, or another label, in each group of enough rows, with its interval.
 
+        Shares: Wilson's interval with the number of rows divided by the design effect, which is measured from the sums of
+        clusters (Dean and Pagano, Survey Methodology 41, 2015); it is never narrower than Wilson's of independent rows.
+        Where the variance cannot be measured (no event, only events, or one cluster), each cluster counts as one row.
+        Quantities: Student's interval of a ratio mean, linearised, from the same sums; missing where there is one cluster.
+        Returns ``group``, ``rows``, ``clusters`` (int64), ``mean``, ``low``, ``high``, in the order of the groups.
+        """
+        own = self.own if label is None else self.own.assign(label=label)
+        sums, sizes = group_rates.cells(own, group, min_rows)
+        rows, clusters = sizes.sum(), (sizes > 0).sum()
+        distinct = own[CLUSTER].groupby(group.astype("category"), observed=True).nunique().reindex(rows.index)
+        mean, variance = sums.sum() / rows, clustered_variance(influence(sums, sizes), clusters)
+        t = pd.Series(student(self.level, clusters), rows.index)
+        if self.problem.is_class:
+            binomial = mean * (1 - mean)
+            size = (binomial / variance.where(variance > 0)).fillna(np.inf).clip(lower=1).clip(upper=rows)
+            size = size.where((clusters > 1) & (binomial > 0), distinct)
+            centre = (mean + t**2 / (2 * size)) / (1 + t**2 / size)
+            half = t / (1 + t**2 / size) * np.sqrt(binomial / size + t**2 / (4 * size**2))
+        else:
+            centre, half = mean, (t * np.sqrt(variance)).where(clusters > 1)
+        table = {"rows": rows, "clusters": distinct, "mean": mean, "low": centre - half, "high": centre + half}
+        return pd.DataFrame(table).rename_axis("group").reset_index()
 
-def univariate_scores(frame: pd.DataFrame, missing: pd.DataFrame, params: Params, problem: Problem) -> pd.DataFrame:
-    """Return what `leakage.screen` does, the ``status`` of each column, and the ``reason`` of its declaration, if any.
+    def course(self) -> pd.DataFrame:
+        """Return the `rates` along time, or, in a table without time, along the order of its key.
 
-    ``known later`` or ``justified`` if declared, ``identifier`` if it only numbers the rows, ``suspicious`` if there is
-    evidence, else ``in advance``.
-    """
-    own = [name for name in candidates(frame) if _is_key(name, frame, problem)]
-    table = leakage.screen(frame, [*filter(None, [problem.time]), *own], missing, params, problem)
-    later, justified = (table["column"].isin(list(names)) for names in (params.known_later, params.justified))
-    over = (table["evidence"] != "") & (table["column"] != problem.time)
-    statuses = ["known later", "justified", "identifier", "suspicious"]
-    table["status"] = np.select([later, justified, table["column"].isin(own), over], statuses, "in advance")
-    table["reason"] = [{**params.known_later, **params.justified}.get(name, "") for name in table["column"]]
-    return table
+        ``period`` is ``day``, ``week``, ``month``, ``year`` (the finest with enough rows in each), or ``piece``, of equally
+        many rows; ``group`` its first moment, or its number.
+        """
+        rows, count, clock = self.least, len(self.df), self.clock
+        if self.problem.time:
+            unit = group_rates.finest_period(clock, rows)
+            table = self.rates(clock.dt.to_period(unit).dt.start_time, rows)
+            if len(table) > 1:
+                return table.assign(period=group_rates.SPAN[unit][0])
+        pieces = int(np.clip(count // rows, 2, PIECES))
+        piece = pd.Series(np.arange(count) * pieces // max(count, 1), self.df.index)
+        starts = clock.groupby(piece).transform("first") if self.problem.time else piece + 1
+        return self.rates(starts, 1).assign(period="piece")
+
+    def compared(self) -> dict[str, list[str]]:
+        """Return the columns to compare: ``ordered`` (numbers, times) and ``nominal`` (the others).
+
+        Those of ``exploration.by`` and of the related tables; where ``by`` is empty, of the columns known in advance the
+        twelve with the most significant gap, in the order of the table.
+        """
+        related = [f"{name}.{column}" for name, table in self.params.related.items() for column in table.columns]
+        usual = list(self.params.by)
+        if not usual:
+            left_out = {*self.params.known_later, self.problem.time}
+            known = [name for name in self.columns if name not in left_out and not self._is_key(name)]
+            top = set(self.gaps(known)["column"].head(MOST_COLUMNS))
+            usual = [name for name in known if name in top]
+        columns = dict.fromkeys([*usual, *related])
+        # Yes and no have no order, weekdays have.
+        types = self.df.iloc[:0].select_dtypes(["number", "datetime", "category"])
+        ordered = [name for name in columns if name in types]
+        return {"ordered": ordered, "nominal": [name for name in columns if name not in types]}
+
+    def by_group(self, columns: list[str]) -> pd.DataFrame:
+        """Return the mean of the outcome per group of each column, but the small ones: ``column`` and those of `rates`."""
+        order = ["column", "group", "rows", "clusters", "mean", "low", "high"]
+        tables = [pd.DataFrame(columns=order)]
+        for name in columns:
+            table = self.rates(group_rates.groups(self.df[name], self.params.bins), self.least)
+            tables += [table.astype({"group": str}).assign(column=name)[order]] if len(table) else []
+        return pd.concat(tables[1:] or tables, ignore_index=True)
+
+    def gaps(self, columns: list[str], part: str | None = None) -> pd.DataFrame:
+        """Return, per column, the gap between its highest and its lowest group, the most significant first.
+
+        The interval, of cluster sums, is widened for the choice of the two groups among all pairs (Bonferroni), so ``low``,
+        which orders the table, is what is left of the gap without sampling noise. With `part`, the same two groups of all
+        rows are compared on the rows of that part alone; the pair is fixed then, so the interval is not widened.
+        """
+        rows: list[tuple[Any, ...]] = []
+        options: dict[str, Any] = {"shares": self.problem.is_class, "level": self.level}
+        for column in columns:
+            group = group_rates.groups(self.df[column], self.params.bins)
+            if largest := group_rates.largest_gap(*group_rates.cells(self.own, group, self.least), **options):
+                (top, bottom), mean, gap = largest
+                if part:
+                    inside = self.part == part
+                    table = group_rates.cells(self.own[inside], group[inside], 1)
+                    if not {top, bottom} <= set(table[0]):
+                        continue  # a group without rows there
+                    mean = table[0].sum() / table[1].sum()
+                    gap = group_rates.difference(*table, (top, bottom), **options)
+                rows.append((column, str(top), str(bottom), mean[top], mean[bottom], *gap))
+        names = ["column", "highest", "lowest", "mean of highest", "mean of lowest", "gap", "low", "high"]
+        table = pd.DataFrame(rows, columns=names)
+        return table.sort_values("low", ascending=False, ignore_index=True, kind="stable")
+
+    def cross(self, ranked: pd.DataFrame) -> pd.DataFrame:
+        """Return the mean of the outcome where two scales meet, NaN where there are few rows; empty if there are no such two.
+
+        The first pair of scales of the time, or of the column with the most significant gap and one of the next, of which at
+        least half of the cells, and of the rows, can be shown. The axes are named by the scales.
+        """
+        rows, count = self.least, len(self.df)
+        bins = self.params.bins if count >= 4 * rows * self.params.bins**2 else 3
+        top = list(ranked["column"].head(MOST_CROSSED))
+        pairs = (([top[0], other], [self._largest(name, bins) for name in (top[0], other)]) for other in top[1:])
+        for names, scales in chain(group_rates.scales(self.clock), pairs):
+            by = [pd.Series(scale, self.df.index) for scale in scales]
+            table = self.own[LABEL].groupby(by, observed=True).agg(["mean", "size"])
+            shown = table["size"] >= rows
+            grid = table["mean"].where(shown).unstack().tail(group_rates.MOST_VALUES)
+            grid = grid.dropna(axis=0, how="all").dropna(axis=1, how="all")
+            known = table.loc[shown, "size"].sum() >= count / 2 and grid.notna().mean(axis=None) >= 0.5
+            if known and min(grid.shape) > 1:
+                return grid.rename_axis(index=names[0], columns=names[1])
+        return pd.DataFrame()
+
+    def missing_effects(self) -> pd.DataFrame:
+        """Return, per column with enough rows missing and present, how the outcome differs there, the largest gap first.
+
+        ``column``, ``missing`` (share of rows), ``outcome`` (what is compared: the event, the class that differs most, or
+        the quantity), ``if missing``, ``if present`` (its means), ``gap``, ``low``, ``high`` (of missing less present).
+        """
+        effects, pair, least = [], ("missing", "present"), max(self.least, univariate.FEWEST)
+        options: dict[str, Any] = {"shares": self.problem.is_class, "level": self.level}
+        for column in self.columns:
+            absent = self.df[column].isna()
+            if min(absent.sum(), (~absent).sum()) >= least:
+                label, name = self._differs(absent)
+                group = absent.map({True: "missing", False: "present"})
+                sums, sizes = group_rates.cells(self.own.assign(label=label), group, 1)
+                mean, gap = sums.sum() / sizes.sum(), group_rates.difference(sums, sizes, pair, **options)
+                effects.append((column, absent.mean(), name, mean["missing"], mean["present"], *gap))
+        names = ["column", "missing", "outcome", "if missing", "if present", "gap", "low", "high"]
+        order = {"key": abs, "ascending": False, "ignore_index": True, "kind": "stable"}
+        return pd.DataFrame(effects, columns=names).sort_values("gap", **order)
+
+    def scores(self, missing: pd.DataFrame) -> pd.DataFrame:
+        """Return what `leakage.screen` does, the ``status`` of each column, and the ``reason`` of its declaration, if any.
+
+        ``known later`` or ``justified`` if declared, ``identifier`` if it only numbers the rows, ``suspicious`` if there is
+        evidence, else ``in advance``. `missing`: `missing_effects`.
+        """
+        own, params = [name for name in self.columns if self._is_key(name)], self.params
+        table = leakage.screen(self, [*filter(None, [self.problem.time]), *own], missing)
+        later, justified = (table["column"].isin(list(names)) for names in (params.known_later, params.justified))
+        over = (table["evidence"] != "") & (table["column"] != self.problem.time)
+        statuses = ["known later", "justified", "identifier", "suspicious"]
+        table["status"] = np.select([later, justified, table["column"].isin(own), over], statuses, "in advance")
+        table["reason"] = [{**params.known_later, **params.justified}.get(name, "") for name in table["column"]]
+        return table
+
+    def checks(self, scores: pd.DataFrame) -> list[gate.Check]:
+        """Return the gate: no suspected leak is undecided, and no row of the holdout was used."""
+        suspicious = scores[scores["status"] == "suspicious"]
+        texts = [f"{name} ({evidence})" for name, evidence in suspicious[["column", "evidence"]].to_numpy()]
+        justified = scores.loc[scores["status"] == "justified", ["column", "reason"]].to_numpy()
+        value = "; ".join(texts) or "none"
+        if not texts and len(justified):
+            value = f"none but what is justified ({'; '.join(map(': '.join, justified))})"
+        limit = leakage.expected(list(suspicious["column"]), self.params, self.problem)
+        leaks = gate.holds("columns that leak the outcome", not texts, value, limit)
+        if not self.problem.time:
+            rows = int((self.part == "holdout").sum())
+            return [leaks, gate.holds("rows of the holdout used", rows == 0, rows, "none")]
+        newest, closed = self.clock.max(), self.plan.split.holdout
+        in_time = newest < pd.Timestamp(closed)
+        return [leaks, gate.holds("newest row used", in_time, f"{newest:%Y-%m-%d}", f"before {closed}, the holdout")]
+
+    def save(self, findings: list[str], scores: pd.DataFrame) -> None:
+        """Write ``data/exploration.json``: the findings, the columns dropped (which stage 06 refuses) and kept, the scores."""
+        numbers = gate.tidy(scores.set_index("column")["score"].to_dict())
+        decided = {"known_later": list(self.params.known_later), "justified": dict(self.params.justified)}
+        values = {"findings": findings, **decided, "univariate_score": numbers}
+        artifacts.write_json(values, artifacts.output("data/exploration.json"))
+
+    def _differs(self, absent: pd.Series) -> tuple[np.ndarray, str]:
+        """Return what to compare where a column is missing: the label, or the class whose share differs most; its name."""
+        problem = self.problem
+        if problem.task != "multiclass":
+            return self.own[LABEL].to_numpy(), problem.focus or problem.target
+        code, outcome = absent.to_numpy().astype(int), self.outcome.astype(int)
+        counts = np.bincount(2 * outcome + code, minlength=2 * len(problem.classes)).reshape(-1, 2)
+        most = int(np.abs(np.diff(counts / counts.sum(axis=0), axis=1)).argmax())
+        return (outcome == most).astype("float64"), problem.classes[most]
+
+    def _largest(self, column: str, bins: int) -> pd.Series:
+        """Return the twelve largest groups of a column, the others missing."""
+        group = group_rates.groups(self.df[column], bins)
+        return group.where(group.isin(group.value_counts().index[:12])).cat.remove_unused_categories()
+
+    def _is_key(self, column: str) -> bool:
+        """Return whether a column identifies rows: it is the key, or it numbers them."""
+        return [column] == self.problem.key or univariate.is_identifier(self.df[column], self.outcome, self.problem)
 
 
 def decided(table: pd.DataFrame) -> pd.DataFrame:
@@ -111,26 +261,6 @@ def strongest(table: pd.DataFrame) -> pd.Series | None:
     return None if known.empty else known.loc[known["learned"].idxmax()]
 
 
-def checks(
-    frame: pd.DataFrame, table: pd.DataFrame, params: Params, problem: Problem, plan: EvaluationPlan
-) -> list[gate.Check]:
-    """Return the gate: no suspected leak is undecided, and no row of the holdout was used."""
-    suspicious = table[table["status"] == "suspicious"]
-    texts = [f"{name} ({evidence})" for name, evidence in suspicious[["column", "evidence"]].to_numpy()]
-    justified = table.loc[table["status"] == "justified", ["column", "reason"]].to_numpy()
-    value = "; ".join(texts) or "none"
-    if not texts and len(justified):
-        value = f"none but what is justified ({'; '.join(map(': '.join, justified))})"
-    limit = leakage.expected(list(suspicious["column"]), params, problem)
-    leaks = gate.holds("columns that leak the outcome", not texts, value, limit)
-    if not problem.time:
-        rows = int((frame[PART] == "holdout").sum())
-        return [leaks, gate.holds("rows of the holdout used", rows == 0, rows, "none")]
-    newest, closed = frame[CLOCK].max(), plan.split.holdout
-    in_time = newest < pd.Timestamp(closed)
-    return [leaks, gate.holds("newest row used", in_time, f"{newest:%Y-%m-%d}", f"before {closed}, the holdout")]
-
-
 def metrics(whole: dict[str, float], ranked: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
     """Return the figures for ``dvc metrics``."""
     gaps, score = ranked.set_index("column")["gap"].to_dict(), table.set_index("column")["score"].to_dict()
@@ -138,29 +268,6 @@ def metrics(whole: dict[str, float], ranked: pd.DataFrame, table: pd.DataFrame) 
     return {"mean": whole["mean"], "gaps": gaps, "univariate_score": score, **counts}
 
 
-def save(findings: list[str], table: pd.DataFrame, params: Params) -> None:
-    """Write ``data/exploration.json``: the findings, the columns dropped (which stage 06 refuses) and kept, the scores."""
-    scores = gate.tidy(table.set_index("column")["score"].to_dict())
-    decided = {"known_later": list(params.known_later), "justified": dict(params.justified), "univariate_score": scores}
-    artifacts.write_json({"findings": findings, **decided}, artifacts.output("data/exploration.json"))
-
-
 def load() -> dict[str, Any]:
     """Read what `save` wrote."""
     return artifacts.read_json("data/exploration.json")
-
-
-def _join(frame: pd.DataFrame, name: str, related: Related) -> pd.DataFrame:
-    where = f"data/lake/{name}"
-    artifacts.require(frame, related.key, f"the rows, for exploration.related.{name}.key")
-    table = artifacts.read_table(where, list(dict.fromkeys([*related.key, *related.columns])))
-    if table.duplicated(related.key).any():
-        key = ", ".join(related.key)
-        raise DataError(f"{where}: has several rows for one {key}; exploration.related.{name}.key must identify a row")
-    renamed = table[related.columns].add_prefix(f"{name}.")
-    return frame.merge(pd.concat([table[related.key], renamed], axis=1), how="left", on=related.key)
-
-
-def _is_key(column: str, frame: pd.DataFrame, problem: Problem) -> bool:
-    """Return whether a column identifies rows: it is the key, or it numbers them."""
-    return [column] == problem.key or univariate.is_identifier(frame[column], frame[OUTCOME].to_numpy(), problem)

@@ -12,6 +12,7 @@ from ninefold.engine_params import microseconds
 from ninefold.errors import DataError
 from ninefold.features.declarations import Join, Params, Window, kinds, require_columns, windows
 from ninefold.problem import Problem, decisions
+from ninefold.sentences import render
 from ninefold.timestamps import MICROSECONDS
 
 LAKE, FEATURES = "data/lake", "data/features"
@@ -40,7 +41,12 @@ def build(tables: dict[str, ir.Table], params: Params, problem: Problem) -> ir.T
 
 def builder() -> Callable[..., ir.Table]:
     """Return ``project.features.build``; where it is absent, the events stay as they are."""
-    return hooks.project("features", "build", lambda tables, problem: tables[problem.table])
+    return hooks.project("features", "build", _unchanged)
+
+
+def _unchanged(tables: dict[str, ir.Table], problem: Problem) -> ir.Table:
+    """Return the events with no more columns."""
+    return tables[problem.table]
 
 
 def assemble(events: ir.Table, params: Params, problem: Problem, period: bool = False) -> ir.Table:
@@ -163,10 +169,8 @@ def _related(events: ir.Table, tables: dict[str, ir.Table], join: Join, number: 
     related = related.filter(*(related[name].notnull() for name in key))  # a missing key matches no row
     rows, distinct = (int(table.count().execute()) for table in (related, related.select(*key).distinct()))
     if rows != distinct:
-        raise DataError(
-            f"{where}.by: {', '.join(key)} names {distinct:,} rows of {join.table}, which has {rows:,}; expected one row "
-            "for each key: add the columns that tell them apart, or `as_of` for their time"
-        )
+        facts = {"where": where, "key": key, "table": join.table, "rows": rows, "distinct": distinct}
+        raise DataError(render("features", "repeated", **facts))
     require_columns(events, list(keys), f"features.joins[{number}].by")
     existing = {name.casefold() for name in events.columns}  # the engine ignores case in names
     if repeated := [name for name in join.renamed().values() if name.casefold() in existing]:

@@ -7,6 +7,7 @@ have to agree. And features that are built again without the future have to stay
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import ibis
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ninefold import artifacts, engine
-from ninefold.features.declarations import Params, kinds, windows
+from ninefold.features.declarations import Params, Window, kinds, windows
 from ninefold.features.events import FEATURES, LAKE, aggregate, assemble, build, fill, number, read
 from ninefold.params import load
 from ninefold.problem import Problem
@@ -28,62 +29,128 @@ ROWS = 10_000  # without time, so many rows are built again
 Moments = list[datetime]
 
 
-def snapshot(events: ir.Table, params: Params, problem: Problem, moment: datetime | None) -> dict[str, pd.DataFrame]:
-    """Return the history values for events due at `moment`: feature -> its key columns and ``value`` (float64)."""
-    values = snapshots(events, params, problem, [moment] if moment else [])
-    return {name: table.drop(columns=MOMENT) for name, table in values.items()}
+@dataclass(frozen=True)
+class PointInTime:
+    """The events and their feature table, with what computes both again as of a moment."""
 
+    events: ir.Table
+    table: ir.Table
+    params: Params
+    problem: Problem
 
-def snapshots(events: ir.Table, params: Params, problem: Problem, due_at: Moments) -> dict[str, pd.DataFrame]:
-    """Return by history feature, without windows, for events due at moments: ``@moment``, keys, ``value``."""
-    stamps = pd.DataFrame({MOMENT: pd.to_datetime(pd.Series(due_at)).astype("datetime64[us]")})
-    if stamps.empty:
-        return {}
-    due, time, result = engine.table(events.get_backend(), stamps), problem.time, dict[str, pd.DataFrame]()
-    for window in windows(params, problem.horizon):
-        first, last = stamps[MOMENT].min() - window.start, stamps[MOMENT].max() - window.end
-        past = events.filter(events[time].between(first.to_pydatetime(), last.to_pydatetime()))
-        past = past.select(*dict.fromkeys([*window.by, time, window.of]))
-        start, end = (due[MOMENT] - engine.interval(side) for side in (window.start, window.end))
-        known = past.inner_join(due, [past[time] >= start, past[time] <= end])
-        value = fill(aggregate(number(known, window.of, problem), window.how), window)
-        keys = [MOMENT, *window.by]
-        result[window.name] = known.group_by(keys).aggregate(value.name("value")).order_by(keys).to_pandas()
-    return result
+    def past(self, window: Window, row: pd.Series) -> pd.DataFrame:
+        """Return the rows that a history feature of a row of the feature table aggregates, by time: keys, time, value."""
+        events, time = self.events, self.problem.time
+        key = {name: ibis.literal(None if pd.isna(row[name]) else row[name]) for name in window.by}
+        same = [events[name].identical_to(value.cast(events[name].type())) for name, value in key.items()]
+        begin, end = ((row[time] - side).to_pydatetime() for side in (window.start, window.end))
+        known = events.filter(*same, events[time].between(begin, end)).order_by(time)
+        shown = {name: known[name] for name in (*window.by, time)} | {window.of: number(known, window.of, self.problem)}
+        return known.select([value.name(name) for name, value in shown.items()]).to_pandas()
 
+    def save(self, high_cardinality: list[str]) -> None:
+        """Write ``data/online/``: the history values at `moment_of`, and the model's columns, with those of high cardinality."""
+        moment = moment_of(self.problem)
+        folder, stores, online = artifacts.output(ONLINE), [], self._snapshots([moment] if moment else [])
+        for window in windows(self.params, self.problem.horizon):
+            file = re.sub(r"[^\w-]", "_", window.name)  # which any system accepts
+            file += "" if file == window.name else f"-{hashlib.sha256(window.name.encode()).hexdigest()[:8]}"
+            artifacts.write_table(online[window.name].drop(columns=MOMENT), folder / f"{file}.parquet")
+            prior = {} if window.prior is None else {"prior": window.prior}
+            stores.append({"feature": window.name, "by": window.by, "file": f"{file}.parquet", **prior})
+        wide = {name: {"wide": True} for name in high_cardinality}
+        by_kind = kinds(self.params, self.problem.horizon)
+        columns = [{"name": name, "kind": kind, **wide.get(name, {})} for name, kind in by_kind.items()]
+        described = {"moment": moment.isoformat() if moment else None, "stores": stores, "features": columns}
+        artifacts.write_json(described, folder / "online.json")
 
-def online_difference(events: ir.Table, table: ir.Table, due_at: Moments, params: Params, problem: Problem) -> float:
-    """Return the largest difference, relative above 1, of online and offline history; inf where one has no value."""
-    largest = 0.0
-    for offline, online in _histories(events, table, due_at, params, problem):
-        if (np.isnan(offline) != np.isnan(online)).any():
-            return float("inf")
-        difference = np.abs(offline - online) / np.maximum(np.abs(offline), 1)
-        largest = max(largest, float(np.nanmax(difference, initial=0.0)))
-    return largest
+    def online_difference(self, sample: pd.DataFrame, count: int = MOMENTS) -> float:
+        """Return the largest difference, relative above 1, of online and offline history; inf where one has no value.
 
+        They are compared at `count` moments, spread over a sample of the feature table without its first decile.
+        """
+        largest = 0.0
+        for offline, online in self._histories(_moments(sample, self.problem, count)):
+            if (np.isnan(offline) != np.isnan(online)).any():
+                return float("inf")
+            difference = np.abs(offline - online) / np.maximum(np.abs(offline), 1)
+            largest = max(largest, float(np.nanmax(difference, initial=0.0)))
+        return largest
 
-def future_difference(events: ir.Table, table: ir.Table, sample: pd.DataFrame, params: Params, problem: Problem) -> int:
-    """Return how many values at a few moments change when the future of each moment is removed.
+    def future_difference(self, sample: pd.DataFrame) -> int:
+        """Return how many values at a few moments change when the future of each moment is removed.
 
-    Removed are all later rows, and of the earlier ones what was not known at the decision (`Problem.known_before`): for
-    ``project.features.build``, and the history of what it returns, the target and the columns that stage 05 declares known
-    later, which are known as late as the target, or ``known_after`` of a history of them. Without time, all of these.
-    """
-    due_at = Moments()
-    if problem.time and len(sample):
-        due_at = [sample[problem.time].iloc[int(len(sample) * share)].to_pydatetime() for share in PROOFS]
-    past = _changed_history(events, table, due_at, params, problem)
-    return past + _changed_build(table, sample, due_at, params, problem)
+        Removed are all later rows, and of the earlier ones what was not known at the decision (`Problem.known_before`): for
+        ``project.features.build``, and the history of what it returns, the target and the columns that stage 05 declares known
+        later, which are known as late as the target, or ``known_after`` of a history of them. Without time, all of these.
+        """
+        due_at = Moments()
+        if self.problem.time and len(sample):
+            due_at = [sample[self.problem.time].iloc[int(len(sample) * share)].to_pydatetime() for share in PROOFS]
+        return self._changed_history(due_at) + self._changed_build(sample, due_at)
 
+    def _snapshots(self, due_at: Moments) -> dict[str, pd.DataFrame]:
+        """Return by history feature, without windows, for events due at moments: ``@moment``, keys, ``value``."""
+        events, time, result = self.events, self.problem.time, dict[str, pd.DataFrame]()
+        stamps = pd.DataFrame({MOMENT: pd.to_datetime(pd.Series(due_at)).astype("datetime64[us]")})
+        if stamps.empty:
+            return {}
+        due = engine.table(events.get_backend(), stamps)
+        for window in windows(self.params, self.problem.horizon):
+            first, last = stamps[MOMENT].min() - window.start, stamps[MOMENT].max() - window.end
+            past = events.filter(events[time].between(first.to_pydatetime(), last.to_pydatetime()))
+            past = past.select(*dict.fromkeys([*window.by, time, window.of]))
+            start, end = (due[MOMENT] - engine.interval(side) for side in (window.start, window.end))
+            known = past.inner_join(due, [past[time] >= start, past[time] <= end])
+            value = fill(aggregate(number(known, window.of, self.problem), window.how), window)
+            keys = [MOMENT, *window.by]
+            result[window.name] = known.group_by(keys).aggregate(value.name("value")).order_by(keys).to_pandas()
+        return result
 
-def sampled_moments(sample: pd.DataFrame, problem: Problem, count: int = MOMENTS) -> list[datetime]:
-    """Return `count` moments at which events are due, spread over a sample of the feature table without its first decile."""
-    if not problem.time or sample.empty:
-        return []
-    times = np.sort(sample[problem.time].unique())
-    chosen = times[np.unique(np.linspace(len(times) // 10, len(times) - 1, count).astype(int))]
-    return [moment.to_pydatetime() for moment in pd.to_datetime(chosen)]
+    def _histories(self, due_at: Moments) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the values of each history feature for the rows due at some moments: in the feature table, by `_snapshots`."""
+        table, time = self.table, self.problem.time
+        every = windows(self.params, self.problem.horizon) if due_at else []
+        online = self._snapshots(due_at)
+        due = table.filter(table[time].isin(due_at)).to_pandas() if every else pd.DataFrame()
+        for window in every:
+            keys = [MOMENT, *window.by]
+            due[MOMENT] = due[time].astype("datetime64[us]")
+            values = online[window.name].astype(due.dtypes[keys].to_dict())
+            both = due[[*keys, window.name]].merge(values, on=keys, how="left")
+            served = both["value"].fillna(np.nan if window.prior is None else window.prior)
+            yield both[window.name].to_numpy("float64"), served.to_numpy("float64")
+
+    def _changed_history(self, due_at: Moments) -> int:
+        """Return how many history values, of the rows due at some moments, differ from those by `_snapshots` of the events."""
+        pairs = self._histories(due_at)
+        return sum(int((~np.isclose(*pair, rtol=1e-9, atol=1e-9, equal_nan=True)).sum()) for pair in pairs)
+
+    def _changed_build(self, sample: pd.DataFrame, due_at: Moments) -> int:
+        """Return how many values change that are built again; 0 if there is no lake to build them from."""
+        params, problem, table = self.params, self.problem, self.table
+        by_kind, time = kinds(params, problem.horizon), problem.time
+        names = [name for name, kind in by_kind.items() if kind != "history" and name not in (time, *problem.key)]
+        if sample.empty or not engine.periods(f"{LAKE}/{problem.table}"):
+            return 0
+        connection = table.get_backend()
+        tables, plain, changed = read(connection, problem), params.model_copy(update={"history": []}), 0
+        moments: Sequence[datetime | None] = due_at or [None]
+        for at in moments:
+            past = engine.settle(_without_future(tables[problem.table], at, params, problem))
+            events = build({**_until(tables, at), problem.table: past}, plain, problem)
+            changed += replace(self, events=events)._changed_history([at] if at else [])
+            rebuilt = assemble(events, plain, problem)
+            if time:
+                # None of these rows may see what is hidden.
+                since = problem.known_before(pd.Timestamp(at)).to_pydatetime()
+                now = table.filter(table[time].between(since, at)).to_pandas()
+                rebuilt = rebuilt.filter(rebuilt[time] >= since)
+            else:
+                now = sample.head(ROWS)
+                rebuilt = rebuilt.semi_join(engine.table(connection, now[problem.key]), problem.key)
+            changed += _differing(now, rebuilt.to_pandas(), names, problem)
+        return changed
 
 
 def moment_of(problem: Problem) -> datetime | None:
@@ -95,63 +162,12 @@ def moment_of(problem: Problem) -> datetime | None:
     return (last.normalize() + pd.Timedelta(days=1)).to_pydatetime()
 
 
-def save_online(
-    online: dict[str, pd.DataFrame], many: list[str], params: Params, problem: Problem, moment: datetime | None
-) -> None:
-    """Write ``data/online/``: the history values of one moment, and the model's columns, `many` of high cardinality."""
-    folder, stores = artifacts.output(ONLINE), []
-    for window in windows(params, problem.horizon):
-        file = re.sub(r"[^\w-]", "_", window.name)  # which any system accepts
-        file += "" if file == window.name else f"-{hashlib.sha256(window.name.encode()).hexdigest()[:8]}"
-        artifacts.write_table(online[window.name], folder / f"{file}.parquet")
-        prior = {} if window.prior is None else {"prior": window.prior}
-        stores.append({"feature": window.name, "by": window.by, "file": f"{file}.parquet", **prior})
-    wide = {name: {"wide": True} for name in many}
-    by_kind = kinds(params, problem.horizon)
-    columns = [{"name": name, "kind": kind, **wide.get(name, {})} for name, kind in by_kind.items()]
-    described = {"moment": moment.isoformat() if moment else None, "stores": stores, "features": columns}
-    artifacts.write_json(described, folder / "online.json")
-
-
-def _histories(
-    events: ir.Table, table: ir.Table, due_at: Moments, params: Params, problem: Problem
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the values of each history feature for the rows due at some moments: in the feature table, by `snapshots`."""
-    every = windows(params, problem.horizon) if due_at else []
-    online = snapshots(events, params, problem, due_at)
-    due = table.filter(table[problem.time].isin(due_at)).to_pandas() if every else pd.DataFrame()
-    for window in every:
-        keys = [MOMENT, *window.by]
-        due[MOMENT] = due[problem.time].astype("datetime64[us]")
-        values = online[window.name].astype(due.dtypes[keys].to_dict())
-        both = due[[*keys, window.name]].merge(values, on=keys, how="left")
-        served = both["value"].fillna(np.nan if window.prior is None else window.prior)
-        yield both[window.name].to_numpy("float64"), served.to_numpy("float64")
-
-
-def _changed_build(table: ir.Table, sample: pd.DataFrame, due_at: Moments, params: Params, problem: Problem) -> int:
-    """Return how many values change that are built again; 0 if there is no lake to build them from."""
-    by_kind, time = kinds(params, problem.horizon), problem.time
-    names = [name for name, kind in by_kind.items() if kind != "history" and name not in (time, *problem.key)]
-    if sample.empty or not engine.periods(f"{LAKE}/{problem.table}"):
-        return 0
-    connection = table.get_backend()
-    tables, plain, changed = read(connection, problem), params.model_copy(update={"history": []}), 0
-    moments: Sequence[datetime | None] = due_at or [None]
-    for at in moments:
-        past = engine.settle(_without_future(tables[problem.table], at, params, problem))
-        events = build({**_until(tables, at), problem.table: past}, plain, problem)
-        changed += _changed_history(events, table, [at] if at else [], params, problem)
-        rebuilt = assemble(events, plain, problem)
-        if time:
-            since = problem.known_before(pd.Timestamp(at)).to_pydatetime()  # none of these rows may see what is hidden
-            now = table.filter(table[time].between(since, at)).to_pandas()
-            rebuilt = rebuilt.filter(rebuilt[time] >= since)
-        else:
-            now = sample.head(ROWS)
-            rebuilt = rebuilt.semi_join(engine.table(connection, now[problem.key]), problem.key)
-        changed += _differing(now, rebuilt.to_pandas(), names, problem)
-    return changed
+def _moments(sample: pd.DataFrame, problem: Problem, count: int) -> Moments:
+    if not problem.time or sample.empty:
+        return []
+    times = np.sort(sample[problem.time].unique())
+    chosen = times[np.unique(np.linspace(len(times) // 10, len(times) - 1, count).astype(int))]
+    return [moment.to_pydatetime() for moment in pd.to_datetime(chosen)]
 
 
 def _until(tables: dict[str, ir.Table], at: datetime | None) -> dict[str, ir.Table]:
@@ -173,12 +189,6 @@ def _without_future(main: ir.Table, at: datetime | None, params: Params, problem
             known = (main[time] <= last.to_pydatetime()) & (main[time] < at)
         hidden.append(ibis.cases((known, main[name]), else_=ibis.null()).name(name))
     return main.mutate(hidden) if hidden else main
-
-
-def _changed_history(events: ir.Table, table: ir.Table, due_at: Moments, params: Params, problem: Problem) -> int:
-    """Return how many history values, of the rows due at some moments, differ from those by `snapshots` of the events."""
-    pairs = _histories(events, table, due_at, params, problem)
-    return sum(int((~np.isclose(*pair, rtol=1e-9, atol=1e-9, equal_nan=True)).sum()) for pair in pairs)
 
 
 def _differing(now: pd.DataFrame, then: pd.DataFrame, names: list[str], problem: Problem) -> int:

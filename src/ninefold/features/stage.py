@@ -16,7 +16,7 @@ from ninefold.features.declarations import Params, kinds, windows
 from ninefold.features.events import FEATURES
 from ninefold.metrics import Split, part_of
 from ninefold.params import root
-from ninefold.problem import Problem, decisions
+from ninefold.problem import Problem
 from ninefold.sentences import render
 
 SAMPLE = 500_000  # rows that figures show
@@ -53,38 +53,10 @@ def dictionary(table: ir.Table, params: Params, problem: Problem) -> pd.DataFram
     return result.assign(missing=missing.iloc[0].to_numpy("float64"), distinct=distinct.iloc[0].to_numpy("int64"))
 
 
-def strongest(features: pd.DataFrame, params: Params, problem: Problem, points: Split) -> pd.DataFrame:
-    """Return, on training rows, how far the mean outcome (`decisions.event`) moves over the quintiles of each number.
-
-    ``feature``, ``lowest``, ``highest``, ``range`` (of the means: shares 0-1, or the target's unit), widest first.
-    """
-    rows = train(features, problem, points)
-    outcome = pd.Series(decisions.event(rows[problem.target].to_numpy(), problem), rows.index)
-    result = []
-    for name, kind in kinds(params, problem.horizon).items():
-        if kind in ("numeric", "history") and rows[name].nunique() >= 5:
-            means = outcome.groupby(quantiles(rows[name], 5)).mean()
-            result.append((name, means.min(), means.max(), means.max() - means.min()))
-    table = pd.DataFrame(result, columns=["feature", "lowest", "highest", "range"])
-    return table.sort_values("range", ascending=False, ignore_index=True)
-
-
-def deciles(features: pd.DataFrame, ranked: pd.DataFrame, problem: Problem, points: Split) -> pd.DataFrame:
-    """Return, on training rows, by decile of the six `strongest`: ``feature``, ``value`` (median), ``level`` (mean)."""
-    rows = train(features, problem, points)
-    outcome = pd.Series(decisions.event(rows[problem.target].to_numpy(), problem), rows.index)
-    parts = []
-    for name in ranked["feature"].head(6):
-        both = pd.DataFrame({"feature": name, "value": rows[name], "level": outcome})
-        by_decile = both.groupby(quantiles(rows[name], 10))
-        parts.append(by_decile.agg({"feature": "first", "value": "median", "level": "mean"}))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["feature", "value", "level"])
-
-
-def train(features: pd.DataFrame, problem: Problem, points: Split) -> pd.DataFrame:
+def training_rows(features: pd.DataFrame, problem: Problem, split: Split) -> pd.DataFrame:
     """Return the training rows whose outcome is known."""
     known = features[features[problem.target].notna()]
-    return known[part_of(known, points, problem) == "train"]
+    return known[part_of(known, split, problem) == "train"]
 
 
 def quantiles(column: pd.Series, count: int) -> pd.Series:
@@ -94,37 +66,40 @@ def quantiles(column: pd.Series, count: int) -> pd.Series:
     return bins if bins.nunique() > 1 else (column != column.median()).where(column.notna()).astype("float64")
 
 
-def high_cardinality(table: pd.DataFrame, problem: Problem, points: Split) -> list[str]:
+def high_cardinality(table: pd.DataFrame, problem: Problem, split: Split) -> list[str]:
     """Return the categories of a `dictionary` with more values on training rows than trees encode (`MAX_CATEGORIES`)."""
     many = table.loc[(table["kind"] == "categorical") & (table["distinct"] > MAX_CATEGORIES), "feature"].tolist()
     if not many:
         return []
     columns = [*problem.key, problem.time, *(problem.group or []), problem.target, *many]
-    rows = train(load([name for name in dict.fromkeys(columns) if name]), problem, points)
+    rows = training_rows(load([name for name in dict.fromkeys(columns) if name]), problem, split)
     return [name for name in many if rows[name].nunique() > MAX_CATEGORIES]
 
 
-def checks(late: list[str], online: float, changed: int, rows: int, table: pd.DataFrame) -> list[gate.Check]:
-    """Return the gate: every feature is known in time, sees no future, is the same online as offline, and has values."""
+def checks(table: pd.DataFrame, late: list[str], changed: int, online: float) -> list[gate.Check]:
+    """Return the gate: every feature is known in time, sees no future, is the same online as offline, and has values.
+
+    `table` is the `dictionary`; the others are what `known_too_late` and the methods of `PointInTime` return.
+    """
     empty = table.loc[table["missing"] == 1, "feature"].tolist()
     return [
         gate.holds("features known only after the decision", not late, ", ".join(late) or "none", "none"),
         gate.at_most("values that change when the future is removed", changed, 0),
         gate.at_most("largest difference between online and offline", online, 1e-9),
         gate.holds("features without any value", not empty, ", ".join(empty) or "none", "none"),
-        gate.at_least("rows", rows, 1),
+        gate.at_least("rows", engine.count(FEATURES), 1),
     ]
 
 
 def metrics(rows: int, table: pd.DataFrame, ranked: pd.DataFrame) -> dict[str, Any]:
-    """Return the figures of this stage for ``dvc metrics``."""
-    missing, spread = (each.set_index("feature")[name] for each, name in ((table, "missing"), (ranked, "range")))
-    return {"rows": rows, "features": len(table), "missing": missing.to_dict(), "range": spread.to_dict()}
+    """Return the figures of this stage for ``dvc metrics``; `ranked` has by feature the ``range`` of the mean outcome."""
+    missing = table.set_index("feature")["missing"]
+    return {"rows": rows, "features": len(table), "missing": missing.to_dict(), "range": ranked["range"].to_dict()}
 
 
 def headline(table: pd.DataFrame, ranked: pd.DataFrame) -> dict[str, str]:
     """Return the figures of this stage for the index."""
-    return {"features": f"{len(table)}", "strongest alone": next(iter(ranked["feature"]), "none")}
+    return {"features": f"{len(table)}", "strongest alone": next(iter(ranked.index), "none")}
 
 
 def conclusion(rows: int, table: pd.DataFrame, problem: Problem) -> str:

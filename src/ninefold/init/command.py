@@ -1,4 +1,4 @@
-"""Begin a project with the user's own table: from a table to ``params.yaml`` and ``src/project``, with which it runs."""
+"""Begin a project with the user's own table: ``params.yaml``, notebooks and ``src/project`` with which it runs."""
 
 import contextlib
 import filecmp
@@ -16,7 +16,7 @@ import pandas as pd
 from ninefold import artifacts, lineage
 from ninefold.collection import databases, sources
 from ninefold.errors import NinefoldError
-from ninefold.init import drafting, sampling
+from ninefold.init import drafting, sampling, variants
 from ninefold.init.assumptions import Assumption
 from ninefold.init.proposal import Proposal, Wish
 from ninefold.init.propose import propose
@@ -60,7 +60,7 @@ class Plan:
 
 
 def plan(table: str, wish: Wish, joins: Sequence[str] = (), options: dict[str, Any] | None = None) -> Plan:
-    """Return ``params.yaml`` and ``src/project`` for a table; write nothing.
+    """Return ``params.yaml``, the notebooks and ``src/project`` for a table; write nothing.
 
     `table`, and those of `joins`: a file, a folder of files, a table of a SQLite or DuckDB file (``shop.db::orders``),
     ``s3://bucket/key``, or the URL of a SQL database; `options`: how `table` is read, see `collection.sources.read`.
@@ -73,6 +73,7 @@ def plan(table: str, wish: Wish, joins: Sequence[str] = (), options: dict[str, A
     p = propose(tables[0].name, rows.pop(tables[0].name), wish, rows)
     p.warnings[:0] = [note for one in tables for note in one.notes]
     texts = drafting.draft(p, {one.name: {"source": one.place, "options": one.options} for one in tables})
+    texts |= variants.notebooks(p.task, p.time, p.group)
     _prove(texts[FILE])
     return Plan(p, tables, texts)
 
@@ -118,6 +119,9 @@ def read(location: str, options: dict[str, Any] | None = None, others: Sequence[
     while name in others:
         name += "_2"
     rows, warnings = sampling.sample(sources.parts(place, settings), name)
+    if (renamed := rows.attrs.get("renamed")) and settings.get("header", True):
+        shown = ", ".join(f"{new} ({old!r})" for new, old in list(renamed.items())[:5])
+        warnings.append(Assumption("renamed", (), {"shown": shown + (", ..." if len(renamed) > 5 else "")}, name))
     warnings += [Assumption("reading", (), {"note": note}, name) for note in notes]
     return Table(place, settings, name, rows, tuple(warnings))
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+import pandas as pd
+
 from ninefold import artifacts, collection
 from ninefold.errors import DataError
-from ninefold.init import drafting, inference
+from ninefold.init import drafting, inference, sampling
 from ninefold.init.assumptions import Assumption
 from ninefold.init.proposal import Proposal, Wish
 from ninefold.init.propose import find, propose
@@ -18,18 +20,20 @@ def project(names: Sequence[str]) -> str:
     source cannot be read, or a column is not known.
     """
     collected, text = load("collection"), artifacts.path(FILE).read_text("utf-8")
-    problem, read, tables = load("problem"), collection.reader(collected), collected.tables
+    problem, tables, rows, notes = load("problem"), collected.tables, dict[str, pd.DataFrame](), list[Assumption]()
     main, joins = problem.table, [join.table for join in load("features").joins]
-    used = [main, *(name for name in tables if name in joins)]
-    rows = {name: read(name, None, None).drop(columns=tables[name].number or [], errors="ignore") for name in used}
+    for name in [main, *(name for name in tables if name in joins)]:
+        rows[name], more = sampling.sample(collection.whole(name, collected), name)
+        notes += more
+    related = {name: frame for name, frame in rows.items() if name != main}
     try:
-        p = propose(main, rows[main], Wish(problem.target), {name: rows[name] for name in used[1:]})
+        p = propose(main, rows[main], Wish(problem.target), related)
     except DataError:  # the target may be one of src/project: all that is known are the columns
         columns = inference.describe(rows[main])
         p = Proposal(main, len(rows[main]), columns, next(iter(columns.values())))
         p.warnings = [note.of(main) for column in columns.values() for note in column.warnings]
     how = {name: {"source": "", "options": tables[name].options.model_dump()} for name in p.tables()}
-    p.warnings += [Assumption("options", (), each, name) for name, each in how.items() if each["options"]]
+    p.warnings += notes + [Assumption("options", (), each, name) for name, each in how.items() if each["options"]]
     return explain(names, p, drafting.draft(p, how)[FILE] if p.task else text, text)
 
 

@@ -48,7 +48,7 @@ def _describe(name: str, texts: pd.Series, timed: bool, target: bool) -> Column:
     if column is None and target:  # of texts, these are names like others
         gap = np.isin(plain.astype(str), sorted(MISSING - {"none", "-"}))
         base = replace(base, gap=gap, values=meant(known, gap, {}))
-    column = column or signed(base, plain) or _texts(spelling.one_spelling(base) if target else base)
+    column = column or signed(base, plain) or _texts(spelling.one_spelling(base, target))
     if column.kind == "number" and not target:
         column = times.from_numbers(column, timed)
     column = without_sentinel(column) if column.kind == "number" else column
@@ -68,11 +68,14 @@ def _texts(column: Column) -> Column:
     kind = "category"
     if len(known) >= 20 and ((words >= 3 and share >= 0.3) or (words >= 6 and len(known) >= 50)):
         kind = "text"
-    elif len(known) >= 20 and share >= 0.95 and (words < 3 or length < 40):
+    elif len(known) >= 20 and share >= 0.95 and (words < 3 or length < 40) and not called(column.name, "place"):
         kind = "identifier"
     alike = len(known) >= 20 and np.mean([bool(re.match(r"\W*\d", text)) for text in sample]) >= 0.9
     many = kind == "identifier" or (kind == "category" and len(known) >= 50 and share >= 0.1)
-    if (alike or many) and not called(column.name, "id", "code", "numbered"):
+    is_nested = len(known) >= 20 and bool(np.mean([text.lstrip()[:1] in ("{", "[") for text in sample]) >= 0.9)
+    if (alike or many or is_nested) and (
+        called(column.name, "place") or not called(column.name, "id", "code", "numbered")
+    ):
         column = column.warned("texts", known=known, kind=kind)
     return replace(column, kind=kind)
 

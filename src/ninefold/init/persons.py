@@ -7,7 +7,12 @@ import numpy as np
 from ninefold.init.columns import SAMPLED, WORDS, Column
 from ninefold.init.spelling import folded
 
-SHAPES = WORDS["shapes"]
+SHAPES, GIVEN = WORDS["shapes"], {*WORDS["given_names"]}
+FEW, FEW_NAMES, MANY = (
+    3,
+    5,
+    10,
+)  # values that may be contacts; names; any of these where only the name of the column says so
 
 
 def personal(column: Column) -> str | None:
@@ -16,12 +21,18 @@ def personal(column: Column) -> str | None:
     said = [kind for kind, words in WORDS["persons"].items() if re.search(rf"\b({words})\b", _words(column.name))]
     if column.kind == "timestamp":
         return "birth" if "birth" in said else None
-    if column.distinct < 10 or not (is_text or column.bounds()[1] >= 1e6):
+    if column.distinct < FEW or not (is_text or column.bounds()[1] >= 1e6):
         return None
     if _share("mail", known) > 0.9 or _share("phone", known) > 0.9:
         return "contact"
+    if _share("street", known) > 0.5:
+        return "address"
+    if _share("person", known) > 0.8 and (
+        (column.distinct >= FEW_NAMES and _given(known)) or ("perhaps" in said and column.distinct >= MANY)
+    ):
+        return "name"
     sure = [kind for kind in said if kind in ("contact", "address") or (is_text and kind == "name")]
-    return sure[0] if sure else "name" if "perhaps" in said and _share("person", known) > 0.8 else None
+    return sure[0] if sure and column.distinct >= MANY else None
 
 
 def protected(column: Column) -> str | None:
@@ -38,7 +49,12 @@ def protected(column: Column) -> str | None:
 
 def _words(name: str) -> str:
     """Return a name of a column as words, folded: "FirstName" and "first_name" are "first name"."""
-    return re.sub(r"[\W_]+", " ", folded(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))).strip()
+    return re.sub(r"[\W_]+", " ", folded(re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name))).strip()
+
+
+def _given(texts: np.ndarray) -> bool:
+    """Return whether a third of the texts hold a frequent given name, as names of persons do, and those of towns do not."""
+    return bool(np.mean([not GIVEN.isdisjoint(_words(text).split()) for text in texts]) > 1 / 3)
 
 
 def _share(shape: str, texts: np.ndarray) -> float:

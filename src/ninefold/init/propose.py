@@ -61,7 +61,8 @@ def find(names: list[str], name: str, option: str, table: str) -> str:
     alike = [each for each in names if each.strip().lower() == name.strip().lower()]
     if name in names or len(alike) == 1:
         return name if name in names else alike[0]
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    begun = [each for each in names if each.lower().startswith(name.lower())]  # names of several rows are joined
+    near = begun[:3] or difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; it has {', '.join(names[:30])}"
     raise DataError(f"{table}: found no column {name!r}, which {option} names{hint}")
 
@@ -95,7 +96,7 @@ def _guess_time(p: Proposal) -> Column | None:
         elif len(sizes) < 10 or sizes.max() > 0.2 * p.rows:
             p.no_time[column.name] = f"its rows lie on {len(sizes)} different days, up to {sizes.max():,} on one"
         elif not called(column.name, "time", "period") and len(likely) > 1:
-            p.no_time[column.name] = f"{len(likely)} columns hold times, and its name does not say that it is the row's"
+            p.no_time[column.name] = f"{len(likely)} columns hold times, and no name says which is that of the row"
         else:
             scores[column.name] = (called(column.name, "time", "period"), -list(timestamps.GRAINS).index(grain))
     best = max(scores, key=lambda name: scores[name], default="")
@@ -132,6 +133,7 @@ def _note_grain(p: Proposal) -> None:
 def _choose_key(p: Proposal, named: str | None) -> None:
     """Choose what identifies a row, and the entity whose rows stay in one part of the split."""
     kinds = {name: c.kind for name, c in p.columns.items() if called(c.name, "id", "code") or c.kind == "identifier"}
+    kinds = {name: kind for name, kind in kinds.items() if not called(name, "place")}
     kinds |= dict.fromkeys(p.personal, "personal")
     names = [name for name, kind in kinds.items() if kind in ("identifier", "number", "category")]
     for name in [named] if named else names:
@@ -159,9 +161,14 @@ def _choose_key(p: Proposal, named: str | None) -> None:
 
 def _keep_together(p: Proposal) -> None:
     """Name the entity whose rows stay in one part of the split, and count copies."""
-    if p.time is None and p.group is None and (found := entities.find(p)):
-        p.group = [found[0]]
-        p.warn("entity", found[0], why=found[1])
+    for name, why in entities.find(p).items() if p.group is None else ():
+        if p.time is None:
+            p.group = [name]
+            p.warn("entity", name, why=why)
+            break
+        if p.columns[name].kind == "number":
+            p.columns[name] = p.columns[name].as_text()
+        p.warn("entity_in_time", name, why=why)
     if copies := entities.copies(p):
         p.warn("copies", rows=copies)
 
@@ -259,8 +266,11 @@ def _choose_features(p: Proposal) -> None:
     for name, column in p.feature_columns().items():
         if name in apart or column.kind not in kinds:
             continue
-        entity = column.type == "int64" and column.distinct > 2 and called(name, "id", "code", "entity")
-        p.features["categorical" if entity and column.kind == "number" else kinds[column.kind]].append(name)
+        is_number = column.type == "int64" and column.kind == "number"
+        is_name = is_number and column.distinct > 2 and called(name, "id", "code", "entity")
+        p.features["categorical" if is_name else kinds[column.kind]].append(name)
+        if is_name and not called(name, "id", "code"):
+            p.warn("named_numbers", name)
     to_text = set(p.features["categorical"]) - {*p.key, *(name for one in p.related for name in one.by)}
     for table in p.tables().values():
         for key, column in table.items():  # numbers that name something are texts to the contract
@@ -312,5 +322,8 @@ def _note_warnings(p: Proposal) -> None:
             p.warnings += [each.of(table) for each in column.warnings]
     if p.time is not None and np.isnat(p.time.rows()).any() and not p.time.stray.any():
         p.warn("time_missing", p.time.name, rows=np.isnat(p.time.rows()).sum())
+    monies = [name for name, column in p.contract().items() if called(name, "currency") and 2 <= column.distinct <= 60]
+    if monies:
+        p.warn("currencies", *monies, shown=", ".join(map(str, p.columns[monies[0]].sizes())))
     if p.target.missing:
         p.warn("target_missing", p.target.name)

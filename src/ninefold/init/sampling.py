@@ -1,6 +1,7 @@
 """Rows of a table that may be larger than memory: all of a small one, else blocks of rows spread over the whole of it."""
 
 from collections.abc import Iterable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,14 @@ def sample(parts: Iterable[pd.DataFrame], name: str) -> tuple[pd.DataFrame, list
     for part in parts:
         part.index = pd.RangeIndex(rows, rows + len(part))
         rows, last = rows + len(part), part.tail(BLOCK)
-        for column in part.columns:
-            new = pd.util.hash_array(part[column].to_numpy(dtype=object), categorize=False)
-            hashes[column] = np.union1d(hashes.get(column, new[:0]), np.unique(new)[:HASHES])[:HASHES]
         kept.append(part[part.index // BLOCK % step == 0])
+        new = [part] if step > 1 else []  # of a table that fits, nothing has to be estimated
         while len(kept) > 1 and sum(one.memory_usage(deep=True).sum() for one in kept) > MOST:
-            step *= 2
+            new, step = new or kept, step * 2
             kept = [one[one.index // BLOCK % step == 0] for one in kept]
+        for one, column in product(new, part.columns):
+            values = pd.util.hash_array(one[column].to_numpy(dtype=object), categorize=False)
+            hashes[column] = np.union1d(hashes.get(column, values[:0]), np.unique(values)[:HASHES])[:HASHES]
     frame = pd.concat([*kept, last[~last.index.isin(kept[-1].index)]], ignore_index=True)
     if step == 1:
         return frame, []

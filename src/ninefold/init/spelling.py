@@ -5,10 +5,12 @@ import unicodedata
 
 import pandas as pd
 
-from ninefold.init.columns import Column
+from ninefold.init.columns import WORDS, Column
 
+MOST = 100  # texts of a column whose spellings are compared
 FREQUENT = 0.05  # share of rows from which on a missing code may be a value ...
 VALUES = {"na", "n/a", "none"}  # ... if it is one of these: a country, a grade, or "there is none"
+LETTERS = {*(word for words in WORDS["sexes"] for word in words), *WORDS["events"], *WORDS["no_events"]}
 WHOLE = {"true", "false", "yes", "no", "ja", "nein", "oui", "non", "si"}  # of which the first letter may stand alone
 
 
@@ -18,12 +20,20 @@ def folded(text: str) -> str:
     return " ".join("".join(sign for sign in signs if not unicodedata.combining(sign)).split())
 
 
-def one_spelling(column: Column) -> Column:
-    """Return texts in which those that differ in case, blanks, accents (or: t, true) stand for the most frequent."""
+def one_spelling(column: Column, target: bool) -> Column:
+    """Return texts in which those that differ in case, blanks, accents (of a target: t, true) stand for the most frequent.
+
+    Of other columns, many texts and single letters but those of a gender or an answer are left as they are: they may be codes.
+    """
+    if not target and len(column.texts) > MOST:
+        return column
     sizes = pd.Series(column.counts, index=column.texts)[~column.gap].sort_values(ascending=False, kind="stable")
     names = [folded(text) for text in sizes.index]
-    whole = {name[:1]: name for name in names if name in WHOLE}
-    names = [whole.get(name, name) for name in names]
+    whole = {name[:1]: name for name in names if name in WHOLE and target}
+    if target or {*names} <= LETTERS:
+        names = [whole.get(name, name) for name in names]
+    else:
+        names = [name if len(name) > 1 else text.strip() for name, text in zip(names, sizes.index, strict=True)]
     for _, group in sizes.groupby(names, sort=False) if len({*names}) > 1 else ():
         best = group.groupby(group.index.str.strip(), sort=False).sum().idxmax()
         if len(group) > 1:

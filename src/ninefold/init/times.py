@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,8 @@ def from_texts(column: Column, named: bool) -> Column:
     other = [text for text in sample if re.search(FORMS["other_months"], text) and re.search(r"\d", text)]
     if other and len(other) >= LIKELY * len(sample) > max(votes.values(), default=0):
         return column.warned("other_months", text=other[0])
+    if votes["year"] > (1 - RARE) * len(sample):  # 2011/12 in all rows is no month, and no week
+        votes = Counter(year=votes["year"])
     votes["iso_week"] *= votes["iso_week"] > LIKELY * len(sample)  # a 13th month is no week
     likely = [form for form, count in votes.most_common(12) if count >= RARE * len(sample)]
     dated, parsed = _without_open_ends(column, {form: _parse(column, form) for form in likely})
@@ -69,8 +72,12 @@ def from_numbers(column: Column, named: bool) -> Column:
             return column
         if not called(name, "time") and not (form in ("%Y%m", "iso_week") and called(name, "period")):
             is_long = form.startswith(("%Y%m%d", "iso_week")) and column.distinct > 10
-            are_times = is_long and not np.isnat(_parse(column, form)[~column.gap]).any()
-            return column.warned("like_times", form=form) if are_times else column
+            are_times = is_long and not np.isnat(values := _parse(column, form)[~column.gap]).any()
+            return (
+                column.warned("like_times", form=form, **_first(column.texts[~column.gap], values))
+                if are_times
+                else column
+            )
     elif not fits:
         low, high = column.bounds()
         form = "days" if high - low <= 40_000 and abs(high) < 1e5 else "seconds"
@@ -78,14 +85,16 @@ def from_numbers(column: Column, named: bool) -> Column:
     values = parsed[form]
     if column.counts[np.isnat(values) & ~dated.gap].sum() > (LIKELY * rows.sum() if named else 0):
         return column
-    return _as_times(dated.warned("counted", form=form, values=pd.Series(values)), values, [form])
+    return _as_times(dated.warned("counted", form=form, **_first(column.texts, values)), values, [form])
 
 
 def forms(text: str) -> list[str]:
     """Return the formats in which a text may be written as a time, the likeliest first; none if it is no time."""
-    for form, pattern in PATTERNS.items():
-        if re.fullmatch(pattern, text):
-            return [form]
+    matching = [form for form, pattern in PATTERNS.items() if re.fullmatch(pattern, text)]
+    if (season := re.fullmatch(datetimes.SEASON, text)) and (int(season[1]) + 1 - int(season[2])) % 100 == 0:
+        matching.insert(0, "year")
+    if matching and matching != ["year"]:
+        return matching
     if len(text) > 50 or not re.search(r"\d\d", text) or "%" in text or datetimes.OR in text:
         return []
     for pattern, directive in FORMS["tokens"]:
@@ -103,7 +112,7 @@ def forms(text: str) -> list[str]:
         orders = [order + clock for order in FORMS["runs"].get(" ".join(lengths[:-1]), [])]
     literals = re.split(r"\d+", text)
     runs = [[*re.sub(r"(\w)", r"%\1", order).split(), ""] for order in orders]
-    return ["".join(map("".join, zip(literals, run, strict=True))) for run in runs]
+    return [*matching, *("".join(map("".join, zip(literals, run, strict=True))) for run in runs)]
 
 
 def _combined(column: Column, parsed: dict[str, np.ndarray]) -> tuple[Column, np.ndarray, list[str]]:
@@ -125,8 +134,11 @@ def _combined(column: Column, parsed: dict[str, np.ndarray]) -> tuple[Column, np
         odd = [form for form in steady if not np.array_equal(filled[form], filled[best], equal_nan=True)]
         odd = [form for form in odd if steady[form] > STEADY or steady[best] <= STEADY]
         if odd:
-            example = column.example(filled[best] != filled[odd[0]])
-            column = column.warned("ambiguous", forms=[best, *odd], best=best, example=example)
+            differ = filled[best] != filled[odd[0]]
+            both = differ & ~np.isnat(filled[best]) & ~np.isnat(filled[odd[0]])
+            differ = both if both.any() else differ
+            days = [np.datetime_as_string(filled[form][differ][0], "D") for form in (best, *odd)]
+            column = column.warned("ambiguous", days=days, best=best, such=column.example(differ))
         examples[best] = column.example(np.isnat(values) & ~np.isnat(parsed[best]))
         values = filled[best]
     return column.warned("several", examples=examples) if len(examples) > 1 else column, values, list(examples)
@@ -159,13 +171,24 @@ def _as_times(column: Column, values: np.ndarray, chosen: list[str]) -> Column:
         column = column.warned("fiscal")
     future = _future(values)
     if future.any() and not called(column.name, "other_time"):
-        rows, last = column.counts[future].sum(), values[future].max()
-        column = column.warned("future", rows=rows, such=column.example(future, 2), last=last)
+        first = values[column.codes][future[column.codes]][0]
+        column = column.warned(
+            "future",
+            rows=column.counts[future].sum(),
+            such=column.example(future),
+            day=np.datetime_as_string(first, "D"),
+        )
     has_zone = zones or re.search("%z|UTC|GMT|Z$|epoch|seconds", form)
     if not has_zone and (back := _set_back(values[column.codes])) is not None:
         column = column.warned("set_back", row=back + 1, time=pd.Timestamp(values[column.codes[back]]))
     column = replace(column, kind="timestamp", type="timestamp", decimal=None, thousands=None, values=values)
     return replace(column, format=None if form == "iso" else form)
+
+
+def _first(texts: np.ndarray, values: np.ndarray) -> dict[str, Any]:
+    """Return the first text that is a time, and its day."""
+    place = int(np.flatnonzero(~np.isnat(values))[0])
+    return {"text": texts[place], "day": np.datetime_as_string(values[place], "D")}
 
 
 def _future(values: np.ndarray) -> np.ndarray:

@@ -1,5 +1,4 @@
-from . import evaluation
-from .evaluation import FOLLOW, against_baseline, naive_forecast, threshold
+from .evaluation import FOLLOW, Evaluation, against_baseline, naive_forecast, threshold
 from .plan import EvaluationPlan, Params, Split
 from .resampling import (
     COPIES,
@@ -21,9 +20,8 @@ from .resampling import (
     with_interval,
 )
 from .scores import FOLD, one_score, ranked_auc, row_losses, scorer, task_scores
-from .splits import PARTS, PURGED, entity_hash, labelled, newest, outcomes, part_of, parts, split
+from .splits import PARTS, PURGED, entity_hash, labelled, outcomes, part_of, split
 from .stage import (
-    baselines,
     checks,
     conclusion,
     definitions,
@@ -32,16 +30,14 @@ from .stage import (
     headline,
     make_plan,
     metrics,
-    naive,
-    part_counts,
-    reference_scores,
+    recent_outcomes,
 )
 
 __all__ = [
-    "COPIES", "FOLD", "FOLLOW", "LEAST_CLUSTERS", "PARTS", "PURGED", "EvaluationPlan", "Params", "Split",
-    "against_baseline", "against_zero", "baselines", "checks", "cluster_name", "cluster_sums", "clustered_variance",
-    "clusters", "conclusion", "cosines", "count_clusters", "definitions", "describe_baselines", "describe_split", "entity_hash",
-    "estimate", "evaluation", "headline", "influence", "intervals", "labelled", "make_plan", "means", "merged", "metrics",
-    "naive", "naive_forecast", "newest", "one_score", "outcomes", "part_counts", "part_of", "parts", "ranked_auc",
-    "reference_scores", "row_losses", "scorer", "split", "student", "subsample", "task_scores", "threshold", "with_interval",
+    "COPIES", "FOLD", "FOLLOW", "LEAST_CLUSTERS", "PARTS", "PURGED", "Evaluation", "EvaluationPlan", "Params", "Split",
+    "against_baseline", "against_zero", "checks", "cluster_name", "cluster_sums", "clustered_variance", "clusters",
+    "conclusion", "cosines", "count_clusters", "definitions", "describe_baselines", "describe_split", "entity_hash",
+    "estimate", "headline", "influence", "intervals", "labelled", "make_plan", "means", "merged",
+    "metrics", "naive_forecast", "one_score", "outcomes", "part_of", "ranked_auc", "recent_outcomes", "row_losses",
+    "scorer", "split", "student", "subsample", "task_scores", "threshold", "with_interval",
 ]  # fmt: skip

@@ -82,7 +82,10 @@ class EvaluationPlan(Section):
 
     def save(self) -> None:
         """Write ``data/metrics.json``."""
-        artifacts.write_json(self.model_dump(mode="json"), artifacts.output(FILE))
+        from ninefold import gate  # imports IPython, which the service lacks
+
+        values = {**self.model_dump(mode="json"), "baselines": gate.tidy(self.baselines)}
+        artifacts.write_json(values, artifacts.output(FILE))
 
     def __repr__(self) -> str:
         """Return the plan in one line."""

@@ -111,14 +111,15 @@ def intervals(
     table, degrees = estimate(statistic, frame, problem)
     value, error = table.to_numpy().T
     reach = student(level, degrees + 1) * error
-    least = np.where(table.index.isin([*LOSSES]), 0.0, -np.inf)
-    low, high = np.maximum(value - reach, least), value + reach
+    least = np.select([table.index.isin([*LOSSES]), table.index == "rank_correlation"], [0.0, -1.0], -np.inf)
+    most = np.where(table.index.isin(["rank_correlation", "r2"]), 1.0, np.inf)
+    low, high = np.maximum(value - reach, least), np.minimum(value + reach, most)
     inside = table.index.isin(list(shares)) & (value > 0) & (value < 1)
     root = np.sqrt(value[inside])
     angle, turn = np.arcsin(root), reach[inside] / (2 * root * np.sqrt(1 - root**2))
     low[inside], high[inside] = (np.sin(np.clip(angle + each, 0, np.pi / 2)) ** 2 for each in (-turn, turn))
     ends = zip(table.index, value.tolist(), low.tolist(), high.tolist(), strict=True)
-    return {name: {"value": middle, "low": least, "high": most} for name, middle, least, most in ends}
+    return {name: {"value": middle, "low": below, "high": above} for name, middle, below, above in ends}
 
 
 def influence(sums: Sums, sizes: Sums) -> Sums:

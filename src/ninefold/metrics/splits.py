@@ -4,12 +4,13 @@ import ibis
 import numpy as np
 import pandas as pd
 
-from ninefold import artifacts, engine, timestamps
+from ninefold import artifacts, engine
 from ninefold.errors import DataError, ParamsError
 from ninefold.metrics.plan import Params, Split
 from ninefold.metrics.resampling import COPIES
 from ninefold.params import load
 from ninefold.problem import MEANING, Problem, decisions
+from ninefold.sentences import render
 from ninefold.timestamps import as_days, local, midnight
 
 PARTS = ("train", "validation", "holdout")
@@ -69,11 +70,7 @@ def split(frame: pd.DataFrame, params: Params, problem: Problem) -> Split:
         (validation, holdout), copies = (round(part, 9) for part in share), _copies(frame, problem)
         points = Split(by="group" if problem.group else "rows", validation=validation, holdout=holdout, copies=copies)
     if empty := [name for name in PARTS if name not in part_of(frame, points, problem)]:
-        what = {"time": "days", "group": "entities", "rows": "rows"}[points.by]
-        raise DataError(
-            f"metrics.split: {' and '.join(empty)} would have no row: {len(frame):,} rows of too few, or too uneven, "
-            f"{what}; collect more, or change problem.time, problem.group, problem.label_delay or the shares"
-        )
+        raise DataError(render("metrics", "empty", parts=empty, rows=len(frame), by=points.by))
     return points
 
 
@@ -94,38 +91,6 @@ def part_of(frame: pd.DataFrame, split: Split, problem: Problem, before: str = "
     return part
 
 
-def parts(frame: pd.DataFrame, points: Split, problem: Problem) -> pd.DataFrame:
-    """Return the split: ``part``, ``first`` and ``last`` day where there is time, ``rows``, ``share of rows``, event rate.
-
-    Purged rows have a line where there is time. The last column, the mean of `decisions.event`, hides that of the holdout.
-    """
-    part, events = _part_and_event(frame, points, problem)
-    table = pd.DataFrame({"part": [*PARTS[:2], *[PURGED] * bool(problem.time), PARTS[2]]})
-    if problem.time:
-        days = problem.local_times(frame).dt.strftime("%Y-%m-%d").groupby(part).agg(first="min", last="max")
-        table = table.join(days, on="part")
-    table["rows"] = table["part"].map(part.value_counts()).fillna(0).astype("int64")
-    table["share of rows"] = table["rows"] / len(frame)
-    means = table["part"].map(events[part != "holdout"].groupby(part).mean())
-    shown = [None if np.isnan(mean) else decisions.show_level(mean, problem) for mean in means]
-    table[decisions.level_name(problem)] = shown
-    return table
-
-
-def newest(frame: pd.DataFrame, points: Split, problem: Problem) -> tuple[pd.DataFrame, str]:
-    """Return the mean outcome in the last weeks (months, as times are) before the holdout, or by open part; and its caption."""
-    part, events = _part_and_event(frame, points, problem)
-    events, name = events[part != "holdout"], decisions.level_name(problem)
-    if problem.time:
-        times = problem.local_times(frame.loc[events.index])
-        unit = timestamps.coarser(times, "week")
-        ends = times.dt.to_period(timestamps.GRAINS[unit][0]).dt.end_time
-        part = ends.dt.strftime("%Y-%m-%d").rename(f"{unit} ending")
-    table = events.groupby(part).agg(["size", "mean"]).tail(6).reset_index()
-    caption = f"The last {len(table)} {unit}s before the holdout" if problem.time else "The open parts"
-    return table.rename(columns={"size": "rows", "mean": name}), f"{caption}: rows, and the {name}"
-
-
 def entity_hash(frame: pd.DataFrame, problem: Problem, split: Split | None = None) -> pd.Series:
     """Return a hash of the entity or key of each row (with a `split`, a copy's is its original's): float64, uniform over 0-1."""
     columns = [frame[name] for name in problem.group or problem.key]
@@ -143,8 +108,3 @@ def _copies(frame: pd.DataFrame, problem: Problem) -> tuple[tuple[float, float],
     own = entity_hash(frame.sort_values(problem.key), problem)
     first = own.groupby(frame[COPIES]).transform("first")
     return tuple(zip(own[own != first].tolist(), first[own != first].tolist(), strict=True))
-
-
-def _part_and_event(frame: pd.DataFrame, points: Split, problem: Problem) -> tuple[pd.Series, pd.Series]:
-    part = pd.Series(part_of(frame, points, problem), frame.index, name="part")
-    return part, pd.Series(decisions.event(frame[problem.target].to_numpy(), problem), frame.index)

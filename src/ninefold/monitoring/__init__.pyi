@@ -8,7 +8,6 @@ from . import (
 from .answers import (
     answer_table,
     predict_holdout,
-    with_holdout,
 )
 from .arrivals import (
     add_label_status,
@@ -23,6 +22,9 @@ from .drift import (
     compare_inputs,
     compare_predictions,
 )
+from .monitor import (
+    Monitor,
+)
 from .params import (
     Params,
 )
@@ -30,7 +32,6 @@ from .performance import (
     calibration,
     policies,
     scores_by_period,
-    weekly,
     worse_slices,
 )
 from .production import (
@@ -39,27 +40,21 @@ from .production import (
 )
 from .stage import (
     MONITORING,
-    apply_rules,
-    baseline_metrics,
     checks,
     conclusion,
     headline,
-    make_reference,
     metrics,
     monitoring_reports,
-    records,
     save,
-    what_works,
 )
 
 __all__ = [
     "MONITORING",
+    "Monitor",
     "Params",
     "add_label_status",
     "answer_table",
-    "apply_rules",
     "backtest",
-    "baseline_metrics",
     "calibration",
     "checks",
     "compare_inputs",
@@ -69,7 +64,6 @@ __all__ = [
     "headline",
     "label_counts",
     "labels",
-    "make_reference",
     "metrics",
     "monitoring_reports",
     "notification",
@@ -77,15 +71,11 @@ __all__ = [
     "predict_holdout",
     "read_arrivals",
     "read_bundle",
-    "records",
     "save",
     "scores_by_period",
     "sentences",
     "service_reports",
     "source_times",
     "tables",
-    "weekly",
-    "what_works",
-    "with_holdout",
     "worse_slices",
 ]

@@ -17,14 +17,9 @@ Record = Mapping[str, Any]
 Candidate: TypeAlias = tuple[str, float, float, Alert]  # rule, measure, value, facts for the sentence and for `MORE`
 MORE = ("sentence", "subject", "columns")  # facts that the alert has too, or instead of its own
 NOISE = 3.0  # standard deviations of a count of independent rows; a smaller change is sampling noise
-FIGURES = {  # rule -> the figures of `monitoring.report` of which one has to be beyond its control limits
-    "volume": {"rows per day"},
-    "outcomes": {"outcome"},
-    "ranking": {"ranking"},
-    "error": {"loss"},
-    "calibration": {"gap"},
-    "slices": {"slices"},
-}
+# Rule -> the figure of `monitoring.report`, or one by class, that has to be beyond its control limits.
+FIGURES = {"volume": "rows per day", "outcomes": "outcome", "error": "loss", "calibration": "gap"}
+FIGURES |= {"ranking": "ranking", "slices": "slices"}
 FAULTS = ("missing", "broken", "quarantined", "volume", "skew", "failures", "latency")  # rules that no retraining fixes
 AT_ONCE = {*FAULTS, "categories"} - {"volume"}  # rules that wait for no close
 
@@ -57,13 +52,15 @@ class Rules(Section):
     latency: Rule = _rule("share of requests over the latency budget", 0.05)
     quarantined: Rule = _rule("share of rows that break the contract")
     volume: Rule = _rule("change of rows a day against training, either way")
-    inputs: Rule = _rule("PSI of a feature against all rows known before, where a test agrees")
-    predictions: Rule = _rule("PSI of the predictions against the holdout, where a test agrees")
+    inputs: Rule = _rule("PSI of a feature without a fault against all earlier rows, if it drifted")
+    predictions: Rule = _rule("PSI of the predictions against the holdout, if they drifted")
     outcomes: Rule = _rule("change of the {share} against the holdout, either way")
     ranking: Rule = _rule("loss of {ranking} against the holdout")
     error: Rule = _rule("rise of {error} above the holdout's")
     calibration: Rule = _rule("predicted less observed {level}, either way")
-    gain: Rule = _rule("payoff per {unit} over the best baseline policy: low end under the limit")
+    gain: Rule = _rule(
+        "payoff per {unit} over the best baseline policy: its interval, or its low end if it is unusual, below the limit"
+    )
 
 
 def alerts(record: Record, baseline: Record, rules: Rules, problem: Problem) -> list[Alert]:
@@ -82,12 +79,12 @@ def alerts(record: Record, baseline: Record, rules: Rules, problem: Problem) -> 
 
 def is_unusual(alert: str, record: Record) -> bool:
     """Return whether a figure of a rule is beyond its control limits, or has none; before the close only those `AT_ONCE`."""
-    outside, figures = record.get("outside"), FIGURES.get(alert)
+    outside, figure = record.get("outside"), FIGURES.get(alert)
     if not record.get("closed", True) and alert not in AT_ONCE:
         return False
-    if outside is None or figures is None:
+    if outside is None or figure is None:
         return True
-    return any(name in figures or name.split(": ")[0] in figures for name in outside)
+    return any(name.split(": ")[0] == figure for name in outside)
 
 
 def is_fault(alert: Alert) -> bool:
@@ -126,12 +123,9 @@ def missing_causes(names: Iterable[str], record: Record) -> Iterator[tuple[dict[
         if not {*named}.intersection(columns):
             continue
         shares = {name: natural[f"missing: {name}"]["value"] for name in columns}
-        facts = {
-            "usual": max(natural[f"missing: {name}"]["usual"] or 0 for name in columns),
-            "least": min(shares.values()),
-        }
+        usual = max(natural[f"missing: {name}"]["usual"] or 0 for name in columns)
         short = f"{len(columns)} columns{f' of {table}' if table else ''}" if len(columns) > 1 else ""
-        yield shares, say("missing", columns=columns, short=short, since=since, **facts), short or columns[0]
+        yield shares, say("missing", shares=shares, short=short, since=since, usual=usual), short or columns[0]
 
 
 def _raised(candidates: Iterable[Candidate], record: Record, rules: Rules) -> Iterator[Alert]:
@@ -139,14 +133,8 @@ def _raised(candidates: Iterable[Candidate], record: Record, rules: Rules) -> It
         rule: Rule = getattr(rules, name)
         if measure > rule.limit and is_unusual(name, record):
             sentence = facts.get("sentence") or say(name, value=value, record=record, **facts)
-            alert = {
-                "alert": name,
-                "severity": rule.severity,
-                "value": value,
-                "limit": rule.limit,
-                "sentence": sentence,
-            }
-            alert |= {key: facts[key] for key in MORE if key in facts}
+            alert = {"alert": name, "severity": rule.severity, "value": value, "limit": rule.limit}
+            alert |= {"sentence": sentence} | {key: facts[key] for key in MORE if key in facts}
             yield alert | ({"owner": rule.owner} if rule.owner else {})
 
 
@@ -180,11 +168,8 @@ def _columns(record: Record, rules: Rules) -> Iterator[Candidate]:
 def _inputs(record: Record, raised: list[Alert]) -> Iterator[Candidate]:
     outside = record.get("outside") or []
     for name in (name for name in outside if name.startswith("unseen: ")):
-        subject, value, usual = (
-            name.removeprefix("unseen: "),
-            *(record["natural"][name][key] for key in ("value", "usual")),
-        )
-        yield "categories", value - usual, value, {"subject": subject, "usual": usual}
+        value, usual = (record["natural"][name][key] for key in ("value", "usual"))
+        yield "categories", value - usual, value, {"subject": name.removeprefix("unseen: "), "usual": usual}
     if "joint auc" in outside:
         auc = record["natural"]["joint auc"]["value"]
         yield "joint", auc, auc, {}

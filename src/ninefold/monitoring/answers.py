@@ -30,11 +30,6 @@ def predict_holdout(rows: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
     return predict(rows.assign(**{PERIOD: HOLDOUT, STATUS: AT_CLOSE}), bundle)
 
 
-def with_holdout(holdout: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the holdout and the later periods as one table."""
-    return pd.concat([holdout, frame], ignore_index=True) if len(frame) else holdout
-
-
 def predictions(frame: pd.DataFrame, problem: Problem) -> pd.DataFrame:
     """Return the columns that `decisions.forecast_columns` names, without the ``@``."""
     names = decisions.forecast_columns(problem)

@@ -17,6 +17,7 @@ from ninefold.errors import DataError
 from ninefold.monitoring import labels, production
 from ninefold.monitoring.answers import AT_CLOSE, LATER, NEVER, OPEN, PERIOD, STATES, STATUS, outcomes, predict
 from ninefold.monitoring.params import Params
+from ninefold.monitoring.texts import say
 from ninefold.problem import Problem, decisions
 from ninefold.serving import Bundle
 
@@ -69,7 +70,8 @@ def from_log(params: Params, bundle: Bundle) -> Arrived:
     calendar = cut(first, today, params.period, problem.timezone)
     late = times >= calendar["end"].iloc[-1]
     answered = period_of(moment, calendar)
-    table = table[~early & ~late].assign(**{PERIOD: period_of(times, calendar)})
+    fits = ~early & ~late
+    table = table[fits].assign(**{PERIOD: period_of(times[fits], calendar)})
     due, label = times[table.index] + pd.Timedelta(problem.label_delay), table[labels.LABEL]
     after = due.clip(lower=table[labels.KNOWN_AT].fillna(due)) > table[PERIOD].map(calendar.set_index("period")["end"])
     status = np.select([label == "never", (label != "known") | (due > now), after], [NEVER, OPEN, LATER], AT_CLOSE)
@@ -117,10 +119,8 @@ def periods(params: Params, collected: collection.Params, problem: Problem, grai
     table["start"] = table["start"].where(table.index > 0, first)
     table["too_late"] = np.where(table["end"] == table["end"].max(), (times >= table["end"].max()).sum(), 0)
     if len(table) > MOST_PERIODS:
-        raise DataError(
-            f"params.yaml, monitoring.replay_until: from collection.as_of ({collected.as_of}) to {last:%Y-%m-%d} there are "
-            f"{len(table)} {params.period}s, expected at most {MOST_PERIODS}; set replay_until to the last day to replay"
-        )
+        facts = {"as_of": collected.as_of, "last": last, "count": len(table), "most": MOST_PERIODS}
+        raise DataError(say("too_many_periods", **facts, period=params.period))
     return table
 
 

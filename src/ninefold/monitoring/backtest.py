@@ -1,6 +1,6 @@
 """Retraining policies on the same rows: never, monthly, or when the monitor says so; what would each have been worth?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,15 +11,13 @@ from ninefold import gate, timestamps, training
 from ninefold import metrics as evaluation_plan
 from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan, intervals, means, one_score, scorer
-from ninefold.monitoring import stage
-from ninefold.monitoring.answers import AT_CLOSE, LATER, PERIOD, STATUS, outcomes, predict, predict_holdout, predictions
-from ninefold.monitoring.arrivals import Arrived, Parts, Record, add_label_status, label_counts
-from ninefold.monitoring.drift import compare_inputs, compare_predictions
+from ninefold.monitoring.answers import AT_CLOSE, LATER, PERIOD, STATUS, outcomes, predict, predictions
+from ninefold.monitoring.arrivals import Arrived, Parts, Record, add_label_status
+from ninefold.monitoring.monitor import Monitor
 from ninefold.monitoring.params import Params
-from ninefold.monitoring.performance import scores_by_period
+from ninefold.params import load
 from ninefold.problem import ERROR, Problem, decisions
 from ninefold.serving import Bundle, deployment
-from ninefold.training import calibration
 
 NEVER, CALENDAR, TRIGGERED = "never", "every month", "when the monitor says so"
 
@@ -48,35 +46,13 @@ def refit(bundle: Bundle, rows: pd.DataFrame, setting: Setting) -> tuple[Bundle,
     schema, method = bundle.columns, bundle.described["model"]["calibration"]
     estimator = getattr(bundle.model, "model", bundle.model)  # before it was calibrated; fitting takes a copy of it
     open_parts = {name: parts[name] for name in ("train", "validation")}
-    model = training.finish(estimator, open_parts, schema, problem)
+    model = training.fit(estimator, pd.concat(open_parts.values(), ignore_index=True), schema, problem)
     if method != "none":  # else what a fit without the validation part predicts there is not needed
-        unseen, predicted = training.validate({"it": estimator}, open_parts, schema, params, problem)
-        recent, latest = training.newest(unseen, predicted["it"], problem)
-        model = calibration.adjust(model, method, latest, recent, params.interval, problem)
+        folds = training.Folds(open_parts, schema, params, problem)
+        recent, latest = folds.newest(folds.validate({"it": estimator})["it"])
+        model = training.Calibrator(latest, recent, problem, params.interval).calibrate(model, method)
     described, reference = {**bundle.described, "holdout": {}}, deployment.distributions(parts, bundle.signature)
     return replace(bundle, model=model, described=described, reference=reference, version=""), parts
-
-
-def evaluator(
-    bundle: Bundle, parts: Parts, params: Params, plan: EvaluationPlan
-) -> Callable[[pd.DataFrame, pd.DataFrame], Record]:
-    """Return a function of the answers of one period and its line of the volume: its record with alerts and decision."""
-    holdout, problem = predict_holdout(parts["holdout"], bundle), bundle.problem
-    reference = stage.make_reference(bundle, parts, params, plan)
-    before = stage.baseline_metrics(bundle, holdout, parts, plan)
-
-    def evaluate(frame: pd.DataFrame, volume: pd.DataFrame) -> Record:
-        table = stage.records(
-            volume,
-            label_counts(frame, volume, problem),
-            compare_inputs(frame, parts, bundle, params, holdout=False),
-            compare_predictions(frame, holdout, params, problem),
-            scores_by_period(frame, problem, plan),
-            stage.monitoring_reports(frame, volume, reference, params, explain=False),
-        )
-        return stage.apply_rules(table, before, params, problem)[0]
-
-    return evaluate
 
 
 def follow(
@@ -94,7 +70,7 @@ def follow(
     records_by_period = {record["period"]: record for record in records}
     months = timestamps.local(volume["end"], problem.timezone).dt.strftime("%Y-%m").tolist()
     last: pd.Timestamp | None = None
-    evaluate = None
+    monitor = None
     for number, span in enumerate(volume.itertuples()):
         rows = frame[frame[PERIOD] == span.period].reset_index(drop=True)
         answered.append(predict(rows, bundle).assign(**{"@version": bundle.version}))
@@ -105,8 +81,8 @@ def follow(
             reasons = ["a month is over"]
         elif strategy == TRIGGERED and (last is None or span.end - last >= pd.Timedelta(params.decide.rest)):
             if len(rows) and span.period not in records_by_period:
-                evaluate = evaluate or evaluator(bundle, parts, params, setting.plan)
-                records_by_period[span.period] = evaluate(answered[-1], volume[number : number + 1])
+                monitor = monitor or Monitor(bundle, parts, params, setting.plan)
+                records_by_period[span.period] = monitor.evaluate(answered[-1], volume[number : number + 1])
             record = records_by_period.get(span.period, {"decision": "keep"})
             reasons = record["reasons"] if record["decision"] in ("retrain", "roll back") else []
         if not reasons:
@@ -119,20 +95,20 @@ def follow(
         last, bundle = span.end, replace(bundle, version=f"fitted after {span.period}")
         fitted_on = len(parts["train"]) + len(parts["validation"])
         retrained.append({"close": span.period, "version": bundle.version, "rows": fitted_on, "reasons": list(reasons)})
-        records_by_period, evaluate = {}, None
+        records_by_period, monitor = {}, None
     return Followed(pd.concat(answered, ignore_index=True) if answered else frame, retrained)
 
 
-def compared(
-    bundle: Bundle, parts: Parts, arrived: Arrived, records: Sequence[Record], setting: Setting
-) -> dict[str, Followed]:
+def compared(monitor: Monitor, arrived: Arrived, records: Sequence[Record]) -> dict[str, Followed]:
     """Return the answers under every policy, see `follow`; none where nothing arrived, or of a log, whose model may differ."""
-    if arrived[0].empty or setting.monitoring.source == "log":
+    if arrived[0].empty or monitor.params.source == "log":
         return {}
-    return {name: follow(name, bundle, parts, arrived, setting, records) for name in (NEVER, CALENDAR, TRIGGERED)}
+    setting = Setting(monitor.problem, monitor.plan, load("metrics"), load("training"), monitor.params)
+    first = monitor.bundle, monitor.parts, arrived, setting
+    return {name: follow(name, *first, records) for name in (NEVER, CALENDAR, TRIGGERED)}
 
 
-def compare(followed: dict[str, Followed], setting: Setting) -> pd.DataFrame:
+def compare(followed: dict[str, Followed], setting: Setting | Monitor) -> pd.DataFrame:
     """Return what each strategy was worth on the same rows, all whose label became known.
 
     By ``strategy``: ``retrainings``; with their intervals (``_low``, ``_high``) ``payoff`` per row, `ERROR`, ``gain`` above `NEVER`.

@@ -41,10 +41,9 @@ def run(
     place = place or artifacts.path(LOG)
     folder = place.parent / "labels"
     for source, rows in [(file, read(file, bundle, place, options)) for file in files]:
-        is_new = keep(rows, folder)
         by = "request_id" if REQUEST_ID in rows else ", ".join(identity(bundle.problem))
         facts = {"source": sources.masked(source), "by": by, "count": len(rows), "never": rows[OUTCOME].isna().sum()}
-        yield say("delivered", **facts, is_new=is_new)
+        yield say("delivered", **facts, is_new=keep(rows, folder))
     predicted = production.served(bundle, place, columns=[])
     if predicted.empty:
         yield "no prediction is logged yet; the outcomes are stored until there is one"
@@ -65,10 +64,7 @@ def read(source: str, bundle: Bundle, place: Path, options: dict[str, Any] | Non
     table, where, own = sources.read(source, options), sources.masked(source), identity(bundle.problem)
     by_id = "request_id" in table and "request_id" not in own
     if not by_id and (missing := [name for name in own if name not in table]):
-        raise DataError(
-            f"{where}: found the columns {', '.join(table.columns)}, and neither request_id nor {', '.join(missing)}; "
-            f"expected request_id (and row), or {', '.join(own)}, which join outcomes to predictions; rename the columns"
-        )
+        raise DataError(say("no_key", where=where, columns=table.columns, missing=missing, own=own))
     artifacts.require(table, [bundle.problem.target], where)
     try:
         columns = _ids(table) if by_id else _keys(table, bundle, place)
@@ -117,8 +113,7 @@ def join(predictions: pd.DataFrame, delivered: pd.DataFrame, problem: Problem) -
     table = predictions[predictions[ROLE].isin([CHAMPION, CANARY])].reset_index(drop=True)
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        _create_tables(connection, table, delivered, problem)
-        connection.execute(RESOLVE)
+        _resolve(connection, table, delivered, problem)
         resolved = connection.sql("SELECT * FROM answered ORDER BY n").to_arrow_table().to_pandas()
         totals = connection.sql("SELECT * FROM totals").to_arrow_table().to_pylist()[0]
     table[problem.target] = resolved["outcome"].astype("float64")
@@ -128,10 +123,10 @@ def join(predictions: pd.DataFrame, delivered: pd.DataFrame, problem: Problem) -
     return table, {"predictions": len(table), **states.to_dict(), **totals}
 
 
-def _create_tables(
+def _resolve(
     connection: duckdb.DuckDBPyConnection, table: pd.DataFrame, delivered: pd.DataFrame, problem: Problem
 ) -> None:
-    """Create p: n, request_id, row, moment, due, entity; and l: request_id, row, entity, outcome, known_at."""
+    """Create the tables ``answered`` and ``totals``, see ``labels.sql``."""
     keys = {name: f"k{place}" for place, name in enumerate(identity(problem))}  # the user's column -> ours
     requests = table[[REQUEST_ID, ROW, MOMENT, *keys]].set_axis(["request_id", "row", "moment", *keys.values()], axis=1)
     predictions = pa.Table.from_pandas(requests.assign(n=np.arange(len(table))), preserve_index=False)
@@ -144,15 +139,8 @@ def _create_tables(
     connection.register("received", pa.Table.from_pandas(received, preserve_index=False))
     time = keys.get(problem.time or "")
     texts = [_as_text(ours, predictions.schema.field(ours).type, ours == time) for ours in keys.values()]
-    entity, alone = f"to_json([{', '.join(texts)}])", "to_json({'request_id': request_id, 'row': row})"
     without_key = " AND ".join(f"{keys[name]} IS NULL" for name in problem.key)
-    connection.execute(
-        f"CREATE TEMP TABLE p AS SELECT n, request_id, row, moment, TRY_CAST({time or 'NULL'} AS TIMESTAMP) AS due, "
-        f"CAST(CASE WHEN {without_key} THEN {alone} ELSE {entity} END AS VARCHAR) AS entity FROM predictions; "
-        "CREATE TEMP TABLE l AS SELECT CAST(request_id AS VARCHAR) AS request_id, CAST(row AS BIGINT) AS row, outcome, "
-        f"CAST(CASE WHEN request_id IS NULL THEN {entity} END AS VARCHAR) AS entity, CAST(known_at AS TIMESTAMP) AS known_at "
-        "FROM received"
-    )
+    connection.execute(RESOLVE.format(time=time or "NULL", without_key=without_key, texts=", ".join(texts)))
 
 
 def _as_text(column: str, kind: pa.DataType, is_time: bool) -> str:
@@ -236,8 +224,6 @@ def _moments(column: pd.Series) -> pd.Series:
 def _require(column: pd.Series, valid: pd.Series, expected: str) -> None:
     """Raise a DataError for the first wrong row."""
     if not valid.all():
-        row, others = int(np.flatnonzero(~valid)[0]), int((~valid).sum()) - 1
-        more = f", and {others:,} more such rows" if others else ""
-        raise DataError(
-            f"row {row} (of the data, from 0), column {column.name!r}: found {column.iloc[row]!r}{more}, expected {expected}"
-        )
+        rows = np.flatnonzero(~valid)
+        facts = {"name": repr(column.name), "value": repr(column.iloc[rows[0]]), "expected": expected}
+        raise DataError(say("wrong_row", row=rows[0], others=len(rows) - 1, **facts))

@@ -1,4 +1,13 @@
--- The label of each prediction, from the tables p and l of `labels._create_tables`.
+-- The label of each prediction, from the tables predictions and received of `labels._resolve`, which fills in what is in braces.
+CREATE TEMP TABLE p AS
+    SELECT n, request_id, row, moment, TRY_CAST({time} AS TIMESTAMP) AS due,
+        CAST(CASE WHEN {without_key} THEN to_json({{'request_id': request_id, 'row': row}}) ELSE to_json([{texts}]) END AS VARCHAR)
+            AS entity
+    FROM predictions;
+CREATE TEMP TABLE l AS
+    SELECT CAST(request_id AS VARCHAR) AS request_id, CAST(row AS BIGINT) AS row, outcome,
+        CAST(CASE WHEN request_id IS NULL THEN to_json([{texts}]) END AS VARCHAR) AS entity, CAST(known_at AS TIMESTAMP) AS known_at
+    FROM received;
 CREATE TEMP TABLE placed AS
     WITH ids AS (
         SELECT request_id, row, any_value(entity) AS entity, count(DISTINCT entity) AS entities FROM p GROUP BY ALL)

@@ -37,10 +37,7 @@ logger = logging.getLogger("ninefold.monitoring.alerts")
 def _variable(name: str) -> str:
     if name.isidentifier():
         return name
-    raise ParamsError(  # which does not show what was found: it may be a secret
-        "params.yaml: monitoring.deliver.notify: found no name of a variable; put the Apprise URL into an environment "
-        "variable, and name that, such as NINEFOLD_NOTIFY"
-    )
+    raise ParamsError(say("no_variable"))  # which does not show what was found: it may be a secret
 
 
 class Deliver(Section):
@@ -131,8 +128,7 @@ def read(place: Path) -> State:
     try:
         return State.model_validate_json(file.read_bytes()) if file.exists() else State()
     except (OSError, ValidationError) as error:
-        first, advice = str(error).partition("\n")[0], "fix it, or remove it: then every incident is told once more"
-        raise DataError(f"{file}: cannot be read ({first}); {advice}") from None
+        raise DataError(say("damaged_state", file=file, error=str(error).partition("\n")[0])) from None
 
 
 def _write(state: State, place: Path) -> None:
@@ -168,11 +164,10 @@ def news(state: State, periods: Sequence[Mapping[str, Any]], least: str, link: s
     state.told = [each for each in state.told if each.open or each.last >= first]  # others can never be met again
     decision = (incidents.last_closed(periods) or {}).get("decision")
     common = {"moment": now.astimezone(UTC).isoformat(timespec="seconds"), "decision": decision, "link": link}
-    ordered = [
-        (event, one.model_dump() | common | {"severity": one.peak})
+    return [
+        Message(**(one.model_dump() | common | {"severity": one.peak}), id=secrets.token_hex(8), state=event)
         for _, event, one in sorted(events, key=itemgetter(0))
     ]
-    return [Message(**facts, id=secrets.token_hex(8), state=event) for event, facts in ordered]
 
 
 def as_text(alerts: Sequence[Incident], sent: Sequence[Message], waiting: dict[str, int]) -> str:
@@ -223,10 +218,8 @@ def _send(name: str, batch: Sequence[Message]) -> str:
             service.payload_extras["messages"] = [message.model_dump() for message in batch]
     worst = max((message.severity for message in batch), key=rank)
     over = all(message.state == "resolved" for message in batch)
-    tries = Retrying(
-        stop=stop_after_attempt(TRIES), wait=wait_exponential(PAUSE), retry=retry_if_not_result(bool),
-        retry_error_callback=lambda _: False,
-    )  # fmt: skip
+    pauses: dict[str, Any] = {"stop": stop_after_attempt(TRIES), "wait": wait_exponential(PAUSE)}
+    tries = Retrying(**pauses, retry=retry_if_not_result(bool), retry_error_callback=lambda _: False)
     sent = tries(
         channel.notify,
         title=f"{len(batch)} alert{'s' * (len(batch) > 1)}, {'resolved' if over else f'severity up to {worst}'}",

@@ -1,4 +1,4 @@
-"""Performance of each period by the labels known at its close: scores, calibration, slices, payoff, week by week."""
+"""Performance of each period by the labels known at its close: scores, calibration, slices, payoff."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ninefold import timestamps
-from ninefold.metrics import EvaluationPlan, evaluation, intervals, means
-from ninefold.monitoring.answers import AT_CLOSE, LATER, PERIOD, STATUS, outcomes, predictions
+from ninefold.metrics import Evaluation, EvaluationPlan, intervals, means
+from ninefold.monitoring.answers import AT_CLOSE, PERIOD, STATUS, outcomes, predictions
 from ninefold.monitoring.drift import feature_kinds
 from ninefold.problem import Problem, decisions
 from ninefold.serving import Bundle
@@ -25,15 +24,14 @@ Figures = dict[str, Interval]
 def scores_by_period(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> dict[str, dict[str, Figures]]:
     """Return the scores of each period, see `scores_of`; periods in which all known outcomes are equal are absent."""
     result = {}
-    for period, rows, target, predicted in _closed(frame, problem):
-        if len(np.unique(target)) > 1:
-            results = evaluation.evaluate(target, predicted, rows, problem, plan)
-            result[period] = scores_of(results, rows, problem, plan)
+    for period, evaluation in _closed(frame, problem, plan):
+        if len(np.unique(evaluation.target)) > 1:
+            result[period] = scores_of(evaluation.results(), evaluation.frame, problem, plan)
     return result
 
 
 def scores_of(results: Figures, rows: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> dict[str, Figures]:
-    """Return ``figures``, the results of `evaluation.evaluate` with ``gap`` and `skill`, and ``levels``: those that are finite.
+    """Return ``figures``, the results of `Evaluation.results` with ``gap`` and `skill`, and ``levels``: those that are finite.
 
     ``gap`` is the mean prediction less the mean outcome; ``levels`` are the shares of the classes, or the mean of the target.
     A figure without an interval (`metrics.estimate`) has its ``value`` alone.
@@ -61,35 +59,16 @@ def skill(results: Figures, target: np.ndarray, problem: Problem) -> Interval:
 
 def calibration(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame:
     """Return, per period and decile, the ``predicted`` mean and ``value``, ``low``, ``high`` of the observed mean."""
-    tables = [pd.DataFrame(columns=["predicted", "observed", "low", "high", "period"])]
-    for period, rows, target, predicted in _closed(frame, problem):
-        observed, expected = decisions.event(target, problem), decisions.expected(predicted, problem)
-        tables.append(evaluation.calibration(observed, expected, rows, problem, plan).assign(period=period))
-    return pd.concat(tables[1:] or tables).rename(columns={"observed": "value"})
+    none = pd.DataFrame(columns=["predicted", "observed", "low", "high", "period"])
+    tables = [each.calibration().assign(period=period) for period, each in _closed(frame, problem, plan)]
+    return pd.concat(tables or [none]).rename(columns={"observed": "value"})
 
 
 def policies(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame:
     """Return, per period, the mean payoff of each policy with its interval: ``period``, and what stage 07 returns."""
-    tables = [pd.DataFrame(columns=["policy", "payoff", "low", "high", "period"])]
-    for period, rows, target, predicted in _closed(frame, problem):
-        tables.append(evaluation.policies(target, predicted, rows, problem, plan).assign(period=period))
-    return pd.concat(tables[1:] or tables)
-
-
-def weekly(frame: pd.DataFrame, problem: Problem) -> pd.DataFrame:
-    """Return ``predicted`` and ``observed`` means and ``rows`` per local ``week``, or ``attrs["unit"]``; none without time."""
-    known = frame[frame[STATUS].isin([AT_CLOSE, LATER])]
-    if not problem.time or known.empty:
-        return pd.DataFrame(columns=["week", "predicted", "observed", "rows"])
-    times = problem.local_times(known)
-    unit = timestamps.coarser(times, "week")
-    week = times.dt.to_period(timestamps.GRAINS[unit][0]).dt.start_time.rename("week").reset_index(drop=True)
-    expected = decisions.expected(predictions(known, problem), problem)
-    event = decisions.event(outcomes(known, problem), problem)
-    grouped = pd.DataFrame({"predicted": expected, "observed": event}).groupby(week)
-    table = grouped.mean().assign(rows=grouped.size()).reset_index()
-    table.attrs["unit"] = unit
-    return table
+    none = pd.DataFrame(columns=["policy", "payoff", "low", "high", "period"])
+    tables = [each.policies().assign(period=period) for period, each in _closed(frame, problem, plan)]
+    return pd.concat(tables or [none])
 
 
 def worse_slices(frame: pd.DataFrame, holdout: pd.DataFrame, bundle: Bundle, plan: EvaluationPlan) -> dict[str, Any]:
@@ -103,13 +82,13 @@ def worse_slices(frame: pd.DataFrame, holdout: pd.DataFrame, bundle: Bundle, pla
     columns = replace(bundle.columns, high_cardinality=[], numeric=[], categorical=categorical)
     if not columns.categorical:
         return {}
-    usual, known = outcomes(holdout, problem), predictions(holdout, problem)
-    before = slices.slices(usual, known, holdout, columns, problem, plan).set_index(["feature", "group"])["bias"]
+    usual = Evaluation(outcomes(holdout, problem), predictions(holdout, problem), holdout, problem, plan)
+    before = slices.slices(usual, columns).set_index(["feature", "group"])["bias"]
     result: dict[str, Any] = {}
-    for period, rows, target, predicted in _closed(frame, problem):
+    for period, evaluation in _closed(frame, problem, plan):
         result[period] = {"slices": []}
-        if len(np.unique(target)) > 1:
-            table = slices.slices(target, predicted, rows, columns, problem, plan).query("flagged")
+        if len(np.unique(evaluation.target)) > 1:
+            table = slices.slices(evaluation, columns).query("flagged")
             for each in table.itertuples():
                 bias, subject = float(before.get((each.feature, each.group), 0.0)), f"{each.feature} is {each.group}"
                 if (worse := abs(each.bias) - abs(bias)) > 0:
@@ -118,10 +97,10 @@ def worse_slices(frame: pd.DataFrame, holdout: pd.DataFrame, bundle: Bundle, pla
     return result
 
 
-def _closed(frame: pd.DataFrame, problem: Problem) -> Iterator[tuple[str, pd.DataFrame, np.ndarray, pd.DataFrame]]:
+def _closed(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> Iterator[tuple[str, Evaluation]]:
     for period, known in frame[frame[STATUS] == AT_CLOSE].groupby(PERIOD, sort=False):
         rows = packing.sample(known, MOST_ROWS)
-        yield str(period), rows, outcomes(rows, problem), predictions(rows, problem)
+        yield str(period), Evaluation(outcomes(rows, problem), predictions(rows, problem), rows, problem, plan)
 
 
 def _finite(figures: Figures) -> Figures:

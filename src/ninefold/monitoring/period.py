@@ -83,11 +83,6 @@ def sample(whole: Rows, most: int) -> Rows:
     return whole if len(whole.block) <= most else take(whole, subsample(len(whole.block), most))
 
 
-def known(whole: Rows) -> Rows:
-    """Return the rows whose outcome is known."""
-    return take(whole, np.isfinite(whole.target))
-
-
 def expected(rows: Rows, problem: Problem) -> np.ndarray:
     """Return the predicted probability of the event, that of each class, or the quantity; float64, shape (n, k)."""
     if problem.task == "multiclass":
@@ -138,13 +133,6 @@ def replays(
     for _ in range(count):
         blocks = random.integers(0, len(names), draws)
         yield np.concatenate([members[each] for each in blocks]), np.repeat(np.arange(draws), size[blocks])
-
-
-def column(rows: Rows, name: str, problem: Problem) -> pd.Series:
-    """Return a feature, or with `FORECAST` the prediction of `decisions.event`."""
-    if name != FORECAST:
-        return rows.features[name]
-    return pd.Series(np.asarray(decisions.expected(rows.predicted, problem), dtype="float64"))
 
 
 def quantile_edges(values: np.ndarray, count: int = 10) -> np.ndarray:

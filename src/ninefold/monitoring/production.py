@@ -21,6 +21,7 @@ from ninefold.collection import datetimes
 from ninefold.errors import DataError
 from ninefold.monitoring.answers import PERIOD, identity
 from ninefold.monitoring.params import Params
+from ninefold.monitoring.texts import say
 from ninefold.problem import Problem
 from ninefold.serving import BUSY, LOG, Bundle, hot_swap, log_export
 from ninefold.timestamps import as_days
@@ -29,10 +30,7 @@ REQUEST_ID, ROW, MOMENT, VERSION, ROLE = "@request_id", "@row", "@moment", "@ver
 META = (REQUEST_ID, ROW, MOMENT, VERSION, ROLE)  # no user's column has @
 TOLERANCE = 1e-9  # of the larger value; of dates, of a day
 COUNTS = ["requests", "errors", "slow", "refused"]
-TRAFFIC = """
-SELECT minute, sum(requests), sum(requests * (status >= 500)), sum(slow), sum(requests * (status BETWEEN 400 AND 499))
-FROM traffic WHERE route IN ('/predict', '/v2/models/{name}/infer', '/review/record') GROUP BY minute
-"""  # the routes that decide: probes of ``/health`` would hide their errors
+TRAFFIC = Path(__file__).with_name("traffic.sql").read_text("utf-8")
 
 
 def read_bundle(params: Params) -> Bundle:
@@ -45,10 +43,7 @@ def read_bundle(params: Params) -> Bundle:
     bundle = hot_swap.load()
     columns = [pq.read_schema(file).names for file in engine.parts(features.FEATURES)[:1]]
     if missing := [name for names in columns for name in bundle.features if name not in names]:
-        raise DataError(
-            f"{features.FEATURES}: lacks {', '.join(missing)}, features of bundle {bundle.version}, which is in production; "
-            "expected the features that it was made from; check out the commit of its version (`ninefold models`)"
-        )
+        raise DataError(say("lacks_features", table=features.FEATURES, missing=missing, version=bundle.version))
     return bundle
 
 

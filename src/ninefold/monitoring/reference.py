@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from ninefold import timestamps
-from ninefold.metrics import EvaluationPlan, evaluation, one_score, subsample
+from ninefold.metrics import EvaluationPlan, against_baseline, one_score, subsample
 from ninefold.monitoring import period, two_sample
 from ninefold.monitoring.period import Bins, Rows
 from ninefold.problem import RANKING, Problem, decisions
@@ -161,17 +161,16 @@ def _input_figures(reference: Reference, rows: Rows, window: np.ndarray | None =
 
 
 def _prediction_figures(rows: Rows, problem: Problem) -> dict[str, float]:
-    return {
-        **_by_class("mean forecast", period.expected(rows, problem).mean(axis=0), problem),
-        "expected payoff": float(decisions.decide(rows.predicted, problem)["expected_payoff"].mean()),
-    }
+    payoff = float(decisions.decide(rows.predicted, problem)["expected_payoff"].mean())
+    forecasts = _by_class("mean forecast", period.expected(rows, problem).mean(axis=0), problem)
+    return {**forecasts, "expected payoff": payoff}
 
 
 def _outcome_figures(reference: Reference, rows: Rows) -> dict[str, float]:
-    rows, problem = period.known(rows), reference.problem
+    rows, problem = period.take(rows, np.isfinite(rows.target)), reference.problem
     residuals = period.residuals(rows, problem)
     gap, mean = residuals.mean(axis=0), period.expected(rows, problem).mean(axis=0)
-    paid, best, _ = evaluation.against_baseline(rows.target, rows.predicted, problem, reference.plan)
+    paid, best, _ = against_baseline(rows.target, rows.predicted, problem, reference.plan)
     bias = _largest_bias(reference, rows, residuals - gap)
     return {
         **_by_class("outcome", mean + gap, problem),

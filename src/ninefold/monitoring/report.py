@@ -51,10 +51,8 @@ def period_report(
     report["ended"] = _ended(reference, rows) if reference.problem.time else {}
     report["estimated"] = estimate(rows, reference.holdout, reference.problem, reference.plan)
     broken = data_quality.broken_columns(reference.known, rows, reference.kinds) if explain else []
-    unusual = {
-        *(name.split(": ")[-1] for name in beyond),
-        *report["ended"],
-    }  # shares of missing values have control limits
+    unusual = {name.split(": ")[-1] for name in beyond} | {*report["ended"]}
+    # Shares of missing values have control limits.
     broken = [each for each in broken if each["evidence"]["how"] != "missing" or each["subject"] in unusual]
     if not explain or not (beyond or broken):
         return report
@@ -87,10 +85,9 @@ def causes(
     if len(rest.block) >= FEWEST and sound:
         shifts, details = _shifts(reference._replace(kinds=sound), rest, not broken, inputs, alpha)
     _weigh(new, reference, now, unseen)
-    order = sorted(
-        [*broken, *new, *shifts], key=lambda each: (-each["evidence"]["explains"], CAUSES.index(each["cause"]))
-    )
-    return {"findings": order, "decomposition": None, "auc": None, **details}
+    findings = [*broken, *new, *shifts]
+    findings.sort(key=lambda each: (-each["evidence"]["explains"], CAUSES.index(each["cause"])))
+    return {"findings": findings, "decomposition": None, "auc": None, **details}
 
 
 def _ended(reference: Reference, now: Rows) -> dict[str, dict[str, str]]:
@@ -122,7 +119,7 @@ def _shifts(
     both = compared._replace(after_probability=compared.after_probability[labelled])
     details["decomposition"] = split = shift_tests.decompose(loss, both, (mine.block, theirs.block))
     if relations:
-        after = period.sample(period.known(now), 20 * two_sample.MOST_ROWS)
+        after = period.sample(period.take(now, np.isfinite(now.target)), 20 * two_sample.MOST_ROWS)
         # The same inputs need no weights, and all of the holdout tells more than a sample.
         before, weight = (mine, two_sample.ratios(compared)) if p["inputs"] < 0.05 else (holdout, None)
         table = shift_tests.relations(before, after, reference.kinds, weight, problem)
@@ -182,8 +179,7 @@ def _concept(table: pd.DataFrame, p: float, split: dict[str, Any], problem: Prob
     evidence = {"p": p, "difference": float(row["difference"]), "loss": split["concept"]}
     evidence["by"] = table.head(5)[["where", "q", "difference"]].to_dict("records")
     explains, worth = _part(split, "concept")
-    by = "" if alike else subject
-    sentence = say("concept_shift", by=by, difference=row["difference"], worth=worth)
+    sentence = say("concept_shift", by="" if alike else subject, difference=row["difference"], worth=worth)
     return finding("concept shift", subject, evidence, sentence, explains)
 
 

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from ninefold import timestamps
 from ninefold.metrics import FOLLOW, cluster_name
 from ninefold.monitoring.answers import HOLDOUT
 from ninefold.monitoring.arrivals import Parts, Record
 from ninefold.monitoring.backtest import CALENDAR, TRIGGERED
-from ninefold.monitoring.tables import figures_by_period, row_figure, sign_text
+from ninefold.monitoring.tables import row_figure, sign_text
 from ninefold.monitoring.texts import say
 from ninefold.problem import ERROR, RANKING, Problem, decisions
 
 ONLY_TIME = "The model sees nothing but the time of the event, which moves by itself."
-NOTHING = "Nothing has arrived since the model was built, so retraining could not have gained anything yet."
 
 
 def describe_drift(drifts: pd.DataFrame, frame: pd.DataFrame, parts: Parts, problem: Problem) -> str:
@@ -30,18 +30,17 @@ def describe_drift(drifts: pd.DataFrame, frame: pd.DataFrame, parts: Parts, prob
         months = set(problem.local_times(frame).dt.month) - set(fitted.dt.month)
     facts = {"features": [*top["feature"].unique()], "where": [*top["period"].unique()], "psi": top["psi"].max()}
     facts |= {"count": drifts["feature"].nunique(), "holdout": counts.get(HOLDOUT, 0), "new": len(months)}
-    unsure, clusters = [*tested.index[~tested]], cluster_name(problem)
-    later_counts = counts.drop(HOLDOUT, errors="ignore")
-    return say("drift", **facts, unsure=unsure, clusters=clusters, values=later_counts, show=str)
+    facts |= {"unsure": [*tested.index[~tested]], "values": counts.drop(HOLDOUT, errors="ignore")}
+    return say("drift", **facts, clusters=cluster_name(problem), show=str)
 
 
 def describe_performance(records: list[Record], baseline: Record, problem: Problem) -> str:
     """Return how the periods compare with the holdout, as sentences; also an alt text."""
-    spans, rows = figures_by_period(records, baseline), []
+    spans, rows = {record["period"]: record["figures"] for record in records}, []
     for name, sign in ((RANKING[problem.task], 1), (ERROR[problem.task], -1), ("skill", 1)):
-        later = {period: figures[name] for period, figures in spans.items() if period != HOLDOUT and name in figures}
+        later = {period: figures[name] for period, figures in spans.items() if name in figures}
         worst = min(later, key=lambda period: sign * later[period]["value"], default="")
-        rows.append((name, spans[HOLDOUT].get(name), worst, later.get(worst)))
+        rows.append((name, baseline["figures"].get(name), worst, later.get(worst)))
     return say("performance", rows=rows)
 
 
@@ -53,12 +52,11 @@ def describe_calibration(records: list[Record], baseline: Record, problem: Probl
     return say("gaps", gap=gap, figures=gaps, values=values, show="{:.3f}".format, problem=problem)
 
 
-def describe_weeks(weeks: pd.DataFrame, baseline: Record, problem: Problem) -> str:
-    """Return in which week the prediction was farthest off; without time, how far on the holdout; also an alt text."""
-    worst = {name: each["value"] for name, each in baseline["figures"].items()}
-    if len(weeks):
-        worst = weeks.loc[(weeks["predicted"] - weeks["observed"]).abs().idxmax()]
-    return say("weeks", worst=worst, count=len(weeks), unit=weeks.attrs.get("unit", "week"), problem=problem)
+def describe_weeks(weeks: pd.DataFrame, problem: Problem) -> str:
+    """Return in which week (or month, quarter, year) predictions were farthest from outcomes; also an alt text."""
+    start = (weeks["@expected"] - weeks["@observed"]).abs().idxmax()
+    unit = timestamps.coarser(weeks.index.to_series(), "week")
+    return say("weeks", weeks=weeks, week=weeks.loc[start], unit=unit, problem=problem)
 
 
 def describe_policies(table: pd.DataFrame, records: Sequence[Record] = ()) -> str:
@@ -75,10 +73,6 @@ def describe_policies(table: pd.DataFrame, records: Sequence[Record] = ()) -> st
 
 def describe_strategies(table: pd.DataFrame, problem: Problem) -> str:
     """Return the gain of each policy, and which are significant; also an alt text."""
-    rows = table.set_index("strategy")
-    if table.empty:
-        return NOTHING
-    if not rows["retrainings"].any():
-        return "No policy retrained: there were fewer than two periods, or too few outcomes."
-    gains = {name: row_figure(rows.loc[name], "gain") for name in (CALENDAR, TRIGGERED)}
-    return say("strategies", gains=gains, problem=problem)
+    rows = table[table["strategy"].isin([CALENDAR, TRIGGERED])].set_index("strategy")
+    gains = {name: row_figure(row, "gain") for name, row in rows.iterrows()}
+    return say("strategies", gains=gains, retrained=table["retrainings"].any(), problem=problem)

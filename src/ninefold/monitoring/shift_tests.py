@@ -12,7 +12,7 @@ from ninefold.metrics import cluster_sums, influence, merged, student
 from ninefold.monitoring import period, two_sample
 from ninefold.monitoring.period import FORECAST, Bins, Rows
 from ninefold.monitoring.two_sample import HIGHEST_RATIO, Compared
-from ninefold.problem import Problem
+from ninefold.problem import Problem, decisions
 
 Pair = tuple[np.ndarray, np.ndarray]  # of the rows of the holdout, and of those of the period
 MOST_PLACES = 20  # of categories, the most frequent ones; the others are one
@@ -124,10 +124,8 @@ def outcomes(holdout: Rows, now: Rows, kinds: Mapping[str, str], problem: Proble
         usual = np.bincount(same[0], mine, len(rows)) / np.maximum(rows, 1)
         inside.append(moved((mine - usual[same[0]], theirs - usual[same[1]]), blocks))
     hits = [moved((label[0] == number, label[1] == number), blocks) for number in range(size)]
-    result: dict[str, Any] = {
-        "outcomes": smallest(hits),
-        "forecasts": smallest([moved(pair, blocks) for pair in pairs]),
-    }
+    forecasts = [moved(pair, blocks) for pair in pairs]
+    result: dict[str, Any] = {"outcomes": smallest(hits), "forecasts": smallest(forecasts)}
     p = auc = np.nan
     if max(result.values()) < 0.05:
         auc, _, _, p, *_ = two_sample.compare(period.take(holdout, matched(*label)), now, kinds, explain=False)
@@ -196,7 +194,9 @@ def holm(p: pd.Series) -> pd.Series:
 
 
 def _places(where: str, holdout: Rows, now: Rows, kinds: Mapping[str, str], problem: Problem) -> Pair:
-    columns, kind = [period.column(rows, where, problem) for rows in (holdout, now)], kinds.get(where, "numeric")
+    kind, columns = kinds.get(where, "numeric"), [rows.features.get(where) for rows in (holdout, now)]
+    if where == FORECAST:
+        columns = [pd.Series(decisions.expected(rows.predicted, problem), dtype="float64") for rows in (holdout, now)]
     bins = Bins.of(columns[0], kind)
     before, after = map(bins.places, columns)
     if kind == "categorical" and bins.size > MOST_PLACES + 1:

@@ -8,43 +8,25 @@ Gate: every period is monitored, no prediction or label is lost, and the decisio
 """
 
 from collections.abc import Mapping
-from functools import partial
-from typing import TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ninefold import artifacts, features, gate, incidents, timestamps
-from ninefold.metrics import EvaluationPlan, against_baseline, evaluation, intervals, means
-from ninefold.monitoring import data_quality
 from ninefold.monitoring import period as period_rows
-from ninefold.monitoring.alerts import alerts, broken_columns
-from ninefold.monitoring.answers import AT_CLOSE, PERIOD, STATES, STATUS, outcomes, predictions
-from ninefold.monitoring.arrivals import DAYS, Parts, Record
-from ninefold.monitoring.decision import NOTHING, UNKNOWN, decide
-from ninefold.monitoring.drift import feature_kinds
+from ninefold.monitoring.alerts import alerts
+from ninefold.monitoring.answers import AT_CLOSE, PERIOD, STATES, STATUS, predictions
+from ninefold.monitoring.arrivals import Record
+from ninefold.monitoring.decision import UNKNOWN, decide
 from ninefold.monitoring.params import Params
-from ninefold.monitoring.performance import scores_of
-from ninefold.monitoring.reference import Context, Reference
-from ninefold.monitoring.reference import reference as reference_of
+from ninefold.monitoring.reference import Reference
 from ninefold.monitoring.report import period_report
 from ninefold.monitoring.texts import say
 from ninefold.problem import Problem
-from ninefold.serving import Bundle
 
 MONITORING = "data/monitoring"
 DAY = pd.Timedelta(days=1)
-Made: TypeAlias = features.Params | None
-Details: TypeAlias = Mapping[str, Record]  # by period
-
-
-def baseline_metrics(bundle: Bundle, holdout: pd.DataFrame, parts: Parts, plan: EvaluationPlan) -> Record:
-    """Return ``figures`` and ``levels`` of the holdout (`performance.scores_of`), and the rows ``per_day`` of training."""
-    results, problem = bundle.described["holdout"], bundle.problem
-    if not results:  # of a model that the backtest has fitted
-        target = outcomes(holdout, problem)
-        results = evaluation.evaluate(target, predictions(holdout, problem), holdout, problem, plan)
-    return gate.tidy({**scores_of(results, holdout, problem, plan), "per_day": rows_per_day(parts["train"], problem)})
 
 
 def rows_per_day(train: pd.DataFrame, problem: Problem) -> float | None:
@@ -57,24 +39,13 @@ def rows_per_day(train: pd.DataFrame, problem: Problem) -> float | None:
     return len(times) / ((round((times.max().normalize() - times.min().normalize()).days / days) + 1) * days)
 
 
-def make_reference(bundle: Bundle, parts: Parts, params: Params, plan: EvaluationPlan) -> Reference:
-    """Return the distributions of the rows a model was made from, and the control limits of every figure."""
-    kinds, problem = feature_kinds(bundle), bundle.problem
-    fitted = pd.concat([parts["train"], parts["validation"]], ignore_index=True)
-    holdout = period_rows.rows(parts["holdout"], bundle.predict(parts["holdout"]), kinds, problem)
-    known = period_rows.rows(fitted, fitted[[]], kinds, problem)
-    # Without time, windows have as many rows as the smallest period with a report: limits then hold for larger ones, too.
-    length = DAYS[params.period] if problem.time else data_quality.FEWEST
-    return reference_of(known, holdout, Context(kinds, problem, plan), length, params.false_alarms)
-
-
 def monitoring_reports(
     frame: pd.DataFrame,
     volume: pd.DataFrame,
     reference: Reference,
     params: Params,
     explain: bool = True,
-    made: Made = None,
+    made: features.Params | None = None,
 ) -> dict[str, Record]:
     """Return the `report.period_report` of each period by the labels known at its close; of an open one without its volume.
 
@@ -89,39 +60,11 @@ def monitoring_reports(
         inputs = period_rows.rows(rows, predictions(rows, problem), reference.kinds, problem)
         days = (span.end - span.start) / DAY if span.closed else None
         report = reports[span.period] = period_report(reference, inputs, days, params.alpha, explain)
-        report["ended"] = before = {
-            name: (inputs.features[name].isna().all() and before.get(name)) or each
-            for name, each in report["ended"].items()
-        }
-        report["joined"] = tables
+        for name in report["ended"].keys() & before:
+            if inputs.features[name].isna().all():
+                report["ended"][name] = before[name]
+        before, report["joined"] = report["ended"], tables
     return reports
-
-
-def records(
-    volume: pd.DataFrame, labels: pd.DataFrame, inputs: pd.DataFrame, predicted: pd.DataFrame, *details: Details
-) -> list[Record]:
-    """Return all that is known of each period as plain values: what the rules read, and ``periods.json`` keeps.
-
-    The tables are of `read_arrivals`, `label_counts`, `compare_inputs` and `compare_predictions`, the `details` by period.
-    """
-    table = []
-    for row, span in zip(labels.to_dict("records"), volume.itertuples(), strict=True):
-        moved, outputs = (each[each["period"] == row["period"]] for each in (inputs, predicted))
-        drifted = moved[moved["drifted"]].sort_values("psi", ascending=False)
-        record = {
-            **row,
-            "start": f"{span.start.isoformat()}Z",
-            "end": f"{span.end.isoformat()}Z",
-            "closed": span.closed,
-        }
-        record |= {"days": (span.end - span.start) / DAY, "features": len(moved)}
-        record |= {"drifted": dict(zip(drifted["feature"], drifted["psi"], strict=True))}
-        record |= {"prediction_psi": outputs["psi"].max(), "predictions_drifted": bool(outputs["drifted"].any())}
-        record |= {"figures": {}, "levels": {}, "slices": []}
-        for detail in details:
-            record |= detail.get(row["period"], {})
-        table.append(record)
-    return gate.tidy(table)
 
 
 def apply_rules(table: list[Record], metrics: Record, params: Params, problem: Problem) -> list[Record]:
@@ -130,25 +73,14 @@ def apply_rules(table: list[Record], metrics: Record, params: Params, problem: P
     return [{**record, **decide(record, params.decide)} for record in alerted]
 
 
-def what_works(table: list[Record], holdout: pd.DataFrame, bundle: Bundle, plan: EvaluationPlan, policy: str) -> str:
-    """Return what the model is worth without the columns with a fault in the last closed period, measured on the holdout, as a sentence."""
-    last, problem = incidents.last_closed(table), bundle.problem
-    if last is None or not (columns := [*broken_columns(last["alerts"])]):
-        return ""
-    target, empty = outcomes(holdout, problem), pd.DataFrame(index=holdout.index, columns=columns, dtype="float64")
-    predicted = bundle.predict(holdout.drop(columns=columns).join(empty))
-    paid, best, _ = against_baseline(target, predicted, problem, plan)
-    gain = intervals(partial(means, {"gain": paid - best}), holdout, problem, problem.success.level)["gain"]
-    return say("works", last=last, faulty=len(columns), gain=gain, problem=problem, policy=policy)
-
-
-def save(table: list[Record], drifts: pd.DataFrame, decision: Record, answered: pd.DataFrame, backtest: Record) -> None:
-    """Write ``data/monitoring/``: records of the periods, drift of each feature, the decision, every answer, the backtest."""
+def save(outputs: Mapping[str, Any]) -> None:
+    """Write ``data/monitoring/``: by name each table as Parquet, all else as JSON."""
     folder = artifacts.output(MONITORING)
-    for name, value in {"periods": table, "decision": decision, "strategies": backtest}.items():
-        artifacts.write_json(value, folder / f"{name}.json")
-    for name, frame in {"drift": drifts, "answers": answered}.items():
-        artifacts.write_table(frame, folder / f"{name}.parquet")
+    for name, value in outputs.items():
+        if isinstance(value, pd.DataFrame):
+            artifacts.write_table(value, folder / f"{name}.parquet")
+        else:
+            artifacts.write_json(value, folder / f"{name}.json")
 
 
 def checks(
@@ -192,11 +124,8 @@ def headline(table: list[Record], decision: Record) -> dict[str, str]:
 
 def conclusion(table: list[Record], decision: Record) -> str:
     """Return the conclusion of this stage."""
-    if not table:
-        return f"{NOTHING} The model is kept."
     if (last := incidents.last_closed(table)) is None:
         return f"{decision['reasons'][0]} The model is kept."
-    gain, reasons = last["figures"].get("gain"), " ".join(decision["reasons"])
+    gain = last["figures"].get("gain")
     worth = say("gain", gain=gain) if gain else UNKNOWN
-    texts = [f"{decision['decision'].capitalize()}, at the close of {last['period']}.", reasons, decision.get("works")]
-    return " ".join(filter(None, [*texts, "" if worth in reasons else worth]))
+    return say("conclusion", decision=decision, period=last["period"], worth=worth)

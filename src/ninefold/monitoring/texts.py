@@ -6,7 +6,5 @@ from ninefold.metrics import against_zero, with_interval
 from ninefold.problem import decisions, listed, title
 from ninefold.sentences import render
 
-say = partial(
-    render, "monitoring", against_zero=against_zero, with_interval=with_interval, listed=listed, title=title,
-    level_name=decisions.level_name, show_level=decisions.show_level,
-)  # fmt: skip
+HELPERS = (against_zero, with_interval, listed, title, decisions.level_name, decisions.show_level)
+say = partial(render, "monitoring", **{each.__name__: each for each in HELPERS})

@@ -115,10 +115,8 @@ def _rank(
     score, permuted = np.empty(len(rows)), np.empty((features, len(rows)))
     for number in np.unique(fold):
         train, test = fold != number, fold == number
-        least = max(20, train.sum() // 100)
-        model = HistGradientBoostingClassifier(
-            **LEARNER, min_samples_leaf=least, categorical_features=categorical, random_state=0
-        )
+        options = {**LEARNER, "min_samples_leaf": max(20, train.sum() // 100), "random_state": 0}
+        model = HistGradientBoostingClassifier(**options, categorical_features=categorical)
         known = np.where(np.isnan(values[train]).all(axis=0), 0.0, values[train])  # its binning fails without any value
         model.fit(known, second[train])  # weights would make its binning a hundred times slower
         score[test] = model.decision_function(values[test])

@@ -3,6 +3,7 @@ from .contract import RULE, Params
 from .stage import (
     EVENT,
     LAKE,
+    QUARANTINE,
     broken_rules,
     check_problem,
     checks,
@@ -11,7 +12,6 @@ from .stage import (
     headline,
     judge,
     metrics,
-    missing_shares,
     newest,
     read,
     update,
@@ -20,7 +20,7 @@ from .stage import (
 )
 
 __all__ = [
-    "EVENT", "LAKE", "RULE", "Params", "broken_rules", "check_problem", "checks", "conclusion", "convert",
-    "headline", "ingest", "judge", "metrics", "missing_shares", "newest", "read", "sentences", "update", "validate",
+    "EVENT", "LAKE", "QUARANTINE", "RULE", "Params", "broken_rules", "check_problem", "checks", "conclusion", "convert",
+    "headline", "ingest", "judge", "metrics", "newest", "read", "sentences", "update", "validate",
     "view", "warehouse",
 ]  # fmt: skip

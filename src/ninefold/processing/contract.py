@@ -58,8 +58,9 @@ class Column(Brief):
                 raise ValueError(f"no {key} for type {self.type}; it is for {' and '.join(types)}")
         if self.format and self.type == "timestamp":
             datetimes.known_format(self.format)
-        elif self.format not in (None, *numbers.FORMATS):
-            raise ValueError(f"format of numbers to be one of {', '.join(numbers.FORMATS)}, found {self.format!r}")
+        elif self.format not in (None, *numbers.FORMATS) and not (self.format or "").startswith("amount "):
+            known = f"{', '.join(numbers.FORMATS)}, or amount and a unit, such as amount kg"
+            raise ValueError(f"format of numbers to be one of {known}, found {self.format!r}")
         if self.thousands is not None and self.thousands == (self.decimal or "."):
             raise ValueError(f"decimal and thousands to differ, found {self.thousands!r} for both")
         if self.min is not None and self.max is not None and self.min > self.max:
@@ -117,9 +118,8 @@ class Contract(Brief):
     def rules(self) -> dict[str, str | None]:
         """Return every rule that a row can break, in the order in which they are looked at -> its column, if one."""
         columns = self.columns.items()
-        result: dict[str, str | None] = {
-            f"{name}: not {one.type}": name for name, one in columns if one.type != "string"
-        }
+        result = dict[str, str | None]()
+        result |= {f"{name}: not {one.type}": name for name, one in columns if one.type != "string"}
         result |= {f"{name}: {rule}": name for name, column in columns for rule, *_ in column.rules()}
         result |= {one.rule(): next(iter(one.keys())) if len(one.keys()) == 1 else None for one in self.references}
         return {**result, self.uniqueness(): None}
@@ -141,9 +141,8 @@ def convert(raw: ir.Table, contract: Contract, missing: list[str]) -> ir.Table:
     odd = {name: f"@odd {name}" for name, column in columns.items() if column.type != "string"}
     values = [cast(written[name], column).name(name) for name, column in columns.items()]
     typed = engine.settle(raw.mutate(*values, *(written[name].notnull().name(odd[name]) for name in odd)))
-    broken = [
-        (typed[odd[name]] & typed[name].isnull(), ibis.literal(f"{name}: not {columns[name].type}")) for name in odd
-    ]
+    rules = {name: ibis.literal(f"{name}: not {columns[name].type}") for name in odd}
+    broken = [(typed[odd[name]] & typed[name].isnull(), rule) for name, rule in rules.items()]
     rule = ibis.cases(*broken) if broken else ibis.null("string")
     return typed.mutate(rule.name(RULE)).drop(*odd.values())
 

@@ -233,11 +233,10 @@ def run(folder: Path, follow: bool, every: float = 1.0) -> None:
     connection = engine.connect()
     busy = f"{STREAM}: another `ninefold ingest` takes files into this project; stop it first"
     with artifacts.alone(artifacts.path(LOCK), busy):
-        follower = Follower(folder, connection, say=_say)
+        follower = Follower(folder, connection, lambda line: print(f"{time.strftime('%H:%M:%S')} {line}", flush=True))
         follower.bring_up()  # what an interrupted run left undone
         report = _stream(follower) if connection.name == engine.SPARK else follower.report
-        said: dict[str, str] = {}
-        quiet = 0
+        said, quiet = dict[str, str](), 0
         while follow or quiet < 2:  # a file is taken when two looks find it the same
             landed = follower.poll()
             quiet = 0 if landed else quiet + 1
@@ -278,7 +277,3 @@ def _stream(follower: Follower) -> Callable[[list[str]], None]:
 
     report([])
     return report
-
-
-def _say(line: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)

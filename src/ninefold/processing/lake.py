@@ -22,6 +22,7 @@ from ninefold.engine import PERIOD, ROW
 from ninefold.errors import DataError
 from ninefold.processing import contract as contracts
 from ninefold.processing.contract import RULE, Params, Reference, Tables
+from ninefold.sentences import render
 
 BATCH = 2_000_000  # raw rows that are judged at once
 Rows: TypeAlias = ir.Table | None
@@ -59,10 +60,7 @@ def derive(raw: Tables, params: Params) -> tuple[Tables, Tables]:
     for name, contract in params.tables.items():
         columns = refined[name].columns if name in refined else ()
         if lost := [column for column in contract.columns if column not in columns]:
-            raise DataError(
-                f"data/raw/{name}: lacks {', '.join(lost)}, which processing.tables.{name} expects; "
-                f"found {', '.join(engine.columns(raw[name]))}; fix the names at the source, or the contract"
-            )
+            raise DataError(render("processing", "lacks", table=name, lost=lost, columns=engine.columns(raw[name])))
         if lost := [column for column in (RULE, ROW, PERIOD) if column not in columns]:
             state = f"{name} lost {', '.join(lost)}, by which rows are told apart"
             raise DataError(f"project.processing.refine: {state}; add columns, as `mutate` does, and take none away")

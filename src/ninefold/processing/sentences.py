@@ -1,10 +1,9 @@
-"""Sentences, queries and tables of stage 03: what the contract says, and what the lake holds."""
+"""Sentences and tables of stage 03: what the contract says, and what the lake holds."""
 
 import ibis.expr.types as ir
 import pandas as pd
 
 from ninefold.problem import Problem
-from ninefold.processing import warehouse
 from ninefold.processing.contract import Contract, Params
 from ninefold.sentences import render
 
@@ -15,24 +14,9 @@ def left_out(raw: dict[str, ir.Table], params: Params) -> str:
     return render("processing", "left_out", extra={name: names for name, names in extra.items() if names})
 
 
-def describe_missing(shares: pd.DataFrame) -> str:
-    """Return how many columns have gaps, and which is the widest."""
-    return render("processing", "missing", shares=shares)
-
-
-def query(contract: Contract, problem: Problem) -> str:
-    """Return SQL on the lake: the target by month; without a time by class, or by deciles of a quantity."""
-    name, is_float = warehouse.identifier, contract.columns[problem.target].type == "float64"
-    events = {each: int(each == problem.focus) for each in problem.classes or []}
-    if is_float:  # 1.0 is the class 1
-        events = {each.removesuffix(".0"): event for each, event in events.items()}
-    facts = {
-        "table": f"lake.{name(problem.table)}",
-        "target": name(problem.target),
-        "is_float": is_float,
-        "events": events,
-    }
-    return render("processing", "query", **facts, problem=problem, identifier=name, literal=warehouse.literal)
+def describe_missing(missing: pd.Series) -> str:
+    """Return how many columns have missing values, and which the most; `missing` are shares by column, the largest first."""
+    return render("processing", "missing", shares=missing[missing > 0])
 
 
 def grouping(contract: Contract, problem: Problem) -> str:

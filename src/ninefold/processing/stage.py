@@ -88,11 +88,8 @@ def check_problem(params: Params, problem: Problem) -> None:
         if lost := [name for name in names if name not in columns]:
             raise ParamsError(f"problem.{key}: {', '.join(lost)} not among the columns of processing.tables.{main}")
     if time and (columns[time].type != "timestamp" or columns[time].nullable):
-        contracted = f"type {columns[time].type}" + (", nullable" if columns[time].nullable else "")
-        raise ParamsError(
-            f"processing.tables.{main}.columns.{time}: found {contracted}, expected type timestamp, not nullable, as it "
-            f"is problem.time; where the source counts it, set its format: {', '.join(datetimes.FORMATS)}"
-        )
+        facts = {"table": main, "name": time, "column": columns[time], "formats": datetimes.FORMATS}
+        raise ParamsError(render("processing", "no_timestamp", **facts))
 
 
 def broken_rules(connection: ibis.BaseBackend, params: Params) -> pd.DataFrame:
@@ -129,10 +126,7 @@ def newest(connection: ibis.BaseBackend, params: Params) -> pd.DataFrame:
         end = (own if own.notna().any() else ends).max()
         for column, within in contract.newest.items():
             if pd.isna(end):
-                raise ParamsError(
-                    f"processing.tables.{name}.newest: nothing was collected by time, so that no end is known; state "
-                    "collection.tables.<table>.time, or leave `newest` out"
-                )
+                raise ParamsError(render("processing", "no_end", table=name))
             last = pd.Timestamp(engine.read(connection, f"{LAKE}/{name}")[column].max().execute())
             rows.append((name, column, last, end, (end - last) / hour, pd.Timedelta(within) / hour))
     return pd.DataFrame(rows, columns=["table", "column", "newest", "end", "hours", "limit"])
@@ -165,16 +159,6 @@ def _copies(table: ir.Table, contract: contracts.Contract) -> int:
     return int(table.count().execute() - table.select(*content).distinct().count().execute()) if content else 0
 
 
-def missing_shares(connection: ibis.BaseBackend) -> pd.DataFrame:
-    """Return the missing share of each column of the lake that misses any: ``table``, ``column``, ``missing`` (0-1)."""
-    rows = []
-    for name, table in engine.tables(connection, LAKE).items():
-        shares = table.aggregate([table[column].isnull().mean().name(column) for column in table.columns])
-        rows += [(name, column, float(share)) for column, share in shares.to_pandas().iloc[0].items() if share > 0]
-    frame = pd.DataFrame(rows, columns=["table", "column", "missing"])
-    return frame.sort_values(["missing", "table", "column"], ascending=[False, True, True], ignore_index=True)
-
-
 def view(table: ir.Table, problem: Problem) -> ir.Table:
     """Return the table that is decided on with the column ``@event``: what its mean says is `decisions.level_name`."""
     known = decisions.outcome(table[problem.target], problem)
@@ -185,7 +169,7 @@ def view(table: ir.Table, problem: Problem) -> ir.Table:
 
 
 def checks(
-    counts: pd.DataFrame, validation: pd.DataFrame, broken: pd.DataFrame, fresh: pd.DataFrame, params: Params
+    counts: pd.DataFrame, validation: pd.DataFrame, broken: pd.DataFrame, params: Params, *, newest: pd.DataFrame
 ) -> list[gate.Check]:
     """Return the gate: contract kept, nothing lost, quarantine of each table small, no table empty, none too old.
 
@@ -203,7 +187,7 @@ def checks(
         *(gate.at_most(f"quarantined share of {name}", float(each), most) for name, each in over.items()),
         gate.at_least("rows in the smallest table", int(counts["lake"].min()), 1),
     ]
-    for row in fresh.itertuples():
+    for row in newest.itertuples():
         name = f"{row.table}.{row.column}: hours before the end that its newest is"
         results.append(gate.at_most(name, row.hours, row.limit))
     failing = broken[broken["table"].isin([*over.index, *counts.loc[counts["lake"] < 1, "table"]])]
@@ -216,10 +200,10 @@ def checks(
     return results
 
 
-def metrics(counts: pd.DataFrame, shares: pd.DataFrame) -> dict[str, Any]:
-    """Return the figures of this stage for ``dvc metrics``."""
+def metrics(counts: pd.DataFrame, missing: pd.Series) -> dict[str, Any]:
+    """Return the figures of this stage for ``dvc metrics``; `missing` are the shares of missing values of all columns."""
     rows, bad = (counts.set_index("table")[name].to_dict() for name in ("lake", "quarantine"))
-    return {"rows": rows, "quarantined": bad, "columns_with_gaps": len(shares)}
+    return {"rows": rows, "quarantined": bad, "columns_with_gaps": int((missing > 0).sum())}
 
 
 def headline(counts: pd.DataFrame) -> dict[str, str]:

@@ -21,17 +21,9 @@ from ninefold.errors import DataError
 FILE = "data/warehouse.duckdb"
 STORAGE = "v1.2.0"  # which older versions of DuckDB read as well
 METRICS = "reports/metrics"
-FOLDERS = {  # -> schema, and what the one table is called if the folder holds its partitions itself
-    "data/raw": ("raw", "all"),
-    "data/lake": ("lake", "all"),
-    "data/quarantine": ("quarantine", "all"),
-    "data/stream/lake": ("stream", "all"),
-    "data/stream/quarantine": ("stream_quarantine", "all"),
-    "data/features": ("features", "events"),
-    "data/online": ("online", "all"),
-    "data/predictions": ("predictions", "all"),
-    "data/monitoring": ("predictions", "all"),
-}
+SCHEMAS = {f"data/{name}": name for name in ("raw", "lake", "quarantine", "features", "online", "predictions")}
+SCHEMAS |= {"data/monitoring": "predictions", "data/stream/lake": "stream"}
+SCHEMAS |= {"data/stream/quarantine": "stream_quarantine"}
 FILENAME = "@file"
 ROWS = 40  # of an answer, as `as_text` writes it
 
@@ -133,7 +125,8 @@ def literal(text: str) -> str:
 def _views(at: Callable[[str], Path], schemas: Collection[str] = ()) -> dict[str, tuple[str, str]]:
     """Return the views of some schemas, or all: name in SQL -> its query, and the folder that it reads, lying `at`."""
     views = dict[str, tuple[str, str]]()
-    for folder, (schema, whole) in FOLDERS.items():
+    for folder, schema in SCHEMAS.items():
+        whole = "events" if schema == "features" else "all"  # the table whose partitions the folder itself holds
         tables = _tables(at(folder), whole) if not schemas or schema in schemas else ()
         views |= {f"{schema}.{identifier(name)}": (_over(place), folder) for name, place in tables}
     if (not schemas or "metrics" in schemas) and any(at(METRICS).glob("*.json")):

@@ -134,7 +134,7 @@ def _demand_clean(changed: dict[str, Any]) -> str:
     """Demand that what the pipeline reads is committed, and a commit is possible; return the checked-out branch."""
     if not (onto := repository.git("branch", "--show-current").strip()):
         raise DataError("git: no branch is checked out, so a commit would belong to none; `git switch` to one")
-    if repository.file_of("HEAD", lineage.LOCK) is None:
+    if lineage.file_of("HEAD", lineage.LOCK) is None:
         raise DataError(f"{lineage.LOCK}: not committed, so there is no model to begin from; `dvc repro`, and commit")
     if names := repository.changed(*SOURCES):
         raise DataError(say("not_committed", names=names))

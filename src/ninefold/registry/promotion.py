@@ -77,7 +77,7 @@ def models() -> list[dict[str, Any]]:
     name = params.load("deployment").name
     champion, result = repository.champions(name)[-1:], []
     for version, one in repository.registered(name).items():
-        texts = (repository.file_of(one["commit_hexsha"], RECORDS[slug]) for slug in ("deployment", "training"))
+        texts = (lineage.file_of(one["commit_hexsha"], RECORDS[slug]) for slug in ("deployment", "training"))
         packed, figures = (json.loads(text or "{}").get("metrics", {}) for text in texts)
         facts = {"commit": one["commit_hexsha"], "date": one["created_at"].isoformat()}
         facts |= {"stages": sorted({stage["stage"] for stage in one["stages"]}), "champion": version in champion}
@@ -118,7 +118,8 @@ def _prune(name: str) -> None:
 
 def _next_steps(name: str, version: str) -> str:
     """Return what to push: the tags by name, because GitHub starts no workflow for more than three that come at once."""
-    return say("next_steps", production=PRODUCTION, name=name, version=version, tag=repository.newest_tag(name))
+    tag = repository.assignments(name)[-1]["ref"]  # a release in the cloud begins with it
+    return say("next_steps", production=PRODUCTION, name=name, version=version, tag=tag)
 
 
 def _demand_gates(name: str, challenger: Bundle) -> None:

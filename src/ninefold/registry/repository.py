@@ -48,17 +48,9 @@ def changed(*names: str) -> list[str]:
     return [line[3:] for line in git("status", "--porcelain", "--", *names).splitlines()]
 
 
-def file_of(revision: str, name: str) -> str | None:
-    """Return a file of the project as a revision has it; None if it has none."""
-    try:
-        return git("show", f"{revision}:./{name}")
-    except DataError:
-        return None
-
-
 def outputs(revision: str) -> dict[str, str]:
     """Return the outputs that ``dvc.lock`` of a revision records: path -> MD5."""
-    recorded: dict[str, Any] = (yaml.safe_load(file_of(revision, lineage.LOCK) or "") or {}).get("stages", {})
+    recorded: dict[str, Any] = (yaml.safe_load(lineage.file_of(revision, lineage.LOCK) or "") or {}).get("stages", {})
     return {out["path"]: out.get("md5", "") for stage in recorded.values() for out in stage.get("outs", [])}
 
 
@@ -82,7 +74,7 @@ def registered(name: str) -> dict[str, dict[str, Any]]:
 
     with _gto() as api:
         try:
-            return {one["version"]: one for one in api.show(_root(), name)}
+            return {one["version"]: one for one in api.show(str(params.root()), name)}
         except ArtifactNotFound:
             return {}
 
@@ -90,7 +82,7 @@ def registered(name: str) -> dict[str, dict[str, Any]]:
 def champions(name: str) -> list[str]:
     """Return the versions that were in production, oldest first, without those rolled back; the last is the champion."""
     versions, history = registered(name), list[str]()
-    for one in _assignments(name):
+    for one in assignments(name):
         version = one["version"]
         if one["message"].startswith(BACK) and version in history:
             del history[len(history) - history[::-1].index(version) :]
@@ -108,7 +100,7 @@ def register(name: str, versions: dict[str, dict[str, Any]], md5: str, message: 
             assign(name, version, message)
             return version
     with _gto() as api:
-        tag = api.register(_root(), name, head(), message=message)
+        tag = api.register(str(params.root()), name, head(), message=message)
     try:
         assign(name, tag.version, message)
     except BaseException:
@@ -119,16 +111,11 @@ def register(name: str, versions: dict[str, dict[str, Any]], md5: str, message: 
 
 def assign(name: str, version: str, message: str) -> None:
     """Assign a version to production, in a second of its own, because GTO orders tags by whole seconds."""
-    last = max((one["timestamp"].timestamp() for one in _assignments(name)), default=0)
+    last = max((one["timestamp"].timestamp() for one in assignments(name)), default=0)
     while 0 <= (ahead := last + 1 - time.time()) <= 1:
         time.sleep(ahead + 0.001)
     with _gto() as api:
-        api.assign(_root(), name, STAGE, version=version, message=message, force=True)
-
-
-def newest_tag(name: str) -> str:
-    """Return the tag that put a version into production last; a release in the cloud begins with it."""
-    return str(_assignments(name)[-1]["ref"])
+        api.assign(str(params.root()), name, STAGE, version=version, message=message, force=True)
 
 
 @contextmanager
@@ -139,22 +126,18 @@ def restored(name: str, revision: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / Path(name).name
         try:
-            get(_root(), name, out=str(place), rev=revision)
+            get(str(params.root()), name, out=str(place), rev=revision)
         except Exception as error:  # DVC passes on whatever the library of a remote raises
             raise DataError(say("not_stored", name=name, revision=revision, error=error)) from None
         yield place
 
 
-def _assignments(name: str) -> list[dict[str, Any]]:
+def assignments(name: str) -> list[dict[str, Any]]:
     """Return the tags that put a version into production, oldest first; those of one second by their counter."""
     with _gto() as api:
-        events = api.history(_root(), artifact=name)
+        events = api.history(str(params.root()), artifact=name)
         tags = [one for one in events if one["event"] == "assignment" and one["stage"] == STAGE]
         return sorted(tags, key=lambda one: (one["timestamp"], api.parse_tag(one["ref"]).get("counter", 0)))
-
-
-def _root() -> str:
-    return str(params.root())
 
 
 @contextmanager

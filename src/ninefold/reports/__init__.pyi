@@ -1,6 +1,7 @@
 from . import (
     guides,
     own_notebook,
+    pdf,
     runner,
     site,
 )
@@ -11,6 +12,7 @@ from .runner import (
 __all__ = [
     "guides",
     "own_notebook",
+    "pdf",
     "refresh_sources",
     "runner",
     "site",

@@ -1,13 +1,14 @@
 """The state of the stages as their files show it: passed, failed, not run, or not reached."""
 
 import importlib
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ninefold import artifacts
-from ninefold.params import MODULES, root
+from ninefold import artifacts, lineage
+from ninefold.params import FILE, MODULES, flatten, parse, root
 from ninefold.reports import runner
 from ninefold.sentences import render
 from ninefold.stages import FLOOR, STAGES, is_own, label
@@ -51,6 +52,22 @@ def read_stages() -> list[Stage]:
     for slug in (*STAGES[:after], *runner.own(), *STAGES[after:]):
         stages.append(_stage(slug, reached=all(stage.state != FAILED for stage in stages)))
     return stages
+
+
+def changes(stages: list[Stage]) -> dict[str, Any]:
+    """Return headline figures and params that differ from those of the newest ``commit`` with others; empty without one.
+
+    They are the same before and after a run is committed: the index does not change by the commit.
+    """
+    if not (commit := lineage.differing("reports/metrics", FILE)):
+        return {}
+    texts = (lineage.file_of(commit, FILE) or "", artifacts.path(FILE).read_text(encoding="utf-8"))
+    figures = []
+    for stage in stages:
+        record = json.loads(lineage.file_of(commit, f"reports/metrics/{label(stage.slug)}.json") or "{}")
+        figures += [(stage, *line) for line in _differing(record.get("headline", {}), stage.headline)]
+    params = _differing(*(dict(flatten(parse(text) or {})) for text in texts))
+    return {"commit": commit, "figures": figures, "params": params}
 
 
 def overall(stages: list[Stage]) -> str:
@@ -106,6 +123,10 @@ def _raised(run: Any) -> tuple[str, Any]:
         if error := next((each for each in cell.get("outputs", []) if each.output_type == "error"), None):
             return heading, error
     return "", None
+
+
+def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    return [(name, before.get(name), now.get(name)) for name in before | now if before.get(name) != now.get(name)]
 
 
 def _title(slug: str, run: Any) -> str:

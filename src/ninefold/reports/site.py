@@ -6,19 +6,21 @@ card names the commit that recorded the model, and so is no output of the pipeli
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import yaml
 from jinja2 import Environment
 from markupsafe import Markup
 
 from ninefold import artifacts, jinja, lineage
 from ninefold.errors import DataError
-from ninefold.reports import runner  # before nbconvert: it keeps a slow import away
+from ninefold.reports import progress, runner, source_code  # before nbconvert: it keeps a slow import away
 from ninefold.reports.progress import FAILED, OWN, PASSED, Stage, overall, page_of, portable, read_project, read_stages
 from ninefold.stages import FLOOR, STAGES, is_own
 
@@ -37,12 +39,18 @@ def render() -> Path:
     _clear([stage.slug for stage in stages if stage.page])
     shown = [stage for stage in stages if stage.page]
     template = environment.get_template("page.html.j2")
+    pages: list[dict[str, Any]] = []
     for before, stage, after in zip([None, *shown], shown, [*shown[1:], None], strict=False):
-        page = template.render(stage=stage, up="../" * stage.own, before=before, after=after, **_headed(_body(stage)))
+        content = _headed(_body(stage)) | {"page": page_of(stage.slug), "title": f"{stage.number} {stage.name}"}
+        page = template.render(stage=stage, up="../" * stage.own, before=before, after=after, **content)
         artifacts.write_text(page, place_of(stage.slug))
-    _render_card(environment)
-    index, content = artifacts.path("reports/index.html"), {"stage": None, "rows": stages, "state": overall(stages)}
-    artifacts.write_text(environment.get_template("index.html.j2").render(**content, up=""), index)
+        pages.append(content)
+    pages += _render_card(environment)
+    index, place = artifacts.path("reports/index.html"), artifacts.path("dvc.yaml")
+    pipeline = yaml.safe_load(place.read_text(encoding="utf-8"))["stages"] if place.exists() else {}
+    facts: dict[str, Any] = {"rows": stages, "state": overall(stages), "stage": None, "up": "", "pages": pages}
+    facts |= {"change": progress.changes(stages), "pipeline": pipeline, "published": _published}
+    artifacts.write_text(environment.get_template("index.html.j2").render(**facts), index)
     return index
 
 
@@ -78,58 +86,79 @@ def _environment(stages: list[Stage]) -> Environment:
     environment = jinja.environment(autoescape=True, keep_trailing_newline=True)
     nine = [stage for stage in stages if not stage.own]
     card = CARD * all(artifacts.path(f"{BUNDLE}/{name}").exists() for name in ("MODEL_CARD.md", "checksums.json"))
+    environment.filters["zip"] = zip
     environment.globals |= {"stages": nine, "project": read_project(), "floor": FLOOR, "card": card}
     return environment
 
 
-def _render_card(environment: Environment) -> None:
-    """Render the model card of the bundle, with the commit that recorded the model; without a bundle there is no page."""
+def _render_card(environment: Environment) -> list[dict[str, Any]]:
+    """Render the model card of the bundle, with the commit that recorded the model; return what it shows, if there is one."""
     place = artifacts.path(f"reports/{CARD}")
     if not environment.globals["card"]:
         place.unlink(missing_ok=True)
-        return
+        return []
     source = f"{BUNDLE}/MODEL_CARD.md"
     text = re.sub(r"\A# .+\n+", "", artifacts.path(source).read_text(encoding="utf-8"))
     v4 = runner.nbformat.v4
     body = _exporter()(v4.new_notebook(cells=[v4.new_markdown_cell(text)]))
-    body = body.replace("<table>", '<div class="nf-table"><table>').replace("</table>", "</table></div>")
-    candidate = ""  # the hash by which dvc.lock knows the candidate in the bundle
-    with suppress(DataError):  # a damaged bundle is reported when it is loaded
-        candidate = (artifacts.published(f"{BUNDLE}/bundle.json") or {}).get("lineage", {}).get("dvc", "")
+    candidate = _published(f"{BUNDLE}/bundle.json").get("lineage", {}).get("dvc", "")  # its hash in dvc.lock
     commit = lineage.commit(lineage.dvc_md5(BUNDLE), candidate)
     facts = {"version": lineage.of_folder(f"{BUNDLE}/checksums.json"), "commit": commit, "now": lineage.lineage()}
-    page = environment.get_template("card.html.j2").render(
-        stage=None, within="deployment", up="", source=source, **_headed(body), **facts
-    )
-    artifacts.write_text(page, place)
+    facts |= _headed(body) | {"page": CARD, "title": "Model card", "within": "deployment", "source": source}
+    artifacts.write_text(environment.get_template("card.html.j2").render(stage=None, up="", **facts), place)
+    return [facts]
+
+
+def _published(name: str) -> Any:
+    """Return what a JSON file holds; an empty mapping if it is missing or damaged, which the stage that reads it reports."""
+    with suppress(DataError):
+        return artifacts.published(name) or {}
+    return {}
 
 
 def _body(stage: Stage) -> str:
     """Return the notebook's cells as HTML, its headings with ids, its links to notebooks as links to pages."""
-    body = portable(_exporter()(_prepare(stage.notebook, failed=stage.state == FAILED)))
+    body = portable(_exporter()(_prepare(stage)))
+    anchors = set(re.findall(r'id="source-(\w+)"', body))
+    linked = {True: r'<a href="#source-\1">\g<0></a>', False: r"\g<0>"}
+    body = re.sub(r'<span class="n">(\w+)</span>', lambda name: name.expand(linked[name[1] in anchors]), body)
     body = re.sub(r"<(/?)h1>", r"<\1h2>", body)  # the page has its title already
     body = re.sub(r"<img (?![^>]*\balt=)", '<img alt="A picture without a description." ', body)
     up = "../" * stage.own
     folders = {True: f"{up}{OWN}/", False: up}
     link = re.compile(r'href="(?:\./)?(0\d[a-z]*_[^"/#]+)\.ipynb')
     body = link.sub(lambda name: f'href="{folders[is_own(unquote(name[1]))]}{name[1]}.html', body)
-    body = re.sub(r"<caption>(.*?)</caption>", r"<caption><span>\1</span></caption>", body)
+    body = body.replace('class="dataframe">', 'class="dataframe"><caption></caption>')
+    body = re.sub(r"(?s)<((?:fig)?caption)>(.*?)</\1>", partial(_numbered, Counter(), stage.number.lstrip("0")), body)
     return re.sub(r"<td>(pass|FAIL)</td></tr>", lambda cell: f'<td class="{cell[1].lower()}">{cell[1]}</td></tr>', body)
 
 
+def _numbered(counts: Counter[str], number: str, caption: re.Match[str]) -> str:
+    """Return the caption of a figure or table with its number, such as 7.3, which links to it."""
+    kind = "figure" if caption[1] == "figcaption" else "table"
+    counts[kind] += 1
+    place, name = f"{kind}-{counts[kind]}", f"{kind.capitalize()} {number}.{counts[kind]}"
+    link = f'<a class="ref" id="{place}" href="#{place}">{name}</a>'
+    return f"<{caption[1]}><span>{link} {caption[2]}</span></{caption[1]}>"
+
+
 def _headed(body: str) -> dict[str, Any]:
-    """Return HTML as ``body``, its headings with ids, each its own; and the ids and texts of these as ``sections``."""
-    names: list[str] = []
-    sections: list[tuple[str, Markup]] = []
+    """Return HTML as ``body``, its headings with ids, each its own; and the ids, headings and texts of its ``sections``.
+
+    The first section is what stands before the first heading, and has neither id nor heading.
+    """
+    counts: Counter[str] = Counter()
 
     def name(heading: re.Match[str]) -> str:
         slug = re.sub(r"\W+", "-", re.sub(r"<[^>]+>|&\w+;", "", heading[1]).lower()).strip("-") or "section"
-        names.append(slug)
-        own = slug if names.count(slug) == 1 else f"{slug}-{names.count(slug)}"
-        sections.append((own, Markup(re.sub(r"<[^>]+>", "", heading[1]))))
-        return f'<h2 id="{own}">{heading[1]}</h2>'
+        counts[slug] += 1
+        number = f"-{counts[slug]}" if counts[slug] > 1 else ""
+        return f'<h2 id="{slug}{number}">{heading[1]}</h2>'
 
-    return {"body": Markup(re.sub(r"<h2>(.*?)</h2>", name, body)), "sections": sections}
+    body = re.sub(r"<h2>(.*?)</h2>", name, body)
+    texts = ["", "", *re.split(r'<h2 id="([^"]+)">(.*?)</h2>', body)]
+    parts = [Markup(text).striptags() for text in texts]
+    return {"body": Markup(body), "sections": list(zip(parts[::3], parts[1::3], parts[2::3], strict=True))}
 
 
 def _clear(slugs: list[str]) -> None:
@@ -140,9 +169,9 @@ def _clear(slugs: list[str]) -> None:
     artifacts.write_text(ABOUT_OWN, artifacts.path(f"reports/{OWN}/README.txt"))
 
 
-def _prepare(run: Any, failed: bool) -> Any:
+def _prepare(stage: Stage) -> Any:
     """Return the notebook as its page shows it: no title, no parameter cells, labelled code."""
-    shown = runner.nbformat.from_dict(run)
+    shown = runner.nbformat.from_dict(stage.notebook)
     cells: list[Any] = []
     for cell in shown.cells:
         tags = cell.metadata.pop("tags", [])
@@ -158,9 +187,9 @@ def _prepare(run: Any, failed: bool) -> Any:
             imports = all(line.startswith(("import ", "from ", ")", " ")) for line in lines)
             cell.metadata["label"] = "Imports" if imports else "Code"
             cell.metadata["fold"] = "display.params(" in cell.source
-            cell.metadata["unrun"] = failed and cell.execution_count is None
+            cell.metadata["unrun"] = stage.state == FAILED and cell.execution_count is None
         cells.append(cell)
-    shown.cells = cells
+    shown.cells = [*cells, *source_code.cells(shown, FLOOR if stage.own else stage.slug)]
     return shown
 
 

@@ -18,7 +18,7 @@ from fastapi.responses import Response
 from fastapi.security import HTTPBearer
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import compile_path
+from starlette.routing import Route
 
 from ninefold import artifacts, params
 from ninefold.errors import DataError, NinefoldError
@@ -72,8 +72,8 @@ def create_app(
     if token is not None:
         app.add_middleware(lambda inner: partial(middleware.require_token, inner, token))
     app.add_middleware(lambda inner: partial(middleware.check_host, inner, hosts))
-    paths = [getattr(route, "path", "") for router in [probes, *routers] for route in router.routes]
-    templates = [(compile_path(path)[0], path) for path in [*paths, "/openapi.json"]]
+    every: list[Any] = [route for router in [app.router, probes, *routers] for route in router.routes]
+    templates = [(route.path_regex, route.path) for route in every if isinstance(route, Route)]
     app.add_middleware(lambda inner: partial(middleware.count_requests, inner, challenger.metrics, templates))
     _answer_errors(app, bundle)
     return app

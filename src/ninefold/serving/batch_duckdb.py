@@ -12,6 +12,8 @@ from ninefold.errors import DataError
 from ninefold.serving.chunks import DatabaseTable, Tables, spooled
 
 MEMORY = "512MB"  # that DuckDB may take beside the model
+OWN = "table_schema = current_schema() AND lower(table_name) = lower(?)"  # names differ by more than case
+KIND = f"SELECT table_type FROM information_schema.tables WHERE {OWN}"
 
 
 def read(place: str, source: DatabaseTable, rows: int) -> Tables:
@@ -30,9 +32,8 @@ def write(place: str, target: DatabaseTable, tables: Tables) -> None:
     """Write tables in one statement: of many, DuckDB 2 keeps some 230 bytes a row in memory to the end (measured)."""
     if Path(place).exists():
         with _connection(place, target.where, "written") as connection:
-            kinds = {name.lower(): kind for name, kind in _tables(connection).items()}
-            if kind := kinds.get(target.name.lower()):
-                target.require_result(kind != "VIEW", connection.table(_quoted(target.name)).columns)
+            if kind := connection.execute(KIND, [target.name]).fetchone():
+                target.require_result(kind[0] != "VIEW", connection.table(_quoted(target.name)).columns)
     with spooled(tables) as rows, _connection(place, target.where, "written", read_only=False) as connection:
         connection.register("@rows", rows)
         connection.execute(f'CREATE OR REPLACE TABLE {_quoted(target.name)} AS SELECT * FROM "@rows"')
@@ -44,12 +45,6 @@ def _connection(place: str, where: str, purpose: str, read_only: bool = True) ->
     with failing(where, purpose, remedy, duckdb.Error), duckdb.connect(place, read_only) as connection:
         connection.execute(f"SET memory_limit = '{MEMORY}'; SET TimeZone = 'UTC'")
         yield connection
-
-
-def _tables(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """Return the type of each table and view of the default schema."""
-    query = "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = current_schema()"
-    return dict(connection.execute(f"{query} ORDER BY 1").fetchall())
 
 
 def _quoted(name: str) -> str:

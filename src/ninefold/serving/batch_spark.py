@@ -71,7 +71,6 @@ def _score(part: Part, schema: pa.Schema, place: str, version: str) -> Counter[s
 def _load(place: str, version: str) -> Bundle:
     bundle = Bundle.load(Path(place))
     if bundle.version != version:
-        raise DataError(
-            f"{place}: found version {bundle.version} on a Spark machine, expected {version}; copy it there"
-        )
+        expected = f"expected {version}; copy it there"
+        raise DataError(f"{place}: found version {bundle.version} on a Spark machine, {expected}")
     return bundle

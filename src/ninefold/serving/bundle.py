@@ -190,14 +190,10 @@ class Bundle:
 
     def _filled(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
         """Return the values of each of the model's columns, history looked up, dates in days."""
-        columns: dict[str, list[Any]] = {}
         completed = [with_history(row, self.online) for row in rows]
-        for field in self.signature:
-            name = field["name"]
-            if field["kind"] in FEATURE_KINDS:
-                columns[name] = [row.get(name) for row in completed]
-                if field["type"] == "date":
-                    columns[name] = [None if value is None else days(value) for value in columns[name]]
+        columns = {name: [row.get(name) for row in completed] for name in self.features}
+        for name in self.columns.dates:
+            columns[name] = [None if value is None else days(value) for value in columns[name]]
         return columns
 
     def _table(self, filled: Mapping[str, list[Any]]) -> pd.DataFrame:

@@ -162,11 +162,11 @@ def watching(app: SwappableApp, champion: Watcher, challenger: Challenger) -> It
         app.swap(newer)
         metrics.set_bundle(newer)
         metrics.swaps.inc()
+        say(f"bundle {newer.version} answers now")
 
     def look() -> None:
         reason = champion.reason
-        if champion.look(take_over):
-            say(f"bundle {app.bundle.version} answers now")
+        champion.look(take_over)
         if champion.reason and champion.reason != reason:
             say(f"warning: {app.bundle.version} goes on: {champion.reason}")
         challenger.refresh(app.bundle)

@@ -45,7 +45,9 @@ class Limiter:
         scope["state"]["deadline"] = time.monotonic() + self.timeout
         try:
             async with asyncio.timeout(self.timeout):  # what no thread has begun with by then is never computed
-                messages = await asyncio.wrap_future(self._threads.submit(_run, app, scope, receive))
+                # The thread runs it to its end, in an event loop of its own.
+                answered = self._threads.submit(lambda: asyncio.run(_messages(app, scope, receive)))
+                messages = await asyncio.wrap_future(answered)
         except TimeoutError:
             error = f"not answered within {self.timeout:g} s; send fewer rows, or send it again later"
             return await refuse(503, error, headers=RETRY)(scope, receive, send)
@@ -64,11 +66,6 @@ def _kind(path: str) -> str:
     if path == "/predict" or path.endswith("/infer"):
         return "answer"
     return "explanation" if path.startswith("/review/") else "page" if path == "/" else "other"
-
-
-def _run(app: App, scope: Any, receive: Any) -> list[Any]:
-    """Run an application to its end, in an event loop of this thread; return what it sends."""
-    return asyncio.run(_messages(app, scope, receive))
 
 
 async def _messages(app: App, scope: Any, receive: Any) -> list[Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ninefold import artifacts
 from ninefold.errors import DataError
+from ninefold.sentences import render
 from ninefold.serving.background import because
 from ninefold.serving.bundle import BUNDLE, Bundle
 from ninefold.serving.checksums import LIST, verify
@@ -34,7 +35,8 @@ def install(place: Path) -> Path:
         with artifacts.replacing(copy) as temporary:
             shutil.copytree(place, temporary)
             verify(temporary)
-            artifacts.sync_folder(temporary)
+            for each in (*temporary.rglob("*"), temporary):
+                artifacts.sync(each)
     os.utime(copy)  # the time of its installation, for `prune`
     artifacts.sync(copy.parent)
     fresh = link.with_name(f".production.{os.getpid()}")
@@ -59,10 +61,7 @@ def in_production() -> str:
     """Return which bundle is in production: the promoted one (`DataError` if it is lost), else the newest."""
     link = artifacts.path(PRODUCTION)
     if link.is_symlink() and not link.exists():
-        raise DataError(
-            f"{PRODUCTION}: leads to {os.readlink(link)}, which is not there; expected the bundle that was promoted; run "
-            "`ninefold promote`, or `ninefold rollback` for the version before, or name a bundle by --bundle"
-        )
+        raise DataError(render("serving", "production_lost", production=PRODUCTION, target=os.readlink(link)))
     return PRODUCTION if link.exists() else BUNDLE
 
 
@@ -97,19 +96,16 @@ class Watcher:
         self.bundle, self.reason, self._stamp = loaded, None, current
         return loaded
 
-    def look(self, use: Callable[[Bundle], None] = lambda _: None) -> bool:
-        """Load the bundle if it changed; return if its version is new. After any error the old one stays `RETRY` s."""
-        self.looked, before = time.monotonic(), self.bundle
+    def look(self, use: Callable[[Bundle], None] = lambda _: None) -> None:
+        """Load the bundle if it changed, see `load`. After any error the old one stays `RETRY` s."""
+        self.looked = time.monotonic()
         try:
             if stamp(self.folder() / LIST) == self._stamp:
                 self.reason = None  # what could not be loaded is gone again
-                return False
-            if self.reason and self.looked < self._failed + RETRY:
-                return False
-            return self.load(use).version != (before and before.version)
+            elif not self.reason or self.looked >= self._failed + RETRY:
+                self.load(use)
         except Exception as error:  # the bundle of a newer engine may raise anything
             self.reason, self._failed = because(error), time.monotonic()
-            return False
 
     def state(self) -> str:
         """Return in words whether the bundle in the folder reaches its users: ``following``, or what is wrong."""

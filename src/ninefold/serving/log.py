@@ -75,15 +75,7 @@ class Log:
                 done.set_exception(LogError(f"the prediction log {self.place} is closed: the service is stopping"))
         return done
 
-    def record(
-        self,
-        frame: pd.DataFrame,
-        answers: pd.DataFrame,
-        bundle: Bundle,
-        name: str,
-        first: int = 0,
-        moment: datetime | None = None,
-    ) -> str:
+    def record(self, frame: pd.DataFrame, answers: pd.DataFrame, bundle: Bundle, name: str, first: int = 0) -> str:
         """Write a table that was answered at once, a request for each `ROWS_A_REQUEST` rows; return the first one's id.
 
         `frame` has the features as the model saw them, history looked up, and what identifies a row, where it is known;
@@ -92,7 +84,7 @@ class Log:
         """
         rows = as_rows(frame.reindex(columns=[field["name"] for field in bundle.signature]), bundle.signature)
         values = answers[bundle.answers].astype(object).where(answers[bundle.answers].notna(), None).to_dict("records")
-        moment = moment or datetime.now(UTC)
+        moment = datetime.now(UTC)
         for start in range(0, len(rows), ROWS_A_REQUEST):
             part = slice(start, start + ROWS_A_REQUEST)
             self.submit(self.entry(f"{name}-{first + start:09}", moment, bundle, rows[part], values[part])).result()

@@ -47,8 +47,7 @@ class Layout:
         self.key = key(place) if self.redacted else b""
         fields = {name: "any" if name in self.redacted else kind for name, kind in self.kinds.items()}
         answers = dict.fromkeys(bundle.answers, "number") | ({"action": "any"} if bundle.problem.is_class else {})
-        described = {"model": bundle.name, "fields": fields, "answers": answers, "columns": bundle.added}
-        self.described = encode(described)
+        self.described = encode({"model": bundle.name, "fields": fields, "answers": answers, "columns": bundle.added})
 
     def inputs(self, row: Mapping[str, Any]) -> str:
         """Return a row as JSON: absent fields are null, others left out; what identifies a row is text, see `as_text`."""
@@ -97,12 +96,8 @@ def microseconds(moment: datetime) -> int:
 
 
 def _make_key(file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    with artifacts.private(temporary, "w") as stream:
-        stream.write(secrets.token_hex(KEY_BYTES))
-        stream.flush()
-        os.fsync(stream.fileno())
+    artifacts.write_durable(secrets.token_hex(KEY_BYTES).encode(), temporary)
     with suppress(FileExistsError):  # another process was first: its key counts
         os.link(temporary, file)
     temporary.unlink()

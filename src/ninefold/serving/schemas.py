@@ -1,6 +1,5 @@
 """What the service is sent and what it answers, as typed models that are made from a bundle's signature and task."""
 
-import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -21,7 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from ninefold.errors import DataError
-from ninefold.params import LARGEST
+from ninefold.params import LARGEST, closest
 from ninefold.problem import decisions
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.fields import DATE, days
@@ -273,8 +272,7 @@ def _message(error: Mapping[str, Any], field: str | None, fields: list[str]) -> 
             return "missing; it is needed to look up history" if field else "missing"
         case "extra_forbidden":
             known = fields if field else ["rows"]
-            near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
-            return "unknown field; " + (f"did you mean {near[0]!r}?" if near else f"expected {', '.join(known)}")
+            return f"unknown field{closest(str(error['loc'][-1]), known)}"
         case "too_short":
             return f"none, expected at least {context['min_length']}"
         case "too_long":

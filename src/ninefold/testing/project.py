@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -65,7 +65,9 @@ def lake(folder: Path, rows: dict[str, pd.DataFrame]) -> Iterator[None]:
 def copy_project(folder: Path) -> None:
     """Copy to `folder` what git tracks or would track, and the source files; no results, tests or docs."""
     copy_tracked(root(), folder, NOT_COPIED)
-    _copy((file for place in SOURCES for file in (root() / place).rglob("*")), root(), folder)
+    for place in SOURCES:
+        if (root() / place).is_dir():
+            shutil.copytree(root() / place, folder / place, dirs_exist_ok=True, ignore_dangling_symlinks=True)
 
 
 def copy_tracked(source: Path, folder: Path, without: tuple[str, ...] = ()) -> None:
@@ -75,8 +77,10 @@ def copy_tracked(source: Path, folder: Path, without: tuple[str, ...] = ()) -> N
     if listed.returncode:
         wrong = f"found no git repository ({listed.stderr.strip()}), expected one; run `git init`"
         raise NinefoldError(f"{source}: {wrong}")
-    names = (name for name in listed.stdout.split("\0") if name and not name.startswith(without))
-    _copy((source / name for name in names), source, folder)
+    for name in listed.stdout.split("\0"):
+        if not name.startswith(without) and (source / name).is_file():  # the empty name is that of the folder
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source / name, folder / name)
 
 
 def repro(folder: Path) -> str:
@@ -93,13 +97,6 @@ def repro(folder: Path) -> str:
     stages = re.findall(r"Running stage '([^']+)'", done.stdout)
     where = f"stage {stages[-1]} failed" if stages else "`dvc repro` failed before the first stage"
     return f"{where}, in a copy of the project at {folder}:\n{done.stderr.strip()}"
-
-
-def _copy(files: Iterable[Path], source: Path, folder: Path) -> None:
-    for file in filter(Path.is_file, files):
-        target = folder / file.relative_to(source)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(file, target)
 
 
 def _environment() -> dict[str, str]:

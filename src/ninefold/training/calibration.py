@@ -1,6 +1,6 @@
 """Calibrate predictions on rows that their model has not seen: probabilities here, intervals in `conformal`."""
 
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -73,52 +73,56 @@ class Calibrated(ClassifierMixin, Wrapper):
         return adjusted / adjusted.sum(axis=1, keepdims=True)
 
 
-def compare(predicted: pd.DataFrame, rows: pd.DataFrame, level: float, problem: Problem) -> pd.DataFrame:
-    """Return how good each calibration is: learned on the first half of the rows, scored on the second.
+class Calibrator(NamedTuple):
+    """Predictions for rows that the models of a candidate have not seen, from which its calibration is learned."""
 
-    Classes: ``calibration``, ``log_loss``, ``brier``, ``mean`` of the probability and ``observed``. Quantities:
-    ``interval`` (``none`` or ``conformal``), the share of outcomes that it ``holds``, its mean ``width``.
-    """
-    half, target = len(rows) // 2, rows[problem.target].to_numpy()
-    first, second, known, outcome = predicted.iloc[:half], predicted.iloc[half:], rows.iloc[:half], target[half:]
-    table: list[dict[str, Any]] = []
-    if not problem.is_class:
-        model = adjust(None, CONFORMAL, first, known, level, problem)
-        for name, ends in {"none": second, CONFORMAL: model.around(second["prediction"].to_numpy())}.items():
-            inside = ((outcome >= ends["low"]) & (outcome <= ends["high"])).mean()
-            table.append({"interval": name, "holds": inside, "width": (ends["high"] - ends["low"]).mean()})
-        return pd.DataFrame(table)
-    for method in METHODS:
-        mapped = second
-        if method != "none" and len(np.unique(target[:half])) > 1:  # from one class nothing can be learned
-            p = adjust(None, method, first, known, level, problem).adjust(decisions.probabilities(second, problem))
-            mapped = decisions.forecast(p, problem)
-        scores, mean = task_scores(outcome, mapped, problem), decisions.expected(mapped, problem).mean()
-        table.append({"calibration": method, "log_loss": scores["log_loss"], "brier": scores["brier"], "mean": mean})
-    return pd.DataFrame(table).assign(observed=decisions.event(outcome, problem).mean())
+    predicted: pd.DataFrame
+    rows: pd.DataFrame
+    problem: Problem
+    level: float = 0.9  # of the intervals of quantities
 
+    def compare(self) -> pd.DataFrame:
+        """Return how good each calibration is: learned on the first half of the rows, scored on the second.
 
-def choose(table: pd.DataFrame, rows: pd.DataFrame, setting: str, problem: Problem) -> str:
-    """Return the calibration that params set; ``auto``: the simplest of those whose log loss is close to the lowest."""
-    if not problem.is_class or setting != "auto":
-        return setting if problem.is_class else CONFORMAL
-    rarest = int(rows[problem.target].value_counts().min())
-    loss = table.set_index("calibration")["log_loss"]
-    best = loss.drop("isotonic" if rarest < LEAST_ISOTONIC else []).min()
-    return next(name for name in METHODS if loss[name] <= best * (1 + NEGLIGIBLE))
+        Classes: ``calibration``, ``log_loss``, ``brier``, ``mean`` of the probability and ``observed``. Quantities:
+        ``interval`` (``none`` or ``conformal``), the share of outcomes that it ``holds``, its mean ``width``.
+        """
+        problem, half, target = self.problem, len(self.rows) // 2, self.rows[self.problem.target].to_numpy()
+        first = self._replace(predicted=self.predicted.iloc[:half], rows=self.rows.iloc[:half])
+        second, outcome, table = self.predicted.iloc[half:], target[half:], list[dict[str, Any]]()
+        if not problem.is_class:
+            model = first.calibrate(None, CONFORMAL)
+            for name, ends in {"none": second, CONFORMAL: model.around(second["prediction"].to_numpy())}.items():
+                inside = ((outcome >= ends["low"]) & (outcome <= ends["high"])).mean()
+                table.append({"interval": name, "holds": inside, "width": (ends["high"] - ends["low"]).mean()})
+            return pd.DataFrame(table)
+        for method in METHODS:
+            mapped = second
+            if method != "none" and len(np.unique(target[:half])) > 1:  # from one class nothing can be learned
+                p = first.calibrate(None, method).adjust(decisions.probabilities(second, problem))
+                mapped = decisions.forecast(p, problem)
+            scores = {**task_scores(outcome, mapped, problem), "mean": decisions.expected(mapped, problem).mean()}
+            table.append({"calibration": method} | {name: scores[name] for name in ("log_loss", "brier", "mean")})
+        return pd.DataFrame(table).assign(observed=decisions.event(outcome, problem).mean())
 
+    def choose(self, table: pd.DataFrame, setting: str) -> str:
+        """Return the calibration that params set; ``auto``: the simplest of those whose log loss is close to the lowest."""
+        if not self.problem.is_class or setting != "auto":
+            return setting if self.problem.is_class else CONFORMAL
+        rarest = int(self.rows[self.problem.target].value_counts().min())
+        loss = table.set_index("calibration")["log_loss"]
+        best = loss.drop("isotonic" if rarest < LEAST_ISOTONIC else []).min()
+        return next(name for name in METHODS if loss[name] <= best * (1 + NEGLIGIBLE))
 
-def adjust(
-    model: BaseEstimator, method: str, predicted: pd.DataFrame, rows: pd.DataFrame, level: float, problem: Problem
-) -> Any:
-    """Return a fitted model, calibrated by predictions for rows that models of its kind had not seen."""
-    target = rows[problem.target].to_numpy()
-    if not problem.is_class:
-        interval = WithInterval(model, level, over=problem.costs.over, under=problem.costs.under)
-        return interval.fit_errors(predicted["prediction"].to_numpy(), target)
-    if method == "none":
-        return model
-    return Calibrated(model, method).fit_map(decisions.probabilities(predicted, problem), target)
+    def calibrate(self, model: BaseEstimator | None, method: str) -> Any:
+        """Return a fitted model, calibrated by these predictions."""
+        target, costs = self.rows[self.problem.target].to_numpy(), self.problem.costs
+        if not self.problem.is_class:
+            interval = WithInterval(model, self.level, over=costs.over, under=costs.under)
+            return interval.fit_errors(self.predicted["prediction"].to_numpy(), target)
+        if method == "none":
+            return model
+        return Calibrated(model, method).fit_map(decisions.probabilities(self.predicted, self.problem), target)
 
 
 def _scaled(logs: np.ndarray, target: np.ndarray) -> LogisticRegression:

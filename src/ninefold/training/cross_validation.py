@@ -1,6 +1,8 @@
 """Fit candidates and predict rows that they have not seen: in order of time, by entity, or stratified by class."""
 
-from typing import Any, NamedTuple, Self
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,20 +33,69 @@ class Fold(NamedTuple):
     unseen: np.ndarray
 
 
-class Task(NamedTuple):
-    """What candidates are validated on: training and validation rows in their folds."""
+class Folds:
+    """Training and validation rows in their folds: a cross-validator for the ``cv`` of scikit-learn's functions.
 
-    rows: pd.DataFrame
-    folds: list[Fold]
-    schema: FeatureSchema
-    params: Params
-    problem: Problem
-    plan: EvaluationPlan
+    `pairs` are the folds: `by_time` with a purge of ``problem.label_delay``, `at_random`, or the validation part alone.
+    """
 
-    @classmethod
-    def of(cls, parts: Parts, schema: FeatureSchema, params: Params, problem: Problem, plan: EvaluationPlan) -> Self:
-        """Return the task of open rows by part."""
-        return cls(*folded(parts, schema, params, problem), schema, params, problem, plan)
+    def __init__(self, parts: Parts, schema: FeatureSchema, params: Params, problem: Problem) -> None:
+        self.rows = pd.concat([parts["train"], parts["validation"]], ignore_index=True)
+        self.train, self.schema, self.params, self.problem = parts["train"], schema, params, problem
+        rows, newest = self.rows, len(parts["validation"])
+        if problem.time:
+            self.pairs = by_time(rows, newest, params.folds, problem)
+        elif params.folds > 1 and len(rows) <= MOST_FOLDED and len(rows) * len(schema.all) <= MOST_CELLS:
+            self.pairs = at_random(rows, params.folds, params.seed, problem)
+        else:
+            positions = np.arange(len(rows))
+            self.pairs = [Fold(positions[:-newest], positions[-newest:])]
+
+    def split(self, X: Any = None, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the positions in `rows` that a model is fitted on, and that it predicts; `X` has as many rows."""
+        if X is not None and len(X) != len(self.rows):
+            raise DataError(f"cv: found {len(X):,} rows to split, expected the {len(self.rows):,} of its rows")
+        yield from self.pairs
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Return the number of folds."""
+        return len(self.pairs)
+
+    @cached_property
+    def rarest(self) -> float:
+        """The rows of the rarest class that a model is fitted on in any fold; infinite for quantities."""
+        target = self.rows[self.problem.target]
+        counts = [target.iloc[fold.fitted].value_counts().min() for fold in self.pairs]
+        return min(counts) if self.problem.is_class else np.inf
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """The order of predicted rows: as they come where there is time, else at random, so that a half is a sample."""
+        count = sum(len(fold.unseen) for fold in self.pairs)
+        return np.arange(count) if self.problem.time else np.random.default_rng(self.params.seed).permutation(count)
+
+    @cached_property
+    def unseen(self) -> pd.DataFrame:
+        """The rows that are predicted, on which candidates are compared."""
+        positions = np.concatenate([fold.unseen for fold in self.pairs])
+        return self.rows.iloc[positions[self.order]].reset_index(drop=True)
+
+    def predictions(self, fitted: Iterable[BaseEstimator]) -> pd.DataFrame:
+        """Return the predictions for `unseen`, with ``@fold``, by the models fitted on each fold, as of `cross_validate`."""
+        return self._in_order(_unseen(fitted, self.rows, self.pairs, self.schema, self.problem))
+
+    def validate(self, models: dict[str, BaseEstimator]) -> Parts:
+        """Return the predictions for `unseen` by name, with ``@fold``, of copies of the models fitted on each fold."""
+        rest = self.rows, self.pairs, self.schema, self.problem
+        return {name: self._in_order(forecast(model, *rest)) for name, model in models.items()}
+
+    def _in_order(self, predicted: pd.DataFrame) -> pd.DataFrame:
+        return predicted.iloc[self.order].reset_index(drop=True)
+
+    def newest(self, predicted: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the rows and predictions that calibrate a model: those of the last fold where there is time, else all."""
+        last = _last_fold(predicted) if self.problem.time else np.ones(len(self.unseen), dtype=bool)
+        return self.unseen[last].reset_index(drop=True), predicted[last].drop(columns=FOLD).reset_index(drop=True)
 
 
 def fit(
@@ -53,11 +104,16 @@ def fit(
     """Return a copy of the model, fitted on the rows, in so many threads (-1: one per core)."""
     fresh, target = clone(model), rows[problem.target]
     if problem.is_class and target.value_counts().min() < LEAST_STOPPING:
-        for each in getattr(fresh, "models", [fresh]):
-            stopping = [name for name in each.get_params() if name.endswith("classifier__early_stopping")]
-            each.set_params(**dict.fromkeys(stopping, False))
+        without_stopping(fresh)
     with parallel_config(backend="threading", n_jobs=cores):
         return fresh.fit(rows[schema.all], target)
+
+
+def without_stopping(model: BaseEstimator) -> None:
+    """Let a model, or the members of a blend, not stop early."""
+    for each in getattr(model, "models", [model]):
+        stopping = [name for name in each.get_params() if name.endswith("classifier__early_stopping")]
+        each.set_params(**dict.fromkeys(stopping, False))
 
 
 def predict(model: BaseEstimator, rows: pd.DataFrame, schema: FeatureSchema, problem: Problem) -> pd.DataFrame:
@@ -110,64 +166,37 @@ def at_random(rows: pd.DataFrame, count: int, seed: int, problem: Problem) -> li
     return [Fold(*pair) for pair in splitter.split(rows, rows[problem.target], group)]
 
 
-def folded(parts: Parts, schema: FeatureSchema, params: Params, problem: Problem) -> tuple[pd.DataFrame, list[Fold]]:
-    """Return training and validation rows, and the folds: `by_time`, `at_random`, or the validation part alone."""
-    rows, newest = pd.concat([parts["train"], parts["validation"]], ignore_index=True), len(parts["validation"])
-    if problem.time:
-        return rows, by_time(rows, newest, params.folds, problem)
-    if params.folds > 1 and len(rows) <= MOST_FOLDED and len(rows) * len(schema.all) <= MOST_CELLS:
-        return rows, at_random(rows, params.folds, params.seed, problem)
-    positions = np.arange(len(rows))
-    return rows, [Fold(positions[:-newest], positions[-newest:])]
-
-
 def forecast(
     model: Any, rows: pd.DataFrame, folds: list[Fold], schema: FeatureSchema, problem: Problem, cores: int = -1
 ) -> pd.DataFrame:
     """Return the predictions for the unseen rows of each ``@fold``, by a copy of the model fitted on its other rows."""
-    parts = []
-    for number, (fitted, unseen) in enumerate(folds):
-        fresh = fit(model, rows.iloc[fitted], schema, problem, cores)
-        parts.append(predict(fresh, rows.iloc[unseen], schema, problem).assign(**{FOLD: number}))
-    return pd.concat(parts, ignore_index=True)
+    fitted = (fit(model, rows.iloc[fold.fitted], schema, problem, cores) for fold in folds)
+    return _unseen(fitted, rows, folds, schema, problem)
 
 
-def validate(
-    estimators: dict[str, BaseEstimator], parts: Parts, schema: FeatureSchema, params: Params, problem: Problem
-) -> tuple[pd.DataFrame, Parts]:
-    """Return the rows on which candidates are compared, and the predictions of each candidate, with ``@fold``."""
-    every, folds = folded(parts, schema, params, problem)
-    rows = every.iloc[np.concatenate([fold.unseen for fold in folds])]
-    order = np.arange(len(rows)) if problem.time else np.random.default_rng(params.seed).permutation(len(rows))
-    forecasts = {name: forecast(model, every, folds, schema, problem) for name, model in estimators.items()}
-    ordered = {name: each.iloc[order].reset_index(drop=True) for name, each in forecasts.items()}
-    return rows.iloc[order].reset_index(drop=True), ordered
-
-
-def newest(rows: pd.DataFrame, predicted: pd.DataFrame, problem: Problem) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows and predictions that calibrate a model: those of the last fold where there is time, else all."""
-    last = _last_fold(predicted) if problem.time else np.ones(len(rows), dtype=bool)
-    return rows[last].reset_index(drop=True), predicted[last].drop(columns=FOLD).reset_index(drop=True)
-
-
-def finish(estimator: BaseEstimator, parts: Parts, schema: FeatureSchema, problem: Problem) -> BaseEstimator:
-    """Return the chosen model, fitted on all open rows, training and validation."""
-    return fit(estimator, pd.concat([parts["train"], parts["validation"]], ignore_index=True), schema, problem)
-
-
-def learning_curve(estimator: BaseEstimator, rows: pd.DataFrame, predicted: pd.DataFrame, task: Task) -> pd.DataFrame:
+def learning_curve(model: BaseEstimator, predicted: pd.DataFrame, folds: Folds, plan: EvaluationPlan) -> pd.DataFrame:
     """Return the primary metric on the last fold by how many rows the model is fitted on: ``rows``, ``score``."""
-    problem, metric, target, points = task.problem, task.plan.primary.name, task.rows[task.problem.target], []
-    whole, tested = task.folds[-1]
-    order = whole if problem.time else np.random.default_rng(task.params.seed).permutation(whole)
+    problem, metric, points, (whole, tested) = folds.problem, plan.primary.name, [], folds.pairs[-1]
+    target = folds.rows[problem.target]
+    order = whole if problem.time else np.random.default_rng(folds.params.seed).permutation(whole)
     for share in SHARES:
         fitted = np.sort(order[-max(int(len(order) * share), 1) :])
         if target.iloc[fitted].nunique() > 1:
-            predictions = forecast(estimator, task.rows, [Fold(fitted, tested)], task.schema, problem)
+            predictions = forecast(model, folds.rows, [Fold(fitted, tested)], folds.schema, problem)
             points.append((len(fitted), one_score(metric, target.to_numpy()[tested], predictions, problem)))
     last = _last_fold(predicted)
-    full = one_score(metric, rows.loc[last, problem.target].to_numpy(), predicted[last], problem)
+    full = one_score(metric, folds.unseen.loc[last, problem.target].to_numpy(), predicted[last], problem)
     return pd.DataFrame([*points, (len(whole), full)], columns=["rows", "score"])
+
+
+def _unseen(
+    fitted: Iterable[BaseEstimator], rows: pd.DataFrame, folds: list[Fold], schema: FeatureSchema, problem: Problem
+) -> pd.DataFrame:
+    parts = [
+        predict(model, rows.iloc[fold.unseen], schema, problem).assign(**{FOLD: number})
+        for number, (model, fold) in enumerate(zip(fitted, folds, strict=True))
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _last_fold(predicted: pd.DataFrame) -> np.ndarray:

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from joblib import parallel_config
 
 from ninefold.errors import ParamsError
+from ninefold.sentences import render
 
 TIMEOUT = 20  # seconds in which a scheduler has to answer
 
@@ -16,16 +17,12 @@ def connect(scheduler: str | None) -> Iterator[None]:
     try:
         from distributed import Client, LocalCluster
     except ImportError:
-        found = "found dask, which is not installed; run `make setup`, or say local"
-        raise ParamsError(f"params.yaml: training.backend: {found}") from None
+        raise ParamsError(render("training", "no_dask")) from None
     with ExitStack() as stack:
         try:
             local = {"threads_per_worker": 1, "dashboard_address": None}
             stack.enter_context(Client(scheduler or stack.enter_context(LocalCluster(**local)), timeout=TIMEOUT))
         except (OSError, ValueError) as error:
-            raise ParamsError(
-                f"params.yaml: training.scheduler: {scheduler} does not answer ({error}); start it with "
-                "`dask scheduler`, or leave it out for a cluster on this machine"
-            ) from None
+            raise ParamsError(render("training", "no_scheduler", scheduler=scheduler, error=error)) from None
         stack.enter_context(parallel_config(backend="dask"))
         yield

@@ -1,4 +1,4 @@
-"""What a finished model relies on: permutation importance, scores by group, and Shapley values of single predictions."""
+"""What a finished model relies on: permutation importance, and Shapley values of single predictions."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,11 +9,11 @@ from sklearn.base import BaseEstimator
 from sklearn.inspection import permutation_importance
 
 from ninefold.errors import DataError
-from ninefold.features import FeatureSchema
 from ninefold.metrics import one_score
-from ninefold.problem import RANKING, Problem, decisions
+from ninefold.problem import RANKING, decisions
+from ninefold.sentences import render
 from ninefold.training import cross_validation
-from ninefold.training.params import Params
+from ninefold.training.cross_validation import Folds
 
 Predict = Callable[[pd.DataFrame], np.ndarray]
 
@@ -21,13 +21,11 @@ MOST_CELLS = 4_000_000  # of a table that is predicted at once, for the memory o
 PERMUTATIONS = 4  # orders drawn for each background row
 MOST_SHUFFLED = 150_000  # rows times features that permutation importance predicts at most, per repeat
 BACKGROUND = 100  # training rows that an explained prediction is compared with
-LEAST_ROWS = 30  # of a group
 
 
-def importance(
-    model: BaseEstimator, rows: pd.DataFrame, schema: FeatureSchema, problem: Problem, params: Params
-) -> pd.DataFrame:
+def importance(model: BaseEstimator, rows: pd.DataFrame, folds: Folds) -> pd.DataFrame:
     """Return permutation importance (Breiman, 2001), of the ranking score, by ``feature``: ``loss`` and its ``std``."""
+    schema, problem, params = folds.schema, folds.problem, folds.params
     most = max(MOST_SHUFFLED // len(schema.all), 500)
     sample = rows.sample(min(len(rows), params.importance_rows, most), random_state=params.seed)
 
@@ -41,31 +39,9 @@ def importance(
     return table.sort_values("loss", ascending=False, ignore_index=True)
 
 
-def by_group(holdout: pd.DataFrame, predicted: pd.DataFrame, schema: FeatureSchema, problem: Problem) -> pd.DataFrame:
-    """Return how well the model ranks in groups of the first category, or quarters of the first number."""
-    name, metric = [*schema.categorical, *schema.numeric, problem.target][0], RANKING[problem.task]
-    values = holdout[name]
-    if name not in schema.categorical:
-        quarters = ["lowest quarter", "second", "third", "highest quarter"]
-        values = pd.cut(values.rank(method="first", pct=True), np.linspace(0, 1, 5), labels=quarters)
-    target, rows = holdout[problem.target].to_numpy(), []
-    for group, index in holdout.groupby(values, observed=True).indices.items():
-        if len(index) >= LEAST_ROWS and len(np.unique(target[index])) > 1:
-            score = one_score(metric, target[index], predicted.iloc[index].reset_index(drop=True), problem)
-            rows.append((f"{name}: {group}", len(index), score))
-    return pd.DataFrame(rows, columns=["group", "rows", metric]).sort_values(metric, ignore_index=True)
-
-
-def extremes(holdout: pd.DataFrame, predicted: pd.DataFrame, problem: Problem) -> pd.DataFrame:
-    """Return three rows: those of the lowest, the median and the highest prediction."""
-    order = np.argsort(decisions.expected(predicted, problem), kind="stable")
-    return holdout.iloc[order[[0, len(order) // 2, -1]]].reset_index(drop=True)
-
-
-def explained(
-    model: Any, rows: pd.DataFrame, train: pd.DataFrame, schema: FeatureSchema, params: Params, problem: Problem
-) -> pd.DataFrame:
+def explained(model: Any, rows: pd.DataFrame, folds: Folds) -> pd.DataFrame:
     """Return what each feature adds to the predictions of a few rows, against training rows; see `explanation.explain`."""
+    train, schema, params, problem = folds.train, folds.schema, folds.params, folds.problem
 
     def expected(frame: pd.DataFrame) -> np.ndarray:
         return decisions.expected(cross_validation.predict(model, frame, schema, problem), problem)
@@ -138,8 +114,6 @@ def _changes(predict: Predict, pool: pd.DataFrame, start: np.ndarray, end: float
 def _predicted(predict: Predict, table: pd.DataFrame) -> np.ndarray:
     values = np.asarray(predict(table), dtype="float64")
     if values.shape != (len(table),) or not np.isfinite(values).all():
-        raise DataError(
-            f"predict: found values of shape {values.shape}, of which {int(np.isfinite(values).sum()):,} are finite; "
-            f"expected {len(table):,} finite numbers; correct the function that is explained"
-        )
+        finite = int(np.isfinite(values).sum())
+        raise DataError(render("training", "not_finite", shape=values.shape, finite=finite, rows=len(table)))
     return values

@@ -7,22 +7,15 @@ import pandas as pd
 
 from ninefold.errors import DataError
 from ninefold.exploration import CLUSTER, LABEL, cells, largest_gap
-from ninefold.metrics import EvaluationPlan, against_baseline
-from ninefold.problem import Problem, decisions
+from ninefold.metrics import Evaluation
+from ninefold.sentences import render
 from ninefold.training.slices import MOST_GROUPS, few_clusters, fewest, groups
 
 OTHERS = "(others)"
 GAPS = ["column", "measure", "value", "low", "high", "rate", "highest", "lowest"]
 
 
-def fairness(
-    target: np.ndarray,
-    predicted: pd.DataFrame,
-    frame: pd.DataFrame,
-    protected: list[str],
-    problem: Problem,
-    plan: EvaluationPlan,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def fairness(evaluation: Evaluation, protected: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return what the groups of each protected column get from the model, and the largest gaps between them.
 
     A row is selected if it gets another action than the best baseline policy gives to all; a quantity, if its
@@ -32,20 +25,18 @@ def fairness(
     the gaps: ``column``, ``measure`` (demographic parity, of classes equalized odds difference, as in fairlearn), ``value``,
     ``low``, ``high`` (for the largest among all pairs), the ``rate`` it is in, its ``highest`` and ``lowest`` group.
     """
+    frame, problem = evaluation.frame, evaluation.problem
     if missing := [name for name in protected if name not in frame]:
-        raise DataError(
-            f"params.yaml, training.protected: {', '.join(map(repr, missing))} is no column of the feature table; found "
-            f"{', '.join(map(str, frame.columns))}; make it a feature (section features), or take it off the list"
-        )
-    paid, _, acted = against_baseline(target, predicted, problem, plan)
-    expected, event = decisions.expected(predicted, problem), decisions.event(target, problem)
+        raise DataError(render("training", "not_protected", missing=map(repr, missing), columns=frame.columns))
+    paid, _, acted = evaluation.payoffs()
+    expected, event = evaluation.expected, evaluation.observed
     selected = pd.Series(acted if problem.is_class else expected > np.median(expected)).astype("float64")
     kinds = {"true positive rate": event == 1, "false positive rate": event == 0} if problem.is_class else {}
     rates = {kind.replace(" ", "_"): selected.where(those) for kind, those in kinds.items()}
     rows = pd.DataFrame({"selection_rate": selected, **rates, "payoff": paid, "bias": expected - event})
     labels = pd.DataFrame({LABEL: selected, CLUSTER: few_clusters(frame, problem)})
     tables = [pd.DataFrame(columns=["column", "group", "rows", "selection_rate"])]
-    gaps, least, level = [], fewest(len(frame)), plan.level
+    gaps, least, level = [], fewest(len(frame)), evaluation.plan.level
     for name in dict.fromkeys(protected):
         group = _pooled(frame[name], least)
         by_group = rows.groupby(group)

@@ -73,18 +73,25 @@ class Candidate(Sparse):
         return BUILDERS[self.model](self.options(), seed, schema, problem)
 
 
-def linear(options: dict[str, Any], seed: int, schema: FeatureSchema, problem: Problem) -> Pipeline:
-    """Return a linear model: missing numbers imputed and flagged, numbers scaled, rare categories pooled, TF-IDF of words."""
+def encoder(schema: FeatureSchema, problem: Problem, rare: int = OPTIONS["linear"]["rare"]) -> ColumnTransformer:
+    """Return the encoding for linear models, neighbours and networks: all columns as numbers of about the same scale.
+
+    Missing numbers are imputed and flagged, numbers scaled, categories of fewer than `rare` rows pooled; TF-IDF of words.
+    """
     fill = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
-    categories = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=options["rare"])
-    encode = ColumnTransformer(
+    return ColumnTransformer(
         [
             ("numbers", make_pipeline(fill, StandardScaler()), schema.numeric),
             ("dates", make_pipeline(DateParts(timezone=problem.timezone), clone(fill), StandardScaler()), schema.dates),
-            ("categories", categories, schema.categorical),
+            ("categories", OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=rare), schema.categorical),
             *((f"text {number}", Words(), name) for number, name in enumerate(schema.text)),
         ]
     )
+
+
+def linear(options: dict[str, Any], seed: int, schema: FeatureSchema, problem: Problem) -> Pipeline:
+    """Return a linear model behind `encoder`."""
+    encode = encoder(schema, problem, options["rare"])
     if not problem.is_class:
         return make_pipeline(encode, Ridge(alpha=1 / options["C"]))
     # Newton's method needs a few steps where lbfgs needs a hundred, but a matrix of all pairs of columns.

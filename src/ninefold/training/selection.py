@@ -12,18 +12,19 @@ NAIVE = "no_features"  # the candidate that sees no features
 BLEND = "blend"  # the weighted mean of the candidates
 STEPS = 25  # of the search for its weights, which are multiples of 1 / STEPS or more
 Forecasts = dict[str, pd.DataFrame]
+Models = dict[str, BaseEstimator]
 
 
 def blend(
-    estimators: dict[str, BaseEstimator], rows: pd.DataFrame, forecasts: Forecasts, enabled: bool, problem: Problem
-) -> tuple[dict[str, BaseEstimator], Forecasts]:
+    estimators: Models, rows: pd.DataFrame, forecasts: Forecasts, problem: Problem, enabled: bool = True
+) -> tuple[Models, Forecasts]:
     """Return the candidates, and their predictions, with their best weighted mean added as one more: ``blend``.
 
     Forward selection with replacement (Caruana et al., Ensemble Selection from Libraries of Models, 2004) by the proper
     score on the rows: models are added, the best one first, the same one again where that is best; the best of the means
     is taken. (To stop at the first that is no better would miss a model that helps by a third, but not by half.)
     """
-    names = [name for name in forecasts if name != NAIVE]
+    names = [name for name in forecasts if name not in (NAIVE, BLEND)]
     target, columns = rows[problem.target].to_numpy(), decisions.forecast_columns(problem)
     values = {name: forecasts[name][columns].to_numpy("float64") for name in names}
 

@@ -9,34 +9,21 @@ import pandas as pd
 
 from ninefold import display, plotting
 from ninefold.features import FeatureSchema
-from ninefold.metrics import FOLLOW, EvaluationPlan, against_zero, cluster_name, threshold, with_interval
+from ninefold.gate import Check
+from ninefold.metrics import FOLLOW, Evaluation, EvaluationPlan, against_zero, cluster_name, threshold, with_interval
 from ninefold.problem import FORESIGHT, RANKING, Problem, decisions, title
 from ninefold.sentences import render
 from ninefold.training.cross_validation import Parts
 from ninefold.training.params import Params
 from ninefold.training.selection import NAIVE
-from ninefold.training.stage import LockedHoldout, Results, beats_naive
-from ninefold.training.tuning import as_text
+from ninefold.training.stage import Chosen, LockedHoldout, Results
 
 RATES = ("selection_rate", "true_positive_rate", "false_positive_rate")
 MOSTLY = 0.9  # of the flagged slices that are biased alike, from which on the whole is biased
 IN_WORDS = 3  # contributions to a prediction
 LONG_LOSS = 7  # days without a gain at the end of the holdout, from which on a sentence says so
-_say = partial(
-    render, "training", number=decisions.number, show_level=decisions.show_level, title=title, with_interval=with_interval,
-    against_zero=against_zero,
-)  # fmt: skip
-
-
-def options_table(tuned: Params) -> pd.DataFrame:
-    """Return the options of the candidates: ``candidate``, ``model``, ``options`` as text."""
-    rows = [(name, one.model, as_text(one.options())) for name, one in tuned.candidates.items()]
-    return pd.DataFrame(rows, columns=["candidate", "model", "options"])
-
-
-def results_table(results: Results) -> pd.DataFrame:
-    """Return what `evaluation.evaluate` returned as a table: ``figure``, ``value``, ``low``, ``high``."""
-    return pd.DataFrame([{"figure": title(name), **figure} for name, figure in results.items()])
+HELPERS = (against_zero, with_interval, title, decisions.number, decisions.show_level)
+_say = partial(render, "training", **{each.__name__: each for each in HELPERS})
 
 
 def formats(table: pd.DataFrame, problem: Problem) -> dict[str, Any]:
@@ -63,9 +50,8 @@ def describe_choice(compared: pd.DataFrame, name: str, plan: EvaluationPlan) -> 
     table = compared.set_index("model")
     is_best, rest = name == table["behind"].idxmin(), table.drop([name, NAIVE], errors="ignore")
     other = rest["behind"].idxmin() if is_best and len(rest) else name
-    facts = dict(zip(("behind", "error"), table.loc[other, ["behind", "standard error"]], strict=True))
-    score, metric = table.loc[name, plan.primary.name], title(plan.primary.name)
-    return _say("choice", name=name, naive=NAIVE, best=is_best, other=other, score=score, metric=metric, **facts)
+    facts = {"name": name, "naive": NAIVE, "best": is_best, "score": table.loc[name, plan.primary.name]}
+    return _say("choice", **facts, other=table.loc[other], metric=title(plan.primary.name))
 
 
 def describe_learning(curve: pd.DataFrame, plan: EvaluationPlan) -> str:
@@ -80,25 +66,24 @@ def describe_curve(curve: pd.DataFrame, problem: Problem) -> str:
     return _say("curve", mean=gap.mean(), most=gap.max(), unit=unit)
 
 
-def describe_errors(
-    results: Results, target: np.ndarray, predicted: pd.DataFrame, params: Params, problem: Problem
-) -> str:
-    """Return how good the ranking is, or how large the errors of quantities are."""
-    if problem.is_class:
-        guess = {RANKING[problem.task]: 0.5, "average_precision": results["observed"]["value"]}
-        known = {name: value for name, value in guess.items() if name in results}
-        return _say("ranking", guesses=known, results=results)
-    error = np.asarray(target) - predicted["prediction"].to_numpy()
+def describe_ranking(results: Results, problem: Problem) -> str:
+    """Return how well a classifier ranks rows, as a sentence."""
+    guess = {RANKING[problem.task]: 0.5, "average_precision": results["observed"]["value"]}
+    return _say("ranking", guesses={name: guess[name] for name in guess if name in results}, results=results)
+
+
+def describe_errors(evaluation: Evaluation, results: Results, interval: float) -> str:
+    """Return how large the errors of quantities are, as a sentence; `interval`: the level of the prediction intervals."""
+    error = evaluation.observed - evaluation.expected
     half, median = np.median(np.abs(error)), np.median(error)
-    return _say("errors", half=half, median=median, interval=params.interval, results=results)
+    return _say("errors", half=half, median=median, interval=interval, results=results)
 
 
 def describe_policies(table: pd.DataFrame, results: Results, problem: Problem) -> str:
     """Return what following the model is worth, as sentences; also the alt text of its figure."""
     by_policy = table.set_index("policy")["payoff"]
-    rest = by_policy.drop([FOLLOW, FORESIGHT])
-    facts = {"pays": by_policy[FOLLOW], "best": rest.idxmax(), "constant": rest.max()}
-    return _say("policies", **facts, room=by_policy[FORESIGHT] - rest.max(), results=results, problem=problem)
+    facts = {"pays": by_policy[FOLLOW], "foresight": by_policy[FORESIGHT], "results": results, "problem": problem}
+    return _say("policies", **facts, baselines=by_policy.drop([FOLLOW, FORESIGHT]))
 
 
 def describe_threshold(curve: pd.DataFrame, problem: Problem) -> str:
@@ -115,9 +100,7 @@ def describe_prices(table: pd.DataFrame, problem: Problem) -> str:
 def describe_slices(table: pd.DataFrame, problem: Problem) -> str:
     """Return in which slices predictions are biased, and the most significant one; also an alt text."""
     (scale, unit), biased = _unit(problem), table[table["flagged"]]
-    over, clusters = (biased["bias"] > 0).mean(), cluster_name(problem)
-    alike = len(biased) > len(table) / 2 and not 1 - MOSTLY < over < MOSTLY
-    facts = {"biased": biased, "alike": alike, "over": over, "scale": scale, "unit": unit, "clusters": clusters}
+    facts = {"biased": biased, "mostly": MOSTLY, "scale": scale, "unit": unit, "clusters": cluster_name(problem)}
     return _say("slices", table=table, **facts, cut=plotting.cut)
 
 
@@ -133,8 +116,7 @@ def describe_gains(spread: dict[str, Any]) -> str:
 
 def describe_importance(table: pd.DataFrame, problem: Problem) -> str:
     """Return the three most important features, as a sentence."""
-    top = ", ".join(f"{display.code(row.feature)} ({row.loss:.3f})" for row in table.head(3).itertuples())
-    return f"The features whose shuffling costs most {title(RANKING[problem.task])}: {top}."
+    return _say("importance", top=table.head(3), ranking=RANKING[problem.task])
 
 
 def largest(part: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -164,11 +146,10 @@ def headline(results: Results, problem: Problem) -> dict[str, str]:
     return {label: with_interval(results[name]) for label, name in names.items()}
 
 
-def conclusion(name: str, results: Results, floor: float, problem: Problem) -> str:
-    """Return the conclusion of the stage."""
-    facts = {"name": name, "gain": results["gain"], "floor": floor, "beaten": beats_naive(name, results, floor)}
-    facts |= {"ranking": RANKING[problem.task], "ranked": results[RANKING[problem.task]]}
-    return _say("conclusion", **facts, success=problem.success, problem=problem)
+def conclusion(chosen: Chosen, checks: Sequence[Check], problem: Problem) -> str:
+    """Return the conclusion of the stage, which recommends to deploy only if all `checks` of its gate pass."""
+    failed = [check.name for check in checks if not check.passed]
+    return _say("conclusion", chosen=chosen, failed=failed, ranking=RANKING[problem.task], problem=problem)
 
 
 def _unit(problem: Problem) -> tuple[int, str]:

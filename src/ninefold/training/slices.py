@@ -1,9 +1,8 @@
-"""How good a model is in slices of the holdout: by feature and over time; and the rows of largest loss.
+"""How good a model is in slices of the holdout: by feature and over time.
 
 Rows of one cluster (`resampling.clusters`) are correlated: intervals and tests use the sums of whole clusters.
 """
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from scipy import stats
 from ninefold import metrics, timestamps
 from ninefold.exploration import MOST_CLUSTERS, univariate
 from ninefold.features import FeatureSchema
-from ninefold.metrics import LEAST_CLUSTERS, EvaluationPlan, cluster_sums, influence
+from ninefold.metrics import LEAST_CLUSTERS, Evaluation, cluster_sums, influence
 from ninefold.problem import PRIMARY, Problem, decisions
 
 MISSING = "(missing)"
@@ -22,7 +21,6 @@ BINS = 4  # of about equal size, of a number of more values
 LEAST_ROWS = 30  # of a period
 PERIODS = (4, 60)  # fewer show no course, more cannot be read
 UNITS = ("week", "month", "year", "day")  # tried in this order: a day has no clusters of its own
-WORST, CONTEXT = 10, 4  # rows of large loss, and features shown beside them
 SLICES = [
     "feature", "group", "rows", "loss", "skill", "gain", "low", "high", "bias", "bias_low", "bias_high", "p", "q", "flagged",
 ]  # fmt: skip
@@ -39,14 +37,7 @@ def fewest(rows: int) -> int:
     return int(np.clip(rows // 100, 30, 500))
 
 
-def slices(
-    target: np.ndarray,
-    predicted: pd.DataFrame,
-    frame: pd.DataFrame,
-    schema: FeatureSchema,
-    problem: Problem,
-    plan: EvaluationPlan,
-) -> pd.DataFrame:
+def slices(evaluation: Evaluation, schema: FeatureSchema) -> pd.DataFrame:
     """Return how good the model is in each slice of the holdout: each value of a category, each bin of a number.
 
     A slice has at least `fewest` rows, of `LEAST_CLUSTERS` clusters; missing values are one. Student's tests of ratio means
@@ -56,14 +47,14 @@ def slices(
     of predicted less observed), ``bias_low``, ``bias_high``, ``p``, ``q`` (false discovery rate: Benjamini and Yekutieli,
     2001), ``flagged`` (``q <= 1 - level``). Sorted by ``q``, ``p`` and name.
     """
-    measures, cluster = row_measures(target, predicted, problem, plan), few_clusters(frame, problem)
-    parts = []
+    frame, plan = evaluation.frame, evaluation.plan
+    measures, cluster, parts = row_measures(evaluation), few_clusters(frame, evaluation.problem), []
     for name in dict.fromkeys([*schema.categorical, *schema.high_cardinality, *schema.numeric]):
         code, names = groups(frame[name])
         rows = np.bincount(code, minlength=len(names))
         large = np.flatnonzero((rows >= fewest(len(code))) & (rows < len(code)))  # all rows are no slice
         large = large[np.argsort(-rows[large], kind="stable")[:MOST_GROUPS]]
-        part = _by_group(pd.Index(large).get_indexer(code), len(large), measures, cluster, problem, plan)
+        part = _by_group(pd.Index(large).get_indexer(code), len(large), measures, cluster, evaluation)
         part = part.assign(feature=name, group=[names[number] for number in large], rows=rows[large])
         parts.append(part[part["clusters"] >= LEAST_CLUSTERS])
     if not (parts := [part for part in parts if len(part)]):
@@ -74,14 +65,13 @@ def slices(
     return table.sort_values(["q", "p", "feature", "group"], ignore_index=True, kind="stable")[SLICES]
 
 
-def over_time(
-    target: np.ndarray, predicted: pd.DataFrame, frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan
-) -> pd.DataFrame:
+def over_time(evaluation: Evaluation) -> pd.DataFrame:
     """Return how good the model is over time: by week, or by month or year if weeks are too many, by day if too few.
 
     ``period`` (its local start), ``rows`` (at least 30), ``observed`` and ``predicted`` means, ``loss``, ``gain`` over the policy
     that was best in the period, its interval ``low``, ``high``, and ``unit``. Empty without time, or with few periods.
     """
+    target, predicted, frame, problem, plan = evaluation
     time = problem.local_times(frame)
     days = timestamps.days_of(time)  # no time stands for less: months are not counted by weeks
     for unit in UNITS:
@@ -94,25 +84,22 @@ def over_time(
             break
     else:
         return pd.DataFrame(columns=COURSE)
-    group, measures = large.index.get_indexer(time.dt.to_period(freq)), row_measures(target, predicted, problem, plan)
-    table = _by_group(group, len(large), measures, few_clusters(frame, problem), problem, plan)
+    group, measures = large.index.get_indexer(time.dt.to_period(freq)), row_measures(evaluation)
+    table = _by_group(group, len(large), measures, few_clusters(frame, problem), evaluation)
     for number, mine in enumerate(group == number for number in range(len(large))):  # as stage 09 does
-        model, best, _ = metrics.against_baseline(target[mine], predicted[mine], problem, plan)
-        gain = partial(metrics.means, {"gain": model - best})
-        found = metrics.intervals(gain, frame[mine], problem, plan.level)["gain"]
-        table.loc[number, ["gain", "low", "high"]] = [found[end] for end in ("value", "low", "high")]
+        gain = Evaluation(target[mine], predicted[mine], frame[mine], problem, plan).gain(plan.level)
+        table.loc[number, ["gain", "low", "high"]] = [gain[end] for end in ("value", "low", "high")]
     table = table.assign(period=large.index.start_time, rows=large.to_numpy(), unit=unit)
     return table.assign(observed=table["expected"] - table["bias"], predicted=table["expected"])[COURSE]
 
 
-def gains(
-    target: np.ndarray, predicted: pd.DataFrame, frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan
-) -> pd.DataFrame:
+def gains(evaluation: Evaluation) -> pd.DataFrame:
     """Return what following the model paid: a line per ``day``, in order; without time per ``entity`` or ``row``, by gain.
 
     Sums in the problem's payoff unit: ``rows``, ``payoff``, ``gain`` (over the policy as in `slices`), ``cumulative gain``.
     """
-    model, best, _ = metrics.against_baseline(target, predicted, problem, plan)
+    frame, problem = evaluation.frame, evaluation.problem
+    model, best, _ = evaluation.payoffs()
     unit = "day" if problem.time else "entity" if problem.group else "row"
     by = problem.local_days(frame).to_numpy() if problem.time else metrics.clusters(frame, problem)
     table = pd.DataFrame({unit: by, "rows": 1, "payoff": model, "gain": model - best}).groupby(unit).sum().reset_index()
@@ -131,26 +118,6 @@ def concentration(table: pd.DataFrame) -> dict[str, Any]:
     spread["largest"] = gain.nlargest(3).sum() / total if total > noise else None
     lost = (table["cumulative gain"] - gain > total + noise).to_numpy()
     return spread | ({"loss_days": int(len(lost) - lost.argmax()) * bool(lost.any())} if "day" in table else {})
-
-
-def worst(
-    target: np.ndarray, predicted: pd.DataFrame, frame: pd.DataFrame, schema: FeatureSchema, problem: Problem
-) -> pd.DataFrame:
-    """Return the ten rows of the largest loss, the worst first: key, time, prediction, outcome, loss, four features."""
-    loss = losses(target, predicted, problem)
-    keys = [pd.factorize(frame[name], sort=True)[0] for name in problem.key]
-    order = np.lexsort([*keys[::-1], -loss])[:WORST]
-    first = list(dict.fromkeys(name for name in (*problem.key, problem.time) if name))
-    features = [name for name in schema.all if name not in first][:CONTEXT]
-    columns: dict[str, Any] = {"forecast": decisions.expected(predicted, problem), "outcome": np.asarray(target)}
-    if problem.is_class:
-        names, outcome = np.array(problem.classes, dtype=object), columns["outcome"].astype("int64")
-        columns["outcome"] = names[outcome]
-        if problem.task == "multiclass":
-            p = decisions.probabilities(predicted, problem)
-            columns |= {"forecast": names[p.argmax(axis=1)], "probability": p[np.arange(len(p)), outcome]}
-    parts = [frame[first], pd.DataFrame({**columns, "loss": loss}, index=frame.index), frame[features]]
-    return pd.concat([part.iloc[order] for part in parts], axis=1).reset_index(drop=True)
 
 
 def few_clusters(frame: pd.DataFrame, problem: Problem) -> np.ndarray:
@@ -176,11 +143,12 @@ def groups(values: pd.Series) -> tuple[np.ndarray, list[str]]:
     return position[code], list(unique)
 
 
-def row_measures(target: np.ndarray, predicted: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> pd.DataFrame:
+def row_measures(evaluation: Evaluation) -> pd.DataFrame:
     """Return, per row, what is averaged; ``noise`` is the variance of the outcome if the prediction is right."""
-    model, best, _ = metrics.against_baseline(target, predicted, problem, plan)
-    expected, naive = decisions.expected(predicted, problem), metrics.naive_forecast(len(target), problem, plan)
-    bias = expected - decisions.event(target, problem)
+    target, predicted, _, problem, plan = evaluation
+    model, best, _ = evaluation.payoffs()
+    expected, naive = evaluation.expected, metrics.naive_forecast(len(target), problem, plan)
+    bias = expected - evaluation.observed
     values = {"loss": losses(target, predicted, problem), "naive": losses(target, naive, problem), "gain": model - best}
     rows = pd.DataFrame({**values, "expected": expected, "bias": bias, "noise": expected * (1 - expected)})
     if problem.is_class:
@@ -192,11 +160,11 @@ def row_measures(target: np.ndarray, predicted: pd.DataFrame, problem: Problem, 
 
 
 def _by_group(
-    group: np.ndarray, count: int, measures: pd.DataFrame, cluster: np.ndarray, problem: Problem, plan: EvaluationPlan
+    group: np.ndarray, count: int, measures: pd.DataFrame, cluster: np.ndarray, evaluation: Evaluation
 ) -> pd.DataFrame:
     """Return the means of measures by group, intervals of the gain and the bias, and the ``clusters``; -1 is no group."""
     sums = {name: cluster_sums(measures[name].to_numpy(), cluster, group, count) for name in measures}
-    sizes, level = cluster_sums(None, cluster, group, count), plan.level
+    sizes, problem, level = cluster_sums(None, cluster, group, count), evaluation.problem, evaluation.plan.level
     rows = sizes.sum(axis=0)
     table = pd.DataFrame({name: values.sum(axis=0) / rows for name, values in sums.items()})
     if not problem.is_class:  # squared errors

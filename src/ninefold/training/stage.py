@@ -5,7 +5,7 @@ Writes: ``models/candidate/``, the chosen model with its description; ``reports/
 Gate: on the holdout the model beats the naive prediction and every baseline policy, by the margins of the plan.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import joblib
 import pandas as pd
@@ -19,12 +19,28 @@ from ninefold.errors import DataError, NinefoldError
 from ninefold.features import FeatureSchema
 from ninefold.metrics import COPIES, PARTS, PURGED, EvaluationPlan, Split, entity_hash, part_of
 from ninefold.problem import GUESSING, MEANING, PRIMARY, RANKING, Problem, title
+from ninefold.sentences import render
 from ninefold.training import model_file
+from ninefold.training.cross_validation import LEAST_STOPPING, Folds, without_stopping
 from ninefold.training.params import Params
 from ninefold.training.selection import NAIVE
 
 CANDIDATE = "models/candidate"
-Results = dict[str, dict[str, float]]  # metric -> value, low, high: what `evaluation.evaluate` returns
+Results = dict[str, dict[str, float]]  # metric -> value, low, high: what `Evaluation.results` returns
+
+
+class Chosen(NamedTuple):
+    """The chosen model: its name and calibration, its results on the holdout, and the floor of its gain."""
+
+    name: str
+    method: str
+    results: Results
+    floor: float  # `Evaluation.gain_floor`
+
+    @property
+    def beats_naive(self) -> bool:
+        """Whether it is significantly better than the naive prediction and the best baseline policy."""
+        return self.name != NAIVE and self.results["improvement"]["low"] > 0 and self.floor > 0
 
 
 class HoldoutError(NinefoldError):
@@ -48,14 +64,10 @@ class LockedHoldout:
         try:
             check_is_fitted(getattr(model, "model", model))
         except (NotFittedError, TypeError):
-            found = "opened without a fitted model, expected the one that was chosen on validation; finish it first"
-            raise HoldoutError(f"the holdout: {found}") from None
+            raise HoldoutError(render("training", "not_fitted")) from None
         digest = joblib.hash(model)
         if self.__model not in ("", digest):
-            raise HoldoutError(
-                "the holdout: was opened for another model already, and choosing the better of two on it would bias its "
-                "scores; compare models on validation, or restart the kernel to evaluate another one alone"
-            )
+            raise HoldoutError(render("training", "opened_before"))
         self.__model = digest
         return self.__rows
 
@@ -85,36 +97,39 @@ def read_locked(problem: Problem, plan: EvaluationPlan) -> tuple[dict[str, pd.Da
     return parts, LockedHoldout(parts.pop("holdout"))
 
 
-def candidates(params: Params, schema: FeatureSchema, problem: Problem) -> dict[str, BaseEstimator]:
+def candidates(
+    params: Params, schema: FeatureSchema, problem: Problem, folds: Folds | None = None
+) -> dict[str, BaseEstimator]:
     """Return the unfitted estimators to choose from, by name: the naive one, those of params, the project's own.
 
     From simple to complex: of those about as good, the first is chosen. ``project.training.candidates`` may add to them or
     replace them; each takes a DataFrame of ``schema.all``, and is a classifier with ``predict_proba``, or a regressor.
+    None stops early where a class has too few rows to validate on in one of the `folds`.
     """
     naive = DummyClassifier(strategy="prior") if problem.is_class else DummyRegressor()
     listed = {name: one.estimator(params.seed, schema, problem) for name, one in params.candidates.items()}
     own = hooks.project("training", "candidates", lambda *_: {})(params, schema, problem)
-    return {NAIVE: naive, **listed, **own}
+    models = {NAIVE: naive, **listed, **own}
+    if folds and folds.rarest < LEAST_STOPPING:
+        for model in models.values():
+            without_stopping(model)
+    return models
 
 
-def evidence(
-    slices: pd.DataFrame, gaps: pd.DataFrame, tests: pd.DataFrame, policies: pd.DataFrame, prices: pd.DataFrame
-) -> dict[str, list[dict[str, Any]]]:
+def evidence(**tables: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
     """Return what the model card shows beside the scores: ``slices``, ``fairness``, ``tests``, ``policies``, ``prices``."""
-    flagged = slices.loc[slices["flagged"], ["feature", "group", "rows", "bias", "bias_low", "bias_high", "q"]].head(10)
-    tables = {"slices": flagged, "fairness": gaps, "tests": tests, "policies": policies, "prices": prices}
+    flagged = tables["slices"][lambda table: table["flagged"]].head(10)
+    tables["slices"] = flagged[["feature", "group", "rows", "bias", "bias_low", "bias_high", "q"]]
     return {name: gate.tidy(table.to_dict("records")) for name, table in tables.items()}
 
 
-def describe(
-    name: str, method: str, results: Results, evidence: dict[str, Any], params: Params, plan: EvaluationPlan
-) -> dict[str, Any]:
+def describe(chosen: Chosen, evidence: dict[str, Any], params: Params, plan: EvaluationPlan) -> dict[str, Any]:
     """Return the description of the chosen model: how it came about, and how good it is on the holdout."""
-    used = lineage.of_values(params.model_dump(mode="json"))
-    chosen = {"model": name, "calibration": method, "split": plan.split.model_dump(exclude={"copies"})}
-    chosen |= {"features": artifacts.read_json(f"{features.ONLINE}/online.json")["features"]}
+    used, split = lineage.of_values(params.model_dump(mode="json")), plan.split.model_dump(exclude={"copies"})
+    described = {"model": chosen.name, "calibration": chosen.method, "split": split}
+    described |= {"features": artifacts.read_json(f"{features.ONLINE}/online.json")["features"]}
     made_of = {"features": lineage.of_folder(features.FEATURES), "params": used}
-    return {**chosen, "holdout": gate.tidy(results), "evidence": evidence, "lineage": made_of}
+    return {**described, "holdout": gate.tidy(chosen.results), "evidence": evidence, "lineage": made_of}
 
 
 def save(model: BaseEstimator, description: dict[str, Any], curves: dict[str, pd.DataFrame]) -> None:
@@ -132,13 +147,9 @@ def load() -> tuple[BaseEstimator, dict[str, Any]]:
     return model_file.load(artifacts.pending(f"{CANDIDATE}/model.skops")), description
 
 
-def beats_naive(name: str, results: Results, floor: float) -> bool:
-    """Return whether the model is significantly better than the naive prediction and the best baseline policy."""
-    return name != NAIVE and results["improvement"]["low"] > 0 and floor > 0
-
-
-def checks(name: str, results: Results, floor: float, problem: Problem, plan: EvaluationPlan) -> list[gate.Check]:
+def checks(chosen: Chosen, problem: Problem, plan: EvaluationPlan) -> list[gate.Check]:
     """Return the gate: better than the naive prediction and every baseline policy, by the margins of the plan."""
+    name, _, results, floor = chosen
     success, task, improvement = problem.success, problem.task, results["improvement"]["low"]
     gain, metric = results["gain"]["value"], RANKING[task]
     criteria = []
@@ -156,11 +167,9 @@ def checks(name: str, results: Results, floor: float, problem: Problem, plan: Ev
     ]
 
 
-def metrics(
-    name: str, method: str, validation: pd.DataFrame, results: Results, policies: pd.DataFrame, slices: pd.DataFrame
-) -> dict[str, Any]:
+def metrics(chosen: Chosen, validation: pd.DataFrame, policies: pd.DataFrame, slices: pd.DataFrame) -> dict[str, Any]:
     """Return the figures of this stage for ``dvc metrics``."""
     counts = {"looked_at": len(slices), "flagged": int(slices["flagged"].sum())}
     by_model, by_policy = (table.set_index(table.columns[0]).to_dict("index") for table in (validation, policies))
-    chosen = {"model": name, "calibration": method, "validation": by_model, "holdout": results}
-    return {**chosen, "policies": by_policy, "slices": counts}
+    figures = {"model": chosen.name, "calibration": chosen.method, "validation": by_model, "holdout": chosen.results}
+    return {**figures, "policies": by_policy, "slices": counts}

@@ -19,8 +19,9 @@ from joblib import Parallel, delayed, parallel_config
 from ninefold import artifacts, hooks, lineage
 from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan, one_score
+from ninefold.sentences import render
 from ninefold.training import cross_validation, models
-from ninefold.training.cross_validation import Fold, Task
+from ninefold.training.cross_validation import Fold, Folds
 from ninefold.training.models import SPACES, Candidate, Range
 from ninefold.training.params import Params
 
@@ -53,30 +54,28 @@ class Space(NamedTuple):
     seed: int
 
 
-def tune(task: Task) -> tuple[Params, pd.DataFrame]:
+def tune(folds: Folds, plan: EvaluationPlan) -> tuple[Params, pd.DataFrame]:
     """Return the params with the best options for their candidates, and the trials of the search; see `table`.
 
     A search that was killed, or has got a larger budget, goes on where it was, see `search`; DVCLive logs every trial.
     """
-    params, budget, trials = task.params, task.params.search.budget, list[Trial]()
+    params, budget, trials = folds.params, folds.params.search.budget, list[Trial]()
     if budget == 0:
         return params, table(trials, 1, 1)
     if lineage.commit() == lineage.NO_COMMIT:  # DVCLive names the commit beside which it logs
-        raise DataError(
-            "training.search.budget: found no commit in git, expected one; `git add -A && git commit` first"
-        )
+        raise DataError(render("training", "no_commit"))
     from dvclive import Live
     from tqdm import tqdm
 
-    fitted = sum(len(fold.fitted) for fold in task.folds)
-    newest, rungs = task.folds[-1:] if task.problem.time else task.folds, []
+    fitted = sum(len(fold.fitted) for fold in folds.pairs)
+    newest, rungs = folds.pairs[-1:] if folds.problem.time else folds.pairs, []
     for step in next(steps for most, steps in RUNGS if fitted <= most):
-        folds = newest if step > 1 else task.folds
-        rungs.append([Fold(fold.fitted[::step], fold.unseen[::step]) for fold in folds])
+        pairs = newest if step > 1 else folds.pairs
+        rungs.append([Fold(fold.fitted[::step], fold.unseen[::step]) for fold in pairs])
     start = {name: one.options() for name, one in params.candidates.items()}
     space = Space(start, {name: _ranges(name, params) for name in start}, len(rungs), params.seed)
-    memory = artifacts.path(f"{MEMORY}/{_identity(task, rungs)}.json")
-    sign, score = 1 if task.plan.primary.better == "lower" else -1, partial(_score, task, rungs)
+    memory = artifacts.path(f"{MEMORY}/{_identity(folds, rungs, plan)}.json")
+    sign, score = 1 if plan.primary.better == "lower" else -1, partial(_score, folds, rungs, plan)
     with workers(params), Live(str(artifacts.path(TRIALS)), dvcyaml=None, save_dvc_exp=False) as live:
         tried = search(space, score, budget, memory)
         for trial in tqdm(tried, f"search, budget {budget}", unit="trial", file=sys.stderr, leave=False):
@@ -122,13 +121,15 @@ def workers(params: Params) -> AbstractContextManager[object]:
     return dask_cluster.connect(params.scheduler)
 
 
-def _score(task: Task, rungs: list[list[Fold]], name: str, options: Options, rung: int) -> float:
+def _score(
+    folds: Folds, rungs: list[list[Fold]], plan: EvaluationPlan, name: str, options: Options, rung: int
+) -> float:
     """Return the primary metric of a candidate on the rows of a rung; lower is better."""
-    params, problem, primary, folds = task.params, task.problem, task.plan.primary, rungs[rung]
+    rows, params, schema, problem, primary = folds.rows, folds.params, folds.schema, folds.problem, plan.primary
     candidate = Candidate(model=params.candidates[name].model, **options)
-    estimator = candidate.estimator(params.seed, task.schema, problem)
-    predicted = cross_validation.forecast(estimator, task.rows, folds, task.schema, problem, cores=1)
-    target = task.rows[problem.target].to_numpy()[np.concatenate([fold.unseen for fold in folds])]
+    estimator = candidate.estimator(params.seed, schema, problem)
+    predicted = cross_validation.forecast(estimator, rows, rungs[rung], schema, problem, cores=1)
+    target = rows[problem.target].to_numpy()[np.concatenate([fold.unseen for fold in rungs[rung]])]
     value = one_score(primary.name, target, predicted, problem)
     return float(f"{value if primary.better == 'lower' else -value:.8g}")
 
@@ -141,13 +142,13 @@ def _ranges(name: str, params: Params) -> dict[str, Range]:
     return ranges
 
 
-def _identity(task: Task, rungs: list[list[Fold]]) -> str:
+def _identity(folds: Folds, rungs: list[list[Fold]], plan: EvaluationPlan) -> str:
     """Return a hash of all that a search depends on but its budget, and the machines that it runs on."""
     names: Any = {"seed": True, "folds": True, "candidates": True, "search": {"space"}}
-    hashed = pd.util.hash_pandas_object(task.rows[[*task.schema.all, task.problem.target]], index=False)
+    hashed = pd.util.hash_pandas_object(folds.rows[[*folds.schema.all, folds.problem.target]], index=False)
     data = hashlib.sha256(hashed.to_numpy().tobytes()).hexdigest()
-    sizes = [[len(part) for fold in folds for part in fold] for folds in rungs]
-    asked = [task.params.model_dump(mode="json", include=names), task.problem.task, task.plan.primary.model_dump()]
+    sizes = [[len(part) for fold in rung for part in fold] for rung in rungs]
+    asked = [folds.params.model_dump(mode="json", include=names), folds.problem.task, plan.primary.model_dump()]
     code = [hooks.digest(models, cross_validation, tune), models.OPTIONS, SPACES, sklearn.__version__]
     return lineage.of_values([data, sizes, asked, code])
 

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from ninefold import features
-from ninefold.plotting import RED, as_share, canvas, empty, label, panels, plain
-from ninefold.problem import Problem, decisions
+from ninefold.plotting import RED, canvas, empty, label, panels, plain
+from ninefold.problem import Problem
 
 
-def plot_strongest(deciles: pd.DataFrame, problem: Problem) -> Figure:
-    """Draw the mean target over the deciles of the strongest numbers, a panel each."""
-    parts = list(deciles.groupby("feature", sort=False))
-    question = "Do the features order the outcomes?"
-    if not parts:
-        return empty(question, "no number has enough different values")
-    fig, drawn = panels(question, len(parts), 2.1, sharey=True)
-    for axes, (name, part) in zip(drawn, parts, strict=True):
-        axes.plot(part["value"], part["level"], marker="o")
+def plot_deciles(rows: pd.DataFrame, outcome: pd.Series, names: list[str]) -> Figure:
+    """Draw the mean outcome by decile of each feature, a panel each."""
+    if not names:
+        return empty("Does the outcome vary with the features?", "no numeric feature has enough distinct values")
+    fig, drawn = panels("Does the outcome vary with the features?", len(names), 2.1, sharey=True)
+    for axes, name in zip(drawn, names, strict=True):
+        decile = features.quantiles(rows[name], 10)
+        x, y = rows[name].groupby(decile).median(), outcome.groupby(decile).mean()
+        sns.lineplot(x=x.to_numpy(), y=y.to_numpy(), marker="o", ax=axes)
+        axes.set(xlabel="", ylabel="")
         axes.set_title(label(name), fontsize=9)
-        if problem.is_class:
-            as_share(axes)
-    fig.supylabel(label(decisions.level_name(problem)), fontsize=9)
     return fig
 
 

@@ -8,61 +8,80 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from ninefold import timestamps
+from ninefold.html_repr import Histogram
 from ninefold.metrics import FOLLOW
-from ninefold.monitoring import Params, sentences, tables
-from ninefold.plotting import BLUE, GREY, ORANGE, PALETTE, SKY, as_share, canvas, empty, label, plain, reach
-from ninefold.problem import ERROR, FORESIGHT, RANKING, Problem, decisions, title
+from ninefold.monitoring import Params, sentences
+from ninefold.plotting import BLUE, GREY, PALETTE, RED, SKY, as_share, canvas, empty, label, panels, plain, reach
+from ninefold.problem import ERROR, FORESIGHT, Problem, decisions, title
+
+MOST = 40  # features that a figure shows
+TITLES = {"gap": "predicted less observed (0 is best)"}
 
 
 def plot_drift(drifts: pd.DataFrame, params: Params) -> Figure:
-    """Draw the PSI of the features that moved most, per period beside the holdout; bold where a feature drifted."""
+    """Draw the PSI of the features that drifted or moved most, in every period, on a log scale; a dot marks drift."""
     question = "Which inputs have moved?"
     if drifts.empty:
         return empty(question, sentences.ONLY_TIME)
-    table = drifts.pivot(index="feature", columns="period", values="psi")[_periods(drifts)]
-    table = table.loc[table.max(axis=1).sort_values(ascending=False).index[:24]]
-    drifted = drifts.pivot(index="feature", columns="period", values="drifted").loc[table.index, table.columns].eq(True)
-    fig, axes = canvas(question, height=0.27 * len(table) + 1.4)
-    most = 4 * max(params.alerts.inputs.limit, 1e-9)
+    table, marks = (drifts.pivot(index="feature", columns="period", values=name) for name in ("psi", "drifted"))
+    order = pd.DataFrame({"drifted": marks.eq(True).any(axis=1), "psi": table.median(axis=1)})
+    table = table.loc[order.sort_values(["drifted", "psi"], ascending=False).index[:MOST], _periods(drifts)]
+    marks = marks.reindex_like(table).eq(True).map({True: "●", False: ""}.get)
+    fig, axes = canvas(question, height=0.22 * len(table) + 1.6)
     sns.heatmap(
         table.rename(index=label),
-        vmin=0,
-        vmax=most,
-        annot=len(table.columns) <= 26,
-        fmt=".2f",
+        norm=LogNorm(0.01, 10),
+        annot=marks,
+        fmt="",
         cmap="Blues",
-        cbar=False,
+        linewidths=0.5,
+        cbar_kws={"label": "PSI", "ticks": [0.01, 0.1, 0.25, 1, 10], "format": "%g"},
         ax=axes,
     )
-    for text, is_bold in zip(axes.texts, drifted.to_numpy()[table.notna().to_numpy()], strict=False):
-        text.set_fontweight("bold" if is_bold else "normal")
-    axes.axvline(1, color="white", lw=3)
+    for bound in {0.1, 0.25, params.alerts.inputs.limit}:
+        axes.collections[0].colorbar.ax.axhline(bound, color=RED, lw=1)
     axes.set(xlabel="", ylabel="")
-    axes.tick_params(axis="x", rotation=45 if len(table.columns) > 8 else 0)
+    period_axis(axes, list(table), 26, 0.5)
     axes.tick_params(axis="y", rotation=0)
-    axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
     return fig
 
 
-def plot_performance(records: list[dict[str, Any]], baseline: dict[str, Any], problem: Problem) -> Figure:
-    """Draw three figures with their intervals, of the holdout and of each period: ranking, error, and gap."""
-    ranking, error, level = RANKING[problem.task], ERROR[problem.task], decisions.level_name(problem)
-    titles = {ranking: f"{title(ranking)}\n(higher is better)", error: f"{title(error)}\n(lower is better)"}
-    titles["gap"] = f"predicted less observed\n{label(level)}"
-    spans = tables.figures_by_period(records, baseline)
-    fig, panels = canvas("Is the model as good as on the holdout?", height=3.2, ncols=len(titles))
-    for axes, (name, text) in zip(panels, titles.items(), strict=True):
-        values = pd.DataFrame([figures.get(name, {}) for figures in spans.values()], columns=["value", "low", "high"])
-        axes.axhspan(values["low"][0], values["high"][0], color=SKY, alpha=0.25, lw=0)
-        _points(axes, range(len(spans)), values)
-        axes.set_title(text, fontsize=9)
-        _period_axis(axes, list(spans))
-    panels[-1].axhline(0, color=GREY, lw=1)
-    if problem.is_class:
-        as_share(panels[-1])
+def histograms(before: pd.DataFrame, now: pd.DataFrame, bins: int = 12) -> pd.DataFrame:
+    """Return, per ``feature``, small histograms of its values ``before`` and ``now`` in the same bins."""
+    rows = []
+    for name in now:
+        shares = _shares([before[name], now[name]], bins)
+        most = max([*shares[0], *shares[1]], default=0.0)
+        rows.append([Histogram(each, most) for each in shares])
+    return pd.DataFrame(rows, pd.Index(now.columns, name="feature"), ["before", "now"])
+
+
+def _shares(pair: list[pd.Series], bins: int) -> list[tuple[float, ...]]:
+    """Return the shares of the values in each bin, extreme numbers in the outer ones; of text, of the most frequent values."""
+    both = pd.concat(pair).replace([np.inf, -np.inf], np.nan).dropna()
+    if not pd.api.types.is_numeric_dtype(both):
+        top = both.value_counts().index[:bins]
+        return [tuple(each.value_counts(normalize=True).reindex(top, fill_value=0)) for each in pair]
+    low, high = both.quantile([0.01, 0.99]) if len(both) else (0.0, 1.0)
+    counts = [np.histogram(each.dropna().clip(low, high), bins, (low, high))[0] for each in pair]
+    return [tuple(each / max(each.sum(), 1)) for each in counts]
+
+
+def plot_periods(scores: pd.DataFrame, names: list[str]) -> Figure:
+    """Draw figures with their intervals, a panel each: points are periods, the band is the holdout."""
+    fig, axes = panels("Is the model as good as on the holdout?", len(names), 3)
+    for one, name in zip(axes, names, strict=True):
+        values = scores[scores["figure"] == name]
+        holdout = values[values["period"] == "holdout"]
+        one.axhspan(holdout["low"].squeeze(), holdout["high"].squeeze(), color=SKY, alpha=0.25, lw=0)
+        _points(one, range(len(values)), values)
+        one.set_title(
+            TITLES.get(name) or f"{title(name)} ({'lower' if name in ERROR.values() else 'higher'} is better)"
+        )
+        period_axis(one, list(values["period"]))
     return fig
 
 
@@ -89,26 +108,6 @@ def plot_calibration(curves: pd.DataFrame, problem: Problem) -> Figure:
     return fig
 
 
-def plot_weeks(weeks: pd.DataFrame, volume: pd.DataFrame, problem: Problem) -> Figure:
-    """Draw the predicted and the observed level per week, from the holdout on; dotted lines are where periods begin."""
-    question = "Are predicted and observed the same?"
-    if weeks.empty:
-        return empty(question, "Without time there are no weeks.")
-    fig, axes = canvas(question, height=3)
-    sns.lineplot(weeks.set_index("week")[["observed", "predicted"]], palette=[ORANGE, BLUE], marker="o", ax=axes)
-    for start in timestamps.local(volume["start"], problem.timezone):
-        axes.axvline(start, color=GREY, lw=0.8, ls=":")
-    axes.set(
-        xlabel=f"{weeks.attrs.get('unit', 'week')} ({problem.timezone})", ylabel=label(decisions.level_name(problem))
-    )
-    axes.tick_params(axis="x", rotation=30)
-    if problem.is_class:
-        axes.set_ylim(0, None)
-        as_share(axes)
-    axes.legend(frameon=False)
-    return fig
-
-
 def plot_policies(table: pd.DataFrame, problem: Problem) -> Figure:
     """Draw what following the model pays per row, on the holdout and in each period, beside the five best other policies."""
     means = table.groupby("policy", sort=False)["payoff"].mean().drop([FORESIGHT, FOLLOW])
@@ -117,7 +116,7 @@ def plot_policies(table: pd.DataFrame, problem: Problem) -> Figure:
     for number, policy in enumerate(shown):
         part = table[table["policy"] == policy].set_index("period").reindex(names).rename(columns={"payoff": "value"})
         _points(axes, np.arange(len(names)) + 0.12 * number, part, PALETTE[number], label(policy))
-    _period_axis(axes, names, most=15)
+    period_axis(axes, names, most=15)
     axes.set_ylabel(plain(f"payoff per {problem.unit}\n({problem.payoff_unit})"))
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
@@ -134,7 +133,7 @@ def plot_strategies(table: pd.DataFrame, problem: Problem) -> Figure:
         for name, part in table.groupby("strategy", sort=False):
             axes.plot(part["period"], part[column], label=name, marker="o", markevery=part["new"].to_numpy())
         axes.set_title(label(text, 50), fontsize=9)
-        _period_axis(axes, periods)
+        period_axis(axes, periods)
     panels[1].legend(frameon=False, fontsize=8, markerscale=0)
     return fig
 
@@ -151,7 +150,7 @@ def _points(axes: Axes, x: Any, values: pd.DataFrame, color: str = BLUE, label: 
     )
 
 
-def _period_axis(axes: Axes, names: list[str], most: int = 7) -> None:
+def period_axis(axes: Axes, names: list[str], most: int = 7, shift: float = 0.0) -> None:
     """Name the periods below, at most so many of them."""
-    step = -(-len(names) // most)
-    axes.set_xticks(range(0, len(names), step), names[::step], rotation=45)
+    step = max(-(-len(names) // most), 1)
+    axes.set_xticks(np.arange(0, len(names), step) + shift, names[::step], rotation=45)

@@ -8,78 +8,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
 
 from ninefold import plotting
-from ninefold.metrics import FOLLOW, EvaluationPlan, threshold
+from ninefold.metrics import FOLLOW, threshold
 from ninefold.plotting import BLUE, GREEN, GREY, ORANGE, RED, SKY, label
-from ninefold.problem import FORESIGHT, RANKING, Problem, decisions, title
+from ninefold.problem import FORESIGHT, Problem, decisions
 from ninefold.training import sentences
 
-MOST, MOST_POLICIES, MOST_CONTRIBUTIONS = 15, 8, 6  # slices, and features; baseline policies; of a prediction
-MOST_POINTS = 3000  # residuals
+MOST, MOST_POLICIES, MOST_CONTRIBUTIONS = 15, 8, 6  # slices; baseline policies; of a prediction
 REFERENCE: dict[str, Any] = {"color": GREY, "ls": "--", "lw": 1}
 STACKED: dict[str, Any] = {"nrows": 2, "sharex": True, "height_ratios": [2, 1]}
 
 
-def plot_learning(curve: pd.DataFrame, plan: EvaluationPlan) -> Figure:
-    """Draw the primary metric on unseen rows by how many rows the model is fitted on."""
-    fig, axes = plotting.canvas("Would more rows help?", height=2.8)
-    sns.lineplot(curve, x="rows", y="score", marker="o", lw=2, errorbar=None, ax=axes)
-    axes.set(xlabel="training rows", ylabel=title(plan.primary.name), xlim=(0, None))
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    return fig
-
-
-def plot_calibration(curve: pd.DataFrame, predicted: pd.DataFrame, problem: Problem) -> Figure:
-    """Draw observed against predicted means by decile, over the distribution of the predictions."""
-    fig, (axes, below) = plotting.canvas("Are the predictions calibrated?", height=4.6, **STACKED)
-    ends, limits = [curve.min(axis=None), curve.max(axis=None)], None
-    if problem.is_class:
-        ends, limits = [0.0, max(1.08 * ends[1], 0.02)], (0, 1)
-        axes.set_xlim(ends)
-        plotting.as_share(axes)
-        plotting.as_share(axes, "x")
-    axes.plot(ends, ends, label="perfect", **REFERENCE)
+def add_intervals(axes: Axes, curve: pd.DataFrame, fmt: str = "none") -> None:
+    """Draw the intervals of a calibration curve."""
     reach = plotting.reach(curve, "observed")
-    style = {"fmt": "-o", "ms": 4, "capsize": 3, "elinewidth": 1, "label": "holdout deciles with interval"}
-    axes.errorbar(curve["predicted"], curve["observed"], reach, color=BLUE, **style)
-    axes.set_ylabel(plotting.plain(f"observed {decisions.level_name(problem)}"))
-    axes.legend(frameon=False)
-    sns.histplot(decisions.expected(predicted, problem), bins=50, binrange=limits, color=SKY, alpha=1, ax=below)
-    below.set(xlabel=_predicted_name(problem), ylabel="rows")
-    return fig
-
-
-def plot_errors(curves: dict[str, Any], target: np.ndarray, predicted: pd.DataFrame, problem: Problem) -> Figure:
-    """Draw the ROC and precision-recall curves; of quantities, the residuals."""
-    if not problem.is_class:
-        return plot_residuals(target, predicted, problem)
-    fig, (left, right) = plotting.canvas("How well does the model rank rows?", height=3.3, ncols=2)
-    style = {"plot_chance_level": True, "chance_level_kw": REFERENCE, "curve_kwargs": {"color": BLUE}}
-    roc, curve, rate = curves["roc"], curves["precision"], decisions.event(target, problem).mean()
-    RocCurveDisplay(fpr=roc["false_positive_rate"], tpr=roc["true_positive_rate"]).plot(left, **style)
-    PrecisionRecallDisplay(curve["precision"], curve["recall"], prevalence_pos_label=rate).plot(right, **style)
-    return fig
-
-
-def plot_residuals(target: np.ndarray, predicted: pd.DataFrame, problem: Problem) -> Figure:
-    """Draw the residuals of quantities by the size of the prediction, with their median and the mean interval."""
-    fig, axes = plotting.canvas("How large are the errors?", height=3.2)
-    value = predicted["prediction"]
-    rows = predicted[["low", "high"]].sub(value, axis=0).assign(prediction=value, error=target - value)
-    sample = rows.sample(min(len(rows), MOST_POINTS), random_state=0)
-    axes.scatter(sample["prediction"], sample["error"], s=6, alpha=0.3, color=SKY, lw=0, rasterized=True)
-    by_size = rows.groupby(pd.qcut(rows["prediction"].rank(method="first"), min(12, len(rows)), labels=False))
-    mean, median = by_size.mean(), by_size["error"].median()
-    axes.axhline(0, color=GREY, lw=1)
-    axes.plot(mean["prediction"], median, "-o", color=BLUE, ms=4, label="median error")
-    band = {"color": BLUE, "alpha": 0.12, "label": "predicted interval"}
-    axes.fill_between(mean["prediction"], mean["low"], mean["high"], **band)
-    axes.set(xlabel=_predicted_name(problem), ylabel="residual (outcome less prediction)")
-    axes.legend(frameon=False)
-    return fig
+    axes.errorbar(curve["predicted"], curve["observed"], reach, fmt=fmt, color=BLUE, ms=4, capsize=3, elinewidth=1)
 
 
 def plot_policies(table: pd.DataFrame, problem: Problem) -> Figure:
@@ -89,7 +35,7 @@ def plot_policies(table: pd.DataFrame, problem: Problem) -> Figure:
     colors = table["policy"].map({FOLLOW: BLUE, FORESIGHT: GREEN}).fillna(GREY)
     question, reach = "What is it worth to follow the model?", plotting.reach(table, "payoff")
     fig, axes = plotting.bars(question, table["policy"], table["payoff"], reach, color=colors)
-    axes.set_xlabel(plotting.plain(f"mean payoff per {problem.unit} ({problem.payoff_unit})"))
+    axes.set_xlabel(payoff_name("mean payoff", problem))
     return fig
 
 
@@ -107,15 +53,6 @@ def plot_threshold(curve: pd.DataFrame, problem: Problem) -> Figure:
     }
     axes.set(xlabel=meaning[problem.task], ylabel=plotting.plain(f"payoff per {problem.unit}"))
     plotting.as_share(axes, "x")
-    return fig
-
-
-def plot_prices(table: pd.DataFrame, problem: Problem) -> Figure:
-    """Draw the gain over the best baseline policy, as prices move one at a time, with intervals."""
-    names = [row.price if row.factor == 1 else f"{row.price} × {row.factor:g}" for row in table.itertuples()]
-    question, colors = "Does it still pay when prices move?", np.where(table["factor"] == 1, BLUE, SKY)
-    fig, axes = plotting.bars(question, names, table["gain"], plotting.reach(table, "gain"), color=colors)
-    axes.set_xlabel(plotting.plain(f"gain per {problem.unit} ({problem.payoff_unit})"))
     return fig
 
 
@@ -172,14 +109,6 @@ def plot_gains(table: pd.DataFrame, problem: Problem) -> Figure:
     return fig
 
 
-def plot_importance(table: pd.DataFrame, problem: Problem) -> Figure:
-    """Draw the permutation importance of the most important features."""
-    question, top = "What does the model rely on?", table.head(MOST)
-    fig, axes = plotting.bars(question, top["feature"], top["loss"], top["std"], color=BLUE)
-    axes.set_xlabel(f"decrease of {title(RANKING[problem.task])} when shuffled")
-    return fig
-
-
 def plot_contributions(table: pd.DataFrame, titles: Sequence[str], problem: Problem) -> Figure:
     """Draw how features move each prediction from the average one, with the error of sampling (95 %)."""
     tops = [sentences.largest(part, MOST_CONTRIBUTIONS) for _, part in table.groupby("row")]
@@ -196,10 +125,16 @@ def plot_contributions(table: pd.DataFrame, titles: Sequence[str], problem: Prob
         axes.set_title(label(f"{name}: {level}, average {average}", 90), loc="left")
         if problem.is_class:
             plotting.as_share(axes, "x")
-    axes.set_xlabel(_predicted_name(problem))
+    axes.set_xlabel(predicted_name(problem))
     return fig
 
 
-def _predicted_name(problem: Problem) -> str:
+def predicted_name(problem: Problem) -> str:
+    """Return the name of an axis of predictions."""
     event = f"probability that the {problem.unit} {problem.positive}"
     return label(f"predicted {event if problem.is_class else problem.target}", 90)
+
+
+def payoff_name(what: str, problem: Problem) -> str:
+    """Return the name of an axis of payoffs or gains per row."""
+    return plotting.plain(f"{what} per {problem.unit} ({problem.payoff_unit})")

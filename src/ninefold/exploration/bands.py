@@ -1,0 +1,54 @@
+"""Columns that are made from the outcome by groups: bands of a quantity, and its mean over the rows of a group."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ninefold.exploration.univariate import FEWEST, as_numbers
+
+MOST_BANDS, FEWEST_GROUPS = 50, 8
+STRAY = 0.005  # share of a band's rows at each end that may lie in another one
+NEAR = 0.75  # root mean square of the distances in standard errors; means of other rows as many have 1.4
+
+
+def bands(values: pd.Series, outcome: np.ndarray) -> str:
+    """Return whether the values split a quantity into ranges that hardly overlap, as bands of it do, in words."""
+    groups = pd.Series(outcome).groupby(values.to_numpy(), observed=True)
+    sizes = groups.size()
+    if not 2 <= len(sizes) <= MOST_BANDS or sizes.min() < FEWEST or len(np.unique(outcome)) <= 2 * len(sizes):
+        return ""
+    ends = groups.quantile([STRAY, 1 - STRAY]).unstack().sort_values(STRAY).to_numpy()
+    overlap = ends[1:, 0] < ends[:-1, 1]
+    return "" if overlap.any() else f"its {len(sizes)} values are bands of the outcome, which do not overlap"
+
+
+def group_means(frame: pd.DataFrame, names: list[str], outcome: np.ndarray) -> dict[str, str]:
+    """Return the columns that hold the mean outcome of each group of another column, the row's own outcome included.
+
+    The distances between both, in standard errors, tell: means over these rows have almost none, means over as many other
+    rows, such as earlier ones, have a root mean square of 1.4, and what is measured otherwise has far larger ones.
+    """
+    codes = {name: pd.factorize(frame[name])[0] for name in names}
+    groups = {name: code for name, code in codes.items() if FEWEST_GROUPS <= code.max() + 1 <= len(frame) / FEWEST}
+    evidence: dict[str, str] = {}
+    for name, own in groups.items():
+        numbers = as_numbers(frame[name])
+        if numbers is None or numbers.isna().any():
+            continue
+        for group, code in groups.items():
+            first = np.unique(code, return_index=True)[1]
+            is_constant = group != name and code.min() >= 0 and (own[first][code] == own).all()
+            if is_constant and _are_means(numbers.to_numpy("float64")[first], outcome, code):
+                evidence[name] = f"it is the mean outcome of each {group}, the row's own included"
+                break
+    return evidence
+
+
+def _are_means(values: np.ndarray, outcome: np.ndarray, code: np.ndarray) -> bool:
+    """Return whether values are the means of groups that differ significantly."""
+    table = pd.Series(outcome).groupby(code).agg(["mean", "std", "size"]).to_numpy()
+    large = (table[:, 2] >= FEWEST) & (table[:, 1] > 0)
+    mean, spread, size = table[large].T
+    if large.sum() < FEWEST_GROUPS or np.mean(((values[large] - mean) / spread) ** 2 * size) > NEAR**2:
+        return False
+    return bool(stats.f_oneway(*(outcome[code == place] for place in np.flatnonzero(large))).pvalue < 0.001)
