@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from ninefold.exploration.bands import bands, group_means
+from ninefold.exploration.univariate import as_numbers
 
 
 def test_bands_of_a_quantity_do_not_overlap() -> None:
@@ -33,6 +34,6 @@ def test_a_mean_of_the_outcome_by_group_is_told_from_a_mean_of_other_rows(is_eve
             name: pd.Series(each).groupby(group).transform("mean") for name, each in (("own", y), ("past", outcomes()))
         }
         frame = pd.DataFrame({"who": [f"k{number}" for number in group], **means, "size": effect[group]}).head(1100)
-        for name in group_means(frame, list(frame.columns), y[:1100]):
+        for name in group_means(frame, {name: as_numbers(frame[name]) for name in frame}, y[:1100]):
             found[name] += 1
     assert (found["own"] >= 38, found["past"] <= 2, found["size"] <= 2) == (True, True, True), found

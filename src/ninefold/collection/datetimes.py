@@ -82,8 +82,8 @@ def parse(text: ir.StringValue, form: str | None = None) -> ir.TimestampValue:
     `form` is one of `FORMATS`, or a format of `strptime` (DuckDB's, which are C's); of several, with " | " between, the first
     that a text fits: ``iso`` (the default: 2013-09-30, 2013-09-30T17:00:00, with or without an offset), ``epoch_s`` to
     ``epoch_ns``, ``seconds`` or ``days`` (numbers counted from 1970-01-01), ``excel`` (days of a spreadsheet, from 1899-12-30),
-    ``year`` (2013, 2013/14), ``quarter`` (2013Q4, Q4 2013, 4Q13: its first day), ``iso_week`` (2013-W40, 2013W40, 2013-40, 2013-W40-3: its Monday,
-    or that day). The name of a weekday in front (``%a``) is passed over. Raises `DataError` if the engine cannot read a format.
+    ``year`` (2013, 2013/14), ``quarter`` (2013Q4, Q4 2013, 4Q13: its first day), ``iso_week`` (2013-W40, 2013W40, 2013-40,
+    2013-W40-3: its Monday, or that day). The name of a weekday in front (``%a``) is passed over. Raises `DataError` if the engine cannot read a format.
     """
     first, last = ibis.timestamp("0001-01-01"), ibis.timestamp("9999-12-31 23:59:59")
     values = [_parse(text, each) for each in (form or "iso").split(OR)]

@@ -71,8 +71,9 @@ def quantity(
 ) -> ir.FloatingValue:
     """Return the numbers that texts hold (float64), null where one holds none.
 
-    `form` is one of `FORMATS`: ``amount`` takes off currencies and per cent, and reads "(1,234.50)", "1,234-" and "1,234 DR" as
-    negative, 1.2k as 1200; with a unit, ``amount kg``, those alone that end with it; ``h:m`` and ``m:s`` read clock times and durations as minutes. None: a plain number.
+    `form` is one of `FORMATS`: ``amount`` takes off currencies and per cent, and reads "(1,234.50)", "1,234-" and
+    "1,234 DR" as negative, 1.2k as 1200; with a unit, ``amount kg``, those alone that end with it; ``h:m`` and ``m:s`` read
+    clock times and durations as minutes. None: a plain number.
     """
     form, _, unit = (form or "").partition(" ")
     if unit:

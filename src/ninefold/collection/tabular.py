@@ -51,7 +51,8 @@ def table(header: Iterable[Any], columns: Sequence[pa.Array | pa.ChunkedArray]) 
     frame = pa.table(list(columns), names=list(map(str, range(len(columns))))).to_pandas().astype("str")
     written = [str(name).strip() for name in header]
     frame.columns = pd.Index(names(written), dtype="str")
-    frame.attrs["renamed"] = {new: old for new, old in zip(frame.columns, written, strict=True) if new != old}
+    if renamed := {new: old for new, old in zip(frame.columns, written, strict=True) if new != old}:
+        frame.attrs["renamed"] = renamed  # Parquet keeps what a frame says of itself, so nothing is said without need
     return frame
 
 

@@ -1,10 +1,12 @@
 """Columns that are made from the outcome by groups: bands of a quantity, and its mean over the rows of a group."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ninefold.exploration.univariate import FEWEST, as_numbers
+from ninefold.exploration.univariate import FEWEST
 
 MOST_BANDS, FEWEST_GROUPS = 50, 8
 STRAY = 0.005  # share of a band's rows at each end that may lie in another one
@@ -22,23 +24,25 @@ def bands(values: pd.Series, outcome: np.ndarray) -> str:
     return "" if overlap.any() else f"its {len(sizes)} values are bands of the outcome, which do not overlap"
 
 
-def group_means(frame: pd.DataFrame, names: list[str], outcome: np.ndarray) -> dict[str, str]:
+def group_means(frame: pd.DataFrame, numbers: Mapping[str, pd.Series | None], outcome: np.ndarray) -> dict[str, str]:
     """Return the columns that hold the mean outcome of each group of another column, the row's own outcome included.
 
+    `numbers`: the columns to look at, as numbers (`univariate.as_numbers`), None for those that hold none.
     The distances between both, in standard errors, tell: means over these rows have almost none, means over as many other
     rows, such as earlier ones, have a root mean square of 1.4, and what is measured otherwise has far larger ones.
     """
-    codes = {name: pd.factorize(frame[name])[0] for name in names}
+    codes = {name: pd.factorize(frame[name])[0] for name in numbers}
     groups = {name: code for name, code in codes.items() if FEWEST_GROUPS <= code.max() + 1 <= len(frame) / FEWEST}
+    firsts = {name: np.unique(code, return_index=True)[1] for name, code in groups.items() if code.min() >= 0}
     evidence: dict[str, str] = {}
     for name, own in groups.items():
-        numbers = as_numbers(frame[name])
-        if numbers is None or numbers.isna().any():
+        values = numbers[name]
+        if values is None or values.isna().any():
             continue
-        for group, code in groups.items():
-            first = np.unique(code, return_index=True)[1]
-            is_constant = group != name and code.min() >= 0 and (own[first][code] == own).all()
-            if is_constant and _are_means(numbers.to_numpy("float64")[first], outcome, code):
+        for group, first in firsts.items():
+            code = groups[group]
+            is_constant = group != name and own.max() <= code.max() and (own[first][code] == own).all()
+            if is_constant and _are_means(values.to_numpy("float64")[first], outcome, code):
                 evidence[name] = f"it is the mean outcome of each {group}, the row's own included"
                 break
     return evidence

@@ -68,7 +68,7 @@ def screen(rows: Rows, identifiers: list[str], missing: pd.DataFrame) -> pd.Data
     others = combinations.evidence(df, pool, outcome, problem)
     entities = EntityLeakage(df, names, outcome, problem)
     if problem.task != "multiclass":
-        others |= bands.group_means(df, pool, outcome)
+        others |= bands.group_means(df, {name: numbers[name] for name in pool}, outcome)
     others |= {name: entities.evidence(name, numbers[name]) for name in clear if name not in others}
     table["evidence"] = table["evidence"].mask(table["evidence"] == "", table["column"].map(others).fillna(""))
     return table.sort_values("score", ascending=False, ignore_index=True, kind="stable")

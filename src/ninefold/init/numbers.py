@@ -175,8 +175,7 @@ def signed(column: Column, plain: np.ndarray) -> Column | None:
         return None
     row = int(np.flatnonzero(~np.isnan(found.values))[0])
     signs = sorted({sign for text in sample for sign in re.findall(r"[^\s\d.,'()+\-\u2212]+", text)} - {"DR", "CR"})
-    scaled = [sign for sign in signs if re.fullmatch("|".join(readers.SCALES), sign)]
-    signs = [sign for sign in signs if sign not in scaled]
+    signs = [sign for sign in signs if not re.fullmatch("|".join(readers.SCALES), sign)]
     if form == unit:
         return found.warned("unit", text=column.texts[row], value=found.values[row], form=form)
     if form == "amount" and any(re.fullmatch("[A-Z]{3}", sign) and sign not in WORDS["currencies"] for sign in signs):

@@ -132,8 +132,8 @@ def _note_grain(p: Proposal) -> None:
 
 def _choose_key(p: Proposal, named: str | None) -> None:
     """Choose what identifies a row, and the entity whose rows stay in one part of the split."""
-    kinds = {name: c.kind for name, c in p.columns.items() if called(c.name, "id", "code") or c.kind == "identifier"}
-    kinds = {name: kind for name, kind in kinds.items() if not called(name, "place")}
+    columns = {name: column for name, column in p.columns.items() if not called(name, "place")}
+    kinds = {name: c.kind for name, c in columns.items() if called(name, "id", "code") or c.kind == "identifier"}
     kinds |= dict.fromkeys(p.personal, "personal")
     names = [name for name, kind in kinds.items() if kind in ("identifier", "number", "category")]
     for name in [named] if named else names:

@@ -72,12 +72,9 @@ def from_numbers(column: Column, named: bool) -> Column:
             return column
         if not called(name, "time") and not (form in ("%Y%m", "iso_week") and called(name, "period")):
             is_long = form.startswith(("%Y%m%d", "iso_week")) and column.distinct > 10
-            are_times = is_long and not np.isnat(values := _parse(column, form)[~column.gap]).any()
-            return (
-                column.warned("like_times", form=form, **_first(column.texts[~column.gap], values))
-                if are_times
-                else column
-            )
+            if not is_long or np.isnat(values := _parse(column, form)[~column.gap]).any():
+                return column
+            return column.warned("like_times", form=form, **_first(column.texts[~column.gap], values))
     elif not fits:
         low, high = column.bounds()
         form = "days" if high - low <= 40_000 and abs(high) < 1e5 else "seconds"

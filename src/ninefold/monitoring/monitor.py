@@ -1,14 +1,14 @@
 """A model in production: what the rows of its periods are compared with, and what is known of each period."""
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ninefold import gate, incidents, timestamps
-from ninefold.metrics import Evaluation, EvaluationPlan, against_baseline, intervals, means
+from ninefold.metrics import Evaluation, EvaluationPlan
 from ninefold.monitoring import data_quality, stage
 from ninefold.monitoring import period as period_rows
 from ninefold.monitoring.alerts import broken_columns
@@ -93,8 +93,10 @@ class Monitor:
         kinds = feature_kinds(self.bundle)
         rows = rows.infer_objects()  # a log may hold dates as days, the holdout as times: object, of both together
         features = period_rows.rows(rows, rows[[]], kinds, self.problem).features
-        texts = {name: period_rows.measured(features[name], kind) for name, kind in kinds.items() if kind == "text"}
-        return features.assign(**texts)
+        for name, kind in kinds.items():
+            if kind == "text":
+                features[name] = period_rows.measured(features[name], kind)
+        return features
 
     def drift(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return how far each feature moved per period, the holdout included: `compare_inputs`."""
@@ -145,8 +147,7 @@ class Monitor:
             return ""
         target, empty = outcomes(holdout, problem), pd.DataFrame(np.nan, holdout.index, columns)
         predicted = self.bundle.predict(holdout.drop(columns=columns).join(empty))
-        paid, best, _ = against_baseline(target, predicted, problem, self.plan)
-        gain = intervals(partial(means, {"gain": paid - best}), holdout, problem, problem.success.level)["gain"]
+        gain = Evaluation(target, predicted, holdout, problem, self.plan).gain(problem.success.level)
         return say("works", last=last, faulty=len(columns), gain=gain, problem=problem, policy=policy)
 
     def decide(self, records: list[Record], policy: str) -> Record:

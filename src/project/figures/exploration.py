@@ -59,11 +59,12 @@ def plot_course(along: pd.DataFrame, explore: Exploration) -> Figure:
 def plot_ordered(table: pd.DataFrame, explore: Exploration) -> Figure:
     """Draw the outcome along the groups of each ordered column, a panel each, with intervals and the overall mean."""
     question, columns = "How does the outcome change along each scale?", list(table.groupby("column", sort=False))
+    mean = explore.overall()["mean"]
     fig, panels = plotting.panels(question, min(len(columns), MOST_PANELS), 2.4, sharey=True)
     for axes, (column, rows) in zip(panels, columns, strict=False):
         places, step = range(len(rows)), -(-len(rows) // 12)
         axes.errorbar(places, rows["mean"], plotting.reach(rows, "mean"), fmt="-o", ms=4, lw=1.5, elinewidth=1.2)
-        axes.axhline(explore.overall()["mean"], color=GREY, ls="--", lw=1)
+        axes.axhline(mean, color=GREY, ls="--", lw=1)
         axes.set_title(label(column))
         axes.set_xticks(places[::step], [label(name, 18) for name in rows["group"].iloc[::step]])
         axes.tick_params(axis="x", labelsize=8, rotation=40 if rows["group"].str.len().max() > 4 else 0)
@@ -77,6 +78,7 @@ def plot_ordered(table: pd.DataFrame, explore: Exploration) -> Figure:
 def plot_nominal(table: pd.DataFrame, explore: Exploration) -> Figure:
     """Draw the outcome in the groups of each unordered column, sorted; of many groups, the highest and the lowest."""
     question, columns = "Which groups stand out?", list(table.groupby("column", sort=False))
+    mean = explore.overall()["mean"]
     tallest = min(2 * HALF, max((len(groups) for _, groups in columns), default=0))
     fig, panels = plotting.panels(question, min(len(columns), MOST_PANELS), 0.2 * tallest + 1, sharex=True)
     for axes, (column, groups) in zip(panels, columns, strict=False):
@@ -86,7 +88,7 @@ def plot_nominal(table: pd.DataFrame, explore: Exploration) -> Figure:
             rows = pd.concat([rows.head(HALF), rows.tail(HALF)])
             axes.axhline(HALF - 0.5, color=GREY, lw=0.8, ls=":")
         names = [plotting.cut(name, 24) for name in rows["group"]]
-        plotting.points(axes, names, rows, "mean", explore.overall()["mean"])
+        plotting.points(axes, names, rows, "mean", mean)
         axes.set(title=title, ylim=(tallest - 0.5, -0.5))
         name_level(axes, "x", explore.problem)
     return fig
