@@ -22,7 +22,12 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
 
-setup: $(READY) ## build the environment in .venv (the others do it first)
+# What JupyterLab adds to a notebook, and git does not store.
+ADDED := $(addprefix metadata.language_info.,codemirror_mode file_extension mimetype nbconvert_exporter pygments_lexer version)
+
+setup: $(READY) ## build the environment in .venv (the others do it first), and let git store notebooks without outputs
+	@git config filter.nbstripout.clean '"$(CURDIR)/$(VENV)/bin/python" -m nbstripout --keep-id'
+	@git config filter.nbstripout.extrakeys "$(ADDED)"
 
 $(READY): $(LOCKS) pyproject.toml ninefold.yaml
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) was not found. Install Python 3.11 or newer (python.org, or your system's packages)."; exit 1; }
@@ -68,7 +73,7 @@ lint: $(READY)
 	@ruff format --check .
 	@mypy
 
-lab: $(READY) ## open JupyterLab on the notebooks
+lab: setup ## open JupyterLab on the notebooks
 	@jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/notebooks $(AS_ROOT) $(LAB)
 
 serve: $(READY) ## serve the model at http://127.0.0.1:8000

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,7 +92,7 @@ def tab_to(chrome: Any, selector: str, most: int = 80) -> None:
 
 
 def until(chrome: Any, script: str) -> Any:
-    return WebDriverWait(chrome, 20).until(lambda driver: driver.execute_script(f"return {script}"))
+    return WebDriverWait(chrome, 60).until(lambda driver: driver.execute_script(f"return {script}"))
 
 
 def requests(chrome: Any) -> list[str]:
@@ -98,3 +100,23 @@ def requests(chrome: Any) -> list[str]:
     events = [json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")]
     urls = [each["params"]["request"]["url"] for each in events if each["method"] == "Network.requestWillBeSent"]
     return [url for url in urls if not url.startswith(("chrome", "data:"))]
+
+
+@contextmanager
+def in_jupyterlab(folder: Path, notebook: str, home: Path) -> Iterator[Any]:
+    """Open a notebook; yield what runs a script there, which knows its `view` and `shared` model, and how to `run` commands."""
+    places = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR", "IPYTHONDIR")
+    env = {**os.environ, "PYTHONPATH": str(folder / "src"), **dict.fromkeys(places, str(home))}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.port=0"]
+    command += ["--IdentityProvider.token=", f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True"]
+    known = "const view = jupyterapp.shell.currentWidget.content, shared = view.model.sharedModel, done = arguments[0]"
+    known += ", run = (name, options) => jupyterapp.commands.execute(name, options); "
+    with chromium(home / "profile") as chrome, subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL) as server:
+        try:
+            (started,) = WebDriverWait(home, 60).until(lambda place: [*place.glob("jpserver-*[0-9].json")])
+            chrome.get(f"{json.loads(started.read_text())['url']}lab/tree/{notebook}")
+            until(chrome, "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
+            chrome.set_script_timeout(120)
+            yield lambda script: chrome.execute_async_script(f"{known}Promise.resolve({script}).then(done, done)")
+        finally:
+            server.terminate()

@@ -1,6 +1,7 @@
 """Small bundles to test with: for every task, with names as people give them, texts, dates, no time, and a single field."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,12 @@ def append(
 ) -> None:
     """Write rows to the log as the bundle answers them at a time, in one request of that name."""
     log.submit(log.entry(name, at, bundle, rows, bundle.answer(rows).records, **role)).result()
+
+
+def write(table: pd.DataFrame, name: str = "today.parquet") -> Path:
+    """Write a table to a file, of the suffix of its name; return its place."""
+    table.to_csv(name, index=False) if name.endswith(".csv") else table.to_parquet(name, index=False)
+    return Path(name)
 
 
 def offline(table: pd.DataFrame) -> pd.DataFrame:

@@ -12,8 +12,6 @@ import venv
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ninefold.testing import project as testing
 
 ROOT = Path(__file__).parent.parent
@@ -39,13 +37,9 @@ class Clone:
     def json(self, name: str) -> Any:
         return json.loads((self.folder / name).read_text())
 
-    def lock(self) -> dict[str, Any]:
-        return yaml.safe_load((self.folder / "dvc.lock").read_text())["stages"]
-
     def commit(self, message: str) -> None:
-        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
         self.run("git", "add", "-A")
-        done = self.run("git", *identity, "commit", "-q", "--allow-empty", "-m", message)
+        done = self.run("git", "commit", "-q", "--allow-empty", "-m", message)
         assert done.returncode == 0, done.stderr
 
     def edit_params(self, old: str, new: str) -> None:
@@ -60,9 +54,9 @@ class Clone:
         shutil.rmtree(self.folder / "reports/failed", ignore_errors=True)
 
 
-def copy_of_the_repository(folder: Path, *, without: tuple[str, ...] = ()) -> Clone:
+def copy_of_the_repository(folder: Path) -> Clone:
     """Copy what git tracks or would track to `folder`, as a repository of its own with one commit."""
-    copy_files(folder, without=without)
+    testing.copy_tracked(ROOT, folder)
     clone = Clone(folder)
     clone.run("git", "init", "-q")
     clone.commit("as it stands")
@@ -104,11 +98,6 @@ def set_up(project: Clone) -> subprocess.CompletedProcess[str]:
         (project.environment / "share").symlink_to(Path(sys.prefix) / "share")  # the templates of nbconvert
     pip = f"{shlex.quote(sys.executable)} -m pip --quiet --disable-pip-version-check --python .venv/bin/python"
     return project.run("make", "setup", "LOCKS=", f"PIP={pip}")
-
-
-def copy_files(folder: Path, *, without: tuple[str, ...] = ()) -> None:
-    """Copy what git tracks or would track to `folder`, but for names that begin with one of `without`."""
-    testing.copy_tracked(ROOT, folder, without)
 
 
 def lighten(folder: Path) -> None:

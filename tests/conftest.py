@@ -15,10 +15,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from ninefold import artifacts, display, hooks
+from ninefold import artifacts, display, hooks, whatif
 from ninefold.problem import Params, Problem
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Git has nobody's settings, a name of its own, and no repository of a hook that runs the tests.
+for variable in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+    os.environ.pop(variable, None)
+os.environ |= {f"GIT_{role}_{what}": "test@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+os.environ["GIT_CONFIG_GLOBAL"] = os.devnull
 
 PARAMS: dict[str, Any] = {
     "problem": {
@@ -156,7 +161,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.chdir(tmp_path)
     tiny = Project(tmp_path)
     monkeypatch.setattr(hooks, "project", tiny.find)
-    monkeypatch.setattr(artifacts, "_pending", {})
+    whatif.outputs.clear()
     return tiny
 
 

@@ -61,9 +61,9 @@ def text(value: Any) -> str:
     return "" if value is None else value.isoformat() if isinstance(value, dt.datetime) else str(value)
 
 
-def as_csv(rows: list[Row], newline: str = "\n", delimiter: str = ",") -> bytes:
+def as_csv(rows: list[Row], newline: str = "\n") -> bytes:
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator=newline, delimiter=delimiter)
+    writer = csv.writer(stream, lineterminator=newline)
     writer.writerows([list(rows[0]), *([text(value) for value in row.values()] for row in rows)])
     return stream.getvalue().encode()
 
@@ -119,10 +119,6 @@ class Case:
     @property
     def name(self) -> str:
         return f"data/source/orders/{self.file}"
-
-    @property
-    def empty(self) -> str:
-        return f"orders {self.month} (0)"
 
     def row(self) -> Row:
         return self.rng.choice(self.rows)
@@ -204,13 +200,9 @@ def not_typed(columns: str, values: list[Any]) -> list[tuple[str, Any, str]]:
 NUMBERS = ["1O", "12a", "€5", "1_0", "0x1F", "5-", "--5", "1.2.3", "１２", "1 2", "12,5", "1e", "5%", "\ufeff5"]
 NO_DAYS = ["02-30T10:00:00", "13-01", "01-32", "00-10", "01-05T25:00:00", "01-05T10:61:00", "01-05T10:00:00+99:00"]
 OTHER_TIMES = ["05/01/2020", "5 Jan 2020", "20200105", "01-05-2020 12:00", "43835", "1578225600", "2020/01/05", "12:30"]
-BOUNDS = [
-    ("quantity", 0, "under 1"),
-    ("quantity", -3, "under 1"),
-    ("quantity", 2**62, "over 20"),
-    ("id", -7, "under 1"),
-]
-BOUNDS += [("amount", 0.0, "under 0.01"), ("amount", 1000.01, "over 1000"), ("amount", 1e29, "over 1000")]
+BOUNDS = [("quantity", 0, "under 1"), ("quantity", -3, "under 1"), ("quantity", 2**62, "over 20")]
+BOUNDS += [("id", -7, "under 1"), ("amount", 0.0, "under 0.01")]
+BOUNDS += [("amount", 1000.01, "over 1000"), ("amount", 1e29, "over 1000")]
 STATUSES = ["lost", "PAID", "paid ", "päid", "0", "null", "nan"]
 CELLS: dict[str, tuple[int, list[tuple[str, Any, str]]]] = {  # how many cases; column, wrong value, the rule it breaks
     "a_word_for_a_number": (6, not_typed("id quantity amount", ["two", "Zürich", "-", "?", "true", "#DIV/0!"])),
@@ -327,7 +319,8 @@ def a_column_renamed_or_missing(case: Case) -> Expected:
 def a_file_without_rows(case: Case) -> Any:
     if case.format == "jsonl":
         return b"\n", refused(case.name, "no row")
-    return case.records()[0] if case.format == "csv" else as_parquet(case.rows, most=0), refused(case.empty)
+    content = case.records()[0] if case.format == "csv" else as_parquet(case.rows, most=0)
+    return content, refused(f"orders {case.month} (0)")
 
 
 @spoils()

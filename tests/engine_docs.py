@@ -29,7 +29,7 @@ def page() -> str:
     parts = [HEAD, "## The spine\n"]
     for module in SPINE:
         tree = ast.parse((SOURCE / f"{module}.py").read_text())
-        parts.append(f"**`ninefold.{module}`**: {_first_line(tree)}\n\n{_lines(tree, _defined(tree))}")
+        parts.append(f"**`ninefold.{module}`**: {_first_line(tree)}\n\n{_lines(tree)}")
     for room in ROOMS:
         tree = ast.parse((SOURCE / room / "__init__.py").read_text())
         parts.append(f"## `ninefold.{room}`\n\n{_first_line(tree)}\n")
@@ -43,14 +43,10 @@ def page() -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _defined(tree: ast.Module) -> list[str]:
-    kinds = (ast.FunctionDef, ast.ClassDef)
-    return [node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
-
-
-def _lines(tree: ast.Module, names: list[str]) -> str:
+def _lines(tree: ast.Module, names: list[str] | None = None) -> str:
     nodes = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    return "".join(f"- `{name}`: {_first_line(nodes[name])}\n" for name in sorted(names) if name in nodes)
+    shown = names or [name for name in nodes if not name.startswith("_")]
+    return "".join(f"- `{name}`: {_first_line(nodes[name])}\n" for name in sorted(shown) if name in nodes)
 
 
 def _first_line(node: ast.Module | ast.FunctionDef | ast.ClassDef) -> str:

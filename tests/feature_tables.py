@@ -27,12 +27,9 @@ def orders(count: int = 400, seed: int = 2) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def lazy(frame: pd.DataFrame) -> Any:
-    return engine.connect().create_table("orders", frame)
-
-
 def compute(frame: pd.DataFrame, params: features.Params = PARAMS, problem: Problem = PROBLEM) -> pd.DataFrame:
-    table = features.assemble(features.add_history(lazy(frame), params, problem), params, problem)
+    events = features.add_history(engine.connect().create_table("orders", frame), params, problem)
+    table = features.assemble(events, params, problem)
     return table.order_by(features.order(problem)).to_pandas()
 
 
@@ -138,6 +135,7 @@ def prove(
     frame: pd.DataFrame, params: Any = PARAMS, problem: Problem = PROBLEM, table: Any = None
 ) -> tuple[float, int]:
     """Return what the two proofs find, online and future, of the events and their feature table, or of another table."""
-    events, made = lazy(frame), compute(frame, params, problem) if table is None else table
+    events = engine.connect().create_table("orders", frame)
+    made = compute(frame, params, problem) if table is None else table
     proof = features.PointInTime(events, engine.table(events.get_backend(), made), params, problem)
     return proof.online_difference(made), proof.future_difference(made)

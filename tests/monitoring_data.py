@@ -1,5 +1,6 @@
 """Params of stage 09, and a quiet period with its limits and its baseline."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from ninefold.monitoring import Params
@@ -39,13 +40,19 @@ def baseline(task: str = "binary") -> dict[str, Any]:
     return {"figures": {name: figure(each) for name, each in figures.items()}, "levels": LEVELS[task], "per_day": 100.0}
 
 
-def record(drifted: int = 0, psi: float = 0.01, task: str = "binary", **changed: dict[str, float]) -> dict[str, Any]:
-    """Return the record of a quiet period, with some figures or levels changed."""
+def record(
+    drifted: int = 0, psi: float = 0.01, task: str = "binary", outside: Sequence[str] = (), **changed: dict[str, float]
+) -> dict[str, Any]:
+    """Return the record of a quiet period, with some figures or levels changed, and figures `outside` their control limits."""
     quiet = {"roc_auc": 0.74, "brier": 0.135, "rank_correlation": 0.74, "rmse": 0.135, "gap": 0.005, "gain": 0.1}
     levels = {name: changed.pop(name, level) for name, level in LEVELS[task].items()}
     counts = {"period": "2020-03", "raw": 3100, "quarantined": 0, "predictions": 3100, "days": 31.0, "features": 4}
     return {
         **counts,
+        "closed": True,
+        "outside": [*outside],
+        **{name: {} for name in ("natural", "ended", "joined", "estimated")},
+        **{name: [] for name in ("findings", "slices")},
         "drifted": {f"feature_{number}": 0.4 for number in range(drifted)},
         "prediction_psi": psi,
         "predictions_drifted": psi > 0.25,

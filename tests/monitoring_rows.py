@@ -46,12 +46,10 @@ def probabilities(signal: np.ndarray, problem: Problem) -> np.ndarray:
 
 def rows(frame: pd.DataFrame, task: str = "binary", **changes: Any) -> Rows:
     """Return the rows with their predictions."""
-    problem, names = statement(task, **changes), decisions.forecast_columns(statement(task))
-    if task == "regression":
-        value = 20 + 3 * frame["@signal"]
-        predicted = pd.DataFrame({"prediction": value, "low": value - 4, "high": value + 4, "quantile": value + 1})
-        predicted["loss"] = 2.0
-    else:
-        p = probabilities(frame["@signal"].to_numpy(), problem)
-        predicted = pd.DataFrame(p[:, -len(names) :], columns=names)
+    problem, value = statement(task, **changes), 20 + 3 * frame["@signal"]
+    predicted = pd.DataFrame(
+        {"prediction": value, "low": value - 4, "high": value + 4, "quantile": value + 1, "loss": 2.0}
+    )
+    if problem.is_class:
+        predicted = decisions.forecast(probabilities(frame["@signal"].to_numpy(), problem), problem)
     return period.rows(frame, predicted, KINDS, problem)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ninefold import metrics
 from ninefold.metrics import EvaluationPlan
-from ninefold.problem import Problem
+from ninefold.problem import PRIMARY, Problem
 
 ODD = {"amount": "$x$ 100% {a}", "shop": 'the "shop"', "when": "ünï.co de"}
 CLASSES = ["$small$", "a_{b", 'the "l"']
@@ -43,9 +43,7 @@ def rows(task: str, time: str | None) -> tuple[pd.DataFrame, Problem, Evaluation
         ODD["shop"]: random.choice(["$a$", "b"], 400),
         problem.target: target,
     })  # fmt: skip
-    settings = metrics.Params(
-        primary={"regression": "rmse"}.get(task, "log_loss"), split={"validation": 0.2, "holdout": 0.3}, level=0.9
-    )
+    settings = metrics.Params(primary=PRIMARY[task], split={"validation": 0.2, "holdout": 0.3}, level=0.9)
     points = metrics.split(frame, settings, problem)
     return frame, problem, metrics.make_plan(frame, points, settings, problem)
 

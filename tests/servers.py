@@ -34,10 +34,8 @@ for line in sys.stdin:
 def started(*command: str, cwd: Path | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run the engine in a Python process; yield it, and the line that it prints first."""
     env = {**os.environ, "PYTHONPATH": str(Path(ninefold.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    pipe = subprocess.PIPE
-    child = subprocess.Popen(
-        [sys.executable, *command], cwd=cwd, env=env, stdin=pipe, stdout=pipe, stderr=pipe, text=True
-    )
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, *command], cwd=cwd, env=env, text=True, **pipes)
     try:
         assert child.stdout is not None
         yield child, child.stdout.readline()

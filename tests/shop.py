@@ -1,13 +1,11 @@
 """A small repository of git and DVC with a packed model, for tests of the registry and of retraining."""
 
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import bundles
 import numpy as np
-import pytest
 import yaml
 from conftest import Project
 
@@ -18,23 +16,11 @@ from ninefold.serving import bundle as packing
 
 COUNT = 800  # rows: the holdout, from 2020-02-10 on, has then some 480
 FIGURE = {"value": 0.75, "low": 0.7, "high": 0.8}
-PIPELINE: dict[str, Any] = {
-    "stages": {
-        "deployment": {
-            "cmd": "true",
-            "outs": ["models/bundle", "models/candidate", "data/metrics.json"],
-            "metrics": [{place: {"cache": False}} for place in promotion.RECORDS.values()],
-        }
-    }
+DEPLOYMENT = {
+    "cmd": "true",
+    "outs": ["models/bundle", "models/candidate", "data/metrics.json"],
+    "metrics": [{place: {"cache": False}} for place in promotion.RECORDS.values()],
 }
-
-
-def identify(patch: pytest.MonkeyPatch) -> None:
-    """Let git take nobody's settings, and a name of its own."""
-    patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    for role in ("AUTHOR", "COMMITTER"):
-        patch.setenv(f"GIT_{role}_NAME", "test")
-        patch.setenv(f"GIT_{role}_EMAIL", "test@localhost")
 
 
 class Shop:
@@ -46,7 +32,7 @@ class Shop:
         project.write(yaml.safe_dump(project.params, sort_keys=False))
         self.git("init", "-q")
         dvc(self.folder, "init")
-        (self.folder / "dvc.yaml").write_text(yaml.safe_dump(PIPELINE))
+        (self.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"deployment": DEPLOYMENT}}))
         (self.folder / ".gitignore").write_text("/data/\n/models/\n")
 
     def git(self, *arguments: str) -> str:

@@ -10,7 +10,8 @@ from ninefold.stages import label
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
 WIDE = "".join(f'<th scope="col">a long name of column {i}</th>' for i in range(30))
 ROWS = "".join(f"<tr>{f'<td>{value}</td>' * 30}</tr>" for value in ("10", "–", "9"))
-FIGURE = f'<figure class="nf-figure"><img src="data:image/png;base64,{PIXEL}" alt="A dot."><figcaption>A dot</figcaption></figure>'
+POINTS = '[["","_interval",["x",""],[[400,500,"0","b"],[600,500,"2","b"]]],["","_",["x",""],[[500,500,"1","b"]]]]'
+FIGURE = f'<figure class="nf-figure" data-points=\'{POINTS}\'><img src="data:image/png;base64,{PIXEL}" alt="A dot."><figcaption>A dot</figcaption></figure>'
 TABLE = f'<div class="nf-table"><table><caption>Wide</caption><thead><tr>{WIDE}</tr></thead><tbody>{ROWS}</tbody></table></div>'
 GATE = '<div class="nf-table"><table><tbody><tr><td>gain</td><td>pass</td></tr></tbody></table></div>'
 

@@ -111,7 +111,7 @@ def go_through(plan: command.Plan, target: list[str]) -> None:
         for code in ("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"):
             if "client.serving" in code:
                 break
-            exec(compile(code, f"{stage}: {code}", "exec"), found[stage])
+            exec(compile(re.sub("(?m)^%.*", "", code), f"{stage}: {code}", "exec"), found[stage])
     raw, lake, quarantine = found["processing"]["counts"].loc[0, ["raw", "lake", "quarantine"]]
     kept, p = found["metrics"]["frame"][plan.proposal.target.name], plan.proposal
     assert (raw, lake) == (len(target), len(target) - quarantine)

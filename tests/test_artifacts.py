@@ -50,16 +50,6 @@ def test_an_output_is_seen_by_others_once_published_and_replaces_the_earlier_one
         assert list(project.bytes("data")) == [f"data/lake/{names[-1]}.parquet"]
 
 
-def test_discarding_keeps_the_earlier_output(project: Project) -> None:
-    artifacts.write_json({"kept": True}, artifacts.output("data/problem.json"))
-    artifacts.publish()
-    artifacts.write_json({"kept": False}, artifacts.output("data/problem.json"))
-    artifacts.discard()
-    artifacts.publish()
-    assert artifacts.read_json("data/problem.json") == {"kept": True}
-    assert list(project.bytes("data")) == ["data/problem.json"]
-
-
 def test_a_file_that_is_missing_or_damaged_is_named(project: Project) -> None:
     with pytest.raises(DataError, match=r"data/problem.json: not found; run the stages before this one"):
         artifacts.read_json("data/problem.json")
@@ -85,12 +75,6 @@ def test_missing_columns_and_partitions_that_differ_in_them_are_named(project: P
     artifacts.write_table(TABLE.assign(c=1), project.folder / "data/raw/2.parquet")
     with pytest.raises(DataError, match=r"data/raw: 2.parquet and 1.parquet differ in their columns: c"):
         engine.read(engine.connect(), "data/raw")
-
-
-def test_the_same_table_gives_the_same_bytes(project: Project) -> None:
-    for name in ("one", "two"):
-        artifacts.write_table(TABLE.copy(), project.folder / f"data/{name}.parquet")
-    assert len(set(project.bytes("data").values())) == 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows hands no locks on")

@@ -1,15 +1,17 @@
+import json
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+import seaborn as sns
 import yaml
 from bs4 import BeautifulSoup
 from conftest import Project
 
-from ninefold import artifacts, display, params
+from ninefold import artifacts, display, params, pictures, plotting
 from ninefold.errors import DataError
-from ninefold.html_repr import Histogram
+from project.figures import Histogram
 
 
 def markup(shown: list[Any]) -> str:
@@ -56,7 +58,7 @@ def test_numbers_are_short_right_aligned_gaps_are_dashes_and_long_tables_are_cut
     frame = pd.DataFrame({"n": [1234567, 2], "x": [0.123456, float("nan")], "big": [12345.678, 1], "t": ["a", None]})
     display.table(pd.concat([frame] * 500), "Many", {"x": display.SHARE}, limit=2)
     html = markup(shown)
-    cells = ('<td class="number">1,234,567</td>', ">12.3%<", ">12,345.7<", "<td>a</td>", "Many (first 2 of 1,000 rows)")
+    cells = ('<td class="number">1,234,567</td>', ">12.3%<", ">12,346<", "<td>a</td>", "Many (first 2 of 1,000 rows)")
     assert [text for text in cells if text not in html] == []
     assert (html.count('<span class="nf-none">–</span>'), html.count("<tr>")) == (2, 3)
 
@@ -69,12 +71,24 @@ def test_every_figure_carries_its_alternative_text_and_caption(shown: list[Any])
     html = markup(shown)
     assert 'alt="Most is &quot;a*b&quot; or $x$ &amp; more."' in html
     assert "<figcaption>A line &amp; more</figcaption>" in html
-    assert html.count('src="data:image/svg+xml;base64,') == 2
+    assert html.count("""src="data:image/svg+xml,%3Csvg xmlns:xlink='""") == 2
     assert shown[1].data.startswith('**Most** is "')
     assert shown[0] == shown[2]  # the same bytes
     assert not plt.get_fignums()
     display.figure(plt.plot([[0] * 3000, [1] * 3000])[0], "Many marks", "There are 3,000 lines.")
     assert 'src="data:image/png;base64,' in markup(shown)
+
+
+def test_points_of_a_figure_have_the_texts_of_their_scales() -> None:
+    def texts(fig: Any) -> list[Any]:
+        return [[texts for _, _, *texts in points] for *_, points in json.loads(pictures.picture(fig)["points"])]
+
+    ends, values = [["0.2", "a"], ["0.4", "a"], ["0.15", "b"], ["0.25", "b"]], [["0.3", "a"], ["0.2", "b"]]
+    assert texts(plotting.bars("Which?", ["a", "b"], [0.3, 0.2], [0.1, 0.05])[0]) == [ends, values]
+    plt.figure().gca().plot(pd.to_datetime(["2020-01-31 00:00", "2020-02-01 12:30"]), [1234.5, 0.123456])
+    assert texts(plt.gcf()) == [[["2020-01-31", "1,234"], ["2020-02-01 12:30", "0.1235"]]]
+    cells = sns.heatmap(pd.DataFrame([[0.5, float("nan")]], ["row"], ["p", "q"]), ax=plt.figure().gca())
+    assert texts(cells.figure) == [[["p", "row", "0.5"]]]
 
 
 def test_params_are_shown_leaf_by_leaf(project: Project, shown: list[Any]) -> None:

@@ -114,11 +114,21 @@ def test_the_engine_imports_nothing_of_the_project() -> None:
 
 
 @pytest.mark.parametrize("slug", STAGES)
-def test_one_name_through_every_file_and_a_stage_depends_on_what_its_notebook_imports_of_the_project(slug: str) -> None:
+def test_one_name_through_every_file_and_a_stage_depends_on_what_its_notebook_reloads_of_the_project(slug: str) -> None:
     root = SOURCE.parent
     code = (root / f"notebooks/{label(slug)}.ipynb").read_text(encoding="utf-8")
     assert is_module(MODULES[slug])
     assert f"\n{slug}:\n" in (root / "params.yaml").read_text(encoding="utf-8")
     deps = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"][slug]["deps"]
-    modules = {each.replace(".", "/") for each in re.findall(r"from (project[\w.]*) import", code)}
-    assert {f"src/{each}.py" for each in modules} <= set(deps)
+    reloaded = {each for line in re.findall(r"%aimport (.*?)\\n", code) for each in line.split(", ")}
+    places = {each.replace(".", "/") for each in reloaded}
+    files = {f"src/{each}/__init__.py" if (SOURCE / each).is_dir() else f"src/{each}.py" for each in places}
+    assert files <= set(deps)
+    assert files >= {dep for dep in deps if dep.startswith("src/project/") and not dep.endswith("__init__.py")}
+    assert reloaded >= set(re.findall(r"from (project[\w.]*) import", code))
+
+
+def test_what_a_stage_writes_is_an_output_or_in_a_what_if_goes_apart_as_one() -> None:
+    other = re.compile(r"(write_\w+|Live)\(.*artifacts\.path\(")
+    rooms = [file for file in FILES if room_of(name_of(file)) in (*STAGES, "serving") and file.stem != "ingest"]
+    assert [file.name for file in rooms if other.search(file.read_text(encoding="utf-8"))] == []

@@ -61,6 +61,7 @@ def test_overrides_are_laid_over_the_file_leaf_by_leaf_and_checked_like_it(proje
     loaded = params.load("problem", {"success": {"confidence": 0.95}})
     assert (loaded.success.confidence, loaded.success.min_payoff_gain) == (0.95, 0.0)
     assert "problem.sucess: unknown key; did you mean 'success'?" in refusal("problem", {"sucess": {}})
+    assert "labels.fee.unti: unknown key; did you mean 'unit'?" in refusal("labels", {"fee": {"unti": "EUR"}})
     overrides = {"tables": {"orders": {"columns": {"amount": {"nullable": False, "max": None}}}}}
     first = params.load("processing", overrides)
     assert params.load("processing", first.model_dump(mode="json")) == first

@@ -9,6 +9,7 @@ from typing import Any
 import nbformat
 import pytest
 import yaml
+from browser import in_jupyterlab
 from clones import Clone, copy_of_the_repository
 
 from ninefold.params import parse
@@ -171,43 +172,42 @@ def test_a_corrupted_raw_file_is_named_and_nothing_is_lost(broken: Clone) -> Non
     assert contents(broken.folder / "data/lake") == lake
 
 
-def test_a_missing_column_or_an_unknown_key_is_named(broken: Clone) -> None:
-    lake = contents(broken.folder / "data/lake")
-    broken.edit_params("        seats: {type: int64, min: 1, max: 900}", "        chairs: {type: int64}")
-    done = broken.run("ninefold", "stage", "processing")
-    assert "data/raw/planes: lacks chairs, which processing.tables.planes expects" in done.stderr
-    broken.edit_params("primary: log_loss", "primery: log_loss")
-    again = broken.run("ninefold", "stage", "metrics")
-    assert "metrics.primery: unknown key; did you mean 'primary'?" in again.stderr
-    assert (done.returncode, again.returncode, contents(broken.folder / "data/lake")) == (1, 1, lake)
+def test_in_jupyterlab_code_reloads_and_neither_a_what_if_nor_outputs_make_a_stage_run(
+    light: Clone, tmp_path: Path
+) -> None:
+    clone = Clone(shutil.copytree(light.folder, tmp_path / "my project"))
+    figures, before = clone.folder / "src/project/figures/exploration.py", contents(clone.folder / "data")
+    with in_jupyterlab(clone.folder, "notebooks/05_exploration.ipynb", tmp_path) as lab:
 
+        def run(cell: int, overrides: str = "{}") -> str:
+            lab(f'shared.cells[2].setSource(`section = "exploration"\\noverrides = {overrides}`)')
+            for each in (2, 3, cell):
+                lab(f"(view.activeCellIndex = {each}, run('notebook:run-cell'))")
+            return lab(f"JSON.stringify(shared.cells[{cell}].getOutputs())")
 
-def test_a_notebook_that_raises_keeps_its_partial_run(broken: Clone) -> None:
-    file = broken.folder / "notebooks/04_metrics.ipynb"
-    notebook = nbformat.read(file, 4)
-    assert notebook.cells[6].cell_type == "code"
-    notebook.cells[6].source = "1 / 0"
-    nbformat.write(notebook, file)
-    good = (broken.folder / "reports/notebooks/04_metrics.ipynb").read_bytes()
-    done = broken.run("dvc", "repro")
-    assert done.returncode != 0
-    assert "04_metrics: cell 7 ('1 / 0') raised ZeroDivisionError: division by zero" in done.stderr
-    assert "division by zero" in (broken.folder / "reports/04_metrics.html").read_text()
-    assert (broken.folder / "reports/notebooks/04_metrics.ipynb").read_bytes() == good
+        def out_of_date() -> list[str]:
+            lab("run('docmanager:save')")
+            assert clone.run("ninefold", "sources").returncode == 0
+            return list(json.loads(clone.run("dvc", "status", "--json").stdout))
 
-
-def test_saving_a_notebook_with_outputs_makes_no_numbered_stage_run(broken: Clone) -> None:
-    shutil.copy2(broken.folder / "reports/notebooks/04_metrics.ipynb", broken.folder / "notebooks/04_metrics.ipynb")
-    file = broken.folder / "notebooks/04_metrics.ipynb"
-    notebook = nbformat.read(file, 4)
-    notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
-    nbformat.write(notebook, file)
-    assert any(cell.get("outputs") for cell in notebook.cells)
-    done = broken.run("dvc", "repro")
-    assert done.returncode == 0
-    ran = [line for line in done.stdout.splitlines() if line.startswith("Running stage")]
-    assert ran == ["Running stage 'sources':"]
-    assert any(cell.get("outputs") for cell in nbformat.read(file, 4).cells)
+        assert lab("run('notebook:run-all-cells')") is True
+        aligned = "getComputedStyle(cell).textAlign === (cell.matches('.number') ? 'right' : 'left')"
+        assert lab(f"[...document.querySelectorAll('.nf-table :is(th, td)')].every(cell => {aligned})")
+        drawing = lab("shared.cells.findIndex(cell => cell.getSource().includes('plot_course('))")
+        figure, code = run(drawing), figures.read_text()
+        assert (figure.count("<img"), "image/png" in figure) == (1, False)  # once
+        for title, same in (("Did the outcome change", False), ("Does the outcome change", True)):
+            figures.write_text(code.replace("Does the outcome change", title))
+            assert (run(drawing) == figure) is same
+        assert "overrides in the cell tagged parameters: exploration.bin: unknown key" in run(3, '{"bin": 3}')
+        assert "What-if: overrides {'bins': 3}; results go to data/whatif" in run(3, '{"bins": 3}')
+        assert lab("run('notebook:run-all-cells')") is True
+        after = contents(clone.folder / "data")
+        assert {name: after[name] for name in after if not name.startswith("whatif/")} == before != after
+        assert run(3)
+        assert out_of_date() == ["sources"]
+        lab("void shared.insertCell(5, {cell_type: 'code', source: 'pass'})")
+        assert out_of_date() == ["sources", "exploration"]
 
 
 def test_a_changed_param_concerns_only_its_stage_and_what_follows(broken: Clone) -> None:

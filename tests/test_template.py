@@ -149,11 +149,16 @@ def test_a_name_and_a_description_of_any_kind_are_in_the_readme(original: Clone,
 def test_a_copy_of_a_bare_repository_installs_its_engine_and_an_update_moves_it(origin: Clone, tmp_path: Path) -> None:
     bare = tmp_path / "bare.git"
     origin.run("git", "clone", "-q", "--bare", str(origin.folder), str(bare))
-    project = copied(bare, tmp_path / "project")
+    project = copied(bare, tmp_path / "my project")
     done = set_up(project)
     assert done.returncode == 0, done.stdout + done.stderr
     where = project.run("python", "-c", "import ninefold, project; print(ninefold.__file__, project.__file__)").stdout
-    assert re.fullmatch(r"\S+/site-packages/ninefold/__init__.py \S+/project/src/project/__init__.py\n", where), where
+    assert re.fullmatch(r".+/site-packages/ninefold/__init__.py .+/my project/src/project/__init__.py\n", where), where
+    notebook = nbformat.read(project.folder / NOTEBOOKS[0], 4)
+    notebook.cells[1].update(execution_count=1, outputs=[nbformat.v4.new_output("stream", text="it ran in JupyterLab")])
+    notebook.metadata.language_info.update(version="3.11.7", codemirror_mode={"name": "ipython", "version": 3})
+    nbformat.write(notebook, project.folder / NOTEBOOKS[0])
+    assert project.run("git", "diff").stdout + project.run("git", "add", "notebooks").stderr == ""
     assert project.run("ninefold", "sources").returncode == 0
     assert "# Add a feature" in project.run("ninefold", "guide", "add-a-feature").stdout
     assert project.run("git", "status", "--porcelain").stdout == ""
@@ -218,16 +223,6 @@ def test_recopy_leaves_the_user_s_files_alone_too(project: Clone) -> None:
     done = project.run(*COPIER, "recopy", "--defaults", "--overwrite")
     assert done.returncode == 0, done.stderr
     assert {name: (project.folder / name).read_text() for name in OWNED} == mine
-
-
-def test_an_edit_of_the_models_concerns_the_stages_from_training_on() -> None:
-    """And every stage depends on the engine, by one name in the repository and in a copy."""
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    stages["own"] = stages["own"]["do"]
-    concerned = {slug for slug in stages if "src/project/training.py" in stages[slug]["deps"]}
-    assert concerned == {"training", "deployment", "monitoring"}
-    assert all(stages[slug]["deps"].count("${ninefold.code}") == 1 for slug in stages)
-    assert not [dep for slug in stages for dep in stages[slug]["deps"] if "src/ninefold" in dep]
 
 
 def test_an_ejected_project_owns_the_engine_and_its_tests_pass(project: Clone) -> None:

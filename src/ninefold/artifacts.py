@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from filelock import lock_descriptor
 
+from ninefold import whatif
 from ninefold.errors import DataError
 from ninefold.params import root
 from ninefold.stages import label
@@ -24,7 +25,7 @@ from ninefold.stages import label
 LOCK = "reports/timings/.lock"
 HELD = "NINEFOLD_LOCK"  # environment variable for what a command starts: the lock that the command holds
 RESTORE = "restore it with `dvc checkout`, or run its stage again"
-_pending: dict[str, Path] = {}
+_pending = whatif.outputs
 
 
 def path(name: str) -> Path:
@@ -74,7 +75,7 @@ def write_text(text: str, place: Path) -> None:
 
 def note(section: str, text: str) -> None:
     """Write to ``reports/timings`` what differs between equal runs; the runner prints it if the stage passes."""
-    write_text(text.rstrip() + "\n", path(f"reports/timings/{label(section)}.txt"))
+    write_text(text.rstrip() + "\n", undeclared(f"reports/timings/{label(section)}.txt"))
 
 
 def write_table(table: pd.DataFrame, place: Path) -> None:
@@ -173,15 +174,22 @@ def sha256(place: Path) -> str:
 
 
 def output(name: str) -> Path:
-    """Return an empty path beside a declared output, which it replaces when the stage's gate passes (see `publish`)."""
+    """Return an empty path beside a declared output, which it replaces when the gate passes; of a what-if, it never does."""
     final = path(name)
     pending, old = (final.with_name(f".{final.name}.{state}") for state in ("pending", "old"))
-    if not final.exists() and old.exists():  # a run was killed between the two renames of `publish`
+    if whatif.overrides:
+        pending = path(f"{whatif.FOLDER}/{name}")
+    elif not final.exists() and old.exists():  # a run was killed between the two renames of `publish`
         os.replace(old, final)
     remove(pending)
     pending.parent.mkdir(parents=True, exist_ok=True)
     _pending[name] = pending
     return pending
+
+
+def undeclared(name: str) -> Path:
+    """Return where a file goes that ``dvc.yaml`` does not declare: to its place, or in a what-if to that of an `output`."""
+    return output(name) if whatif.overrides else path(name)
 
 
 def pending(name: str) -> Path:

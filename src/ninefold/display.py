@@ -1,8 +1,6 @@
 """Show things in a notebook, one way each: params, tables, figures, computed sentences, what comes in and goes out."""
 
-import base64
 import html
-import io
 import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -12,10 +10,11 @@ from typing import Any
 import pandas as pd
 import yaml
 from IPython.display import Markdown, display
+from markupsafe import Markup
 from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_float_dtype, is_integer_dtype, is_numeric_dtype
 from pydantic import BaseModel
 
-from ninefold import artifacts, jinja
+from ninefold import artifacts, jinja, labels, whatif
 from ninefold.errors import DataError
 from ninefold.params import flatten
 from ninefold.stages import STAGES, is_own, label
@@ -24,35 +23,54 @@ Format = str | Callable[[Any], str]
 
 SHARE = "{:.1%}"
 COUNT = "{:,.0f}"
-LARGEST_SVG = 200_000  # bytes; a PNG of many marks is smaller
+NAMES = ("column", "feature")  # of our columns that hold names of columns
+WIDE = 12  # columns of the data, of which more are shown a line each
 CELLS = jinja.environment()
 CELLS.filters["e"] = lambda value: value.__html__() if hasattr(value, "__html__") else html.escape(value)
 
 
 def params(values: BaseModel) -> None:
-    """Show typed params as a table of path and value."""
+    """Show typed params as a table of path and value; in a what-if below its banner."""
+    banner()
     rows = [(key, _brief(value)) for key, value in flatten(values.model_dump(mode="json"))]
     table(pd.DataFrame(rows, columns=["parameter", "value"]), "Params of this stage, from params.yaml")
 
 
+def banner() -> None:
+    """Show which overrides a what-if tries, and where its results go; nothing where none runs."""
+    if whatif.overrides:
+        text = f"What-if: overrides {whatif.overrides}; results go to {whatif.FOLDER}"
+        _display("whatif", text, sentence=text)
+
+
 def table(frame: pd.DataFrame, caption: str, formats: Mapping[str, Format] | None = None, limit: int = 30) -> None:
-    """Show a table as HTML: numbers right-aligned and short, at most `limit` rows, which the caption says.
+    """Show a table as HTML: numbers right-aligned, to three digits, at most `limit` rows, which the caption says.
 
     Its index is shown if it has a name, or labels that are no numbers. `formats` has per column a format string such as
-    `SHARE`, or a function of the value.
+    `SHARE`, or a function of the value. Names of columns, in those called ``column`` or ``feature``, are shown as labels.
     """
     if frame.index.names != [None] or not is_integer_dtype(frame.index):
         frame = pd.concat([frame.index.to_frame().rename(columns={0: ""}), frame], axis=1)
     if len(frame) > limit:
         caption = f"{caption} (first {limit:,} of {len(frame):,} rows)"
     columns = [frame.iloc[:, position] for position in range(frame.shape[1])]  # by position: two may have one name
-    forms = [(formats or {}).get(column.name) or _even(column) for column in columns]
-    numeric = [is_numeric_dtype(column) and not is_bool_dtype(column) for column in columns]
-    numeric = [each or is_datetime64_any_dtype(column) for each, column in zip(numeric, columns, strict=True)]
-    kinds = [' class="number"' if each else "" for each in numeric]
+    named = [name for name in frame if name in NAMES]  # lines of different units
+    shown = {**dict.fromkeys(named, _named), **(formats or {})}
+    forms = [shown.get(each.name) or (_number if named else _even(each)) for each in columns]
+    numeric = [is_numeric_dtype(each) or is_datetime64_any_dtype(each) for each in columns]
+    kinds = [' class="number"' * (one and not is_bool_dtype(each)) for each, one in zip(columns, numeric, strict=True)]
     rows = [list(map(_cell, row, forms)) for row in frame.head(limit).itertuples(index=False, name=None)]
     text = frame.head(limit).to_string(index=False)
     _display("table", text, caption=caption, names=list(frame.columns), kinds=kinds, rows=rows)
+
+
+def rows(frame: pd.DataFrame, caption: str) -> None:
+    """Show rows of the data, whole numbers without commas, under the labels of the columns; more than `WIDE` are a line each."""
+    shown = frame.set_axis([*map(labels.of, frame)], axis=1)
+    if frame.shape[1] > WIDE:
+        shown = frame.astype(object).T.rename_axis("column").reset_index()
+    plain = dict.fromkeys(shown, lambda value: value if isinstance(value, str) else _number(value).replace(",", ""))
+    table(shown, caption, {**plain, "column": _named}, limit=len(shown))
 
 
 def figure(drawing: Any, caption: str, meaning: str) -> None:
@@ -60,9 +78,10 @@ def figure(drawing: Any, caption: str, meaning: str) -> None:
 
     The sentence is also the picture's alternative text. Equal figures have equal bytes.
     """
-    drawing = getattr(drawing, "figure", drawing)
-    picture = _picture(drawing)
-    _display("figure", f"[figure] {caption}", picture=picture, alternative=_spoken(meaning), caption=caption)
+    from ninefold.pictures import picture  # matplotlib takes 0.3 s
+
+    shown = picture(getattr(drawing, "figure", drawing))
+    _display("figure", f"[figure] {caption}", **shown, alternative=_spoken(meaning), caption=caption)
     say(meaning)
 
 
@@ -86,8 +105,12 @@ def conclusion(sentence: str) -> None:
 
 def checks(rows: Sequence[Mapping[str, Any]]) -> None:
     """Show the checks of a gate: name, value, limit, and whether each passed."""
-    shown = [(row["name"], row["value"], row["limit"], "pass" if row["passed"] else "FAIL") for row in rows]
-    frame = pd.DataFrame(shown, columns=["check", "found", "expected", "result"], dtype=object)
+    frame = pd.DataFrame(rows, columns=["code", "name", "value", "limit", "passed", "silenced"], dtype=object).fillna(
+        ""
+    )
+    frame["passed"] = frame["passed"].map({True: "pass", False: "FAIL"})
+    frame["passed"] = frame.pop("silenced").radd("silenced: ").where(lambda text: text != "silenced: ", frame["passed"])
+    frame.columns = ["code", "check", "found", "expected", "result"]
     table(frame, "Checks of this stage", {"found": _number})
 
 
@@ -97,12 +120,9 @@ def inputs(section: str) -> None:
     makers = {out: slug for slug, stage in pipeline.items() for out in _paths(stage.get("outs", []))}
     code = ("${ninefold.", "src/", "reports/sources")
     names = [name for name in _paths(pipeline[section].get("deps", [])) if not name.startswith(code)]
-    if not names:
-        say(f"No inputs: stage **{label(section)}** reads only its params.")
-        return
     origins = {name: makers.get(name, "the project") for name in names}
     origins |= {name: label(origin) for name, origin in origins.items() if origin in STAGES}
-    _files("Inputs", "from stage", origins)
+    _files("Inputs", "from stage", origins, f"stage **{label(section)}** reads only its params")
 
 
 def outputs(section: str) -> None:
@@ -111,10 +131,7 @@ def outputs(section: str) -> None:
     names = [name for name in declared if not name.startswith("reports/notebooks")]
     if lost := [name for name in names if not artifacts.pending(name).exists()]:
         raise DataError(f"{section}: did not write {', '.join(lost)}, which dvc.yaml declares as outs")
-    if not names:
-        say(f"No outputs: **{label(section)}** writes only its report.")
-        return
-    _files("Outputs", "by stage", dict.fromkeys(names, label(section)))
+    _files("Outputs", "by stage", dict.fromkeys(names, label(section)), f"**{label(section)}** writes only its report")
 
 
 def _pipeline(section: str) -> dict[str, dict[str, Any]]:
@@ -128,7 +145,9 @@ def _paths(entries: Sequence[Any]) -> list[str]:
     return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
 
 
-def _files(caption: str, origin: str, origins: Mapping[str, str]) -> None:
+def _files(caption: str, origin: str, origins: Mapping[str, str], otherwise: str) -> None:
+    if not origins:
+        return say(f"No {caption.lower()}: {otherwise}.")
     contents, counts, columns = zip(*map(_content, origins), strict=True)
     facts = {"path": list(origins), origin: list(origins.values()), "content": contents}
     table(pd.DataFrame({**facts, "rows": pd.array(counts, "Int64")}), caption, {"rows": COUNT})
@@ -160,28 +179,9 @@ def _display(block: str, text: str, **values: Any) -> None:
     display({"text/html": markup, "text/plain": text}, raw=True)
 
 
-def _picture(drawing: Any) -> str:
-    """Return a figure as the source of an image, and close it: as SVG, or where that is large, as PNG of twice the density."""
-    import matplotlib.pyplot as plt
-
-    def rendered(**options: Any) -> bytes:
-        stream = io.BytesIO()
-        with plt.rc_context({"svg.hashsalt": "ninefold"}):  # else ids of its parts are random
-            drawing.savefig(stream, bbox_inches="tight", **options)
-        return stream.getvalue()
-
-    form, picture = "svg+xml", rendered(format="svg", metadata={"Date": None, "Creator": None})
-    if len(picture) > LARGEST_SVG:
-        form, picture = "png", rendered(format="png", dpi=160, metadata={"Software": None})
-    plt.close(drawing)
-    return f"data:image/{form};base64,{base64.b64encode(picture).decode()}"
-
-
 def _spoken(sentence: str) -> str:
     """Return a computed sentence without the marks of Markdown, as a screen reader reads it."""
-    parts = re.split(r"(`[^`]*`|<code>.*?</code>)", sentence)
-    plain = [part.replace("*", "") if not index % 2 else part for index, part in enumerate(parts)]
-    return html.unescape("".join(re.sub(r"^`|`$|</?code>", "", part) for part in plain))
+    return html.unescape(re.sub(r"`([^`]*)`|<code>(.*?)</code>|\*", lambda mark: mark[1] or mark[2] or "", sentence))
 
 
 def _cell(value: Any, form: Format) -> Any:
@@ -195,20 +195,20 @@ def _cell(value: Any, form: Format) -> Any:
 def _number(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float | numbers.Real):
         return str(value)
-    if isinstance(value, numbers.Integral):
-        return f"{value:,}"
-    size = float(value)
-    return f"{size:,.1f}" if abs(size) >= 1000 else f"{size:.4g}"
+    return f"{value:,}" if isinstance(value, numbers.Integral) else labels.number(float(value))
+
+
+def _named(name: Any) -> Any:
+    """Return the label of a column for a cell, its name at hand where the pointer is."""
+    text = labels.of(name)
+    return text if text == str(name) else Markup('<span title="{}">{}</span>').format(name, text)
 
 
 def _even(column: pd.Series) -> Format:
-    """Return a format that gives all numbers of a float column the same decimals, the fewer the larger they are."""
-    if not is_float_dtype(column):
-        return _number
-    size, smallest = column.abs().max(), column.abs().where(column != 0).min()
-    if size >= 1000 and smallest < 0.05:  # of different units
-        return _number
-    return "{:,.1f}" if size >= 1000 else "{:.2f}" if size >= 10 else "{:.4f}"
+    """Return a format that gives all numbers of a float column the decimals at which the largest has three digits."""
+    size, smallest = (column.abs().max(), column.abs().where(column != 0).min()) if is_float_dtype(column) else (0, 0)
+    decimals = labels.decimals(size)
+    return _number if not size or smallest < 10**-decimals else f"{{:,.{decimals}f}}"
 
 
 def _brief(value: Any) -> str:

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 import ibis
 import ibis.expr.operations as ops
@@ -18,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ninefold import artifacts, engine_params, spark
+from ninefold import artifacts, engine_params, hooks, spark
 from ninefold.engine_params import DUCKDB, PERIOD, ROW, SPARK, STAMP, ZONED, Params
 from ninefold.errors import DataError
 from ninefold.params import load, root
@@ -32,15 +31,15 @@ def connect(params: Params | None = None) -> ibis.BaseBackend:
     Raises `ParamsError` if Spark is named and not installed, or cannot start.
     """
     params = params or load("engine")
-    return spark.connect(params) if params.backend == SPARK else local(params)
-
-
-def local(params: Params | None = None) -> ibis.BaseBackend:
-    """Return a new DuckDB in memory, in UTC, whatever engine the params name."""
-    if params is None:
-        return ibis.duckdb.connect()  # which sets the time zone
+    if params.backend == SPARK:
+        return spark.connect(params)
     limits = params.model_dump(include={"memory_limit", "threads"}, exclude_none=True)
     return ibis.duckdb.connect(temp_directory=str(root() / params.temp_folder), **limits)
+
+
+def local() -> ibis.BaseBackend:
+    """Return a new DuckDB in memory, in UTC, whatever engine the params name."""
+    return ibis.duckdb.connect()  # which sets the time zone
 
 
 def of(expression: ir.Expr) -> str:
@@ -52,26 +51,19 @@ def of(expression: ir.Expr) -> str:
 
 
 def identity(connection: ibis.BaseBackend) -> str:
-    """Return the engine's name and version, such as ``duckdb 2.0.0``."""
-    return f"{connection.name} {connection.version}"
+    """Return the engine's name, its version, and the digest of the code of this module and its kin."""
+    code = hooks.digest(sys.modules[__name__], engine_params, *([spark] if connection.name == SPARK else []))
+    return f"{connection.name} {connection.version} {code}"
 
 
-def modules(connection: ibis.BaseBackend) -> list[ModuleType]:
-    """Return the modules of the engine's code, for `hooks.digest`."""
-    return [sys.modules[__name__], engine_params, *([spark] if connection.name == SPARK else [])]
-
-
-def read(
-    connection: ibis.BaseBackend, name: str, periods: Iterable[str] | None = None, numbered: bool = False
-) -> ibis.Table:
-    """Return a folder of Parquet files, or some partitions of it, as one lazy table; `numbered` as `scan` does.
+def read(connection: ibis.BaseBackend, name: str, numbered: bool = False) -> ibis.Table:
+    """Return a folder of Parquet files as one lazy table; `numbered` as `scan` does.
 
     `name` is relative to the project's root. Raises `DataError` if the folder is missing or empty, or its files are damaged
     or differ in their columns.
     """
     folder = artifacts.pending(name)
-    files = parts(folder) if periods is None else [file for period in periods for file in parts(folder, period)]
-    if not files:
+    if not (files := parts(folder)):
         raise DataError(f"{name}: holds no Parquet file; run the stage that writes it with `dvc repro`")
     names = [set(artifacts.parquet_metadata(file).schema.to_arrow_schema().names) for file in files]
     for file, own in zip(files, names, strict=True):
@@ -117,11 +109,6 @@ def table(connection: ibis.BaseBackend, rows: pd.DataFrame, period: str | None =
 def columns(table: ibis.Table) -> list[str]:
     """Return the columns of a table without ``@row`` and ``@period``."""
     return [name for name in table.columns if name not in (ROW, PERIOD)]
-
-
-def interval(span: pd.Timedelta) -> ir.IntervalScalar:
-    """Return a span of whole seconds as an Ibis interval."""
-    return ibis.interval(seconds=int(span.total_seconds()))
 
 
 def local_time(time: ir.TimestampValue, zone: str) -> ir.TimestampValue:

@@ -11,19 +11,19 @@ from typing import Annotated, Any, get_args
 from urllib.parse import unquote
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, StringConstraints
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from ninefold import outdated
+from ninefold import outdated, whatif
 from ninefold.errors import ParamsError
 from ninefold.stages import STAGES
 
 FILE = "params.yaml"
 LARGEST = 1e30  # of numbers: a pipeline may square one; beyond this it could overflow
 ENCODED = "encoded"  # the key of a text with percent-encoded signs
-MODULES = {name: f"ninefold.{name}" for name in (*STAGES, "engine")}  # of each section
+MODULES = {name: f"ninefold.{name}" for name in (*STAGES, "engine", "labels")}  # of each section
 MODULES |= {"deployment": "ninefold.serving.deployment", "serving": "ninefold.serving.challenger"}
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -45,6 +45,12 @@ class Section(BaseModel):
     """Base of every params model: unknown keys are refused, values do not change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StageSection(Section):
+    """The section of a stage. `silenced` holds the codes of checks that may fail, each with the reason."""
+
+    silenced: dict[Annotated[str, StringConstraints(pattern=r"^NF\d{3}$")], Text] = Field({}, exclude=True)
 
 
 class Sparse(Section):
@@ -96,22 +102,34 @@ def root() -> Path:
     return _root_from(Path.cwd())
 
 
-def load(section: str, overrides: dict[str, Any] | None = None) -> Any:
-    """Load one section of ``params.yaml``, a stage's slug, ``"engine"`` or ``"serving"``, as its typed ``Params`` model.
+def in_project() -> bool:
+    """Return whether `root` finds a project."""
+    return any((folder / FILE).is_file() for folder in (Path.cwd(), *Path.cwd().parents))
 
-    `overrides` are nested values laid over the file's: what papermill injects, or what you try out in a notebook.
+
+def load(section: str, overrides: dict[str, Any] | None = None) -> Any:
+    """Load one section of ``params.yaml``, such as a stage's slug or ``"engine"``, as its typed ``Params`` model.
+
+    `overrides` are nested values laid over the file's: what papermill injects, or a what-if in a notebook; {} ends it.
     Raises `ParamsError` with every unknown key and wrong value: its path, what was found, what was expected; or, if the
     project is written for an older engine, with the lines to change.
     """
     file = root() / FILE
-    values = _merge(_read(file).get(section) or {}, overrides or {})
+    values, cell = _read(file).get(section) or {}, "overrides" + " in the cell tagged parameters" * whatif.by_hand()
     model = importlib.import_module(MODULES[section]).Params
+    if not isinstance(overrides or {}, dict):
+        raise ParamsError(f"{cell}: found {_short(overrides)}, expected a mapping of keys to values")
     try:
-        return model.model_validate(values)
+        loaded = model.model_validate(_merge(values, overrides or {}))
     except pydantic.ValidationError as error:
         outdated.refuse(file.parent, ParamsError)
+        if overrides:
+            load(section)  # raises if the file itself is wrong
         lines = [_explain(section, detail, model) for detail in error.errors()]
-        raise ParamsError(f"{FILE}: " + "\n".join(lines)) from None
+        raise ParamsError(f"{cell if overrides else FILE}: " + "\n".join(lines)) from None
+    if overrides is not None and overrides != loaded.model_dump(mode="json"):  # all params: those of a headless run
+        whatif.begin(overrides)
+    return loaded
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -179,7 +197,7 @@ def _short(value: Any) -> str:
 
 
 def _siblings(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    kind: Any = model
+    kind: Any = model.model_fields["root"].annotation if issubclass(model, RootModel) else model
     for key in loc[:-1]:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             kind = kind.model_fields[str(key)].annotation if str(key) in kind.model_fields else None

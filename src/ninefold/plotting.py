@@ -8,6 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from ninefold import labels
 
 # Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), darkest first so that one series reads in print.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#7F7F7F")
@@ -73,9 +76,9 @@ def points(axes: Axes, names: Iterable[Any], table: pd.DataFrame, value: str, ba
 
 def name_lines(axes: Axes, names: Iterable[Any]) -> None:
     """Name the lines of a panel, which are at 0, 1, 2 ..., from the top."""
-    labels = [label(name, 76) for name in names]
-    axes.set_yticks(range(len(labels)), labels, fontsize=8)
-    axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
+    lines = [short(name, 76) for name in names]
+    axes.set_yticks(range(len(lines)), lines, fontsize=8)
+    axes.set_ylim(max(len(lines), 1) - 0.5, -0.5)
     axes.set_ylabel("")
     axes.grid(axis="y", visible=False)
 
@@ -88,13 +91,17 @@ def reach(table: pd.DataFrame, value: str, low: str = "low", high: str = "high")
 
 def as_share(axes: Axes, which: str = "y") -> None:
     """Label an axis in per cent."""
-    from matplotlib.ticker import PercentFormatter
-
     (axes.yaxis if which == "y" else axes.xaxis).set_major_formatter(PercentFormatter(1.0, decimals=None))
 
 
-def label(name: Any, most: int = 32) -> str:
-    """Return a name of the data for a figure: plain, on one line, and at most `most` characters long."""
+def label(column: Any, most: int = 32) -> str:
+    """Return the label of a column for a figure, `short`, and its unit behind it (section ``labels`` of ``params.yaml``)."""
+    text, unit = labels.parts(column)
+    return short(text, most) + plain(unit)
+
+
+def short(name: Any, most: int = 32) -> str:
+    """Return a value, a class or another name for a figure: plain, on one line, and at most `most` characters long."""
     return plain(cut(name, most))
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 import shlex
 from typing import Any
 
@@ -15,6 +16,7 @@ from ninefold.exploration import Exploration, group_rates, rows, sentences, stag
 from ninefold.init import variants
 from ninefold.metrics.plan import EvaluationPlan
 from ninefold.problem import Problem
+from project.figures import exploration as figures
 
 LEVEL = 0.95
 PRIMARY = {"name": "log_loss", "better": "lower"}
@@ -382,7 +384,7 @@ def drawn(monkeypatch: Any, p: exploration.Params, s: Problem, plan: EvaluationP
     cells = ["".join(cell["source"]) for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
     found: dict[str, Any] = {"params": p, "section": "exploration"}
     for code in (cells[0], *cells[3:]):
-        exec(compile(code, code, "exec"), found)
+        exec(compile(re.sub("(?m)^%.*", "", code), code, "exec"), found)
     assert s.target in found["df"]
     return said
 
@@ -417,3 +419,15 @@ def test_columns_of_any_name_and_content_are_drawn_and_told(project: Project, ta
     plan, p = agreeing(s), exploration.Params(by=list(odd), min_rows=2)
     assert "$" not in " ".join(drawn(monkeypatch, exploration.Params(), s, plan))
     assert all(drawn(monkeypatch, p, s, plan))
+
+
+def test_associations_of_columns_of_any_type_are_near_the_known_ones() -> None:
+    random = np.random.default_rng(1)
+    number, group = random.normal(size=4000), random.integers(0, 3, 4000)
+    frame = pd.DataFrame({"number": number, "minus": -np.exp(number), "group": group, "of": number + 5 * group})
+    frame = frame.assign(same=frame["group"].astype(str), row=frame.index.astype(str), one=1.0, none=None)
+    table = figures.associations(frame.assign(when=pd.to_datetime(number, unit="h")), ["group"])
+    known = {("minus", "number"): -1, ("when", "number"): 1, ("same", "group"): 1, ("of", "group"): 0.94}
+    for pair, value in {**known, ("number", "group"): 0, ("row", "group"): 0, ("row", "number"): 0}.items():
+        assert table.loc[pair] == pytest.approx(value, abs=0.04) == table.loc[pair[::-1]]
+    assert table[["one", "none"]].isna().all(axis=None)

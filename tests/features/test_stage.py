@@ -6,11 +6,15 @@ import feature_tables as data
 import pandas as pd
 import pytest
 from conftest import TASKS, Project, statement
+from odd_names import ALL, drawn, rows, sound
+from odd_names import ODD as NAMES
 
 from ninefold import artifacts, engine, features
 from ninefold.features import FeatureSchema, stage
 from ninefold.metrics import Split
+from ninefold.problem import decisions
 from ninefold.problem.statement import Problem
+from project.figures.features import plot_deciles, plot_windows
 
 POINTS = Split(by="time", validation="2020-01-12", holdout="2020-01-16")
 ODD = ["self", 'a.b "q" it\'s', "$x$ {y} %s", "select", "ünï, [0]", "@0 a/b", " "]
@@ -138,3 +142,22 @@ def test_a_column_may_be_called_anything(project: Project) -> None:
     stores = artifacts.read_json("data/online/online.json")["stores"]
     assert [store["by"] for store in stores] == [[name] for name in ODD]
     assert all(len(artifacts.read_table(f"data/online/{store['file']}")) == 2 for store in stores)
+
+
+@pytest.mark.parametrize(("task", "time"), ALL)
+def test_the_features_are_drawn_and_told(project: Project, task: str, time: str | None) -> None:
+    frame, problem, _ = rows(task, time)
+    project.lake("orders", frame)
+    history = {"of": problem.target, "prefix": "$h$", "known_after": "1h", "over": ["2d"], "by": [[NAMES["shop"]]]}
+    kept = [history] if time and task == "regression" else []
+    params = features.Params(numeric=[NAMES["amount"]], categorical=[NAMES["shop"]], history=kept)
+    events = features.build(features.read(engine.connect(), problem), params, problem)
+    with_history = frame.assign(**{window.name: 1.0 for window in features.windows(params, "2h")})
+    ranked = pd.DataFrame({"lowest": 0.1, "highest": 0.4, "range": 0.3}, index=[NAMES["amount"]])
+    drawn(plot_windows(params, problem))
+    for table in (ranked, ranked.head(0)):
+        drawn(plot_deciles(with_history, with_history[problem.target], list(table.index)))
+        sound(features.describe_strongest(table, problem))
+    sound(features.describe_windows(params, problem))
+    assert decisions.level_name(problem) in features.describe_strongest(ranked, problem)
+    assert set(engine.columns(events)) == set(frame.columns)

@@ -118,7 +118,7 @@ def test_a_binary_target_with_time_text_and_key(shop: Any, proposed: Any) -> Non
         "numeric": ["price", "items"], "categorical": ["country"], "text": ["comment"], "dates": ["placed"],
     }  # fmt: skip
     params = written(p)
-    assert params["collection"]["start"] == "2021-01-01"
+    assert (params["collection"]["start"], params["problem"]["classes"]["Y"]) == ("2021-01-01", "returned")
     assert params["collection"]["tables"]["orders"]["time"] == "placed"
     assert columns(p)["country"]["allowed"] == ["DE", "FR", "NO"]
     assert params["problem"]["payoffs"]["wait"]["positive"] < -1
@@ -232,6 +232,8 @@ def test_signs_and_units_are_read_with_the_numbers(
     assert ((fee.format, fee.decimal, fee.thousands), "fee" in p.features["numeric"]) == (read, True)
     assert (fee.rows()[57], fee.missing) == (pytest.approx(number), len(range(0, ROWS, 9)))
     assert any("columns.fee.format" in warning for warning in p.warnings)
+    units = [each for each in ("%", "EUR", "zł", "kg", "µg/m³") if each in write(1000, 1)] or ["min"] * (":" in read[0])
+    assert [*written(p)["labels"].get("fee", {}).values()] == units
 
 
 @pytest.mark.parametrize(("values", "codes", "is_read"), [
@@ -266,7 +268,7 @@ def test_numbers_that_name_an_entity_are_categories_where_rows_have_a_time(
     p = proposed(shop.assign(chart=who.astype(str), store=random.integers(1, 9, ROWS).astype(str)), "returned")
     assert {"chart", "store"} <= {*p.features["categorical"]}
     assert any("--id chart --time none" in warning for warning in p.warnings)
-    assert any("store holds whole numbers, read as names" in warning for warning in p.warnings)
+    assert any("store holds numbers, read as names" in warning for warning in p.warnings)
 
 
 def test_what_is_not_read_is_named(shop: Any, proposed: Any) -> None:
@@ -276,6 +278,21 @@ def test_what_is_not_read_is_named(shop: Any, proposed: Any) -> None:
     warnings = " ".join(proposed(shop.assign(**odd), "returned", time="none").warnings)
     assert "weight holds 400 different texts, such as '0 or 0 kg', '1 or 1 kg', '2 or 2 kg'" in warnings
     assert "pair holds 63 different texts" in warnings
+
+
+@pytest.mark.parametrize(("name", "values", "said"), [
+    ("pieces", [f"{7 * row + 3:,}".replace(",", ".") for row in range(ROWS)], "'1.004' beside 3"), ("rate", ["39%", "45 %", "0.45"], "'39%' and '0.45'"),
+    ("t", [*map(str, range(30)), "-127"], "t holds -127 in 12"), ("x", [f"{row}.5" for row in range(30)] + ["1e20"], "x holds 1e+20 in 12"),
+    ("ID_MUNICIP", ["2927", "1200", "3304"], "its name"), ("fw", ["1.1", "1.10", "1.9"], "its name"), ("x", [str(4806381000000 + 137 * row) for row in range(15)], "many digits"),
+    ("via", ["-", "Web page", "Fax"], "via holds '-' in 34%"), ("spot", [f"47.{row:04d}, 8.{row + 9:04d}" for row in range(ROWS)], "'47.0000, 8.0009'"),
+])  # fmt: skip
+def test_a_doubt_is_said(name: str, values: list[str], said: str, shop: Any, proposed: Any) -> None:
+    p = proposed(shop.drop(columns="order_id").assign(**{name: np.resize(values, ROWS)}), "returned")
+    assert said in " ".join(p.warnings)
+    assert (p.key, name in p.features["categorical"]) == (
+        ["row"],
+        name in {"ID_MUNICIP", "fw", "via"} or "digits" in said,
+    )
 
 
 def test_a_class_in_several_spellings_is_one(shop: Any, proposed: Any) -> None:
@@ -408,7 +425,7 @@ def test_the_event_is_the_word_that_says_so_else_the_rarer(words: Any, shop: Any
 
 @pytest.mark.parametrize(("match", "changes", "target", "wish"), [
     ("did you mean 'returned'", {}, "retuned", {}), ("--time names", {}, "returned", {"time": "then"}),
-    ("--id names", {}, "returned", {"key": "nr"}), ("always 'x'", {"y": "x"}, "y", {}),
+    ("--id names", {}, "returned", {"key": "nr"}), ("always 'x'", {"y": "x"}, "y", {}), ("is 'X' in 200 rows and blank in 200; if", {"y": ["    X", "   "] * 200}, "y", {}),
     ("missing in every row", {"y": "NA"}, "y", {}), ("expected at most 30 classes", {}, "comment", {}),
     ("'rare' \\(2\\)", {"y": ["rare"] * 2 + ["a", "b"] * 199}, "y", {}),
     ("holds texts", {}, "country", {"task": "regression"}), ("three different", {}, "price", {"time": "price"}),
@@ -458,8 +475,7 @@ def begin(table: str, *options: str) -> Result:
 
 
 def git(*command: str) -> str:
-    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    return subprocess.run(["git", *identity, *command], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(["git", *command], check=True, capture_output=True, text=True).stdout
 
 
 def state(folder: Path) -> dict[Path, bytes]:

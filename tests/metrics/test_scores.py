@@ -15,6 +15,10 @@ from ninefold.metrics import scores
 from ninefold.problem import MEANING, Problem, decisions, title
 
 
+def scored(weight: np.ndarray, target: np.ndarray, predicted: pd.DataFrame, problem: Problem) -> dict[str, float]:
+    return {name: metrics.scorer(name, target, predicted, problem)(weight) for name in MEANING[problem.task]}
+
+
 def case(task: str, rows: int = 300, seed: int = 1) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
     problem, random = statement(task), np.random.default_rng(seed)
     names = decisions.forecast_columns(problem)
@@ -29,7 +33,7 @@ def case(task: str, rows: int = 300, seed: int = 1) -> tuple[np.ndarray, pd.Data
     return target, pd.DataFrame(p[:, -len(names) :], columns=names), problem
 
 
-def reference(task: str, target: np.ndarray, predicted: pd.DataFrame, weight: np.ndarray | None) -> dict[str, float]:
+def reference(task: str, target: np.ndarray, predicted: pd.DataFrame, weight: np.ndarray) -> dict[str, float]:
     p = predicted.to_numpy()
     first, best = p[:, 0], p.argmax(axis=1)
     classes = {"log_loss": judge.log_loss, "brier": judge.brier_score_loss, "roc_auc": judge.roc_auc_score}
@@ -49,8 +53,8 @@ def reference(task: str, target: np.ndarray, predicted: pd.DataFrame, weight: np
 @pytest.mark.parametrize("task", TASKS)
 def test_scores_are_those_of_scikit_learn(task: str, weighed: bool) -> None:
     target, predicted, problem = case(task)
-    weight = np.random.default_rng(2).integers(0, 4, len(target)).astype("float64") if weighed else None
-    found = scores.task_scores(target, predicted, problem, weight)
+    weight = np.random.default_rng(2).integers(0, 4, len(target)) if weighed else np.ones(len(target))
+    found = scored(weight.astype("float64"), target, predicted, problem)
     assert set(found) == set(MEANING[task])
     expected = reference(task, target, predicted, weight)
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-9)
@@ -59,7 +63,8 @@ def test_scores_are_those_of_scikit_learn(task: str, weighed: bool) -> None:
 def test_the_rank_correlation_is_spearmans_and_nothing_is_predicted_of_a_quantity_that_never_varies() -> None:
     target, predicted, problem = case("regression")
     forecast, weight = predicted["prediction"].to_numpy(), np.random.default_rng(2).integers(0, 3, len(target))
-    found = [scores.task_scores(target, predicted, problem, each)["rank_correlation"] for each in (None, weight * 1.0)]
+    weights = np.ones(len(target)), weight * 1.0
+    found = [scored(each, target, predicted, problem)["rank_correlation"] for each in weights]
     again = np.repeat(np.arange(len(target)), weight)
     assert found[0] == pytest.approx(stats.spearmanr(target, forecast).statistic)
     # Weighed, it keeps the ranks of all rows: near what drawing the rows again would give, and far cheaper.
@@ -73,7 +78,7 @@ def test_the_rank_correlation_is_spearmans_and_nothing_is_predicted_of_a_quantit
 def test_a_class_that_is_absent_from_a_draw_breaks_nothing(task: str) -> None:
     target, predicted, problem = case(task)
     for number in range(len(problem.classes)):
-        found = scores.task_scores(target, predicted, problem, (target != number).astype("float64"))
+        found = scored((target != number).astype("float64"), target, predicted, problem)
         assert np.isfinite([found["log_loss"], found["brier"]]).all()
         assert np.isfinite(list(found.values())).all() if task == "multiclass" else np.isnan(found["roc_auc"])
     assert np.isfinite(scores.task_scores(target * 0, predicted, problem)["log_loss"])
@@ -122,7 +127,7 @@ def test_of_independent_clusters_the_error_of_a_mean_is_students() -> None:
 def test_an_interval_of_a_share_stays_between_0_and_1_and_too_few_clusters_have_none() -> None:
     target, predicted = np.array([1, *[0] * 19] * 2), pd.DataFrame({"probability": np.linspace(0.9, 0.1, 40)})
     frame = pd.DataFrame({"placed": pd.date_range("2020-01-01", periods=10).repeat(4)})
-    score = partial(scores.task_scores, target, predicted, statement())
+    score = partial(scored, target=target, predicted=predicted, problem=statement())
     both = lambda weight: {**score(weight), "share": weight @ target / weight.sum()}  # noqa: E731
     found = metrics.intervals(both, frame, statement(), 0.95, ["share", "roc_auc"])
     assert 0 <= found["share"]["low"] < 0.05 < found["share"]["high"] < 1
@@ -130,7 +135,7 @@ def test_an_interval_of_a_share_stays_between_0_and_1_and_too_few_clusters_have_
     few = metrics.intervals(score, frame, statement(), 0.95)["log_loss"]
     assert np.isfinite([few[end] for end in few]).tolist() == [True, False, False]
     assert metrics.with_interval(few) == f"{few['value']:.3f}"
-    one_event = partial(scores.task_scores, (np.arange(40) == 3) * 1, predicted, statement())
+    one_event = partial(score, target=(np.arange(40) == 3) * 1)
     frame["placed"] = pd.date_range("2020-01-01", periods=10).repeat(4)
     assert np.isnan(metrics.intervals(one_event, frame, statement(), 0.95)["roc_auc"]["low"])  # it rests on one day
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import bundles
@@ -9,139 +10,114 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Project
-from monitoring_data import PARAMS as MONITORING
+from monitoring_data import PARAMS
 
-from ninefold import metrics, training
 from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan
 from ninefold.monitoring import Monitor, backtest, sentences
-from ninefold.monitoring.answers import PERIOD, outcomes
-from ninefold.monitoring.backtest import CALENDAR, NEVER, TRIGGERED, Followed, Setting
+from ninefold.monitoring.answers import PERIOD, STATUS, outcomes
+from ninefold.monitoring.arrivals import Arrived, cut, label_status
+from ninefold.monitoring.backtest import CALENDAR, NEVER, TRIGGERED, Followed
 from ninefold.problem import decisions
-from ninefold.serving import bundle as packing
 from project.figures.monitoring import plot_strategies
 
 pytestmark = pytest.mark.usefixtures("few_trees")
-WEEKS = pd.date_range("2020-02-20", "2020-04-02", freq="7D")
 
 
 @pytest.fixture
-def parts(project: Project) -> dict[str, pd.DataFrame]:
-    return bundles.lay_out()
-
-
-@pytest.fixture
-def bundle(parts: dict[str, pd.DataFrame]) -> packing.Bundle:
-    packed = bundles.pack(parts)
-    return replace(packed, described={**packed.described, "holdout": {}})
-
-
-@pytest.fixture
-def setting(project: Project) -> Setting:
-    problem = bundles.problem_of("binary")
-    bundles.lay_out()
+def monitor(project: Project) -> Monitor:
+    """Return the monitor of a model whose metrics on the holdout are not known, as of one that the backtest has fitted."""
+    parts = bundles.lay_out()
     plan = EvaluationPlan.load().model_copy(update={"level": 0.9, "best_baseline": "always wait", "naive": [0.7, 0.3]})
     split = {"validation": 0.2, "holdout": 0.25}
-    return Setting(
-        problem,
-        plan,
-        metrics.Params(primary="log_loss", split=split, level=plan.level),
-        training.Params(seed=1, candidates=bundles.MODELS, calibration="none", importance_rows=100),
-        MONITORING.model_copy(update={"period": "week"}),
-    )
+    project.set("metrics", {"primary": "log_loss", "split": split, "level": plan.level})
+    project.set("training", {"seed": 1, "candidates": bundles.MODELS, "calibration": "none", "importance_rows": 100})
+    packed = bundles.pack(parts)
+    bundle = replace(packed, described={**packed.described, "holdout": {}})
+    return Monitor(bundle, parts, PARAMS.model_copy(update={"period": "week"}), plan)
 
 
-def later(turned: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+def later(turned: bool = False) -> Arrived:
     """Return six weeks of later rows and their volume; `turned`: what came back is kept now, and the other way round."""
-    frame = bundles.rows("binary", 336)
-    frame["placed"] = pd.date_range(WEEKS[0], periods=len(frame), freq="3h")
-    if turned:
-        frame["returned"] = 1 - frame["returned"]
-    frame["id"] += 10_000
-    ends = WEEKS[1:]
-    volume = pd.DataFrame({"period": [f"{day:%Y-%m-%d}" for day in WEEKS[:-1]], "start": WEEKS[:-1], "end": ends})
-    number = np.searchsorted(ends, frame["placed"], side="right")
-    frame[PERIOD] = volume["period"].to_numpy()[number]
-    counts = frame.groupby(PERIOD).size().to_numpy()
-    return frame, volume.assign(raw=counts, quarantined=0, ready=counts, closed=True)
+    volume = cut(date(2020, 2, 20), date(2020, 4, 1), "week").assign(raw=56, quarantined=0, ready=56)
+    frame = bundles.rows("binary", 336).assign(placed=pd.date_range("2020-02-20", periods=336, freq="3h"))
+    frame["returned"] = 1 - frame["returned"] if turned else frame["returned"]
+    frame = frame.assign(**{"id": frame["id"] + 10_000, PERIOD: np.repeat(volume["period"].to_numpy(), 56)})
+    return frame.assign(**{STATUS: label_status(frame, volume, bundles.problem_of("binary"))}), volume
 
 
 @pytest.fixture
-def follow(bundle: packing.Bundle, parts: dict[str, pd.DataFrame], setting: Setting) -> Callable[..., Followed]:
+def follow(monitor: Monitor) -> Callable[..., Followed]:
     """Return a function that follows a strategy in a stable world, or in one that is turned round."""
-    return lambda strategy, turned=False: backtest.follow(strategy, bundle, parts, later(turned), setting)
+    return lambda strategy, turned=False: backtest.follow(strategy, monitor, later(turned))
 
 
-def test_a_stable_world_is_learned_again_where_a_month_ends_and_never_for_the_monitor(bundle: Any, follow: Any) -> None:
+def test_a_stable_world_is_learned_again_where_a_month_ends_and_never_for_the_monitor(
+    monitor: Any, follow: Any
+) -> None:
     assert follow(TRIGGERED).retrained == []
     result = follow(CALENDAR)
     assert [each["close"] for each in result.retrained] == ["2020-02-27"]  # of 5 March; that of 2 April is the last
     versions = result.frame.groupby(PERIOD, sort=False)["@version"].first().tolist()
-    assert versions == [bundle.version] * 2 + ["fitted after 2020-02-27"] * 4
+    assert versions == [monitor.bundle.version] * 2 + ["fitted after 2020-02-27"] * 4
 
 
-def test_only_labels_known_at_a_close_are_learned_from(bundle: Any, parts: Any, setting: Any, monkeypatch: Any) -> None:
+def test_only_labels_known_at_a_close_are_learned_from(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[pd.DataFrame] = []
-
-    def refit(bundle: packing.Bundle, rows: pd.DataFrame, _: Setting) -> Any:
-        seen.append(rows)
-        return bundle, parts
-
-    waits = setting._replace(problem=setting.problem.changed(label_delay="2d"))
+    monkeypatch.setattr(backtest, "refit", lambda same, rows, _: seen.append(rows) or same)
+    described = monitor.bundle.described
+    waits = {**described, "problem": {**described["problem"], "label_delay": "2d"}}
     frame, volume = later(turned=True)
-    frame.loc[frame.index[:3], "returned"] = None  # never known
-    monkeypatch.setattr(backtest, "refit", refit)
-    backtest.follow(TRIGGERED, bundle, parts, (frame, volume), waits)
+    frame.loc[frame.index[:3], ["returned", STATUS]] = [None, "never"]
+    backtest.follow(TRIGGERED, replace(monitor, bundle=replace(monitor.bundle, described=waits)), (frame, volume))
     close = volume["end"].iloc[0]
     expected = frame[frame["returned"].notna() & (frame["placed"] <= close - pd.Timedelta("2d 2h"))]
-    assert len(seen[0]) == sum(map(len, parts.values())) + len(expected)
+    assert len(seen[0]) == sum(map(len, monitor.parts.values())) + len(expected)
     assert seen[0]["placed"].max() == expected["placed"].max()
 
 
-def test_a_world_turned_round_is_learned_when_the_monitor_says_so(bundle: Any, follow: Any, setting: Setting) -> None:
-    followed, problem = {name: follow(name, turned=True) for name in (NEVER, CALENDAR, TRIGGERED)}, setting.problem
-    never, answers = followed[NEVER], bundle.decide(later(True)[0])
-    assert (never.retrained, set(never.frame["@version"])) == ([], {bundle.version})
+def test_a_world_turned_round_is_learned_when_the_monitor_says_so(monitor: Monitor, follow: Any) -> None:
+    followed, problem = {name: follow(name, turned=True) for name in (NEVER, CALENDAR, TRIGGERED)}, monitor.problem
+    never, answers = followed[NEVER], monitor.bundle.decide(later(True)[0])
+    assert (never.retrained, set(never.frame["@version"])) == ([], {monitor.bundle.version})
     assert np.allclose(never.frame["@probability"], answers["probability"], atol=1e-12)
     assert never.frame["@action"].tolist() == answers["action"].tolist()
     times = followed[TRIGGERED].retrained
-    assert times[0]["close"] == "2020-02-20"
-    assert times[0]["reasons"]
+    assert (times[0]["close"], bool(times[0]["reasons"])) == ("2020-02-20", True)
     # A retrained model is not evaluated before it had time: `decide.rest`.
     closes = later()[1].set_index("period")["end"]
     gaps = np.diff([closes[each["close"]] for each in times])
-    assert all(gap >= pd.Timedelta(setting.monitoring.decide.rest) for gap in gaps)
-    compared = backtest.compare(followed, setting)
+    assert all(gap >= pd.Timedelta(monitor.params.decide.rest) for gap in gaps)
+    compared = backtest.compare(followed, monitor)
     table, payoffs = compared.set_index("strategy"), {}
     assert table.loc[NEVER, ["gain", "gain_low", "gain_high"]].tolist() == [0.0, 0.0, 0.0]
     for name in (NEVER, TRIGGERED):
         known = followed[name].frame[followed[name].frame["@status"] != "open"]
         payoffs[name] = decisions.payoff(known["@action"].to_numpy(), outcomes(known, problem), problem).mean()
     assert table.loc[TRIGGERED, "gain"] == pytest.approx(payoffs[TRIGGERED] - payoffs[NEVER])
-    assert table["retrainings"].to_dict() == {name: len(followed[name].retrained) for name in followed}
+    assert list(table["retrainings"].items()) == [(name, len(each.retrained)) for name, each in followed.items()]
     assert "in euro per order, retraining every month gains 0.000" in sentences.describe_strategies(compared, problem)
-    assert compared["strategy"].tolist() == [NEVER, CALENDAR, TRIGGERED]
-    by_period = backtest.by_period(followed, problem)
+    assert sentences.describe_strategies(compared[:0], problem).startswith("Nothing has arrived since the model")
+    by_period, dots = backtest.by_period(followed, problem), []
     assert by_period.loc[by_period["strategy"] == NEVER, "gain"].eq(0).all()
-    dots = []
     for name, part in by_period.groupby("strategy", sort=False):
-        closes = [each["close"] for each in followed[name].retrained]
-        dots.append(part["period"].shift().isin(closes).tolist())
+        dots.append(part["period"].shift().isin([each["close"] for each in followed[name].retrained]).tolist())
     drawing = plot_strategies(by_period, problem)
     assert [[line.get_markevery().tolist() for line in axes.lines] for axes in drawing.axes] == [dots, dots]
-    assert sentences.describe_strategies(compared[:0], problem).startswith("Nothing has arrived since the model")
 
 
-def test_a_refitted_model_has_not_seen_its_holdout_and_keeps_its_kind(bundle: Any, parts: Any, setting: Any) -> None:
-    rows = pd.concat([*parts.values(), later()[0][parts["train"].columns]], ignore_index=True)
-    again, split = backtest.refit(bundle, rows, setting)
-    assert split["holdout"]["placed"].min() > split["validation"]["placed"].max()
-    assert type(again.model) is type(bundle.model)
-    assert again.model is not bundle.model
-    assert {"roc_auc", "gain"} <= set(Monitor(again, split, MONITORING, setting.plan).baseline["figures"])
-    mixed = split["holdout"].assign(returned=1 - split["holdout"]["returned"])
-    other, _ = backtest.refit(bundle, pd.concat([split["train"], split["validation"], mixed]), setting)
-    table = split["holdout"]
-    assert np.array_equal(again.predict(table)["probability"], other.predict(table)["probability"])
+def test_a_refitted_model_has_not_seen_its_holdout_and_keeps_its_kind(monitor: Monitor) -> None:
+    known = pd.concat(monitor.parts.values())
+    rows = pd.concat([known, later()[0][known.columns]], ignore_index=True)
+    again = backtest.refit(monitor, rows, "again")
+    train, validation, holdout = (again.parts[name] for name in ("train", "validation", "holdout"))
+    assert holdout["placed"].min() > validation["placed"].max()
+    assert (again.bundle.version, type(again.bundle.model)) == ("again", type(monitor.bundle.model))
+    assert again.bundle.model is not monitor.bundle.model
+    assert {"roc_auc", "gain"} <= set(again.baseline["figures"])
+    mixed = holdout.assign(returned=1 - holdout["returned"])
+    other = backtest.refit(monitor, pd.concat([train, validation, mixed]), "other")
+    forecasts = [each.bundle.predict(holdout)["probability"] for each in (again, other)]
+    assert np.array_equal(*forecasts)
     with pytest.raises(DataError, match="not two different outcomes"):
-        backtest.refit(bundle, pd.concat(parts.values()).assign(returned=0), setting)
+        backtest.refit(monitor, known.assign(returned=0), "none")

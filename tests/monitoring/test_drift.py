@@ -32,8 +32,7 @@ def drifts(
     bundle: Any = SimpleNamespace(signature=signature, problem=statement(time=time), described={"log": {"redact": []}})
     frame = frame.assign(placed=pd.Timestamp("2020-01-01") + pd.to_timedelta(frame["day"], "D"))
     late = frame["day"] > frame["day"].max() - days
-    parts = {"train": frame[~late], "validation": frame[:0]}
-    return compare_inputs(frame[late].assign(**{"@period": "2020-03"}), parts, bundle, PARAMS, holdout=False)
+    return compare_inputs(frame[late].assign(**{"@period": "2020-03"}), {"train": frame[~late]}, bundle, PARAMS)
 
 
 def table(features: int = 1, days: int = 61, daily: int = 40, seed: int = 5) -> pd.DataFrame:
@@ -101,10 +100,3 @@ def test_columns_that_are_empty_or_constant_from_now_on_are_drift_and_leave_no_g
     assert found["missing"].tolist() == [1, 0, 1]
     always = drifts(frame.assign(f0=np.nan, f1=7.0), 7, kinds)
     assert (always["drifted"].any(), always["psi"].isna().any()) == (False, False)
-
-
-def test_indices_that_tie_are_named_as_ties() -> None:
-    rows = [("2020-03", "a", 8.273), ("2020-03", "b", 8.271), ("2020-04", "a", 8.273), ("2020-04", "b", 0.1)]
-    found = pd.DataFrame(rows, columns=["period", "feature", "psi"]).assign(p=0.01, drifted=True)
-    text = sentences.describe_drift(found, pd.DataFrame(), {}, statement())
-    assert "The largest PSI is 8.27, of `a` and `b` in 2020-03 and 2020-04." in text

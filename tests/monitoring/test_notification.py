@@ -49,8 +49,7 @@ class Hook(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.answers: list[int] = []
-        self.asked: list[dict[str, Any]] = []
+        self.answers, self.asked = list[int](), list[dict[str, Any]]()
         self.url = f"json://127.0.0.1:{self.server_port}/hooks/S3CRET?-key=T0KEN"
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -63,18 +62,13 @@ class Hook(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: Hook
-
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         status = self.server.answers.pop(0) if self.server.answers else 200
         self.server.asked.append({"status": status, "path": self.path, **body})
-        self.send_response(status)
+        self.send_response_only(status)  # and log nothing
         self.send_header("Content-Length", "0")
         self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
 
 
 @pytest.fixture
@@ -238,10 +232,6 @@ def test_the_address_is_never_told(place: Path, hook: Hook, caplog: pytest.LogCa
         assert secret not in caplog.text + kept + "".join(capfd.readouterr()) + str(refused.value)
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
 @pytest.mark.parametrize("at", range(11))
 def test_killed_anywhere_nothing_is_lost_and_the_file_has_each_once(place: Path, hook: Hook, at: int) -> None:
     story, calls = [period("1", alert("a")), period("2", alert("b", "high"))], [0]
@@ -249,13 +239,13 @@ def test_killed_anywhere_nothing_is_lost_and_the_file_has_each_once(place: Path,
     def step(real: Callable[..., Any], *given: Any) -> Any:
         calls[0] += 2
         if calls[0] - 1 > at:
-            raise Killed  # before it
+            raise KeyboardInterrupt  # before it
         done = real(*given)
         if calls[0] > at:
-            raise Killed  # after it, before that is noted
+            raise KeyboardInterrupt  # after it, before that is noted
         return done
 
-    with pytest.MonkeyPatch.context() as patched, suppress(Killed):
+    with pytest.MonkeyPatch.context() as patched, suppress(KeyboardInterrupt):
         for name in ("_write", "_append", "_send"):
             patched.setattr(notification, name, partial(step, getattr(notification, name)))
         notification.deliver(story, BY_HOOK, place)

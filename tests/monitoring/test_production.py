@@ -18,7 +18,7 @@ from monitoring_data import LOGGED, PARAMS
 from ninefold import artifacts, timestamps
 from ninefold.errors import DataError
 from ninefold.metrics import Evaluation, EvaluationPlan
-from ninefold.monitoring import Monitor, labels, production, tables
+from ninefold.monitoring import Monitor, labels, production, sentences
 from ninefold.monitoring.answers import predict
 from ninefold.monitoring.arrivals import read_arrivals
 from ninefold.monitoring.production import ROW, VERSION
@@ -116,7 +116,9 @@ def test_rows_whose_time_is_not_plausible_are_set_apart_and_counted(bundle: Any,
     counts = volume[["period", "raw", "too_early", "too_late", "closed"]].to_numpy().tolist()
     assert counts == [["2020-02-01", 1, 1, 2, True], ["2020-02-02", 1, 0, 0, True], ["2020-02-03", 1, 0, 0, False]]
     assert sorted(frame["id"]) == [2, 3, 5]
-    assert "excluded because of their time: 1 before" in tables.describe_arrival(volume, params, bundle.problem, "abc")
+    assert "excluded because of their time: 1 before" in sentences.describe_arrival(
+        volume, params, bundle.problem, "abc"
+    )
 
 
 @pytest.mark.parametrize("redacted", [["placed"], ["id"], ["amount", "customer"]])

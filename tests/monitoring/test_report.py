@@ -33,7 +33,8 @@ def causes(frame: pd.DataFrame, task: str = "binary", **changes: Any) -> list[di
     plan = EvaluationPlan.model_construct(policies={})
     bounds = pd.DataFrame(columns=["low", "high", "usual"])
     against = Reference(holdout, holdout, KINDS, problem, plan, {}, {}, bounds, None)
-    found = report.causes(against, rows(frame, task, **changes))
+    now = rows(frame, task, **changes)
+    found = report.causes(against, now, data_quality.broken_columns(holdout, now, KINDS), inputs=True)
     json.dumps(gate.tidy(found))  # plain values
     return found["findings"]
 

@@ -44,7 +44,8 @@ COMMA, DOTS = {"type": "float64", "decimal": ","}, {"type": "float64", "decimal"
     ({**ISO, "format": "%Y-%m-%d %H:%M %z"}, "2020-01-05 10:00 +0200", "2020-01-05 08:00"),
     ({**ISO, "format": "epoch_s"}, "1600000000", "2020-09-13 12:26:40"),
     ({**ISO, "format": "epoch_ms"}, "1600000000123", "2020-09-13 12:26:40.123"),
-    ({**ISO, "format": "seconds"}, "1.5", "1970-01-01 00:00:01.5"),
+    ({**ISO, "format": "seconds"}, "1.5", "1970-01-01 00:00:01.5"), ({**ISO, "format": "ticks"}, "638082151871234560", "2023-01-02 00:13:07.123456"),
+    ({**ISO, "format": "iso - ..."}, "2020-01-05 10:00 - 11:00", "2020-01-05 10:00"), ({**ISO, "format": "era"}, "112/13/01", None),
     ({**ISO, "format": "days"}, "0.5", "1970-01-01 12:00"), ({**ISO, "format": "days"}, "1e99", None),
     ({**ISO, "format": "year"}, "2013", "2013-01-01"), ({**ISO, "format": "year"}, "2013.5", None),
     (ISO, "2020-01-05T10:00:00+02:00", "2020-01-05 08:00"), (ISO, " 2020-01-05 ", "2020-01-05"),
@@ -87,7 +88,7 @@ def test_a_missing_value_refers_to_nothing_and_is_not_met_by_one(project: Projec
     rows = orders.head(3).assign(customer=["", "ann", "zoe"], status=["paid", "", "paid"])
     collect(project, rows, pd.DataFrame({"customer": ["ann", "eve"], "city": ["ann", ""]}))
     run()
-    assert (lake_ids(), lake_ids(where="quarantine")) == ([1, 2], [3])
+    assert (lake_ids(), lake_ids("quarantine")) == ([1, 2], [3])
 
 
 def refers(by: Any, table: str = "customers") -> list[dict[str, Any]]:
@@ -105,7 +106,7 @@ AMOUNT, STATUS = "orders.columns.amount", "orders.columns.status"
     (f"{AMOUNT}.type", "decimal", "found \"decimal\", expected 'string', 'int64', 'float64' or 'timestamp'"),
     (AMOUNT, {"type": "string", "format": "iso"}, "no format for type string"),
     (AMOUNT, {"type": "float64", "thousands": "."}, "decimal and thousands to differ, found '.' for both"),
-    (AMOUNT, {"type": "timestamp", "format": "%Q"}, "a format of strptime"),
+    (AMOUNT, {"type": "timestamp", "format": "%Q"}, "a format of strptime"), (AMOUNT, {"type": "timestamp", "format": "%Y %H - %H"}, "nothing twice"),
     ("customers.columns.broken_rule", {"type": "string"}, "expected other names than broken_rule"),
     ("orders.newest", {"amount": "1h"}, "newest to name timestamps; amount is none"),
     ("orders.newest", {"moment": "1h"}, "newest to name columns of the contract; moment is none"),

@@ -62,19 +62,13 @@ def take(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     return counts, said + [f"waiting for {name}: {why}" for name, why in follower.waiting.items()]
 
 
-def lake() -> pd.DataFrame:
-    return artifacts.read_table("data/stream/lake/orders").sort_values("id", ignore_index=True)
-
-
-def expected(*delivered: pd.DataFrame) -> pd.DataFrame:
-    frame = pd.concat(delivered, ignore_index=True)
-    kinds = {"id": "int64", "amount": "float64", "returned": "int64"}
+def holds(*delivered: pd.DataFrame) -> None:
+    """Demand that the lake holds the rows of these files and no other."""
+    frame, kinds = pd.concat(delivered), {"id": "int64", "amount": "float64", "returned": "int64"}
     frame = frame.astype(kinds).assign(placed=pd.to_datetime(frame["placed"]).astype("datetime64[us]"))
-    return frame[COLUMNS].sort_values("id", ignore_index=True)
-
-
-def same(found: pd.DataFrame, wanted: pd.DataFrame) -> None:
-    pd.testing.assert_frame_equal(found, wanted, check_dtype=False)
+    found, wanted = artifacts.read_table("data/stream/lake/orders"), frame[COLUMNS]
+    one, other = (each.sort_values("id", ignore_index=True) for each in (found, wanted))
+    pd.testing.assert_frame_equal(one, other, check_dtype=False)
 
 
 def test_files_of_every_kind_in_the_folder_of_a_table_or_named_after_it_are_taken(landing: Path) -> None:
@@ -86,7 +80,7 @@ def test_files_of_every_kind_in_the_folder_of_a_table_or_named_after_it_are_take
     counts, said = take(landing)
     assert counts.to_dict("records") == [{"table": "orders", "raw": 18, "lake": 18, "quarantine": 0}]
     assert [line for line in said if "others-3.csv: belongs to no table" in line]
-    same(lake(), expected(*parts, rows(16, 3)))
+    holds(*parts, rows(16, 3))
     assert engine.periods("data/stream/lake/orders") == ["2020-01", "2020-02"]
 
 
@@ -115,7 +109,7 @@ def test_a_repeated_file_adds_nothing_and_a_corrected_one_replaces_what_it_said_
     kept = other.stat().st_ino
     deliver(rows(1, 4, amount=99.0), landing / "orders/a.csv")
     take(landing)
-    same(lake(), expected(rows(1, 4, amount=99.0), rows(6, 5, month=2)))
+    holds(rows(1, 4, amount=99.0), rows(6, 5, month=2))
     assert other.stat().st_ino == kept
 
 
@@ -145,7 +139,7 @@ def test_a_file_that_grows_is_not_taken_before_it_rests_with_its_end(landing: Pa
     assert follower.poll() == []
     assert follower.poll() == ["orders/a.csv"]
     follower.bring_up()
-    same(lake(), expected(rows(1, 30)))
+    holds(rows(1, 30))
     monkeypatch.setattr(ingest, "PATIENCE", 0.0)  # what stays without its end is refused until it changes
     file = landing / "orders/b.csv"
     file.write_text(rows(31, 3).to_csv(index=False).rstrip("\n"))
@@ -227,4 +221,4 @@ def test_kill_9_at_fifty_moments_loses_nothing_and_doubles_nothing(landing: Path
                 os.kill(pid, signal.SIGKILL)
             with following(nursery, "once"):
                 pass
-            same(lake(), expected(*delivered.values()))
+            holds(*delivered.values())

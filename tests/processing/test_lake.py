@@ -101,11 +101,9 @@ def test_rows_whose_reference_is_gone_leave_kept_months_and_come_back_with_it(pr
 
 def refine(project: Project, body: str) -> None:
     """Write the user's `refine`: what becomes of the orders, as an expression of `orders` and `customers`."""
-    file = project.folder / "refine.py"
-    file.write_text(
-        "import ibis\n\n\ndef refine(tables):\n    orders, customers = tables['orders'], tables['customers']\n"
-        f"    return {{**tables, 'orders': {body}}}\n"
-    )
+    file, known = project.folder / "refine.py", "orders, customers = tables['orders'], tables['customers']"
+    made_of = f"return {{**tables, 'orders': {body}}}"
+    file.write_text(f"import ibis\n\n\ndef refine(tables):\n    {known}\n    {made_of}\n")
     project.functions["processing", "refine"] = runpy.run_path(str(file))["refine"]
 
 

@@ -24,6 +24,7 @@ class Shop:
         self.raw: dict[str, dict[str, pd.DataFrame]] = {"payments": {}, "orders": {}, "customers": {}}
         text, whole = {"type": "string"}, {"type": "int64"}
         gaps = {"type": "string", "nullable": True}
+        people = [{"table": "customers", "by": by} for by in (["customer"], {"giver": "customer"})]
         tables = {  # each refers to one further down, so that they cannot be made in this order
             "payments": {
                 "unique": ["order", "part"],
@@ -32,10 +33,7 @@ class Shop:
             },
             "orders": {
                 "unique": ["id"],
-                "references": [
-                    {"table": "customers", "by": ["customer"]},
-                    {"table": "customers", "by": {"giver": "customer"}},
-                ],
+                "references": people,
                 "columns": {"id": whole, "customer": text, "giver": gaps, "amount": {"type": "float64", "min": 0}},
             },
             "customers": {"unique": ["customer"], "columns": {"customer": text, "age": {**whole, "min": 0}}},

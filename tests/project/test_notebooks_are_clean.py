@@ -28,7 +28,7 @@ def stored(name: str) -> NotebookNode:
 def test_a_notebook_is_stored_without_outputs(name: str) -> None:
     cells = [cell for cell in stored(name).cells if cell.cell_type == "code"]
     executed = [cell.id for cell in cells if cell.outputs or cell.execution_count is not None]
-    remedy = f"run `nbstripout --keep-id notebooks/{name}.ipynb` and `git add` it, or `pre-commit install` once"
+    remedy = "run `make setup`, which installs git's filter, and `git add --renormalize notebooks`"
     assert not executed, f"notebooks/{name}.ipynb holds outputs of {', '.join(executed)}; {remedy}"
 
 

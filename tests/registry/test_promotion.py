@@ -18,7 +18,7 @@ import pytest
 import yaml
 from conftest import Project
 from filelock import lock_descriptor
-from shop import Shop, dvc, identify
+from shop import Shop, dvc
 from typer.testing import CliRunner
 
 from ninefold import artifacts, features, metrics, training
@@ -39,9 +39,8 @@ NAME = bundles.PARAMS.name
 
 
 @pytest.fixture
-def shop(project: Project, monkeypatch: pytest.MonkeyPatch) -> Shop:
+def shop(project: Project) -> Shop:
     """A repository without any model; GTO finds a name for its tags."""
-    identify(monkeypatch)
     return Shop(project)
 
 
@@ -51,9 +50,9 @@ def committed(shop: Shop, **how: Any) -> packing.Bundle:
     return bundle
 
 
-def refused(message: str, *reason: str) -> None:
+def refused(message: str, *reason: str, act: Any = promotion.promote) -> None:
     with pytest.raises(DataError, match=message):
-        promotion.promote(*reason)
+        act(*reason)
 
 
 @pytest.fixture
@@ -73,8 +72,7 @@ def test_two_at_once_or_a_failure_half_way_leave_no_tag_and_the_first_version_ne
     with (shop.folder / ".git/ninefold-registry.lock").open("w") as lock:
         lock_descriptor(lock.fileno())
         for act in (promotion.promote, promotion.rollback):
-            with pytest.raises(DataError, match=r"another `ninefold promote` or `rollback` is running"):
-                act()
+            refused(r"another `ninefold promote` or `rollback` is running", act=act)
     with monkeypatch.context() as patched:
         patched.setattr(api, "assign", Mock(side_effect=TagExists(name=f"{NAME}#production#1")))
         refused(r"tag 'returns#production#1' already exists")
@@ -214,8 +212,7 @@ def test_rollback_goes_back_one_version_at_a_time_with_tag_and_bundle(shop: Shop
     promotion.rollback()  # not to v0.0.3, which held production before, but was taken back
     assert shop.served() == found[0]
     assert copies() == {found[0], found[2]}
-    with pytest.raises(DataError, match=r"only v0.0.1 has been in production, so there is nothing to go back to"):
-        promotion.rollback()
+    refused(r"only v0.0.1 has been in production, so there is nothing to go back to", act=promotion.rollback)
     assert shop.served() == found[0]
     assert (shop.git("rev-parse", "HEAD"), (shop.folder / "dvc.lock").read_bytes()) == (head, lock)
     assert shop.git("status", "--porcelain") == ""
@@ -223,8 +220,7 @@ def test_rollback_goes_back_one_version_at_a_time_with_tag_and_bundle(shop: Shop
     assert f"{NAME} v0.0.3" in promotion.promote("fixed")  # the pipeline's newest: it comes again as what it was
     shutil.rmtree(shop.folder / ".dvc/cache")
     before = shop.tags()
-    with pytest.raises(DataError, match=r"neither in DVC's cache nor in its remote .* `dvc push`"):
-        promotion.rollback()
+    refused(r"neither in DVC's cache nor in its remote .* `dvc push`", act=promotion.rollback)
     assert (shop.tags(), shop.bundle(), shop.served()) == (before, found[2], found[2])
 
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from conftest import Project
 from filelock import lock_descriptor
-from shop import Shop, dvc, identify
+from shop import Shop, dvc
 from typer.testing import CliRunner
 
 from ninefold import artifacts, collection, hooks, lineage, params
@@ -93,7 +93,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = place / "home"
     home.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        identify(patch)
         patch.chdir(home)
         project = Project(home)
         patch.setattr(hooks, "project", project.find)
@@ -105,9 +104,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (home / ".gitignore").write_text("/data/\n/models/\n/reports/*\n!/reports/metrics/\n")
         for name, how in {"better": {}, "worse": {"good": False, "seed": 1}, "champion": {"good": False}}.items():
             shop.build(**how)
-            file.write_text(
-                re.sub(r"  as_of: .*\n", COMMENTED, file.read_text(), count=1)
-            )  # which a build writes again
+            text = re.sub(r"  as_of: .*\n", COMMENTED, file.read_text(), count=1)
+            file.write_text(text)  # which a build writes again
             dvc(home, "commit")
             lay_out(home, place / name)
         shop.commit("The champion")
@@ -118,7 +116,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def fresh(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Home]:
     """Return how to stand in a fresh copy; DVC's commands are stood in for, git's are its own."""
-    identify(monkeypatch)
     own = {("collection", "read"): read}
     monkeypatch.setattr(hooks, "project", lambda module, function, default: own.get((module, function), default))
     monkeypatch.setattr(artifacts, "_pending", {})

@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from clones import ROOT, copy_files, lighten
+from clones import ROOT, lighten
+
+from ninefold.testing import project as testing
 
 LISTED = re.findall(r"\]\((\S+\.md)\)", (ROOT / "docs/README.md").read_text(encoding="utf-8"))
-GUIDES = [name for name in LISTED if name != "engine.md"]  # which is made from docstrings, see test_engine_docs
+GUIDES = [name for name in LISTED if name not in ("engine.md", "checks.md")]  # these are made to look things up
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 BY_A_PERSON = ("uvx copier copy", "cd my-project", "make setup", ". .venv/bin/activate", "make spark")
 BY_A_PERSON += ("dvc exp run -S engine",)
@@ -95,10 +97,8 @@ class Project:
         self.server: subprocess.Popen[str] | None = None
         # Relative, so that a clone runs its own code; what DVC starts runs in the project's folder, too.
         paths = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": "src"}
-        self.environment = {**os.environ, **paths, "GIT_CONFIG_GLOBAL": os.devnull, "COLUMNS": "80"}
+        self.environment = {**os.environ, **paths, "COLUMNS": "80"}
         self.environment.pop("PYTHONDONTWRITEBYTECODE", None)  # each of some forty processes would compile again
-        for role in ("AUTHOR", "COMMITTER"):
-            self.environment |= {f"GIT_{role}_NAME": "test", f"GIT_{role}_EMAIL": "test@localhost"}
 
     def follow(self, guide: str) -> None:
         for step in steps(guide):
@@ -168,7 +168,7 @@ def patched(text: str, marked: list[str], name: str) -> str:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("guides") / "my-project"
-    copy_files(folder, without=("reports/", "dvc.lock"))
+    testing.copy_tracked(ROOT, folder, ("reports/", "dvc.lock"))
     shop(folder.parent)
     copied = Project(folder)
     copied.run("git init -q && git add -A && git commit -q -m 'As it was copied'")

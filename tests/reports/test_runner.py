@@ -119,7 +119,7 @@ def test_a_cell_that_raises_is_named_and_its_run_kept_beside_the_earlier_report(
     kept = nbformat.reads(stage.bytes("reports/failed")["reports/failed/01_problem.ipynb"].decode(), 4)
     assert [output.get("text") for output in kept.cells[-3].outputs] == ["so far\n"]
     assert kept.cells[-1].outputs == []
-    assert [cell.id for cell in kept.cells[:4]] == ["title", "parameters", "injected-parameters", "code-0"]
+    assert [cell.id for cell in kept.cells[:4]] == ["cell-00", "cell-01", "injected-parameters", "cell-02"]
     write(stage, "print('good')")
     runner.execute("problem")
     assert not stage.bytes("reports/failed")

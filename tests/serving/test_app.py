@@ -1,21 +1,24 @@
-"""The service: typed rows in, decisions out; what cannot be answered is refused by row and field, never with a 5xx."""
+"""The service: typed rows in, the decisions of offline out; what cannot be answered is refused as documented, with no 5xx."""
 
 import json
+import os
 import signal
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+import numpy as np
 import pandas as pd
 import pytest
-from bundles import CASES, NOW, append, expected, lay_out, pack
+from bundles import CASES, NOW, PARAMS, append, expected, lay_out, offline, pack, rows
 from conftest import Project
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 from servers import started, until
 
 from ninefold.errors import NinefoldError
-from ninefold.serving import app, log_export, schemas
+from ninefold.problem import decisions
+from ninefold.serving import app, compiled, log_export, schemas
 from ninefold.serving import client as asking
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.fields import as_rows
@@ -23,6 +26,9 @@ from ninefold.serving.log import Log
 
 V2 = "/v2/models/returns"
 JSON = {"Content-Type": "application/json"}
+COUNT, PRIOR = 10_000, 0.25
+SIZES = [1] * 500 + [7] * 500 + [500] * 12  # few rows are answered by the compiled predictor, many by the pipeline
+HISTORY = "rate_by_customer_7d"
 
 
 def send(client: TestClient, *rows: Any) -> httpx.Response:
@@ -68,17 +74,13 @@ def test_a_number_outside_the_contract_is_answered_with_a_warning(client: TestCl
     amounts = (0.0, None, 1000.5, 99999.0, 1000.0)
     answer = send(client, *({"customer": "ann", "amount": amount} for amount in amounts)).json()
     assert len(answer["predictions"]) == len(amounts)
-    wanted = {"field": "amount", "value": 1000.5, "rows": 2, "first_row": 2, "message": warning_of(2, 1000.5)}
-    assert answer["warnings"] == [wanted]
-    assert send(client, {"customer": "ann", "amount": -0.5}).json()["warnings"][0]["message"] == warning_of(0, -0.5)
-
-
-def warning_of(row: int, amount: float) -> str:
-    return f"row {row}, field 'amount': {amount} is outside the contract (min 0, max 1000)"
+    says = "row 2, field 'amount': 1000.5 is outside the contract (min 0, max 1000)"
+    assert answer["warnings"] == [{"field": "amount", "value": 1000.5, "rows": 2, "first_row": 2, "message": says}]
 
 
 @pytest.mark.parametrize(("row", "what"), [({}, "an empty object"), ({"id": 7}, "an object")])
-def test_a_row_that_tells_the_model_nothing_is_refused(project: Project, row: dict[str, Any], what: str) -> None:
+def test_a_row_that_tells_the_model_nothing_is_refused(project: Any, monkeypatch: Any, row: Any, what: str) -> None:
+    monkeypatch.setattr(schemas, "SLICE", 1)  # as of the rows of a large request
     client = TestClient(app.create_app(pack(lay_out("text"))))
     answer = send(client, {"comment": None}, row)
     says = f"row 1: found {what}, expected at least one of comment, from which it is predicted"
@@ -222,3 +224,63 @@ def test_the_command_serves_this_machine_alone_until_stopped_and_deletes_old_ans
         child.send_signal(signal.SIGINT)  # test_middleware sends SIGTERM
         _, complaints = child.communicate(timeout=30)
         assert (child.returncode, complaints) == (0, "")
+
+
+def as_sent(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows with what callers do: fields left out or null, unknown and empty categories, numbers far away."""
+    random = np.random.default_rng(5)
+    strange = {"channel": ["web", "never seen", "", None], "amount": [0, -7.5, 1e9, -1e30, None], "items": [None, 3.5]}
+    sent = []
+    for row in table.astype(object).where(table.notna(), None).to_dict("records"):
+        row["customer"] = str(random.choice(["ann", "bob", "eve", "nobody", "Ann "]))
+        for name, values in strange.items():
+            if random.random() < 0.2:
+                row[name] = values[random.integers(len(values))]
+        absent = [name for name in (*strange, HISTORY) if random.random() < (0.6 if name == HISTORY else 0.1)]
+        sent.append({name: value for name, value in row.items() if name not in absent})
+    return sent
+
+
+def as_known(sent: list[dict[str, Any]], online: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of what was sent, with history that is absent looked up."""
+    found = pd.DataFrame(sent).astype({"amount": "float64", "items": "float64", HISTORY: "float64", "channel": "str"})
+    looked_up = found["customer"].map(online.set_index("customer")["value"]).fillna(PRIOR)
+    absent = [HISTORY not in row for row in sent]
+    return found.assign(**{HISTORY: found[HISTORY].mask(absent, looked_up)})
+
+
+def test_ten_thousand_rows_are_answered_over_http_as_the_pipeline_answers_them(project: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("bundles.PARAMS", PARAMS.model_copy(update={"max_rows": max(SIZES), "max_body_mb": 1}))
+    bundle = pack(lay_out(model="large", prior=PRIOR))
+    assert bundle.compiled.reason == ""
+    assert 7 <= compiled.FEW < 500
+    sent = as_sent(rows("binary", COUNT)[bundle.features])
+    sizes = np.random.default_rng(6).permutation(SIZES)
+    assert sizes.sum() == len(sent) == COUNT
+    answered: list[dict[str, Any]] = []
+    with asking.serving(bundle.place) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as caller:
+        for size in sizes:
+            answer = caller.post("/predict", json={"rows": sent[len(answered) : len(answered) + size]})
+            assert answer.status_code == 200, answer.text
+            answered += answer.json()["predictions"]
+    online = pd.read_parquet(project.folder / "data/online/rate.parquet")
+    wanted = offline(as_known(sent, online))
+    found = pd.DataFrame(answered)
+    assert (found["probability"] - wanted["probability"]).abs().max() <= 1e-9
+    assert found["action"].tolist() == decisions.decide(wanted, bundle.problem)["action"].tolist()
+    assert set(found["action"]) == set(bundle.problem.actions)
+    assert found["probability"].nunique() > 1000
+
+
+@pytest.mark.parametrize(("case", "token"), [("binary", None), ("multiclass", "a-token")])
+def test_no_request_breaks_the_contract_and_every_refusal_is_met(project: Project, case: str, token: Any) -> None:
+    if not os.environ.get("CI"):
+        pytest.importorskip("schemathesis")
+    import contract
+
+    run = contract.run(app.create_app(pack(lay_out(case)), token=token), fuzzed=40, sequences=15, token=token)
+    assert run.breaches == {}
+    assert set(run.phases) == {"examples", "coverage", "fuzzing", "stateful"}
+    assert run.phases.total() > 400
+    met = {200, 400, 404, 405, 422, *([401] if token else [])}
+    assert {status for _, status in run.statuses} == met

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bundles import append, expected, lay_out, pack
+from bundles import append, expected, lay_out, pack, write
 from fastapi.testclient import TestClient
 from servers import postgres  # noqa: F401 -- a server of our own
 from typer.testing import CliRunner
@@ -26,7 +26,7 @@ from ninefold.errors import DataError
 from ninefold.serving import app, batch, log_export
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.chunks import SUFFIXES
-from ninefold.serving.fields import as_rows
+from ninefold.serving.fields import as_rows, look_up
 from ninefold.serving.log import Log
 from ninefold.serving.log_entry import as_text
 
@@ -58,22 +58,17 @@ def holdout(parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return parts["holdout"].assign(note='007, x"y', count=pd.array([1, None] * 40, dtype="Int64"))
 
 
-def write(rows: pd.DataFrame, place: str) -> str:
-    rows.to_csv(place, index=False) if place.endswith(".csv") else rows.to_parquet(place, index=False)
-    return place
-
-
 def read(place: str) -> pd.DataFrame:
     return pd.read_csv(place, float_precision="round_trip") if place.endswith(".csv") else pd.read_parquet(place)
 
 
-def refused(says: str, source: str, target: str, bundle: Bundle, **how: Any) -> None:
+def refused(says: str, source: str | Path, target: str, bundle: Bundle, **how: Any) -> None:
     with pytest.raises(DataError, match=says):
         batch.predict(source, target, bundle, **how)
 
 
-def command(*arguments: str) -> tuple[int, str]:
-    done = CliRunner().invoke(cli.app, ["predict", *arguments])
+def command(*arguments: str | Path) -> tuple[int, str]:
+    done = CliRunner().invoke(cli.app, ["predict", *map(str, arguments)])
     return done.exit_code, done.output
 
 
@@ -386,5 +381,5 @@ def test_a_batch_that_is_decided_by_is_in_the_log_and_deletes_old_answers(suffix
     assert logged["id"].tolist() == [str(value) for value in rows["id"]]
     assert logged["action"].tolist() == scored["action"].tolist()
     assert np.allclose(logged["probability"], scored["probability"], atol=1e-12)
-    assert np.allclose(logged[history], bundle.look_up(rows)[history], equal_nan=True)
+    assert np.allclose(logged[history], look_up(rows, bundle.online)[history], equal_nan=True)
     assert pd.to_datetime(logged["placed"]).tolist() == rows["placed"].tolist()

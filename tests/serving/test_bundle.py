@@ -91,7 +91,7 @@ def test_rows_and_tables_are_completed_alike(project: Project, prior: float | No
         artifacts.write_table(online, artifacts.path("data/online/rate.parquet"))
     bundle, table = pack(parts), parts["holdout"]
     rows = bundle.complete(signature.as_rows(table, bundle.signature, without="history"))
-    looked_up = bundle.look_up(table.drop(columns=name))
+    looked_up = signature.look_up(table.drop(columns=name), bundle.online)
     pd.testing.assert_frame_equal(rows, looked_up[bundle.features].reset_index(drop=True))
     pd.testing.assert_frame_equal(rows, deployment.with_online(table)[bundle.features])
     assert len(batch.through_file(table, ".csv", bundle)) == len(table)

@@ -9,8 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
-import urllib.request
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +16,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 import yaml
 from clones import copy_of_the_repository
 from packaging.requirements import Requirement
+from servers import until
 
 from ninefold.serving import middleware
 
@@ -143,7 +143,7 @@ def build(folder: Path, bundle: Path, wheels: Path) -> Path:
     COPY, ``ln -s`` and the installation of the engine's wheel are done as the Dockerfile says; instead of what pip
     downloads there, links stand for the installed files of the packages in the lock, and of no others.
     """
-    made = {"models/bundle": bundle, "deploy/wheels": wheels}
+    made, ignore = {"models/bundle": bundle, "deploy/wheels": wheels}, shutil.ignore_patterns("__pycache__", ".*")
     roots = [folder / "stage-0", folder / "stage-1"]
     for step in dockerfile():
         if step.name == "COPY":
@@ -151,7 +151,9 @@ def build(folder: Path, bundle: Path, wheels: Path) -> Path:
             start = roots[0] if sources[0].startswith("--from") else ROOT
             for source in [each.lstrip("/") for each in sources if each not in ("--from=build", "/venv")]:
                 if (origin := made.get(source, start / source)).exists():
-                    copy(origin, roots[step.stage] / target.lstrip("/") / (origin.name if target.endswith("/") else ""))
+                    place = roots[step.stage] / target.lstrip("/") / (origin.name if target.endswith("/") else "")
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copytree(origin, place, ignore=ignore) if origin.is_dir() else shutil.copy(origin, place)
         for source, target in re.findall(r"ln -s (\S+) (\S+)", step.value) if step.name == "RUN" else ():
             (roots[1] / target.lstrip("/")).symlink_to(roots[1] / source.lstrip("/"))
             (roots[1] / source.lstrip("/")).mkdir(parents=True)
@@ -168,14 +170,6 @@ def build(folder: Path, bundle: Path, wheels: Path) -> Path:
     command = command.replace("--python /venv/bin/python install", f"install --target {packages}")
     subprocess.run(["bash", "-c", command], check=True, capture_output=True)
     return roots[1]
-
-
-def copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    else:
-        shutil.copyfile(source, target)
 
 
 def state(root: Path) -> dict[str, tuple[int, int]]:
@@ -200,12 +194,9 @@ def running(root: Path, said: Path) -> Iterator[tuple[subprocess.Popen[bytes], s
             cwd=f"{root}{values('WORKDIR')[0]}", env=environment, stdout=out, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
-        end = time.monotonic() + 90
-        while not (found := re.search(rb"at (http://\S+)", said.read_bytes())) and time.monotonic() < end:
-            assert process.poll() is None, said.read_text()
-            time.sleep(0.1)
-        assert found, said.read_text()
-        yield process, found[1].decode()
+        until(lambda: " at http" in said.read_text() or process.poll() is not None, seconds=90)
+        assert process.poll() is None, said.read_text()
+        yield process, said.read_text().split()[-1]
     finally:
         process.kill()
         process.wait(30)
@@ -218,12 +209,11 @@ def test_the_image_answers_from_what_it_holds_alone_and_writes_nothing(bundle: A
             place.chmod(0o555 if place.is_dir() else 0o444)
     before, check = state(root), healthcheck()
     with running(root, tmp_path / "said.txt") as (process, address):
-        with urllib.request.urlopen(f"{address}/ready", timeout=10) as answer:  # a balancer sends no token
-            assert json.load(answer)["version"] == bundle.version
-        sent = json.dumps({"rows": [bundle.described["example"]]}).encode()
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {'t' * 48}"}
-        with urllib.request.urlopen(urllib.request.Request(f"{address}/predict", sent, headers), timeout=30) as answer:
-            given = json.load(answer)["predictions"][0]
+        options: dict[str, Any] = {"trust_env": False, "timeout": 30}
+        assert httpx.get(f"{address}/ready", **options).json()["version"] == bundle.version  # a balancer sends no token
+        options |= {"headers": {"Authorization": f"Bearer {'t' * 48}"}}
+        sent = {"rows": [bundle.described["example"]]}
+        (given,) = httpx.post(f"{address}/predict", json=sent, **options).json()["predictions"]
         wanted = bundle.decide(bundle.complete([bundle.described["example"]])).iloc[0]
         assert given["action"] == wanted["action"]
         assert given["probability"] == pytest.approx(wanted["probability"], abs=1e-9)
@@ -307,10 +297,6 @@ def release() -> dict[Any, Any]:
     return yaml.safe_load(RELEASE.read_text(encoding="utf-8"))
 
 
-def runs(release: dict[Any, Any]) -> list[str]:
-    return [step["run"] for step in release["jobs"]["release"]["steps"] if "run" in step]
-
-
 def test_promotions_and_rollbacks_release_and_other_tags_do_not(release: dict[Any, Any]) -> None:
     on = release[True]  # YAML's reading of `on`
     assert (set(on), set(on["push"])) == ({"push", "workflow_dispatch"}, {"tags"})
@@ -335,11 +321,12 @@ def test_a_release_has_the_least_rights_and_no_lasting_key(release: dict[Any, An
 
 
 def test_the_commands_of_a_release_are_shell_that_takes_no_text_from_outside(release: dict[Any, Any]) -> None:
-    for command in runs(release):
+    commands = [step["run"] for step in release["jobs"]["release"]["steps"] if "run" in step]
+    for command in commands:
         done = subprocess.run(["bash", "-n"], input=command, text=True, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "${{" not in command  # the runner would paste it in before the shell reads it
-    pushed = next(line for command in runs(release) for line in command.splitlines() if line.startswith("image="))
+    pushed = next(line for command in commands for line in command.splitlines() if line.startswith("image="))
     given = {"repository": "1.dkr/x", "TAG": "a@v1$(id)/b", "GITHUB_RUN_ID": "7", "GITHUB_RUN_ATTEMPT": "1"}
     command = ["bash", "-c", f'{pushed}; echo "$image"']
     said = subprocess.run(command, env=given, text=True, stdout=-1, check=True).stdout

@@ -143,7 +143,7 @@ def test_a_shadow_answers_in_the_log_and_nowhere_else_and_harms_nobody_if_it_fai
     answers.append(ask(client))
     assert {each["version"] for each in answers} == {champion.version}
     beside.close()
-    until(lambda: not log.waiting())
+    until(lambda: not log.queue)
     rows = log_export.read(log.place).set_index("role")
     own, shadow = rows.loc["champion"], rows.loc["shadow"].sort_values("amount")
     assert set(shadow["version"]) == {challenger.version}

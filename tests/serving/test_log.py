@@ -35,11 +35,6 @@ from ninefold.serving.log_entry import LogError
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROW = {"customer": "ann", "id": 7, "amount": 12.5}
 append = partial(bundles.append, at=NOW)
-READERS = {
-    "read": log_export.read,
-    "export": lambda place: log_export.export(place, place.parent),
-    "prune": lambda place: log_export.prune(place, "1d"),
-}
 SERVICE = NURSERY.format(
     setup="from ninefold.serving import app", act="app.run(Path(sys.argv[1]), port=0, log=Path(sys.argv[2]))"
 )
@@ -126,7 +121,7 @@ def test_requests_at_once_share_a_commit_and_what_nobody_waits_for_is_not_writte
         time.sleep(0.2)
         futures += [log.submit(entry) for _ in range(50)]
         assert log.submit(entry._replace(request_id="late")).cancel()
-        assert log.waiting() == 51
+        assert len(log.queue) == 51
         assert not futures[0].done()
         another.execute("ROLLBACK")
     for each in futures:
@@ -345,13 +340,12 @@ def test_another_process_that_closes_the_log_takes_nothing_from_the_one_that_wri
         assert (done.stdout.strip(), Path(f"{log.place}-wal").exists()) == (str(count), True)
 
 
-@pytest.mark.parametrize("way", READERS)
-def test_a_log_that_is_not_there_or_is_exported_meanwhile_is_refused(log: Log, tmp_path: Path, way: str) -> None:
-    with pytest.raises(DataError, match="no prediction log there; `ninefold serve` writes one"):
-        READERS[way](tmp_path / "log.sqlite")
-    if way == "export":
-        with artifacts.alone(log.place.with_suffix(".lock"), ""), pytest.raises(DataError, match="another export or"):
-            READERS[way](log.place)
+def test_a_log_that_is_not_there_or_is_exported_meanwhile_is_refused(log: Log, tmp_path: Path) -> None:
+    for use in (log_export.read, log_export.export, partial(log_export.prune, keep="1d")):
+        with pytest.raises(DataError, match="no prediction log there; `ninefold serve` writes one"):
+            use(tmp_path / "log.sqlite")
+    with artifacts.alone(log.place.with_suffix(".lock"), ""), pytest.raises(DataError, match="another export or"):
+        log_export.export(log.place)
 
 
 def test_the_projects_bundle_is_logged_in_the_project_and_others_only_if_told(bundle: Bundle, tmp_path: Path) -> None:

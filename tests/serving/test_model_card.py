@@ -69,12 +69,12 @@ def test_a_card_has_its_sections_in_order_and_leaves_out_those_without_evidence(
 
 def test_every_score_has_its_interval_and_its_meaning() -> None:
     card = sections(model_card(described()))["Scores on the holdout"]
-    assert "- roc auc: 0.500 (0.400 to 0.600); higher is better: chance that a random event" in card
-    assert "- gain: 0.0012 (0.400 to 0.600); by how much that is more than the best baseline policy" in card
+    assert "- ROC AUC: 0.500 (0.400 to 0.600); higher is better: chance that a random event" in card
+    assert "- gain: 0.001 (0.400 to 0.600); by how much that is more than the best baseline policy" in card
     assert "for days like those of the holdout" in card
     unknown = {"roc_auc": {"value": None, "low": None, "high": None}, "own_score": HALF}
     card = model_card(described(holdout=unknown))
-    assert "- roc auc: –; " in card
+    assert "- ROC AUC: –; " in card
     assert "- own score: 0.500 (0.400 to 0.600)\n" in card
     assert "On the holdout it paid" not in card
 
@@ -88,11 +88,11 @@ def test_evidence_is_in_tables_of_figures_with_intervals_and_names_mean_nothing_
     ]
     assert [lines(table)[0] for table in (card["Fairness"], card["Tests against baselines"], policies, prices)] == [
         ["`sex`", "selection&#95;rate &#124; difference", "0.100 (0.050 to 0.150)", "<code>m&#124;f</code>", "–"],
-        ["model against &#60;always act&#62;", "0.0004 (0.0001 to 0.0007)", "0.010"],
+        ["model against &#60;always act&#62;", "0.00040 (0.00010 to 0.00070)", "0.010"],
         ["follow the model", "-0.750 (-0.800 to -0.700)"],
         ["act, &#42;positive&#42;", "0.5", "-0.500", "-0.600", "0.250 (0.200 to 0.300)"],
     ]
-    assert "it paid -0.750 per order, which is 0.0012 (0.400 to 0.600) more than" in card["Policy"]
+    assert "it paid -0.750 per order, which is 0.001 (0.400 to 0.600) more than" in card["Policy"]
     one = {**EVIDENCE["slices"][0], "bias_low": 0.02, "bias_high": 0.04}
     card = sections(model_card(described(evidence={"slices": [one]})))
     assert lines(card["Where it is weaker"])[0][3] == "0.031 (0.020 to 0.040)"

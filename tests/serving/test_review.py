@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import CONTRAST, chromium, press, requests, screen, served, tab_to, until
-from bundles import CASES, lay_out, pack
+from bundles import CASES, lay_out, pack, write
 from conftest import Project
 from fastapi.testclient import TestClient
 from httpx import Response
@@ -23,6 +23,7 @@ from ninefold.problem import decisions
 from ninefold.serving import app as service
 from ninefold.serving import log_export, review
 from ninefold.serving.bundle import Bundle
+from ninefold.serving.fields import look_up
 from ninefold.serving.log import Log
 
 HERE = {"Origin": "http://testserver"}
@@ -37,12 +38,6 @@ return [...document.querySelectorAll("input:not([type=hidden]), select, textarea
 
 def client_of(bundle: Bundle, rows: Path | None = None, log: Log | None = None) -> TestClient:
     return TestClient(service.create_app(bundle, log, rows=rows))
-
-
-def write(table: pd.DataFrame, name: str = "today.parquet") -> Path:
-    place = Path(name).resolve()
-    table.to_csv(place, index=False) if place.suffix == ".csv" else table.to_parquet(place, index=False)
-    return place
 
 
 def shown(page: Response) -> list[int]:
@@ -306,7 +301,7 @@ def test_what_the_review_answers_is_logged_once(bundle: Bundle, rows: pd.DataFra
         each.get("/")
     logged = log_export.read(log.place)
     assert logged["id"].tolist() == [str(value) for value in rows["id"]]
-    assert logged["action"].tolist() == bundle.decide(bundle.look_up(rows))["action"].tolist()
+    assert logged["action"].tolist() == bundle.decide(look_up(rows, bundle.online))["action"].tolist()
     assert send(client, filled(bundle, amount="12.5"), **HERE, **{"X-Request-ID": "mine"}).status_code == 200
     last = log_export.read(log.place).iloc[-1]
     assert (last["request_id"], last["amount"]) == ("mine", 12.5)

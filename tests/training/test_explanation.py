@@ -86,7 +86,7 @@ def test_a_table_depends_on_the_seed_and_neither_on_other_rows_nor_on_memory(mon
 
 
 @pytest.mark.parametrize(("value", "date", "text"), [
-    (2013.0, False, "2013"), (0.123456, False, "0.1235"), (12345.678, False, "12,346"), (True, False, "True"),
+    (2013.0, False, "2013"), (0.123456, False, "0.123"), (12345.678, False, "12,346"), (True, False, "True"),
     ("say $5", False, "say $5"), (pd.NaT, False, "missing"), (np.nan, True, "missing"),
     (18262.0, True, "2020-01-01"), (18262.5, True, "2020-01-01 12:00:00"), (float("inf"), False, "inf"),
 ])  # fmt: skip
@@ -114,7 +114,7 @@ def test_the_six_largest_contributions_and_the_sum_of_the_others_are_shown(task:
     assert np.abs(lengths[:6]) == pytest.approx(np.sort(np.abs(change))[::-1][:6])
     assert sum(lengths) == pytest.approx(change.sum())
     labels = [tick.get_text() for tick in axes.get_yticklabels()]
-    assert (labels[0], labels[-1]) == (rf"\${features - 1}\$ {{x = \$v\$ | `w`", last)
+    assert (labels[0], *labels[-2:]) == (rf"\${features - 1}\$ {{x = \$v\$ | `w`", last, "prediction")
     sentence = sentences.describe_contributions(table, titles, problem)
     sound(sentence)
     shown = f"({change[-1]:+.4g})" if task == "regression" else f"({100 * change[-1]:+.1f} points)"

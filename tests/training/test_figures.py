@@ -25,10 +25,8 @@ def test_every_figure_is_drawn_and_every_sentence_has_no_holes(project: Project,
     results = done.chosen.results
     learning = training.learning_curve(done.estimators["a_line"], done.forecasts["a_line"], done.folds, plan)
     curves, policies = done.evaluation.curves(done.model), done.evaluation.policies()
-    prices, importance = (
-        done.evaluation.price_moves(done.model),
-        training.importance(done.model, done.holdout, done.folds),
-    )
+    prices = done.evaluation.price_moves(done.model)
+    importance = training.importance(done.model, done.holdout, done.folds)
     drawn(figures.plot_policies(policies, problem))
     drawn(figures.plot_threshold(curves["payoff"], problem))
     sound(

@@ -6,7 +6,7 @@ import pytest
 from conftest import TASKS, Project
 from training_data import FEW, MODELS, ONE, PARAMS, agree, orders
 
-from ninefold.metrics import estimate, naive_forecast, one_score
+from ninefold.metrics import estimate, naive_forecast, scorer
 from ninefold.problem import PRIMARY, decisions
 from ninefold.training import candidates, selection
 
@@ -38,7 +38,7 @@ def test_candidates_are_compared_on_the_same_rows(primary: str, better: str) -> 
     assert table.loc["worse", "behind"] == pytest.approx(abs(table[primary].diff().iloc[1]))
     # Unpaired, the standard error would be that of each by itself, many times as large.
     target = frame["returned"].to_numpy()
-    each = lambda weight: {name: one_score(primary, target, said, problem, weight) for name, said in forecasts.items()}  # noqa: E731
+    each = lambda weight: {name: scorer(primary, target, said, problem)(weight) for name, said in forecasts.items()}  # noqa: E731
     alone = estimate(each, frame, problem)[0]["error"]
     assert 0 < table.loc["worse", "standard error"] < 0.6 * np.hypot(*alone)
 

@@ -1,6 +1,8 @@
 """Commands on the project: begin with a table, run a stage, render the reports, ask in SQL, own the engine."""
 
 import sys
+from csv import writer
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -173,7 +175,7 @@ def sql(
         return
     names, rows = warehouse.ask(query) if query else warehouse.outline()
     if csv:
-        warehouse.write_csv(names, rows, sys.stdout)
+        writer(sys.stdout, lineterminator="\n").writerows(chain([names], rows))
     else:
         print(warehouse.as_text(names, rows))
 

@@ -8,7 +8,6 @@ from .stage import (
     checks,
     collect,
     conclusion,
-    datasheet,
     describe_plan,
     describe_volume,
     headline,
@@ -19,14 +18,13 @@ from .stage import (
     missing,
     periods,
     plan,
-    tables,
     verified_manifest,
 )
 from .tabular import ONE_TABLE, demand_columns, failing, names, plain
 
 __all__ = [
     "LANDING", "ONE_TABLE", "SOURCE", "WHOLE", "Database", "Options", "Params", "Source", "checks", "collect", "conclusion",
-    "databases", "datasheet", "datetimes", "deliveries", "demand_columns", "describe_plan", "describe_volume", "failing",
+    "databases", "datetimes", "deliveries", "demand_columns", "describe_plan", "describe_volume", "failing",
     "files", "headline", "is_whole", "last_part", "manifest", "metrics", "missing", "names", "numbers", "periods", "plain",
-    "plan", "read_file", "read_landed", "reader", "sources", "strict_records", "tables", "verified_manifest", "whole",
+    "plan", "read_file", "read_landed", "reader", "sources", "strict_records", "verified_manifest", "whole",
 ]  # fmt: skip

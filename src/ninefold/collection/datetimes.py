@@ -12,21 +12,20 @@ import pandas as pd
 from pydantic import AfterValidator
 
 from ninefold import engine
-from ninefold.collection.numbers import matches, number
+from ninefold.collection.numbers import WORDS, matches, number, whole_number
 from ninefold.engine_params import STAMP, ZONED
 from ninefold.errors import DataError
 from ninefold.params import Text
 from ninefold.sentences import render
 from ninefold.timestamps import MICROSECONDS
 
-# In microseconds:
-UNITS = {"epoch_s": 1e6, "epoch_ms": 1e3, "epoch_us": 1, "epoch_ns": 1e-3, "seconds": 1e6, "days": MICROSECONDS}
-EXCEL = 25_569  # days from 1899-12-30, from which spreadsheets count, to 1970
-FORMATS = ("iso", *UNITS, "excel", "year", "quarter", "iso_week")
+COUNTED = WORDS["counted"]
+PARTS = {name: (months, WORDS["part"].replace("WORD", word)) for name, (months, word) in WORDS["parts"].items()}
+FORMATS = ("iso", *COUNTED, "year", *PARTS, "term", "iso_week", "era")
 OR = " | "  # between the formats of a column that is written in several
+SPAN = re.compile(r"(\w+|.*%\w)(.+)\.{3}")  # a format, a sign, and "..." for what is behind the sign
 ISO = r"\d{4}-\d{1,2}-\d{1,2}([T ]([01]?\d|2[0-3]):\d{1,2}(:\d{1,2}(\.\d+)?)?(Z| UTC|[+-](0\d|1[0-4])(:?[0-5]\d)?)?)?"
-_SIGNS = r"[\s/._'-]*"
-QUARTER = rf"(?i)(FY ?)?(\d{{4}}|\d\d){_SIGNS}Q ?[1-4]|(Q ?[1-4]|[1-4]Q){_SIGNS}(FY ?)?(\d{{4}}|\d\d)"
+ERA = WORDS["era"].replace("NAMES", "|".join(WORDS["eras"]))
 ISO_WEEK = r"(?i)\d{4}[\s/-]?(W|KW|CW) ?\d{1,2}(-?[1-7])?|(W|KW|CW) ?\d{1,2}[\s/-]+\d{4}"
 SEASON = r"(\d{4})\s?[/-]\s?(?:\d\d)?(\d\d)"
 WEEKDAY = r"(?i)^\s*(mon|tue|wed|thu|fri|sat|sun)[a-z]*[.,]?\s*"
@@ -35,6 +34,7 @@ FOR_SPARK = {r"([+-]\d\d)(\d\d)$": "$1:$2", r"(\d[T ]\d+:\d+)([^\d:])": "$1:00$2
 # Directives of `strptime` -> letters of Spark's patterns; WIDE has those for numbers that touch another number.
 LETTERS = ("yyyy", "M", "d", "H", "h", "m", "s", "SSSSSSSSS", "a", "MMM", "MMMM", "D", "[XXX][XX][X]")
 SPARK = dict(zip("YmdHIMSfpbBjz", LETTERS, strict=True))
+PART = re.compile("((%[YmdHIMSj](?=%[YmdHIMSj])|(?<=%[YmdHIMSj])%[YmdHIMSj])|%.|[^%]+)")  # second: if it touches one
 WIDE = {"Y": "yyyy", "m": "MM", "d": "dd", "H": "HH", "I": "hh", "M": "mm", "S": "ss", "j": "DDD"}
 
 
@@ -45,7 +45,7 @@ def known_format(form: str) -> str:
     """
     if OR in form:
         return OR.join(known_format(each) for each in form.split(OR))
-    if form in FORMATS:
+    if SPAN.sub(r"\1", form) in FORMATS:
         return form
     if "%" not in form:
         raise ValueError(f'one of {", ".join(FORMATS)}, or a format such as "%d/%m/%Y"')
@@ -55,6 +55,8 @@ def known_format(form: str) -> str:
         raise ValueError(f"a format of strptime ({str(error).splitlines()[0]})") from None
     if not re.search("%[YyGcx]", form):
         raise ValueError("a format with a year, %Y or %y: a time of day alone is no timestamp")
+    if re.search(r"%(\w).*%\1", form):
+        raise ValueError('a format with nothing twice; for a span of time, its beginning: "%Y-%m-%d %H:%M - ..."')
     return form
 
 
@@ -82,8 +84,10 @@ def parse(text: ir.StringValue, form: str | None = None) -> ir.TimestampValue:
     `form` is one of `FORMATS`, or a format of `strptime` (DuckDB's, which are C's); of several, with " | " between, the first
     that a text fits: ``iso`` (the default: 2013-09-30, 2013-09-30T17:00:00, with or without an offset), ``epoch_s`` to
     ``epoch_ns``, ``seconds`` or ``days`` (numbers counted from 1970-01-01), ``excel`` (days of a spreadsheet, from 1899-12-30),
-    ``year`` (2013, 2013/14), ``quarter`` (2013Q4, Q4 2013, 4Q13: its first day), ``iso_week`` (2013-W40, 2013W40, 2013-40,
-    2013-W40-3: its Monday, or that day). The name of a weekday in front (``%a``) is passed over. Raises `DataError` if the engine cannot read a format.
+    ``ticks``, ``filetime``, ``webkit`` (of .NET, Windows, Chrome), ``year`` (2013, 2013/14), ``quarter`` (2013Q4, 4Q13, 2013T4: its first
+    day), ``half_year`` (2013H2, S2 2013), ``term`` (2013-2014 T1), ``iso_week`` (2013-W40, 2013-40, 2013-W40-3: its Monday, or that day),
+    ``era`` (平成30年4月, 112/01/02). What ``...`` stands for is passed over, so that ``iso - ...`` reads where a span of time begins, and so is
+    the name of a weekday in front (``%a``). Raises `DataError` if the engine cannot read a format.
     """
     first, last = ibis.timestamp("0001-01-01"), ibis.timestamp("9999-12-31 23:59:59")
     values = [_parse(text, each) for each in (form or "iso").split(OR)]
@@ -91,14 +95,20 @@ def parse(text: ir.StringValue, form: str | None = None) -> ir.TimestampValue:
 
 
 def _parse(text: ir.StringValue, form: str) -> ir.TimestampValue:
+    if span := SPAN.fullmatch(form):
+        text, form = text.re_extract(rf"^(.*){re.escape(span[2])}", 1), span[1]
     if form in READERS:
         return READERS[form](trim(text))
     if weekday := re.match(r"%[aA][.,]?\s*", form):
         text, form = text.re_replace(WEEKDAY, "").re_replace(r"\s+", " "), form[weekday.end() :]
+    if re.fullmatch("%[dmy](%[dmyYHMS])+", form):  # spreadsheets drop the zero in front
+        text = ibis.cases((matches(text, r"(\d\d)*\d"), ibis.literal("0") + text), else_=text)
     if shape := _shape(form):
         text = ibis.cases((matches(text, shape), text))
     if engine.of(text) == engine.SPARK:
         return try_to_timestamp(text, spark_pattern(form))
+    if "%f" in form:  # of which DuckDB reads no more than six
+        text = text.re_replace(r"([.,]\d{6})\d+", r"\1")
     return try_strptime(text, form).cast(STAMP)
 
 
@@ -110,13 +120,11 @@ def _iso(text: ir.StringValue) -> ir.TimestampValue:
     return ibis.cases((matches(text, ISO), written.try_cast(ZONED))).cast(STAMP)
 
 
-def _counted(text: ir.StringValue, unit: float) -> ir.TimestampValue:
-    return _after(ibis.timestamp("1970-01-01"), number(text) * unit)
-
-
-def _excel(text: ir.StringValue) -> ir.TimestampValue:
-    """Return the times of a spreadsheet, to the millisecond: the fraction of a day has no more digits."""
-    return _after(ibis.timestamp("1970-01-01"), ((number(text) - EXCEL) * (MICROSECONDS / 1000)).round() * 1000)
+def _counted(text: ir.StringValue, unit: float, before: int, step: int) -> ir.TimestampValue:
+    """Return times counted in a unit, so many of them before 1970, to so many microseconds; a float64 may not hold the number."""
+    whole = whole_number(text)
+    count = ibis.coalesce(ibis.cases((whole > 0, (whole - before) * unit)), (number(text) - before) * unit)
+    return _after(ibis.timestamp("1970-01-01"), count, step)
 
 
 def _year(text: ir.StringValue) -> ir.TimestampValue:
@@ -126,9 +134,9 @@ def _year(text: ir.StringValue) -> ir.TimestampValue:
     return _first_of(year, 1, (year >= 1) & (year <= 9999) & (year % 1 == 0))
 
 
-def _after(start: ir.TimestampValue, micros: ir.NumericValue) -> ir.TimestampValue:
-    """Return the time so many microseconds after another; null where a timestamp cannot hold it."""
-    return start + ibis.cases((micros.abs() < 3e17, micros.round().cast("int64"))).as_interval("us")
+def _after(start: ir.TimestampValue, micros: ir.NumericValue, step: int = 1) -> ir.TimestampValue:
+    """Return the time so many microseconds after another, to so many; null where a timestamp cannot hold it."""
+    return start + ibis.cases((micros.abs() < 3e17, (micros / step).round().cast("int64") * step)).as_interval("us")
 
 
 def _first_of(year: ir.NumericValue, month: ir.IntegerValue | int, known: ir.BooleanValue) -> ir.TimestampValue:
@@ -136,13 +144,30 @@ def _first_of(year: ir.NumericValue, month: ir.IntegerValue | int, known: ir.Boo
     return ibis.date(ibis.cases((known, year.cast("int64"))), month, 1).cast(STAMP)
 
 
-def _quarter(text: ir.StringValue) -> ir.TimestampValue:
-    """Return the first day of the quarters that texts name; of years of two digits, as C does, those from 69 on are of 1900."""
-    known = matches(text, QUARTER)
-    year = ibis.coalesce(_digits(text, rf"(\d{{4}}|\d\d){_SIGNS}[Qq]"), _digits(text, r"(\d{4}|\d\d)$"))
+def _part(text: ir.StringValue, name: str, later: int = 0) -> ir.TimestampValue:
+    """Return the first day of the parts of years that texts name, so many months later; as in C, years from 69 on are of 1900."""
+    months, pattern = PARTS[name]
+    first, *numbers, last = (text.re_extract(pattern, group).try_cast("int64") for group in range(1, 6))
+    year, number = ibis.coalesce(first, last), ibis.coalesce(*numbers)
     year = year + ibis.cases((year < 69, 2000), (year < 100, 1900), else_=0)
-    number = ibis.coalesce(_digits(text, r"[Qq] ?([1-4])(?:\D|$)"), _digits(text, r"([1-4])[Qq]"))
-    return _first_of(year, number * 3 - 2, known)
+    month = (number - 1) * months + later
+    return _first_of(year + month // 12, month % 12 + 1, number * months <= 12)
+
+
+def _term(text: ir.StringValue) -> ir.TimestampValue:
+    """Return the first day of the terms of school years: of two or three, from September on."""
+    season, first = (text.re_extract(SEASON, group) for group in (0, 1))
+    text = ibis.cases((_year(season).notnull(), text.replace(season, first)))
+    return ibis.coalesce(_part(text, "quarter", 8), _part(text, "half_year", 8))
+
+
+def _era(text: ir.StringValue) -> ir.TimestampValue:
+    """Return the first day of what texts name by the year of an era: a year, month or day."""
+    era, year, month, day = (text.re_extract(ERA, group) for group in range(1, 5))
+    first = ibis.cases(*((matches(era, name), before) for name, before in WORDS["eras"].items()))
+    year = (first + year.replace("元", "1").try_cast("int64")).cast("string")
+    parts = [year, *(part.nullif("").fill_null("1") for part in (month, day))]
+    return ibis.cases((matches(text, ERA), _iso(ibis.literal("-").join(parts))))
 
 
 def _iso_week(text: ir.StringValue) -> ir.TimestampValue:
@@ -163,8 +188,9 @@ def _digits(text: ir.StringValue, pattern: str) -> ir.IntegerValue:
 
 
 READERS: dict[str, Callable[[ir.StringValue], ir.TimestampValue]] = {
-    "iso": _iso, **{name: partial(_counted, unit=unit) for name, unit in UNITS.items()},
-    "excel": _excel, "year": _year, "quarter": _quarter, "iso_week": _iso_week,
+    "iso": _iso, "year": _year, "term": _term, "iso_week": _iso_week, "era": _era,
+    **{name: partial(_counted, unit=unit, before=before, step=step) for name, (unit, before, step) in COUNTED.items()},
+    **{name: partial(_part, name=name) for name in PARTS},
 }  # fmt: skip
 
 
@@ -183,9 +209,10 @@ def spark_pattern(form: str) -> str:
     Raises `DataError` if Spark has no such directive.
     """
     pattern = ""
-    for directive, literal, tight in _parts(form):
-        if literal:
-            pattern += re.sub(r"[^\W\d_]+|[\[\]{}#]", r"'\g<0>'", literal.replace("'", "''"))
+    for part, tight in PART.findall(form):
+        directive = part[1:]
+        if part[0] != "%":
+            pattern += re.sub(r"[^\W\d_]+|[\[\]{}#]", r"'\g<0>'", part.replace("'", "''"))
         elif directive == "%":
             pattern += "%"
         elif directive not in SPARK:
@@ -195,18 +222,8 @@ def spark_pattern(form: str) -> str:
     return pattern
 
 
-def _parts(form: str) -> list[tuple[str, str, bool]]:
-    """Return the directives and literals of a format, and whether a directive is a number that touches another one."""
-    parts = re.findall(r"%(.)|([^%]+)", form)
-    numbers = [directive in WIDE for directive, _ in parts]
-    beside = [before or after for before, after in zip([False, *numbers], [*numbers[1:], False], strict=False)]
-    return [(*part, number and near) for part, number, near in zip(parts, numbers, beside, strict=True)]
-
-
 def _shape(form: str) -> str | None:
     """Return the pattern of texts in a format in which numbers touch: these must have all their digits."""
-    parts = _parts(form)
-    if not any(tight for _, _, tight in parts):
-        return None
-    digits = (rf"\d{{{len(WIDE[key])}}}" if tight else ".*?" for key, _, tight in parts)
-    return "".join(re.escape(part[1]) or pattern for part, pattern in zip(parts, digits, strict=True))
+    parts = PART.findall(form)
+    digits = {part: rf"\d{{{len(WIDE[part[1]])}}}" if tight else ".*?" for part, tight in parts if part[0] == "%"}
+    return "".join(digits.get(part, re.escape(part)) for part, _ in parts) if any(tight for _, tight in parts) else None

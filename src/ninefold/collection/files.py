@@ -16,7 +16,8 @@ import pyarrow.fs
 
 from ninefold import artifacts
 from ninefold.collection.tabular import failing
-from ninefold.errors import DataError, ParamsError
+from ninefold.errors import DataError
+from ninefold.params import in_project
 from ninefold.sentences import render
 
 PACKED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zip": "zip"}
@@ -51,10 +52,7 @@ def is_local(source: str) -> bool:
 def local(source: str) -> Path:
     """Return the path of a file: below the project's root if it is there, else below the current folder."""
     place = Path(unquote(source.removeprefix("file://")) if source.startswith("file://") else source).expanduser()
-    try:
-        return artifacts.path(str(place)) if artifacts.path(str(place)).exists() else place
-    except ParamsError:  # outside any project
-        return place
+    return artifacts.path(str(place)) if in_project() and artifacts.path(str(place)).exists() else place
 
 
 def inside(folder: Path) -> list[Path]:

@@ -6,7 +6,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 
 from ninefold.collection import databases, datetimes
 from ninefold.errors import ParamsError
-from ninefold.params import Day, Name, Section, Sparse, Text
+from ninefold.params import Day, Name, Section, Sparse, StageSection, Text
 from ninefold.sentences import render
 
 
@@ -57,7 +57,7 @@ class Source(Section):
         return self
 
 
-class Params(Section):
+class Params(StageSection):
     """Section ``collection`` of ``params.yaml``."""
 
     start: Day | None = None

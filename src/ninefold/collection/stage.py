@@ -6,7 +6,6 @@ Writes: ``data/raw/``, a Parquet partition per table and month, all text, exactl
 Gate: the source is readable, every period is present, and each has about as many rows as expected.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -120,13 +119,6 @@ def collect(params: Params, new: pd.DataFrame, previous: pd.DataFrame) -> pd.Dat
     return result
 
 
-def tables(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Return a line per table: ``rows``, ``partitions``, ``first``, ``last``, ``fingerprint`` (of all checksums)."""
-    sums = ("sha256", lambda sums: hashlib.sha256("".join(sums).encode()).hexdigest()[:16])
-    ends = {"partitions": ("period", "size"), "first": ("period", "first"), "last": ("period", "last")}
-    return manifest.groupby("table", sort=False).agg(rows=("rows", "sum"), **ends, fingerprint=sums).reset_index()
-
-
 def last_part(manifest: pd.DataFrame, table: str) -> pd.DataFrame:
     """Return the last partition of a raw table that holds any rows, all text; raise `ParamsError` if it is unknown.
 
@@ -149,19 +141,19 @@ def checks(manifest: pd.DataFrame, params: Params) -> list[gate.Check]:
     planned = plan(params)
     demanded = planned[planned["table"].map(lambda name: params.tables[name].min_rows > 0)]
     present = demanded.merge(manifest.loc[manifest["rows"] > 0, ["table", "period"]], on=["table", "period"])
-    results = [gate.at_least("partitions with rows", len(present), len(demanded))]
+    results = [gate.at_least("NF201 partitions with rows", len(present), len(demanded))]
     for name, source in params.tables.items():
         rows = manifest.loc[manifest["table"] == name, "rows"]
         complete = rows[whole.loc[rows.index]]
         value, limit = (complete.min(), source.min_rows) if len(complete) else (rows.sum(), min(source.min_rows, 1))
         what = "fewest rows in a whole month" if source.time else "rows"
-        results.append(gate.at_least(f"{name}: {what}", int(value), limit))
+        results.append(gate.at_least(f"NF202 {name}: {what}", int(value), limit))
     if not all(check.passed for check in results):
         parts = manifest[manifest["rows"] < expected]
         small = [f"{part.table} {part.period} ({part.rows:,})" for part in parts.itertuples()]
         few = ", ".join(small[:10]) + " ..." * (len(small) > 10)
         remedy = "as many rows as min_rows says; fetch what is missing, or, if it is all, lower collection.tables.<table>.min_rows"
-        results.append(gate.holds("partitions too small", False, few, remedy))
+        results.append(gate.holds("NF203 partitions too small", False, few, remedy))
     return results
 
 
@@ -182,12 +174,6 @@ def describe_plan(plan: pd.DataFrame, params: Params) -> str:
 def describe_volume(manifest: pd.DataFrame, params: Params) -> str:
     """Return how many rows arrived, table by table, and in which periods they are too few."""
     return render("collection", "volume", whole=manifest[is_whole(manifest)], tables=params.tables)
-
-
-def datasheet(params: Params) -> pd.DataFrame:
-    """Return what a reader has to know about the data: ``question``, ``answer``."""
-    rows = [(key.replace("_", " "), answer) for key, answer in params.datasheet.items()]
-    return pd.DataFrame(rows, columns=["question", "answer"])
 
 
 def headline(manifest: pd.DataFrame, params: Params, problem: Problem) -> dict[str, str]:

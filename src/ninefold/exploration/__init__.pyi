@@ -6,6 +6,7 @@ from .group_rates import (
     MOST_CLUSTERS,
     cells,
     largest_gap,
+    range_names,
 )
 from .leakage import (
     question,
@@ -38,6 +39,7 @@ __all__ = [
     "load",
     "metrics",
     "question",
+    "range_names",
     "read",
     "score_name",
     "sentences",

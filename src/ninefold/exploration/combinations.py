@@ -1,18 +1,20 @@
 """Quantities made of columns that are the outcome in most rows: sums, differences, products and ratios."""
 
 from collections.abc import Iterator
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.linalg import lstsq
 
-from ninefold.exploration.univariate import as_numbers
+from ninefold.exploration.univariate import Classes, Quantity, as_numbers
 from ninefold.metrics import subsample
 from ninefold.problem import Problem
 
 ROWS, CHECKED, FEWEST = 20_000, 4000, 60  # most rows, and of these without gaps; the fewest: half fit, others check
 COLUMNS, SCALES, QUANTITY = 100, 30, 12  # most columns, and those to divide by, by rank correlation; most in a quantity
+COMPARED, PAIRS = 60, 40  # most columns to compare with one another; most pairs to score, by their ranks
 LARGEST = 1e50  # numbers whose squares are finite
 NEAR, EXACT = 0.03, 0.9  # of the spread: how far off an exact row may be; share of such rows, beyond chance
 HOPELESS = 0.2  # standard deviations of the target that half of the rows are off, from which a fit is given up
@@ -45,6 +47,22 @@ def evidence(frame: pd.DataFrame, names: list[str], outcome: np.ndarray, problem
     while new := _shortest(columns.drop(columns=[*found]), y, problem):
         found |= new
     return found
+
+
+def pairs(frame: pd.DataFrame, names: list[str], scorer: Classes | Quantity) -> list[tuple[list[str], str, pd.Series]]:
+    """Return the differences of two times or numbers, and the ratios of positive numbers, that rank the outcome best.
+
+    Each with its two columns and in words; `scorer` is that of the frame's rows.
+    """
+    columns = pd.DataFrame({name: _numbers(frame[name]) for name in names}, frame.index).dropna(axis=1, how="all")
+    columns = columns.iloc[:, :COMPARED]
+    times = {name for name in columns if pd.api.types.is_datetime64_any_dtype(frame[name])}
+    positive = [name for name in columns if name not in times and columns[name].min() > 0]
+    alike = [(one, other) for one, other in combinations(columns, 2) if (one in times) == (other in times)]
+    made = [([one, other], f"{one} - {other}", columns[one] - columns[other]) for one, other in alike]
+    made += [([a, b], f"{a} / {b}", columns[a] / columns[b]) for a, b in combinations(positive, 2)]
+    ranks = [max(scorer.rank(way.to_numpy()).max() for way in (values, values.abs())) for *_, values in made]
+    return [made[place] for place in np.argsort(-np.array(ranks), kind="stable")[:PAIRS]]
 
 
 def _shortest(columns: pd.DataFrame, y: np.ndarray, problem: Problem) -> dict[str, str]:

@@ -93,16 +93,14 @@ class EntityLeakage:
         correlation, z = groups.correlation(residuals - fitted, pooled)
         return -correlation if z < -limit else 0.0
 
-    def _ahead(
-        self, values: np.ndarray, label: np.ndarray, groups: "_Groups", moment: np.ndarray
-    ) -> tuple[float, float]:
+    def _ahead(self, values: np.ndarray, label: np.ndarray, groups: "_Groups", time: np.ndarray) -> tuple[float, float]:
         """Return the partial R² of a column with an entity's later and earlier outcomes, if the first is significantly larger.
 
         Each conditional on the other and the row's own outcome; both 0 if not. What was known in time predicts the past at
         least as well. Trends shared by all are removed. The standard error is by entity.
         """
         piece, between = self.piece[groups.rows], groups.between
-        apart = (moment[1:] != moment[:-1]) | (groups.place[1:] == 0)
+        apart = (time[1:] != time[:-1]) | (groups.place[1:] == 0)
         constant = groups.within(values).var() < 0.1 * (values.var() or 1)
         if constant or between.sum() < 2 * ENTITIES or apart.mean() < 0.9:
             return 0.0, 0.0

@@ -30,13 +30,13 @@ def groups(values: pd.Series, bins: int) -> pd.Series:
         if pd.api.types.is_bool_dtype(known):  # a list of these would pick rows of a table, not columns
             return category.cat.rename_categories(known.map(str))
         if pd.api.types.is_float_dtype(known) or isinstance(known, pd.DatetimeIndex):
-            return category.cat.rename_categories(_names([(value, value) for value in known]))
+            return category.cat.rename_categories(range_names([(value, value) for value in known]))
         return category
     numbers = values.astype("int64").where(values.notna()).astype("float64") if time else values
     bin_of = pd.Series(np.searchsorted(edges(numbers, bins), numbers, side="right"), values.index)
     bin_of = bin_of.where(values.notna())
     ends = values.groupby(bin_of).agg(["min", "max"])
-    names = _names([*ends.itertuples(index=False, name=None)])
+    names = range_names([*ends.itertuples(index=False, name=None)])
     codes = pd.Index(ends.index).get_indexer(bin_of)
     return pd.Series(pd.Categorical.from_codes(codes, names, ordered=True), values.index)
 
@@ -95,7 +95,7 @@ def largest_gap(
     return pair, mean, difference(sums, sizes, pair, shares=shares, level=level, pairs=pairs)
 
 
-def _names(ends: Iterable[Any]) -> list[str]:
+def range_names(ends: Iterable[Any]) -> list[str]:
     """Return the names of ranges by their ends, short where these are unique."""
     for text in (_short, str):
         shown = [(text(low), text(high)) for low, high in ends]

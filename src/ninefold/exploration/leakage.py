@@ -13,9 +13,11 @@ from ninefold.exploration.entity_leakage import ENTITIES, EntityLeakage
 from ninefold.exploration.params import GAPS, SCORES, Params
 from ninefold.exploration.rows import CLUSTER, LABEL, Rows
 from ninefold.exploration.univariate import FEWEST, Classes, Column, Quantity, Roc, Score
+from ninefold.metrics import subsample
 from ninefold.problem import Problem, decisions, title
 from ninefold.sentences import render
 
+Copies = Callable[[Column, Any], str]
 UNIT = {True: "", False: " standard deviations"}  # of a gap: of shares, or of a quantity
 # A copy with errors. Honest columns err where the outcomes meet; the errors of a copy fall anywhere. Of 143 public tables
 # of classes (KEEL's), 7 have a column that is named for that, or for one side alone, and not for its score.
@@ -33,18 +35,19 @@ def screen(rows: Rows, identifiers: list[str], missing: pd.DataFrame) -> pd.Data
     """Return how well each column alone predicts the outcome, the best first, and the evidence that it is a leak.
 
     `rows`: in order of time; of `identifiers`, only the score counts; `missing`: `missing_effects`. Returns ``column``, the
-    fields of `univariate.Score`, ``missing gap`` (of a quantity in its standard deviations), and ``evidence``: in words,
-    empty if there is none.
+    fields of `univariate.Score`, ``missing gap`` (of a quantity in its standard deviations), ``evidence``: in words, empty if
+    there is none, and ``comes back``: whether rows of one value may be those of one thing, and are not kept together.
     """
     df, outcome, cluster = rows.df, rows.outcome, rows.own[CLUSTER].to_numpy()
-    params, problem = rows.params, rows.problem
+    params, problem, most = rows.params, rows.problem, rows.params.most_score(rows.problem)
     scorer = univariate.scorer(rows.part, outcome, cluster, problem)
     events = one_sided.events_of(outcome, problem)
     spread = 1.0 if problem.is_class else float(rows.own[LABEL].std(ddof=0)) or 1.0
     ends = missing[["gap", "low", "high"]].astype("float64") / spread
     by_name = missing.assign(**ends).set_index("column").to_dict("index")
     names = [name for name in rows.columns if name not in {*identifiers, *params.known_later}]
-    copies: Callable[[Column, Any], str] = _copies_classes if problem.is_class else _copies_quantity
+    copies: Copies = _copies_classes if problem.is_class else _copies_quantity
+    copies = (lambda *_: "") if params.leak_score else copies
     scores, numbers = [], dict[str, pd.Series | None]()
     for name in rows.columns:
         column = univariate.column(df[name], scorer)
@@ -52,20 +55,19 @@ def screen(rows: Rows, identifiers: list[str], missing: pd.DataFrame) -> pd.Data
         evidence = _over(score, by_name.get(name), params, problem)
         if not evidence and name not in identifiers:
             alone = one_sided.value(df[name], events, cluster, problem), one_sided.word(df[name], events, cluster)
-            evidence = [*filter(None, [*alone, "" if params.leak_score else copies(column, scorer)])]
-            evidence = evidence or _derived(rows, name, scorer)
-        if evidence and name not in identifiers and not problem.group and _comes_back(column, score, params, problem):
-            together = "problem.time: null and " if problem.time else ""
-            evidence.append(
-                f"its values come back: if each is an entity, set {together}problem.group: [{json.dumps(name)}]"
-            )
+            evidence = [*filter(None, [*alone, copies(column, scorer)])]
+            evidence = evidence or _derived(rows, df[name], scorer)
+        again = bool(evidence) and name in names and problem.group is None and _comes_back(column, score, scorer, most)
+        if again:
+            evidence.append(render("exploration", "comes_back", group=json.dumps([name]), problem=problem))
         numbers[name] = column.numbers
-        scores.append((name, *score, by_name.get(name, {}).get("gap", np.nan), ", ".join(evidence)))
-    titles = ["column", *Score._fields, "missing gap", "evidence"]
+        gap = by_name.get(name, {}).get("gap", np.nan)
+        scores.append((name, *score, gap, ", ".join(evidence), again and not problem.time))
+    titles = ["column", *Score._fields, "missing gap", "evidence", "comes back"]
     table = pd.DataFrame(scores, columns=titles).rename(columns={"event_score": "event score"})
     clear = [name for name in table.loc[table["evidence"] == "", "column"] if name not in identifiers]
     pool = [*filter(None, [problem.time]), *(name for name in clear if name in names)]
-    others = combinations.evidence(df, pool, outcome, problem)
+    others = _compared(rows, pool, table, copies) | combinations.evidence(df, pool, outcome, problem)
     entities = EntityLeakage(df, names, outcome, problem)
     if problem.task != "multiclass":
         others |= bands.group_means(df, {name: numbers[name] for name in pool}, outcome)
@@ -74,24 +76,35 @@ def screen(rows: Rows, identifiers: list[str], missing: pd.DataFrame) -> pd.Data
     return table.sort_values("score", ascending=False, ignore_index=True, kind="stable")
 
 
-def _comes_back(column: Column, score: Score, params: Params, problem: Problem) -> bool:
-    """Return whether values, not their order, predict, and each stands in several rows, as that of an entity does."""
-    distinct, rows, whole = column.values.nunique(), column.values.notna().sum(), column.numbers
-    named = whole is None or pd.api.types.is_string_dtype(column.values) or bool((whole.dropna() % 1 == 0).all())
-    return named and ENTITIES <= distinct <= rows / 2 and not score.direct > params.most_score(problem)
+def _compared(rows: Rows, pool: list[str], table: pd.DataFrame, copies: Copies) -> dict[str, str]:
+    """Return the evidence against columns of which two, compared, are over the limits, and err half as much as each alone."""
+    places, found = subsample(len(rows.df), combinations.CHECKED), dict[str, str]()
+    part, outcome, cluster = (each[places] for each in (rows.part, rows.outcome, rows.own[CLUSTER].to_numpy()))
+    scorer = univariate.scorer(part, outcome, cluster, rows.problem)
+    alone = table.set_index("column")[["score", "event score"]].max(axis=1)
+    for names, words, values in combinations.pairs(rows.df.iloc[places], pool, scorer):
+        column = univariate.column(values, scorer)
+        score = univariate.score(column, scorer)
+        evidence = [*_over(score, None, rows.params, rows.problem), copies(column, scorer)][0]
+        if evidence and 1 - np.nanmax([score.score, score.event_score]) <= (1 - alone[names].max()) / 2:
+            found = dict.fromkeys(names, f"{words}: {evidence}") | found
+    return {name: words for name, words in found.items() if name != rows.problem.time}
 
 
-def _derived(rows: Rows, name: str, scorer: Any) -> list[str]:
-    """Return the evidence against what a column tells besides its values: a time its distance, a text its first number."""
-    values, time = rows.df[name], rows.problem.time
-    if time and pd.api.types.is_datetime64_any_dtype(values):
-        what, derived = f"days from {time}", (values - rows.df[time]) / pd.Timedelta(1, "D")
-    elif one_sided.is_text(values):
-        what, derived = "first number", pd.to_numeric(values.str.extract(r"(-?\d+(?:\.\d+)?)")[0])
-    else:
+def _comes_back(column: Column, score: Score, scorer: Any, most: float) -> bool:
+    """Return whether values, not their order or ranges, predict, and each stands in several rows, as that of an entity does."""
+    ranges = float(np.mean(scorer.learn(column.codes[0])[0])) if len(column.codes) > 1 else 0.0
+    repeats = ENTITIES <= column.values.nunique() <= column.values.notna().sum() / 2
+    return repeats and not max(ranges, np.nan_to_num(score.direct)) > most
+
+
+def _derived(rows: Rows, values: pd.Series, scorer: Any) -> list[str]:
+    """Return the evidence against the first number in the texts of a column."""
+    if not one_sided.is_text(values):
         return []
-    score = univariate.score(univariate.column(derived, scorer), scorer)
-    return [f"{evidence} by its {what}" for evidence in _over(score, None, rows.params, rows.problem)]
+    number = univariate.column(pd.to_numeric(values.str.extract(r"(-?\d+(?:\.\d+)?)")[0]), scorer)
+    found = _over(univariate.score(number, scorer), None, rows.params, rows.problem)
+    return [f"{evidence} by its first number" for evidence in found]
 
 
 def _over(score: Score, effect: dict[str, Any] | None, params: Params, problem: Problem) -> list[str]:
@@ -159,10 +172,4 @@ def expected(undecided: list[str], params: Params, problem: Problem) -> str:
 
 def question(columns: list[str]) -> str:
     """Return what to ask of columns that look like leaks, and the two commands that decide."""
-    names = shlex.join(columns)
-    return (
-        "are their values known when deciding?\n"
-        f"    if not:  ninefold drop {names} --why 'WHY IT IS KNOWN TOO LATE'\n"
-        f"    if so:   ninefold keep {names} --why 'WHY IT IS KNOWN WHEN DECIDING'\n"
-        "then run `dvc repro`; each command may name some of the columns"
-    )
+    return render("exploration", "question", names=shlex.join(columns))

@@ -2,7 +2,7 @@
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from ninefold.params import Name, Section, Text
+from ninefold.params import Name, Section, StageSection, Text
 from ninefold.problem import Problem
 
 # Default limits, which columns without a leak hardly reach: on scores, and on effects of missing values.
@@ -17,7 +17,7 @@ class Related(Section):
     columns: list[Name] = Field(min_length=1)
 
 
-class Params(Section):
+class Params(StageSection):
     """Section ``exploration`` of ``params.yaml``."""
 
     by: list[Name] = Field(default_factory=list)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from ninefold import display, plotting
+from ninefold import display, labels, plotting
 from ninefold.exploration.leakage import score_name
 from ninefold.exploration.stage import Exploration, decided, strongest
 from ninefold.metrics import cluster_name
@@ -82,7 +82,9 @@ def describe_scores(scores: pd.DataFrame, problem: Problem) -> str:
 def headline(whole: dict[str, float], table: pd.DataFrame, problem: Problem) -> dict[str, str]:
     """Return the figures of this stage for the index."""
     best = strongest(table)
-    name = "none" if best is None else f"{best['column']} ({score_name(problem)} {best['learned']:.2f})"
+    name = (
+        "none" if best is None else f"{labels.parts(best['column'])[0]} ({score_name(problem)} {best['learned']:.2f})"
+    )
     return {decisions.level_name(problem): decisions.show_level(whole["mean"], problem), "strongest column": name}
 
 

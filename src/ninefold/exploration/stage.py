@@ -38,7 +38,7 @@ class Exploration(Rows):
             values = [*np.quantile(label, list(names)), label.std(ddof=0)]
             return pd.DataFrame({"quantile": [*names.values(), "standard deviation"], "value": values})
         rows = []
-        for number, name in enumerate(self.problem.classes):
+        for number, name in enumerate(self.problem.class_labels.values()):
             event = (self.outcome == number).astype("float64")
             rows.append((name, int(event.sum()), *self.overall(event).values()))
         table = pd.DataFrame(rows, columns=["class", "rows", "share", "low", "high"])
@@ -195,6 +195,7 @@ class Exploration(Rows):
         own, params = [name for name in self.columns if self._is_key(name)], self.params
         table = leakage.screen(self, [*filter(None, [self.problem.time]), *own], missing)
         later, justified = (table["column"].isin(list(names)) for names in (params.known_later, params.justified))
+        justified &= ~table["comes back"]  # which tells nothing of whether rows belong together
         over = (table["evidence"] != "") & (table["column"] != self.problem.time)
         statuses = ["known later", "justified", "identifier", "suspicious"]
         table["status"] = np.select([later, justified, table["column"].isin(own), over], statuses, "in advance")
@@ -209,14 +210,15 @@ class Exploration(Rows):
         value = "; ".join(texts) or "none"
         if not texts and len(justified):
             value = f"none but what is justified ({'; '.join(map(': '.join, justified))})"
-        limit = leakage.expected(list(suspicious["column"]), self.params, self.problem)
-        leaks = gate.holds("columns that leak the outcome", not texts, value, limit)
-        if not self.problem.time:
-            rows = int((self.part == "holdout").sum())
-            return [leaks, gate.holds("rows of the holdout used", rows == 0, rows, "none")]
-        newest, closed = self.clock.max(), self.plan.split.holdout
-        in_time = newest < pd.Timestamp(closed)
-        return [leaks, gate.holds("newest row used", in_time, f"{newest:%Y-%m-%d}", f"before {closed}, the holdout")]
+        undecided = [name for name in suspicious["column"] if name not in self.params.justified]
+        limit = leakage.expected(undecided, self.params, self.problem)
+        leaks = gate.holds("NF501 columns that leak the outcome", not texts, value, limit)
+        if self.problem.time:
+            newest, closed = self.clock.max(), self.plan.split.holdout
+            seen, limit = f"{newest:%Y-%m-%d}", f"before {closed}, the holdout"
+            return [leaks, gate.holds("NF502 newest row used", newest < pd.Timestamp(closed), seen, limit)]
+        rows = int((self.part == "holdout").sum())
+        return [leaks, gate.holds("NF502 rows of the holdout used", rows == 0, rows, "none")]
 
     def save(self, findings: list[str], scores: pd.DataFrame) -> None:
         """Write ``data/exploration.json``: the findings, the columns dropped (which stage 06 refuses) and kept, the scores."""

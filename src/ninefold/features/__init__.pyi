@@ -1,4 +1,3 @@
-from . import sentences
 from .declarations import History, Join, Params, declared, history, join, kinds, reach, windows
 from .events import FEATURES, LAKE, add_history, assemble, build, builder, join_related, order, read
 from .increments import update
@@ -7,6 +6,8 @@ from .schema import FeatureSchema
 from .stage import (
     checks,
     conclusion,
+    describe_strongest,
+    describe_windows,
     dictionary,
     headline,
     high_cardinality,
@@ -20,7 +21,7 @@ from .stage import (
 
 __all__ = [
     "FEATURES", "LAKE", "ONLINE", "FeatureSchema", "History", "Join", "Params", "PointInTime", "add_history",
-    "assemble", "build", "builder", "checks", "conclusion", "declared", "dictionary", "headline", "high_cardinality", "history",
-    "join", "join_related", "kinds", "known_too_late", "load", "metrics", "moment_of", "order", "quantiles", "reach",
-    "read", "sample", "sentences", "training_rows", "update", "windows",
+    "assemble", "build", "builder", "checks", "conclusion", "declared", "describe_strongest", "describe_windows",
+    "dictionary", "headline", "high_cardinality", "history", "join", "join_related", "kinds", "known_too_late", "load",
+    "metrics", "moment_of", "order", "quantiles", "reach", "read", "sample", "training_rows", "update", "windows",
 ]  # fmt: skip

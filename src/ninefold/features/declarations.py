@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from ninefold import artifacts, hooks
 from ninefold.errors import ParamsError
-from ninefold.params import Duration, Keyed, Name, Section, Sparse, Text
+from ninefold.params import Duration, Keyed, Name, Sparse, StageSection, Text
 from ninefold.problem import Problem
 
 How = Literal["mean", "sum", "count", "min", "max", "std"]
@@ -51,7 +51,7 @@ class Join(Keyed):
         return [*self.keys().values(), *([self.as_of] if self.as_of else [])]
 
 
-class Params(Section):
+class Params(StageSection):
     """Section ``features`` of ``params.yaml``."""
 
     numeric: list[Name] = Field(default_factory=list)

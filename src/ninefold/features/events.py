@@ -41,12 +41,7 @@ def build(tables: dict[str, ir.Table], params: Params, problem: Problem) -> ir.T
 
 def builder() -> Callable[..., ir.Table]:
     """Return ``project.features.build``; where it is absent, the events stay as they are."""
-    return hooks.project("features", "build", _unchanged)
-
-
-def _unchanged(tables: dict[str, ir.Table], problem: Problem) -> ir.Table:
-    """Return the events with no more columns."""
-    return tables[problem.table]
+    return hooks.project("features", "build", lambda tables, problem: tables[problem.table])
 
 
 def assemble(events: ir.Table, params: Params, problem: Problem, period: bool = False) -> ir.Table:
@@ -85,7 +80,7 @@ def join_related(tables: dict[str, ir.Table], params: Params, problem: Problem) 
         named = [related[name].name(to) for each in (inner, join.renamed()) for name, to in each.items()]
         right, pairs = related.select(named), {mine: inner[theirs] for mine, theirs in join.keys().items()}
         if join.as_of:
-            decided = events[problem.time] - engine.interval(pd.Timedelta(problem.horizon))
+            decided = events[problem.time] - pd.Timedelta(problem.horizon)
             events = events.mutate(decided.name(moment))
             events = asof_join(events, right, pairs, (moment, inner[join.as_of])).drop(moment)
         else:
@@ -123,8 +118,8 @@ def over_past(
     exact = how == "count" or (how in ("mean", "sum") and values.type().is_integer())
     if exact and engine.of(values) == engine.SPARK:
         return spark.over_past(values, how, by, time, window)
-    past = tuple(engine.interval(side) for side in window)
-    return aggregate(values, how).over(ibis.range_window(preceding=past, group_by=by, order_by=time))
+    past = ibis.range_window(preceding=tuple(map(ibis.literal, window)), group_by=by, order_by=time)
+    return aggregate(values, how).over(past)
 
 
 def aggregate(values: ir.NumericValue, how: str) -> ir.NumericValue:

@@ -1,14 +1,12 @@
 """Bring the feature table up to the lake: only partitions whose rows, history or related rows changed are built."""
 
-import hashlib
-import json
 from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from ninefold import artifacts, engine, hooks, timestamps
+from ninefold import artifacts, engine, hooks, lineage, timestamps
 from ninefold.engine import PERIOD, Span
 from ninefold.errors import DataError
 from ninefold.features import declarations, events
@@ -75,12 +73,11 @@ def _inputs(tables: Tables, built: ir.Table, spans: Spans, params: Params, probl
         lake[name] = {period: engine.fingerprint(folder, period) for period in engine.periods(folder)}
     by_row, whole = _read_by_build(tables, params, problem)
     related = _related_parts(tables, params, problem)
-    code = [declarations, events, *engine.modules(connection), timestamps, decisions]
     recipe: dict[str, Any] = {
         "params": params.model_dump(mode="json"),
         "problem": problem.model_dump(mode="json", include=set(RELEVANT)),
         "engine": engine.identity(connection),
-        "code": hooks.digest(update, *code, events.builder()),
+        "code": hooks.digest(update, declarations, events, timestamps, decisions, events.builder()),
         "whole": {name: lake[name] for name in sorted(whole)},
     }
     result = {}
@@ -89,8 +86,7 @@ def _inputs(tables: Tables, built: ir.Table, spans: Spans, params: Params, probl
         others = sorted({pair for each in near for pair in related[each]})
         recipe["rows"] = {each: lake[main][each] for each in near}
         recipe["related"] = [(table, part, lake[table].get(part)) for table, part in others]
-        text = json.dumps(recipe, sort_keys=True)
-        result[period] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        result[period] = lineage.of_values(recipe)
     return result
 
 

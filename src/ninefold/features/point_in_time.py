@@ -69,8 +69,12 @@ class PointInTime:
 
         They are compared at `count` moments, spread over a sample of the feature table without its first decile.
         """
-        largest = 0.0
-        for offline, online in self._histories(_moments(sample, self.problem, count)):
+        largest, due_at = 0.0, Moments()
+        if self.problem.time and len(sample):
+            times = np.sort(sample[self.problem.time].unique())
+            chosen = times[np.unique(np.linspace(len(times) // 10, len(times) - 1, count).astype(int))]
+            due_at = [moment.to_pydatetime() for moment in pd.to_datetime(chosen)]
+        for offline, online in self._histories(due_at):
             if (np.isnan(offline) != np.isnan(online)).any():
                 return float("inf")
             difference = np.abs(offline - online) / np.maximum(np.abs(offline), 1)
@@ -100,7 +104,7 @@ class PointInTime:
             first, last = stamps[MOMENT].min() - window.start, stamps[MOMENT].max() - window.end
             past = events.filter(events[time].between(first.to_pydatetime(), last.to_pydatetime()))
             past = past.select(*dict.fromkeys([*window.by, time, window.of]))
-            start, end = (due[MOMENT] - engine.interval(side) for side in (window.start, window.end))
+            start, end = (due[MOMENT] - side for side in (window.start, window.end))
             known = past.inner_join(due, [past[time] >= start, past[time] <= end])
             value = fill(aggregate(number(known, window.of, self.problem), window.how), window)
             keys = [MOMENT, *window.by]
@@ -160,14 +164,6 @@ def moment_of(problem: Problem) -> datetime | None:
     spans = [engine.span(FEATURES, period, problem.time) for period in engine.periods(FEATURES)]
     last = max(span[1] for span in spans if span)
     return (last.normalize() + pd.Timedelta(days=1)).to_pydatetime()
-
-
-def _moments(sample: pd.DataFrame, problem: Problem, count: int) -> Moments:
-    if not problem.time or sample.empty:
-        return []
-    times = np.sort(sample[problem.time].unique())
-    chosen = times[np.unique(np.linspace(len(times) // 10, len(times) - 1, count).astype(int))]
-    return [moment.to_pydatetime() for moment in pd.to_datetime(chosen)]
 
 
 def _until(tables: dict[str, ir.Table], at: datetime | None) -> dict[str, ir.Table]:

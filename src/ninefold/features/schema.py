@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from ninefold import artifacts
-from ninefold.html_repr import facts_table
+from ninefold.jinja import facts_table
 
 FILE = "data/online/online.json"
 KINDS = {"numeric": ("numeric", "history"), "categorical": ("categorical",), "text": ("text",), "dates": ("date",)}

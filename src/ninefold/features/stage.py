@@ -15,8 +15,7 @@ from ninefold import artifacts, engine, gate
 from ninefold.features.declarations import Params, kinds, windows
 from ninefold.features.events import FEATURES
 from ninefold.metrics import Split, part_of
-from ninefold.params import root
-from ninefold.problem import Problem
+from ninefold.problem import Problem, decisions
 from ninefold.sentences import render
 
 SAMPLE = 500_000  # rows that figures show
@@ -38,7 +37,7 @@ def load(columns: list[str] | None = None) -> pd.DataFrame:
 def sample(limit: int = SAMPLE) -> pd.DataFrame:
     """Return the feature table by time; of more than `limit` rows, as many, spread evenly over it."""
     step = max(-(-engine.count(FEATURES) // limit), 1)
-    parts = [artifacts.read_table(str(file.relative_to(root()))).iloc[::step] for file in engine.parts(FEATURES)]
+    parts = [artifacts.read_table(str(file)).iloc[::step] for file in engine.parts(FEATURES)]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -83,11 +82,11 @@ def checks(table: pd.DataFrame, late: list[str], changed: int, online: float) ->
     """
     empty = table.loc[table["missing"] == 1, "feature"].tolist()
     return [
-        gate.holds("features known only after the decision", not late, ", ".join(late) or "none", "none"),
-        gate.at_most("values that change when the future is removed", changed, 0),
-        gate.at_most("largest difference between online and offline", online, 1e-9),
-        gate.holds("features without any value", not empty, ", ".join(empty) or "none", "none"),
-        gate.at_least("rows", engine.count(FEATURES), 1),
+        gate.holds("NF601 features known only after the decision", not late, ", ".join(late) or "none", "none"),
+        gate.at_most("NF602 values that change when the future is removed", changed, 0),
+        gate.at_most("NF603 largest difference between online and offline", online, 1e-9),
+        gate.holds("NF604 features without any value", not empty, ", ".join(empty) or "none", "none"),
+        gate.at_least("NF605 rows", engine.count(FEATURES), 1),
     ]
 
 
@@ -105,6 +104,17 @@ def headline(table: pd.DataFrame, ranked: pd.DataFrame) -> dict[str, str]:
 def conclusion(rows: int, table: pd.DataFrame, problem: Problem) -> str:
     """Return the conclusion of the stage."""
     return render("features", "conclusion", rows=rows, table=table, problem=problem)
+
+
+def describe_strongest(ranked: pd.DataFrame, problem: Problem) -> str:
+    """Return what the figure of the strongest features shows, in words."""
+    facts = {"level": decisions.level_name(problem), "show": decisions.show_level}
+    return render("features", "strongest", ranked=ranked, problem=problem, **facts)
+
+
+def describe_windows(params: Params, problem: Problem) -> str:
+    """Return which hours before the event the history features use, in words."""
+    return render("features", "windows", windows=windows(params, problem.horizon), short=short, problem=problem)
 
 
 def short(span: pd.Timedelta) -> str:

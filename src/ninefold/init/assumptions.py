@@ -1,5 +1,6 @@
 """Assumptions of `ninefold init`: a sentence each, with the keys of ``params.yaml`` that change what it says."""
 
+import shlex
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -31,8 +32,8 @@ class Assumption(str):
         """Return the assumption, its sentence rendered."""
         names, values = tuple(names), {**values, "source": f"collection.tables.{table}"}
         if names:
-            first = listed(names[:1])
-            values |= {"name": listed(names), "first": first, "key": f"processing.tables.{table}.columns.{names[0]}"}
+            first, key = listed(names[:1]), f"processing.tables.{table}.columns.{names[0]}"
+            values |= {"name": listed(names), "command": shlex.quote(names[0]), "key": key}
             values |= {**KINDS["several"], "of": f"{first} "} if names[1:] else KINDS["one"]
         new = super().__new__(cls, render("init", kind, **values))
         new.kind, new.names, new.values, new.table = kind, names, values, table

@@ -66,6 +66,14 @@ class Column:
     def _known(self) -> np.ndarray:
         return ~self.gap & ~pd.isna(self.values)
 
+    @property
+    def unit(self) -> str | None:
+        """Return the unit that its texts name, ``kg``, ``%`` or a currency; that of durations is ``min``."""
+        form = self.format or ""
+        signs: list[str] = next((note.values["signs"] for note in self.warnings if note.kind == "signs"), [])
+        named = [form[7:]] if form.startswith("amount ") else ["min"] if form in ("h:m", "m:s") else signs
+        return named[0] if len(named) == 1 else None
+
     def rows(self) -> np.ndarray:
         """Return the value of every row; NaN, NaT or None where it is not known."""
         return self.values[self.codes]

@@ -23,8 +23,9 @@ from ruamel.yaml import YAML, YAMLError
 
 from ninefold import jinja, timestamps
 from ninefold.init.assumptions import joined, listed
-from ninefold.init.columns import Column, widened
+from ninefold.init.columns import WORDS, Column, widened
 from ninefold.init.proposal import Proposal
+from ninefold.init.spelling import folded
 from ninefold.params import ENCODED, FILE, parse
 from ninefold.problem import MEANING, PRIMARY
 from ninefold.sentences import render
@@ -39,7 +40,7 @@ LONG = 60  # letters of a text from which on DVC's 80 columns may break it
 KEPT = {ord(" "): 1, ord("\n"): 2}  # no text has these signs: `_text` writes them otherwise
 NOTE = "\u00a6"  # in the template, what stands before a comment
 PLAIN = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_ ./+()-]*[A-Za-z0-9_)])?")
-WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "infinity", "none"}
+RESERVED = {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "infinity", "none"}
 
 
 def draft(p: Proposal, tables: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -76,11 +77,22 @@ def filled(name: str, context: dict[str, Any]) -> str:
 def _problem(p: Proposal) -> dict[str, Any]:
     """Return the values of section ``problem``: units, prices and risks."""
     words = p.table.replace("_", " ")
-    is_plural = re.fullmatch(r"[a-z ]*s", words) and not words.endswith(("ss", "us", "is"))
+    is_plural = re.fullmatch(r"[a-z ]*[a-z]s", words) and not words.endswith(("ss", "us", "is"))
     one = re.sub("ies$", "ys", words)[: -2 if words.endswith(("ches", "shes", "xes", "sses")) else -1]
     units, one = (words, one) if is_plural else ("rows", "row")
     name = slug(f"{p.table} {p.target.name}", "-", 60) or "model"
-    values: dict[str, Any] = {"unit": one, "units": units, "slug": name, "payoffs": {}, "uneven": False}
+    values: dict[str, Any] = {
+        "unit": one,
+        "units": units,
+        "slug": name,
+        "payoffs": {},
+        "uneven": False,
+        "classes": p.classes,
+    }
+    values["labels"] = {name: {"unit": each.unit} for name, each in p.feature_columns().items() if each.unit}
+    if p.task == "binary" and (called := " ".join(re.sub("^(is|has|was)_|_", " ", p.target.name).split())):
+        is_plain = folded(p.classes[1]) in WORDS["affirmations"]  # of yes and no, or 1 and 0
+        values["classes"] = dict(zip(p.classes, (f"not {called}", called), strict=True)) if is_plain else p.classes
     if p.task == "multiclass":
         total, uneven = sum(p.sizes.values()), max(p.sizes.values()) > UNEVEN * sum(p.sizes.values())
         price = {name: float(f"{total / len(p.sizes) / size:.2g}") if uneven else 1 for name, size in p.sizes.items()}
@@ -126,7 +138,7 @@ def _contract(columns: dict[str, Column], p: Proposal, unique: list[str]) -> dic
 
 def _values(column: Column, p: Proposal, is_key: bool) -> dict[str, Any]:
     """Return the bounds of a column of a contract."""
-    is_key = is_key or column.name in (p.group or []) or column.kind == "identifier"
+    is_key = is_key or column.name in {*(p.group or [])} & {*p.left} or column.kind == "identifier"
     if column is p.target and p.classes:
         kind = {"int64": int, "float64": float}.get(column.type, str)
         return {"allowed": [kind(name) for name in p.sizes]}
@@ -188,7 +200,7 @@ def to_yaml(value: Any, indent: int = 4, block: bool = False) -> str:
 
 def has_fragile_key(mapping: Iterable[str]) -> bool:
     """Return whether DVC breaks a key of a mapping, so that it has to be a list of ``key`` and ``value``."""
-    return any((" " in key and len(key) > LONG) or not _survives(key) for key in mapping)
+    return any((" " in key and len(key) > LONG) or not _survives(key, True) for key in mapping)
 
 
 def encoded(text: str) -> str | dict[str, str]:
@@ -197,14 +209,14 @@ def encoded(text: str) -> str | dict[str, str]:
 
 
 @cache
-def _survives(text: str) -> bool:
-    """Return whether DVC keeps a text as it rewrites a file, wherever it breaks the lines of values."""
+def _survives(text: str, is_key: bool = False) -> bool:
+    """Return whether DVC keeps a text, or a key, as it rewrites a file, wherever it breaks the lines of values."""
     if PLAIN.fullmatch(text) and "  " not in text:
         return True
     values, shown = [text, [text], {"a": text}], _text(text)
     source = f"- {shown}\n- [{shown}]\n- {{a: {shown}}}\n"
     keys = f"{source}- {shown}: 1\n- {{{shown}: 1}}\n", [*values, {text: 1}, {text: 1}]
-    for width, (there, expected) in ((5, (source, values)), (80, keys)):
+    for width, (there, expected) in ((5, (source, values)), (80, keys if is_key else (source, values))):
         stream, as_dvc = StringIO(), YAML()
         as_dvc.width = width
         with contextlib.suppress(YAMLError, ValueError):
@@ -217,7 +229,7 @@ def _survives(text: str) -> bool:
 
 def _text(text: str) -> str:
     """Return a text as YAML, plain or in quotes."""
-    if PLAIN.fullmatch(text) and text.lower() not in WORDS and yaml.safe_load(text) == text:
+    if PLAIN.fullmatch(text) and text.lower() not in RESERVED and yaml.safe_load(text) == text:
         return text
     return "".join(c if _is_shown(c) else f"\\U{ord(c):08X}" for c in json.dumps(text, ensure_ascii=False))
 

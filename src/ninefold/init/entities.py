@@ -7,7 +7,8 @@ from ninefold.init.columns import Column, called
 from ninefold.init.proposal import Proposal
 
 LEAST_ENTITIES, LEAST_UNNAMED = 10, 30  # fewer values are kinds of things; the second, where no name says more
-MOST_ROWS = 20  # of an entity that no name tells
+MOST_ROWS = {False: 20, True: 50}  # of an entity that no name tells, by whether its values are measured
+ALIKE = 0.8  # of the rows of one measured value, those that also agree in another measurement
 
 
 def copies(p: Proposal) -> int:
@@ -18,25 +19,30 @@ def copies(p: Proposal) -> int:
 
 
 def find(p: Proposal) -> dict[str, str]:
-    """Return columns of entities that come back, and what says so: their names, a join, else values.
+    """Return columns of entities that come back, and what says so: their names, a join, else values, at last measured ones.
 
-    Where rows have a time, no texts are looked at but those that a name says, as these are categories anyway.
+    Where rows have a time, no texts are looked at but those that a name says, as these are categories anyway, and no persons.
     """
-    named, unnamed, joined = {}, {}, {name for one in p.related for name in one.by}
+    found, joined = list[tuple[int, str, str]](), {name for one in p.related for name in one.by}
+    has_batches = p.time is None and copies(p) < 0.1 * p.rows  # of copies, every measurement comes back
     for name, column in p.contract().items():
-        fits = column.kind in ("category", "number", "identifier") and column.type != "float64" and not column.missing
+        is_measured, is_known = column.type == "float64", not column.missing
+        fits = column.kind in ("category", "number", "identifier") and is_known and (has_batches or not is_measured)
         is_named = called(name, "id", "entity") and column.distinct >= LEAST_UNNAMED
-        if p.time is not None and (name in joined or not (column.kind == "number" or is_named)):
+        if p.time is not None and (name in joined or name in p.personal or not (column.kind == "number" or is_named)):
             continue
         if not fits or name == p.target.name or not LEAST_ENTITIES <= column.distinct <= 0.8 * p.rows:
             continue
         is_id = called(name, "id") or p.personal.get(name) == "contact" or name in joined
         many = column.distinct >= min(LEAST_UNNAMED, p.rows / 10)
-        if called(name, "entity") or (is_id and many):
-            named[name] = f"it comes back ({p.rows / column.distinct:.1f} rows each)"
-        elif column.distinct >= max(LEAST_UNNAMED, p.rows / MOST_ROWS) and (why := _belong_together(column, p)):
-            unnamed[name] = why
-    return named or unnamed
+        if not is_measured and (called(name, "entity") or (is_id and many)):
+            found.append((0, name, f"it comes back ({p.rows / column.distinct:.1f} rows each)"))
+        elif column.distinct >= max(LEAST_UNNAMED, p.rows / MOST_ROWS[is_measured]) and (
+            why := _belong_together(column, p)
+        ):
+            found.append((1 + is_measured, name, why))
+    best = [each for each in found if each[0] == min(found)[0]]
+    return {name: why for _, name, why in sorted(best, key=lambda each: each[1] in p.personal)}
 
 
 def _belong_together(column: Column, p: Proposal) -> str | None:
@@ -44,27 +50,38 @@ def _belong_together(column: Column, p: Proposal) -> str | None:
 
     The column is called a number, and none is far more frequent than others, as of counts; or each value stands in as
     many rows; or numbers of many digits come back, as quantities do not; or a measurement, which differs among the values,
-    is the same in all rows of a value.
+    is the same in all rows of a value (of a measured one, in most, and it is no smooth function of it, as by a formula).
     """
-    code = pd.factorize(column.rows())[0]
-    sizes, first = np.bincount(code), np.unique(code, return_index=True)[1]
+    code = pd.factorize(column.rows(), sort=True, use_na_sentinel=False)[0]
+    sizes, first, is_measured = np.bincount(code), np.unique(code, return_index=True)[1], column.type == "float64"
+    even = sizes.mean() >= 2 and sizes.max() <= 5 * sizes.mean()
     if called(column.name, "time"):
         return None
     if called(column.name, "number") and sizes.max() <= 5 * sizes.mean():
         return f"it comes back ({sizes.mean():.1f} rows each)"
-    if sizes.min() == sizes.max():
+    if sizes.min() == sizes.max() and not is_measured:
         return f"each of its values stands in {sizes[0]} rows"
-    if column.kind == "number" and 5 * sizes.mean() >= sizes.max() and sizes.mean() >= 2 and _is_sparse(column):
-        return f"it comes back ({sizes.mean():.1f} rows each)"
-    for name, other in p.contract().items():
-        measured = other.type == "float64" and name != p.target.name and other.distinct > len(first) / 2
-        if measured and (other.codes == other.codes[first][code]).all():
-            return f"{name} is the same in all its rows"
+    if column.kind == "number" and even and _is_sparse(column) and not (is_measured and called(column.name, "price")):
+        return f"its values come back ({sizes.mean():.1f} rows each)"
+    for name, other in p.contract().items() if even or not is_measured else ():
+        if other.type == "float64" and name not in (p.target.name, column.name) and other.distinct > len(first) / 2:
+            agree = (other.codes == other.codes[first][code]).sum() - len(first)
+            rank = pd.factorize(other.rows(), sort=True)[0]
+            is_rough = np.abs(np.diff(rank[first])).mean() > rank.max() / 15 and other.counts.max() < 0.1 * p.rows
+            if agree >= (ALIKE if is_measured else 1) * (p.rows - len(first)) and (is_rough or not is_measured):
+                return f"{name} is the same in {'nearly ' if is_measured else ''}all its rows"
     return None
 
 
 def _is_sparse(column: Column) -> bool:
-    """Return whether whole numbers lie far apart and are not rounded: measured ones would hardly come back."""
-    low, high = column.bounds()
-    last = np.unique(np.unique(column.values[~np.isnan(column.values)]) % 10, return_counts=True)[1]
-    return column.distinct < 0.05 * (high - low) and bool(last.max() < 0.3 * column.distinct)
+    """Return whether numbers lie far apart, by their least distance, and are not rounded: others would hardly come back."""
+    values = np.unique(column.values[~np.isnan(column.values)])
+    place = values if column.type == "int64" else np.rint((values - values[0]) / np.diff(values).min())
+    last = np.unique(place % 10, return_counts=True)[1]
+    return len(values) < 0.05 * np.ptp(place) and bool(last.max() < 0.3 * len(values))
+
+
+def are_codes(column: Column) -> bool:
+    """Return whether numbers that come back have the same nine digits or more each, as those of phones and articles."""
+    lengths = {len(text.strip()) for text in column.texts[~column.gap]}
+    return len(lengths) == 1 and min(lengths) >= 9 and 2 * column.distinct <= len(column.codes) and _is_sparse(column)

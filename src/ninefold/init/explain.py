@@ -11,6 +11,7 @@ from ninefold.init.assumptions import Assumption
 from ninefold.init.proposal import Proposal, Wish
 from ninefold.init.propose import find, propose
 from ninefold.params import FILE, load, parse
+from ninefold.sentences import render
 
 
 def project(names: Sequence[str]) -> str:
@@ -34,7 +35,8 @@ def project(names: Sequence[str]) -> str:
         p.warnings = [note.of(main) for column in columns.values() for note in column.warnings]
     how = {name: {"source": "", "options": tables[name].options.model_dump()} for name in p.tables()}
     p.warnings += notes + [Assumption("options", (), each, name) for name, each in how.items() if each["options"]]
-    return explain(names, p, drafting.draft(p, how)[FILE] if p.task else text, text)
+    begun = "" if tables[main].source else f"{render('init', 'not_begun', table=main)}\n\n"
+    return begun + explain(names, p, drafting.draft(p, how)[FILE] if p.task else text, text)
 
 
 def explain(names: Sequence[str], p: Proposal, proposed: str, text: str) -> str:

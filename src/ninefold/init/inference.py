@@ -45,10 +45,11 @@ def _describe(name: str, texts: pd.Series, timed: bool, target: bool) -> Column:
     if column is None or (column.type == "float64" and (timed or called(name, "time"))):  # 01.2015 is a month, too
         base = times.from_texts(base, timed)
         column = base if base.kind == "timestamp" else column
+    column = column or signed(base, plain)
     if column is None and target:  # of texts, these are names like others
         gap = np.isin(plain.astype(str), sorted(MISSING - {"none", "-"}))
         base = replace(base, gap=gap, values=meant(known, gap, {}))
-    column = column or signed(base, plain) or _texts(spelling.one_spelling(base, target))
+    column = column or _texts(spelling.one_spelling(base, target))
     if column.kind == "number" and not target:
         column = times.from_numbers(column, timed)
     column = without_sentinel(column) if column.kind == "number" else column
@@ -70,12 +71,12 @@ def _texts(column: Column) -> Column:
         kind = "text"
     elif len(known) >= 20 and share >= 0.95 and (words < 3 or length < 40) and not called(column.name, "place"):
         kind = "identifier"
-    alike = len(known) >= 20 and np.mean([bool(re.match(r"\W*\d", text)) for text in sample]) >= 0.9
+    least, digit = (3, r".*\d") if called(column.name, "time", "period") else (20, r"\W*\d")
+    alike = len(known) >= least and np.mean([bool(re.match(digit, text)) for text in sample]) >= 0.9
     many = kind == "identifier" or (kind == "category" and len(known) >= 50 and share >= 0.1)
     is_nested = len(known) >= 20 and bool(np.mean([text.lstrip()[:1] in ("{", "[") for text in sample]) >= 0.9)
-    if (alike or many or is_nested) and (
-        called(column.name, "place") or not called(column.name, "id", "code", "numbered")
-    ):
+    is_code = called(column.name, "id", "code", "numbered") and not called(column.name, "place")
+    if (alike or many or is_nested) and not is_code:
         column = column.warned("texts", known=known, kind=kind)
     return replace(column, kind=kind)
 

@@ -30,7 +30,19 @@ def without_sentinel(column: Column) -> Column:
         if extreme in WORDS["sentinels"] and often >= max(3, 0.002 * len(column.codes)) and (away or spike):
             column = column.warned("sentinel", value=extreme, rows=often)
             return column.with_aliases(dict.fromkeys(map(str, column.texts[texts])))
-    return _without_survey_codes(column, known)
+    return _with_far_codes(_without_survey_codes(column, known), known)
+
+
+def _with_far_codes(column: Column, known: np.ndarray) -> Column:
+    """Return numbers with a warning of an extreme that comes back, farther from all others than these from one another: 32767, say."""
+    ends = known[[0, -1]][np.diff(known)[[0, -1]] > known[-2] - known[1]] if len(known) >= 10 else known[:0]
+    texts, others = np.isin(column.values, ends), known[~np.isin(known, ends)]
+    rows = int(column.counts[texts].sum())
+    if column.aliases or rows < max(3, 0.005 * len(column.codes)):
+        return column
+    codes = tuple(f"{end:.12g}" for end in ends)
+    told = column.warned("maybe_missing", is_far=True, rows=rows, codes=codes, low=others[0], high=others[-1])
+    return told.with_aliases({text: text for text in map(str, column.texts[texts])})
 
 
 def _without_survey_codes(column: Column, known: np.ndarray) -> Column:
@@ -57,7 +69,7 @@ def _without_survey_codes(column: Column, known: np.ndarray) -> Column:
     often = is_scale or is_zero or rows > 2 * len(codes) * max(sizes[value] for value in others)
     if not often or rows < max(3, (0.02 if 0 < codes[0] < 10 else 0.005) * len(column.codes)):
         return column
-    such = {"rows": rows, "codes": tuple(map(int, codes)), "low": others[0], "high": others[-1]}
+    such = {"is_far": False, "rows": rows, "codes": tuple(map(int, codes)), "low": others[0], "high": others[-1]}
     column = column.warned("survey_codes", **such) if is_code else column.warned("maybe_missing", **such)
     return column.with_aliases({text: None if is_code else text for text in map(str, column.texts[texts])})
 
@@ -92,8 +104,10 @@ def number(column: Column, plain: np.ndarray, form: str | None = None) -> Column
         return None
     if stray.any():
         column = column.warned("no_numbers", rows=int(counts[stray].sum()), text=column.texts[stray][0])
-    if best == (None, None) and not form and len(bare) >= 50 and _thousands_only(bare[~soft & ~stray], ".", True):
-        column = column.warned("maybe_points", text=column.texts[~soft & ~stray][0])
+    points, whole = bare[~soft & ~stray], [text.strip() for text in bare[~soft & ~stray] if "." not in text]
+    fits = all(re.fullmatch(r"[+-]?\d{1,3}", text) for text in whole) if whole else len(bare) >= 50
+    if best == (None, None) and form not in readers.FORMATS[1:] and fits and _thousands_only(points, "."):
+        column = column.warned("maybe_points", text=next(text for text in points if "." in text), whole=whole[:1])
     if best == (None, ",") and _thousands_only(bare[~soft & ~stray], ","):
         column = column.warned("commas")
     signs: dict[str, Any] = {"decimal": best[0], "thousands": best[1], "format": form}
@@ -140,9 +154,9 @@ def _parse(texts: np.ndarray, style: Style, gap: np.ndarray, form: str | None = 
     return values
 
 
-def _thousands_only(texts: np.ndarray, sign: str, all_of_them: bool = False) -> bool:
-    """Return whether every sign is followed by just three digits, as between thousands; or whether `all_of_them` have one."""
-    marked = [text.strip() for text in texts[:SAMPLED] if sign in text or all_of_them]
+def _thousands_only(texts: np.ndarray, sign: str) -> bool:
+    """Return whether every sign is followed by just three digits, as between thousands."""
+    marked = [text.strip() for text in texts[:SAMPLED] if sign in text]
     return bool(marked) and all(re.fullmatch(rf"[+-]?[1-9]\d{{0,2}}(\{sign}\d{{3}})+(\.\d*)?", text) for text in marked)
 
 
@@ -167,15 +181,16 @@ def signed(column: Column, plain: np.ndarray) -> Column | None:
         return None
     units = {match[1] if (match := re.search(r"\d\s*([^\W\d].*|[°µ].*)$", text)) else "" for text in sample}
     unit = f"amount {units.pop().strip()}" if len(units) == 1 and units != {""} else ""
-    tried = (
-        (form, number(column, plain, form)) for form in ("amount", _of_durations(sample, column.name), unit) if form
-    )
+    ways = "amount", _of_durations(sample, column.name), unit
+    tried = ((form, number(column, plain, form)) for form in ways if form)
     form, found = next((pair for pair in tried if pair[1] is not None), ("", None))
     if found is None:
         return None
     row = int(np.flatnonzero(~np.isnan(found.values))[0])
     signs = sorted({sign for text in sample for sign in re.findall(r"[^\s\d.,'()+\-\u2212]+", text)} - {"DR", "CR"})
     signs = [sign for sign in signs if not re.fullmatch("|".join(readers.SCALES), sign)]
+    if "%" in signs and (bare := [text for text in sample if re.search("[1-9]", text) and "%" not in text]):
+        found = found.warned("mixed_shares", text=next(text for text in sample if "%" in text), other=bare[0])
     if form == unit:
         return found.warned("unit", text=column.texts[row], value=found.values[row], form=form)
     if form == "amount" and any(re.fullmatch("[A-Z]{3}", sign) and sign not in WORDS["currencies"] for sign in signs):

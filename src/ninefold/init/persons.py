@@ -8,11 +8,7 @@ from ninefold.init.columns import SAMPLED, WORDS, Column
 from ninefold.init.spelling import folded
 
 SHAPES, GIVEN = WORDS["shapes"], {*WORDS["given_names"]}
-FEW, FEW_NAMES, MANY = (
-    3,
-    5,
-    10,
-)  # values that may be contacts; names; any of these where only the name of the column says so
+FEW, FEW_NAMES, MANY = 3, 5, 10  # values that may be contacts; names; any of these where only the column's name says so
 
 
 def personal(column: Column) -> str | None:
@@ -23,11 +19,11 @@ def personal(column: Column) -> str | None:
         return "birth" if "birth" in said else None
     if column.distinct < FEW or not (is_text or column.bounds()[1] >= 1e6):
         return None
-    if _share("mail", known) > 0.9 or _share("phone", known) > 0.9:
+    if share("mail", known) > 0.9 or share("phone", known) > 0.9:
         return "contact"
-    if _share("street", known) > 0.5:
+    if share("street", known) > 0.5:
         return "address"
-    if _share("person", known) > 0.8 and (
+    if share("person", known) > 0.8 and (
         (column.distinct >= FEW_NAMES and _given(known)) or ("perhaps" in said and column.distinct >= MANY)
     ):
         return "name"
@@ -57,5 +53,6 @@ def _given(texts: np.ndarray) -> bool:
     return bool(np.mean([not GIVEN.isdisjoint(_words(text).split()) for text in texts]) > 1 / 3)
 
 
-def _share(shape: str, texts: np.ndarray) -> float:
+def share(shape: str, texts: np.ndarray) -> float:
+    """Return how many of the texts have a shape of ``words.yaml``."""
     return float(np.mean([bool(re.fullmatch(SHAPES[shape], text)) for text in texts])) if len(texts) else 0.0

@@ -26,9 +26,7 @@ def propose(table: str, frame: pd.DataFrame, wish: Wish, related: dict[str, pd.D
     Raises `DataError` if a column is not there, the target cannot be predicted, or the time cannot be read.
     """
     if len(frame) < LEAST_ROWS:
-        raise DataError(
-            f"{table}: found {len(frame)} rows, expected at least {LEAST_ROWS} to learn from and evaluate on"
-        )
+        raise DataError(f"{table}: found {len(frame)} rows, expected at least {LEAST_ROWS} to learn and evaluate on")
     names = list(frame.columns)
     untimed = wish.time is not None and wish.time.lower() == "none" and wish.time not in names
     target = find(names, wish.target, "--target", table)
@@ -42,6 +40,7 @@ def propose(table: str, frame: pd.DataFrame, wish: Wish, related: dict[str, pd.D
     _choose_persons(p, {target, time, key})
     p.time = _read_time(p, time) if time else None if untimed else _guess_time(p)
     _note_grain(p)
+    _note_later(p)
     _choose_key(p, key)
     _set_aside(p)
     for name, other in (related or {}).items():
@@ -49,7 +48,10 @@ def propose(table: str, frame: pd.DataFrame, wish: Wish, related: dict[str, pd.D
     _keep_together(p)
     _agree_on_missing(p)
     _choose_features(p)
-    choose_split(p, time_is_named=time is not None)
+    if not choose_split(p, time_is_named=time is not None):
+        again = propose(table, frame, replace(wish, time="none"), related)
+        again.warnings += p.warnings[-1:]
+        return again
     _choose_comparisons(p)
     _choose_protected(p)
     _note_warnings(p)
@@ -75,7 +77,7 @@ def _read_time(p: Proposal, name: str) -> Column:
     bad = column.stray | (column.gap[column.codes] & (column.missing > LIKELY * p.rows)) | (column.kind != "timestamp")
     if bad.mean() > STRAY_TIMES:
         rows = {int(row) + 1: column.texts[column.codes[row]] for row in np.flatnonzero(bad)[:3]}
-        raise DataError(render("init", "unreadable", where=where, bad=bad, rows=rows, why=column.warnings[-1:]))
+        raise DataError(render("init", "unreadable", where=where, bad=bad, rows=rows, why=column.warnings[:1]))
     days = len(np.unique(column.times().astype("datetime64[D]")))
     if days < 3:
         raise DataError(f"{where} has {days} different days, expected 3 or more to split by; init again without --time")
@@ -130,10 +132,22 @@ def _note_grain(p: Proposal) -> None:
             p.label_delay = f"{days}d"
 
 
+def _note_later(p: Proposal) -> None:
+    """Ask whether times that are hardly ever before the row's are known only after it."""
+    start = pd.Series(p.time.rows() if p.time is not None else pd.NaT, range(p.rows))
+    for name, column in p.contract().items():
+        if column.kind == "timestamp" and column is not p.time:
+            end = pd.Series(column.rows())
+            has_hours = (end != end.dt.normalize())[end.notna()].any()
+            ahead = (end - (start if has_hours else start.dt.normalize())).dropna() >= pd.Timedelta(0)
+            if len(ahead) >= LEAST_ROWS and ahead.mean() >= 0.99:
+                p.warn("later", name)
+
+
 def _choose_key(p: Proposal, named: str | None) -> None:
     """Choose what identifies a row, and the entity whose rows stay in one part of the split."""
-    columns = {name: column for name, column in p.columns.items() if not called(name, "place")}
-    kinds = {name: c.kind for name, c in columns.items() if called(name, "id", "code") or c.kind == "identifier"}
+    kinds = {name: c.kind for name, c in p.columns.items() if called(name, "id", "code") or c.kind == "identifier"}
+    kinds |= {n: "place" for n in kinds if called(n, "place") or persons.share("places", p.columns[n].texts) > 0.5}
     kinds |= dict.fromkeys(p.personal, "personal")
     names = [name for name, kind in kinds.items() if kind in ("identifier", "number", "category")]
     for name in [named] if named else names:
@@ -164,7 +178,7 @@ def _keep_together(p: Proposal) -> None:
     for name, why in entities.find(p).items() if p.group is None else ():
         if p.time is None:
             p.group = [name]
-            p.warn("entity", name, why=why)
+            p.warn("entity", name, why=why, is_measured=p.columns[name].type == "float64")
             break
         if p.columns[name].kind == "number":
             p.columns[name] = p.columns[name].as_text()
@@ -261,20 +275,22 @@ def _choose_features(p: Proposal) -> None:
     keys = [key for one in p.related for key in one.by]
     joined = [key for key in keys if p.columns[key].type != "string" or p.columns[key].distinct > FEW]
     p.left |= dict.fromkeys(joined, "identifies what is joined")
-    p.left |= dict.fromkeys(p.group or [], "an entity that comes back")
+    p.left |= {name: "an entity that comes back" for name in p.group or [] if p.columns[name].type != "float64"}
     apart = {p.target.name, p.number, *(p.key if len(p.key) == 1 else []), *p.left}
     for name, column in p.feature_columns().items():
         if name in apart or column.kind not in kinds:
             continue
-        is_number = column.type == "int64" and column.kind == "number"
-        is_name = is_number and column.distinct > 2 and called(name, "id", "code", "entity")
+        is_version = called(name, "version") and column.type == "float64"
+        is_number = column.kind == "number" and (is_version or (column.type == "int64" and column.distinct > 2))
+        by_name = called(name, "id", "code", "entity", "coded", "version")
+        is_name = is_number and (by_name or entities.are_codes(column))
         p.features["categorical" if is_name else kinds[column.kind]].append(name)
         if is_name and not called(name, "id", "code"):
-            p.warn("named_numbers", name)
+            p.warn("named_numbers", name, why="name" if by_name else "many digits")
     to_text = set(p.features["categorical"]) - {*p.key, *(name for one in p.related for name in one.by)}
     for table in p.tables().values():
         for key, column in table.items():  # numbers that name something are texts to the contract
-            if column.name in to_text and column.type == "int64" and column.kind == "number":
+            if column.name in to_text and column.kind == "number":
                 table[key] = column.as_text()
     if not any(p.features.values()):
         left = ", ".join(f"{name} ({why})" for name, why in p.left.items())
@@ -315,7 +331,8 @@ def _choose_protected(p: Proposal) -> None:
 
 
 def _note_warnings(p: Proposal) -> None:
-    apart = {*(p.key if len(p.key) == 1 else []), *(p.group or []), *p.personal}
+    apart = {*(p.key if len(p.key) == 1 else []), *(p.group or [])}
+    apart = {*p.left} & {*(name for name in apart if not called(name, "time", "period")), *p.personal}
     joined = [(one.name, one.columns[name]) for one in p.related for name in one.renamed]
     for table, column in [*((p.table, column) for column in p.columns.values()), *joined]:
         if column.name not in apart and column.kind not in ("constant", "missing", "duplicate"):

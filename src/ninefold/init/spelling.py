@@ -9,7 +9,7 @@ from ninefold.init.columns import WORDS, Column
 
 MOST = 100  # texts of a column whose spellings are compared
 FREQUENT = 0.05  # share of rows from which on a missing code may be a value ...
-VALUES = {"na", "n/a", "none"}  # ... if it is one of these: a country, a grade, or "there is none"
+VALUES = {"na", "n/a", "none", "-"}  # ... if it is one of these: a country, a grade, or "there is none"
 LETTERS = {*(word for words in WORDS["sexes"] for word in words), *WORDS["events"], *WORDS["no_events"]}
 WHOLE = {"true", "false", "yes", "no", "ja", "nein", "oui", "non", "si"}  # of which the first letter may stand alone
 
@@ -34,12 +34,13 @@ def one_spelling(column: Column, target: bool) -> Column:
         names = [whole.get(name, name) for name in names]
     else:
         names = [name if len(name) > 1 else text.strip() for name, text in zip(names, sizes.index, strict=True)]
-    for _, group in sizes.groupby(names, sort=False) if len({*names}) > 1 else ():
+    for _, group in sizes.groupby(names, sort=False) if len({*names}) > 1 or (target and len(names) == 1) else ():
         best = group.groupby(group.index.str.strip(), sort=False).sum().idxmax()
-        if len(group) > 1:
+        if [best] != list(group.index):  # of a target, one text in blanks, too
             shown = ", ".join(f"{text!r} ({size:,})" for text, size in group.head(5).items())
             aliases: dict[str, str | None] = {text: best for text in group.index if text != best}
-            column = column.with_aliases(aliases).warned("spellings", shown=shown, best=best)
+            column = column.with_aliases(aliases)
+            column = column.warned("spellings", shown=shown, best=best) if len(group) > 1 else column
     return column
 
 
@@ -51,7 +52,7 @@ def values_like_missing(column: Column, codes: set[str]) -> Column:
     shapes = {_shape(text) for text in column.texts[~column.gap]} if column.kind == "category" else set()
     for text, size in zip(column.texts[column.gap], column.counts[column.gap], strict=True):
         share = size / len(column.codes)
-        if shapes and share >= FREQUENT and text.strip().lower() in VALUES - codes:
+        if shapes and share >= FREQUENT and text.strip().lower() in (VALUES - codes) | {"-"}:
             is_value = shapes == {_shape(text)}
             told = column.with_aliases({text: text if is_value else None})
             column = told.warned("like_missing", text=text, share=share, is_value=is_value)

@@ -29,9 +29,8 @@ def choose_task(p: Proposal, wish: Wish) -> None:
     if column.kind == "missing":
         raise DataError(f"{where} is missing in every row; choose a column that is known")
     if len(sizes) < 2:
-        raise DataError(
-            render("init", "one_value", where=where, value=next(iter(sizes), "nothing"), missing=column.missing)
-        )
+        facts = {"value": next(iter(sizes), "nothing"), "missing": column.missing, "rows": p.rows}
+        raise DataError(render("init", "one_value", where=where, **facts))
     if column.kind == "timestamp":
         raise DataError(f"{where} holds times, expected a class or a number; add a column such as the days until then")
     numbers = column.kind in ("number", "identifier") and column.type != "string"
@@ -54,7 +53,9 @@ def choose_task(p: Proposal, wish: Wish) -> None:
         p.focus = _event(p)
         p.classes.sort(key=lambda name: name == p.focus)
     else:
-        unsure = [name for name in p.classes if folded(name) in WORDS["unanswered"]]
+        rest = [*({folded(name) for name in p.classes} - {*WORDS["events"], *WORDS["no_events"]})]
+        is_short = len(p.classes) == 3 and len(rest) == 1 and re.fullmatch(r"\D{1,2}", rest[0])  # U beside Y and N
+        unsure = [name for name in p.classes if folded(name) in [*WORDS["unanswered"], *(rest if is_short else [])]]
         if unsure:
             p.warn("unanswered", p.target.name, unsure=unsure)
         enough = [name for name, size in p.sizes.items() if size >= 0.05 * sum(p.sizes.values()) and name not in unsure]
@@ -110,7 +111,7 @@ def _event(p: Proposal) -> str:
     words = {name: folded(name) for name in p.classes}
     if "1" in words.values() and set(words.values()) != {"0", "1"}:
         words = dict.fromkeys(p.classes, "")  # of 1 and 2, neither says what it is
-    for events, place in ((WORDS["events"], 0), (WORDS["no_events"], 1)):
+    for events, place in ((WORDS["affirmations"] + WORDS["events"], 0), (WORDS["no_events"], 1)):
         said = sorted(p.classes, key=lambda name: words[name] not in events)
         if sum(word in events for word in words.values()) == 1:
             return said[place]
@@ -122,8 +123,11 @@ def _event(p: Proposal) -> str:
     return rarer
 
 
-def choose_split(p: Proposal, time_is_named: bool) -> None:
-    """Settle partitions and split: parts that hold enough of every class, as stage 04 will cut them."""
+def choose_split(p: Proposal, time_is_named: bool) -> bool:
+    """Settle partitions and split: parts that hold enough of every class and day or entity, as stage 04 will cut them.
+
+    Return False, with a warning, if a time that is not named leaves too few of these, so that it is none to split by.
+    """
     bad = functools.reduce(np.logical_or, (column.stray for column in p.contract().values()))
     if p.time is not None:
         bad |= np.isnat(p.time.rows())
@@ -132,36 +136,36 @@ def choose_split(p: Proposal, time_is_named: bool) -> None:
     p.labelled = len(frame)
     if p.labelled < LEAST_ROWS:
         raise DataError(render("init", "few_labelled", p=p, least=LEAST_ROWS))
-    cuts = {shares: counts for shares in SPLITS if (counts := _cut(frame, shares, p)) is not None}
-    least = {shares: int(counts.to_numpy().min()) for shares, counts in cuts.items()}
-    most = max(least, key=lambda each: least[each], default=None)
-    best = next((shares for shares in least if least[shares] >= ENOUGH), most)
-    if best is None or not least[best]:
-        if p.time is not None and p.label_delay != "0h":  # of a few days, one is too many to purge
-            p.label_delay = "0h"
-            choose_split(p, time_is_named)
-            return
-        if p.time is None or time_is_named:
-            empty = cuts[best].index[(cuts[best] < 1).any(axis=1)] if best and p.classes else []
-            raise DataError(render("init", "empty_part", p=p, classes=[p.classes[row] for row in empty]))
-        name, p.time = p.time.name, None
-        p.warnings = [warning for warning in p.warnings if warning.kind != "time"]
-        p.warn("no_split", name)
-        choose_split(p, time_is_named)
-        return
-    p.split, p.min_rarest = best, min(20, least[best])
-    p.parts = {str(name): int(size) for name, size in cuts[best].sum().items()}
-    if least[best] < 20:
-        p.warn("few_rows", rows=least[best])
+    cuts = {shares: cut for shares in SPLITS if (cut := _cut(frame, shares, p)) is not None}
+    rows = {shares: int(counts.to_numpy().min()) for shares, (counts, _) in cuts.items()}
+    few = {shares: clusters < metrics.LEAST_CLUSTERS for shares, (_, clusters) in cuts.items()}
+    best = min(cuts, key=lambda each: (not rows[each], few[each], -min(rows[each], ENOUGH)), default=SPLITS[0])
+    (counts, clusters), least = cuts.get(best, (pd.DataFrame(), 0)), rows.get(best, 0)
+    if not least and p.time is not None and p.label_delay != "0h":  # of a few days, one is too many to purge
+        p.label_delay = "0h"
+        return choose_split(p, time_is_named)
+    if p.time is not None and not time_is_named and (not least or few[best]):
+        p.warn("no_split", p.time.name, clusters=clusters, least=metrics.LEAST_CLUSTERS)
+        return False
+    if not least:
+        empty = counts.index[(counts < 1).any(axis=1)] if p.classes else []
+        raise DataError(render("init", "empty_part", p=p, classes=[p.classes[row] for row in empty]))
+    p.split, p.min_rarest = best, min(20, least)
+    p.parts = {str(name): int(size) for name, size in counts.sum().items()}
+    if few[best]:
+        p.warn("few_clusters", clusters=clusters, least=metrics.LEAST_CLUSTERS)
+    if least < 20:
+        p.warn("few_rows", rows=least)
     if p.time is not None:
         months = int(np.ptp(p.time.times().astype("datetime64[M]")).astype(int)) + 1
         p.partitioned = months <= MOST_MONTHS
         if not p.partitioned:
             p.warn("many_months", p.time.name, months=months)
+    return True
 
 
-def _cut(frame: pd.DataFrame, shares: tuple[float, float], p: Proposal) -> pd.DataFrame | None:
-    """Return how many rows of each class fall into each part; None where a part would be empty."""
+def _cut(frame: pd.DataFrame, shares: tuple[float, float], p: Proposal) -> tuple[pd.DataFrame, int] | None:
+    """Return how many rows of each class fall into each part, and the clusters of the holdout; None if a part is empty."""
     time, target = p.time.name if p.time else None, p.target.name
     known: dict[str, Any] = {"group": p.group, "key": p.key, "task": p.task, "classes": p.classes}
     problem = Problem.model_construct(time=time, target=target, label_delay=p.label_delay, **known)
@@ -173,7 +177,8 @@ def _cut(frame: pd.DataFrame, shares: tuple[float, float], p: Proposal) -> pd.Da
         return None
     kinds = frame[target].astype(int) if p.classes else pd.Series(0, index=frame.index)
     kinds = pd.Categorical(kinds, range(max(len(p.classes), 1)))
-    return pd.crosstab(kinds, pd.Categorical(part, metrics.PARTS), dropna=False)
+    clusters = metrics.count_clusters(metrics.clusters(frame[part == "holdout"], problem))
+    return pd.crosstab(kinds, pd.Categorical(part, metrics.PARTS), dropna=False), clusters
 
 
 def _labelled(p: Proposal, sound: np.ndarray) -> pd.DataFrame:

@@ -19,7 +19,9 @@ STEADY = 0.95  # share of rows in order of time from which on this settles which
 LONE = np.timedelta64(40 * 365, "D")  # a last day of December or first of January so far from all other times is none
 FORMS = WORDS["times"]
 ZONES = re.compile(FORMS["zones"])
-PATTERNS = {"iso": datetimes.ISO, "quarter": datetimes.QUARTER, "epoch_ns": r"\d{18,19}"}
+PARTS = {name: pattern for name, (_, pattern) in datetimes.PARTS.items()}
+PATTERNS = {"iso": datetimes.ISO, **PARTS, **FORMS["digits"], "era": FORMS["era_begins"] + f"(?:{datetimes.ERA})"}
+PATTERNS["term"] = "|".join(pattern.replace(r"(\d{4}|\d\d)", datetimes.SEASON) for pattern in PARTS.values())
 PATTERNS["iso_week"] = rf"{datetimes.ISO_WEEK}|\d{{4}}[\s/-](1[3-9]|[2-4]\d|5[0-3])"
 
 
@@ -28,17 +30,21 @@ def from_texts(column: Column, named: bool) -> Column:
 
     `named`: the user says that it holds times; then half of the rows are enough.
     """
-    says = named or called(column.name, "time")
+    says = named or called(column.name, "time", "period")
     known = column.texts[~column.gap]
     sample = [text.strip() for text in known[subsample(len(known), SAMPLE)]]
-    votes = Counter(form for text in sample for form in forms(text) if says or not text.isdigit())
-    other = [text for text in sample if re.search(FORMS["other_months"], text) and re.search(r"\d", text)]
-    if other and len(other) >= LIKELY * len(sample) > max(votes.values(), default=0):
-        return column.warned("other_months", text=other[0])
+    ends = {text[-6:] for text in sample if re.search(FORMS["ends"], text)}
+    mark = "~" if len(ends) > 5 else "-"  # more than offsets from UTC: 00:13-00:38 is a span of time
+    likely = [re.sub(FORMS["ends"], mark, text) for text in sample if says or not re.fullmatch(FORMS["unsure"], text)]
+    votes = Counter(form for text in likely for form in forms(text))
+    for why, pattern in FORMS["unread"].items():
+        other = [text for text in sample if re.search(pattern, text) and re.search(r"\d", text)]
+        if other and len(other) >= LIKELY * len(sample) > max(votes.values(), default=0):
+            return column.warned("unread", text=other[0], why=why)
     if votes["year"] > (1 - RARE) * len(sample):  # 2011/12 in all rows is no month, and no week
         votes = Counter(year=votes["year"])
     votes["iso_week"] *= votes["iso_week"] > LIKELY * len(sample)  # a 13th month is no week
-    likely = [form for form, count in votes.most_common(12) if count >= RARE * len(sample)]
+    likely = [form.replace(mark, "-") for form, count in votes.most_common(12) if count >= RARE * len(sample)]
     dated, parsed = _without_open_ends(column, {form: _parse(column, form) for form in likely})
     dated, values, chosen = _combined(dated, parsed)
     stray = np.isnat(values) & ~dated.gap
@@ -49,20 +55,21 @@ def from_texts(column: Column, named: bool) -> Column:
     if lost > STRAY_TIMES * total and not named:
         is_version = not says and all("%y" in form for form in chosen)  # 1.12.10 may be one
         return column if is_version else column.warned("nearly_times", forms=chosen, **such)
-    if "iso_week" in chosen and not any("W" in text.upper() for text in sample):
-        dated = dated.warned("weeks", text=sample[0])
     return _as_times(dated.warned("no_times", **such) if lost else dated, values, chosen)
 
 
 def from_numbers(column: Column, named: bool) -> Column:
     """Return a column of numbers as times where they are plausible ones and its name, or the user (`named`), says so."""
     rows, number = column.counts * ~(column.gap | np.isin(column.values, FORMS["open"])), column.values
-    inside = {
-        form: int(rows[(number >= low) & (number < high)].sum()) for form, (low, high) in FORMS["counted"].items()
-    }
+    inside = {form: rows[(number >= least) & (number < most)].sum() for form, (least, most) in FORMS["counted"].items()}
     form = max(inside, key=lambda form: inside[form])
     fits = inside[form] >= (LIKELY if named else 1 - STRAY_TIMES) * rows.sum()
     form = "iso_week" if form == "%Y%m" and rows[number % 100 > 12].sum() > LIKELY * rows.sum() else form
+    low, high = column.bounds()
+    if not fits and column.type == "int64" and (named or called(column.name, "time")):
+        dated = from_texts(column, named)
+        if dated.kind == "timestamp":
+            return dated
     if not named:
         # Small numbers may well be quantities, unless the name speaks of dates.
         is_small = form in ("year", "days", "excel")
@@ -76,13 +83,13 @@ def from_numbers(column: Column, named: bool) -> Column:
                 return column
             return column.warned("like_times", form=form, **_first(column.texts[~column.gap], values))
     elif not fits:
-        low, high = column.bounds()
         form = "days" if high - low <= 40_000 and abs(high) < 1e5 else "seconds"
     dated, parsed = _without_open_ends(column, {form: _parse(column, form)})
     values = parsed[form]
-    if column.counts[np.isnat(values) & ~dated.gap].sum() > (LIKELY * rows.sum() if named else 0):
-        return column
-    return _as_times(dated.warned("counted", form=form, **_first(column.texts, values)), values, [form])
+    lost = column.counts[np.isnat(values) & ~dated.gap].sum()
+    # Seconds from an unknown start: from the first of all, or from row to row.
+    is_other = not fits and form == "seconds" and low > 0.01 * high and _steady(values[column.codes]) <= STEADY
+    return column if is_other or lost > LIKELY * rows.sum() * named else _as_times(dated, values, [form])
 
 
 def forms(text: str) -> list[str]:
@@ -90,26 +97,26 @@ def forms(text: str) -> list[str]:
     matching = [form for form, pattern in PATTERNS.items() if re.fullmatch(pattern, text)]
     if (season := re.fullmatch(datetimes.SEASON, text)) and (int(season[1]) + 1 - int(season[2])) % 100 == 0:
         matching.insert(0, "year")
-    if matching and matching != ["year"]:
+    if matching not in ([], ["year"], ["era"]) or not re.fullmatch(r"(?=.*\d\d)[^%|]{2,50}", text):
         return matching
-    if len(text) > 50 or not re.search(r"\d\d", text) or "%" in text or datetimes.OR in text:
-        return []
+    if (span := re.fullmatch(FORMS["span"], text)) and (re.fullmatch(FORMS["clock"], span[3]) or forms(span[3])):
+        matching += [f"{form}{span[2]}..." for form in forms(span[1])]
     for pattern, directive in FORMS["tokens"]:
         text = re.sub(pattern, directive, text, count=1, flags=re.I)
-    text = text.replace("%H", "%I") if "%p" in text else text
     bare = ZONES.sub("", text) if "%M" in text else text
-    if set(re.findall(r"[^\W\d_]+", re.sub(r"%\w", " ", bare))) - {"T", "Z", "UTC", "GMT"}:
-        return []
+    if set(re.findall(r"[^\W\d_]+", re.sub(r"%\w", " ", bare))) - {*FORMS["letters"]}:
+        return matching
     # The other runs of digits: a day, and perhaps a clock such as 1700 behind it.
     lengths = ["2" if len(run) < 3 else str(len(run)) for run in re.findall(r"\d+", text)]
     lengths = ["b", *lengths] if re.search("%[bB]", text) else lengths
     orders = FORMS["runs"].get(" ".join(lengths), [])
-    if not orders and lengths and lengths[-1] in ("4", "6"):
-        clock = {"4": " HM", "6": " HMS"}[lengths[-1]]
-        orders = [order + clock for order in FORMS["runs"].get(" ".join(lengths[:-1]), [])]
-    literals = re.split(r"\d+", text)
+    if not orders and lengths:
+        clock, fewer = FORMS["clocks"].get(lengths[-1]), FORMS["runs"].get(" ".join(lengths[:-1]), [])
+        orders = [f"{order} {last}" for order in fewer if (last := "f" if order.endswith("S") else clock)]
+    literals, hour = re.split(r"\d+", text), "%I" if "%p" in text else "%H"
     runs = [[*re.sub(r"(\w)", r"%\1", order).split(), ""] for order in orders]
-    return [*matching, *("".join(map("".join, zip(literals, run, strict=True))) for run in runs)]
+    written = ("".join(map("".join, zip(literals, run, strict=True))).replace("%H", hour) for run in runs)
+    return [*matching, *(form for form in written if not re.search(FORMS["unsound"], form))]
 
 
 def _combined(column: Column, parsed: dict[str, np.ndarray]) -> tuple[Column, np.ndarray, list[str]]:
@@ -153,8 +160,9 @@ def _without_open_ends(column: Column, parsed: dict[str, np.ndarray]) -> tuple[C
     if lone.any():
         column = column.warned("open_ends", rows=column.counts[lone].sum(), such=column.example(lone, 2))
         column = replace(column, gap=column.gap | lone)
+    least, most = np.datetime64("1000" if column.type == "string" else "1600"), np.datetime64("2999-12-31")
     for values in parsed.values():  # "1/2/20" has no year 20
-        bad = (values < np.datetime64("1000-01-01")) | (values > np.datetime64("2999-12-31"))
+        bad = (values < least) | (values > most)
         values[column.gap | bad] = np.datetime64("NaT")
     return column, parsed
 
@@ -164,17 +172,16 @@ def _as_times(column: Column, values: np.ndarray, chosen: list[str]) -> Column:
     form = datetimes.OR.join(chosen)
     if zones := sorted({zone[1] for each in chosen if (zone := ZONES.search(each))}):
         column = column.warned("zones", zones=zones)
-    if "quarter" in chosen and any("FY" in text.upper() for text in column.texts):
-        column = column.warned("fiscal")
+    is_counted = column.type != "string" or chosen[0] in FORMS["counted"]
+    column = column.warned("counted", form=form, **_first(column.texts, values)) if is_counted else column
+    known = np.flatnonzero(~np.isnat(values))[:SAMPLE]
+    for pattern, meaning in () if is_counted else FORMS["meanings"].items():
+        if such := [place for place in known if re.search(pattern, f"{form} of {column.texts[place]}")]:
+            column = column.warned("meaning", meaning=meaning, **_first(column.texts[such], values[such]))
     future = _future(values)
     if future.any() and not called(column.name, "other_time"):
-        first = values[column.codes][future[column.codes]][0]
-        column = column.warned(
-            "future",
-            rows=column.counts[future].sum(),
-            such=column.example(future),
-            day=np.datetime_as_string(first, "D"),
-        )
+        first = np.datetime_as_string(values[column.codes][future[column.codes]][0], "D")
+        column = column.warned("future", rows=column.counts[future].sum(), such=column.example(future), day=first)
     has_zone = zones or re.search("%z|UTC|GMT|Z$|epoch|seconds", form)
     if not has_zone and (back := _set_back(values[column.codes])) is not None:
         column = column.warned("set_back", row=back + 1, time=pd.Timestamp(values[column.codes[back]]))

@@ -4,10 +4,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
-from ninefold import artifacts
+from ninefold import artifacts, gate
 from ninefold.errors import DataError
-from ninefold.html_repr import facts_table
-from ninefold.params import Section
+from ninefold.jinja import facts_table
+from ninefold.params import Section, StageSection
 from ninefold.problem import Success
 
 FILE = "data/metrics.json"
@@ -21,7 +21,7 @@ class Shares(Section):
     min_rarest: int = Field(default=20, ge=1)
 
 
-class Params(Section):
+class Params(StageSection):
     """Section ``metrics`` of ``params.yaml``."""
 
     primary: str
@@ -82,8 +82,6 @@ class EvaluationPlan(Section):
 
     def save(self) -> None:
         """Write ``data/metrics.json``."""
-        from ninefold import gate  # imports IPython, which the service lacks
-
         values = {**self.model_dump(mode="json"), "baselines": gate.tidy(self.baselines)}
         artifacts.write_json(values, artifacts.output(FILE))
 

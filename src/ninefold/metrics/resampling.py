@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import stats
 from scipy.linalg import matmul_toeplitz
 
+from ninefold import labels
 from ninefold.problem import MEANING, Problem
 
 LEAST_CLUSTERS = 5  # of fewer days or entities, intervals hold the true value less often than they say
@@ -140,9 +141,11 @@ def student(level: float, clusters: Any, comparisons: int = 1) -> Any:
 
 
 def with_interval(figure: dict[str, float] | None) -> str:
-    """Return a value with its interval, ``0.738 (0.702 to 0.770)``; the value alone without one, a dash without a value."""
+    """Return a value with its interval, in three digits: ``0.738 (0.702 to 0.770)``; alone without one, a dash without a value."""
     values = [figure[name] for name in ("value", "low", "high") if figure and pd.notna(figure.get(name))]
-    shown = [f"{each:.3f}" if abs(each) < 100 else f"{each:,.0f}" for each in values]
+    largest = max(map(abs, values), default=0)
+    places = labels.decimals(largest) - 1 if 0 < largest < 0.01 else min(labels.decimals(largest), 3)
+    shown = [f"{each:,.{places}f}" for each in values]
     return f"{shown[0]} ({' to '.join(shown[1:])})" if shown[1:] else "".join(shown) or "–"
 
 

@@ -15,18 +15,14 @@ OF_RANKS = ("roc_auc", "average_precision", "rank_correlation")
 SHARES = ("roc_auc", "average_precision", "accuracy", "balanced_accuracy")  # metrics from 0 to 1
 
 
-def task_scores(
-    target: np.ndarray, predicted: pd.DataFrame, problem: Problem, weight: np.ndarray | None = None
-) -> dict[str, float]:
-    """Return every metric of the task; `target` is as `decisions.outcome` has it, it and `weight` of shape (n,)."""
-    return {name: one_score(name, target, predicted, problem, weight) for name in MEANING[problem.task]}
+def task_scores(target: np.ndarray, predicted: pd.DataFrame, problem: Problem) -> dict[str, float]:
+    """Return every metric of the task; `target`, of shape (n,), is as `decisions.outcome` has it."""
+    return {name: one_score(name, target, predicted, problem) for name in MEANING[problem.task]}
 
 
-def one_score(
-    metric: str, target: np.ndarray, predicted: pd.DataFrame, problem: Problem, weight: np.ndarray | None = None
-) -> float:
-    """Return one metric of the task: many times as fast as all of them."""
-    return scorer(metric, target, predicted, problem)(np.ones(len(target)) if weight is None else weight)
+def one_score(metric: str, target: np.ndarray, predicted: pd.DataFrame, problem: Problem) -> float:
+    """Return one metric of the task: many times as fast as all of them; with weights of the rows, see `scorer`."""
+    return scorer(metric, target, predicted, problem)(np.ones(len(target)))
 
 
 def scorer(metric: str, target: np.ndarray, predicted: pd.DataFrame, problem: Problem) -> Callable[[np.ndarray], float]:
@@ -43,9 +39,9 @@ def scorer(metric: str, target: np.ndarray, predicted: pd.DataFrame, problem: Pr
     if losses is not None:
         return partial(_mean_loss, losses, 0.5 if metric == "rmse" else 1)
     if not problem.is_class:
-        pair = np.asarray(target, dtype="float64"), predicted["prediction"].to_numpy()
+        pair = target.astype("float64"), predicted["prediction"].to_numpy()
         return partial(_r2, *pair) if metric == "r2" else partial(_correlation, *map(stats.rankdata, pair))
-    target, p = np.asarray(target).astype("int64"), decisions.probabilities(predicted, problem)
+    target, p = target.astype("int64"), decisions.probabilities(predicted, problem)
     if metric in ("roc_auc", "average_precision"):
         numbers = [1] if p.shape[1] == 2 else range(p.shape[1])
         ranked = [(np.unique(p[:, number], return_inverse=True)[1], target == number) for number in numbers]

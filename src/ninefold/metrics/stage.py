@@ -18,18 +18,6 @@ from ninefold.problem import FORESIGHT, MEANING, Problem, decisions
 from ninefold.sentences import render
 
 
-def definitions(params: Params, problem: Problem) -> pd.DataFrame:
-    """Return every metric: ``metric``, ``better``, ``role``, ``meaning``."""
-    rows = []
-    for name, (better, text) in MEANING[problem.task].items():
-        roles = ["chooses the model"] * (name == params.primary)
-        roles += ["success criterion"] * (name in problem.success.scores)
-        rows.append((name, better, "; ".join(roles) or "reported", text))
-    business = f"mean payoff per {problem.unit}, in units of {problem.payoff_unit}"
-    rows.append(("payoff", "higher", "success criterion: the business metric", business))
-    return pd.DataFrame(rows, columns=["metric", "better", "role", "meaning"])
-
-
 def best_payoff(plan: EvaluationPlan) -> float:
     """Return the mean payoff on validation of the baseline policy that the model has to beat."""
     return float(plan.baselines[plan.best_baseline]["validation"] or 0)
@@ -100,20 +88,22 @@ def make_plan(frame: pd.DataFrame, split: Split, params: Params, problem: Proble
 def checks(frame: pd.DataFrame, plan: EvaluationPlan, params: Params, problem: Problem) -> list[gate.Check]:
     """Return the gate: enough outcomes of each kind in each part, and thresholds within reach."""
     part, kinds = part_of(frame, plan.split, problem), np.zeros(len(frame), dtype=int)
-    what = "rows of the rarest class in the smallest part" if problem.is_class else "rows of the smallest part"
+    rarest = " of the rarest class" if problem.is_class else ""
     if problem.is_class:
         kinds = pd.Categorical(frame[problem.target].astype(int), range(len(problem.classes)))
     counts = pd.crosstab(kinds, pd.Categorical(part, PARTS), dropna=False)
-    result = [gate.at_least(what, int(counts.to_numpy().min()), params.split.min_rarest)]
+    fewest = int(counts.to_numpy().min())
+    result = [gate.at_least(f"NF401 rows{rarest} in the smallest part", fewest, params.split.min_rarest)]
     if problem.is_class and (absent := [*zip(*np.nonzero(counts.to_numpy() == 0), strict=True)]):
         absences = "; ".join(f"no {problem.classes[row]} in {PARTS[column]}" for row, column in absent)
         expected = "rows of each class in each part: collect more, pool classes, or change metrics.split"
-        result.append(gate.holds(f"classes of {problem.target} without rows", False, absences, expected))
+        result.append(gate.holds(f"NF402 classes of {problem.target} without rows", False, absences, expected))
     count = count_clusters(clusters(frame[part == "holdout"], problem))  # with fewer there are no intervals
-    result.append(gate.at_least(f"{cluster_name(problem)} in the holdout", count, LEAST_CLUSTERS))
+    text = render("metrics", "clusters", count=count, least=LEAST_CLUSTERS, name=cluster_name(problem), problem=problem)
+    result.append(gate.holds(f"NF403 {cluster_name(problem)} in the holdout", count >= LEAST_CLUSTERS, count, text))
     least, most = problem.success.min_payoff_gain, potential_gain(plan)
     reachable = most > 0 and most >= least
-    return [*result, gate.holds("potential gain by perfect foresight", reachable, most, f"> 0 and >= {least:g}")]
+    return [*result, gate.holds("NF404 potential gain by perfect foresight", reachable, most, f"> 0 and >= {least:g}")]
 
 
 def metrics(plan: EvaluationPlan, scores: pd.DataFrame) -> dict[str, Any]:

@@ -3,14 +3,11 @@ from . import (
     labels,
     notification,
     sentences,
-    tables,
 )
 from .answers import (
     answer_table,
-    predict_holdout,
 )
 from .arrivals import (
-    add_label_status,
     label_counts,
     read_arrivals,
     source_times,
@@ -44,7 +41,6 @@ from .stage import (
     conclusion,
     headline,
     metrics,
-    monitoring_reports,
     save,
 )
 
@@ -52,7 +48,6 @@ __all__ = [
     "MONITORING",
     "Monitor",
     "Params",
-    "add_label_status",
     "answer_table",
     "backtest",
     "calibration",
@@ -65,10 +60,8 @@ __all__ = [
     "label_counts",
     "labels",
     "metrics",
-    "monitoring_reports",
     "notification",
     "policies",
-    "predict_holdout",
     "read_arrivals",
     "read_bundle",
     "save",
@@ -76,6 +69,5 @@ __all__ = [
     "sentences",
     "service_reports",
     "source_times",
-    "tables",
     "worse_slices",
 ]

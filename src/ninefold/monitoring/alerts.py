@@ -67,24 +67,14 @@ def alerts(record: Record, baseline: Record, rules: Rules, problem: Problem) -> 
     """Return the alerts of one period, from its record and the baseline metrics of `stage`.
 
     Performance alerts if it is beyond the limit, against the holdout, and beyond its control limits (``outside``, see
-    `monitoring.report`); where the record has none, if its whole interval is beyond the limit. Drifted features always
-    alert, and so does a gain whose whole interval is under the limit. A period that is not ``closed`` raises those `AT_ONCE`
-    alone. Columns that are missing for one cause are one alert. The keys are ``alert`` (the rule), ``severity``, ``value``,
-    ``limit``, ``sentence``, and for some ``subject``, ``owner``, ``columns`` with a fault (name -> share of the rows, 0-1).
+    `monitoring.report`). Drifted features always alert, and so does a gain whose whole interval is under the limit. A period
+    that is not ``closed`` raises those `AT_ONCE` alone. Columns that are missing for one cause are one alert. The keys are
+    ``alert`` (the rule), ``severity``, ``value``, ``limit``, ``sentence``, and for some ``subject``, ``owner``, ``columns``
+    with a fault (name -> share of the rows, 0-1).
     """
     raised = [*_raised(chain(_rows(record, baseline), _columns(record, rules)), record, rules)]
     candidates = chain(_inputs(record, raised), _outcomes(record, baseline, rules, problem))
     return gate.tidy([*raised, *_raised(candidates, record, rules)])
-
-
-def is_unusual(alert: str, record: Record) -> bool:
-    """Return whether a figure of a rule is beyond its control limits, or has none; before the close only those `AT_ONCE`."""
-    outside, figure = record.get("outside"), FIGURES.get(alert)
-    if not record.get("closed", True) and alert not in AT_ONCE:
-        return False
-    if outside is None or figure is None:
-        return True
-    return any(name.split(": ")[0] == figure for name in outside)
 
 
 def is_fault(alert: Alert) -> bool:
@@ -114,7 +104,7 @@ def missing_causes(names: Iterable[str], record: Record) -> Iterator[tuple[dict[
 
     It is the columns (name -> share of the rows without a value, 0-1), a sentence, and a short name.
     """
-    ended, natural, joined = (record.get(key) or {} for key in ("ended", "natural", "joined"))
+    ended, natural, joined = (record[key] for key in ("ended", "natural", "joined"))
     named, groups = list(names), dict[Any, list[str]]()
     for name in dict.fromkeys([*ended, *named]):
         since, table = ended.get(name, {}).get("since"), joined.get(name)
@@ -129,9 +119,11 @@ def missing_causes(names: Iterable[str], record: Record) -> Iterator[tuple[dict[
 
 
 def _raised(candidates: Iterable[Candidate], record: Record, rules: Rules) -> Iterator[Alert]:
+    outside = {name.split(": ")[0] for name in record["outside"]}
     for name, measure, value, facts in candidates:
         rule: Rule = getattr(rules, name)
-        if measure > rule.limit and is_unusual(name, record):
+        is_due = record["closed"] or name in AT_ONCE
+        if measure > rule.limit and is_due and (name not in FIGURES or FIGURES[name] in outside):
             sentence = facts.get("sentence") or say(name, value=value, record=record, **facts)
             alert = {"alert": name, "severity": rule.severity, "value": value, "limit": rule.limit}
             alert |= {"sentence": sentence} | {key: facts[key] for key in MORE if key in facts}
@@ -144,21 +136,21 @@ def _rows(record: Record, baseline: Record) -> Iterator[Candidate]:
     if usual and abs(record["predictions"] - usual) > NOISE * usual**0.5:
         change = record["predictions"] / usual - 1
         yield "volume", abs(change), change, {"usual": baseline["per_day"]}
-    service = record.get("service") or {}
-    if requests := service.get("requests"):
+    if requests := record.get("service", {}).get("requests"):  # a replay has no service
         for name, count in (("failures", "errors"), ("latency", "slow")):
-            yield name, service[count] / requests, service[count] / requests, {"requests": requests}
-    for each in record.get("skew") or []:
+            share = record["service"][count] / requests
+            yield name, share, share, {"requests": requests}
+    for each in record.get("skew", []):
         yield "skew", each["share"], each["share"], {"subject": each["feature"]}
 
 
 def _columns(record: Record, rules: Rules) -> Iterator[Candidate]:
-    outside, natural = record.get("outside") or [], record.get("natural") or {}
-    rise = {name: natural[name]["value"] - natural[name]["usual"] for name in outside if name.startswith("missing: ")}
+    natural, empty = record["natural"], [name for name in record["outside"] if name.startswith("missing: ")]
+    rise = {name: natural[name]["value"] - natural[name]["usual"] for name in empty}
     empty = [name.removeprefix("missing: ") for name in rise if rise[name] > rules.missing.limit]
     for columns, sentence, subject in missing_causes(empty, record):
         yield "missing", inf, max(columns.values()), {"sentence": sentence, "subject": subject, "columns": columns}
-    for each in record.get("findings") or []:
+    for each in record["findings"]:
         name, share = each["subject"], each["evidence"]["explains"]
         how = each["evidence"].get("how") if each["cause"] == "broken column" else None
         if how == "unit" or (how == "constant" and name in record["drifted"]):
@@ -166,11 +158,10 @@ def _columns(record: Record, rules: Rules) -> Iterator[Candidate]:
 
 
 def _inputs(record: Record, raised: list[Alert]) -> Iterator[Candidate]:
-    outside = record.get("outside") or []
-    for name in (name for name in outside if name.startswith("unseen: ")):
+    for name in (name for name in record["outside"] if name.startswith("unseen: ")):
         value, usual = (record["natural"][name][key] for key in ("value", "usual"))
         yield "categories", value - usual, value, {"subject": name.removeprefix("unseen: "), "usual": usual}
-    if "joint auc" in outside:
+    if "joint auc" in record["outside"]:
         auc = record["natural"]["joint auc"]["value"]
         yield "joint", auc, auc, {}
     if drifted := drifted_features(record, raised):
@@ -181,33 +172,26 @@ def _inputs(record: Record, raised: list[Alert]) -> Iterator[Candidate]:
 
 
 def _outcomes(record: Record, baseline: Record, rules: Rules, problem: Problem) -> Iterator[Candidate]:
-    known, before, error = record["figures"], baseline["figures"], ERROR[problem.task]
-    ends = ["low", "high"] if record.get("outside") is None else ["value"]  # else control limits tell what is unusual
-    now, levels = (
-        {name: each for name, each in table.items() if ends[0] in each} for table in (known, record["levels"])
-    )
-    estimate = (record.get("estimated") or {}).get(error)
-    if estimate and error in before and not known:  # too few outcomes are known to measure it
+    now, before, error = record["figures"], baseline["figures"], ERROR[problem.task]
+    estimate = record["estimated"].get(error)
+    if estimate and error in before and not now:  # too few outcomes are known to measure it
         facts = {"metric": error, "now": estimate, "before": before[error]["value"]}
         yield "expected", estimate["low"] - before[error]["value"], estimate["value"], facts
     changes = []
-    for name, level in levels.items():
-        was = baseline["levels"].get(name)
-        if was and not level[ends[0]] <= was["value"] <= level[ends[-1]]:
+    for name, level in record["levels"].items():
+        if was := baseline["levels"].get(name):
             changes.append((level["value"] - was["value"], {"name": name, "now": level, "before": was["value"]}))
     if changes:
         change, facts = max(changes, key=lambda each: abs(each[0]))
         yield "outcomes", abs(change), change, facts
     for rule, metric, sign in (("ranking", RANKING[problem.task], -1), ("error", error, 1)):
         if metric in now and metric in before:
-            harm = min(sign * (now[metric][end] - before[metric]["value"]) for end in ends)
-            facts = {"metric": metric, "now": now[metric], "before": before[metric]["value"]}
-            yield rule, harm, now[metric]["value"], facts
-    gap, gain = now.get("gap"), now.get("gain")
-    if gap and not gap[ends[0]] <= 0 <= gap[ends[-1]]:
+            value, usual = now[metric]["value"], before[metric]["value"]
+            yield rule, sign * (value - usual), value, {"metric": metric, "now": now[metric], "before": usual}
+    if gap := now.get("gap"):
         yield "calibration", abs(gap["value"]), gap["value"], {"gap": gap, "problem": problem}
-    limit, usual = rules.gain.limit, "gain" not in record.get("outside", ["gain"])
-    if gain and (gain.get("high", limit) < limit or (gain.get("low", gain["value"]) < limit and not usual)):
+    gain, limit, unusual = now.get("gain"), rules.gain.limit, "gain" in record["outside"]
+    if gain and (gain.get("high", limit) < limit or (gain.get("low", gain["value"]) < limit and unusual)):
         yield "gain", inf, gain["value"], {"gain": gain}
-    if worse := [each for each in record.get("slices") or [] if each["worse"] > rules.slices.limit]:
+    if worse := [each for each in record["slices"] if each["worse"] > rules.slices.limit]:
         yield "slices", worse[0]["worse"], worse[0]["worse"], {"worse": worse}

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from ninefold import gate
 from ninefold.problem import Problem, decisions
 from ninefold.serving import Bundle
 
@@ -10,7 +11,6 @@ HOLDOUT = "holdout"
 PERIOD, STATUS = "@period", "@status"  # beside the user's columns, of which none may start with @
 STATES = ("at close", "later", "never", "open")  # of a label: known at the close of its period, later, never, not yet
 AT_CLOSE, LATER, NEVER, OPEN = STATES
-DIGITS = 6  # significant ones of a saved float; further ones are not reproducible
 
 
 def identity(problem: Problem) -> list[str]:
@@ -23,11 +23,6 @@ def predict(frame: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
     names = [*decisions.forecast_columns(bundle.problem), "action", "expected_payoff"]
     decided = bundle.decide(frame) if len(frame) else pd.DataFrame(columns=names, dtype="float64")
     return frame.assign(**{f"@{name}": column.to_numpy() for name, column in decided.items()})
-
-
-def predict_holdout(rows: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
-    """Return the holdout as a period of its own with the deployed model's answers; all its outcomes are known."""
-    return predict(rows.assign(**{PERIOD: HOLDOUT, STATUS: AT_CLOSE}), bundle)
 
 
 def predictions(frame: pd.DataFrame, problem: Problem) -> pd.DataFrame:
@@ -46,12 +41,6 @@ def answer_table(frame: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
     own = list(dict.fromkeys([*identity(bundle.problem), bundle.problem.target]))
     added = [PERIOD, STATUS, *(f"@{name}" for name in bundle.answers)]
     floats = [name for name in added if pd.api.types.is_float_dtype(frame[name])]
-    table = frame[[*own, *added]].assign(**{name: _rounded(frame[name].to_numpy()) for name in floats})
+    table = frame[[*own, *added]].copy()
+    table[floats] = table[floats].map(gate.tidy).astype("float64")
     return table.rename(columns={name: name[1:] for name in added if name[1:] not in own})
-
-
-def _rounded(values: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        places = DIGITS - 1 - np.floor(np.log10(np.abs(values)))
-        scale = 10.0 ** np.clip(np.where(np.isfinite(places), places, 0), -300, 300)
-        return np.where(np.isfinite(values), np.round(values * scale) / scale, values)

@@ -6,7 +6,6 @@ They are those after ``collection.as_of``, as stages 02, 03 and 06 make them, or
 from datetime import date
 from typing import Any, TypeAlias
 
-import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
@@ -22,7 +21,9 @@ from ninefold.problem import Problem, decisions
 from ninefold.serving import Bundle
 
 Record: TypeAlias = dict[str, Any]  # what is known of a period, as plain values
+Reports: TypeAlias = dict[str, Record]  # of `period_report`, by period
 Parts: TypeAlias = dict[str, pd.DataFrame]  # train, validation, holdout
+Tables: TypeAlias = dict[str, ir.Table]
 Arrived: TypeAlias = tuple[pd.DataFrame, pd.DataFrame]  # rows with their answers, and their volume
 DAYS = {unit: days for unit, (*_, days) in timestamps.GRAINS.items()}  # in a period
 CALENDAR = {"month": "%Y-%m", "quarter": "%Y-Q%q", "year": "%Y"}  # the names of periods that the calendar cuts
@@ -80,16 +81,12 @@ def from_log(params: Params, bundle: Bundle) -> Arrived:
     return table.assign(**{STATUS: status}).reset_index(drop=True), volume
 
 
-def add_label_status(frame: pd.DataFrame, volume: pd.DataFrame, params: Params, problem: Problem) -> pd.DataFrame:
-    """Add ``@status``, one of `STATES`, where rows of the log have it already: when the label is known, after its delay."""
-    if params.source == "log":
-        return frame
-    if frame.empty:
-        return frame.assign(**{STATUS: ""})
+def label_status(frame: pd.DataFrame, volume: pd.DataFrame, problem: Problem) -> np.ndarray:
+    """Return when the label of each row of a replay is known, after its delay: one of `STATES`."""
     known_at = frame[problem.time] + pd.Timedelta(problem.label_delay)
     late = known_at > frame[PERIOD].map(volume.set_index("period")["end"])
     conditions = [known_at > min(volume["end"].max(), timestamps.now()), frame[problem.target].isna(), late]
-    return frame.assign(**{STATUS: np.select(conditions, [OPEN, NEVER, LATER], AT_CLOSE)})
+    return np.select(conditions, [OPEN, NEVER, LATER], AT_CLOSE)
 
 
 def label_counts(frame: pd.DataFrame, volume: pd.DataFrame, problem: Problem) -> pd.DataFrame:
@@ -165,13 +162,13 @@ def period_of(times: pd.Series, calendar: pd.DataFrame) -> pd.Series:
 
 
 def replay(calendar: pd.DataFrame, earlier: Record, problem: Problem) -> Arrived:
-    """Return the feature table of the rows that arrived in the periods of `calendar`, with ``@period``; and their volume.
+    """Return the features of the rows that arrived in the periods of `calendar`, ``@period`` and ``@status``; and their volume.
 
     The volume has a row per period, up to the last in which anything arrived: ``period``, ``start``, ``end``, ``raw``,
     ``closed``, and `VOLUME` (rows, int64). A row without a readable time counts in the last period.
     """
     if calendar.empty:
-        return features.load().iloc[:0].assign(**{PERIOD: ""}), _volume(calendar)
+        return features.load().iloc[:0].assign(**{PERIOD: "", STATUS: ""}), _volume(calendar)
     connection, sources, contract = engine.connect(), earlier["collection"].tables, earlier["processing"]
     read, lake = collection.reader(earlier["collection"]), engine.tables(connection, features.LAKE)
     start, end, last = calendar["start"].iloc[0], calendar["end"].iloc[-1], calendar["period"].iloc[-1]
@@ -182,12 +179,13 @@ def replay(calendar: pd.DataFrame, earlier: Record, problem: Problem) -> Arrived
     known = {name: lake[name] for name in contract.tables if sources[name].time}  # for ``unique``
     checked = processing.judge(processing.convert(raw, contract), contract, known)
     tables = {name: table.drop(engine.ROW, engine.PERIOD).cache() for name, table in checked.items()}
-    frame = _feature_table(tables, earlier, problem, connection)
+    frame = _feature_table(tables, lake, earlier, problem)
     frame[PERIOD] = period_of(frame[problem.time], calendar)
     arrived = tables[problem.table].select(problem.time, processing.RULE).to_pandas()
     period, is_broken = period_of(arrived[problem.time], calendar), arrived[processing.RULE].notna()
     volume = _volume(calendar, raw=period, quarantined=period[is_broken], ready=frame[PERIOD])
-    return frame, volume[: int(volume["raw"].to_numpy().nonzero()[0].max(initial=-1)) + 1]
+    volume = volume[: int(volume["raw"].to_numpy().nonzero()[0].max(initial=-1)) + 1]
+    return frame.assign(**{STATUS: label_status(frame, volume, problem) if len(frame) else ""}), volume
 
 
 def _volume(calendar: pd.DataFrame, **periods: pd.Series) -> pd.DataFrame:
@@ -197,16 +195,14 @@ def _volume(calendar: pd.DataFrame, **periods: pd.Series) -> pd.DataFrame:
     return calendar.join(counts, on="period")
 
 
-def _feature_table(
-    tables: dict[str, ir.Table], earlier: Record, problem: Problem, connection: ibis.BaseBackend
-) -> pd.DataFrame:
+def _feature_table(tables: Tables, lake: Tables, earlier: Record, problem: Problem) -> pd.DataFrame:
     """Return the features of the rows that keep the contract, by time; history and tables without time are the lake's."""
     sources, params = earlier["collection"].tables, features.declared(earlier["features"], problem)
-    lake, rule = engine.tables(connection, features.LAKE), processing.RULE
+    rule = processing.RULE
     valid = {name: table.filter(table[rule].isnull()).drop(rule) for name, table in tables.items()}
     sound = {name: table.cast(lake[name].schema()) for name, table in valid.items()}
-    lake |= {name: lake[name].union(sound[name]) for name in lake if sources[name].time}
-    new, events = sound[problem.table], features.build(lake, params, problem)
+    grown = {name: lake[name].union(sound[name]) for name in lake if sources[name].time}
+    new, events = sound[problem.table], features.build(lake | grown, params, problem)
     first = new[problem.time].min().execute()
     if not pd.isna(first):
         events = events.filter(events[problem.time] >= first - features.reach(params, problem))

@@ -7,17 +7,15 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ninefold import gate, timestamps, training
-from ninefold import metrics as evaluation_plan
+from ninefold import gate, metrics, timestamps, training
 from ninefold.errors import DataError
-from ninefold.metrics import EvaluationPlan, intervals, means, one_score, scorer
+from ninefold.metrics import intervals, means, one_score, scorer
 from ninefold.monitoring.answers import AT_CLOSE, LATER, PERIOD, STATUS, outcomes, predict, predictions
-from ninefold.monitoring.arrivals import Arrived, Parts, Record, add_label_status
+from ninefold.monitoring.arrivals import Arrived, Record
 from ninefold.monitoring.monitor import Monitor
-from ninefold.monitoring.params import Params
 from ninefold.params import load
 from ninefold.problem import ERROR, Problem, decisions
-from ninefold.serving import Bundle, deployment
+from ninefold.serving import deployment
 
 NEVER, CALENDAR, TRIGGERED = "never", "every month", "when the monitor says so"
 
@@ -29,20 +27,10 @@ class Followed(NamedTuple):
     retrained: list[Record]
 
 
-class Setting(NamedTuple):
-    """What all strategies share: the problem, the evaluation plan, the params of stages 04, 07 and 09."""
-
-    problem: Problem
-    plan: EvaluationPlan
-    metrics: evaluation_plan.Params
-    training: training.Params
-    monitoring: Params
-
-
-def refit(bundle: Bundle, rows: pd.DataFrame, setting: Setting) -> tuple[Bundle, Parts]:
-    """Return the bundle fitted again without the holdout, and the parts; `DataError` if one has but one outcome."""
-    problem, params = setting.problem, setting.training.model_copy(update={"folds": 1})
-    parts = training.split(rows, evaluation_plan.split(rows, setting.metrics, problem), problem)
+def refit(monitor: Monitor, rows: pd.DataFrame, version: str) -> Monitor:
+    """Return the monitor of the model fitted again without the holdout; `DataError` if one part has but one outcome."""
+    bundle, problem, params = monitor.bundle, monitor.problem, load("training").model_copy(update={"folds": 1})
+    parts = training.split(rows, metrics.split(rows, load("metrics"), problem), problem)
     schema, method = bundle.columns, bundle.described["model"]["calibration"]
     estimator = getattr(bundle.model, "model", bundle.model)  # before it was calibrated; fitting takes a copy of it
     open_parts = {name: parts[name] for name in ("train", "validation")}
@@ -52,27 +40,24 @@ def refit(bundle: Bundle, rows: pd.DataFrame, setting: Setting) -> tuple[Bundle,
         recent, latest = folds.newest(folds.validate({"it": estimator})["it"])
         model = training.Calibrator(latest, recent, problem, params.interval).calibrate(model, method)
     described, reference = {**bundle.described, "holdout": {}}, deployment.distributions(parts, bundle.signature)
-    return replace(bundle, model=model, described=described, reference=reference, version=""), parts
+    again = replace(bundle, model=model, described=described, reference=reference, version=version)
+    return replace(monitor, bundle=again, parts=parts)
 
 
-def follow(
-    strategy: str, bundle: Bundle, parts: Parts, arrived: Arrived, setting: Setting, records: Sequence[Record] = ()
-) -> Followed:
+def follow(strategy: str, monitor: Monitor, arrived: Arrived, records: Sequence[Record] = ()) -> Followed:
     """Return what a strategy would have answered, period by period, and when it would have retrained.
 
     At each close the labels known by then count; a new model answers from the next period on. `CALENDAR` retrains at the
     first close after the end of a month, `TRIGGERED` where the rules of stage 09 say so, and not within ``decide.rest`` of the
-    last time. `bundle` is the first model, made from `parts`; `records` those of `apply_rules` for it (else made here).
+    last time. `monitor` is that of the first model; `records` are its, by `apply_rules` (else made here).
     """
-    problem, params, (frame, volume) = setting.problem, setting.monitoring, arrived
-    frame = add_label_status(frame, volume, params, problem)
-    known, answered, retrained = pd.concat(parts.values(), ignore_index=True), [], []
+    problem, params, (frame, volume) = monitor.problem, monitor.params, arrived
+    known, answered, retrained = pd.concat(monitor.parts.values(), ignore_index=True), [], []
     records_by_period = {record["period"]: record for record in records}
     months = timestamps.local(volume["end"], problem.timezone).dt.strftime("%Y-%m").tolist()
     last: pd.Timestamp | None = None
-    monitor = None
     for number, span in enumerate(volume.itertuples()):
-        rows = frame[frame[PERIOD] == span.period].reset_index(drop=True)
+        rows, bundle = frame[frame[PERIOD] == span.period].reset_index(drop=True), monitor.bundle
         answered.append(predict(rows, bundle).assign(**{"@version": bundle.version}))
         if number == len(volume) - 1:
             break  # what would be retrained now answers nothing
@@ -81,7 +66,6 @@ def follow(
             reasons = ["a month is over"]
         elif strategy == TRIGGERED and (last is None or span.end - last >= pd.Timedelta(params.decide.rest)):
             if len(rows) and span.period not in records_by_period:
-                monitor = monitor or Monitor(bundle, parts, params, setting.plan)
                 records_by_period[span.period] = monitor.evaluate(answered[-1], volume[number : number + 1])
             record = records_by_period.get(span.period, {"decision": "keep"})
             reasons = record["reasons"] if record["decision"] in ("retrain", "roll back") else []
@@ -89,31 +73,28 @@ def follow(
             continue
         learnable = pd.concat([known, _labelled(pd.concat(answered), span.end, problem)[known.columns]])
         try:
-            bundle, parts = refit(bundle, learnable.reset_index(drop=True), setting)
+            monitor = refit(monitor, learnable.reset_index(drop=True), f"fitted after {span.period}")
         except DataError:
             continue  # too little is known yet
-        last, bundle = span.end, replace(bundle, version=f"fitted after {span.period}")
-        fitted_on = len(parts["train"]) + len(parts["validation"])
-        retrained.append({"close": span.period, "version": bundle.version, "rows": fitted_on, "reasons": list(reasons)})
-        records_by_period, monitor = {}, None
-    return Followed(pd.concat(answered, ignore_index=True) if answered else frame, retrained)
+        last, records_by_period, parts = span.end, {}, monitor.parts
+        fitted = {"version": monitor.bundle.version, "rows": len(parts["train"]) + len(parts["validation"])}
+        retrained.append({"close": span.period, **fitted, "reasons": list(reasons)})
+    return Followed(pd.concat(answered, ignore_index=True), retrained)
 
 
 def compared(monitor: Monitor, arrived: Arrived, records: Sequence[Record]) -> dict[str, Followed]:
     """Return the answers under every policy, see `follow`; none where nothing arrived, or of a log, whose model may differ."""
     if arrived[0].empty or monitor.params.source == "log":
         return {}
-    setting = Setting(monitor.problem, monitor.plan, load("metrics"), load("training"), monitor.params)
-    first = monitor.bundle, monitor.parts, arrived, setting
-    return {name: follow(name, *first, records) for name in (NEVER, CALENDAR, TRIGGERED)}
+    return {name: follow(name, monitor, arrived, records) for name in (NEVER, CALENDAR, TRIGGERED)}
 
 
-def compare(followed: dict[str, Followed], setting: Setting | Monitor) -> pd.DataFrame:
+def compare(followed: dict[str, Followed], monitor: Monitor) -> pd.DataFrame:
     """Return what each strategy was worth on the same rows, all whose label became known.
 
     By ``strategy``: ``retrainings``; with their intervals (``_low``, ``_high``) ``payoff`` per row, `ERROR`, ``gain`` above `NEVER`.
     """
-    problem, metric = setting.problem, ERROR[setting.problem.task]
+    problem, metric = monitor.problem, ERROR[monitor.problem.task]
     if not followed:
         return pd.DataFrame(columns=["strategy", "retrainings"])
     frames = {name: _in_the_end(one.frame) for name, one in followed.items()}
@@ -126,7 +107,7 @@ def compare(followed: dict[str, Followed], setting: Setting | Monitor) -> pd.Dat
     def statistic(weight: np.ndarray) -> dict[str, float]:
         return means(columns, weight) | {f"{metric} {name}": score(weight) for name, score in scorers.items()}
 
-    results = intervals(statistic, frames[NEVER], problem, setting.plan.level)
+    results = intervals(statistic, frames[NEVER], problem, monitor.plan.level)
     table = pd.DataFrame({"strategy": list(followed), "retrainings": [len(one.retrained) for one in followed.values()]})
     for figure in ("payoff", "gain", metric):
         for column, end in ((figure, "value"), (f"{figure}_low", "low"), (f"{figure}_high", "high")):

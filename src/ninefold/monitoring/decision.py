@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from ninefold import incidents
-from ninefold.metrics import EvaluationPlan, with_interval
+from ninefold.metrics import with_interval
 from ninefold.monitoring.alerts import FAULTS, broken_columns, describe_drifted, drifted_features, is_fault
 from ninefold.monitoring.texts import say
 from ninefold.params import Duration, Section
@@ -41,7 +41,7 @@ def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
 
     Each of ``rules`` has `KEYS`; ``status`` is applies, suspended by the one that does, or does not hold.
     """
-    if not record.get("closed", True):
+    if not record["closed"]:
         return {"decision": "open", "reasons": [say("open", end=record["end"])], "rules": []}
     alerts, gain = record["alerts"], record["figures"].get("gain")
     faults, columns = [each["sentence"] for each in alerts if is_fault(each)], broken_columns(alerts)
@@ -72,15 +72,13 @@ def decide(record: Mapping[str, Any], rules: Decide) -> dict[str, Any]:
     return {"decision": decision or "keep", "reasons": reasons, "rules": table}
 
 
-def conclude(
-    records: Sequence[Mapping[str, Any]], plan: EvaluationPlan, model: str, works: str = "", policy: str = ""
-) -> dict[str, Any]:
+def conclude(records: Sequence[Mapping[str, Any]], model: str, policy: str, works: str = "") -> dict[str, Any]:
     """Return the decision of the last closed period with its evidence and the fallback: ``decision.json``.
 
-    `works` is of `what_works`, `policy` to be followed without a model (default: the best one on the validation rows).
+    `works` is of `Monitor.decide`, `policy` to be followed without the model.
     """
     none = {"decision": "keep", "reasons": ["No period is closed yet." if records else NOTHING]}
     last = incidents.last_closed(records) or none
     conclusion = {"decision": last["decision"], "reasons": last["reasons"], "works": works, "model": model}
-    conclusion["fallback"] = f"the version before, or the policy '{policy or plan.best_baseline}'"
+    conclusion["fallback"] = f"the version before, or the policy '{policy}'"
     return conclusion | {"periods": [{key: each[key] for key in EVIDENCE if key in each} for each in records]}

@@ -10,13 +10,12 @@ import pandas as pd
 
 from ninefold.metrics import cluster_sums, count_clusters, merged
 from ninefold.monitoring import period as period_rows
-from ninefold.monitoring.answers import HOLDOUT, PERIOD
+from ninefold.monitoring.answers import PERIOD
 from ninefold.monitoring.params import Params
 from ninefold.monitoring.period import Bins
 from ninefold.problem import Problem, decisions
 from ninefold.serving import FEATURE_KINDS, Bundle
 
-Period = tuple[str, pd.DataFrame, pd.DataFrame]  # its name, the rows before it, its rows
 FLOOR = 1e-4  # stands in for the share of an empty bin, whose logarithm does not exist
 EMPTY = 0.5  # rows of an empty bin, where that is more than the floor: few rows leave bins empty
 RARE = 0.01  # of the rows; rarer bins are one
@@ -34,30 +33,22 @@ def feature_kinds(bundle: Bundle) -> dict[str, str]:
     return {name: kind for name, kind in kinds.items() if name not in omitted}
 
 
-def compare_inputs(
-    frame: pd.DataFrame, parts: dict[str, pd.DataFrame], bundle: Bundle, params: Params, holdout: bool = True
-) -> pd.DataFrame:
-    """Return how far each feature (of text the length) moved from all rows known before, per period.
+def compare_inputs(frame: pd.DataFrame, parts: dict[str, pd.DataFrame], bundle: Bundle, params: Params) -> pd.DataFrame:
+    """Return how far each feature (of text the length) moved from all rows known before, those of `parts`, per period.
 
-    With `holdout`, that part is compared with the others, as a first period. The columns are ``period``, ``feature``,
-    ``missing`` (share, 0-1), ``psi``, ``p`` (`corrected_p`; NaN where there are too few days or entities to tell), and
-    ``drifted``: psi is over `params.alerts.inputs.limit` *and* p is at most `params.false_alarms`; no other rule says so.
+    The columns are ``period``, ``feature``, ``missing`` (share, 0-1), ``psi``, ``p`` (`corrected_p`; NaN where there are too
+    few days or entities to tell), and ``drifted``: psi is over `params.alerts.inputs.limit` *and* p is at most
+    `params.false_alarms`; no other rule says so.
     """
-    kinds, problem = feature_kinds(bundle), bundle.problem
-    known = pd.concat(parts.values(), ignore_index=True)
-    periods = [(name, known, part) for name, part in frame.groupby(PERIOD)]
-    if holdout:
-        fitted = pd.concat([part for name, part in parts.items() if name != HOLDOUT], ignore_index=True)
-        periods.insert(0, (HOLDOUT, fitted, parts[HOLDOUT]))
-    return _compare(periods, kinds, params.alerts.inputs.limit, params, problem)
+    known, limit = pd.concat(parts.values(), ignore_index=True), params.alerts.inputs.limit
+    return _compare(frame, known, feature_kinds(bundle), limit, params, bundle.problem)
 
 
 def compare_predictions(frame: pd.DataFrame, holdout: pd.DataFrame, params: Params, problem: Problem) -> pd.DataFrame:
     """Return how far the predictions of each period moved from those for the holdout, as `compare_inputs` does."""
     columns = decisions.forecast_columns(problem) if problem.is_class else ["prediction"]
     kinds = {f"@{name}": "numeric" for name in columns}
-    periods = [(name, holdout, part) for name, part in frame.groupby(PERIOD)]
-    return _compare(periods, kinds, params.alerts.predictions.limit, params, problem)
+    return _compare(frame, holdout, kinds, params.alerts.predictions.limit, params, problem)
 
 
 def psi(before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -111,13 +102,13 @@ def corrected_p(index: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _compare(
-    periods: list[Period], kinds: Mapping[str, str], limit: float, params: Params, problem: Problem
+    frame: pd.DataFrame, known: pd.DataFrame, kinds: Mapping[str, str], limit: float, params: Params, problem: Problem
 ) -> pd.DataFrame:
-    """Compare each period with the rows before it by bins of both: by those of one, that side is too much alike."""
+    """Compare each period with the rows known before by bins of both: by those of one, that side is too much alike."""
     timed, level = bool(problem.time), params.false_alarms
-    table: list[tuple[Any, ...]] = []
-    for period, *both in periods:
-        before, now = (period_rows.rows(part, part[[]], kinds, problem) for part in both)
+    table, before = list[tuple[Any, ...]](), period_rows.rows(known, known[[]], kinds, problem)
+    for period, part in frame.groupby(PERIOD):
+        now = period_rows.rows(part, part[[]], kinds, problem)
         cluster, size = _clusters(before.block, now.block, timed)
         count, index, features = count_clusters(cluster), [], pd.concat([before.features, now.features])
         inside = arrangements(count, size, timed).astype("float64")

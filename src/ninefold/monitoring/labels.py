@@ -111,11 +111,7 @@ def join(predictions: pd.DataFrame, delivered: pd.DataFrame, problem: Problem) -
     by `STATES`; of ``outcomes``, and those ``unmatched`` (no prediction) or ``ambiguous`` (an id of several cases).
     """
     table = predictions[predictions[ROLE].isin([CHAMPION, CANARY])].reset_index(drop=True)
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        _resolve(connection, table, delivered, problem)
-        resolved = connection.sql("SELECT * FROM answered ORDER BY n").to_arrow_table().to_pandas()
-        totals = connection.sql("SELECT * FROM totals").to_arrow_table().to_pylist()[0]
+    resolved, totals = _resolve(table, delivered, problem)
     table[problem.target] = resolved["outcome"].astype("float64")
     table[LABEL] = resolved["label"].astype("str")
     table[KNOWN_AT] = resolved["known_at"].astype("datetime64[us]")
@@ -123,10 +119,8 @@ def join(predictions: pd.DataFrame, delivered: pd.DataFrame, problem: Problem) -
     return table, {"predictions": len(table), **states.to_dict(), **totals}
 
 
-def _resolve(
-    connection: duckdb.DuckDBPyConnection, table: pd.DataFrame, delivered: pd.DataFrame, problem: Problem
-) -> None:
-    """Create the tables ``answered`` and ``totals``, see ``labels.sql``."""
+def _resolve(table: pd.DataFrame, delivered: pd.DataFrame, problem: Problem) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Return the label of each prediction, and the counts of outcomes: ``answered`` and ``totals`` of ``labels.sql``."""
     keys = {name: f"k{place}" for place, name in enumerate(identity(problem))}  # the user's column -> ours
     requests = table[[REQUEST_ID, ROW, MOMENT, *keys]].set_axis(["request_id", "row", "moment", *keys.values()], axis=1)
     predictions = pa.Table.from_pandas(requests.assign(n=np.arange(len(table))), preserve_index=False)
@@ -135,12 +129,16 @@ def _resolve(
     columns = {REQUEST_ID: "request_id", ROW: "row", KNOWN_AT: "known_at", **keys}
     received = pd.DataFrame({ours: delivered.get(name) for name, ours in columns.items()}, delivered.index)
     received = received.assign(outcome=value.astype("float64"))[outcome.isna() | value.notna()]
-    connection.register("predictions", predictions)
-    connection.register("received", pa.Table.from_pandas(received, preserve_index=False))
     time = keys.get(problem.time or "")
     texts = [_as_text(ours, predictions.schema.field(ours).type, ours == time) for ours in keys.values()]
     without_key = " AND ".join(f"{keys[name]} IS NULL" for name in problem.key)
-    connection.execute(RESOLVE.format(time=time or "NULL", without_key=without_key, texts=", ".join(texts)))
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("predictions", predictions)
+        connection.register("received", pa.Table.from_pandas(received, preserve_index=False))
+        connection.execute(RESOLVE.format(time=time or "NULL", without_key=without_key, texts=", ".join(texts)))
+        resolved = connection.sql("SELECT * FROM answered ORDER BY n").to_arrow_table().to_pandas()
+        return resolved, connection.sql("SELECT * FROM totals").to_arrow_table().to_pylist()[0]
 
 
 def _as_text(column: str, kind: pa.DataType, is_time: bool) -> str:

@@ -7,22 +7,41 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ninefold import gate, incidents, timestamps
+from ninefold import features, gate, incidents, timestamps
 from ninefold.metrics import Evaluation, EvaluationPlan
-from ninefold.monitoring import data_quality, stage
+from ninefold.monitoring import data_quality
 from ninefold.monitoring import period as period_rows
-from ninefold.monitoring.alerts import broken_columns
-from ninefold.monitoring.answers import AT_CLOSE, LATER, STATUS, outcomes, predict_holdout, predictions
-from ninefold.monitoring.arrivals import DAYS, Parts, Record, label_counts
-from ninefold.monitoring.decision import conclude
+from ninefold.monitoring.alerts import alerts, broken_columns
+from ninefold.monitoring.answers import AT_CLOSE, HOLDOUT, LATER, PERIOD, STATUS, outcomes, predict, predictions
+from ninefold.monitoring.arrivals import DAYS, Parts, Record, Reports, label_counts
+from ninefold.monitoring.decision import conclude, decide
 from ninefold.monitoring.drift import compare_inputs, compare_predictions, feature_kinds
 from ninefold.monitoring.params import Params
-from ninefold.monitoring.performance import scores_by_period, scores_of, worse_slices
+from ninefold.monitoring.performance import evaluation, scores_by_period, scores_of, worse_slices
 from ninefold.monitoring.production import service_reports
 from ninefold.monitoring.reference import Context, Reference, reference
+from ninefold.monitoring.report import period_report
 from ninefold.monitoring.texts import say
 from ninefold.problem import Problem, decisions
 from ninefold.serving import Bundle
+
+DAY = pd.Timedelta(days=1)
+
+
+def rows_per_day(train: pd.DataFrame, problem: Problem) -> float | None:
+    """Return the rows a day in training, those without a label included; None without time."""
+    if not problem.time:
+        return None
+    rows = features.load([problem.time])
+    times = problem.local_times(rows[rows[problem.time] <= train[problem.time].max()])
+    days = timestamps.days_of(times)
+    return len(times) / ((round((times.max().normalize() - times.min().normalize()).days / days) + 1) * days)
+
+
+def apply_rules(table: list[Record], baseline: Record, params: Params, problem: Problem) -> list[Record]:
+    """Return the records with the ``alerts`` of each period, and what `decision.decide` returns at its close."""
+    alerted = [{**record, "alerts": alerts(record, baseline, params.alerts, problem)} for record in table]
+    return [{**record, **decide(record, params.decide)} for record in alerted]
 
 
 @dataclass(frozen=True)
@@ -45,18 +64,15 @@ class Monitor:
 
     @cached_property
     def holdout(self) -> pd.DataFrame:
-        """The holdout with the model's answers, as a period of its own."""
-        return predict_holdout(self.parts["holdout"], self.bundle)
+        """The holdout with the model's answers, as a period of its own; all its outcomes are known."""
+        return predict(self.parts["holdout"].assign(**{PERIOD: HOLDOUT, STATUS: AT_CLOSE}), self.bundle)
 
     @cached_property
     def baseline(self) -> Record:
         """``figures`` and ``levels`` of the holdout (`performance.scores_of`), and the rows ``per_day`` of training."""
-        results, problem = self.bundle.described["holdout"], self.problem
-        if not results:  # of a model that the backtest has fitted
-            target, predicted = outcomes(self.holdout, problem), predictions(self.holdout, problem)
-            results = Evaluation(target, predicted, self.holdout, problem, self.plan).results()
-        scores = scores_of(results, self.holdout, problem, self.plan)
-        return gate.tidy({**scores, "per_day": stage.rows_per_day(self.parts["train"], problem)})
+        holdout = evaluation(self.holdout, self.problem, self.plan)
+        results = self.bundle.described["holdout"] or holdout.results()  # the backtest fits models without
+        return gate.tidy({**scores_of(holdout, results), "per_day": rows_per_day(self.parts["train"], self.problem)})
 
     @cached_property
     def reference(self) -> Reference:
@@ -99,20 +115,39 @@ class Monitor:
         return features
 
     def drift(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return how far each feature moved per period, the holdout included: `compare_inputs`."""
-        return compare_inputs(frame, self.parts, self.bundle, self.params)
+        """Return how far each feature moved per period, see `compare_inputs`; the holdout, against the others, is the first."""
+        fitted = {name: part for name, part in self.parts.items() if name != HOLDOUT}
+        first = compare_inputs(self.holdout, fitted, self.bundle, self.params)
+        return pd.concat([first, compare_inputs(frame, self.parts, self.bundle, self.params)], ignore_index=True)
+
+    def reports(
+        self, frame: pd.DataFrame, volume: pd.DataFrame, made: features.Params | None = None, explain: bool = True
+    ) -> Reports:
+        """Return the `report.period_report` of each period by the labels known at its close; of an open one without its volume.
+
+        ``ended`` counts from the period in which a feature lost its values; ``joined`` is the table of a feature, by `made`.
+        """
+        reports, problem, before = Reports(), self.problem, Record()
+        joins = features.declared(made, problem).joins if made else []
+        tables = {name: join.table for join in joins for name in join.renamed().values()}
+        for span in volume.itertuples():
+            rows = frame[frame[PERIOD] == span.period].copy()
+            rows[problem.target] = rows[problem.target].where(rows[STATUS] == AT_CLOSE)
+            inputs = period_rows.rows(rows, predictions(rows, problem), self.reference.kinds, problem)
+            days = (span.end - span.start) / DAY if span.closed else None
+            report = reports[span.period] = period_report(self.reference, inputs, days, self.params.alpha, explain)
+            for name in report["ended"].keys() & before:
+                if inputs.features[name].isna().all():
+                    report["ended"][name] = before[name]
+            before, report["joined"] = report["ended"], tables
+        return reports
 
     def records(
-        self,
-        frame: pd.DataFrame,
-        volume: pd.DataFrame,
-        drift: pd.DataFrame,
-        reports: dict[str, Record],
-        details: bool = True,
+        self, frame: pd.DataFrame, volume: pd.DataFrame, drift: pd.DataFrame, reports: Reports, details: bool = True
     ) -> list[Record]:
         """Return all that is known of each period as plain values, with its alerts and its decision: ``periods.json``.
 
-        `drift` is of `compare_inputs`, `reports` of `stage.monitoring_reports`; `details`: slices and service, too.
+        `drift` is of `compare_inputs`; `details`: slices and service, too.
         """
         problem, plan, table = self.problem, self.plan, list[Record]()
         labels = label_counts(frame, volume, problem).to_dict("records")
@@ -125,37 +160,30 @@ class Monitor:
             moved, outputs = (each[each["period"] == span.period] for each in (drift, predicted))
             drifted = moved[moved["drifted"]].sort_values("psi", ascending=False)
             record = {**row, "start": f"{span.start.isoformat()}Z", "end": f"{span.end.isoformat()}Z"}
-            record |= {"closed": span.closed, "days": (span.end - span.start) / stage.DAY, "features": len(moved)}
+            record |= {"closed": span.closed, "days": (span.end - span.start) / DAY, "features": len(moved)}
             record |= {"drifted": dict(zip(drifted["feature"], drifted["psi"], strict=True))}
             record |= {"prediction_psi": outputs["psi"].max(), "predictions_drifted": bool(outputs["drifted"].any())}
             record |= {"figures": {}, "levels": {}, "slices": []}
             for detail in known:
                 record |= detail.get(span.period, {})
             table.append(record)
-        return stage.apply_rules(gate.tidy(table), self.baseline, self.params, problem)
+        return apply_rules(gate.tidy(table), self.baseline, self.params, problem)
 
     def evaluate(self, frame: pd.DataFrame, volume: pd.DataFrame) -> Record:
         """Return the record of one period, without causes, slices and service: what the backtest decides by."""
-        drift = compare_inputs(frame, self.parts, self.bundle, self.params, holdout=False)
-        reports = stage.monitoring_reports(frame, volume, self.reference, self.params, explain=False)
-        return self.records(frame, volume, drift, reports, details=False)[0]
-
-    def what_works(self, table: list[Record], policy: str) -> str:
-        """Return what the model is worth on the holdout without the columns with a fault in the last closed period, as a sentence."""
-        last, problem, holdout = incidents.last_closed(table), self.problem, self.parts["holdout"]
-        if last is None or not (columns := [*broken_columns(last["alerts"])]):
-            return ""
-        target, empty = outcomes(holdout, problem), pd.DataFrame(np.nan, holdout.index, columns)
-        predicted = self.bundle.predict(holdout.drop(columns=columns).join(empty))
-        gain = Evaluation(target, predicted, holdout, problem, self.plan).gain(problem.success.level)
-        return say("works", last=last, faulty=len(columns), gain=gain, problem=problem, policy=policy)
+        drift = compare_inputs(frame, self.parts, self.bundle, self.params)
+        return self.records(frame, volume, drift, self.reports(frame, volume, explain=False), details=False)[0]
 
     def decide(self, records: list[Record], policy: str) -> Record:
-        """Return the decision of the last closed period (`conclude`); `policy` is followed where the model is not."""
-        return conclude(records, self.plan, self.bundle.version, self.what_works(records, policy), policy)
+        """Return the decision of the last closed period (`conclude`); `policy` is followed where the model is not.
 
-    def checks(
-        self, frame: pd.DataFrame, volume: pd.DataFrame, records: list[Record], decision: Record
-    ) -> list[gate.Check]:
-        """Return the checks of the gate: `stage.checks`."""
-        return stage.checks(frame, volume, records, decision, self.problem)
+        If columns have a fault then, ``works`` says what the model is worth on the holdout without these.
+        """
+        last, problem, works = incidents.last_closed(records), self.problem, ""
+        if last and (columns := [*broken_columns(last["alerts"])]):
+            rows = self.parts["holdout"]
+            empty = pd.DataFrame(np.nan, rows.index, columns)
+            predicted = self.bundle.predict(rows.drop(columns=columns).join(empty))
+            gain = Evaluation(outcomes(rows, problem), predicted, rows, problem, self.plan).gain(problem.success.level)
+            works = say("works", last=last, faulty=len(columns), gain=gain, problem=problem, policy=policy)
+        return conclude(records, self.bundle.version, policy, works)

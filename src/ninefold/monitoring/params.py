@@ -7,10 +7,10 @@ from pydantic import Field
 from ninefold.monitoring.alerts import Rules
 from ninefold.monitoring.decision import Decide
 from ninefold.monitoring.notification import Deliver
-from ninefold.params import Day, Section
+from ninefold.params import Day, StageSection
 
 
-class Params(Section):
+class Params(StageSection):
     """Section ``monitoring`` of ``params.yaml``."""
 
     source: Literal["replay", "log"] = "replay"

@@ -11,7 +11,7 @@ import pandas as pd
 from ninefold.metrics import Evaluation, EvaluationPlan, intervals, means
 from ninefold.monitoring.answers import AT_CLOSE, PERIOD, STATUS, outcomes, predictions
 from ninefold.monitoring.drift import feature_kinds
-from ninefold.problem import Problem, decisions
+from ninefold.problem import Problem
 from ninefold.serving import Bundle
 from ninefold.serving import bundle as packing
 from ninefold.training import slices
@@ -19,31 +19,32 @@ from ninefold.training import slices
 MOST_ROWS = 50_000  # of a period, that are scored
 Interval = dict[str, float]  # value, low, high
 Figures = dict[str, Interval]
+Periods = Iterator[tuple[str, Evaluation]]
+
+
+def evaluation(rows: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> Evaluation:
+    """Return the evaluation of the answers to rows whose outcomes are known."""
+    return Evaluation(outcomes(rows, problem), predictions(rows, problem), rows, problem, plan)
 
 
 def scores_by_period(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> dict[str, dict[str, Figures]]:
     """Return the scores of each period, see `scores_of`; periods in which all known outcomes are equal are absent."""
-    result = {}
-    for period, evaluation in _closed(frame, problem, plan):
-        if len(np.unique(evaluation.target)) > 1:
-            result[period] = scores_of(evaluation.results(), evaluation.frame, problem, plan)
-    return result
+    return {period: scores_of(rows, rows.results()) for period, rows in _closed(frame, problem, plan, least=2)}
 
 
-def scores_of(results: Figures, rows: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> dict[str, Figures]:
+def scores_of(rows: Evaluation, results: Figures) -> dict[str, Figures]:
     """Return ``figures``, the results of `Evaluation.results` with ``gap`` and `skill`, and ``levels``: those that are finite.
 
     ``gap`` is the mean prediction less the mean outcome; ``levels`` are the shares of the classes, or the mean of the target.
     A figure without an interval (`metrics.estimate`) has its ``value`` alone.
     """
-    target, expected = outcomes(rows, problem), decisions.expected(predictions(rows, problem), problem)
-    event = decisions.event(target, problem)
-    columns = {decisions.level_name(problem): event}
+    target, problem = rows.target, rows.problem
+    columns = {"share of events" if problem.is_class else f"mean {problem.target}": rows.observed}
     if problem.task == "multiclass":
         columns = {f'share of "{name}"': target == number for number, name in enumerate(problem.classes)}
     shares = list(columns) if problem.is_class else []
-    columns["gap"] = expected - event
-    levels = intervals(partial(means, columns), rows, problem, plan.level, shares)
+    columns["gap"] = rows.expected - rows.observed
+    levels = intervals(partial(means, columns), rows.frame, problem, rows.plan.level, shares)
     figures = {**results, "gap": levels.pop("gap"), "skill": skill(results, target, problem)}
     return {"figures": _finite(figures), "levels": _finite(levels)}
 
@@ -80,27 +81,24 @@ def worse_slices(frame: pd.DataFrame, holdout: pd.DataFrame, bundle: Bundle, pla
     problem = bundle.problem
     categorical = [name for name in bundle.columns.categorical if name in feature_kinds(bundle)]
     columns = replace(bundle.columns, high_cardinality=[], numeric=[], categorical=categorical)
-    if not columns.categorical:
-        return {}
-    usual = Evaluation(outcomes(holdout, problem), predictions(holdout, problem), holdout, problem, plan)
-    before = slices.slices(usual, columns).set_index(["feature", "group"])["bias"]
-    result: dict[str, Any] = {}
-    for period, evaluation in _closed(frame, problem, plan):
-        result[period] = {"slices": []}
-        if len(np.unique(evaluation.target)) > 1:
-            table = slices.slices(evaluation, columns).query("flagged")
-            for each in table.itertuples():
-                bias, subject = float(before.get((each.feature, each.group), 0.0)), f"{each.feature} is {each.group}"
-                if (worse := abs(each.bias) - abs(bias)) > 0:
-                    gap = {"subject": subject, "rows": int(each.rows), "gap": each.bias, "held": bias, "worse": worse}
-                    result[period]["slices"].append(gap)
+    before = slices.slices(evaluation(holdout, problem, plan), columns).set_index(["feature", "group"])["bias"]
+    result = {}
+    for period, rows in _closed(frame, problem, plan, least=2):
+        table = slices.slices(rows, columns).query("flagged").rename(columns={"bias": "gap"})
+        usual = before.reindex(pd.MultiIndex.from_frame(table[["feature", "group"]]), fill_value=0.0)
+        table["subject"], table["held"] = table["feature"] + " is " + table["group"], usual.to_numpy("float64")
+        table["worse"] = table["gap"].abs() - table["held"].abs()
+        shown = table.loc[table["worse"] > 0, ["subject", "rows", "gap", "held", "worse"]]
+        result[period] = {"slices": shown.to_dict("records")}
     return result
 
 
-def _closed(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> Iterator[tuple[str, Evaluation]]:
+def _closed(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan, least: int = 1) -> Periods:
+    """Yield the evaluation of each period by the labels known at its close, if these are at least so many different ones."""
     for period, known in frame[frame[STATUS] == AT_CLOSE].groupby(PERIOD, sort=False):
-        rows = packing.sample(known, MOST_ROWS)
-        yield str(period), Evaluation(outcomes(rows, problem), predictions(rows, problem), rows, problem, plan)
+        rows = evaluation(packing.sample(known, MOST_ROWS), problem, plan)
+        if len(np.unique(rows.target)) >= least:
+            yield str(period), rows
 
 
 def _finite(figures: Figures) -> Figures:

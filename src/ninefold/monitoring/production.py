@@ -23,7 +23,7 @@ from ninefold.monitoring.answers import PERIOD, identity
 from ninefold.monitoring.params import Params
 from ninefold.monitoring.texts import say
 from ninefold.problem import Problem
-from ninefold.serving import BUSY, LOG, Bundle, hot_swap, log_export
+from ninefold.serving import BUSY, LOG, Bundle, fields, hot_swap, log_export
 from ninefold.timestamps import as_days
 
 REQUEST_ID, ROW, MOMENT, VERSION, ROLE = "@request_id", "@row", "@moment", "@version", "@role"
@@ -93,17 +93,14 @@ def _read(files: list[Path], layout: dict[str, Any], wanted: set[str] | None) ->
     """Return the rows of one version under the names of `served`; `layout` has its fields, and answers -> exported."""
     names = {name: name for name in layout["fields"] if wanted is None or name in wanted}
     names |= {f"@{name}": column for name, column in layout["columns"].items()}
-    names |= {name: _free(name[1:], {*layout["fields"], *layout["columns"].values()}) for name in META}
+    used = {*layout["fields"], *layout["columns"].values()}
+    names |= {name: fields.free(name[1:], "_logged", used) for name in META}  # as `log_export` calls them
     try:
         exported = ds.dataset(files)
         columns = {name: ds.field(column) for name, column in names.items() if column in exported.schema.names}
         return exported.to_table(columns).to_pandas()
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{files[0].parent.parent}: an exported file is damaged ({error}); put back a copy") from None
-
-
-def _free(name: str, in_use: set[str]) -> str:
-    return _free(f"{name}_logged", in_use) if name in in_use else name  # as `log_export` calls them
 
 
 def _typed(frame: pd.DataFrame, bundle: Bundle, like: pd.DataFrame | None) -> pd.DataFrame:

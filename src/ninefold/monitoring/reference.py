@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,18 +22,13 @@ LEAST_VOLUME = 0.05  # of the usual rows a day; a smaller change does not matter
 LEAST_ROWS = 100  # of a category value, to be a slice
 LABELLED = 0.5  # share of the rows whose outcome has to be known
 FEWEST_WINDOWS = 4  # without which the spread of a figure is not known, and nothing is called unusual
-# Losses have a long tail; their logarithms are near enough to normal.
-SCALES: dict[str, tuple[Any, Any]] = {
-    "plain": (lambda values: values, lambda values: values),
-    "log": (lambda values: np.log(np.maximum(values, 1e-12)), np.exp),
-}
 
 
 class Shape(NamedTuple):
     """Which values of a figure are unusual."""
 
     side: str = "both"  # high, low or both
-    scale: str = "plain"  # of `SCALES`: where it is nearly normal
+    scale: str = "plain"  # where it is nearly normal; log: of losses, which have a long tail, the logarithm
     least: float = 0.0  # a change from the usual that is smaller does not matter, however stable the figure was
 
 
@@ -122,16 +117,17 @@ def bounds(table: pd.DataFrame, shapes: Mapping[str, Shape], alpha: float) -> pd
     limits = {}
     for name, kind in kinds.items():
         shape, low, high, usual = shapes.get(kind, Shape()), -np.inf, np.inf, np.nan
-        to_normal, back = SCALES[shape.scale]
-        scaled = to_normal(table[name].dropna().to_numpy("float64"))
+        scaled, is_log = table[name].dropna().to_numpy("float64"), shape.scale == "log"
+        scaled = np.log(np.maximum(scaled, 1e-12)) if is_log else scaled
         if len(scaled) >= FEWEST_WINDOWS:
             tail = alpha / len(count) / count[kind] / (2 if shape.side == "both" else 1)
             spread = scaled.std(ddof=1) * np.sqrt(1 + 1 / len(scaled))
             mean, reach = scaled.mean(), stats.t.ppf(1 - tail, len(scaled) - 1) * spread
-            usual = float(back(mean))
+            ends = np.array([mean - reach, mean, mean + reach])
+            below, usual, above = (np.exp(ends) if is_log else ends).tolist()
             least = max(shape.least, 1e-9 * abs(usual))  # what never varied may differ in its last digits
-            low = min(float(back(mean - reach)), usual - least) if shape.side != "high" else low
-            high = max(float(back(mean + reach)), usual + least) if shape.side != "low" else high
+            low = min(below, usual - least) if shape.side != "high" else low
+            high = max(above, usual + least) if shape.side != "low" else high
         limits[name] = {"low": low, "high": high, "usual": usual}
     return pd.DataFrame.from_dict(limits, orient="index")
 

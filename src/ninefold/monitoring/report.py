@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ninefold.monitoring import data_quality, period, shift_tests, two_sample
+from ninefold.monitoring.arrivals import Record
 from ninefold.monitoring.data_quality import Finding, finding
 from ninefold.monitoring.performance_estimation import estimate
 from ninefold.monitoring.period import FORECAST, Rows
@@ -25,7 +26,7 @@ MINOR = 0.1  # of the importance of the first; less important features are not n
 
 def period_report(
     reference: Reference, rows: Rows, days: float | None, alpha: float = 0.01, explain: bool = True
-) -> dict[str, Any]:
+) -> Record:
     """Return what is unusual in a period of so many `days`, and why, as plain values.
 
     Without `days`, of an open period, the volume is not evaluated. `alpha` is the significance level of the tests behind the
@@ -38,15 +39,14 @@ def period_report(
         days = max(round(days / reference.days), 1) * reference.days
     silence = data_quality.silence(count, reference.per_day, days, dates, reference.days) if days else []
     beyond = ["rows per day"] if silence else []
-    report: dict[str, Any] = {"natural": {}, "rows": count, "labelled": labelled, "outside": beyond, "estimated": {}}
+    report: Record = {"natural": {}, "rows": count, "labelled": labelled, "outside": beyond, "estimated": {}}
     report |= {"findings": silence, "decomposition": None, "auc": None, "ended": {}}
     if count < data_quality.FEWEST:
         return report
     rows = period.sample(rows, MOST_ROWS)
     values = figures(reference, rows, days, count)
-    limits = reference.bounds.astype("object").where(np.isfinite(reference.bounds), None).to_dict("index")
-    none = dict.fromkeys(("low", "high", "usual"))
-    report["natural"] = {name: {"value": float(value), **limits.get(name, none)} for name, value in values.items()}
+    natural = pd.DataFrame({"value": pd.Series(values, dtype="float64")}).join(reference.bounds)
+    report["natural"] = natural.astype("object").where(np.isfinite(natural), None).to_dict("index")
     report["outside"] = beyond = list(dict.fromkeys([*beyond, *outside(values, reference.bounds)]))
     report["ended"] = _ended(reference, rows) if reference.problem.time else {}
     report["estimated"] = estimate(rows, reference.holdout, reference.problem, reference.plan)
@@ -57,25 +57,22 @@ def period_report(
     if not explain or not (beyond or broken):
         return report
     inputs = any(name.split(":")[0] in INPUTS for name in beyond)
-    why = causes(reference, rows, inputs, alpha, broken)
+    why = causes(reference, rows, broken, inputs, alpha)
     return {**report, **why, "findings": [*silence, *why["findings"]]}
 
 
-def causes(
-    reference: Reference, now: Rows, inputs: bool = True, alpha: float = 0.01, broken: list[Finding] | None = None
-) -> dict[str, Any]:
+def causes(reference: Reference, now: Rows, broken: list[Finding], inputs: bool, alpha: float = 0.01) -> Record:
     """Return why a period is unusual: what is broken first, then which distribution moved.
 
-    Columns that are `broken` (see `broken_columns`; None: all that are) or have new categories, and the rows that these spoil,
-    are omitted before. Label shift: the shares of outcomes and the predictions moved, and predictions and inputs of the same
-    outcome did not. Else covariate shift: a classifier distinguishes the inputs (only if `inputs`: a figure of these is
-    beyond its bounds), and concept shift: outcomes of the same inputs and predictions moved (p-values corrected by Holm).
+    Columns that are `broken` (of `broken_columns`) or have new categories, and the rows that these spoil, are omitted
+    before. Label shift: the shares of outcomes and the predictions moved, and predictions and inputs of the same outcome did
+    not. Else covariate shift: a classifier distinguishes the inputs (only if `inputs`: a figure of these is beyond its
+    bounds), and concept shift: outcomes of the same inputs and predictions moved (p-values corrected by Holm).
 
     ``findings`` have a ``cause`` (of `CAUSES`), ``subject``, ``evidence`` with ``explains`` (share of the rows or of the
     change of the loss), and ``sentence``; ``decomposition`` is None without outcomes; ``auc`` is of the sound inputs.
     """
     sound = dict(reference.kinds)
-    broken = data_quality.broken_columns(reference.known, now, sound) if broken is None else broken
     for each in broken:
         del sound[each["subject"]]
     new, unseen = data_quality.new_categories(reference.known, now, sound)

@@ -1,4 +1,4 @@
-"""The sentences of stage 09's figures, which are alt texts too; where nothing has arrived, of the holdout."""
+"""The sentences of stage 09, which are alt texts of its figures too, and the tables beside them; without rows, of the holdout."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,71 @@ import pandas as pd
 
 from ninefold import timestamps
 from ninefold.metrics import FOLLOW, cluster_name
-from ninefold.monitoring.answers import HOLDOUT
-from ninefold.monitoring.arrivals import Parts, Record
+from ninefold.monitoring.alerts import Rules, missing_causes
+from ninefold.monitoring.answers import AT_CLOSE, HOLDOUT
+from ninefold.monitoring.arrivals import MOST_PERIODS, Parts, Record, Reports
 from ninefold.monitoring.backtest import CALENDAR, TRIGGERED
-from ninefold.monitoring.tables import row_figure, sign_text
+from ninefold.monitoring.decision import NOTHING
+from ninefold.monitoring.params import Params
 from ninefold.monitoring.texts import say
-from ninefold.problem import ERROR, RANKING, Problem, decisions
+from ninefold.problem import ERROR, RANKING, Problem, decisions, listed, title
 
 ONLY_TIME = "The model sees nothing but the time of the event, which moves by itself."
+SCORED = {
+    "binary": ("roc_auc", "log_loss", "brier"),
+    "multiclass": ("roc_auc", "log_loss", "brier", "accuracy"),
+    "regression": ("rank_correlation", "rmse", "mae", "covered"),
+}
+UNUSUAL = 5  # columns named, per figure
+
+
+def describe_arrival(volume: pd.DataFrame, params: Params, problem: Problem, version: str) -> str:
+    """Return how much came, as a sentence; where nothing did, why, and what can be read here all the same."""
+    silent = (volume["closed"] & (volume["ready"] == 0)).sum()
+    facts = {"total": volume.sum(numeric_only=True), "periods": len(volume), "silent": silent, "version": version}
+    return say("arrival", **facts, params=params, problem=problem, most=MOST_PERIODS)
+
+
+def describe_arrivals(arrivals: pd.DataFrame, params: Params, problem: Problem) -> str:
+    """Return how complete the labels were when they were needed, as a sentence."""
+    total, digits = arrivals["predictions"].sum(), 3 if problem.is_class else 12  # as shown
+    shift = arrivals["level in the end"].round(digits) - arrivals["level at close"].round(digits)
+    most = shift.abs().fillna(0).max()
+    return say("arrivals", total=total, known=arrivals[AT_CLOSE].sum(), most=most, problem=problem)
+
+
+def cause_table(reports: Reports) -> pd.DataFrame:
+    """Return, per period, the figures beyond their natural variation, and every cause, largest first."""
+    rows: list[tuple[str | None, ...]] = []
+    for period, report in reports.items():
+        names, kinds = report["outside"], dict[str, list[str]]()
+        for kind, _, subject in (name.partition(": ") for name in names):
+            kinds.setdefault(kind, []).extend([subject] if subject else [])
+        shown = [f"{kind} ({listed(subjects, UNUSUAL)})" if subjects else kind for kind, subjects in kinds.items()]
+        figures = ", ".join(shown) or None
+        none = {"cause": "none found" if names else None, "sentence": ""}
+        empty = [each["subject"] for each in report["findings"] if each["evidence"].get("how") == "missing"]
+        merged = [{"cause": "broken column", "sentence": sentence} for _, sentence, _ in missing_causes(empty, report)]
+        others = [each for each in report["findings"] if each["subject"] not in empty]
+        for each in [*merged, *others] or [none]:
+            rows.append((period, figures, each["cause"], each["sentence"]))
+            figures = ""
+    columns = ["period", "beyond its control limits", "cause", "evidence"]
+    return pd.DataFrame(rows or [("none yet", None, None, NOTHING)], columns=columns)
+
+
+def describe_unusual(reports: Reports, params: Params) -> str:
+    """Return in how many periods anything was unusual, as a sentence."""
+    unusual = sum(bool(report["outside"]) for report in reports.values())
+    return say("unusual", unusual=unusual, count=len(reports), level=params.false_alarms)
+
+
+def watched(problem: Problem) -> dict[str, str]:
+    """Return what each rule watches, in the words of the problem."""
+    level, ranking, error = decisions.level_name(problem), RANKING[problem.task], ERROR[problem.task]
+    share = "share of any class" if problem.task == "multiclass" else level
+    names = {"level": level, "share": share, "ranking": title(ranking), "error": title(error), "unit": problem.unit}
+    return {name: (field.description or "").format(**names) for name, field in Rules.model_fields.items()}
 
 
 def describe_drift(drifts: pd.DataFrame, frame: pd.DataFrame, parts: Parts, problem: Problem) -> str:
@@ -64,7 +121,7 @@ def describe_policies(table: pd.DataFrame, records: Sequence[Record] = ()) -> st
     means = table.pivot(index="period", columns="policy", values="payoff").drop(columns=decisions.FORESIGHT)
     others = means.drop(columns=FOLLOW)
     won, best = means[FOLLOW] - others.max(axis=1), others.idxmax(axis=1)
-    over = {name: f"{sign_text(won[name])} over *{best[name]}*" for name in won.index}
+    over = {name: f"{decisions.number(won[name], '+')} over *{best[name]}*" for name in won.index}
     gains = {record["period"]: record["figures"]["gain"] for record in records if "gain" in record["figures"]}
     later = won.drop(HOLDOUT)
     shown = {won[name]: over[name] for name in reversed(later.index)}
@@ -76,3 +133,8 @@ def describe_strategies(table: pd.DataFrame, problem: Problem) -> str:
     rows = table[table["strategy"].isin([CALENDAR, TRIGGERED])].set_index("strategy")
     gains = {name: row_figure(row, "gain") for name, row in rows.iterrows()}
     return say("strategies", gains=gains, retrained=table["retrainings"].any(), problem=problem)
+
+
+def row_figure(row: pd.Series, figure: str) -> dict[str, float]:
+    """Return a figure of a row of `backtest.compare` with its interval."""
+    return {"value": row[figure], "low": row[f"{figure}_low"], "high": row[f"{figure}_high"]}

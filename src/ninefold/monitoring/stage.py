@@ -13,64 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ninefold import artifacts, features, gate, incidents, timestamps
-from ninefold.monitoring import period as period_rows
-from ninefold.monitoring.alerts import alerts
-from ninefold.monitoring.answers import AT_CLOSE, PERIOD, STATES, STATUS, predictions
+from ninefold import artifacts, gate, incidents
+from ninefold.monitoring.answers import AT_CLOSE, STATES, predictions
 from ninefold.monitoring.arrivals import Record
-from ninefold.monitoring.decision import UNKNOWN, decide
-from ninefold.monitoring.params import Params
-from ninefold.monitoring.reference import Reference
-from ninefold.monitoring.report import period_report
+from ninefold.monitoring.decision import UNKNOWN
 from ninefold.monitoring.texts import say
 from ninefold.problem import Problem
 
 MONITORING = "data/monitoring"
-DAY = pd.Timedelta(days=1)
-
-
-def rows_per_day(train: pd.DataFrame, problem: Problem) -> float | None:
-    """Return the rows a day in training, those without a label included; None without time."""
-    if not problem.time:
-        return None
-    rows = features.load([problem.time])
-    times = problem.local_times(rows[rows[problem.time] <= train[problem.time].max()])
-    days = timestamps.days_of(times)
-    return len(times) / ((round((times.max().normalize() - times.min().normalize()).days / days) + 1) * days)
-
-
-def monitoring_reports(
-    frame: pd.DataFrame,
-    volume: pd.DataFrame,
-    reference: Reference,
-    params: Params,
-    explain: bool = True,
-    made: features.Params | None = None,
-) -> dict[str, Record]:
-    """Return the `report.period_report` of each period by the labels known at its close; of an open one without its volume.
-
-    ``ended`` counts from the period in which a feature lost its values; ``joined`` is the table of a feature, by `made`.
-    """
-    reports, problem, before = dict[str, Record](), reference.problem, dict[str, Record]()
-    joins = features.declared(made, problem).joins if made else []
-    tables = {name: join.table for join in joins for name in join.renamed().values()}
-    for span in volume.itertuples():
-        rows = frame[frame[PERIOD] == span.period].copy()
-        rows[problem.target] = rows[problem.target].where(rows[STATUS] == AT_CLOSE)
-        inputs = period_rows.rows(rows, predictions(rows, problem), reference.kinds, problem)
-        days = (span.end - span.start) / DAY if span.closed else None
-        report = reports[span.period] = period_report(reference, inputs, days, params.alpha, explain)
-        for name in report["ended"].keys() & before:
-            if inputs.features[name].isna().all():
-                report["ended"][name] = before[name]
-        before, report["joined"] = report["ended"], tables
-    return reports
-
-
-def apply_rules(table: list[Record], metrics: Record, params: Params, problem: Problem) -> list[Record]:
-    """Return the records with the ``alerts`` of each period, and what `decision.decide` returns at its close."""
-    alerted = [{**record, "alerts": alerts(record, metrics, params.alerts, problem)} for record in table]
-    return [{**record, **decide(record, params.decide)} for record in alerted]
 
 
 def save(outputs: Mapping[str, Any]) -> None:
@@ -93,11 +43,11 @@ def checks(
     ordered = ((predicted >= 0) & (predicted <= 1)).all(axis=1) if problem.is_class else predicted.low <= predicted.high
     valid = np.isfinite(predicted).all(axis=1) & ordered
     return [
-        gate.holds("periods monitored", len(table) == len(volume), len(table), f"all {len(volume)} that arrived"),
-        gate.at_most("rows neither quarantined nor predicted", lost, 0),
-        gate.at_most(f"predictions that are no {what}", int((~valid).sum()), 0),
-        gate.at_most("predictions whose label is unaccounted for", len(frame) - accounted, 0),
-        gate.at_least("reasons for the decision", len(decision["reasons"]), 1),
+        gate.holds("NF901 periods monitored", len(table) == len(volume), len(table), f"all {len(volume)} that arrived"),
+        gate.at_most("NF902 rows neither quarantined nor predicted", lost, 0),
+        gate.at_most(f"NF903 predictions that are no {what}", int((~valid).sum()), 0),
+        gate.at_most("NF904 predictions whose label is unaccounted for", len(frame) - accounted, 0),
+        gate.at_least("NF905 reasons for the decision", len(decision["reasons"]), 1),
     ]
 
 

@@ -11,8 +11,10 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
+from ninefold import labels
 from ninefold.problem.statement import Problem
 
+number = labels.number
 FORESIGHT = "perfect foresight"
 QUANTITY = ["prediction", "low", "high", "quantile", "loss"]
 
@@ -68,18 +70,13 @@ def expected(predicted: pd.DataFrame, problem: Problem) -> np.ndarray:
 def level_name(problem: Problem) -> str:
     """Return what the mean of `event` is called, such as ``share of events`` or ``mean price``."""
     if problem.task == "multiclass":
-        return f'share of "{problem.focus}"'
-    return "share of events" if problem.task == "binary" else f"mean {problem.target}"
+        return f'share of "{problem.class_labels.get(problem.focus, problem.focus)}"'
+    return "share of events" if problem.task == "binary" else f"mean {labels.of(problem.target)}"
 
 
 def show_level(value: float, problem: Problem) -> str:
-    """Return a mean of `event` as text: a share in per cent, or a quantity to four digits."""
+    """Return a mean of `event` as text: a share in per cent, or a quantity to three digits."""
     return f"{value:.1%}" if problem.is_class else number(value)
-
-
-def number(value: float, sign: str = "") -> str:
-    """Return a quantity as text, to four digits, or whole from 1000 on; with ``sign="+"`` always with its sign."""
-    return f"{value:{sign},.0f}" if abs(value) >= 1000 else f"{value:{sign}.4g}"
 
 
 def one(problem: Problem) -> str:

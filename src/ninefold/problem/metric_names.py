@@ -4,9 +4,7 @@ from pathlib import Path
 
 import yaml
 
-MEANING: dict[str, dict[str, list[str]]] = yaml.safe_load(
-    Path(__file__).with_name("metric_names.yaml").read_text("utf-8")
-)
+MEANING: dict[str, dict[str, list[str]]] = yaml.safe_load(Path(__file__).with_name("metric_names.yaml").read_bytes())
 PRIMARY = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
 RANKING = {"binary": "roc_auc", "multiclass": "roc_auc", "regression": "rank_correlation"}
 GUESSING = {"binary": 0.5, "multiclass": 0.5, "regression": 0.0}

@@ -18,25 +18,10 @@ from ninefold.problem.statement import OUTCOMES, Problem
 from ninefold.sentences import render
 
 
-def baseline_policies(problem: Problem) -> pd.DataFrame:
-    """Return the baseline policies: ``policy``, and what it pays by outcome."""
-    if not problem.is_class:
-        which = f"the {problem.ratio:.0%} quantile of the training outcomes: the best single one"
-        return pd.DataFrame([("always the same quantity", which)], columns=["policy", "which"])
-    table = payoff_table(problem)
-    return table.assign(action="always " + table["action"]).rename(columns={"action": "policy"})
-
-
 def sentence(problem: Problem) -> str:
     """Return the decision as one sentence, in Markdown."""
     actions = [f"*{each}*" for each in problem.actions]
     return render("problem", "sentence", problem=problem, listed=listed, actions=actions)
-
-
-def uses(problem: Problem) -> pd.DataFrame:
-    """Return the three kinds of analytics, the question of each, and the stages that answer it."""
-    table = pd.DataFrame(list(problem.uses), columns=["kind", "question"])
-    return table.assign(stages=["03, 05", "06, 07, 08", "04, 07, 09"])
 
 
 def payoff_table(problem: Problem) -> pd.DataFrame:
@@ -47,7 +32,7 @@ def payoff_table(problem: Problem) -> pd.DataFrame:
     matrix = problem.payoff_matrix
     if problem.task == "binary":
         matrix = matrix[list(OUTCOMES)].set_axis([problem.positive, "does not"], axis=1)
-    return matrix.rename_axis("action").reset_index()
+    return matrix.rename(columns=problem.class_labels).rename_axis("action").reset_index()
 
 
 def success_criteria(problem: Problem) -> pd.DataFrame:
@@ -77,12 +62,13 @@ def listed(words: list[str], most: int = 1000) -> str:
 def checks(problem: Problem) -> list[gate.Check]:
     """Return the gate: the payoffs leave something to decide."""
     if not problem.is_class:
-        return [gate.holds("quantile to act on", 0.01 <= problem.ratio <= 0.99, problem.ratio, "between 0.01 and 0.99")]
+        ratio = problem.ratio
+        return [gate.holds("NF103 quantile to act on", 0.01 <= ratio <= 0.99, ratio, "between 0.01 and 0.99")]
     idle = ", ".join(action for action in problem.actions if action not in _best_somewhere(problem))
-    result = [gate.holds("each action is best somewhere", not idle, idle or "all", "no action that never pays")]
+    result = [gate.holds("NF101 each action is best somewhere", not idle, idle or "all", "no action that never pays")]
     if problem.task == "binary":
         point = problem.break_even
-        result.append(gate.holds("break-even probability", point is not None, point, "between 0 and 1"))
+        result.append(gate.holds("NF102 break-even probability", point is not None, point, "between 0 and 1"))
     return result
 
 

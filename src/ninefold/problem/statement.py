@@ -1,21 +1,22 @@
 """The problem: what is decided, for whom, at what costs; section ``problem`` of ``params.yaml``, completed and checked."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from ninefold import artifacts, timestamps
 from ninefold.errors import DataError
-from ninefold.html_repr import facts_table
-from ninefold.params import Duration, Name, Section, Text
+from ninefold.jinja import facts_table
+from ninefold.params import Duration, Name, Section, StageSection, Text
 from ninefold.problem.metric_names import MEANING
 
 FILE = "data/problem.json"
 OUTCOMES = ("positive", "negative")  # of a binary target: the event happens, or not
+EVENT = {"0": "no event", "1": "event"}  # classes that have no labels
 
 
 class Uses(Section):
@@ -46,8 +47,16 @@ class Success(Section):
         return 2 * self.confidence - 1
 
 
-class Params(Section):
-    """Section ``problem`` of ``params.yaml``."""
+def _labelled(classes: Any) -> Any:
+    """Return classes with their labels; in a list each is its own."""
+    labels = classes if isinstance(classes, list) else [*classes.values()] if isinstance(classes, dict) else []
+    if len({*map(str, labels)}) < len(labels):
+        raise ValueError("every class, and every label, once")
+    return dict(zip(map(str, classes), labels, strict=True)) if labels else classes
+
+
+class Params(StageSection):
+    """Section ``problem`` of ``params.yaml``; `classes`: the values of the target -> what they are called."""
 
     title: Text
     question: Text
@@ -57,10 +66,10 @@ class Params(Section):
     key: list[Name] = Field(min_length=1)
     time: Name | None = None
     timezone: str = "UTC"
-    group: list[Name] | None = Field(default=None, min_length=1)
+    group: list[Name] | None = None
     task: Literal["binary", "multiclass", "regression"] = "binary"
     target: Name
-    classes: list[Name] | None = Field(default=None, min_length=2)
+    classes: Annotated[dict[Name, Text], BeforeValidator(_labelled)] | None = Field(default=None, min_length=2)
     focus: Name | None = None
     positive: Text | None = None
     horizon: Duration = "0h"
@@ -85,7 +94,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _fits_the_task(self) -> Self:
-        task, classes, payoffs = self.task, self.classes or [], self.payoffs or {}
+        task, classes, payoffs = self.task, list(self.classes or []), self.payoffs or {}
         needed, foreign = ("costs", "payoffs") if task == "regression" else ("payoffs", "costs")
         if getattr(self, needed) is None:
             raise ValueError(f"{needed} for task {task}; they are missing")
@@ -97,8 +106,6 @@ class Params(Section):
             raise ValueError(f"two classes for task binary, the second is the event; found {len(classes)}")
         if task != "regression" and self.positive is None:
             raise ValueError("positive: a verb phrase that says what the event is, such as 'arrives late'")
-        if len(set(classes)) < len(classes):
-            raise ValueError(f"every class once; found {', '.join(classes)}")
         if classes and self.focus not in (None, *classes):
             raise ValueError(f"focus to be one of the classes, {', '.join(classes)}; found {self.focus}")
         if strange := sorted(set(self.success.scores) - set(MEANING[task])):
@@ -115,22 +122,31 @@ class Params(Section):
 class Problem(Params):
     """The decision that a project supports, as every stage reads it.
 
-    `classes`, the values of the target as text in the order of their codes, and `focus`, the class that descriptions look at,
-    are filled in: of two the second is the event. A regression has none, and `costs` for `payoffs` (action -> outcome -> payoff).
+    `classes`, the values of the target as text in the order of their codes, `class_labels`, what each is called, and `focus`,
+    the class that descriptions look at, are filled in: of two the second is the event. A regression has none, and `costs` for
+    `payoffs` (action -> outcome -> payoff).
     """
 
+    class_labels: dict[Name, Text] = Field(default_factory=dict)
+
     if TYPE_CHECKING:  # which of these there are, the task tells
-        classes: list[str]
+        classes: list[str]  # type: ignore[assignment]
         focus: str
         payoffs: dict[str, dict[str, float]]
         costs: Costs
+    else:
+        classes: list[Name] | None = None
 
     @classmethod
     def of(cls, params: Params) -> Self:
         """Return the problem that params describe."""
-        classes = (params.classes or ["0", "1"]) if params.task != "regression" else None
-        focus = params.focus if params.task == "multiclass" and params.focus is not None else classes and classes[-1]
-        return cls(**{**params.model_dump(mode="json"), "classes": classes, "focus": focus})
+        labels = {} if params.task == "regression" else params.classes or EVENT
+        labels = EVENT if params.task == "binary" and [*labels.values()] == [*EVENT] else labels
+        focus = (
+            params.focus if params.task == "multiclass" and params.focus is not None else next(reversed(labels), None)
+        )
+        filled = {"classes": list(labels) or None, "class_labels": labels, "focus": focus}
+        return cls(**{**params.model_dump(mode="json"), **filled})
 
     @classmethod
     def read(cls, values: dict[str, Any], where: str) -> Self:

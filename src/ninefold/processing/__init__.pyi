@@ -1,7 +1,6 @@
 from . import ingest, sentences, warehouse
 from .contract import RULE, Params
 from .stage import (
-    EVENT,
     LAKE,
     QUARANTINE,
     broken_rules,
@@ -16,11 +15,10 @@ from .stage import (
     read,
     update,
     validate,
-    view,
 )
 
 __all__ = [
-    "EVENT", "LAKE", "QUARANTINE", "RULE", "Params", "broken_rules", "check_problem", "checks", "conclusion", "convert",
+    "LAKE", "QUARANTINE", "RULE", "Params", "broken_rules", "check_problem", "checks", "conclusion", "convert",
     "headline", "ingest", "judge", "metrics", "newest", "read", "sentences", "update", "validate",
-    "view", "warehouse",
+    "warehouse",
 ]  # fmt: skip

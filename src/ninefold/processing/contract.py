@@ -15,7 +15,7 @@ from ninefold import engine
 from ninefold.collection import datetimes, numbers
 from ninefold.engine import PERIOD, ROW
 from ninefold.errors import ParamsError
-from ninefold.params import Duration, Keyed, Name, Section, Text
+from ninefold.params import Duration, Keyed, Name, Section, StageSection, Text
 from ninefold.sentences import render
 
 RULE = "broken_rule"
@@ -137,20 +137,16 @@ class Contract(Brief):
 def convert(raw: ir.Table, contract: Contract, missing: list[str]) -> ir.Table:
     """Cast the columns of a contract that a raw table has; ``broken_rule`` is the first whose text does not fit its type."""
     columns = {name: column for name, column in contract.columns.items() if name in raw.columns}
-    written = {name: _meant(raw[name], column, missing) for name, column in columns.items()}
+    written = dict[str, ir.StringValue]()
+    for name, column in columns.items():  # null where it is not known what a text stands for
+        meant = [(raw[name] == alias, ibis.literal(text, "string")) for alias, text in column.aliases.items()]
+        written[name] = ibis.cases(*meant, (raw[name].isin(missing), ibis.null("string")), else_=raw[name])
     odd = {name: f"@odd {name}" for name, column in columns.items() if column.type != "string"}
     values = [cast(written[name], column).name(name) for name, column in columns.items()]
     typed = engine.settle(raw.mutate(*values, *(written[name].notnull().name(odd[name]) for name in odd)))
-    rules = {name: ibis.literal(f"{name}: not {columns[name].type}") for name in odd}
-    broken = [(typed[odd[name]] & typed[name].isnull(), rule) for name, rule in rules.items()]
+    broken = [(typed[odd[name]] & typed[name].isnull(), f"{name}: not {columns[name].type}") for name in odd]
     rule = ibis.cases(*broken) if broken else ibis.null("string")
     return typed.mutate(rule.name(RULE)).drop(*odd.values())
-
-
-def _meant(text: ir.StringValue, column: Column, missing: list[str]) -> ir.StringValue:
-    """Return what texts of the source stand for, null where that is not known."""
-    aliases = [(text == alias, ibis.literal(meant, "string")) for alias, meant in column.aliases.items()]
-    return ibis.cases(*aliases, (text.isin(missing), ibis.null("string")), else_=text)
 
 
 def cast(text: ir.StringValue, column: Column) -> ir.Value:
@@ -235,7 +231,7 @@ def in_order(contracts: dict[str, Contract]) -> list[str]:
         raise ParamsError(f"processing.tables.{first}.references: found a circle, {circle}; leave one out") from None
 
 
-class Params(Section):
+class Params(StageSection):
     """Section ``processing`` of ``params.yaml``."""
 
     missing: list[str]

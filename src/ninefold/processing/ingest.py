@@ -130,8 +130,9 @@ class Follower:
         if what and time.monotonic() - since < PATIENCE:
             self.waiting[name] = what
         elif what:
-            entry = Entry(size=state[0], changed=state[1], sha256=artifacts.sha256(file))
-            self._refuse(name, entry, f"{name}: {what}; deliver it whole")
+            reason = f"{name}: {what}; deliver it whole"
+            self.ledger[name] = Entry(size=state[0], changed=state[1], sha256=artifacts.sha256(file), refused=reason)
+            self.say(f"refused {reason}")
         return not what
 
     def _take(self, name: str, file: Path, table: str) -> bool:
@@ -156,7 +157,8 @@ class Follower:
             try:
                 entry.rows = self._prove(copy, entry.sha256, table)
             except DataError as error:
-                self._refuse(name, entry, str(error).replace(str(copy), name))
+                entry.refused = str(error).replace(str(copy), name)
+                self.say(f"refused {entry.refused}")
         if entry.repeats or entry.refused:
             copy.unlink()
         else:
@@ -178,10 +180,6 @@ class Follower:
             than = f"in {name}, which landed before"
             demand_columns(rows.columns, known.columns, str(copy), than, "fix its first line")
         return len(rows)
-
-    def _refuse(self, name: str, entry: Entry, reason: str) -> None:
-        entry.refused, self.ledger[name] = reason, entry
-        self.say(f"refused {reason}")
 
     def _collect(self) -> dict[str, dict[str, str]]:
         """Write the raw partitions of which files changed, keep the others; return the SHA-256 of all."""

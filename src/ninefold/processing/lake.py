@@ -3,8 +3,6 @@
 Each partition of the lake, and of the quarantine, is made of the raw partition of the same name.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +13,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from ninefold import artifacts, engine, hooks, timestamps
+from ninefold import artifacts, engine, hooks, lineage, timestamps
 from ninefold.collection import datetimes, numbers
 from ninefold.collection import files as places
 from ninefold.engine import PERIOD, ROW
@@ -132,7 +130,7 @@ class Lake:
         typed = engine.settle(derive(raw, self.params)[1][name])
         others = {one.table: self._whole("lake", one.table) for one in contract.references}
         before = [period for period in engine.periods(lake) if period < periods[0]]
-        earlier = engine.read(self.connection, lake, before) if before else None
+        earlier = self._scan(artifacts.pending(lake), before)
         checked = contracts.judge(typed, contract, others, earlier).cache()
         good = checked.filter(checked[RULE].isnull()).select(*contract.columns, PERIOD)
         engine.write(good, artifacts.pending(lake), contract.unique, periods)
@@ -171,17 +169,15 @@ class Lake:
         read, contract = engine.reads(derived[name]), self.params.tables[name]
         others = [other for other in self.params.tables if other != name and leaves[other] & read]
         outside = [one.table for one in contract.references if one.table not in self.raw]
-        modules = [contracts, *engine.modules(self.connection), timestamps, datetimes, numbers]
         recipe = {
             "contract": contract.model_dump(mode="json"),
             "missing": self.params.missing,
             "engine": engine.identity(self.connection),
-            "code": hooks.digest(Lake, *modules, _refine()),
+            "code": hooks.digest(Lake, contracts, timestamps, datetimes, numbers, _refine()),
             "reads": {other: self.raw.get(other) or self._beside("raw", other) for other in others},
             "refers": {other: self._beside("lake", other) for other in outside},
         }
-        text = json.dumps(recipe, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16], engine.row_by_row(derived[name], leaves[name])
+        return lineage.of_values(recipe), engine.row_by_row(derived[name], leaves[name])
 
     def _beside(self, kind: str, name: str) -> list[Any]:
         """Return what tells the state of a table that lies beside: of its files, which are replaced and never changed."""

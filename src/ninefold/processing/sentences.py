@@ -14,11 +14,6 @@ def left_out(raw: dict[str, ir.Table], params: Params) -> str:
     return render("processing", "left_out", extra={name: names for name, names in extra.items() if names})
 
 
-def describe_missing(missing: pd.Series) -> str:
-    """Return how many columns have missing values, and which the most; `missing` are shares by column, the largest first."""
-    return render("processing", "missing", shares=missing[missing > 0])
-
-
 def grouping(contract: Contract, problem: Problem) -> str:
     """Return a column to compare rows by: the first of text that is neither target nor the whole key, else any other."""
     used = {"rows", "level", problem.target, problem.time, *(problem.key if len(problem.key) == 1 else [])}

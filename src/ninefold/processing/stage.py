@@ -17,14 +17,13 @@ import pandas as pd
 from ninefold import artifacts, collection, engine, gate
 from ninefold.collection import datetimes
 from ninefold.errors import DataError, ParamsError
-from ninefold.problem import Problem, decisions
+from ninefold.problem import Problem
 from ninefold.processing import contract as contracts
 from ninefold.processing.contract import RULE, Params, Tables
 from ninefold.processing.lake import Lake, Places, derive
 from ninefold.sentences import render
 
 RAW, LAKE, QUARANTINE, STATE = "data/raw", "data/lake", "data/quarantine", "data/state/processing.json"
-EVENT = "@event"
 EXAMPLES = 3
 PLACES = Places(RAW, LAKE, QUARANTINE, STATE)
 
@@ -159,15 +158,6 @@ def _copies(table: ir.Table, contract: contracts.Contract) -> int:
     return int(table.count().execute() - table.select(*content).distinct().count().execute()) if content else 0
 
 
-def view(table: ir.Table, problem: Problem) -> ir.Table:
-    """Return the table that is decided on with the column ``@event``: what its mean says is `decisions.level_name`."""
-    known = decisions.outcome(table[problem.target], problem)
-    if problem.is_class:
-        happened = known == problem.classes.index(problem.focus)
-        known = ibis.cases((known.notnull(), happened.cast("float64")))
-    return table.mutate(known.name(EVENT))
-
-
 def checks(
     counts: pd.DataFrame, validation: pd.DataFrame, broken: pd.DataFrame, params: Params, *, newest: pd.DataFrame
 ) -> list[gate.Check]:
@@ -181,14 +171,14 @@ def checks(
     shares = (counts["quarantine"] / counts["raw"].clip(lower=1)).set_axis(counts["table"])
     over, most = shares[shares > params.max_quarantined], params.max_quarantined
     results = [
-        gate.at_most("contract failures in the lake", int(validation["failures"].sum()), 0),
-        gate.at_most("rows neither in lake nor quarantine", lost, 0),
-        gate.at_most("quarantined share", float(share), most),
-        *(gate.at_most(f"quarantined share of {name}", float(each), most) for name, each in over.items()),
-        gate.at_least("rows in the smallest table", int(counts["lake"].min()), 1),
+        gate.at_most("NF301 contract failures in the lake", int(validation["failures"].sum()), 0),
+        gate.at_most("NF302 rows neither in lake nor quarantine", lost, 0),
+        gate.at_most("NF303 quarantined share", float(share), most),
+        *(gate.at_most(f"NF303 quarantined share of {name}", float(each), most) for name, each in over.items()),
+        gate.at_least("NF304 rows in the smallest table", int(counts["lake"].min()), 1),
     ]
     for row in newest.itertuples():
-        name = f"{row.table}.{row.column}: hours before the end that its newest is"
+        name = f"NF305 {row.table}.{row.column}: hours before the end that its newest is"
         results.append(gate.at_most(name, row.hours, row.limit))
     failing = broken[broken["table"].isin([*over.index, *counts.loc[counts["lake"] < 1, "table"]])]
     if failing["rows"].any():
@@ -196,7 +186,7 @@ def checks(
         total = counts.set_index("table")["raw"][worst["table"]]
         remedy = params.tables[worst["table"]].remedy(worst["rule"], worst["table"])
         rows = f"{worst['rows']:,} of {total:,} rows of {worst['table']}, such as {worst['examples']}"
-        results.append(gate.holds("rule broken most often", False, f"`{worst['rule']}` by {rows}", remedy))
+        results.append(gate.holds("NF306 rule broken most often", False, f"`{worst['rule']}` by {rows}", remedy))
     return results
 
 

@@ -3,15 +3,13 @@
 Nothing is copied: each view reads the Parquet and JSON files as they now stand.
 """
 
-import csv
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import duckdb
 
@@ -46,17 +44,10 @@ def refresh() -> Path:
     that open goes on reading it. Raises `DataError` if no stage has run yet, or a file is damaged.
     """
     place = artifacts.path(FILE)
-    place.parent.mkdir(exist_ok=True)
-    temporary = place.with_name(f".{place.name}.{os.getpid()}")
-    try:
-        artifacts.remove(temporary)
+    with artifacts.replacing(place) as temporary:
         with duckdb.connect(temporary, config={"storage_compatibility_version": STORAGE}) as connection:
             _create(connection, _views(artifacts.path))
         artifacts.remove(place.with_name(f"{place.name}.wal"))  # of a reader that wrote into the earlier file
-        os.replace(temporary, place)
-    finally:
-        artifacts.remove(temporary)
-        artifacts.remove(temporary.with_name(f"{temporary.name}.wal"))
     return place
 
 
@@ -75,11 +66,6 @@ def describe() -> str:
         f"duckdb -readonly {place}\n"
         f'python -c "import duckdb; print(duckdb.connect({place!r}, read_only=True).sql({f"FROM {first}"!r}))"'
     )
-
-
-def write_csv(names: list[str], rows: Iterable[tuple[Any, ...]], stream: TextIO) -> None:
-    """Write an answer as CSV, with a line of names; what is missing is empty."""
-    csv.writer(stream, lineterminator="\n").writerows(chain([names], rows))
 
 
 def outline() -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -113,7 +99,8 @@ def as_text(names: list[str], rows: Iterable[tuple[Any, ...]], limit: int = ROWS
 
 def identifier(name: str) -> str:
     """Return a name as SQL takes it, in quotes where it needs them."""
-    plain = re.fullmatch(r"[a-z_][a-z0-9_]*", name) and name not in _reserved()
+    word = duckdb.token_type.identifier
+    plain = re.fullmatch(r"[a-z_][a-z0-9_]*", name) and duckdb.tokenize(name) == [(0, word)]
     return name if plain else '"{}"'.format(name.replace('"', '""'))
 
 
@@ -181,8 +168,7 @@ def _create(connection: duckdb.DuckDBPyConnection, views: dict[str, tuple[str, s
 
 def _open() -> duckdb.DuckDBPyConnection:
     """Refresh the warehouse and open it."""
-    refresh()
-    connection = duckdb.connect(artifacts.path(FILE), read_only=True)
+    connection = duckdb.connect(refresh(), read_only=True)
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 
@@ -210,9 +196,3 @@ def _text(value: Any) -> str:
 def _glob(place: Path) -> str:
     """Return a path as a pattern that matches it alone."""
     return re.sub(r"[\[*?]", lambda sign: f"[{sign[0]}]", place.as_posix())
-
-
-@cache
-def _reserved() -> set[str]:
-    words = "SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'"
-    return {word for (word,) in duckdb.connect().execute(words).fetchall()}

@@ -20,7 +20,7 @@ from ninefold.registry.repository import say
 BRANCHES, DECISION = "retrain", f"{monitoring.MONITORING}/decision.json"
 RESULTS = (params.FILE, lineage.LOCK, "reports/metrics", "reports/plots")  # what a run changes of what git has
 SOURCES = (*RESULTS, "dvc.yaml", "ninefold.yaml", "notebooks", "src", "data")  # have to be committed before a run
-STEPS = ("params", "repro", "compare", "commit", "push", "promote", "finish")
+STEPS = ("repro", "compare", "commit", "push", "promote", "finish")
 STEPPED_BACK = "back"
 
 

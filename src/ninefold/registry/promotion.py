@@ -4,7 +4,7 @@ import json
 from contextlib import suppress
 from typing import Any
 
-from ninefold import artifacts, lineage, params, training
+from ninefold import artifacts, gate, lineage, params, training
 from ninefold.errors import DataError, NinefoldError
 from ninefold.metrics import with_interval
 from ninefold.problem import PRIMARY, RANKING, title
@@ -102,12 +102,6 @@ def as_table(models: list[dict[str, Any]]) -> str:
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def failed_checks(record: dict[str, Any]) -> list[str]:
-    """Return the checks of a gate's record that did not pass, each with its value and its limit."""
-    checks = record.get("gate", {}).get("checks", [])
-    return [f"{one['name']}: found {one['value']}, expected {one['limit']}" for one in checks if not one["passed"]]
-
-
 def _prune(name: str) -> None:
     """Remove old copies of bundles, but not those of the last two champions, nor the challenger that ``params.yaml`` names."""
     with suppress(NinefoldError, OSError):  # without readable params the challenger is not known: nothing is removed
@@ -129,7 +123,7 @@ def _demand_gates(name: str, challenger: Bundle) -> None:
         if (record := artifacts.published(place)) is None:
             raise DataError(f"{place}: not found, expected the gate of stage {label(slug)}; run `dvc repro deployment`")
         passed = record.get("gate", {}).get("checks") and record["gate"].get("passed")
-        if failed := failed_checks(record) or ([] if passed else ["it holds none that passed"]):
+        if failed := gate.failures(record) or ([] if passed else ["it holds none that passed"]):
             raise DataError(say("gate_failed", place=place, failed=failed))
         version = record.get("metrics", {}).get("version")
     if (version, name) != (challenger.version, challenger.name):

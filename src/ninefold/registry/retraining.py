@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 from ruamel.yaml.error import YAMLError
 
-from ninefold import artifacts, lineage, params
+from ninefold import artifacts, gate, lineage, params
 from ninefold.errors import DataError, NinefoldError
 from ninefold.registry import comparison, planning, promotion, repository
 from ninefold.registry.planning import STEPPED_BACK, STEPS, Run
@@ -89,7 +89,7 @@ def with_as_of(text: str, day: str) -> str:
 def _go(run: Run) -> str:
     """Run the remaining steps; put everything back if one fails."""
     _demand_place(run)
-    acts = (_set, _rebuild, _compare, _commit, _push, _promote)
+    acts = (_rebuild, _compare, _commit, _push, _promote)
     if run.step != STEPPED_BACK:
         try:
             for step, act in list(zip(STEPS, acts, strict=False))[STEPS.index(run.step) :]:
@@ -111,14 +111,10 @@ def _go(run: Run) -> str:
     return run.result
 
 
-def _set(run: Run) -> Run:
+def _rebuild(run: Run) -> Run:
     if run.as_of:
         place = artifacts.path(params.FILE)
         artifacts.write_text(with_as_of(place.read_bytes().decode(), run.as_of), place)
-    return run
-
-
-def _rebuild(run: Run) -> Run:
     if _dvc("repro") != 0:
         raise DataError(_failure())
     return run
@@ -218,7 +214,7 @@ def _failure() -> str:
     name = max(times, key=times.__getitem__, default="")
     if not name or times[name] < started:
         return "dvc repro: failed, as said above"
-    checks = promotion.failed_checks(artifacts.published(f"reports/failed/{name}.json") or {})
+    checks = gate.failures(artifacts.published(f"reports/failed/{name}.json") or {})
     pages = artifacts.path(FAILED_PAGES)
     artifacts.remove(pages)
     shutil.copytree(reports, pages, ignore=lambda _, names: [name for name in names if not name.endswith(".html")])

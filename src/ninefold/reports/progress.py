@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ninefold import artifacts, lineage
+from ninefold import artifacts, gate, lineage
 from ninefold.params import FILE, MODULES, flatten, parse, root
 from ninefold.reports import runner
 from ninefold.sentences import render
@@ -92,15 +92,16 @@ def _stage(slug: str, reached: bool) -> Stage:
         passed = record.get("gate", {}).get("passed")
         state = NOT_REACHED if not reached else PASSED if passed else NOT_RUN
     checks = record.get("gate", {}).get("checks", [])
-    failed = [check for check in checks if not check["passed"]]
-    count = len(failed) if state == FAILED else len(checks) - len(failed)
+    failed, silenced = gate.failures(record), sum("silenced" in check for check in checks)
+    count = len(failed) if state == FAILED else len(checks) - len(failed) - silenced
+    few = f", {silenced} silenced" if silenced else ""
     return Stage(
         slug=slug,
         number=numbered.partition("_")[0],
         name=_title(slug, run) if own else slug.capitalize(),
         own=own,
         state=state,
-        gate=f"{state}, {count} of {len(checks)} checks" if checks and state in (PASSED, FAILED) else state,
+        gate=f"{state}, {count} of {len(checks)} checks{few}" if checks and state in (PASSED, FAILED) else state,
         question=_question(slug, run),
         notebook=run,
         source=source,
@@ -108,7 +109,7 @@ def _stage(slug: str, reached: bool) -> Stage:
         record=record,
         conclusion=str(record.get("conclusion", "")),
         headline=record.get("headline", {}),
-        failure=[f"{each['name']}: found {each['value']}, expected {each['limit']}" for each in failed] or failure,
+        failure=failed or failure,
         stopped_in=section,
         earlier=source == sources[1] and state in (FAILED, NOT_REACHED),
     )

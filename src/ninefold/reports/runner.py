@@ -22,7 +22,7 @@ OWN = "notebooks/own.yaml"
 BAR = "{l_bar}{bar:20}| cell {n_fmt} of {total_fmt}, {elapsed}"
 BINARY = ("image/", "application/")  # outputs that hold no text for people
 RAISED, INJECTED = "papermill-error-cell-tag", "injected-parameters"  # cells that are not in the user's notebook
-KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 METADATA = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
 
 
@@ -46,7 +46,7 @@ def clean(notebook: NotebookNode) -> NotebookNode:
     for index, cell in enumerate(notebook.cells):
         data = {"source": "", **{name: cell[name] for name in ("cell_type", "source", "attachments") if cell.get(name)}}
         tags = {"tags": list(cell.metadata["tags"])} if cell.metadata.get("tags") else {}
-        cells.append({"id": cell.get("id", f"cell-{index:02d}"), "metadata": tags, **data})
+        cells.append({"id": f"cell-{index:02d}", "metadata": tags, **data})  # editors give ids where there are none
         if cell.cell_type == "code":
             cells[-1] |= {"outputs": [], "execution_count": None}
     return nbformat.from_dict({"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5})
@@ -129,8 +129,7 @@ def strip(notebook: NotebookNode) -> NotebookNode:
     """Return an executed notebook without secrets, and what differs between equal runs: times, random ids, log lines."""
     stripped = clean(notebook)
     for cell, original in zip(stripped.cells, notebook.cells, strict=True):
-        if INJECTED in cell.metadata.get("tags", []):
-            cell.id = INJECTED
+        cell.id = INJECTED if INJECTED in cell.metadata.get("tags", []) else original.id
         if cell.cell_type == "code":
             cell.execution_count = original.execution_count
             cell.outputs = [output for output in original.outputs if output.get("name") != "stderr"]
@@ -160,7 +159,8 @@ def _papermill(source: Path, target: Path, slug: str, params: dict[str, Any]) ->
         papermill.execute_notebook(source, target, parameters={"section": slug, "overrides": params}, **options)
     except papermill.PapermillExecutionError as error:
         cells = [cell for cell in read(target).cells if not {RAISED, INJECTED} & set(cell.metadata.get("tags", []))]
-        number = next((place for place, cell in enumerate(cells, 1) if _raised(cell)), "with the parameters")
+        raised = [any(output.output_type == "error" for output in cell.get("outputs", [])) for cell in cells]
+        number = 1 + raised.index(True) if any(raised) else "with the parameters"
         first = error.source.strip().partition("\n")[0]
         return f"cell {number} ({first!r}) raised {error.ename}: {error.evalue}"
     except DeadKernelError:
@@ -172,10 +172,6 @@ def _masked(value: Any) -> Any:
     if isinstance(value, list):  # a traceback
         return [_masked(each) for each in value]
     return without_secrets(value) if isinstance(value, str) else value
-
-
-def _raised(cell: NotebookNode) -> bool:
-    return any(output.output_type == "error" for output in cell.get("outputs", []))
 
 
 def _write(notebook: NotebookNode, place: Path) -> None:

@@ -1,7 +1,7 @@
 """Render the executed notebooks as one site to read offline, and sum up a run in the terminal.
 
 Pages are in ``reports``, those of your own notebooks in ``reports/own``. Same input, same bytes; but the page of the model
-card names the commit that recorded the model, and so is no output of the pipeline.
+card names the commit that recorded the model, that of experiments those of this clone: they are no outputs of the pipeline.
 """
 
 import os
@@ -20,11 +20,11 @@ from markupsafe import Markup
 
 from ninefold import artifacts, jinja, lineage
 from ninefold.errors import DataError
-from ninefold.reports import progress, runner, source_code  # before nbconvert: it keeps a slow import away
+from ninefold.reports import guides, progress, runner, source_code  # before nbconvert: it keeps a slow import away
 from ninefold.reports.progress import FAILED, OWN, PASSED, Stage, overall, page_of, portable, read_project, read_stages
 from ninefold.stages import FLOOR, STAGES, is_own
 
-BUNDLE, CARD = "models/bundle", "model_card.html"
+BUNDLE, CARD, EXPERIMENTS = "models/bundle", "model_card.html", "experiments.html"
 ABOUT_OWN = """The pages of your own notebooks, one each. `ninefold notebook "Title"` adds a notebook.\n"""
 
 
@@ -45,6 +45,7 @@ def render() -> Path:
         page = template.render(stage=stage, up="../" * stage.own, before=before, after=after, **content)
         artifacts.write_text(page, place_of(stage.slug))
         pages.append(content)
+    _render_experiments(environment)
     pages += _render_card(environment)
     index, place = artifacts.path("reports/index.html"), artifacts.path("dvc.yaml")
     pipeline = yaml.safe_load(place.read_text(encoding="utf-8"))["stages"] if place.exists() else {}
@@ -91,6 +92,20 @@ def _environment(stages: list[Stage]) -> Environment:
     return environment
 
 
+def _render_experiments(environment: Environment) -> None:
+    """Render the experiments of ``dvc exp run`` and what differs between them, if there are any."""
+    place = artifacts.path(f"reports/{EXPERIMENTS}")
+    place.unlink(missing_ok=True)
+    if not re.search("refs/exps/[0-9a-f]{2}/", lineage.git("for-each-ref", "refs/exps") or ""):
+        return
+    from dvc.api import exp_show  # type: ignore[import-untyped]
+
+    rows = exp_show(str(artifacts.path(".")))
+    differing = [name for name in rows[0] if len({str(row[name]) for row in rows}) > 1]
+    facts = {"rows": [{name: row[name] for name in differing} for row in rows], "differing": differing}
+    artifacts.write_text(environment.get_template("experiments.html.j2").render(**facts, stage=None, up=""), place)
+
+
 def _render_card(environment: Environment) -> list[dict[str, Any]]:
     """Render the model card of the bundle, with the commit that recorded the model; return what it shows, if there is one."""
     place = artifacts.path(f"reports/{CARD}")
@@ -104,6 +119,7 @@ def _render_card(environment: Environment) -> list[dict[str, Any]]:
     candidate = _published(f"{BUNDLE}/bundle.json").get("lineage", {}).get("dvc", "")  # its hash in dvc.lock
     commit = lineage.commit(lineage.dvc_md5(BUNDLE), candidate)
     facts = {"version": lineage.of_folder(f"{BUNDLE}/checksums.json"), "commit": commit, "now": lineage.lineage()}
+    facts["experiments"] = EXPERIMENTS * artifacts.path(f"reports/{EXPERIMENTS}").exists()
     facts |= _headed(body) | {"page": CARD, "title": "Model card", "within": "deployment", "source": source}
     artifacts.write_text(environment.get_template("card.html.j2").render(stage=None, up="", **facts), place)
     return [facts]
@@ -122,12 +138,12 @@ def _body(stage: Stage) -> str:
     anchors = set(re.findall(r'id="source-(\w+)"', body))
     linked = {True: r'<a href="#source-\1">\g<0></a>', False: r"\g<0>"}
     body = re.sub(r'<span class="n">(\w+)</span>', lambda name: name.expand(linked[name[1] in anchors]), body)
+    body = re.sub(r"<td>(NF\d{3})</td>", r'<td><a href="#\1">\1</a></td>', body)
     body = re.sub(r"<(/?)h1>", r"<\1h2>", body)  # the page has its title already
     body = re.sub(r"<img (?![^>]*\balt=)", '<img alt="A picture without a description." ', body)
     up = "../" * stage.own
-    folders = {True: f"{up}{OWN}/", False: up}
     link = re.compile(r'href="(?:\./)?(0\d[a-z]*_[^"/#]+)\.ipynb')
-    body = link.sub(lambda name: f'href="{folders[is_own(unquote(name[1]))]}{name[1]}.html', body)
+    body = link.sub(lambda name: f'href="{up}{f"{OWN}/" * is_own(unquote(name[1]))}{name[1]}.html', body)
     body = body.replace('class="dataframe">', 'class="dataframe"><caption></caption>')
     body = re.sub(r"(?s)<((?:fig)?caption)>(.*?)</\1>", partial(_numbered, Counter(), stage.number.lstrip("0")), body)
     return re.sub(r"<td>(pass|FAIL)</td></tr>", lambda cell: f'<td class="{cell[1].lower()}">{cell[1]}</td></tr>', body)
@@ -184,13 +200,21 @@ def _prepare(stage: Stage) -> Any:
             continue
         elif cell.cell_type == "code":
             lines = [line for line in cell.source.splitlines() if line.strip()]
-            imports = all(line.startswith(("import ", "from ", ")", " ")) for line in lines)
+            imports = all(line.startswith(("import ", "from ", ")", " ", "%")) for line in lines)
             cell.metadata["label"] = "Imports" if imports else "Code"
             cell.metadata["fold"] = "display.params(" in cell.source
             cell.metadata["unrun"] = stage.state == FAILED and cell.execution_count is None
         cells.append(cell)
-    shown.cells = [*cells, *source_code.cells(shown, FLOOR if stage.own else stage.slug)]
+    shown.cells = [*cells, *_explained(stage), *source_code.cells(shown, FLOOR if stage.own else stage.slug)]
     return shown
+
+
+def _explained(stage: Stage) -> list[Any]:
+    """Return a cell that says what each check of a stage's gate measures, why, and what to do."""
+    texts = guides.checks()
+    codes = dict.fromkeys(check.get("code") for check in stage.record.get("gate", {}).get("checks", []))
+    shown = [f'<a id="{code}"></a>\n\n#{texts[code]}' for code in codes if code in texts]
+    return [runner.nbformat.v4.new_markdown_cell("\n".join(["## The checks explained\n", *shown]))] if shown else []
 
 
 @cache

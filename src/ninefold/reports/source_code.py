@@ -16,9 +16,9 @@ def cells(run: Any, stage: str) -> list[Any]:
     """Return cells that show each function and class that the code of a notebook calls; none if it calls none."""
     called = set(re.findall(r"\b(\w+)\(", "\n".join(cell.source for cell in run.cells if cell.cell_type == "code")))
     project, room = artifacts.path("src/project"), "serving" if stage == "deployment" else stage
-    files = [project / f"figures/{stage}.py", project / f"{stage}.py", *sorted((ENGINE / room).glob("*.py"))]
+    files = [project / name for name in (f"figures/{stage}.py", "figures/__init__.py", f"{stage}.py")]
     shown: dict[str, Any] = {}
-    for file in filter(Path.is_file, files):
+    for file in filter(Path.is_file, [*files, *sorted((ENGINE / room).glob("*.py"))]):
         lines = file.read_text(encoding="utf-8").splitlines()
         for node in ast.parse("\n".join(lines)).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in called - shown.keys():

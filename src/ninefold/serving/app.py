@@ -62,20 +62,19 @@ def create_app(
     service = routes.Service(bundle, challenger)
     probes, review_page = routes.probes(service), review.router(service, rows)
     routers = [routes.plain(service), routes.open_inference(service), review_page]
-    secured = Depends(HTTPBearer(auto_error=False))  # in the OpenAPI document; `require_token` checks it
+    secured = Depends(HTTPBearer(auto_error=False))  # in the OpenAPI document; `check_caller` reads it
     common = routes.refusals(400, 503, *([401] if token is not None else []))
     asks: dict[str, Any] = {"responses": common, "dependencies": [secured] if token is not None else []}
     app.include_router(probes)
     for router in routers:
         app.include_router(router, **asks)
-    app.add_middleware(lambda inner: partial(concurrency.limit, inner, limiters))
-    if token is not None:
-        app.add_middleware(lambda inner: partial(middleware.require_token, inner, token))
-    app.add_middleware(lambda inner: partial(middleware.check_host, inner, hosts))
-    every: list[Any] = [route for router in [app.router, probes, *routers] for route in router.routes]
+    check = partial(middleware.check_caller, hosts, token)
+    app.add_middleware(lambda inner: partial(concurrency.limit, inner, check, limiters))
+    every = [route for router in (app.router, probes, *routers) for route in router.routes]
     templates = [(route.path_regex, route.path) for route in every if isinstance(route, Route)]
     app.add_middleware(lambda inner: partial(middleware.count_requests, inner, challenger.metrics, templates))
-    _answer_errors(app, bundle)
+    for kind in (RequestValidationError, ValidationError, HTTPException, DataError, LogError):
+        app.add_exception_handler(kind, partial(_answer_error, bundle))
     return app
 
 
@@ -125,22 +124,18 @@ def run(
             server.run(sockets=[listener])
 
 
-def _answer_errors(app: FastAPI, bundle: Bundle) -> None:
-    async def answer(_: Request, error: Any) -> Response:
-        match error:
-            case HTTPException():
-                return refuse(error.status_code, CLEARER.get(error.detail, str(error.detail)), headers=error.headers)
-            case LogError():
-                return refuse(503, f"not answered: {error}", headers=RETRY)
-            case DataError():
-                return refuse(422, str(error))
-        errors = error.errors()
-        problems = schemas.explain(errors[:LISTED], bundle)
-        more = f"; and at least {len(errors) - LISTED:,} more" if len(errors) > LISTED else ""
-        return refuse(422, "; ".join(problem["message"] for problem in problems[:3]) + more, problems)
-
-    for kind in (RequestValidationError, ValidationError, HTTPException, DataError, LogError):
-        app.add_exception_handler(kind, answer)
+async def _answer_error(bundle: Bundle, _: Request, error: Any) -> Response:
+    match error:
+        case HTTPException():
+            return refuse(error.status_code, CLEARER.get(error.detail, str(error.detail)), headers=error.headers)
+        case LogError():
+            return refuse(503, f"not answered: {error}", headers=RETRY)
+        case DataError():
+            return refuse(422, str(error))
+    errors = error.errors()
+    problems = schemas.explain(errors[:LISTED], bundle)
+    more = f"; and at least {len(errors) - LISTED:,} more" if len(errors) > LISTED else ""
+    return refuse(422, "; ".join(problem["message"] for problem in problems[:3]) + more, problems)
 
 
 def _logging(bundle: Path | None, log: Path | None, no_log: bool) -> Any:

@@ -15,7 +15,7 @@ from rich.progress import track
 
 from ninefold import artifacts, params
 from ninefold.collection import databases
-from ninefold.errors import DataError, ParamsError
+from ninefold.errors import DataError
 from ninefold.serving import chunks, log_export
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.chunks import CHUNK, FORMATS, DatabaseTable, Tables
@@ -62,7 +62,7 @@ def through_file(rows: pd.DataFrame, suffix: str, bundle: Bundle) -> pd.DataFram
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / f"rows{suffix}", Path(folder) / f"scored{suffix}"
         rows = rows.drop(columns=columns, errors="ignore")
-        source.write_bytes(chunks.as_csv(rows).encode()) if suffix == ".csv" else rows.to_parquet(source, index=False)
+        chunks.write_file(source, iter([pa.Table.from_pandas(rows, preserve_index=False)]))
         predict(source, target, bundle)
         tables = [table.select(columns) for table in chunks.read_file(target, CHUNK)]
     return pa.concat_tables(tables).cast(pa.schema(added_types(bundle))).to_pandas().set_axis(bundle.answers, axis=1)
@@ -99,8 +99,7 @@ def _write(place: str, answers: Collection[str], tables: Tables) -> None:
     """Write tables to a file, or to a table of a database; one that is there has to have the columns `answers`."""
     (base, name), where, database = databases.split(place), databases.masked(place), _database(place)
     if database is None:
-        chunks.write_file(Path(place), tables)
-        return
+        return chunks.write_file(Path(place), tables)
     if name is None:
         raise DataError(f"{where}: names no table; OUT is {FORMATS}")
     file = Path(base)
@@ -129,8 +128,4 @@ def _on_spark(source: str, target: str) -> bool:
     """Return whether the engine of the project is Spark, and both ends are Parquet."""
     if not (target.lower().endswith(".parquet") and (Path(source).is_dir() or source.lower().endswith(".parquet"))):
         return False
-    try:
-        params.root()
-    except ParamsError:  # a bundle needs no project
-        return False
-    return params.load("engine").backend == "pyspark"
+    return params.in_project() and params.load("engine").backend == "pyspark"  # a bundle needs no project

@@ -30,13 +30,14 @@ def read(place: str, source: DatabaseTable, rows: int) -> Tables:
 
 def write(place: str, target: DatabaseTable, tables: Tables) -> None:
     """Write tables in one statement: of many, DuckDB 2 keeps some 230 bytes a row in memory to the end (measured)."""
+    quoted = '"{}"'.format(target.name.replace('"', '""'))
     if Path(place).exists():
         with _connection(place, target.where, "written") as connection:
             if kind := connection.execute(KIND, [target.name]).fetchone():
-                target.require_result(kind[0] != "VIEW", connection.table(_quoted(target.name)).columns)
+                target.require_result(kind[0] != "VIEW", connection.table(quoted).columns)
     with spooled(tables) as rows, _connection(place, target.where, "written", read_only=False) as connection:
         connection.register("@rows", rows)
-        connection.execute(f'CREATE OR REPLACE TABLE {_quoted(target.name)} AS SELECT * FROM "@rows"')
+        connection.execute(f'CREATE OR REPLACE TABLE {quoted} AS SELECT * FROM "@rows"')
 
 
 @contextmanager
@@ -45,7 +46,3 @@ def _connection(place: str, where: str, purpose: str, read_only: bool = True) ->
     with failing(where, purpose, remedy, duckdb.Error), duckdb.connect(place, read_only) as connection:
         connection.execute(f"SET memory_limit = '{MEMORY}'; SET TimeZone = 'UTC'")
         yield connection
-
-
-def _quoted(name: str) -> str:
-    return '"{}"'.format(name.replace('"', '""'))

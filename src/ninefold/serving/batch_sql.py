@@ -48,10 +48,7 @@ def read(place: str, source: DatabaseTable, rows: int) -> Tables:
             for part in result.partitions(rows):
                 values = [list(column) for column in zip(*part, strict=True)]
                 types = [kind or _inferred(*each) for kind, *each in zip(types, values, described, strict=True)]
-                arrays = [
-                    _array(column, kind, source.where, name, done)
-                    for name, column, kind in zip(names, values, types, strict=True)
-                ]
+                arrays = [_array(source.where, done, *each) for each in zip(names, values, types, strict=True)]
                 done += len(part)
                 yield pa.table(arrays, names)
             if not done:
@@ -126,7 +123,7 @@ def _inferred(values: list[Any], described: tuple[Any, ...]) -> pa.DataType:
     return _decimal(*described[4:6]) if kind is Decimal else ARROW.get(kind, pa.string())
 
 
-def _array(values: list[Any], kind: pa.DataType, where: str, name: str, first: int) -> pa.Array:
+def _array(where: str, first: int, name: str, values: list[Any], kind: pa.DataType) -> pa.Array:
     if pa.types.is_string(kind):
         return pa.array(_texts(values), kind)
     try:
@@ -134,7 +131,7 @@ def _array(values: list[Any], kind: pa.DataType, where: str, name: str, first: i
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         if len(values) > 1:
             for row, value in enumerate(values):
-                _array([value], kind, where, name, first + row)
+                _array(where, first + row, name, [value], kind)
         raise DataError(
             f"{where}: row {first} (of the data, from 0), column {name!r}: found {values[0]!r}, expected {kind}, which "
             "the table declares or the rows before it have; fix it, or CAST the column in a --query"

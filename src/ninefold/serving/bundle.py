@@ -15,11 +15,11 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from ninefold import artifacts
 from ninefold.errors import DataError
 from ninefold.features import FeatureSchema
-from ninefold.html_repr import facts_table
+from ninefold.jinja import facts_table
 from ninefold.problem import Problem, decisions
 from ninefold.serving import compiled
 from ninefold.serving.checksums import read_json, verify
-from ninefold.serving.fields import FEATURE_KINDS, Store, days, look_up, names, outside, with_history
+from ninefold.serving.fields import FEATURE_KINDS, Store, days, free, names, outside, with_history
 from ninefold.timestamps import as_days
 from ninefold.training import cross_validation, model_file
 
@@ -27,6 +27,7 @@ BUNDLE = "models/bundle"
 FORMAT = 3
 UNSEEN = "was not seen in training"
 ROWS_A_THREAD = 2000
+_threads = cache(ThreadpoolController)  # looking for the loaded libraries takes longer than the model
 
 
 class Answered(NamedTuple):
@@ -119,11 +120,8 @@ class Bundle:
     @cached_property
     def added(self) -> dict[str, str]:
         """Each column of an answer -> its name beside a row's own columns, changed where a field has the same."""
-        names, added = {field["name"] for field in self.signature}, {name: name for name in self.answers}
-        for name in self.answers:
-            while added[name] in names:
-                added[name] += "_predicted"
-        return added
+        fields = {field["name"] for field in self.signature}
+        return {name: free(name, "_predicted", fields) for name in self.answers}
 
     @cached_property
     def compiled(self) -> compiled.CompiledPredictor:
@@ -162,10 +160,6 @@ class Bundle:
         too. The history of an unknown key is its prior, or missing.
         """
         return self._table(self._filled(rows))
-
-    def look_up(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return a table with the history columns that it lacks, looked up by key."""
-        return look_up(frame, self.online)
 
     def warnings(self, columns: Mapping[str, list[Any]] | pd.DataFrame) -> list[dict[str, Any]]:
         """Return the categories that training rows did not have, and the numbers outside the contract.
@@ -232,8 +226,3 @@ def edges_of(column: pd.Series, kind: str) -> dict[str, list[float]]:
     values = (column.astype("str").str.len() if kind == "text" else as_days(column)).dropna().to_numpy("float64")
     inner = np.quantile(values, np.arange(1, 10) / 10, method="inverted_cdf") if len(values) else []
     return {"edges": np.unique(inner).tolist()}
-
-
-@cache
-def _threads() -> ThreadpoolController:
-    return ThreadpoolController()  # looking for the loaded libraries takes longer than the model

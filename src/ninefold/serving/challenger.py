@@ -65,30 +65,27 @@ class Challenger:
 
     def refresh(self, champion: Bundle) -> None:
         """Read the params and load the challenger, where they changed; use it if it is comparable with the champion."""
+        if self.project is None:
+            return None
         try:
-            self._refresh(champion)
+            if (current := stamp(self.project / FILE)) != self._stamp:  # parsing takes many times as long as a look
+                self._stamp, self._params = current, None
+                self._params = load_params("serving")
+            if (params := self._params) is None:
+                return None
+            if params.mode == "none":
+                return self._use(None)
+            folder = self.project / params.challenger
+            if self._watcher.folder() != folder:
+                self._watcher = Watcher(lambda: folder)
+            self._watcher.look()
+            if (bundle := self._watcher.bundle) is None:
+                return self._use(None, self._watcher.reason or f"{folder}: no bundle there")
+            reason = incompatible(bundle, champion)
+            usable = reason is None and bundle.version != champion.version
+            self._use(Active(bundle, params.mode, params.share) if usable else None, reason)
         except Exception as error:  # whatever it is, such as params that are just replaced, or no text
             self._use(self.active, f"{because(error)}; the challenger stays as it was")
-
-    def _refresh(self, champion: Bundle) -> None:
-        if self.project is None:
-            return
-        if (current := stamp(self.project / FILE)) != self._stamp:  # parsing takes many times as long as a look
-            self._stamp, self._params = current, None
-            self._params = load_params("serving")
-        if (params := self._params) is None:
-            return
-        if params.mode == "none":
-            return self._use(None)
-        folder = self.project / params.challenger
-        if self._watcher.folder() != folder:
-            self._watcher = Watcher(lambda: folder)
-        self._watcher.look()
-        if (bundle := self._watcher.bundle) is None:
-            return self._use(None, self._watcher.reason or f"{folder}: no bundle there")
-        reason = incompatible(bundle, champion)
-        usable = reason is None and bundle.version != champion.version
-        self._use(Active(bundle, params.mode, params.share) if usable else None, reason)
 
     def answer(self, rows: Rows, champion: Bundle, number: str) -> tuple[Answered, Bundle, str]:
         """Return the answer to a request, by whom, in which role: the canary for its share, if it can; else the champion."""
@@ -108,8 +105,7 @@ class Challenger:
         if active is None or active.mode != SHADOW or log is None:
             return
         if not self._free.acquire(blocking=False):
-            self.metrics.shadow_dropped.inc()
-            return
+            return self.metrics.shadow_dropped.inc()
 
         def work() -> None:
             try:

@@ -63,7 +63,7 @@ def read_file(place: Path, rows: int) -> Tables:
 
 
 def write_file(place: Path, tables: Tables) -> None:
-    """Write tables to a CSV or Parquet file; an earlier one is replaced."""
+    """Write tables to a CSV file, from which any text is read back unchanged, or Parquet; an earlier one is replaced."""
     if place.is_dir():
         raise DataError(f"{place}: is a folder; OUT is {FORMATS}")
     suffix = require_suffix(place, "OUT")
@@ -72,8 +72,13 @@ def write_file(place: Path, tables: Tables) -> None:
             _write_all(tables, lambda schema: pq.ParquetWriter(temporary, schema, compression="zstd"))
             return
         with temporary.open("w", encoding="utf-8", newline="") as stream:
-            for table in tables:  # Arrow's types keep whole numbers whole where some are missing
-                stream.write(as_csv(table.to_pandas(types_mapper=pd.ArrowDtype), header=not stream.tell()))
+            for table in tables:
+                frame = table.to_pandas(
+                    types_mapper=pd.ArrowDtype
+                )  # which keep whole numbers whole where some are missing
+                write = partial(frame.to_csv, index=False, header=not stream.tell(), lineterminator="\n")
+                # A carriage return ends a line too, but alone it is not a reason to quote for Python 3.11's csv.
+                stream.write(write(quoting=csv.QUOTE_ALL) if "\r" in (text := write()) else text)
 
 
 def require_suffix(place: Path, which: str) -> str:
@@ -124,14 +129,6 @@ def spooled(tables: Tables) -> Iterator[pa.RecordBatchReader]:
         _write_all(map(_decoded, tables), lambda schema: pa.ipc.new_stream(file, schema, options=options))
         with pa.OSFile(file) as rows:
             yield pa.ipc.open_stream(rows)
-
-
-def as_csv(frame: pd.DataFrame, header: bool = True) -> str:
-    """Return a table as CSV, from which any text is read back unchanged."""
-    write = partial(frame.to_csv, index=False, header=header, lineterminator="\n")
-    text = write()
-    # A carriage return ends a line too, but alone it is not a reason to quote for Python 3.11's csv.
-    return write(quoting=csv.QUOTE_ALL) if "\r" in text else text
 
 
 def _readable(source: Path) -> AbstractContextManager[None]:

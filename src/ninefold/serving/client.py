@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,10 @@ def serving(place: Path | None = None) -> Iterator[str]:
             yield _when_ready(child, out, err, time.monotonic() + PATIENCE)
         finally:
             child.terminate()
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 child.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+            child.kill()  # nothing, if it has ended
+            child.wait()
 
 
 def ask(url: str, rows: list[dict[str, Any]], size: int) -> tuple[pd.DataFrame, np.ndarray]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ninefold.problem import Problem, decisions
-from ninefold.serving.compiled_parts import Columns, Encode, NotCompilable, compile_estimator
+from ninefold.serving.compiled_parts import Encode, NotCompilable, compile_estimator
 from ninefold.serving.fields import FEATURE_KINDS, FIRST_DAY, LAST_DAY, iso
 from ninefold.training import WithInterval, of_all_classes
 
@@ -67,12 +67,8 @@ def compile_model(model: Any, names: list[str], problem: Problem) -> Encode:
     if not problem.is_class:
         is_quantity = [name != "loss" for name in decisions.QUANTITY]
         return lambda columns: np.where(is_quantity, np.asarray(predict(columns), dtype="float64")[:, None], 0.0)
-
-    def probabilities(columns: Columns) -> np.ndarray:
-        p = of_all_classes(predict(columns), model.classes_, len(problem.classes))
-        return p[:, 1:] if problem.task == "binary" else p
-
-    return probabilities
+    first, count = int(problem.task == "binary"), len(problem.classes)  # of two classes, the event alone
+    return lambda columns: of_all_classes(predict(columns), model.classes_, count)[:, first:]
 
 
 def probes(

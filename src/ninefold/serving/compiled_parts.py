@@ -107,9 +107,8 @@ def _blocks(transformer: ColumnTransformer, names: list[str]) -> Encode:
     blocks = []
     for _, fitted, selection in transformer.transformers_:
         columns = [selection] if isinstance(selection, str) else list(selection)
-        if not columns or (isinstance(fitted, str) and fitted == "drop"):
-            continue
-        blocks.append((compile_encoder(fitted, columns), [names.index(name) for name in columns]))
+        if columns and fitted != "drop":
+            blocks.append((compile_encoder(fitted, columns), [names.index(name) for name in columns]))
     return lambda columns: np.hstack([encode([columns[place] for place in places]) for encode, places in blocks])
 
 

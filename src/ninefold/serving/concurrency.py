@@ -6,14 +6,17 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
-from ninefold.serving.middleware import PUBLIC, RETRY, App, limit_body, refuse
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
-WORKERS = (os.cpu_count() or 1) + 2  # Python computes one at a time; more threads let small requests pass large ones
-# Explanations take long, and pages after a change of their rows; neither delays an answer, or what Prometheus reads.
-THREADS = {"answer": WORKERS, "explanation": 1, "page": 1, "other": 1}
+from ninefold.serving.middleware import PUBLIC, RETRY, App, Check, read_body, refuse
+
+# Python computes one answer at a time; more threads let small requests pass large ones. Explanations take long, and pages
+# after a change of their rows; neither delays an answer, or what Prometheus reads.
+THREADS = {"answer": (os.cpu_count() or 1) + 2, "explanation": 1, "page": 1, "other": 1}
 
 
 class Limiter:
@@ -28,38 +31,36 @@ class Limiter:
         self.capacity = threads + limits["max_waiting"]
         self._free, self._threads = threading.Semaphore(self.capacity), ThreadPoolExecutor(threads, "answer")
 
-    async def __call__(self, app: App, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a request; it counts as in hand from here on, until its answer is ready to be sent."""
+    async def answer(self, app: App, scope: Any, receive: Any) -> list[Any]:
+        """Return the messages that answer a request, which is in hand until then; `HTTPException` refuses it."""
         if not self._free.acquire(blocking=False):
-            error = f"busy: {self.capacity} requests are in hand; send it again in a second"
-            return await refuse(503, error, headers=RETRY)(scope, receive, send)
+            raise HTTPException(503, f"busy: {self.capacity} requests are in hand; send it again in a second", RETRY)
         try:
-            whole = partial(limit_body, partial(self._answer, app), self.size, self.timeout)
-            messages = await _messages(whole, scope, receive)
-        finally:
-            self._free.release()
-        for message in messages:
-            await send(message)
-
-    async def _answer(self, app: App, scope: Any, receive: Any, send: Any) -> None:
-        scope["state"]["deadline"] = time.monotonic() + self.timeout
-        try:
+            body = await read_body(self.size, self.timeout, scope, receive)
+            scope["state"]["deadline"] = time.monotonic() + self.timeout
             async with asyncio.timeout(self.timeout):  # what no thread has begun with by then is never computed
                 # The thread runs it to its end, in an event loop of its own.
-                answered = self._threads.submit(lambda: asyncio.run(_messages(app, scope, receive)))
-                messages = await asyncio.wrap_future(answered)
+                return await asyncio.wrap_future(self._threads.submit(lambda: asyncio.run(_messages(app, body, scope))))
         except TimeoutError:
             error = f"not answered within {self.timeout:g} s; send fewer rows, or send it again later"
-            return await refuse(503, error, headers=RETRY)(scope, receive, send)
-        for message in messages:
-            await send(message)
+            raise HTTPException(503, error, RETRY) from None
+        finally:
+            self._free.release()
 
 
-async def limit(app: App, limiters: Mapping[str, Limiter], scope: Any, receive: Any, send: Any) -> None:
-    """Pass a request to the limiter of its kind; answer the probes (`PUBLIC`) at once, without one."""
+async def limit(app: App, check: Check, limiters: Mapping[str, Limiter], scope: Any, receive: Any, send: Any) -> None:
+    """Answer a request by the limiter of its kind, unless `check` refuses it; the probes (`PUBLIC`) at once, without either."""
     if scope["type"] != "http" or scope["path"] in PUBLIC:
         return await app(scope, receive, send)
-    return await limiters[_kind(scope["path"])](app, scope, receive, send)
+    try:
+        check(Headers(scope=scope))
+        messages = await limiters[_kind(scope["path"])].answer(app, scope, receive)
+    except HTTPException as error:
+        return await refuse(error.status_code, error.detail, headers=error.headers)(scope, receive, send)
+    except ClientDisconnect:
+        return None
+    for message in messages:
+        await send(message)
 
 
 def _kind(path: str) -> str:
@@ -68,11 +69,8 @@ def _kind(path: str) -> str:
     return "explanation" if path.startswith("/review/") else "page" if path == "/" else "other"
 
 
-async def _messages(app: App, scope: Any, receive: Any) -> list[Any]:
-    messages: list[Any] = []
-
-    async def send(message: Any) -> None:
-        messages.append(message)
-
-    await app(scope, receive, send)
-    return messages
+async def _messages(app: App, body: bytes, scope: Any) -> list[Any]:
+    received, sent = asyncio.Queue[Any](), asyncio.Queue[Any]()
+    received.put_nowait({"type": "http.request", "body": body})
+    await app(scope, received.get, sent.put)
+    return [sent.get_nowait() for _ in range(sent.qsize())]

@@ -19,7 +19,7 @@ from ninefold import artifacts, features, gate, training
 from ninefold.errors import DataError, ParamsError
 from ninefold.lineage import dvc_md5, sha256
 from ninefold.metrics import EvaluationPlan
-from ninefold.params import Duration, Name, Section, load
+from ninefold.params import Duration, Name, Section, StageSection, load
 from ninefold.problem import Problem, decisions
 from ninefold.sentences import render
 from ninefold.serving import checksums
@@ -46,7 +46,7 @@ class LogParams(Section):
     redact: list[Name] = Field(default=[])
 
 
-class Params(Section):
+class Params(StageSection):
     """Section ``deployment`` of ``params.yaml``."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -136,13 +136,6 @@ def save(described: dict[str, Any], reference: dict[str, Any]) -> None:
     checksums.write(folder)
 
 
-def contents(bundle: Bundle) -> pd.DataFrame:
-    """Return the files and folders of the bundle: ``file``, ``kB``."""
-    names = [*checksums.files(bundle.place), checksums.LIST]
-    sizes = pd.Series({name: (bundle.place / name).stat().st_size / 1000 for name in names})
-    return sizes.groupby(sizes.index.str.split("/").str[0]).sum().rename_axis("file").reset_index(name="kB")
-
-
 def with_online(rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows with the history of ``data/online/``, by table joins: a second way that checks the lookups."""
     joined = rows
@@ -195,7 +188,7 @@ def latencies(seconds: Mapping[str, np.ndarray]) -> pd.DataFrame:
 
 def save_latencies(table: pd.DataFrame) -> None:
     """Write the times to ``reports/timings/``: they differ from run to run, and so are no part of the report."""
-    artifacts.write_json(table.round(3).to_dict("records"), artifacts.path(LATENCY))
+    artifacts.write_json(table.round(3).to_dict("records"), artifacts.undeclared(LATENCY))
     artifacts.note("deployment", "latency in milliseconds\n" + table.round(1).to_string(index=False))
 
 
@@ -225,14 +218,14 @@ def checks(
     bundle: Bundle, compared: pd.DataFrame, refused: pd.DataFrame, within: bool, params: Params
 ) -> list[gate.Check]:
     """Return the checks of the gate."""
-    good = int(refused["status"].between(400, 499).sum())
+    good, ways = int(refused["status"].between(400, 499).sum()), compared.itertuples()
     version, budget = checksums.verify(bundle.place), f"<= {params.latency_budget_ms:g} ms"
     return [
-        gate.holds("bundle is as it was packed", version == bundle.version, version, f"version {bundle.version}"),
-        *(gate.at_most(f"largest difference, {row.way}", row.difference, TOLERANCE) for row in compared.itertuples()),
-        gate.at_most("actions that differ from offline", int(compared["actions"].sum()), 0),
-        gate.holds("bad requests refused with 4xx", good == len(refused), f"{good} of {len(refused)}", "all of them"),
-        gate.holds("single-row latency p95 within its budget", within, "within" if within else "over", budget),
+        gate.holds("NF801 bundle is as it was packed", version == bundle.version, version, f"version {bundle.version}"),
+        *(gate.at_most(f"NF802 largest difference, {row.way}", row.difference, TOLERANCE) for row in ways),
+        gate.at_most("NF803 actions that differ from offline", int(compared["actions"].sum()), 0),
+        gate.holds("NF804 bad requests refused with 4xx", good == len(refused), f"{good} of {len(refused)}", "all"),
+        gate.holds("NF805 single-row latency p95 within its budget", within, "within" if within else "over", budget),
     ]
 
 

@@ -1,6 +1,6 @@
 """The fields of a row that a caller sends: their kinds and types, and rows as JSON, in which a date is ISO text."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -75,6 +75,11 @@ def outside(numbers: np.ndarray, bounds: Mapping[str, Any]) -> np.ndarray:
 def names(schema: list[dict[str, Any]], *kinds: str) -> list[str]:
     """Return the names of the fields of these kinds, in order."""
     return [field["name"] for field in schema if field["kind"] in kinds]
+
+
+def free(name: str, suffix: str, used: Collection[str]) -> str:
+    """Return a name that is not used: the suffix stands after it as often as it takes."""
+    return free(name + suffix, suffix, used) if name in used else name
 
 
 def as_rows(frame: pd.DataFrame, schema: list[dict[str, Any]], without: str = "") -> list[dict[str, Any]]:

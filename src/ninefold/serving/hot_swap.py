@@ -133,8 +133,7 @@ class SwappableApp:
 
 def stamp(file: Path) -> tuple[Any, ...] | None:
     """Return a value that changes with a file, and with the folder that a link leads to; None without it."""
-    try:
+    with suppress(OSError):
         status = file.stat()
-    except OSError:
-        return None
-    return (str(file.parent.resolve()), status.st_ino, status.st_mtime_ns, status.st_size)
+        return (str(file.parent.resolve()), status.st_ino, status.st_mtime_ns, status.st_size)
+    return None

@@ -39,10 +39,10 @@ class Log:
     def __init__(self, place: Path) -> None:
         self.place, self.commits = place, 0
         self.shown: set[tuple[str, str]] = set()  # versions of bundles, digests of tables: written whole, so not again
-        self._queue: list[tuple[Entry | None, Future[None]]] = []
+        self.queue: list[tuple[Entry | None, Future[None]]] = []  # requests that wait to be written
         self._changed = threading.Condition()
         self._connection: sqlite3.Connection | None = None
-        self._file: os.stat_result | None = None
+        self._file: Any = None
         self._layouts: dict[str, Layout] = {}
         self._counts: list[tuple[Any, ...]] = []  # rows of the table traffic
         self._open = True
@@ -69,7 +69,7 @@ class Log:
         done: Future[None] = Future()
         with self._changed:
             if self._open:
-                self._queue.append((entry, done))
+                self.queue.append((entry, done))
                 self._changed.notify()
             else:
                 done.set_exception(LogError(f"the prediction log {self.place} is closed: the service is stopping"))
@@ -94,10 +94,6 @@ class Log:
         """Count a request that was answered or refused; `slow`: over its latency budget."""
         with self._changed:
             self._counts.append((int(time.time() // 60), route, status, 1, seconds, slow))
-
-    def waiting(self) -> int:
-        """Return how many requests wait to be written."""
-        return len(self._queue)
 
     def failure(self, bundle: Bundle | None = None) -> str | None:
         """Return why nothing, or nothing of `bundle`, can be written; None if it can. After a failure it tries again."""
@@ -126,10 +122,10 @@ class Log:
 
     def _write(self) -> None:
         """Write all that waits in one commit, at least every `TICK` s, until all of a closed log is written."""
-        while self._open or self._queue or self._counts:
+        while self._open or self.queue or self._counts:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue or not self._open, TICK)
-                (queue, self._queue), (counts, self._counts) = (self._queue, []), (self._counts, [])
+                self._changed.wait_for(lambda: self.queue or not self._open, TICK)
+                (queue, self.queue), (counts, self._counts) = (self.queue, []), (self._counts, [])
             batch = [(entry, done) for entry, done in queue if done.set_running_or_notify_cancel()]
             if batch or counts:
                 try:
@@ -150,7 +146,15 @@ class Log:
             self._connection, self._file = connect(self.place), self.place.stat()
         self._connection.execute("BEGIN IMMEDIATE")
         for entry in entries:
-            _insert(self._connection, entry)
+            if entry is None:  # whether one can write
+                trial = "INSERT OR REPLACE INTO trials VALUES (1, ?)"
+                self._connection.execute(trial, (microseconds(datetime.now(UTC)),))
+                continue
+            self._connection.execute("INSERT OR IGNORE INTO bundles VALUES (?, ?)", (entry.version, entry.described))
+            request = (entry.request_id, entry.moment, entry.version, len(entry.rows), entry.role)
+            number = self._connection.execute(SQL["request"], request).lastrowid
+            rows = ((number, row, *texts) for row, texts in enumerate(entry.rows))
+            self._connection.executemany("INSERT INTO predictions VALUES (?, ?, ?, ?)", rows)
         self._connection.executemany(SQL["traffic"], counts)
         self._connection.execute("COMMIT")
         self.commits += 1
@@ -158,10 +162,9 @@ class Log:
             raise LogError(f"the prediction log {self.place} was taken away while it was written; leave it there")
 
     def _in_place(self) -> bool:
-        try:
-            return self._file is not None and os.path.samestat(self.place.stat(), self._file)
-        except OSError:
-            return False
+        with suppress(OSError):
+            return os.path.samestat(self.place.stat(), self._file)
+        return False
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -195,14 +198,3 @@ def connect(place: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _insert(connection: sqlite3.Connection, entry: Entry | None) -> None:
-    if entry is None:  # whether one can write
-        connection.execute("INSERT OR REPLACE INTO trials VALUES (1, ?)", (microseconds(datetime.now(UTC)),))
-        return
-    connection.execute("INSERT OR IGNORE INTO bundles VALUES (?, ?)", (entry.version, entry.described))
-    request = (entry.request_id, entry.moment, entry.version, len(entry.rows), entry.role)
-    number = connection.execute(SQL["request"], request).lastrowid
-    rows = ((number, row, *texts) for row, texts in enumerate(entry.rows))
-    connection.executemany("INSERT INTO predictions VALUES (?, ?, ?, ?)", rows)

@@ -81,7 +81,12 @@ def key(place: Path) -> bytes:
     file = place.with_suffix(".key")
     try:
         if not file.exists():
-            _make_key(file)
+            temporary = file.with_name(f".{file.name}.{os.getpid()}")
+            artifacts.write_durable(secrets.token_hex(KEY_BYTES).encode(), temporary)
+            with suppress(FileExistsError):  # another process was first: its key counts
+                os.link(temporary, file)
+            temporary.unlink()
+            artifacts.sync(file.parent)
         content = bytes.fromhex(file.read_text(encoding="ascii"))
         if len(content) != KEY_BYTES:
             raise ValueError(f"{len(content)} bytes, expected {KEY_BYTES}")
@@ -93,12 +98,3 @@ def key(place: Path) -> bytes:
 def microseconds(moment: datetime) -> int:
     """Return a moment with a zone as microseconds since 1970, UTC."""
     return (moment.astimezone(UTC).replace(tzinfo=None) - EPOCH) // timedelta(microseconds=1)
-
-
-def _make_key(file: Path) -> None:
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    artifacts.write_durable(secrets.token_hex(KEY_BYTES).encode(), temporary)
-    with suppress(FileExistsError):  # another process was first: its key counts
-        os.link(temporary, file)
-    temporary.unlink()
-    artifacts.sync(file.parent)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from ninefold import artifacts
 from ninefold.errors import DataError
-from ninefold.serving.fields import EPOCH, days
+from ninefold.serving.fields import EPOCH, days, free
 from ninefold.serving.log import SQL, connect
 from ninefold.serving.log_entry import LogError, microseconds
 from ninefold.timestamps import MICROSECONDS
@@ -120,12 +120,7 @@ def _typed(connection: sqlite3.Connection, rows: pd.DataFrame) -> pa.Table:
     bundle = "SELECT described FROM bundles WHERE version = ?"
     described = json.loads(connection.execute(bundle, rows["version"].iloc[:1].tolist()).fetchone()[0])
     used = {*described["fields"], *described["columns"].values()}
-    columns = {}
-    for name, kind in META.items():
-        free = name
-        while free in used:
-            free += "_logged"
-        columns[free] = pa.array(rows[name].tolist(), kind)
+    columns = {free(name, "_logged", used): pa.array(rows[name].tolist(), kind) for name, kind in META.items()}
     columns |= _parsed(rows["inputs"].tolist(), described["fields"])
     answers = _parsed(rows["outputs"].tolist(), described["answers"])
     return pa.table(columns | {described["columns"][name]: column for name, column in answers.items()})

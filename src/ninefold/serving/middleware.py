@@ -19,7 +19,8 @@ from typing import Any
 from fastapi.responses import Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect, Request
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from ninefold.errors import NinefoldError
 from ninefold.serving import monitoring_state
@@ -39,6 +40,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
 ROUTE = ("route", "method")
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
+Check = Callable[[Headers], None]  # raises `HTTPException`
 Routes = Sequence[tuple[re.Pattern[str], str]]  # of each route its pattern and its template
 
 
@@ -65,7 +67,7 @@ class Metrics:
         self.set_bundle(bundle)
         if log:
             waiting = gauge("ninefold_log_queue", "Requests that wait to be written to the prediction log.")
-            waiting.set_function(log.waiting)
+            waiting.set_function(lambda: len(log.queue))
 
     def set_bundle(self, bundle: Bundle) -> None:
         """Record which bundle answers from now on."""
@@ -119,40 +121,30 @@ async def count_requests(app: App, metrics: Metrics, routes: Routes, scope: Any,
             metrics.count_request(route, method, status, time.perf_counter() - began)
 
 
-async def check_host(app: App, hosts: Sequence[str], scope: Any, receive: Any, send: Any) -> None:
-    """Refuse with 400 requests whose header Host is not in `hosts`, see `allowed_hosts`; not the probes (`PUBLIC`).
+def check_caller(hosts: Sequence[str], token: str | None, headers: Headers) -> None:
+    """Refuse with 400 callers whose header Host is not in `hosts`, see `allowed_hosts`, with 401 those without the token.
 
-    Else any web page could have its own name lead to this service, and read it as if it were its own (DNS rebinding).
+    Without the first any web page could have its own name lead to this service, and read it as if it were its own (DNS
+    rebinding). The second is a bearer token (RFC 6750), compared in constant time.
     """
-    sent = Headers(scope=scope).get("host", "").lower() if scope["type"] == "http" else ""
-    if scope["type"] != "http" or scope["path"] in PUBLIC or _is_allowed(re.sub(r":\d*$", "", sent), hosts):
-        return await app(scope, receive, send)
-    advice = f"if callers use this name, add it to serving.allowed_hosts in params.yaml or to {HOSTS}, and start again"
-    return await refuse(400, f"host: found {sent!r}, expected {', '.join(hosts)}; {advice}")(scope, receive, send)
+    host = headers.get("host", "").lower()
+    if not _is_allowed(re.sub(r":\d*$", "", host), hosts):
+        add = f"add it to serving.allowed_hosts in params.yaml or to {HOSTS}, and start again"
+        raise HTTPException(400, f"host: found {host!r}, expected {', '.join(hosts)}; if callers use this name, {add}")
+    kind, _, sent = headers.get("authorization", "").partition(" ")
+    given = sent.strip() if kind.lower() == "bearer" else ""
+    if token is not None and not hmac.compare_digest(given.encode("latin-1"), token.encode()):
+        found, wrong = ("another token", ', error="invalid_token"') if sent else ("none", "")
+        error = f"token: found {found}, expected the header Authorization: Bearer ..."
+        raise HTTPException(401, error, {"WWW-Authenticate": f'Bearer realm="ninefold"{wrong}'})
 
 
-async def require_token(app: App, token: str, scope: Any, receive: Any, send: Any) -> None:
-    """Refuse with 401 requests without the bearer token (RFC 6750), before their body is read; not the probes (`PUBLIC`)."""
-    if scope["type"] != "http" or scope["path"] in PUBLIC:
-        return await app(scope, receive, send)
-    kind, _, sent = Headers(scope=scope).get("authorization", "").partition(" ")
-    right = hmac.compare_digest(sent.strip().encode("latin-1"), token.encode())  # in constant time
-    if kind.lower() == "bearer" and right:
-        return await app(scope, receive, send)
-    wrong = ', error="invalid_token"' if sent else ""
-    headers = {"WWW-Authenticate": f'Bearer realm="ninefold"{wrong}'}
-    error = f"token: found {'another token' if sent else 'none'}, expected the header Authorization: Bearer ..."
-    return await refuse(401, error, headers=headers)(scope, receive, send)
-
-
-async def limit_body(app: App, limit: int, timeout: float, scope: Any, receive: Any, send: Any) -> None:
-    """Refuse bodies of more than `limit` bytes with 413, those late by `timeout` seconds with 408; keep no more in memory.
+async def read_body(limit: int, timeout: float, scope: Any, receive: Any) -> bytes:
+    """Return the body of a request; refuse one of more than `limit` bytes with 413, one late by `timeout` seconds with 408.
 
     Bytes beyond the limit are read and dropped (up to a few times as much): a client that is still sending would see a
     broken connection instead of the answer.
     """
-    if scope["method"] in ("GET", "HEAD"):
-        return await app(scope, _replay(b""), send)
     body, size = bytearray(), 0
     try:
         async with asyncio.timeout(timeout):
@@ -162,15 +154,12 @@ async def limit_body(app: App, limit: int, timeout: float, scope: Any, receive: 
                     body += chunk
                 elif size > 4 * limit:
                     break
-    except ClientDisconnect:
-        return None
     except TimeoutError:
         late = f"body: not here within {timeout:g} s; send fewer rows, or use `ninefold predict`"
-        return await refuse(408, late, headers={"Connection": "close"})(scope, receive, send)
+        raise HTTPException(408, late, {"Connection": "close"}) from None
     if size > limit:
-        error = f"body: more than {limit / 1e6:g} MB; send fewer rows, or use `ninefold predict`"
-        return await refuse(413, error)(scope, receive, send)
-    return await app(scope, _replay(bytes(body)), send)
+        raise HTTPException(413, f"body: more than {limit / 1e6:g} MB; send fewer rows, or use `ninefold predict`")
+    return bytes(body)
 
 
 def refuse(status: int, error: str, problems: Sequence[Any] = (), headers: Mapping[str, str] | None = None) -> Response:
@@ -236,13 +225,3 @@ def _is_allowed(host: str, hosts: Sequence[str]) -> bool:
         ipaddress.ip_address(host.strip("[]"))
         return "0.0.0.0" in hosts or "[::]" in hosts
     return False
-
-
-def _replay(body: bytes) -> Callable[[], Awaitable[Any]]:
-    """Return what an application receives of a request that is here as a whole; it may wait in another event loop."""
-    messages = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive() -> Any:
-        return messages.pop() if messages else {"type": "http.disconnect"}
-
-    return receive

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ninefold import display, jinja
 from ninefold.lineage import SHORT
-from ninefold.metrics import cluster_name
+from ninefold.metrics import cluster_name, with_interval
 from ninefold.problem import MEANING, PRIMARY, Problem, decisions, listed, sentence, title
 from ninefold.serving.fields import FEATURE_KINDS
 
@@ -37,18 +37,9 @@ def _text(value: Any) -> str:
 
 def _figure(values: dict[str, Any] | None, name: str = "value") -> str:
     """Return a figure with its interval, ``<name>_low`` and ``<name>_high`` or ``low`` and ``high``, if it is known."""
-    if not values or values.get(name) is None:
-        return MISSING
-    low, high = (values.get(f"{name}_{end}", values.get(end)) for end in ("low", "high"))
-    interval = f" ({_number(low)} to {_number(high)})" if low is not None and high is not None else ""
-    return _number(values[name]) + interval
-
-
-def _number(value: float | None) -> str:
-    """Return a number to three decimals; a smaller one to two digits, since differences of scores are small."""
-    if value is None:
-        return MISSING
-    return f"{value:.2g}" if 0 < abs(value) < 0.0095 else f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    known = values if values and values.get(name) is not None else {}
+    shown: dict[str, Any] = {end: known.get(f"{name}_{end}", known.get(end)) for end in ("low", "high")}
+    return with_interval(shown | {"value": known.get(name)})
 
 
 CARDS = jinja.environment()  # names of the data go through `code` or `text`
@@ -56,7 +47,8 @@ CARDS.filters |= {
     "code": lambda value: MISSING if value is None else display.code(value),
     "text": _text,
     "listed": listed,
+    "metric": title,
     "figure": _figure,
-    "number": _number,
+    "number": lambda value: with_interval({"value": value}),
     "p_value": lambda p: MISSING if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
 }

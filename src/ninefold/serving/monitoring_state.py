@@ -8,10 +8,9 @@ from prometheus_client.core import GaugeMetricFamily as Gauge
 from prometheus_client.core import InfoMetricFamily, Metric
 from prometheus_client.registry import Collector as Base
 
-from ninefold import incidents
-from ninefold.errors import ParamsError
+from ninefold import artifacts, incidents
 from ninefold.incidents import Incident
-from ninefold.params import root
+from ninefold.params import in_project
 
 DECISION, REPORT = "data/monitoring/decision.json", "reports/09_monitoring.html"
 DECISIONS = ("keep", "retrain", "repair", "roll back", "stop acting")
@@ -35,12 +34,11 @@ class MonitoringState(NamedTuple):
 
 def read() -> MonitoringState | None:
     """Return the state of the project that the service runs in; None without a project, or before it was monitored."""
-    try:
-        place = root() / DECISION
-    except ParamsError:
+    if not in_project():
         return None
     for _ in range(TRIES):
         try:
+            place = artifacts.path(DECISION)
             written, report = place.stat().st_mtime, json.loads(place.read_text(encoding="utf-8"))
             periods = report["periods"]
             worst = incidents.worst_first([each for each in incidents.find(periods) if each.until is None])

@@ -48,9 +48,7 @@ class Review:
     """
 
     def __init__(self, service: Service, place: Path | None) -> None:
-        self.bundle, self.place, self.failure = service.bundle, place, service.failure
-        self.log, self.record = service.log, service.record
-        self.request = schemas.request_model(self.bundle)
+        self.service, self.bundle, self.log, self.place = service, service.bundle, service.log, place
         self._scoring = threading.Lock()  # the page and an explanation may want the same rows
         self._score = lru_cache(1)(self._score_again)
 
@@ -74,38 +72,37 @@ class Review:
         cells = 8 * len(bundle.features) ** 2  # of each background row: orders, both ways
         most = max(LEAST_BACKGROUND, min(BACKGROUND, explanation.MOST_CELLS // cells))
         others = sample(scored.frame, most) if scored else bundle.complete([bundle.described["example"]])
-
-        def forecast(frame: pd.DataFrame) -> np.ndarray:
-            return decisions.expected(bundle.predict(frame), bundle.problem)
-
         rows, background = row[bundle.features], others[bundle.features]
-        values = explanation.explain(forecast, rows, background, SEED, bundle.columns.dates)
+        values = explanation.explain(self._forecast, rows, background, SEED, bundle.columns.dates)
         base, total = float(values["base"].iloc[0]), float(values["contribution"].sum())
         bars = values.sort_values("contribution", key=np.abs, ascending=False, kind="stable").to_dict("records")
         return {"bars": bars, "base": base, "level": base + total, "others": len(others)}
 
     def answer(self, row: Mapping[str, Any], scored: Scored | None, call: Request) -> dict[str, Any]:
         """Return the answer to one record with its gain and explanation; `LogError` if it cannot be logged."""
-        bundle, frame = self.bundle, self.bundle.complete([row])
-        decided = bundle.decide(frame)
+        bundle, number, moment = self.bundle, call.state.request_id, datetime.now(UTC)
+        records, warnings = bundle.answer([row])
+        decided = pd.DataFrame(records)
         answer = {
-            **decided.iloc[0].to_dict(),
+            **records[0],
             "text": forecasts(decided, bundle.problem)[0],
             "gain": float(advantage(decided, scored.always, bundle.problem)[0]) if scored else 0.0,
-            "warnings": bundle.warnings(frame),
-            "why": self.explain(frame, scored),
+            "warnings": warnings,
+            "why": self.explain(bundle.complete([row]), scored),
         }
-        records, number = decided[bundle.answers].to_dict("records"), call.state.request_id
-        entry = self.log.entry(number, datetime.now(UTC), bundle, [row], records) if self.log else None
-        self.record(call, entry)
+        entry = self.log.entry(number, moment, bundle, [row], records) if self.log else None
+        self.service.record(call, entry)
         return answer
 
     def page(self, page: str, scored: Scored | None, status: int = 200, **shown: Any) -> HTMLResponse:
         """Return a page; only its own script carries the nonce of the answer."""
-        shown |= {"page": page, "scored": scored, "bundle": self.bundle, "problem": self.bundle.problem}
-        nonce, state = secrets.token_urlsafe(16), monitoring_state.read()
-        html = PAGES.get_template("review.html.j2").render(shown, failure=self.failure(), monitored=state, nonce=nonce)
+        nonce, failure = secrets.token_urlsafe(16), self.service.failure()
+        shown |= {"page": page, "scored": scored, "bundle": self.bundle, "problem": self.bundle.problem, "nonce": nonce}
+        html = PAGES.get_template("review.html.j2").render(shown, failure=failure, monitored=monitoring_state.read())
         return HTMLResponse(html, status, {**HEADERS, "Content-Security-Policy": SECURITY.format(nonce=nonce)})
+
+    def _forecast(self, frame: pd.DataFrame) -> np.ndarray:
+        return decisions.expected(self.bundle.predict(frame), self.bundle.problem)
 
     def _score_again(self, files: tuple[Path, ...], _: tuple[Any, ...]) -> Scored:
         if self.place is None:
@@ -152,7 +149,7 @@ def router(service: Service, rows: Path | None) -> APIRouter:
     async def record(request: Request, body: Annotated[str, Depends(_own_form)]) -> HTMLResponse:
         row, (scored, _) = as_row(body, bundle), review.rows()
         try:
-            (checked,) = schemas.sent_rows(review.request.model_validate({"rows": [row]}))
+            (checked,) = schemas.sent_rows(service.request.model_validate({"rows": [row]}))
         except ValidationError as error:
             problems = schemas.explain(error.errors(), bundle)  # what /predict says, to the word
             return review.page("record", scored, 422, **form(bundle, row, problems))

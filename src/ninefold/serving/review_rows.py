@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ninefold import artifacts
-from ninefold.errors import DataError, ParamsError
-from ninefold.params import root
+from ninefold import artifacts, labels
+from ninefold.errors import DataError
+from ninefold.params import in_project
 from ninefold.problem import Problem, decisions
 from ninefold.serving import chunks, scoring
 from ninefold.serving.bundle import Bundle
@@ -41,7 +41,7 @@ def score(table: pa.Table, name: str, bundle: Bundle) -> Scored:
     problem, dates = bundle.problem, bundle.columns.dates
     scoring.check_columns(table.column_names, bundle, name)
     scores = scoring.score(table, bundle, name)
-    answers = scores.table.select(list(bundle.added.values())).to_pandas().set_axis(bundle.answers, axis=1)
+    answers = scores.answers
     always, level = _always(answers, bundle), decisions.expected(answers, problem)
     if problem.task == "multiclass":
         level = decisions.probabilities(answers, problem).max(axis=1)
@@ -61,14 +61,12 @@ def read_file(place: Path) -> pa.Table:
         tables.append(table)
         if sum(each.num_rows for each in tables) > MOST_ROWS:
             break
-    return pa.concat_tables(tables) if tables else pa.table({})
+    return pa.concat_tables(tables)
 
 
 def newest_period() -> tuple[Path, ...]:
     """Return the files of the last period of the project's feature table that has rows; none where there is none."""
-    try:
-        root()
-    except ParamsError:
+    if not in_project():
         return ()
     from ninefold import engine, features  # with all that a project needs, and a packed service does not
 
@@ -113,7 +111,8 @@ def forecasts(answers: pd.DataFrame, problem: Problem) -> list[str]:
     likely = decisions.probabilities(answers, problem)
     if problem.task == "binary":
         return [f"{value:.1%}" for value in likely[:, 1]]
-    names = np.array(problem.classes, dtype=object)[likely.argmax(axis=1)]
+    classes = [problem.class_labels.get(name, name) for name in problem.classes]
+    names = np.array(classes, dtype=object)[likely.argmax(axis=1)]
     return [f"{name} {value:.1%}" for name, value in zip(names, likely.max(axis=1), strict=True)]
 
 
@@ -130,10 +129,9 @@ def listing(scored: Scored, bundle: Bundle, query: Mapping[str, str]) -> dict[st
     ranked = answers["gain"][chosen].sort_values(ascending=False, kind="stable").index
     shown = ranked[:SHOWN]
     keys, records = (table.loc[shown].to_dict("records") for table in (scored.keys, answers))
-    largest = max(float(answers[["expected_payoff", "gain"]].abs().max(axis=None)), 1e-12)
     return {
         "lines": [{"row": row, "keys": key, **each} for row, key, each in zip(shown, keys, records, strict=True)],
-        "decimals": max(0, 2 - int(np.floor(np.log10(largest)))),  # three digits of the largest payoff
+        "decimals": labels.decimals(answers[["expected_payoff", "gain"]].abs().max(axis=None)),
         "count": len(ranked),
         "counts": {action: int((answers["action"] == action).sum()) for action in bundle.problem.actions},
         "choices": choices,

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias
@@ -36,15 +35,11 @@ class Service:
 
     def __init__(self, bundle: Bundle, challenger: Challenger) -> None:
         self.bundle, self.challenger, self.log = bundle, challenger, challenger.log
-        self._probes = ThreadPoolExecutor(1, "probe")  # the log may wait for its disk
+        self.request = schemas.request_model(bundle)
 
     def failure(self) -> str | None:
         """Return why nothing can be answered; None if it can."""
         return self.log.failure(self.bundle) if self.log else None
-
-    async def probe(self) -> str | None:
-        """Return `failure`, without a wait of the event loop."""
-        return await asyncio.wrap_future(self._probes.submit(self.failure))
 
     def answer(self, call: Request, rows: Rows, write: Write) -> Response:
         """Compute the answer to rows, log it, and only then return what `write` makes of it."""
@@ -60,9 +55,9 @@ class Service:
     def record(self, call: Request, entry: Entry | None) -> None:
         """Write the answer to a call to the log, if there is one; refuse with 503, and write nothing, if it is too late."""
         left = call.state.deadline - time.monotonic()  # seconds; after them the caller is refused
-        if left > 0 and (self.log is None or entry is None):
-            return
-        if left > 0 and self.log:
+        if left > 0:
+            if self.log is None:
+                return
             written = self.log.submit(entry)
             with suppress(TimeoutError):
                 return written.result(left)
@@ -85,7 +80,7 @@ def probes(service: Service) -> APIRouter:
 
         503 while the prediction log cannot be written, since no request is answered then.
         """
-        if reason := await service.probe():
+        if reason := await asyncio.to_thread(service.failure):  # the log may wait for its disk
             raise HTTPException(503, f"not ready: {reason}", RETRY)
         fast = bundle.compiled.reason or "in use"
         answer = {"status": "ready", "model": bundle.name, "version": bundle.version, "fast_form": fast}
@@ -103,7 +98,8 @@ def probes(service: Service) -> APIRouter:
 
     @router.get("/v2/health/ready", responses={503: {"model": dict[str, bool]}})
     async def v2_ready() -> Any:
-        return JSONResponse({"ready": False}, 503, RETRY) if await service.probe() else {"ready": True}
+        failed = await asyncio.to_thread(service.failure)
+        return JSONResponse({"ready": False}, 503, RETRY) if failed else {"ready": True}
 
     return router
 
@@ -111,12 +107,12 @@ def probes(service: Service) -> APIRouter:
 def plain(service: Service) -> APIRouter:
     """Return the plain routes: rows in, predictions out; which server it is; and what Prometheus reads."""
     router, registry = APIRouter(), service.challenger.metrics.registry
-    request, kind = schemas.request_model(service.bundle), schemas.PREDICTIONS[service.bundle.problem.task]
+    kind = schemas.PREDICTIONS[service.bundle.problem.task]
     answer = create_model("Predictions", __base__=schemas.Answer, predictions=(list[kind], ...))  # type: ignore[valid-type]
     identity = names(service.bundle.signature, "identity")
 
     @router.post("/predict", response_model=answer, responses=refusals(400, 408, 413, 422, 503))
-    async def predict(body: request, call: Request) -> Response:  # type: ignore[valid-type]
+    async def predict(body: service.request, call: Request) -> Response:  # type: ignore[name-defined]
         """Return the forecast, the best action and its expected payoff for every row."""
 
         def write(rows: Rows, answered: Answered, bundle: Bundle) -> Response:
@@ -149,8 +145,7 @@ def plain(service: Service) -> APIRouter:
 
 def open_inference(service: Service) -> APIRouter:
     """Return the routes of the Open Inference Protocol V2 (https://github.com/kserve/open-inference-protocol)."""
-    bundle = service.bundle
-    request, row = schemas.request_model(bundle), bundle.described["example"]
+    bundle, row = service.bundle, service.bundle.described["example"]
     inputs = {field["name"]: "FP64" if field["type"] == "number" else "BYTES" for field in bundle.signature}
     outputs = {each: "BYTES" if each == "action" and bundle.problem.is_class else "FP64" for each in bundle.answers}
     example = [{"name": name, "shape": [1], "datatype": inputs[name], "data": [row[name]]} for name in row]
@@ -183,7 +178,7 @@ def open_inference(service: Service) -> APIRouter:
             call.state.request_id = body.id
         number = call.state.request_id if body.id is None else body.id
 
-        rows = schemas.sent_rows(request.model_validate({"rows": schemas.tensor_rows(body.inputs)}))
+        rows = schemas.sent_rows(service.request.model_validate({"rows": schemas.tensor_rows(body.inputs)}))
 
         def write(rows: Rows, answered: Answered, by: Bundle) -> Response:
             columns = {each: [record[each] for record in answered.records] for each in wanted}

@@ -5,19 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    WithJsonSchema,
-    WrapValidator,
-    create_model,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError, PydanticKnownError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WrapValidator, create_model
+from pydantic_core import PydanticKnownError
 
 from ninefold.errors import DataError
 from ninefold.params import LARGEST, closest
@@ -28,12 +17,6 @@ from ninefold.serving.fields import DATE, days
 SLICE = 200  # rows that are validated at once
 
 
-def _characters(text: str) -> str:
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("whole characters; this holds half a surrogate pair")
-    return text
-
-
 def _date(value: Any) -> Any:
     try:
         days(value)
@@ -42,12 +25,12 @@ def _date(value: Any) -> Any:
     return value
 
 
-Text = Annotated[str, AfterValidator(_characters)]
-DATE_SCHEMA = {"type": "string", "format": "iso-8601", "description": DATE}  # `date-time` asks for a zone
+Text = Annotated[str, Field(min_length=0)]  # with a limit of the length half a surrogate pair is an error
+DATE_SCHEMA: dict[str, Any] = {"format": "iso-8601", "description": DATE}  # `date-time` asks for a zone
 TYPES: dict[str, Any] = {
     "number": Annotated[float, Field(ge=-LARGEST, le=LARGEST)],
     "string": Text,
-    "date": Annotated[str, BeforeValidator(_date), WithJsonSchema(DATE_SCHEMA)],
+    "date": Annotated[str, BeforeValidator(_date), Field(json_schema_extra=DATE_SCHEMA)],
     "any": Text | int | float,
 }
 ABOUT = {
@@ -184,16 +167,15 @@ def request_model(bundle: Bundle) -> type[BaseModel]:
         types[f"field_{index}"] = (Annotated[kind, about], ... if field["required"] else None)
     telling = {f"field_{index}" for index, field in enumerate(bundle.signature) if field["name"] in bundle.fields}
 
-    def tells(row: BaseModel) -> BaseModel:
-        if telling.isdisjoint(row.model_fields_set):
-            raise PydanticCustomError("nothing", "{fields}", {"fields": ", ".join(bundle.fields)})
+    def tells(sent: Any, validate: Callable[[Any], BaseModel]) -> BaseModel:
+        if telling.isdisjoint((row := validate(sent)).model_fields_set):
+            raise ValueError(f"at least one of {', '.join(bundle.fields)}, from which it is predicted")
         return row
 
     has_key = any(field["required"] for field in bundle.signature)
     needs: Any = {} if has_key else {"anyOf": [{"required": [name]} for name in bundle.fields]}
     strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, json_schema_extra=needs)
-    checks: dict[str, Any] = {"tells": model_validator(mode="after")(tells)}
-    row = create_model("Row", __config__=strict, __validators__=checks, **types)
+    row: Any = Annotated[create_model("Row", __config__=strict, **types), WrapValidator(tells)]
     example = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"rows": [bundle.described["example"]]}]})
     most = bundle.described["limits"]["max_rows"]
     rows: Any = Annotated[list[row], Field(min_length=1, max_length=most), WrapValidator(partial(_in_slices, most))]
@@ -280,10 +262,10 @@ def _message(error: Mapping[str, Any], field: str | None, fields: list[str]) -> 
             return f"too many, expected at most {context['max_length']:,}; {advice}"
         case "less_than_equal" | "greater_than_equal":
             expected = f"a number from {-LARGEST:g} to {LARGEST:g}"
+        case "string_unicode":
+            expected = "whole characters; this holds half a surrogate pair"
         case "dict_type" | "model_type" | "model_attributes_type":
             expected = "an object" + (", sent with Content-Type: application/json" if isinstance(value, bytes) else "")
-        case "nothing":
-            expected = f"at least one of {context['fields']}, from which it is predicted"
     expected = expected.removeprefix("Input should be ").removeprefix("Value error, ")
     names: dict[type, str] = {list: "a list", dict: "an object" if value else "an empty object", bytes: "text"}
     text = names.get(type(value)) or json.dumps(value)

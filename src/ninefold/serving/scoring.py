@@ -13,7 +13,7 @@ from ninefold.errors import DataError
 from ninefold.params import LARGEST
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.chunks import Tables
-from ninefold.serving.fields import DATE, FIRST_DAY, LAST_DAY, NO_NUMBER, days, names
+from ninefold.serving.fields import DATE, FIRST_DAY, LAST_DAY, NO_NUMBER, days, look_up, names
 from ninefold.serving.log import Log
 from ninefold.timestamps import MICROSECONDS
 
@@ -53,7 +53,7 @@ def score(table: pa.Table, bundle: Bundle, source: str | Path, first: int = 0) -
     answers, warnings = pd.DataFrame(columns=bundle.answers), []
     if table.num_rows:
         # Without any field of the model in the table, its rows still count.
-        frame = bundle.look_up(frame if fields else pd.DataFrame(index=range(table.num_rows)))
+        frame = look_up(frame if fields else pd.DataFrame(index=range(table.num_rows)), bundle.online)
         answers, warnings = bundle.decide(frame)[bundle.answers], bundle.warnings(frame)
     for name, (column, kind) in zip(bundle.answers, added_types(bundle).items(), strict=True):
         table = table.append_column(column, pa.array(answers[name], kind))

@@ -33,6 +33,4 @@ def describe_deciles(table: pd.DataFrame, problem: Problem) -> str:
     means = {name: np.average(table[name], weights=table["rows"]) for name in ("expected", "paid")}
     figures = {**means, "worst_expected": worst["expected"], "worst_paid": worst["paid"]}
     shown = {name: decisions.number(each, sign="+") for name, each in figures.items()}
-    return render(
-        "serving", "deciles", problem=problem, by=ORDER[problem.task], decile=f"{worst['decile']:.0f}", **shown
-    )
+    return render("serving", "deciles", problem=problem, by=ORDER[problem.task], decile=int(worst["decile"]), **shown)

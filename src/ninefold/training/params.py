@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ninefold.params import Duration, Name, Section, Text
+from ninefold.params import Duration, Name, Section, StageSection, Text
 from ninefold.training.calibration import Method
 from ninefold.training.models import SPACES, Candidate
 
@@ -16,7 +16,7 @@ class Search(Section):
     space: dict[Text, dict[Name, tuple[float, float]]] = Field(default_factory=dict)
 
 
-class Params(Section):
+class Params(StageSection):
     """Section ``training`` of ``params.yaml``."""
 
     seed: int = Field(ge=0)

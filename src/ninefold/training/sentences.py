@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ninefold import display, plotting
+from ninefold import labels, plotting
 from ninefold.features import FeatureSchema
 from ninefold.gate import Check
 from ninefold.metrics import FOLLOW, Evaluation, EvaluationPlan, against_zero, cluster_name, threshold, with_interval
@@ -18,19 +18,11 @@ from ninefold.training.params import Params
 from ninefold.training.selection import NAIVE
 from ninefold.training.stage import Chosen, LockedHoldout, Results
 
-RATES = ("selection_rate", "true_positive_rate", "false_positive_rate")
 MOSTLY = 0.9  # of the flagged slices that are biased alike, from which on the whole is biased
 IN_WORDS = 3  # contributions to a prediction
 LONG_LOSS = 7  # days without a gain at the end of the holdout, from which on a sentence says so
 HELPERS = (against_zero, with_interval, title, decisions.number, decisions.show_level)
 _say = partial(render, "training", **{each.__name__: each for each in HELPERS})
-
-
-def formats(table: pd.DataFrame, problem: Problem) -> dict[str, Any]:
-    """Return how to show the columns of these tables that hold shares, or `p`."""
-    shares = (*RATES, "observed", "predicted") if problem.is_class else RATES
-    shown = dict.fromkeys(shares, display.SHARE) | dict.fromkeys(("p", "q"), _p)
-    return {name: form for name, form in shown.items() if name in table}
 
 
 def describe_parts(parts: Parts, holdout: LockedHoldout, schema: FeatureSchema, problem: Problem) -> str:
@@ -122,7 +114,7 @@ def describe_importance(table: pd.DataFrame, problem: Problem) -> str:
 def largest(part: pd.DataFrame, most: int) -> pd.DataFrame:
     """Return the largest contributions to one prediction, each with its ``name``, and in a last row the sum of the others."""
     pairs = zip(part["feature"], part["value"], strict=True)
-    names = [f"{plotting.cut(feature, 32)} = {plotting.cut(value, 24)}" for feature, value in pairs]
+    names = [f"{plotting.cut(labels.of(feature), 40)} = {plotting.cut(value, 24)}" for feature, value in pairs]
     table = part.assign(name=names).sort_values("contribution", key=np.abs, ascending=False, kind="stable")
     if (rest := table.iloc[most:]).empty:
         return table
@@ -155,7 +147,3 @@ def conclusion(chosen: Chosen, checks: Sequence[Check], problem: Problem) -> str
 def _unit(problem: Problem) -> tuple[int, str]:
     """Return the scale and the unit in which differences of means are written: points, or the target's own."""
     return (100, " points") if problem.is_class else (1, "")
-
-
-def _p(p: float) -> str:
-    return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"

@@ -10,10 +10,10 @@ import pandas as pd
 from scipy import stats
 
 from ninefold import metrics, timestamps
-from ninefold.exploration import MOST_CLUSTERS, univariate
+from ninefold.exploration import MOST_CLUSTERS, range_names, univariate
 from ninefold.features import FeatureSchema
 from ninefold.metrics import LEAST_CLUSTERS, Evaluation, cluster_sums, influence
-from ninefold.problem import PRIMARY, Problem, decisions
+from ninefold.problem import PRIMARY, Problem
 
 MISSING = "(missing)"
 MOST_GROUPS = 50  # of a feature, the most frequent ones
@@ -132,10 +132,7 @@ def groups(values: pd.Series) -> tuple[np.ndarray, list[str]]:
         bin_of = pd.Series(np.searchsorted(univariate.edges(values, BINS), values, side="right")).where(values.notna())
         code, known = pd.factorize(bin_of, sort=True)
         ends = values.groupby(bin_of).agg(["min", "max"]).loc[known].to_numpy()
-        for text in (decisions.number, str):
-            names = [text(low) if low == high else f"{text(low)} – {text(high)}" for low, high in ends]
-            if len(set(names)) == len(names):
-                break
+        names = range_names(ends)
     else:
         code, known = pd.factorize(values)
         names = [f"{value:.12g}" if isinstance(value, float) else str(value) for value in known]

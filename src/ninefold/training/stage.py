@@ -151,19 +151,20 @@ def checks(chosen: Chosen, problem: Problem, plan: EvaluationPlan) -> list[gate.
     """Return the gate: better than the naive prediction and every baseline policy, by the margins of the plan."""
     name, _, results, floor = chosen
     success, task, improvement = problem.success, problem.task, results["improvement"]["low"]
-    gain, metric = results["gain"]["value"], RANKING[task]
+    metric, gain = RANKING[task], results["gain"]["value"]
+    low = results[metric]["low"]
     criteria = []
     for score, limit in success.scores.items():
         check = gate.at_most if MEANING[task][score][0] == "lower" else gate.at_least
-        criteria.append(check(f"holdout {title(score)}", results[score]["value"], limit))
-    naive = f"{title(PRIMARY[task])} below the naive forecast's, lower end of its {plan.level:.0%} interval"
+        criteria.append(check(f"NF703 holdout {title(score)}", results[score]["value"], limit))
+    naive = f"NF702 {title(PRIMARY[task])} below the naive forecast's, lower end of its {plan.level:.0%} interval"
     return [
-        gate.holds("model chosen", name != NAIVE, name, "one that sees features"),
+        gate.holds("NF701 model chosen", name != NAIVE, name, "one that sees features"),
         gate.holds(naive, improvement > 0, improvement, "> 0"),
         *criteria,
-        gate.at_least(f"holdout {title(metric)}, lower end of its interval", results[metric]["low"], GUESSING[task]),
-        gate.at_least("gain over the best baseline policy", gain, success.min_payoff_gain),
-        gate.holds(f"gain exceeded with {success.confidence:.0%} confidence", floor > 0, floor, "> 0"),
+        gate.at_least(f"NF704 holdout {title(metric)}, lower end of its interval", low, GUESSING[task]),
+        gate.at_least("NF705 gain over the best baseline policy", gain, success.min_payoff_gain),
+        gate.holds(f"NF706 gain exceeded with {success.confidence:.0%} confidence", floor > 0, floor, "> 0"),
     ]
 
 

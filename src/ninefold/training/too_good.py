@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 
-from ninefold import gate
 from ninefold.exploration import question
+from ninefold.gate import Check, holds
 from ninefold.metrics import one_score
 from ninefold.problem import title
 from ninefold.training import cross_validation, explanation
@@ -14,36 +14,40 @@ from ninefold.training.cross_validation import Folds
 LIMIT = 0.99  # ROC AUC, or R²; decisions that pay are seldom so predictable
 
 
-def check(model: BaseEstimator, predicted: pd.DataFrame, folds: Folds) -> gate.Check:
-    """Return the check that a model is not too good on rows that it had not seen (none of the holdout).
+def check(model: BaseEstimator, predicted: pd.DataFrame, folds: Folds, holdout: pd.DataFrame | None = None) -> Check:
+    """Return the check that a model is not too good on rows that it had not seen.
 
-    `predicted`: of `folds.unseen`. It passes if each feature that carries the score is in ``training.justified``.
+    `predicted`: of `folds.unseen`; or of the `holdout`, by the fitted `model`, once that is opened. It passes if each feature
+    that carries the score is in ``training.justified``.
     """
     problem, limit = folds.problem, folds.params.perfect_score or LIMIT
-    metric = "roc_auc" if problem.is_class else "r2"
-    score = one_score(metric, folds.unseen[problem.target].to_numpy(), predicted, problem)
-    what, expected = f"{title(metric)} on unseen rows, too good to be true", f"under {limit:g}"
+    metric, rows = "roc_auc" if problem.is_class else "r2", folds.unseen if holdout is None else holdout
+    score = one_score(metric, rows[problem.target].to_numpy(), predicted, problem)
+    where = "unseen rows" if holdout is None else "the holdout"
+    what, expected = f"NF707 {title(metric)} on {where}, too good to be true", f"under {limit:g}"
     if not score >= limit:
-        return gate.holds(what, True, score, expected)
-    names = carriers(model, metric, limit, folds)
+        return holds(what, True, score, expected)
+    if holdout is None:
+        fold = folds.pairs[-1]
+        rows = folds.rows.iloc[fold.unseen].reset_index(drop=True)
+        model = cross_validation.fit(model, folds.rows.iloc[fold.fitted], folds.schema, problem)
+    names = carriers(model, rows, limit, folds)
     undecided = [name for name in names if name not in folds.params.justified]
     if not undecided:
-        return gate.holds(what, True, f"{score:.3f}, explained by {', '.join(names)}", f"{expected}, or explained")
-    return gate.holds(what, False, f"{score:.3f}, by {', '.join(undecided)}", f"{expected}; {question(undecided)}")
+        return holds(what, True, f"{score:.3f}, explained by {', '.join(names)}", f"{expected}, or explained")
+    return holds(what, False, f"{score:.3f}, by {', '.join(undecided)}", f"{expected}; {question(undecided)}")
 
 
-def carriers(estimator: BaseEstimator, metric: str, limit: float, folds: Folds) -> list[str]:
-    """Return the fewest features, the most important first, that reach the limit on the last fold while others are shuffled."""
-    rows, fold, schema, problem = folds.rows, folds.pairs[-1], folds.schema, folds.problem
-    model = cross_validation.fit(estimator, rows.iloc[fold.fitted], schema, problem)
-    unseen = rows.iloc[fold.unseen].reset_index(drop=True)
-    order = list(explanation.importance(model, unseen, folds)["feature"])
-    random, shuffled = np.random.default_rng(folds.params.seed), unseen.copy()
-    target = unseen[problem.target].to_numpy()
+def carriers(model: BaseEstimator, rows: pd.DataFrame, limit: float, folds: Folds) -> list[str]:
+    """Return the fewest features, the most important first, with which a fitted model reaches the limit, the others shuffled."""
+    problem, order = folds.problem, list(explanation.importance(model, rows, folds)["feature"])
+    random, shuffled = np.random.default_rng(folds.params.seed), rows.copy()
+    target, metric = rows[problem.target].to_numpy(), "roc_auc" if problem.is_class else "r2"
     for name in order:
-        shuffled[name] = unseen[name].iloc[random.permutation(len(unseen))].to_numpy()
+        shuffled[name] = rows[name].iloc[random.permutation(len(rows))].to_numpy()
     for count, name in enumerate(order, 1):
-        shuffled[name] = unseen[name]
-        if one_score(metric, target, cross_validation.predict(model, shuffled, schema, problem), problem) >= limit:
+        shuffled[name] = rows[name]
+        predicted = cross_validation.predict(model, shuffled, folds.schema, problem)
+        if one_score(metric, target, predicted, problem) >= limit:
             return order[:count]
     return order

@@ -74,9 +74,9 @@ def tune(folds: Folds, plan: EvaluationPlan) -> tuple[Params, pd.DataFrame]:
         rungs.append([Fold(fold.fitted[::step], fold.unseen[::step]) for fold in pairs])
     start = {name: one.options() for name, one in params.candidates.items()}
     space = Space(start, {name: _ranges(name, params) for name in start}, len(rungs), params.seed)
-    memory = artifacts.path(f"{MEMORY}/{_identity(folds, rungs, plan)}.json")
+    memory = artifacts.undeclared(f"{MEMORY}/{_identity(folds, rungs, plan)}.json")
     sign, score = 1 if plan.primary.better == "lower" else -1, partial(_score, folds, rungs, plan)
-    with workers(params), Live(str(artifacts.path(TRIALS)), dvcyaml=None, save_dvc_exp=False) as live:
+    with workers(params), Live(str(artifacts.undeclared(TRIALS)), dvcyaml=None, save_dvc_exp=False) as live:
         tried = search(space, score, budget, memory)
         for trial in tqdm(tried, f"search, budget {budget}", unit="trial", file=sys.stderr, leave=False):
             live.step = len(trials)

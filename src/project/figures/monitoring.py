@@ -11,10 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from ninefold.html_repr import Histogram
 from ninefold.metrics import FOLLOW
 from ninefold.monitoring import Params, sentences
-from ninefold.plotting import BLUE, GREY, PALETTE, RED, SKY, as_share, canvas, empty, label, panels, plain, reach
+from ninefold.plotting import BLUE, GREY, PALETTE, RED, SKY, as_share, canvas, empty, label, panels, plain, reach, short
 from ninefold.problem import ERROR, FORESIGHT, Problem, decisions, title
 
 MOST = 40  # features that a figure shows
@@ -49,27 +48,6 @@ def plot_drift(drifts: pd.DataFrame, params: Params) -> Figure:
     return fig
 
 
-def histograms(before: pd.DataFrame, now: pd.DataFrame, bins: int = 12) -> pd.DataFrame:
-    """Return, per ``feature``, small histograms of its values ``before`` and ``now`` in the same bins."""
-    rows = []
-    for name in now:
-        shares = _shares([before[name], now[name]], bins)
-        most = max([*shares[0], *shares[1]], default=0.0)
-        rows.append([Histogram(each, most) for each in shares])
-    return pd.DataFrame(rows, pd.Index(now.columns, name="feature"), ["before", "now"])
-
-
-def _shares(pair: list[pd.Series], bins: int) -> list[tuple[float, ...]]:
-    """Return the shares of the values in each bin, extreme numbers in the outer ones; of text, of the most frequent values."""
-    both = pd.concat(pair).replace([np.inf, -np.inf], np.nan).dropna()
-    if not pd.api.types.is_numeric_dtype(both):
-        top = both.value_counts().index[:bins]
-        return [tuple(each.value_counts(normalize=True).reindex(top, fill_value=0)) for each in pair]
-    low, high = both.quantile([0.01, 0.99]) if len(both) else (0.0, 1.0)
-    counts = [np.histogram(each.dropna().clip(low, high), bins, (low, high))[0] for each in pair]
-    return [tuple(each / max(each.sum(), 1)) for each in counts]
-
-
 def plot_periods(scores: pd.DataFrame, names: list[str]) -> Figure:
     """Draw figures with their intervals, a panel each: points are periods, the band is the holdout."""
     fig, axes = panels("Is the model as good as on the holdout?", len(names), 3)
@@ -87,7 +65,7 @@ def plot_periods(scores: pd.DataFrame, names: list[str]) -> Figure:
 
 def plot_calibration(curves: pd.DataFrame, problem: Problem) -> Figure:
     """Draw the observed against the predicted mean by decile of the prediction, on the holdout and in every period."""
-    names, level = _periods(curves), label(decisions.level_name(problem))
+    names, level = _periods(curves), short(decisions.level_name(problem))
     lines = -(-len(names) // 5)
     grid = {"nrows": lines, "ncols": min(len(names), 5), "sharex": True, "sharey": True, "squeeze": False}
     fig, panels = canvas("Are the predictions still calibrated?", height=2.2 * lines + 0.8, **grid)
@@ -115,7 +93,7 @@ def plot_policies(table: pd.DataFrame, problem: Problem) -> Figure:
     fig, axes = canvas("Does the model still beat the baseline policies?", height=3.2)
     for number, policy in enumerate(shown):
         part = table[table["policy"] == policy].set_index("period").reindex(names).rename(columns={"payoff": "value"})
-        _points(axes, np.arange(len(names)) + 0.12 * number, part, PALETTE[number], label(policy))
+        _points(axes, np.arange(len(names)) + 0.12 * number, part, PALETTE[number], short(policy))
     period_axis(axes, names, most=15)
     axes.set_ylabel(plain(f"payoff per {problem.unit}\n({problem.payoff_unit})"))
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -132,7 +110,7 @@ def plot_strategies(table: pd.DataFrame, problem: Problem) -> Figure:
     for axes, (column, text) in zip(panels, texts.items(), strict=True):
         for name, part in table.groupby("strategy", sort=False):
             axes.plot(part["period"], part[column], label=name, marker="o", markevery=part["new"].to_numpy())
-        axes.set_title(label(text, 50), fontsize=9)
+        axes.set_title(short(text, 50), fontsize=9)
         period_axis(axes, periods)
     panels[1].legend(frameon=False, fontsize=8, markerscale=0)
     return fig

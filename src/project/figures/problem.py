@@ -7,7 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from ninefold.plotting import GREY, as_share, canvas, label, plain
+from ninefold.plotting import GREY, as_share, canvas, plain, short
 from ninefold.problem import Problem, decisions
 
 
@@ -20,7 +20,7 @@ def _plot_probability(problem: Problem) -> Figure:
     probability = np.linspace(0, 1, 101)
     payoffs = decisions.expected_payoff(pd.DataFrame({"probability": probability}), problem)
     fig, axes = canvas("Which action pays at which probability?")
-    payoffs.set_axis(probability).rename(columns=label).plot(lw=2, ax=axes)
+    payoffs.set_axis(probability).rename(columns=short).plot(lw=2, ax=axes)
     if problem.break_even is not None:
         axes.axvline(problem.break_even, color=GREY, ls="--", lw=1, label=f"break-even {problem.break_even:.2g}")
     axes.set(xlabel=plain(f"probability that the {problem.unit} {problem.positive}"), ylabel=plain(problem.payoff_unit))
@@ -30,7 +30,7 @@ def _plot_probability(problem: Problem) -> Figure:
 
 
 def _plot_classes(problem: Problem) -> Figure:
-    payoffs = problem.payoff_matrix.rename(index=label, columns=label)
+    payoffs = problem.payoff_matrix.rename(columns=problem.class_labels).rename(index=short, columns=short)
     fig, axes = canvas("What does each action pay, by class?", height=0.4 * len(payoffs) + 1.4)
     sns.heatmap(payoffs, annot=True, fmt="g", cmap="Blues", cbar_kws={"label": plain(problem.payoff_unit)}, ax=axes)
     axes.set(xlabel="actual class", ylabel="action")

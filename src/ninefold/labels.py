@@ -1,0 +1,57 @@
+"""How columns and numbers are shown in figures, tables and sentences; section ``labels`` of ``params.yaml``."""
+
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import RootModel
+
+from ninefold.errors import ParamsError
+from ninefold.params import FILE, Name, Section, Text, load, root
+
+
+class Label(Section):
+    """What one column is called, if not by its name, and the unit of its values."""
+
+    label: Text | None = None
+    unit: Text | None = None
+
+
+class Params(RootModel[dict[Name, Label]]):
+    """Section ``labels`` of ``params.yaml``: a label for a column, or a feature, by its name."""
+
+
+def of(column: Any) -> str:
+    """Return the label of a column, and its unit: ``departure delay (min)``; without a label, its name."""
+    return "".join(parts(column))
+
+
+def parts(column: Any) -> tuple[str, str]:
+    """Return the label of a column, or its name, and what its unit adds: `` (min)``, or nothing.
+
+    A joined column such as ``weather.temp`` without a label of its own has that of ``temp``.
+    """
+    name = str(column)
+    try:
+        file = root() / FILE
+    except ParamsError:  # outside of a project, as in the image of the service
+        return name, ""
+    known = _labels(file, file.stat().st_mtime_ns)
+    entry = known.get(name) or known.get(name.rpartition(".")[2], Label())
+    return entry.label or name, f" ({entry.unit})" if entry.unit else ""
+
+
+@lru_cache(maxsize=4)
+def _labels(file: Path, changed: int) -> dict[str, Label]:
+    return dict(load("labels").root)
+
+
+def number(value: float, sign: str = "") -> str:
+    """Return a quantity as text, to three digits, or whole from 100 on; with ``sign="+"`` always with its sign."""
+    return f"{value:{sign},.0f}" if abs(value) >= 100 else f"{value:{sign}.3g}"
+
+
+def decimals(largest: float) -> int:
+    """Return the decimals that numbers have at which the largest of them has three digits."""
+    return max(2 - math.floor(math.log10(largest)), 0) if 0 < largest < math.inf else 3
