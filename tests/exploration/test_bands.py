@@ -30,9 +30,8 @@ def test_a_mean_of_the_outcome_by_group_is_told_from_a_mean_of_other_rows(is_eve
             return (y > 0).astype("float64") if is_event else y
 
         y = outcomes()
-        means = {
-            name: pd.Series(each).groupby(group).transform("mean") for name, each in (("own", y), ("past", outcomes()))
-        }
+        both = (("own", y), ("past", outcomes()))
+        means = {name: pd.Series(each).groupby(group).transform("mean") for name, each in both}
         frame = pd.DataFrame({"who": [f"k{number}" for number in group], **means, "size": effect[group]}).head(1100)
         for name in group_means(frame, {name: as_numbers(frame[name]) for name in frame}, y[:1100]):
             found[name] += 1

@@ -172,20 +172,29 @@ def test_a_word_that_tells_the_outcome_is_named_and_one_that_hints_at_it_is_not(
     assert task != "regression" or "by its first number" in suspects(made.assign(paid=paid), stating(task))["paid"]
 
 
-def test_a_number_of_an_entity_whose_rows_have_one_outcome_advises_to_name_the_group() -> None:
-    made = table("binary", 2000).drop(columns=BEFORE)
-    made["id"], made["person"] = np.arange(2000), np.arange(2000) // 4 * 7 % 501
-    made["y"] = np.random.default_rng(5).integers(0, 2, 501)[made["person"]]
-    found = suspects(made, stating("binary", timed=False).changed(group=None))
-    assert 'set problem.group: ["person"]' in found["person"]
+@pytest.mark.parametrize("names", [np.arange(501), np.random.default_rng(1).normal(900, 40, 501).round(2)])
+def test_values_of_a_thing_whose_rows_have_one_outcome_ask_for_the_group_and_keep_is_no_answer(names: Any) -> None:
+    made, who = table("binary", 2000).drop(columns=BEFORE), np.arange(2000) // 4 * 7 % 501
+    made = made.assign(id=np.arange(2000), person=names[who], y=np.random.default_rng(5).integers(0, 2, 501)[who])
+    for group, status in ((None, "suspicious"), ([], "justified")):
+        rows = opened(made, stating("binary", timed=False).changed(group=group), None)
+        rows.params = rows.params.model_copy(update={"justified": {"person": "known"}})
+        found = rows.scores(rows.missing_effects()).set_index("column").loc["person"]
+        assert (found["status"], 'set problem.group: ["person"]' in found["evidence"]) == (status, group is None)
 
 
-def test_a_time_tells_by_its_distance() -> None:
-    made, random = table("binary", 2000).drop(columns=BEFORE), np.random.default_rng(5)
-    days = np.where(made["y"] == 1, random.uniform(30, 60, 2000), random.uniform(0, 31, 2000))
-    found = suspects(made.assign(last=made["placed"] - pd.to_timedelta(days, "D")), stating("binary"))
-    assert list(found) == ["last"]
-    assert "by its days from placed" in found["last"]
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_columns_that_tell_when_compared_are_named_and_an_honest_difference_is_not(task: str) -> None:
+    made, random = table(task, 2000).drop(columns=BEFORE), np.random.default_rng(5)
+    ours, theirs, noise = random.poisson(3, 2000), random.poisson(3, 2000), random.logistic(0, 1.5, 2000)
+    done, due = made["placed"] + pd.to_timedelta(9 + theirs, "D"), made["placed"] + pd.to_timedelta(9 + ours, "D")
+    last = made["placed"] - pd.to_timedelta(20 + theirs - ours, "D")
+    made = made.assign(ours=ours * 1.0, theirs=theirs, due=due, done=done, last=last)
+    wrong = np.where(random.uniform(size=2000) < 0.03, random.permutation(2000), np.arange(2000))
+    for gap, leaks in ((theirs - ours, True), ((theirs - ours)[wrong], True), (theirs - ours + noise, False)):
+        y = gap > 0 if task == "binary" else np.sign(gap.round()) + 1
+        found = suspects(made.assign(y=y.astype(int)), stating(task))
+        assert set(found) == ({"ours", "theirs", "due", "done", "last"} if leaks else set())
 
 
 def test_a_number_that_the_outcome_moved_names_no_entity() -> None:

@@ -279,9 +279,7 @@ def test_planted_leaks_are_all_named_and_nothing_else(project: Project, task: st
     assert all(name in sentence for name in late)
 
 
-def test_a_mark_of_one_class_is_a_leak_and_a_range_or_the_number_of_a_row_in_a_sorted_table_is_not(
-    project: Any,
-) -> None:
+def test_a_mark_of_one_class_is_a_leak_and_a_range_or_the_number_of_a_sorted_row_is_not(project: Any) -> None:
     table, s = cases("multiclass", 3000)
     ordered = table.sort_values("y", ignore_index=True).assign(id=np.arange(3000), line=np.arange(3000) + 7)
     result = go(project, ordered, s)
@@ -390,9 +388,7 @@ def drawn(monkeypatch: Any, p: exploration.Params, s: Problem, plan: EvaluationP
 
 
 @pytest.mark.parametrize("values", [{}, {"by": ["customer"]}, {"min_rows": 10_000}])
-def test_every_figure_is_drawn_and_told_even_with_nothing_to_compare(
-    project: Project, values: Any, monkeypatch: Any
-) -> None:
+def test_every_figure_is_drawn_and_told_even_of_nothing(project: Project, values: Any, monkeypatch: Any) -> None:
     project.lake("orders", events())
     assert all(drawn(monkeypatch, params(**values), YES_NO, PLAN))
 

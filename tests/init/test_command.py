@@ -223,9 +223,7 @@ def test_numbers_keep_their_sign_and_what_is_none_goes_to_quarantine(shop: Any, 
     (lambda x, _: f"{x / 1000:.3f}k", ("amount", None, None), 1057), (lambda x, _: f"{x} DR", ("amount", None, None), -1057),
     (lambda x, y: f"{x % 24}h {y}m", ("h:m", None, None), 117), (lambda x, y: f"{y} days 0{x % 9}:00:00", ("h:m", None, None), 82320),
 ])  # fmt: skip
-def test_signs_and_units_are_read_with_the_numbers(
-    write: Any, read: Any, number: Any, shop: Any, proposed: Any
-) -> None:
+def test_signs_and_units_are_read_with_numbers(write: Any, read: Any, number: Any, shop: Any, proposed: Any) -> None:
     shop["fee"] = [write(1000 + row, row % 60) if row % 9 else "NA" for row in range(ROWS)]
     p = proposed(shop, "returned")
     fee = p.columns["fee"]
@@ -261,9 +259,7 @@ def test_hours_come_first_where_the_name_says_so_and_blank_dates_are_not_known(s
     assert "plz" in p.features["categorical"]
 
 
-def test_numbers_that_name_an_entity_are_categories_where_rows_have_a_time(
-    shop: Any, random: Any, proposed: Any
-) -> None:
+def test_numbers_that_name_an_entity_are_categories_where_there_is_time(shop: Any, random: Any, proposed: Any) -> None:
     who = random.permutation(random.choice(range(100_000, 999_999), 80, replace=False).repeat(5))
     p = proposed(shop.assign(chart=who.astype(str), store=random.integers(1, 9, ROWS).astype(str)), "returned")
     assert {"chart", "store"} <= {*p.features["categorical"]}
@@ -318,10 +314,15 @@ def test_entities_and_copies_are_found_by_values(shop: Any, random: Any, propose
     tall = bare.assign(who=who.astype(str), height=(150 + who / 7).round(3).astype(str)).sample(frac=1, random_state=1)
     regions = [f"R{row}" for row in range(12)]
     kinds = bare.assign(region=np.resize(regions, ROWS), region_id=np.resize(list("123"), ROWS))
-    for table, group in ((tall, ["who"]), (bare.assign(ID=who.astype(str)), ["ID"]), (kinds, None)):
+    heat, wet = random.normal(9, 2, (2, 100)).round(2).astype(str)[:, who]
+    degrees = pd.DataFrame({"c": (warm := random.normal(20, 5, ROWS).round(1)), "f": (1.8 * warm + 32).round(2)})
+    stray = tall.assign(who=tall["who"].mask(tall.index == 3, "?x"))
+    tables = (tall, "who"), (stray, "who"), (bare.assign(ID=who.astype(str)), "ID"), (kinds, None)
+    for table, group in (*tables, (bare.join(degrees.astype(str)), None), (bare.assign(heat=heat, wet=wet), "heat")):
         p = proposed(table, "returned")
-        assert (p.group, any("taken for an entity" in warning for warning in p.warnings)) == (group, group is not None)
-        assert not {*(group or [])} & {name for names in p.features.values() for name in names}
+        assert p.group == ([group] if group else None)
+        assert any(warning.kind == "entity" for warning in p.warnings) == bool(group)
+        assert any(group in names for names in p.features.values()) == (group == "heat"), "a measurement is a feature"
     assert any("400 of 800 rows are copies" in text for text in proposed(pd.concat([bare] * 2), "returned").warnings)
 
 
@@ -358,6 +359,17 @@ def test_times_are_read_in_the_format_of_the_source(form: str, shop: Any, propos
     assert "read in two ways" in " ".join(proposed(shop, "returned").warnings)
     back = pd.date_range("2025-10-25", periods=ROWS, freq="15min", tz="Europe/Berlin").tz_localize(None).astype(str)
     assert "repeats an hour" in " ".join(proposed(shop.assign(seen=back), "returned").warnings)
+
+
+def test_few_days_are_none_to_split_by_and_times_after_the_row_s_are_asked_about(shop: Any, proposed: Any) -> None:
+    few = pd.Series(pd.date_range("2024-01-01", periods=ROWS, freq="36min"))
+    for time, kind in ((None, "no_split"), ("placed", "few_clusters")):
+        p = proposed(shop.assign(placed=few.astype(str)), "returned", time=time)
+        assert (p.time is None, kind in {warning.kind for warning in p.warnings}) == (time is None, True)
+    midnight = few.dt.normalize()
+    after = {"a": midnight - pd.Timedelta("1D"), "b": midnight + pd.Timedelta("2D"), "placed": few}
+    p = proposed(shop.assign(**{name: times.astype(str) for name, times in after.items()}), "returned", time="placed")
+    assert [warning.names for warning in p.warnings if warning.kind == "later"] == [("b",)]
 
 
 def test_a_table_of_months_is_collected_and_monitored_by_whole_ones(shop: Any, proposed: Any) -> None:
@@ -534,10 +546,8 @@ def test_files_to_replace_are_listed_and_kept_without_yes(folder: Path, monkeypa
     git("add", "-A")
     git("commit", "-q", "-m", "As it was copied")
     (folder / "src/project/features.py").write_text("# mine\n")
-    before, listed = (
-        state(folder),
-        ", ".join(f"{name}{UNCOMMITTED if 'project/features' in name else ''}" for name in FILES),
-    )
+    before = state(folder)
+    listed = ", ".join(f"{name}{UNCOMMITTED if 'project/features' in name else ''}" for name in FILES)
     with pytest.raises(DataError):
         init.plan("../sales.csv", Wish("no such column"))
     done = begin("../My Orders.csv")
@@ -564,10 +574,7 @@ def test_options_are_of_the_type_that_the_reader_of_a_source_expects() -> None:
     texts = {"footer": "1", "comment": "#", "delimiter": ",", "sheet": "1"}
     pairs = [f"{key}={value}" for key, value in texts.items()]
     assert cli.common.options([*pairs, "skip=2", "header=no"]) == {**texts, "skip": 2, "header": False}
-    for pair, match in (
-        ("skip=x", "skip: found 'x', .* integer"),
-        ("decimal=,", "decimal: found ',', .* delimiter, enc"),
-    ):
+    for pair, match in (("skip=x", "skip: found 'x', .* integer"), ("decimal=,", "decimal: found ',', .* delimiter")):
         with pytest.raises(NinefoldError, match=f"--option {match}"):
             cli.common.options([pair])
 

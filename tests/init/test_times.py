@@ -28,8 +28,7 @@ def described(texts: Iterable[str], name: str = "when", timed: bool = False) -> 
 @pytest.mark.parametrize(("written", "read_as"), [
     ("%Y-%m-%d %H:%M:%S UTC", None), ("%Y-%m-%dT%H:%M:%SZ", None), ("%a, %d %b %Y %H:%M:%S +0000", "%a, %d %b %Y %H:%M:%S %z"),
     ("%G-W%V-%u", "iso_week"), ("%GW%V%u", "iso_week"), ("[%d/%b/%Y:%H:%M:%S +0000]", "[%d/%b/%Y:%H:%M:%S %z]"),
-    ("%Y-%m-%d-%H.%M.%S.000000", "%Y-%m-%d-%H.%M.%S.%f"), ("%d-%b-%y %I.%M.%S.000000000 %p", "%d-%b-%y %I.%M.%S.%f %p"),
-    ("%Y-%m-%d %H:%M - 23:59", "iso - ..."), ("%d/%m/%Y to 31/12/2030", "%d/%m/%Y to ..."), *((form, form) for form in (
+    ("%Y-%m-%d-%H.%M.%S.000000000", "%Y-%m-%d-%H.%M.%S.%f"), ("%Y-%m-%d %H:%M - 23:59", "iso - ..."), *((form, form) for form in (
         "%Y/%m/%d", "%a %b %d %H:%M:%S %Y", "%a %d %b %Y %H:%M", "%A, %d %B %Y", "%Y%m%d%H%M%S", "%Y%m%dT%H%M%S", "%Y%j", "%Y-%j",
         "%d.%m.%Y, %H:%M", "%d/%m/%Y %H:%M GMT", "%m/%d/%Y %I:%M:%S%p", "%d%b%Y", "%d/%m/%Y %H%M", "%H:%M %d/%m/%Y", "%Y-%m-%d-%H.%M.%S", "%Y年%m月%d日",
     )),
@@ -52,14 +51,12 @@ def test_months_quarters_and_years_are_times(form: str) -> None:
 
 
 @pytest.mark.parametrize(("form", "read_as", "month"), [
-    ("{0}/{1:02d}", "year", "01"), ("{0}-{2}", "year", "01"), ("{0}-{2} T2", "term", "12"), ("S1 {0}/{1:02d}", "term", "09"),
-    ("{0}H2", "half_year", "07"), ("2. Halbjahr {0}", "half_year", "07"), ("4. Quartal {0}", "quarter", "10"), ("平成{3}年4月", "era", "04"),
+    ("{0}/{1:02d}", "year", "01"), ("{0}-{2}", "year", "01"), ("{0}-{2} T2", "term", "12"), ("{0}H2", "half_year", "07"), ("{0}T4", "quarter", "10"), ("平成{3}年4月", "era", "04"),
 ])  # fmt: skip
 def test_years_and_their_parts_are_times(form: str, read_as: str, month: str) -> None:
-    texts = {year: form.format(year, (year + 1) % 100, year + 1, year - 1988) for year in range(1999, 2023)}
-    column = described(texts.values(), "season")
+    column = described((form.format(y, (y + 1) % 100, y + 1, y - 1988) for y in range(1999, 2023)), "season")
     assert (column.kind, column.format) == ("timestamp", read_as)
-    assert list(column.times().astype("datetime64[M]").astype(str)) == [f"{year}-{month}" for year in texts]
+    assert list(column.times().astype("datetime64[M]").astype(str)) == [f"{y}-{month}" for y in range(1999, 2023)]
 
 
 @pytest.mark.parametrize(("form", "start", "unit"), [
@@ -73,19 +70,17 @@ def test_counted_times_need_a_name_that_says_so(form: str, start: str, unit: str
     assert [described(counts, name).kind != "timestamp" for name in ("x", "price")] == [True, True]
     assert described(counts, "x", timed=True).format == form
     assert described((5000 * np.arange(400)).astype(str), "x", timed=True).format == "seconds"
+    assert described((10**6 + np.arange(400) % 7 * 900).astype(str), "x", timed=True).format is None
 
 
 @pytest.mark.parametrize(("form", "texts"), [
-    ("%d%m%Y", [f"{day.day}{day:%m%Y}" for day in DAYS]), ("%m%d%Y", [f"{day.month}{day:%d%Y}" for day in DAYS]), ("%Y-%j", DAYS.strftime("%Y-%j")),
-    ("era", [f"{day.year - 1911}/{day:%m/%d}" for day in DAYS]), ("era", [f"{day.year - 1911}{day:%m%d}" for day in DAYS]),
-    ("iso-...", [f"{day:%Y-%m-%d} 00:00-{day:%H}:30" for day in DAYS]), ("ticks", map(str, DAYS.as_unit("us").asi8 * 10 + 621_355_968 * 10**9)),
-    ("filetime", map(str, DAYS.as_unit("us").asi8 * 10 + 116_444_736 * 10**9)),
+    ("%d%m%Y", [f"{day.day}{day:%m%Y}" for day in DAYS]), ("era", [f"{day.year - 1911}/{day:%m/%d}" for day in DAYS]), ("%Y-%j", DAYS.strftime("%Y-%j")),
+    ("iso-...", [f"{day:%Y-%m-%d} 00:00-{day:%H}:30" for day in DAYS]), ("ticks", (DAYS.as_unit("us").asi8 * 10 + 621_355_968 * 10**9).astype(str)),
 ])  # fmt: skip
 def test_what_may_be_another_thing_is_a_time_if_its_name_says_so_and_told(form: str, texts: Iterable[str]) -> None:
-    column = described(texts, "date")
-    assert (column.format, len(column.warnings)) == (form, 1)
+    column, other = (described(texts, name) for name in ("date", "invoice"))
+    assert (column.format, len(column.warnings), other.kind == "timestamp") == (form, 1, form == "iso-...")
     assert (column.times().astype("datetime64[D]") == DAYS.floor("D").to_numpy()).all()
-    assert described(column.texts[column.codes], "rechnung").kind != "timestamp" or form == "iso-..."
 
 
 def test_what_may_be_read_otherwise_is_said() -> None:
@@ -108,7 +103,6 @@ def test_what_may_be_read_otherwise_is_said() -> None:
     assert "far in the future" in described((DAYS + pd.Timedelta("25000D")).strftime("%Y-%m-%d")).warnings[0]
     assert "English" in described([f"{day.day}. März {day.year}" for day in DAYS]).warnings[0]
     assert "lacks a year" in described(DAYS.strftime("%b %d %H:%M:%S")).warnings[0]
-    assert described((10**6 + np.arange(400) % 7 * 900).astype(str), "x", timed=True).kind == "number"  # no seconds
 
 
 @pytest.mark.parametrize("form", ["{0}.{1}.{2}", "{3}-{4}", "{0}/{1}", "10.{3}.{1}.{2}", "0{4}{0}", "{0}:{1}0", "B {3}", "Q{0}", "{3}.{0}", "T{0}-{1}", "2023-{3}"])  # fmt: skip

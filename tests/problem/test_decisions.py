@@ -82,11 +82,8 @@ def test_the_quantile_of_the_critical_ratio_costs_least() -> None:
 
 
 def test_the_event_is_the_class_in_focus_and_its_forecast_that_class_probability() -> None:
-    for task, known, events in (
-        ("multiclass", [0, 1, 2], [0, 1, 0]),
-        ("binary", [0, 1], [0, 1]),
-        ("regression", [2], [2]),
-    ):
-        assert decisions.event(np.array(known), statement(task)).tolist() == events
+    events = {"multiclass": ([0, 1, 2], [0, 1, 0]), "binary": ([0, 1], [0, 1]), "regression": ([2], [2])}
+    for task, (known, expected) in events.items():
+        assert decisions.event(np.array(known), statement(task)).tolist() == expected
     assert decisions.expected(chances([[0.2, 0.3, 0.5]]), statement("multiclass")).tolist() == [0.3]
     assert decisions.expected(pd.DataFrame({"probability": [0.4]}), statement()).tolist() == [0.4]

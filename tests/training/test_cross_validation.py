@@ -67,9 +67,8 @@ def test_ranks_are_compared_within_a_fold(task: str, time: str | None) -> None:
     plan, naive = agree(frame, problem), candidates(PARAMS, FEW, problem)[selection.NAIVE]
     parts = parted(frame, problem, plan)
     folds = Folds(parts, FEW, PARAMS, problem)
-    score = selection.compare(folds.unseen, folds.validate({selection.NAIVE: naive}), problem, plan)[
-        RANKING[task]
-    ].item()
+    compared = selection.compare(folds.unseen, folds.validate({selection.NAIVE: naive}), problem, plan)
+    score = compared[RANKING[task]].item()
     assert score == pytest.approx(GUESSING[task], abs=1e-12), "no features rank no better than at random"
 
 
@@ -108,13 +107,11 @@ def test_no_model_learns_an_outcome_that_is_not_known_when_the_next_part_begins(
     points = agree(frame, problem).split
     parts = split(frame, points, problem)
     final = Folds(parts, KNOWS, PARAMS, problem).rows
-    assert set(final["id"]) == set(
-        frame["id"][frame["placed"] <= pd.Timestamp(points.holdout) - pd.Timedelta("30d 2h")]
-    )
+    newest = pd.Timestamp(points.holdout) - pd.Timedelta("30d 2h")
+    assert set(final["id"]) == set(frame["id"][frame["placed"] <= newest])
     few = Folds(parts, KNOWS, PARAMS, problem.changed(label_delay="200d"))
-    assert few.rows["placed"].iloc[few.pairs[0].fitted].max() <= parts["validation"]["placed"].min() - pd.Timedelta(
-        "200d 2h"
-    )
+    newest = parts["validation"]["placed"].min() - pd.Timedelta("200d 2h")
+    assert few.rows["placed"].iloc[few.pairs[0].fitted].max() <= newest
     with pytest.raises(DataError, match=r"found 0 different outcomes .* problem.label_delay of 300d; expected two"):
         Folds(parts, KNOWS, PARAMS, problem.changed(label_delay="300d"))
 
@@ -127,10 +124,7 @@ def test_no_row_that_chooses_was_seen_by_the_model_that_predicts_it(task: str, c
     folds = Folds(parts, KNOWS, PARAMS, problem)
     forecasts = folds.validate({"mine": Recalls()})
     assert forecasts["mine"].iloc[:, 0].nunique() == 1
-    assert set(folds.rows["id"]) == {
-        *parts["train"]["id"],
-        *parts["validation"]["id"],
-    }  # both, and no row of the holdout
+    assert set(folds.rows["id"]) == {*parts["train"]["id"], *parts["validation"]["id"]}, "and no row of the holdout"
     recent, _ = folds.newest(forecasts["mine"])
     assert not problem.time or folds.unseen["placed"].is_monotonic_increasing
     assert sorted(recent["id"]) == sorted(parts["validation"]["id"] if problem.time else folds.rows["id"])

@@ -122,8 +122,9 @@ def _iso(text: ir.StringValue) -> ir.TimestampValue:
 
 def _counted(text: ir.StringValue, unit: float, before: int, step: int) -> ir.TimestampValue:
     """Return times counted in a unit, so many of them before 1970, to so many microseconds; a float64 may not hold the number."""
-    whole = whole_number(text)
-    count = ibis.coalesce(ibis.cases((whole > 0, (whole - before) * unit)), (number(text) - before) * unit)
+    whole, value = whole_number(text), number(text)
+    value = ibis.cases((value >= 0, value)) if before else value  # such counts begin long before 1970, and not below 0
+    count = ibis.coalesce(ibis.cases((whole > 0, (whole - before) * unit)), (value - before) * unit)
     return _after(ibis.timestamp("1970-01-01"), count, step)
 
 

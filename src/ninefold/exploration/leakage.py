@@ -67,11 +67,12 @@ def screen(rows: Rows, identifiers: list[str], missing: pd.DataFrame) -> pd.Data
     table = pd.DataFrame(scores, columns=titles).rename(columns={"event_score": "event score"})
     clear = [name for name in table.loc[table["evidence"] == "", "column"] if name not in identifiers]
     pool = [*filter(None, [problem.time]), *(name for name in clear if name in names)]
-    others = _compared(rows, pool, table, copies) | combinations.evidence(df, pool, outcome, problem)
+    others = combinations.evidence(df, pool, outcome, problem)
     entities = EntityLeakage(df, names, outcome, problem)
     if problem.task != "multiclass":
         others |= bands.group_means(df, {name: numbers[name] for name in pool}, outcome)
     others |= {name: entities.evidence(name, numbers[name]) for name in clear if name not in others}
+    others |= _compared(rows, [name for name in pool if not others.get(name)], table, copies)
     table["evidence"] = table["evidence"].mask(table["evidence"] == "", table["column"].map(others).fillna(""))
     return table.sort_values("score", ascending=False, ignore_index=True, kind="stable")
 

@@ -8,7 +8,6 @@ from ninefold.init.proposal import Proposal
 
 LEAST_ENTITIES, LEAST_UNNAMED = 10, 30  # fewer values are kinds of things; the second, where no name says more
 MOST_ROWS = {False: 20, True: 50}  # of an entity that no name tells, by whether its values are measured
-ALIKE = 0.8  # of the rows of one measured value, those that also agree in another measurement
 
 
 def copies(p: Proposal) -> int:
@@ -62,13 +61,13 @@ def _belong_together(column: Column, p: Proposal) -> str | None:
     if sizes.min() == sizes.max() and not is_measured:
         return f"each of its values stands in {sizes[0]} rows"
     if column.kind == "number" and even and _is_sparse(column) and not (is_measured and called(column.name, "price")):
-        return f"its values come back ({sizes.mean():.1f} rows each)"
+        return f"it comes back ({sizes.mean():.1f} rows each)"
     for name, other in p.contract().items() if even or not is_measured else ():
         if other.type == "float64" and name not in (p.target.name, column.name) and other.distinct > len(first) / 2:
             agree = (other.codes == other.codes[first][code]).sum() - len(first)
             rank = pd.factorize(other.rows(), sort=True)[0]
             is_rough = np.abs(np.diff(rank[first])).mean() > rank.max() / 15 and other.counts.max() < 0.1 * p.rows
-            if agree >= (ALIKE if is_measured else 1) * (p.rows - len(first)) and (is_rough or not is_measured):
+            if agree >= (0.8 if is_measured else 1) * (p.rows - len(first)) and (is_rough or not is_measured):
                 return f"{name} is the same in {'nearly ' if is_measured else ''}all its rows"
     return None
 

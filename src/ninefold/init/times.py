@@ -68,7 +68,7 @@ def from_numbers(column: Column, named: bool) -> Column:
     low, high = column.bounds()
     if not fits and column.type == "int64" and (named or called(column.name, "time")):
         dated = from_texts(column, named)
-        if dated.kind == "timestamp":
+        if dated.kind == "timestamp" and "1900" <= str(dated.times().min()) <= str(dated.times().max()) < "2101":
             return dated
     if not named:
         # Small numbers may well be quantities, unless the name speaks of dates.
@@ -160,9 +160,8 @@ def _without_open_ends(column: Column, parsed: dict[str, np.ndarray]) -> tuple[C
     if lone.any():
         column = column.warned("open_ends", rows=column.counts[lone].sum(), such=column.example(lone, 2))
         column = replace(column, gap=column.gap | lone)
-    least, most = np.datetime64("1000" if column.type == "string" else "1600"), np.datetime64("2999-12-31")
     for values in parsed.values():  # "1/2/20" has no year 20
-        bad = (values < least) | (values > most)
+        bad = (values < np.datetime64("1000-01-01")) | (values > np.datetime64("2999-12-31"))
         values[column.gap | bad] = np.datetime64("NaT")
     return column, parsed
 

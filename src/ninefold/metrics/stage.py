@@ -88,12 +88,12 @@ def make_plan(frame: pd.DataFrame, split: Split, params: Params, problem: Proble
 def checks(frame: pd.DataFrame, plan: EvaluationPlan, params: Params, problem: Problem) -> list[gate.Check]:
     """Return the gate: enough outcomes of each kind in each part, and thresholds within reach."""
     part, kinds = part_of(frame, plan.split, problem), np.zeros(len(frame), dtype=int)
-    rarest = " of the rarest class" if problem.is_class else ""
+    of = " of the rarest class" if problem.is_class else ""
     if problem.is_class:
         kinds = pd.Categorical(frame[problem.target].astype(int), range(len(problem.classes)))
     counts = pd.crosstab(kinds, pd.Categorical(part, PARTS), dropna=False)
-    fewest = int(counts.to_numpy().min())
-    result = [gate.at_least(f"NF401 rows{rarest} in the smallest part", fewest, params.split.min_rarest)]
+    rarest = params.split.min_rarest
+    result = [gate.at_least(f"NF401 rows{of} in the smallest part", int(counts.min(axis=None)), rarest)]
     if problem.is_class and (absent := [*zip(*np.nonzero(counts.to_numpy() == 0), strict=True)]):
         absences = "; ".join(f"no {problem.classes[row]} in {PARTS[column]}" for row, column in absent)
         expected = "rows of each class in each part: collect more, pool classes, or change metrics.split"

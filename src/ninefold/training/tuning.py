@@ -121,12 +121,10 @@ def workers(params: Params) -> AbstractContextManager[object]:
     return dask_cluster.connect(params.scheduler)
 
 
-def _score(
-    folds: Folds, rungs: list[list[Fold]], plan: EvaluationPlan, name: str, options: Options, rung: int
-) -> float:
+def _score(folds: Folds, rungs: list[list[Fold]], plan: EvaluationPlan, name: str, values: Options, rung: int) -> float:
     """Return the primary metric of a candidate on the rows of a rung; lower is better."""
     rows, params, schema, problem, primary = folds.rows, folds.params, folds.schema, folds.problem, plan.primary
-    candidate = Candidate(model=params.candidates[name].model, **options)
+    candidate = Candidate(model=params.candidates[name].model, **values)
     estimator = candidate.estimator(params.seed, schema, problem)
     predicted = cross_validation.forecast(estimator, rows, rungs[rung], schema, problem, cores=1)
     target = rows[problem.target].to_numpy()[np.concatenate([fold.unseen for fold in rungs[rung]])]
