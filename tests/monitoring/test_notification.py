@@ -285,7 +285,7 @@ def test_monitor_delivers_the_alerts_of_a_failed_gate_too_and_then_fails(project
     artifacts.write_json([period("1")], artifacts.path("data/monitoring/periods.json"))
     monkeypatch.setattr(runner, "execute", run)
     monkeypatch.setattr(site, "render", lambda: None)
-    monkeypatch.setattr("ninefold.params.load", lambda _: SimpleNamespace(deliver=FILE, source="log"))
+    monkeypatch.setattr("ninefold.params.load", lambda _: SimpleNamespace(deliver=FILE, source="log", silenced={}))
     failed = CliRunner().invoke(cli.app, ["monitor"])
     assert (failed.exit_code, "lost rows: found 1" in failed.output) == (1, True)
     assert states(artifacts.path(notification.ALERTS)) == [("begun", "error", "medium")]

@@ -21,7 +21,7 @@ from conftest import Project
 from processing_runs import close, run_collection
 from processing_runs import run as run_processing
 
-from ninefold import artifacts, collection, gate
+from ninefold import artifacts, collection
 from ninefold.errors import NinefoldError
 
 REMEDY = re.compile("fix|fetch|set |drop|write|move|rename|give|lower|widen|convert|save|add |collect|take")
@@ -45,7 +45,7 @@ def shops(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def shop(project: Project, shown: list[Any], monkeypatch: pytest.MonkeyPatch) -> Project:
     """Make the tiny project into the shop, without its files."""
-    monkeypatch.setattr(gate.display, "checks", lambda rows: None)
+    monkeypatch.setattr("ninefold.display.checks", lambda rows: None)
     project.set("collection.as_of", "2020-03-31")
     orders = {"time": "placed", "min_rows": data.LEAST}
     project.set("collection.tables", {"orders": orders, "customers": {"min_rows": 6}})

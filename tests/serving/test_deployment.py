@@ -27,7 +27,7 @@ REFUSED = pd.DataFrame([("cut short", 422, "not JSON")], columns=["request", "st
     ("case", "says"),
     {
         "binary": [
-            "roc auc: 0.500 (0.400 to 0.600)", "fitted on 320 orders of 2020-01-01 to 2020-02-09", "One shop only.",
+            "ROC AUC: 0.500 (0.400 to 0.600)", "fitted on 320 orders of 2020-01-01 to 2020-02-09", "One shop only.",
             "evaluated on 80 orders of 2020-02-10 to 2020-02-19", "*act*: -1 if it happens, -1 if not",
         ],
         "multiclass": [

@@ -4,7 +4,6 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,7 +29,7 @@ def records() -> list[dict[str, Any]]:
 
 def write(periods: list[dict[str, Any]], version: str = "abc") -> Path:
     """Write what stage 09 decided, as it does: the folder is replaced whole."""
-    decision = monitoring.conclude(periods, SimpleNamespace(best_baseline="always wait"), version)
+    decision = monitoring.conclude(periods, version, "always wait")
     artifacts.write_json(decision, artifacts.output(monitoring.MONITORING) / "decision.json")
     artifacts.publish()
     return artifacts.path(monitoring.MONITORING) / "decision.json"
