@@ -105,13 +105,13 @@ def conclusion(sentence: str) -> None:
 
 def checks(rows: Sequence[Mapping[str, Any]]) -> None:
     """Show the checks of a gate: name, value, limit, and whether each passed."""
-    frame = pd.DataFrame(rows, columns=["code", "name", "value", "limit", "passed", "silenced"], dtype=object).fillna(
-        ""
-    )
-    frame["passed"] = frame["passed"].map({True: "pass", False: "FAIL"})
-    frame["passed"] = frame.pop("silenced").radd("silenced: ").where(lambda text: text != "silenced: ", frame["passed"])
-    frame.columns = ["code", "check", "found", "expected", "result"]
+    shown = [(row.get("code", ""), row["name"], row["value"], row["limit"], _result(row)) for row in rows]
+    frame = pd.DataFrame(shown, columns=["code", "check", "found", "expected", "result"], dtype=object)
     table(frame, "Checks of this stage", {"found": _number})
+
+
+def _result(row: Mapping[str, Any]) -> str:
+    return "pass" if row["passed"] else f"silenced: {row['silenced']}" if row.get("silenced") else "FAIL"
 
 
 def inputs(section: str) -> None:

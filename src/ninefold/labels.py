@@ -7,8 +7,7 @@ from typing import Any
 
 from pydantic import RootModel
 
-from ninefold.errors import ParamsError
-from ninefold.params import FILE, Name, Section, Text, load, root
+from ninefold.params import FILE, Name, Section, Text, in_project, load, root
 
 
 class Label(Section):
@@ -33,10 +32,9 @@ def parts(column: Any) -> tuple[str, str]:
     A joined column such as ``weather.temp`` without a label of its own has that of ``temp``.
     """
     name = str(column)
-    try:
-        file = root() / FILE
-    except ParamsError:  # outside of a project, as in the image of the service
+    if not in_project():  # as in the image of the service
         return name, ""
+    file = root() / FILE
     known = _labels(file, file.stat().st_mtime_ns)
     entry = known.get(name) or known.get(name.rpartition(".")[2], Label())
     return entry.label or name, f" ({entry.unit})" if entry.unit else ""

@@ -4,6 +4,7 @@ import difflib
 import importlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import date
 from functools import cache, lru_cache
 from pathlib import Path
@@ -104,7 +105,9 @@ def root() -> Path:
 
 def in_project() -> bool:
     """Return whether `root` finds a project."""
-    return any((folder / FILE).is_file() for folder in (Path.cwd(), *Path.cwd().parents))
+    with suppress(ParamsError):
+        return bool(root())
+    return False
 
 
 def load(section: str, overrides: dict[str, Any] | None = None) -> Any:

@@ -17,13 +17,14 @@ def copies(p: Proposal) -> int:
     return repeats if (p.rows - repeats) ** 2 >= p.rows else 0
 
 
-def find(p: Proposal) -> dict[str, str]:
+def find(p: Proposal, repeats: int) -> dict[str, str]:
     """Return columns of entities that come back, and what says so: their names, a join, else values, at last measured ones.
 
-    Where rows have a time, no texts are looked at but those that a name says, as these are categories anyway, and no persons.
+    `repeats` rows are `copies`. Where rows have a time, no texts are looked at but those that a name says, as these are
+    categories anyway, and no persons.
     """
     found, joined = list[tuple[int, str, str]](), {name for one in p.related for name in one.by}
-    has_batches = p.time is None and copies(p) < 0.1 * p.rows  # of copies, every measurement comes back
+    has_batches = p.time is None and repeats < 0.1 * p.rows  # of copies, every measurement comes back
     for name, column in p.contract().items():
         is_measured, is_known = column.type == "float64", not column.missing
         fits = column.kind in ("category", "number", "identifier") and is_known and (has_batches or not is_measured)

@@ -104,11 +104,12 @@ def number(column: Column, plain: np.ndarray, form: str | None = None) -> Column
         return None
     if stray.any():
         column = column.warned("no_numbers", rows=int(counts[stray].sum()), text=column.texts[stray][0])
-    points, whole = bare[~soft & ~stray], [text.strip() for text in bare[~soft & ~stray] if "." not in text]
-    fits = all(re.fullmatch(r"[+-]?\d{1,3}", text) for text in whole) if whole else len(bare) >= 50
-    if best == (None, None) and form not in readers.FORMATS[1:] and fits and _thousands_only(points, "."):
-        column = column.warned("maybe_points", text=next(text for text in points if "." in text), whole=whole[:1])
-    if best == (None, ",") and _thousands_only(bare[~soft & ~stray], ","):
+    written = bare[~soft & ~stray]
+    whole = [text.strip() for text in written if "." not in text]
+    are_small = all(re.fullmatch(r"[+-]?\d{1,3}", text) for text in whole) if whole else len(bare) >= 50
+    if best == (None, None) and form not in readers.FORMATS[1:] and are_small and _thousands_only(written, "."):
+        column = column.warned("maybe_points", text=next(text for text in written if "." in text), whole=whole[:1])
+    if best == (None, ",") and _thousands_only(written, ","):
         column = column.warned("commas")
     signs: dict[str, Any] = {"decimal": best[0], "thousands": best[1], "format": form}
     return replace(column, kind="number", values=values, gap=soft, type=kind, **signs)

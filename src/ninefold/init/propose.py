@@ -175,7 +175,8 @@ def _choose_key(p: Proposal, named: str | None) -> None:
 
 def _keep_together(p: Proposal) -> None:
     """Name the entity whose rows stay in one part of the split, and count copies."""
-    for name, why in entities.find(p).items() if p.group is None else ():
+    repeats = entities.copies(p)
+    for name, why in entities.find(p, repeats).items() if p.group is None else ():
         if p.time is None:
             p.group = [name]
             p.warn("entity", name, why=why, is_measured=p.columns[name].type == "float64")
@@ -183,8 +184,8 @@ def _keep_together(p: Proposal) -> None:
         if p.columns[name].kind == "number":
             p.columns[name] = p.columns[name].as_text()
         p.warn("entity_in_time", name, why=why)
-    if copies := entities.copies(p):
-        p.warn("copies", rows=copies)
+    if repeats:
+        p.warn("copies", rows=repeats)
 
 
 def _join(p: Proposal, name: str, frame: pd.DataFrame) -> None:

@@ -1,6 +1,7 @@
 """The guides of ``docs/``, which an installed engine brings along, so that they are those of its version."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 from ninefold.errors import DataError
@@ -10,10 +11,18 @@ PLACES = (HERE / "guides", HERE.parents[1] / "docs")  # installed; in the reposi
 INDEX, CHECKS = "README", "checks"
 
 
+@cache
+def checks() -> dict[str, str]:
+    """Return what the guide says of each check, by its code, in Markdown; empty if the guides are not at hand."""
+    if (folder := _folder()) is None:
+        return {}
+    parts = re.split(r"(?m)^## (NF\d{3})", _linked((folder / f"{CHECKS}.md").read_text(encoding="utf-8")))
+    return {code: f"## {code}{text.rstrip()}\n" for code, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
 def read(name: str | None = None) -> str:
     """Return the text of a guide, such as ``add-a-feature``, of a check, such as ``NF303``, or the list of all; Markdown."""
-    folder = next((place for place in PLACES if place.is_dir()), None)
-    if folder is None:
+    if (folder := _folder()) is None:
         raise DataError("the guides are not installed with this engine; run `make setup`")
     names = sorted(place.stem for place in folder.glob("*.md") if place.stem != INDEX)
     if name and re.fullmatch(r"(?i)NF\d{3}", name):
@@ -22,11 +31,13 @@ def read(name: str | None = None) -> str:
         return text
     if name is not None and (name := name.removesuffix(".md")) not in names:
         raise DataError(f"there is no guide {name!r}; the guides are {', '.join(names)}")
-    text = (folder / f"{name or INDEX}.md").read_text(encoding="utf-8")
+    return _linked((folder / f"{name or INDEX}.md").read_text(encoding="utf-8"))
+
+
+def _folder() -> Path | None:
+    return next((place for place in PLACES if place.is_dir()), None)
+
+
+def _linked(text: str) -> str:
+    """Return a guide whose links to others are the commands that show them."""
     return re.sub(r"\[([^\]]+)\]\(([\w-]+)\.md\)", r"**\1** (`ninefold guide \2`)", text)
-
-
-def checks() -> dict[str, str]:
-    """Return what the guide says of each check, by its code, in Markdown."""
-    parts = re.split(r"(?m)^## (NF\d{3})", read(CHECKS))
-    return {code: f"## {code}{text.rstrip()}\n" for code, text in zip(parts[1::2], parts[2::2], strict=True)}

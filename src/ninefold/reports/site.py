@@ -101,6 +101,8 @@ def _render_experiments(environment: Environment) -> None:
     from dvc.api import exp_show  # type: ignore[import-untyped]
 
     rows = exp_show(str(artifacts.path(".")))
+    if not any(row["Experiment"] for row in rows):  # those there are began at other commits
+        return
     differing = [name for name in rows[0] if len({str(row[name]) for row in rows}) > 1]
     facts = {"rows": [{name: row[name] for name in differing} for row in rows], "differing": differing}
     artifacts.write_text(environment.get_template("experiments.html.j2").render(**facts, stage=None, up=""), place)
@@ -211,9 +213,7 @@ def _prepare(stage: Stage) -> Any:
 
 def _explained(stage: Stage) -> list[Any]:
     """Return a cell that says what each check of a stage's gate measures, why, and what to do."""
-    texts: dict[str, str] = {}
-    with suppress(DataError):  # sources of the engine may lie somewhere without its guides
-        texts = guides.checks()
+    texts = guides.checks()
     codes = dict.fromkeys(check.get("code") for check in stage.record.get("gate", {}).get("checks", []))
     shown = [f'<a id="{code}"></a>\n\n#{texts[code]}' for code in codes if code in texts]
     return [runner.nbformat.v4.new_markdown_cell("\n".join(["## The checks explained\n", *shown]))] if shown else []
