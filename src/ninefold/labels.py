@@ -34,8 +34,7 @@ def parts(column: Any) -> tuple[str, str]:
     name = str(column)
     if not in_project():  # as in the image of the service
         return name, ""
-    file = root() / FILE
-    known = _labels(file, file.stat().st_mtime_ns)
+    known = _labels(root() / FILE, (root() / FILE).stat().st_mtime_ns)
     entry = known.get(name) or known.get(name.rpartition(".")[2], Label())
     return entry.label or name, f" ({entry.unit})" if entry.unit else ""
 

@@ -23,12 +23,7 @@ def render(room: str, name: str, /, **values: Any) -> str:
 @cache
 def _environment() -> Environment:
     environment = jinja.environment(FunctionLoader(_in_one_line))
-    environment.filters |= {
-        "spec": format,
-        "code": _code,
-        "label": labels.of,
-        "named": lambda name: _code(labels.of(name)),
-    }
+    environment.filters |= {"spec": format, "code": _code, "label": labels.of, "named": lambda x: _code(labels.of(x))}
     return environment
 
 

@@ -214,7 +214,7 @@ def _prepare(stage: Stage) -> Any:
 def _explained(stage: Stage) -> list[Any]:
     """Return a cell that says what each check of a stage's gate measures, why, and what to do."""
     texts = guides.checks()
-    codes = dict.fromkeys(check.get("code") for check in stage.record.get("gate", {}).get("checks", []))
+    codes = {check.get("code"): None for check in stage.record.get("gate", {}).get("checks", [])}
     shown = [f'<a id="{code}"></a>\n\n#{texts[code]}' for code in codes if code in texts]
     return [runner.nbformat.v4.new_markdown_cell("\n".join(["## The checks explained\n", *shown]))] if shown else []
 

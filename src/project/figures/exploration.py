@@ -75,7 +75,8 @@ def _association(one: pd.Series, other: pd.Series) -> float:
     expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / rows
     lines = np.array(table.shape)
     excess = ((table - expected) ** 2 / expected).sum() / rows - (lines - 1).prod() / (rows - 1)
-    return np.sqrt(max(0.0, excess) / ((lines - (lines - 1) ** 2 / (rows - 1)).min() - 1))
+    most = (lines - (lines - 1) ** 2 / (rows - 1)).min() - 1
+    return np.sqrt(max(0.0, excess) / most) if most > 0 else np.nan
 
 
 def plot_associations(table: pd.DataFrame) -> Figure:
