@@ -180,6 +180,14 @@ def test_of_a_large_table_blocks_of_rows_are_looked_at(random: Any, monkeypatch:
     assert sampling.sample([table.head(50)], "orders")[0].equals(table.head(50))
 
 
+def test_a_time_that_comes_back_is_no_entity(shop: Any, proposed: Any) -> None:
+    p = proposed(shop, "returned")
+    assert p.time is not None
+    notes = [Assumption("comes_back", (name,), {"distinct": 9, "rows": 99}, p.table) for name in (p.time.name, "who")]
+    p.add(notes)
+    assert [note for note in p.warnings if note.kind == "comes_back"] == notes[1:]
+
+
 def test_useless_columns_are_left_out_with_their_reason(shop: Any, proposed: Any) -> None:
     shop = shop.assign(same="x", nothing="", again=shop["country"], alive=shop["returned"].map({"Y": "1", "N": "0"}))
     shop["mostly"] = np.where(np.arange(ROWS) % 10 == 0, shop["price"], "NA")

@@ -71,7 +71,7 @@ def plan(table: str, wish: Wish, joins: Sequence[str] = (), options: dict[str, A
         tables.append(read(each, others=[one.name for one in tables]))
     rows = {one.name: one.rows for one in tables}
     p = propose(tables[0].name, rows.pop(tables[0].name), wish, rows)
-    p.warnings[:0] = [note for one in tables for note in one.notes]
+    p.add(note for one in tables for note in one.notes)
     texts = drafting.draft(p, {one.name: {"source": one.place, "options": one.options} for one in tables})
     texts |= variants.notebooks(p.task, p.time, p.group)
     _prove(texts[FILE])

@@ -34,7 +34,8 @@ def project(names: Sequence[str]) -> str:
         p = Proposal(main, len(rows[main]), columns, next(iter(columns.values())))
         p.warnings = [note.of(main) for column in columns.values() for note in column.warnings]
     how = {name: {"source": "", "options": tables[name].options.model_dump()} for name in p.tables()}
-    p.warnings += notes + [Assumption("options", (), each, name) for name, each in how.items() if each["options"]]
+    p.add(notes)
+    p.warnings += [Assumption("options", (), each, name) for name, each in how.items() if each["options"]]
     begun = "" if tables[main].source else f"{render('init', 'not_begun', table=main)}\n\n"
     return begun + explain(names, p, drafting.draft(p, how)[FILE] if p.task else text, text)
 

@@ -1,5 +1,6 @@
 """What a project for a table begins with: the task, the key, the time, the split, the contract, the features."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +68,11 @@ class Proposal:
     def warn(self, sentence: str, /, *names: str, **values: Any) -> None:
         """Add a warning on columns, a sentence of ``templates/sentences/init.md.j2``."""
         self.warnings.append(Assumption(sentence, names, {"p": self, **values}, self.table))
+
+    def add(self, notes: Iterable[Assumption]) -> None:
+        """Put what reading the tables warned of before all else, but for a time that comes back: times do."""
+        times = (self.time.name,) if self.time else ()
+        self.warnings[:0] = [note for note in notes if note.kind != "comes_back" or note.names != times]
 
     def tables(self) -> dict[str, dict[str, Column]]:
         """Return the columns of every table by their names in the source, the main table first."""

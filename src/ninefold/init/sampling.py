@@ -22,15 +22,18 @@ def sample(parts: Iterable[pd.DataFrame], name: str) -> tuple[pd.DataFrame, list
     in a Data Stream, 2002), so that the key of an entity, which is nearly unique in a sample, is told of.
     """
     kept, rows, step, hashes, last = list[pd.DataFrame](), 0, 1, dict[Any, np.ndarray](), pd.DataFrame()
+    near = list[Any]()  # columns that are nearly unique in what is kept first: of no others values are estimated
     for part in parts:
         part.index = pd.RangeIndex(rows, rows + len(part))
         rows, last = rows + len(part), part.tail(BLOCK)
         kept.append(part[part.index // BLOCK % step == 0])
         new = [part] if step > 1 else []  # of a table that fits, nothing has to be estimated
         while len(kept) > 1 and sum(one.memory_usage(deep=True).sum() for one in kept) > MOST:
+            if step == 1:
+                near = [name for name in part if pd.concat([one[name] for one in kept]).nunique() > COMES_BACK * rows]
             new, step = new or kept, step * 2
             kept = [one[one.index // BLOCK % step == 0] for one in kept]
-        for one, column in product(new, part.columns):
+        for one, column in product(new, near):
             values = pd.util.hash_array(one[column].to_numpy(dtype=object), categorize=False)
             hashes[column] = np.union1d(hashes.get(column, values[:0]), np.unique(values)[:HASHES])[:HASHES]
     frame = pd.concat([*kept, last[~last.index.isin(kept[-1].index)]], ignore_index=True)
