@@ -149,7 +149,9 @@ def test_the_task_follows_the_values_of_the_target(shop: Any, random: Any, propo
 
 def test_decimal_commas_semicolons_and_cp1252(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proposed: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    lines = [f"{n},5;1.{100 + n},{n % 100:02d};K\u00f6ln {n % 7};1.{n:03d}" for n in range(120)]
+    lines = [
+        f"{n},5;1.{100 + n},{n % 100:02d};K\u00f6ln {n % 7};{f'1.{n:03d}' if n % 9 else 'offen'}" for n in range(120)
+    ]
     text = "\r\n".join(["Gr\u00f6\u00dfe;Preis \u20ac;Ort;Menge", *lines])
     (tmp_path / "h\u00e4user.csv").write_bytes(text.encode("cp1252"))
     table = init.read("h\u00e4user.csv")
@@ -157,7 +159,8 @@ def test_decimal_commas_semicolons_and_cp1252(tmp_path: Path, monkeypatch: pytes
     p = proposed(table.rows, "Preis \u20ac")
     assert (p.target.decimal, p.target.thousands, p.target.bounds()) == (",", ".", (1100.0, 1219.19))
     assert p.columns["Gr\u00f6\u00dfe"].decimal == ","
-    assert (p.columns["Menge"].thousands, p.columns["Menge"].bounds()) == (".", (1000.0, 1119.0))
+    assert (p.columns["Menge"].thousands, p.columns["Menge"].bounds()) == (".", (1001.0, 1119.0))
+    assert {each.kind for each in p.columns["Menge"].warnings} == {"points", "words_among_numbers"}
 
 
 @pytest.mark.parametrize("value", [*({text: [text, {text: text}], "many": [text] * 80} for text in NASTY), *NUMBERS])
@@ -245,6 +248,8 @@ def test_signs_and_units_are_read_with_numbers(write: Any, read: Any, number: An
 @pytest.mark.parametrize(("values", "codes", "is_read"), [
     ([0, 1, 2, 3, 4, 5, 99], ["99"], True), ([1, 2, 3, 4, 5, 8, 9], ["8", "9"], True), ([1, 2, 3, 4, 5, 6, 7, 9], ["9"], False),
     ([*range(20, 80), *[99] * 9], ["99"], False), (range(10), [], False), ([1, 2, 3, 4, 6, 8], [], False),
+    ([*range(20, 60), *[-1, -999] * 5], ["-1", "-999"], True), ([*range(40), *[99, 999] * 4], ["99", "999"], True),
+    ([*range(40), *[32767, 65535] * 4], ["32767", "65535"], False), ([*range(7), 20, 50, 100], [], False),
 ])  # fmt: skip
 def test_codes_beyond_a_gap_are_not_known_or_asked_about(
     values: Any, codes: Any, is_read: bool, shop: Any, proposed: Any
@@ -323,10 +328,12 @@ def test_entities_and_copies_are_found_by_values(shop: Any, random: Any, propose
     regions = [f"R{row}" for row in range(12)]
     kinds = bare.assign(region=np.resize(regions, ROWS), region_id=np.resize(list("123"), ROWS))
     heat, wet = random.normal(9, 2, (2, 100)).round(2).astype(str)[:, who]
-    degrees = pd.DataFrame({"c": (warm := random.normal(20, 5, ROWS).round(1)), "f": (1.8 * warm + 32).round(2)})
+    batches = bare.assign(heat=heat, wet=wet, returned=random.choice(["Y", "N"], 100)[who])
+    warm = random.integers(-100, 100, ROWS) / 2
+    squares = bare.assign(c=warm.astype(str), f=(warm**2).astype(str), returned=np.where(warm > 0, "Y", "N"))
     stray = tall.assign(who=tall["who"].mask(tall.index == 3, "?x"))
     tables = (tall, "who"), (stray, "who"), (bare.assign(ID=who.astype(str)), "ID"), (kinds, None)
-    for table, group in (*tables, (bare.join(degrees.astype(str)), None), (bare.assign(heat=heat, wet=wet), "heat")):
+    for table, group in (*tables, (squares, None), (bare.assign(heat=heat, wet=wet), None), (batches, "heat")):
         p = proposed(table, "returned")
         assert p.group == ([group] if group else None)
         assert any(warning.kind == "entity" for warning in p.warnings) == bool(group)
@@ -464,12 +471,14 @@ def test_a_summary_of_much_is_short_and_all_of_it_can_be_read(shop: Any, propose
     p = proposed(shop, "returned")
     written, names = drafted(p)["params.yaml"], [f"column {number} {'x' * number}" for number in range(300)]
     p.features["numeric"], p.left = names, dict.fromkeys(names, "always the same")
-    p.warnings += [Assumption("sentinel", [name], {"value": -999.0, "rows": 7}, "orders") for name in names]
+    p.warnings += [
+        Assumption("sentinel", [name], {"codes": ("-999",), "rows": 7, "low": 1, "high": 5}, "orders") for name in names
+    ]
     p.warnings += [Assumption("few_rows", (), {"p": p, "rows": rows}, "orders") for rows in range(60)]
     assert_fits_a_screen(p, written)
     text = " ".join(drafting.summary(p, []).split())
-    assert "... (300 in all) hold a number unlike all others, such as column 0 -999 in 7 rows" in text
-    assert re.search(r"placed is taken as the time.*unlike all others.*and \d+ more: `ninefold init --explain`", text)
+    assert "... (300 in all) hold column 0 -999 in 7 rows, beside 1 to 5" in text
+    assert re.search(r"placed is taken as the time.*beside 1 to 5.*and \d+ more: `ninefold init --explain`", text)
     assert all(f"{rows} rows" in explain([], p, written, written) for rows in (0, 30, 59))
     code = "".join(place.read_text() for place in Path(init.__file__).parent.glob("*.py"))
     assert {*re.findall(r'(?:warned|warn|Assumption)\(\s*"(\w+)"', code)} == {*RANKS}

@@ -109,10 +109,9 @@ class EntityLeakage:
         before = before - before[groups.first]
         after = groups.total(y)[groups.code] - before - y
         past, future = (before / np.maximum(groups.place, 1))[between], (after / np.maximum(groups.ahead, 1))[between]
-        pairs = [(0.0, 0.0)]
-        for each in (values, values / np.maximum(groups.ahead, 1)):  # a mean, or a sum, of later outcomes
-            x = _residuals(stats.rankdata(each), [piece])[between]
-            pairs.append(_asymmetry(x, y[between], past, future, groups.code[between]))
+        ways = values, values / np.maximum(groups.ahead, 1)  # a mean, or a sum, of later outcomes
+        ranks = (_residuals(stats.rankdata(way), [piece])[between] for way in ways)
+        pairs = (_asymmetry(x, y[between], past, future, groups.code[between]) for x in ranks)
         return max(pairs, key=lambda r2: r2[0] - r2[1])
 
 

@@ -10,12 +10,10 @@ from ninefold.problem import Problem, decisions
 
 # A value that occurs with one outcome alone.
 ODDS = {"missing": 6.0, "usual": 20.0}  # least odds ratio, at the near end of its interval of 99 %
-PURE = 0.995  # share of one class where a column is not what it usually is, such as 0 or "none"
-WIDE = 0.1  # share of the rows of that class
+PURE, WIDE = 0.995, 0.1  # share of one class where a column is unusual (not 0 or "none", say); of the class's rows
 ROWS, CLUSTERS = {"missing": FEWEST, "usual": 30}, 10  # fewer may be sampling noise, or one bad day
 MOST_TEXTS, MOST_WORDS = 20_000, 3000  # rows of which words are counted; most of these
-TELLING = 0.92  # share of each outcome that a single word classifies correctly
-OFTEN = 0.25  # share of the texts of an outcome, of a word that occurs with it alone
+TELLING, OFTEN = 0.92, 0.25  # share of each outcome that a word classifies correctly; of the texts of its only one
 
 
 def value(values: pd.Series, events: dict[str, np.ndarray], cluster: np.ndarray, problem: Problem) -> str:

@@ -29,9 +29,8 @@ def describe_rows(explore: Exploration) -> str:
 
 def describe_overall(whole: dict[str, float], explore: Exploration) -> str:
     """Return the overall level with its interval."""
-    problem = explore.problem
-    shown = _say("overall", **whole, confidence=explore.level, problem=problem)
-    return _say("level", level=shown, name=display.code(decisions.level_name(problem)), problem=problem)
+    shown = _say("overall", **whole, confidence=explore.level, problem=explore.problem)
+    return _say("level", level=shown, name=display.code(decisions.level_name(explore.problem)), problem=explore.problem)
 
 
 def describe_outcomes(table: pd.DataFrame, problem: Problem) -> str:
@@ -82,9 +81,8 @@ def describe_scores(scores: pd.DataFrame, problem: Problem) -> str:
 def headline(whole: dict[str, float], table: pd.DataFrame, problem: Problem) -> dict[str, str]:
     """Return the figures of this stage for the index."""
     best = strongest(table)
-    name = (
-        "none" if best is None else f"{labels.parts(best['column'])[0]} ({score_name(problem)} {best['learned']:.2f})"
-    )
+    score = "" if best is None else f" ({score_name(problem)} {best['learned']:.2f})"
+    name = "none" if best is None else labels.parts(best["column"])[0] + score
     return {decisions.level_name(problem): decisions.show_level(whole["mean"], problem), "strongest column": name}
 
 

@@ -81,15 +81,9 @@ def _problem(p: Proposal) -> dict[str, Any]:
     one = re.sub("ies$", "ys", words)[: -2 if words.endswith(("ches", "shes", "xes", "sses")) else -1]
     units, one = (words, one) if is_plural else ("rows", "row")
     name = slug(f"{p.table} {p.target.name}", "-", 60) or "model"
-    values: dict[str, Any] = {
-        "unit": one,
-        "units": units,
-        "slug": name,
-        "payoffs": {},
-        "uneven": False,
-        "classes": p.classes,
-    }
-    values["labels"] = {name: {"unit": each.unit} for name, each in p.feature_columns().items() if each.unit}
+    labels = {name: {"unit": each.unit} for name, each in p.feature_columns().items() if each.unit}
+    values: dict[str, Any] = {"unit": one, "units": units, "slug": name, "labels": labels, "classes": p.classes}
+    values |= {"payoffs": {}, "uneven": False}
     if p.task == "binary" and (called := " ".join(re.sub("^(is|has|was)_|_", " ", p.target.name).split())):
         is_plain = folded(p.classes[1]) in WORDS["affirmations"]  # of yes and no, or 1 and 0
         values["classes"] = dict(zip(p.classes, (f"not {called}", called), strict=True)) if is_plain else p.classes

@@ -5,8 +5,11 @@ import pandas as pd
 
 from ninefold.init.columns import Column, called
 from ninefold.init.proposal import Proposal
+from ninefold.init.tasks import encoded
 
 LEAST_ENTITIES, LEAST_UNNAMED = 10, 30  # fewer values are kinds of things; the second, where no name says more
+# Of a measured thing: the least correlation of its outcomes, and the share of its values with one of another column.
+ALIKE, SAME = 0.2, 0.8
 MOST_ROWS = {False: 20, True: 50}  # of an entity that no name tells, by whether its values are measured
 
 
@@ -20,10 +23,10 @@ def copies(p: Proposal) -> int:
 def find(p: Proposal, repeats: int) -> dict[str, str]:
     """Return columns of entities that come back, and what says so: their names, a join, else values, at last measured ones.
 
-    `repeats` rows are `copies`. Where rows have a time, no texts are looked at but those that a name says, as these are
-    categories anyway, and no persons.
+    `repeats` rows are `copies`. Where rows have a time, texts are looked at only if their name says so, and persons are not.
     """
     found, joined = list[tuple[int, str, str]](), {name for one in p.related for name in one.by}
+    joined |= {name for name, kind in p.personal.items() if kind == "contact"}
     has_batches = p.time is None and repeats < 0.1 * p.rows  # of copies, every measurement comes back
     for name, column in p.contract().items():
         is_measured, is_known = column.type == "float64", not column.missing
@@ -33,14 +36,11 @@ def find(p: Proposal, repeats: int) -> dict[str, str]:
             continue
         if not fits or name == p.target.name or not LEAST_ENTITIES <= column.distinct <= 0.8 * p.rows:
             continue
-        is_id = called(name, "id") or p.personal.get(name) == "contact" or name in joined
-        many = column.distinct >= min(LEAST_UNNAMED, p.rows / 10)
-        if not is_measured and (called(name, "entity") or (is_id and many)):
+        is_id = column.distinct >= min(LEAST_UNNAMED, p.rows / 10) and (called(name, "id") or name in joined)
+        if not is_measured and (called(name, "entity") or is_id):
             found.append((0, name, f"it comes back ({p.rows / column.distinct:.1f} rows each)"))
-        elif column.distinct >= max(LEAST_UNNAMED, p.rows / MOST_ROWS[is_measured]) and (
-            why := _belong_together(column, p)
-        ):
-            found.append((1 + is_measured, name, why))
+        elif column.distinct >= max(LEAST_UNNAMED, p.rows / MOST_ROWS[is_measured]) and not called(name, "time"):
+            found += [(1 + is_measured, name, why)] if (why := _belong_together(column, p)) else []
     best = [each for each in found if each[0] == min(found)[0]]
     return {name: why for _, name, why in sorted(best, key=lambda each: each[1] in p.personal)}
 
@@ -48,37 +48,54 @@ def find(p: Proposal, repeats: int) -> dict[str, str]:
 def _belong_together(column: Column, p: Proposal) -> str | None:
     """Return why the rows of each value seem to be those of one thing.
 
-    The column is called a number, and none is far more frequent than others, as of counts; or each value stands in as
-    many rows; or numbers of many digits come back, as quantities do not; or a measurement, which differs among the values,
-    is the same in all rows of a value (of a measured one, in most, and it is no smooth function of it, as by a formula).
+    The column is called a number; or numbers of many digits come back, and none far more often than others, as of counts; or
+    each value stands in as many rows; or a measurement is the same in all of these. Of measurements only outcomes say so.
     """
     code = pd.factorize(column.rows(), sort=True, use_na_sentinel=False)[0]
-    sizes, first, is_measured = np.bincount(code), np.unique(code, return_index=True)[1], column.type == "float64"
-    even = sizes.mean() >= 2 and sizes.max() <= 5 * sizes.mean()
-    if called(column.name, "time"):
-        return None
-    if called(column.name, "number") and sizes.max() <= 5 * sizes.mean():
-        return f"it comes back ({sizes.mean():.1f} rows each)"
-    if sizes.min() == sizes.max() and not is_measured:
+    sizes, first = np.bincount(code), np.unique(code, return_index=True)[1]
+    mean, even = sizes.mean(), sizes.max() <= 5 * sizes.mean()
+    if column.type == "float64":
+        share = _alike(code, p) if even and mean >= 2 else 0.0
+        why = f"outcomes of one value are alike, those of near ones are not (correlation {share:.2f})"
+        return why if share else None
+    is_name = called(column.name, "number") or (column.kind == "number" and mean >= 2 and _is_sparse(column))
+    if is_name and even:
+        return f"it comes back ({mean:.1f} rows each)"
+    if sizes.min() == sizes.max():
         return f"each of its values stands in {sizes[0]} rows"
-    if column.kind == "number" and even and _is_sparse(column) and not (is_measured and called(column.name, "price")):
-        return f"it comes back ({sizes.mean():.1f} rows each)"
-    for name, other in p.contract().items() if even or not is_measured else ():
-        if other.type == "float64" and name not in (p.target.name, column.name) and other.distinct > len(first) / 2:
-            agree = (other.codes == other.codes[first][code]).sum() - len(first)
-            rank = pd.factorize(other.rows(), sort=True)[0]
-            is_rough = np.abs(np.diff(rank[first])).mean() > rank.max() / 15 and other.counts.max() < 0.1 * p.rows
-            if agree >= (0.8 if is_measured else 1) * (p.rows - len(first)) and (is_rough or not is_measured):
-                return f"{name} is the same in {'nearly ' if is_measured else ''}all its rows"
+    for each in p.contract().values():
+        is_other = each.type == "float64" and each.name not in (p.target.name, column.name)
+        if is_other and each.distinct > len(first) / 2 and (each.codes == each.codes[first][code]).all():
+            return f"{each.name} is the same in all its rows"
     return None
 
 
+def _alike(code: np.ndarray, p: Proposal) -> float:
+    """Return the intraclass correlation of outcomes in groups of rows, beyond that of near groups; 0 if not significant.
+
+    By mean square successive differences (von Neumann, Annals of Mathematical Statistics 12, 1941) of the groups' means, in
+    the order of `code`, and of each number that is the same in the rows of a group, of which the outcome may be a function.
+    """
+    ranks = pd.Series(encoded(p)).rank()
+    mean, size, spread = ranks.groupby(code).agg(["mean", "count", "var"]).to_numpy().T
+    within, share = np.nansum(spread * (size - 1)) / max((size - 1).sum(), 1), 1.0
+    numbers = [each.rows() for name, each in p.contract().items() if each.kind == "number" and name != p.target.name]
+    for values in (code, *numbers):
+        low, high = pd.Series(values).groupby(code).agg(["min", "max"]).to_numpy().T
+        order = np.argsort(high)
+        between = np.nanmean(np.diff(mean[order]) ** 2 / (1 / size[order][1:] + 1 / size[order][:-1]))
+        if (low == high).mean() > SAME:
+            share = min(share, (between - within) / size.mean() / ranks.var())
+            if share < ALIKE or between < (1 + 4 * np.sqrt(3 / len(size))) * within:
+                return 0.0
+    return share
+
+
 def _is_sparse(column: Column) -> bool:
-    """Return whether numbers lie far apart, by their least distance, and are not rounded: others would hardly come back."""
+    """Return whether whole numbers lie far apart, and are not rounded: others would hardly come back."""
     values = np.unique(column.values[~np.isnan(column.values)])
-    place = values if column.type == "int64" else np.rint((values - values[0]) / np.diff(values).min())
-    last = np.unique(place % 10, return_counts=True)[1]
-    return len(values) < 0.05 * np.ptp(place) and bool(last.max() < 0.3 * len(values))
+    last = np.unique(values % 10, return_counts=True)[1]
+    return len(values) < 0.05 * np.ptp(values) and bool(last.max() < 0.3 * len(values))
 
 
 def are_codes(column: Column) -> bool:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ninefold.init import spelling, times
 from ninefold.init.columns import MISSING, SAMPLED, Column, called, meant
-from ninefold.init.numbers import like_neighbours, number, signed, without_sentinel
+from ninefold.init.numbers import like_neighbours, number, signed, with_codes
 from ninefold.metrics import subsample
 
 
@@ -18,9 +18,14 @@ def describe(frame: pd.DataFrame, timed: str | None = None, target: str | None =
 
     The column `timed` holds times, even where these look like numbers. In texts of `target`, "none" and "-" are values.
     """
-    columns = {name: _describe(name, frame[name], name == timed, name == target) for name in frame.columns}
+    columns = {name: _read(name, frame[name], name == timed, name == target) for name in frame.columns}
     if any(column.decimal == "," for column in columns.values()):
         columns = {name: like_neighbours(column) for name, column in columns.items()}
+    for name, read in columns.items():
+        columns[name] = column = with_codes(read) if read.kind == "number" else read
+        is_constant = column.distinct <= 1 and column.complete
+        if is_constant or (column.kind == "number" and name not in (timed, target) and _names_rows(column)):
+            columns[name] = replace(column, kind="constant" if is_constant else "identifier")
     codes = {text for column in columns.values() if column.type != "string" for text in column.texts[column.gap]}
     columns = {name: spelling.values_like_missing(column, codes) for name, column in columns.items()}
     first: dict[Any, str] = {}
@@ -33,7 +38,8 @@ def describe(frame: pd.DataFrame, timed: str | None = None, target: str | None =
     return columns
 
 
-def _describe(name: str, texts: pd.Series, timed: bool, target: bool) -> Column:
+def _read(name: str, texts: pd.Series, timed: bool, target: bool) -> Column:
+    """Return a column as numbers, times or texts."""
     codes, distinct = pd.factorize(texts.fillna(""))
     codes, known = codes.astype("int32"), distinct.to_numpy(dtype=object)
     plain = np.array([text.strip().lower() for text in known], dtype=object)
@@ -50,14 +56,7 @@ def _describe(name: str, texts: pd.Series, timed: bool, target: bool) -> Column:
         gap = np.isin(plain.astype(str), sorted(MISSING - {"none", "-"}))
         base = replace(base, gap=gap, values=meant(known, gap, {}))
     column = column or _texts(spelling.one_spelling(base, target))
-    if column.kind == "number" and not target:
-        column = times.from_numbers(column, timed)
-    column = without_sentinel(column) if column.kind == "number" else column
-    if column.distinct <= 1 and column.complete:
-        return replace(column, kind="constant")
-    if column.kind == "number" and not timed and not target and _names_rows(column):
-        return replace(column, kind="identifier")
-    return column
+    return times.from_numbers(column, timed) if column.kind == "number" and not target else column
 
 
 def _texts(column: Column) -> Column:

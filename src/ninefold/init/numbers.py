@@ -3,11 +3,13 @@
 import functools
 import re
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import duckdb
 import ibis
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from ninefold.collection import numbers as readers
@@ -17,61 +19,52 @@ DIGITS = 17  # that a float64 tells apart; more are those of two numbers, or of 
 FAR = 0.15  # of the median: a 0 that lies so far below all others may be a missing value
 STRAY = 0.01  # so many values of a number may be no numbers; they go to quarantine
 BARE = re.compile(r"^\D*?(?=[.,]?\d)|\D+$")  # what stands before and after a number
+# How many codes there may be at each end, most first.
+ENDS = sorted(product(range(6), repeat=2), key=sum, reverse=True)[:-1]
 Style = tuple[str | None, str | None]  # the signs of decimals and between thousands
 
 
-def without_sentinel(column: Column) -> Column:
-    """Return numbers in which one such as -999, far from all others, means "not known", or a spike alone below 0; with a warning."""
-    known = np.unique(column.values[~np.isnan(column.values)])
-    for extreme, others in ((known[0], known[1:]), (known[-1], known[:-1])) if len(known) >= 10 else ():
-        texts = column.values == extreme
-        often, away = int(column.counts[texts].sum()), min(abs(others - extreme)) > 0.5 * (others[-1] - others[0])
-        spike = extreme < 0 <= others[0] and often > column.counts[column.values == others[0]].sum()
-        if extreme in WORDS["sentinels"] and often >= max(3, 0.002 * len(column.codes)) and (away or spike):
-            column = column.warned("sentinel", value=extreme, rows=often)
-            return column.with_aliases(dict.fromkeys(map(str, column.texts[texts])))
-    return _with_far_codes(_without_survey_codes(column, known), known)
+def with_codes(column: Column) -> Column:
+    """Return numbers in which codes at the ends, such as -999 or 65535, mean "not known", or may do so; with warnings."""
+    sizes = pd.Series(column.counts).groupby(column.values).sum()
+    for low, high in ENDS:
+        others = sizes.iloc[low : max(len(sizes) - high, 0)]
+        ends = [end for end in (sizes.iloc[:low], sizes.iloc[low + len(others) :]) if len(end)]
+        means = [_means(end, others, len(column.codes)) for end in ends] if len(others) > 1 else [None]
+        if None in means:
+            continue
+        for end, is_read in zip(ends, means, strict=True):
+            facts = {"codes": tuple(f"{code:.12g}" for code in end.index), "rows": int(end.sum())}
+            facts |= {"low": others.index[0], "high": others.index[-1]}
+            texts = map(str, column.texts[np.isin(column.values, end.index)])
+            column = column.with_aliases({text: None if is_read else text for text in texts})
+            column = column.warned("sentinel", **facts) if is_read else column.warned("maybe_missing", **facts)
+        break
+    return column
 
 
-def _with_far_codes(column: Column, known: np.ndarray) -> Column:
-    """Return numbers with a warning of an extreme that comes back, farther from all others than these from one another: 32767, say."""
-    ends = known[[0, -1]][np.diff(known)[[0, -1]] > known[-2] - known[1]] if len(known) >= 10 else known[:0]
-    texts, others = np.isin(column.values, ends), known[~np.isin(known, ends)]
-    rows = int(column.counts[texts].sum())
-    if column.aliases or rows < max(3, 0.005 * len(column.codes)):
-        return column
-    codes = tuple(f"{end:.12g}" for end in ends)
-    told = column.warned("maybe_missing", is_far=True, rows=rows, codes=codes, low=others[0], high=others[-1])
-    return told.with_aliases({text: text for text in map(str, column.texts[texts])})
+def _means(codes: pd.Series, others: pd.Series, total: int) -> bool | None:
+    """Return True if numbers at one end are read as "not known", False if that is asked, None if there is no evidence for it.
 
-
-def _without_survey_codes(column: Column, known: np.ndarray) -> Column:
-    """Return whole numbers in which 9 or -99, say, beyond a gap, means "not known", or may do so; with a warning.
-
-    It does where the others are a scale from 0 or 1 on and the gap is wide. It may where it is far more frequent than each of
-    the others, and so may 0 where it lies far below them, as of a height.
+    `codes`, `others`: rows by value, of `total` rows. Known codes are read beyond a scale, far from all others, or often and
+    alone below 0. It is asked of others below 0, of those that are far more frequent, of a 0 far below all others, as of a
+    height, and of what comes back, and is farther from all others than these from one another.
     """
-    last = next((n for n, value in enumerate(known[::-1]) if value not in WORDS["survey_codes"]), 0)
-    cut = len(known) - last + int(np.argmax(np.diff(known[len(known) - last - 1 :]))) if last else len(known)
-    below = int(np.isin(known, WORDS["survey_codes_below"]).sum())
-    is_zero = len(known) >= 10 and known[0] == 0 and bool(known[1] > FAR * np.median(known))
-    if is_zero or (below and (known[below:] >= 0).all()):
-        codes, others = known[: below or 1], known[below or 1 :]
-    else:
-        others, codes = known[:cut], known[cut:]
-    gap = np.abs(np.subtract.outer(codes, others)).min(initial=np.inf)
-    if len(others) < 2 or not len(codes) or gap < 2:
-        return column
-    texts, sizes, span = np.isin(column.values, codes), column.sizes(), others[-1] - others[0]
-    rows = int(column.counts[texts].sum())
-    is_scale = others[0] in (0, 1) and span == len(others) - 1 and len(others) < 10
-    is_code = is_scale and gap >= max(3, 0.5 * span)
-    often = is_scale or is_zero or rows > 2 * len(codes) * max(sizes[value] for value in others)
-    if not often or rows < max(3, (0.02 if 0 < codes[0] < 10 else 0.005) * len(column.codes)):
-        return column
-    such = {"is_far": False, "rows": rows, "codes": tuple(map(int, codes)), "low": others[0], "high": others[-1]}
-    column = column.warned("survey_codes", **such) if is_code else column.warned("maybe_missing", **such)
-    return column.with_aliases({text: None if is_code else text for text in map(str, column.texts[texts])})
+    values, rest, often, rows = codes.index.to_numpy(), others.index.to_numpy(), codes.to_numpy(), others.to_numpy()
+    is_word = np.isin(values, WORDS["codes"]).all()
+    is_sure = is_word and np.isin(values, WORDS["sentinels"]).any()
+    if often.sum() < max(3, (0.02 if 0 < values[0] < 10 else 0.002 if is_sure else 0.005) * total):
+        return None
+    span, gap = rest[-1] - rest[0], np.abs(np.subtract.outer(values[[0, -1]], rest[[0, -1]])).min()
+    is_scale, is_many = rest[0] in (0, 1) and span == len(rest) - 1 < 9, len(rest) >= 8 or gap > 100 * span
+    is_far, is_below = is_many and often.min() >= 3, is_many and is_sure and values[-1] < 0 <= rest[0]
+    is_read = (is_word and is_scale and gap >= max(3, 0.5 * span)) or (is_sure and is_far and gap > 0.5 * span)
+    if is_read or (is_below and often.sum() > len(values) * rows[0]):
+        return True
+    is_frequent = is_word and (is_scale or often.sum() > 2 * len(values) * rows.max())
+    is_zero = is_many and [*values] == [0] and rest[0] > FAR * np.median(rest)
+    comes_back = is_far and gap > len(values) * span and (2 * often.min() >= np.median(rows) or gap > 100 * span)
+    return False if is_below or (gap >= 2 and (is_frequent or is_zero)) or comes_back else None
 
 
 def number(column: Column, plain: np.ndarray, form: str | None = None) -> Column | None:
@@ -80,15 +73,14 @@ def number(column: Column, plain: np.ndarray, form: str | None = None) -> Column
     `form`: one of `readers.FORMATS`, by which signs or units are read, too.
     """
     soft = column.gap | np.isin(plain.astype(str), WORDS["missing"])
-    counts = column.counts
     if soft.all():
         return None
     bare = column.texts if form is None else np.array([BARE.sub("", text) for text in column.texts], dtype=object)
     styles: list[Style] = _styles(bare[~soft]) if not form or form.startswith("amount") else [(None, None)]
     parsed = {style: _parse(column.texts, style, soft, form) for style in styles}
-    rows = {style: int(counts[~np.isnan(values)].sum()) for style, values in parsed.items()}
+    rows = {style: int(column.counts[~np.isnan(values)].sum()) for style, values in parsed.items()}
     best = max(rows, key=lambda style: rows[style])
-    values, fits, known = parsed[best], rows[best], int(counts[~soft].sum())
+    values, fits, known = parsed[best], rows[best], int(column.counts[~soft].sum())
     stray = np.isnan(values) & ~soft
     words = [text for text in column.texts[stray] if not re.search(r"\d", text)]
     if fits >= 0.8 * known and 0 < stray.sum() == len(words) <= 3 and fits < (1 - STRAY) * known:
@@ -103,7 +95,7 @@ def number(column: Column, plain: np.ndarray, form: str | None = None) -> Column
     if kind is None:
         return None
     if stray.any():
-        column = column.warned("no_numbers", rows=int(counts[stray].sum()), text=column.texts[stray][0])
+        column = column.warned("no_numbers", rows=int(column.counts[stray].sum()), text=column.texts[stray][0])
     written = bare[~soft & ~stray]
     whole = [text.strip() for text in written if "." not in text]
     are_small = all(re.fullmatch(r"[+-]?\d{1,3}", text) for text in whole) if whole else len(bare) >= 50
@@ -167,12 +159,14 @@ def like_neighbours(column: Column) -> Column:
     if column.kind != "number" or column.decimal or column.thousands or not _thousands_only(bare, "."):
         return column
     values = _parse(column.texts, (",", "."), column.gap, column.format)
-    if (np.isnan(values) & ~column.gap).any():
+    if (np.isnan(values) & ~np.isnan(column.values)).any():
         return column
     row = int(np.flatnonzero(~np.isnan(values))[0])
     how: dict[str, Any] = {"type": "float64" if column.format else "int64", "decimal": ",", "thousands": "."}
-    told = replace(column, warnings=()).warned("points", text=column.texts[row], value=values[row])
-    return replace(told, values=values, **how)
+    kept = tuple(each for each in column.warnings if each.kind != "maybe_points")
+    return replace(column, values=values, warnings=kept, **how).warned(
+        "points", text=column.texts[row], value=values[row]
+    )
 
 
 def signed(column: Column, plain: np.ndarray) -> Column | None:
@@ -202,8 +196,7 @@ def signed(column: Column, plain: np.ndarray) -> Column | None:
 def _of_durations(sample: list[str], name: str) -> str:
     """Return the format of clock times or durations; "" for texts such as "5 m", which may be lengths.
 
-    Of two numbers such as 45:10 the first is minutes where a third stands elsewhere, or where it is beyond the hours of a
-    day, unless the name of the column says hours.
+    Of 45:10, 45 is minutes where a third number stands elsewhere, or if no day has so many hours and no name says hours.
     """
     short = [int(text.split(":")[0]) for text in sample if re.fullmatch(r"\s*\+?\d+:[0-5]\d\s*", text)]
     if not any(re.search(r"\d:\d|\d\s*[^\W\d_]{2}|\d\s*[hH]|[tT]\d|\d\s*[a-z]\s*\d", text) for text in sample):

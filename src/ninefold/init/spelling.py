@@ -8,10 +8,8 @@ import pandas as pd
 from ninefold.init.columns import WORDS, Column
 
 MOST = 100  # texts of a column whose spellings are compared
-FREQUENT = 0.05  # share of rows from which on a missing code may be a value ...
-VALUES = {"na", "n/a", "none", "-"}  # ... if it is one of these: a country, a grade, or "there is none"
+FREQUENT = 0.05  # share of rows from which on a missing code may be a value
 LETTERS = {*(word for words in WORDS["sexes"] for word in words), *WORDS["events"], *WORDS["no_events"]}
-WHOLE = {"true", "false", "yes", "no", "ja", "nein", "oui", "non", "si"}  # of which the first letter may stand alone
 
 
 def folded(text: str) -> str:
@@ -29,7 +27,7 @@ def one_spelling(column: Column, target: bool) -> Column:
         return column
     sizes = pd.Series(column.counts, index=column.texts)[~column.gap].sort_values(ascending=False, kind="stable")
     names = [folded(text) for text in sizes.index]
-    whole = {name[:1]: name for name in names if name in WHOLE and target}
+    whole = {name[:1]: name for name in names if name in WORDS["answers"] and target}
     if target or {*names} <= LETTERS:
         names = [whole.get(name, name) for name in names]
     else:
@@ -52,7 +50,7 @@ def values_like_missing(column: Column, codes: set[str]) -> Column:
     shapes = {_shape(text) for text in column.texts[~column.gap]} if column.kind == "category" else set()
     for text, size in zip(column.texts[column.gap], column.counts[column.gap], strict=True):
         share = size / len(column.codes)
-        if shapes and share >= FREQUENT and text.strip().lower() in (VALUES - codes) | {"-"}:
+        if shapes and share >= FREQUENT and text.strip().lower() in ({*WORDS["values"]} - codes) | {"-"}:
             is_value = shapes == {_shape(text)}
             told = column.with_aliases({text: text if is_value else None})
             column = told.warned("like_missing", text=text, share=share, is_value=is_value)
