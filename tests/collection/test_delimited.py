@@ -85,6 +85,10 @@ PLAIN = "site,age,fee\neast,77,1.5\nwest,37,2.5\nsouth,5,3.5\n"
     ("Report,,\n" + PLAIN + "Total,119,7.5\nSource: own\n", {"skip": 1, "footer": "Total"}),
     (PLAIN + "\nMade on 2024-05-01\n", {"footer": "Made on"}),
     (PLAIN.replace("east", "\ufeffeast"), {}),
+    (PLAIN.replace("east", ",years,€\neast"), {"skip_below": 1}),
+    (PLAIN.replace("east", 'place,"age,\nin years",fee\n"{""id"": 1}","{""id"": 2}","{}"\neast'), {"skip_below": 2}),
+    (PLAIN + "\nBy day\nday,fees\n" + "".join(f"{n},2\n" for n in range(2)), {"footer": "By day"}),
+    (PLAIN + ",,\nDay,fees,\n" + "".join(f"{n},2,\n" for n in range(40)), {"footer": "Day"}),
 ])  # fmt: skip
 def test_what_is_no_row_is_left_out_and_told(text: str, options: dict[str, Any]) -> None:
     notes: list[str] = []
@@ -103,6 +107,9 @@ def test_where_the_names_are_is_not_guessed_without_evidence() -> None:
     assert sources.sniff(source) == {"header": 2}
     assert list(read(source, header=2)) == ["site", "Person age", "Person fee", "Sum x"]
     assert sources.sniff(source, {"skip": 1}) == {"skip": 1}
+    with pytest.raises(DataError, match=r"t.csv: line 2: found a line of dashes, .*--option skip=2 --option comment=-"):
+        sources.sniff(put("t.csv", "List\n-----\n|a |b |\n-----\n|x |1 |\n"))
+    assert read(put("t.csv", PLAIN + "x\ny,1\n"), footer=2) == read(put("plain.csv", PLAIN))
 
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff"), max_size=8)

@@ -293,7 +293,8 @@ def test_what_is_not_read_is_named(shop: Any, proposed: Any) -> None:
     ("pieces", [f"{7 * row + 3:,}".replace(",", ".") for row in range(ROWS)], "'1.004' beside 3"), ("rate", ["39%", "45 %", "0.45"], "'39%' and '0.45'"),
     ("t", [*map(str, range(30)), "-127"], "t holds -127 in 12"), ("x", [f"{row}.5" for row in range(30)] + ["1e20"], "x holds 1e+20 in 12"),
     ("ID_MUNICIP", ["2927", "1200", "3304"], "its name"), ("fw", ["1.1", "1.10", "1.9"], "its name"), ("x", [str(4806381000000 + 137 * row) for row in range(15)], "many digits"),
-    ("via", ["-", "Web page", "Fax"], "via holds '-' in 34%"), ("spot", [f"47.{row:04d}, 8.{row + 9:04d}" for row in range(ROWS)], "'47.0000, 8.0009'"),
+    ("via", ["-", "Web page", "Fax"], "via holds '-' in 34%"), ("via", ["Nord"] * 9 + ["Summe Nord"], "row 10 'Summe Nord'"),
+    ("via", [f"\uff11{n}" for n in range(9)], "full-width digits"), ("spot", [f"47.{row:04d}, 8.{row + 9:04d}" for row in range(ROWS)], "'47.0000, 8.0009'"),
 ])  # fmt: skip
 def test_a_doubt_is_said(name: str, values: list[str], said: str, shop: Any, proposed: Any) -> None:
     p = proposed(shop.drop(columns="order_id").assign(**{name: np.resize(values, ROWS)}), "returned")
@@ -588,9 +589,10 @@ def test_in_a_repository_that_is_not_the_projects_nothing_is_begun(folder: Path)
 
 
 def test_options_are_of_the_type_that_the_reader_of_a_source_expects() -> None:
-    texts = {"footer": "1", "comment": "#", "delimiter": ",", "sheet": "1"}
+    texts = {"footer": "Sum", "comment": "#", "delimiter": ",", "sheet": "1"}
     pairs = [f"{key}={value}" for key, value in texts.items()]
     assert cli.common.options([*pairs, "skip=2", "header=no"]) == {**texts, "skip": 2, "header": False}
+    assert cli.common.options(["footer=2"]) == {"footer": 2}
     for pair, match in (("skip=x", "skip: found 'x', .* integer"), ("decimal=,", "decimal: found ',', .* delimiter")):
         with pytest.raises(NinefoldError, match=f"--option {match}"):
             cli.common.options([pair])

@@ -29,20 +29,12 @@ ERA = WORDS["era"].replace("NAMES", "|".join(WORDS["eras"]))
 ISO_WEEK = r"(?i)\d{4}[\s/-]?(W|KW|CW) ?\d{1,2}(-?[1-7])?|(W|KW|CW) ?\d{1,2}[\s/-]+\d{4}"
 SEASON = r"(\d{4})\s?[/-]\s?(?:\d\d)?(\d\d)"
 WEEKDAY = r"(?i)^\s*(mon|tue|wed|thu|fri|sat|sun)[a-z]*[.,]?\s*"
-# Spark reads a time with a zone as 17:00:00+02:00 alone.
-FOR_SPARK = {r"([+-]\d\d)(\d\d)$": "$1:$2", r"(\d[T ]\d+:\d+)([^\d:])": "$1:00$2"}
-# Directives of `strptime` -> letters of Spark's patterns; WIDE has those for numbers that touch another number.
-LETTERS = ("yyyy", "M", "d", "H", "h", "m", "s", "SSSSSSSSS", "a", "MMM", "MMMM", "D", "[XXX][XX][X]")
-SPARK = dict(zip("YmdHIMSfpbBjz", LETTERS, strict=True))
+FOR_SPARK, SPARK, WIDE = (WORDS[name] for name in ("for_spark", "spark", "spark_wide"))
 PART = re.compile("((%[YmdHIMSj](?=%[YmdHIMSj])|(?<=%[YmdHIMSj])%[YmdHIMSj])|%.|[^%]+)")  # second: if it touches one
-WIDE = {"Y": "yyyy", "m": "MM", "d": "dd", "H": "HH", "I": "hh", "M": "mm", "S": "ss", "j": "DDD"}
 
 
 def known_format(form: str) -> str:
-    """Return a format of timestamps unchanged; raise `ValueError` if it is neither of `FORMATS` nor of `strptime`.
-
-    A column that is written in several has them all, with " | " between: ``iso | %d/%m/%Y``.
-    """
+    """Return a format, or several with " | " between, unchanged; `ValueError` if one is neither of `FORMATS` nor `strptime`."""
     if OR in form:
         return OR.join(known_format(each) for each in form.split(OR))
     if SPAN.sub(r"\1", form) in FORMATS:
@@ -82,12 +74,11 @@ def parse(text: ir.StringValue, form: str | None = None) -> ir.TimestampValue:
     """Return the timestamps that texts hold, in UTC, null where a text holds none. Years are 1 to 9999.
 
     `form` is one of `FORMATS`, or a format of `strptime` (DuckDB's, which are C's); of several, with " | " between, the first
-    that a text fits: ``iso`` (the default: 2013-09-30, 2013-09-30T17:00:00, with or without an offset), ``epoch_s`` to
-    ``epoch_ns``, ``seconds`` or ``days`` (numbers counted from 1970-01-01), ``excel`` (days of a spreadsheet, from 1899-12-30),
-    ``ticks``, ``filetime``, ``webkit`` (of .NET, Windows, Chrome), ``year`` (2013, 2013/14), ``quarter`` (2013Q4, 4Q13, 2013T4: its first
-    day), ``half_year`` (2013H2, S2 2013), ``term`` (2013-2014 T1), ``iso_week`` (2013-W40, 2013-40, 2013-W40-3: its Monday, or that day),
-    ``era`` (平成30年4月, 112/01/02). What ``...`` stands for is passed over, so that ``iso - ...`` reads where a span of time begins, and so is
-    the name of a weekday in front (``%a``). Raises `DataError` if the engine cannot read a format.
+    that a text fits: ``iso`` (the default, with or without an offset), ``epoch_s`` to ``epoch_ns``, ``seconds``, ``days`` (numbers counted
+    from 1970-01-01), ``excel`` (days from 1899-12-30), ``ticks``, ``filetime``, ``webkit`` (of .NET, Windows, Chrome), ``year`` (2013/14),
+    ``quarter`` (2013Q4, 4Q13, 2013T4: its first day), ``half_year`` (2013H2, S2 2013), ``term`` (2013-2014 T1), ``iso_week`` (2013-W40,
+    2013-W40-3: its Monday, or that day), ``era`` (平成30年4月, 112/01/02). What ``...`` stands for is passed over, as in ``iso - ...``, and
+    so is a weekday in front (``%a``). Raises `DataError` if the engine cannot read a format.
     """
     first, last = ibis.timestamp("0001-01-01"), ibis.timestamp("9999-12-31 23:59:59")
     values = [_parse(text, each) for each in (form or "iso").split(OR)]
@@ -205,10 +196,7 @@ def parse_series(texts: pd.Series, form: str | None = None) -> pd.Series:
 
 
 def spark_pattern(form: str) -> str:
-    """Return a format of `strptime` as Spark writes it (https://spark.apache.org/docs/latest/sql-ref-datetime-pattern.html).
-
-    Raises `DataError` if Spark has no such directive.
-    """
+    """Return a format of `strptime` as Spark's "datetime pattern"; raise `DataError` if Spark has no such directive."""
     pattern = ""
     for part, tight in PART.findall(form):
         directive = part[1:]

@@ -1,7 +1,6 @@
 """Read delimited text (CSV and its kin), and sniff how it is written: encoding, delimiter, quotes, names.
 
-pyarrow reads, the checks here refuse what it would let pass. DuckDB's strict reader was tried in its place: it drops
-spaces after a closing quote and gaps in a single column, and refuses files that mix two kinds of line ends.
+pyarrow reads, the checks here refuse what it lets pass. DuckDB's strict reader drops spaces and gaps, and refuses mixed line ends.
 """
 
 import codecs
@@ -33,14 +32,16 @@ from ninefold.sentences import render
 DELIMITERS = {".csv": ",", ".txt": ",", ".data": ",", ".dat": ",", ".tsv": "\t", ".tab": "\t", ".psv": "|"}
 csv.field_size_limit(1 << 30)
 NUMBER = re.compile(r"\s*[+-]?\d+(\.\d+)?\s*")
+GAP = re.compile(rb"\n[\s,;|\"]*\n[^\n]")  # a line of no more than blanks and delimiters
+RULE = re.compile(r"[|+\s]*[-=]{4}[-=|+\s]*")  # a line of dashes
 SEP = re.compile(r'\ufeff?"?sep=([^"\r\n])"?[\r\n]')  # the delimiter, as Excel reads and writes it
 
 
 def read(where: str, place: Path, options: dict[str, Any]) -> Iterator[pd.DataFrame]:
     """Yield a text file as parts of a table, some `CHUNK` bytes each; raise `DataError`, at its end, if it is no whole one.
 
-    Then a row is longer or shorter than the first line, a quote takes lines with it, the names stand once more below, or the
-    last line has no newline (unless ``final_newline`` is False): of a file that was cut off, ``12`` may be left of ``125``.
+    Then a row has another width than the first, a quote takes lines with it, the names stand below again, or the last line has
+    no newline (unless ``final_newline`` is False): of a file that was cut off, ``12`` may be left of ``125``.
     """
     text = _Text(where, place, options)
     first, named = text.first_record(), int(options.get("header", 1))
@@ -48,6 +49,7 @@ def read(where: str, place: Path, options: dict[str, Any]) -> Iterator[pd.DataFr
         guess = sniff(where, place, {"header": True, **options}, []).get("delimiter")
         if guess and guess in first[0]:
             raise DataError(render("collection", "other_delimiter", where=where, name=first[0][:60], guess=guess))
+    under, units = options.get("skip_below", 0), list[str]()
     places, names, last = list(map(str, range(len(first)))), list[str](), [""]
     signs = {"delimiter": text.delimiter, "quote_char": text.quote, "escape_char": text.escape or False}
     how = (
@@ -60,11 +62,16 @@ def read(where: str, place: Path, options: dict[str, Any]) -> Iterator[pd.DataFr
             table = pa.Table.from_batches([batch])
             last = [column[-1].as_py() for column in table.columns] if len(table) else last
             if not names:
-                header = [list(row.values()) for row in table.slice(0, named).to_pylist()]
-                names, table = layout.names(header) if header else [""] * len(first), table.slice(named)
-            if named:
-                _demand_names_once(text, table, first)
-            yield tabular.table(names, table.columns)
+                top = [list(row.values()) for row in table.slice(0, named + under).to_pylist()]
+                names, units = layout.names(top[:named]) if named else [""] * len(first), layout.units(top[named:])
+                table = table.slice(named + under)
+            again = table if named and len(first) > 1 else table[:0]  # one name may be a value
+            for column, name in zip(places, first, strict=True):
+                again = again.filter(pc.equal(again.column(column), name))
+            if again.num_rows:
+                line = [line for line, record in text.records() if record == first][1]
+                raise DataError(render("collection", "names_again", where=where, line=line))
+            yield tabular.table(names, table.columns, units)
     except (pa.ArrowInvalid, UnicodeError) as error:
         if isinstance(error, UnicodeError) or "UTF8" in str(error):
             raise encodings.undecodable(where, text.place, text.encoding) from None
@@ -78,10 +85,7 @@ def read(where: str, place: Path, options: dict[str, Any]) -> Iterator[pd.DataFr
 
 
 def sniff(where: str, place: Path, known: dict[str, Any], notes: list[str]) -> dict[str, Any]:
-    """Return the options that are not the default: encoding, signs, what stands around the table, the end of the last line.
-
-    Warnings are added to `notes`. A `DataError` says that the file is no text, or that its first line looks like a row.
-    """
+    """Return the options that are not the default; add warnings to `notes`; `DataError` of no text, or a row as first line."""
     scan = encodings.scan(place)
     guess = known.get("encoding") or encodings.guess(place, scan)
     text = _Text(where, place, {**known, "encoding": guess}, scan)
@@ -91,6 +95,9 @@ def sniff(where: str, place: Path, known: dict[str, Any], notes: list[str]) -> d
     odd = piece(place, max(scan.start - 40, 0)) if guess[:3] != "utf" else b""
     if (word := re.search(rb"\w*[\x80-\xff][\w\x80-\xff]*", odd)) and "encoding" not in known:
         notes.append(f"the text is read as {guess}, such as {word[0].decode(guess, 'replace')!r}: {layout.KEY}encoding")
+    rule = next((place for place, line in enumerate(lines[: layout.ABOVE]) if RULE.fullmatch(line)), None)
+    if rule is not None and "|" in "".join(lines[rule + 1 : rule + 2]) and "comment" not in known:
+        raise DataError(render("collection", "ruled", where=where, lines=lines, rule=rule))
     comments = next((place for place, line in enumerate(lines) if not line.startswith(("#", "%"))), 0)
     body = "\n".join([*lines[comments:], ""]) if comments else sample
     usual = DELIMITERS[PurePosixPath(where).suffix.lower()]
@@ -109,11 +116,11 @@ def sniff(where: str, place: Path, known: dict[str, Any], notes: list[str]) -> d
     text = _Text(where, place, {**options, "encoding": guess}, scan)
     if scan.is_joined:
         notes.append(f"{where}: byte order marks within the text are left out, as where files were joined")
-    if not {"skip", "header", "footer"} & known.keys():
-        first = list(islice(text.records(), 1000))
-        last = piece(text.place, max(text.size - SAMPLE, 0)).decode(text.encoding, errors="replace")
-        found, more = layout.find(where, first, text.fields(last.splitlines()[-layout.BELOW :]))
-        options, notes[len(notes) :] = {**found, **options}, more
+    last = piece(text.place, max(text.size - SAMPLE, 0)).decode(text.encoding, errors="replace")
+    first, last_rows = list(islice(text.records(), 1000)), text.fields(last.splitlines()[-layout.BELOW :])
+    every = text.records() if GAP.search(np.memmap(text.place, mode="r").data) else ()
+    found, more = layout.find(where, first, last_rows, known, every)
+    options, notes[len(notes) :] = {**found, **options}, more
     if not named and not {"header", "skip"} & options.keys():
         _demand_names(text)
     return options
@@ -152,6 +159,8 @@ class _Text:
         """Yield the lines of a text; those that are no rows are empty, so that all others keep their numbers."""
         skip, sign, quoted, line = options.get("skip", 0), options.get("comment"), False, ""
         waiting = deque[str]()  # the last lines, among which a footer may begin
+        footer, is_behind, blank = options.get("footer"), False, f"{self.delimiter} \r\n"
+        most = max(layout.BELOW, footer if isinstance(footer, int) else 0)
         with self.place.open(encoding=self.encoding, newline="") as lines:
             for number, whole in enumerate(lines):
                 line = whole.removeprefix("\ufeff")
@@ -159,12 +168,18 @@ class _Text:
                     self.delimiter, self.is_cut, skip = stated[1], True, max(skip, 1)
                 if sign and line.startswith(sign) and not quoted:
                     line = line[len(line.rstrip("\r\n")) :]
+                if is_behind and isinstance(footer, str) and layout.end([[], *self.fields([line])], footer) == 1:
+                    break
                 quoted ^= line.count(self.quote) % 2 == 1
+                is_behind = number > skip and not quoted and not line.strip(blank)
                 waiting.append("\n" if number < skip else line)
-                if len(waiting) > layout.BELOW:
+                if len(waiting) > most:
                     yield waiting.popleft()
         self.ends = line[-1:] in ("\n", "\r")
-        yield from islice(waiting, layout.end(self.fields(list(waiting)), options.get("footer")))
+        rest = list(islice(waiting, layout.end(self.fields(list(waiting)), footer)))
+        while footer and rest and not rest[-1].strip(blank):
+            rest.pop()
+        yield from rest
 
     def fields(self, lines: list[str]) -> list[list[str]]:
         """Return the fields of lines that are rows."""
@@ -176,16 +191,15 @@ class _Text:
             yield from lines
 
     def records(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield each record with the number of the line on which it begins, without blank lines."""
+        """Yield each record, of a blank line an empty one, with the number of the line on which it begins."""
         signs = {"delimiter": self.delimiter, "quotechar": self.quote, "escapechar": self.escape}
         reader, start = csv.reader(self.lines(), **signs), 1
         for record in reader:
-            if record:
-                yield start, record
+            yield start, record
             start = reader.line_num + 1
 
     def first_record(self) -> list[str]:
-        if record := next((record for _, record in self.records()), None):
+        if record := next((record for _, record in self.records() if record), None):
             return record
         raise DataError(f"{self.where}: found blank lines only, expected names and rows; fetch it again")
 
@@ -266,12 +280,3 @@ def strict_records(
     except csv.Error as error:
         facts = {"where": where, "quote": quote, "start": start, "line": reader.line_num}
         raise DataError(render("collection", "quotes", **facts, is_open="end of data" in str(error))) from None
-
-
-def _demand_names_once(text: _Text, rows: pa.Table, first: list[str]) -> None:
-    """Refuse the line of names among the rows, where two files were joined; one name alone may be a value."""
-    for column, name in zip(rows.column_names, first, strict=True):
-        rows = rows.filter(pc.equal(rows.column(column), name))
-    if len(first) > 1 and rows.num_rows:
-        again = [line for line, record in text.records() if record == first][1]
-        raise DataError(render("collection", "names_again", where=text.where, line=again))

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
-from pathlib import PurePosixPath
 
 import pandas as pd
 from pydantic import BaseModel
@@ -41,8 +40,8 @@ def months(times: pd.Series) -> pd.Series:
 def index(folder: str, read: Read, known: Iterable[File] = ()) -> list[File]:
     """Return the files of a folder, by name, with the rows that each holds of every month.
 
-    A file of the same bytes as one before it repeats that one, and adds nothing. Of what `read` returns, columns and times are
-    looked at; it is not called for files that are `known`: what an earlier call returned. Raises `DataError` if a file has other columns than the first.
+    A file of the same bytes as one before it repeats that one, and adds nothing. `read` is not called for files that are `known`:
+    what an earlier call returned. Raises `DataError` if a file has other columns than the first.
     """
     entries = {(one.name, one.sha256): one for one in known if not one.repeats}
     first, result, place = dict[str, str](), list[File](), places.local(folder)
@@ -71,11 +70,6 @@ def digest(files: Iterable[File]) -> str:
     """Return what tells the content of some files, in their order, from any other; empty of none."""
     text = "".join(f"{one.name} {one.sha256}\n" for one in files)
     return hashlib.sha256(text.encode()).hexdigest()[:16] if text else ""
-
-
-def whole(files: Iterable[File], period: str) -> bool:
-    """Return whether a file is called as a period, such as ``2013-03.csv``: it stands for all of it."""
-    return any(not one.repeats and PurePosixPath(one.name).name.split(".")[0] == period for one in files)
 
 
 def rows(folder: str, files: Iterable[File], read: Read) -> Part:

@@ -1,8 +1,8 @@
-"""What stands around a table in a file or a sheet: titles above its names, several rows of names, totals and notes below."""
+"""What stands around a table in a file or a sheet: titles above its names, several rows of names, units, totals, notes."""
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -10,96 +10,153 @@ from ninefold.errors import DataError
 from ninefold.sentences import render
 
 Rows = Sequence[Sequence[str]]
-NUMBER = re.compile(r"\s*[-+(]?[$€£]?\s*[\d.,' /:-]*\d\s*%?\)?\s*")  # or a date
-WORD = re.compile(r"[^\W\d]|[%$€£°]")
+Numbered = tuple[int, Sequence[str]]  # a row, and the number of its line (from 1)
+NUMBER = re.compile(r"\s*[-+(<>≤≥~]*\s?[$€£]?\s*[\d.,' /:-]*\d([eE][-+]?\d+)?\s*%?\)?\s*")  # or a date
+WORD = re.compile(r"[^\W\d]|[%$€£°‰]")
+DASHES = " -–—()[]"  # of a unit that there is none
 UNKNOWN = ("na", "n/a", "nan", "null", "none")
 YEAR = re.compile(r"\s*[12]\d{3}\s*")
-TOTAL = re.compile(r"(grand |sub|overall )?totals?( g[eé]n[eé]ral)?|sum|summe|(ins)?gesamt\w*|somme|suma|totale", re.I)
+SUM = "(grand|sub|sous|overall|zwischen|teil)?[- ]?(totals?|totale|totaux|sum|summe|somme|suma|ergebnis)"
+TOTAL = re.compile(rf"{SUM}( g[eé]n[eé]ral)?|(ins)?gesamt\w*", re.I)
 NOTE = re.compile(r"[^\W\d]{2,}.*[\s:]")
 KEY = "collection.tables.*.options."
 ABOVE, BELOW = 30, 20  # rows in which names, and a footer, are looked for
+LONGEST = 12  # letters of a unit
 
 
 def names(rows: Rows) -> list[str]:
     """Return one name for each column of several rows of names: above the last one, a name holds until the next."""
-    filled = [list(row) for row in rows]
-    for row in filled[:-1]:
+    above = [list(row) for row in rows[:-1]]
+    for row in above:
         for place in range(1, len(row)):
             row[place] = row[place] if row[place].strip() else row[place - 1]
-    return [" ".join(dict.fromkeys(filter(None, map(str.strip, parts)))) for parts in zip(*filled, strict=True)]
+    columns = zip(*above, *rows[-1:], strict=True)
+    return [" ".join(dict.fromkeys(filter(None, map(str.strip, parts)))) for parts in columns]
 
 
-def end(rows: Rows, footer: str | None) -> int:
-    """Return how many rows stand above the footer: a first cell that is, or a lone one that begins with, `footer`."""
-    for place in range(max(0, len(rows) - BELOW), len(rows)):
-        cells = _cells(rows[place])
-        if footer and cells and (cells[0].rstrip(": ") == footer or (cells[1:] == [] and cells[0].startswith(footer))):
+def units(rows: Rows) -> list[str]:
+    """Return the units of the columns from the rows below the names, "" of a column without one; none if no row has units."""
+    stripped = ([cell.strip(DASHES) for cell in row] for row in rows if filled(row))
+    return next((row for row in stripped if not all(row) and max(map(len, row)) <= LONGEST), [])
+
+
+def end(rows: Rows, footer: str | int | None) -> int:
+    """Return how many rows are above a footer: a number of rows, or the first cell of a row near the end or behind a blank one."""
+    if isinstance(footer, int):
+        return max(len(rows) - footer, 0)
+    for place, row in enumerate(map(filled, rows) if footer else ()):
+        is_near = place >= len(rows) - BELOW or (place and not filled(rows[place - 1]))
+        if is_near and row and (row[0].rstrip(": ") == footer or (not row[1:] and row[0].startswith(str(footer)))):
             return place
     return len(rows)
 
 
-def find(where: str, first: Sequence[tuple[int, Sequence[str]]], last: Rows) -> tuple[dict[str, Any], list[str]]:
-    """Return ``skip``, ``header`` and ``footer`` where a table needs them, and a warning for each.
+def find(
+    where: str, first: Sequence[Numbered], last: Rows, known: Iterable[str] = (), every: Iterable[Numbered] = ()
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the options that a table needs and are not `known`, and a warning for each; `DataError` if it is uncertain.
 
-    `first` are the first rows that are not blank, each with the number of its line (from 1); `last` are the last ones.
-    Raises `DataError` if rows stand above the table, and it is not certain where its names are.
+    `first` are its first rows, `last` the last; `every` all where some are blank, behind which another table may begin.
     """
-    options, notes, lines, rows = dict[str, Any](), list[str](), [line for line, _ in first], [row for _, row in first]
+    first, known = [each for each in first if filled(each[1])], {*known}
+    lines, rows = [line for line, _ in first], [row for _, row in first]
     width = Counter(map(len, rows)).most_common(1)[0][0] if rows else 0
     at = next((place for place, row in enumerate(rows[:ABOVE]) if len(row) == width and not _is_title(row)), 0)
+    at = 0 if {"skip", "header"} & known else at
     table = [row for row in rows[at:] if len(row) == width]
     if width < 2 or len(table) < 3:
-        return options, notes
-    several = _are_names(table[1], table[2:], 2) or _is_split(table[0], table[1], table[2:])
-    if at:
-        options["skip"], above = lines[at] - 1, " | ".join(_cells(rows[0]))[:60]
-        if not several and not _are_names(table[0], table[1:]):
-            facts = {"where": where, "line": lines[0], "above": above, "width": width, "below": lines[at]}
-            raise DataError(render("collection", "unlike", **facts, names=", ".join(table[0])[:60], **options))
-        notes.append(f"{lines[at] - 1} lines above the names are skipped, such as {above!r}: {KEY}skip")
-    if several:
-        options["header"] = 3 if len(table) > 4 and _are_names(table[2], table[3:], 2) else 2
-        shown = ", ".join(names(table[: options["header"]]))[:80]
-        notes.append(f"{options['header']} rows hold the names of the columns ({shown}): {KEY}header")
-    below = [*takewhile(lambda row: _is_below(row, width), reversed(last))][::-1]
-    cells = next(filter(None, map(_cells, below)), [""])
-    footer = re.split(r"[\d:]", cells[0])[0].strip()
-    if footer and not any(_cells(row)[:1] == cells[:1] for row in table[: -2 * BELOW]):
-        options["footer"] = footer
-        notes.append(f"what stands below the table, from {cells[0][:60]!r} on, is left out: {KEY}footer")
-    return options, notes
+        return {}, []
+    facts = {"lines": lines, "rows": rows, "at": at, "table": table, "width": width}
+    below, named = 0 if {"header", "skip_below"} & known else _below(table), 1
+    if at and not below and not _are_names(table[0], table[1:]):
+        raise DataError(render("collection", "unlike", where=where, **facts))
+    while named <= below and _is_incomplete(table[:named], table[named]):
+        named += 1
+    under = [*takewhile(lambda row: _is_below(row, width), reversed(last))][::-1]
+    cells = next(filter(None, map(filled, under)), [""])
+    second = _second((each for each in every if each[0] > lines[at + below]), first[at + below + 1 :])
+    footer = filled(second[1])[0].rstrip(": ") if second else re.split(r"[\d:]", cells[0])[0].strip()
+    if not second and any(filled(row)[:1] == cells[:1] for row in table[: -2 * BELOW]):
+        footer = ""
+    found = {"skip": at and lines[at] - 1, "header": named - 1 and named, "skip_below": max(below + 1 - named, 0)}
+    options = {key: value for key, value in (found | {"footer": footer}).items() if value and key not in known}
+    facts |= {"is_a_table": second, "cells": cells, "names": names(table[:named]), "left": table[named : below + 1]}
+    notes = render("collection", "layout", **facts, options=options, units=units(table[named : below + 1]), KEY=KEY)
+    return options, [" ".join(note.split()) for note in notes.split("\0") if note.strip()]
 
 
-def _cells(row: Sequence[str]) -> list[str]:
+def filled(row: Sequence[str]) -> list[str]:
+    """Return what stands in a row."""
     return [cell.strip() for cell in row if cell.strip()]
 
 
 def _is_title(row: Sequence[str]) -> bool:
     """Return whether hardly anything stands in a row: a title, or a word and what it is."""
-    filled, is_pair = len(_cells(row)), bool(row[0].strip() and row[1:] and row[1].strip())
-    few = 2 * filled < len(row) or (len(row) > 2 and row[0].rstrip().endswith(":"))
-    return few and (filled < 2 or (filled == 2 and is_pair))
+    count, is_pair = len(filled(row)), bool(row[0].strip() and row[1:] and row[1].strip())
+    few = 2 * count < len(row) or (len(row) > 2 and row[0].rstrip().endswith(":"))
+    return few and (count < 2 or (count == 2 and is_pair))
 
 
 def _is_below(row: Sequence[str], width: int) -> bool:
-    cells = _cells(row)
+    cells = filled(row)
     note = width > 2 and len(cells) == 1 and NOTE.match(cells[0])
     return not cells or bool(note or TOTAL.fullmatch(cells[0].rstrip(": ")))
 
 
+def _numeric(rows: Rows) -> list[bool]:
+    """Return which columns hold numbers."""
+    columns = [[cell for cell in column if cell.strip(DASHES)] for column in zip(*rows, strict=True)]
+    return [len(cells) > 1 and sum(map(bool, map(NUMBER.fullmatch, cells))) > 0.8 * len(cells) for cells in columns]
+
+
 def _are_names(row: Sequence[str], below: Rows, least: int = 1) -> bool:
     """Return whether words stand in a row above columns of numbers (so many at least), and in none of these a number."""
-    columns = [[cell for cell in column if cell.strip()] for column in zip(*below, strict=True)]
-    numeric = [len(cells) > 1 and sum(map(bool, map(NUMBER.fullmatch, cells))) > 0.8 * len(cells) for cells in columns]
-    heads = [cell for cell, is_number in zip(row, numeric, strict=True) if is_number and cell.strip()]
-    again = any(cell.strip() and cell in cells for cell, cells in zip(row, columns, strict=True))
+    heads = [cell for cell, is_number in zip(row, _numeric(below), strict=True) if is_number and cell.strip(DASHES)]
     words = [bool(WORD.search(cell)) and cell.strip().lower() not in UNKNOWN for cell in heads]
-    return len(words) >= least and not again and all(words)
+    return len(words) >= least and all(words) and not _is_again(row, below)
+
+
+def _is_again(row: Sequence[str], rows: Rows) -> bool:
+    """Return whether a cell of a row stands in others, too, in the same column."""
+    return any(cell.strip(DASHES) and cell in cells for cell, cells in zip(row, zip(*rows, strict=True), strict=True))
+
+
+def _below(table: Rows) -> int:
+    """Return how many rows below the first are none of the table: more names, their meaning, units, ids of an export as JSON."""
+    number, is_json = 0, [all(cell[:1] == "{" for cell in filled(row)) for row in table[:5]]
+    for place in range(1, min(4, len(table) - 1)):
+        row, others = table[place], table[place + 1 :]
+        are_names = _are_names(row, others, 1 if len([cell for cell in row if cell.strip(DASHES)]) == 1 else 2)
+        if number == place - 1 and (are_names or (place == 1 and _is_split(table[0], row, others))):
+            number = place
+        number = place if is_json[place : place + 2] == [True, False] else number
+    return number
+
+
+def _is_incomplete(above: Rows, row: Sequence[str]) -> bool:
+    """Return whether rows of names need another one below: it fills a gap, or two columns are called alike."""
+    called, gaps = [name for name in names(above) if name], [not cell.strip() for cell in above[-1]]
+    return len({*called}) < len(called) or any(cell.strip() for cell, gap in zip(row, gaps, strict=True) if gap)
 
 
 def _is_split(above: Sequence[str], row: Sequence[str], below: Rows) -> bool:
     """Return whether a row of names stands below another that has gaps, as one of merged cells has; years may be names."""
     gaps = sum(not cell.strip() for cell in above[1:])
-    again = any(cell in cells for cell, cells in zip(row, zip(*below, strict=True), strict=True))
     words = all(cell.strip() and (YEAR.fullmatch(cell) or not NUMBER.fullmatch(cell)) for cell in row)
-    return gaps > 1 and 3 * gaps >= len(row) and words and not again
+    return gaps > 1 and 3 * gaps >= len(row) and words and not _is_again(row, below)
+
+
+def _second(rows: Iterable[Numbered], first: Sequence[Numbered]) -> Numbered | None:
+    """Return the first row of another table behind a blank row: words, in its first row or below a title, and no values."""
+    gap, begin = False, None
+    for line, row in rows:
+        cells = filled(row)
+        if not cells:
+            gap, begin = True, None
+        elif gap:
+            begin, gap = begin or (line, row), not cells[1:]
+            if cells[1:] and not any(map(NUMBER.fullmatch, cells)):
+                above = [each for number, each in first if number < line and len(each) == len(row)]
+                if any(_numeric(above)) and not _is_again(row, above) if above else len(row) != len(first[0][1]):
+                    return begin
+    return None

@@ -17,11 +17,7 @@ EXACT = 2**53  # below it a float64 holds every whole number
 FORMATS = ("amount", "h:m", "m:s")  # signs around a number; clock times and durations, 1:30 is hours or minutes first
 WORDS = yaml.safe_load(Path(__file__).with_name("units.yaml").read_text("utf-8"))
 CURRENCY, SPANS, SCALES = WORDS["currency"], WORDS["minutes"], WORDS["scales"]
-AMOUNT = (
-    rf"\s*([+\-\x{{2212}}(]*)\s*(?:{CURRENCY}|%)?\s*([+\-\x{{2212}}]?)\s*"
-    rf"((?:\d|[.,]\d)(?:[\d.,'{SPACES}]*\d)?\.?(?:[eE][+-]?\d+)?)\s*({'|'.join(SCALES)})?\s*"
-    rf"(?:{CURRENCY}|[%‰])?\s*((?:DR|CR)\.?|[-\x{{2212}})]*)\s*"
-)
+AMOUNT = WORDS["amount"].replace("CURRENCY", CURRENCY).replace("SPACES", SPACES).replace("SCALES", "|".join(SCALES))
 COUNT, UNIT_ENDS = r"(\d+(?:[.,]\d+)?)", r"(?:[^a-zí]|\z)"
 CLOCK = r"([+-]?)(\d+):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?\s*(?:([ap])\.?m\.?)?"
 
@@ -49,10 +45,7 @@ def whole_number(text: ir.StringValue) -> ir.IntegerValue:
 
 
 def plain_number(text: ir.StringValue, decimal: str | None, thousands: str | None) -> ir.StringValue:
-    """Return numbers as `number` reads them, such as "1.5" for "1,5"; null where a text has other signs.
-
-    `decimal` None stands for a point, `thousands` None for nothing between them; a space also for non-breaking and thin ones.
-    """
+    """Return numbers as `number` reads them, "1.5" for "1,5", null of other signs; None is a point, or nothing between thousands."""
     if not decimal and not thousands:
         return text
     decimal, thousands = decimal or ".", thousands or ""
@@ -71,9 +64,8 @@ def quantity(
 ) -> ir.FloatingValue:
     """Return the numbers that texts hold (float64), null where one holds none.
 
-    `form` is one of `FORMATS`: ``amount`` takes off currencies and per cent, and reads "(1,234.50)", "1,234-" and
-    "1,234 DR" as negative, 1.2k as 1200; with a unit, ``amount kg``, those alone that end with it; ``h:m`` and ``m:s`` read
-    clock times and durations as minutes. None: a plain number.
+    `form` is one of `FORMATS`, None of plain numbers: ``amount`` drops currencies and %, "(1,234.50)", "1,234-", "1,234 DR" are
+    negative, 1.2k is 1200; ``amount kg`` are those that end with the unit; ``h:m``, ``m:s`` are times and durations in minutes.
     """
     form, _, unit = (form or "").partition(" ")
     if unit:
@@ -92,8 +84,7 @@ def quantity(
 def minutes(text: ir.StringValue, form: str = "h:m") -> ir.FloatingValue:
     """Return clock times and durations in minutes (float64): 14:05, 2:05 pm, 1h 30m, 14h05, 2 days 03:04:05, PT1H30M.
 
-    Two numbers such as 1:30 are hours and minutes, with `form` ``m:s`` minutes and seconds. A day before a clock time has
-    its own sign, as Python writes it: "-1 day, 23:59:00" is one minute below zero.
+    1:30 is hours and minutes, with `form` ``m:s`` minutes and seconds; "-1 day, 23:59:00", as of Python, is -1 minute.
     """
     text = text.strip().lower()
     is_iso = matches(text, r"[+-]?p.*\d.*") & ~matches(text, "[^t]*[my].*")  # months have no fixed length

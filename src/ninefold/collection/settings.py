@@ -1,6 +1,6 @@
 """Section ``collection`` of ``params.yaml``."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
@@ -21,7 +21,8 @@ class Options(Sparse):
     final_newline: bool | None = None
     skip: int | None = Field(default=None, ge=0)
     comment: str | None = None
-    footer: Text | None = None
+    skip_below: int | None = Field(default=None, ge=0)
+    footer: Annotated[int, Field(ge=1)] | Text | None = Field(default=None, union_mode="left_to_right")
     sheet: str | None = None
     table: str | None = None
     query: Text | None = None

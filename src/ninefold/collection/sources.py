@@ -39,18 +39,14 @@ def read(source: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
     `options`, where they are not the default: of text ``delimiter``, ``encoding``, ``quote``, ``escape``, ``final_newline``
     (False: files that do not end in a newline are whole, too), ``comment`` (the sign of lines to leave out); of Excel
     ``sheet``; of both ``skip`` (lines above the names), ``header`` (2: two rows of names; False: the first line is a row),
-    ``footer`` (the first words of what stands below the rows); of JSON ``encoding``; of databases ``table`` or ``query``.
-
-    Raises `DataError` if the source cannot be read as a table; says where, what was found and what to do.
+    ``skip_below`` (rows below the names), ``footer`` (how many lines, or the first words of what stands below the rows); of
+    JSON ``encoding``; of databases ``table`` or ``query``. Raises `DataError` if the source cannot be read as a table.
     """
     return pd.concat(list(parts(source, options)), ignore_index=True)
 
 
 def parts(source: str, options: dict[str, Any] | None = None, may_be_empty: bool = False) -> Iterator[pd.DataFrame]:
-    """Yield the table that `read` returns in parts, those of a text file small: it may be larger than the memory.
-
-    What is wrong with a file may be found after parts of it were yielded. If it `may_be_empty`, names alone will do.
-    """
+    """Yield what `read` returns in parts, larger than memory in all; errors may come last; if it `may_be_empty`, names will do."""
     first, columns, rows = "", pd.Index([]), 0
     for where, place in _files(source):
         for part in READERS[_kind(where, place, options or {})](where, place, options or {}):
@@ -64,11 +60,10 @@ def parts(source: str, options: dict[str, Any] | None = None, may_be_empty: bool
 
 
 def sniff(source: str, options: dict[str, Any] | None = None, notes: list[str] | None = None) -> dict[str, Any]:
-    """Return the options that `read` needs for a source, those alone that are not the default.
+    """Return the options that `read` needs for a source, those alone that are not the default; known `options` are kept.
 
-    `options` are known already: they are kept, and not guessed. Warnings of what was guessed are added to `notes`. Raises
-    `DataError` if the source cannot be read, its first line looks like a row instead of names, or it holds several sheets
-    or tables and none is named; the message lists them.
+    Warnings of what was guessed are added to `notes`. Raises `DataError` if the source cannot be read, its first line looks
+    like a row instead of names, or it holds several sheets or tables and none is named; the message lists them.
     """
     known, told, guesses, ends = options or {}, list[str](), dict[str, Any](), False
     for where, place in _files(source):
@@ -177,10 +172,9 @@ def _unusual(where: str, place: Path) -> list[str]:
     """Return a warning for each column of a Parquet file whose type becomes another one as text."""
     with failing(where, "read as Parquet", "fetch or write the file again", pa.ArrowException, OSError):
         schema = pq.read_schema(place)
-    seconds, nested = "durations, read as numbers of seconds", "nested, read as JSON text"
-    kinds = {one.name: seconds for one in schema if pa.types.is_duration(one.type)}
-    kinds |= {one.name: nested for one in schema if pa.types.is_nested(one.type)}
-    return [f"{one} holds values that are {kinds[one]}: features" for one in schema.names if one in kinds]
+    kinds = {True: "durations, read as numbers of seconds", False: "nested, read as JSON text"}
+    odd = [one for one in schema if pa.types.is_duration(one.type) or pa.types.is_nested(one.type)]
+    return [f"{one.name} holds values that are {kinds[pa.types.is_duration(one.type)]}: features" for one in odd]
 
 
 READERS: dict[str, Callable[..., Iterator[pd.DataFrame]]] = {

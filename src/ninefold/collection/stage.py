@@ -44,9 +44,8 @@ def periods(params: Params) -> pd.DataFrame:
 def plan(params: Params) -> pd.DataFrame:
     """Return every partition that should exist: ``table``, ``period``, ``start``, ``end``, ``recipe``, ``source``.
 
-    The recipe is a digest of what else decides on its content: how the source is read, and which files of a folder
-    hold rows of it; ``source`` is the SHA-256 of any other source. Both are empty where they cannot be known: for a
-    function of the user, and for a database.
+    The recipe is a digest of how the source is read, and of the files of a folder that hold rows of it; ``source`` is the
+    SHA-256 of any other source. Both are empty where they cannot be known: for a function of the user, and for a database.
     """
     calendar = periods(params)
     whole = pd.DataFrame({"period": [WHOLE], "start": [pd.NaT], "end": [pd.NaT]})
@@ -88,9 +87,8 @@ def collect(params: Params, new: pd.DataFrame, previous: pd.DataFrame) -> pd.Dat
     """Write the new partitions beside those of the last run, and the manifest of all; return the manifest.
 
     `new` and `previous` are what `missing` and `verified_manifest` returned. The manifest has the columns of `plan`, ``rows``
-    (int64) and ``sha256``, in a fixed order. How many were new is noted beside the reports only: the result is the same
-    however many runs it took. Raises `DataError` if the source cannot be read, a table lacks its time column, or holds
-    anything but text.
+    (int64) and ``sha256``, in a fixed order, however many runs it took. Raises `DataError` if the source cannot be read, a
+    table lacks its time column, or holds anything but text.
     """
     folder, planned = artifacts.output(RAW), plan(params)
     known = {(part.table, part.period): part for part in previous.itertuples()}
@@ -120,10 +118,7 @@ def collect(params: Params, new: pd.DataFrame, previous: pd.DataFrame) -> pd.Dat
 
 
 def last_part(manifest: pd.DataFrame, table: str) -> pd.DataFrame:
-    """Return the last partition of a raw table that holds any rows, all text; raise `ParamsError` if it is unknown.
-
-    Of a partition of more than `MOST_ROWS`, these are the first.
-    """
+    """Return up to `MOST_ROWS` of the last partition of a raw table with any rows, all text; `ParamsError` if it is unknown."""
     parts = manifest[manifest["table"] == table]
     if parts.empty:
         known = ", ".join(manifest["table"].unique())
@@ -166,9 +161,8 @@ def metrics(manifest: pd.DataFrame, params: Params) -> dict[str, Any]:
 
 def describe_plan(plan: pd.DataFrame, params: Params) -> str:
     """Return, as a sentence, whether the last month is complete."""
-    by_month = params.as_of is not None and not (plan["period"] == WHOLE).all()
-    complete = by_month and params.as_of == pd.Period(params.as_of, freq="M").end_time.date()
-    return render("collection", "plan", by_month=by_month, complete=complete)
+    last = params.as_of and not (plan["period"] == WHOLE).all() and pd.Period(params.as_of, freq="M").end_time.date()
+    return render("collection", "plan", by_month=last, complete=last == params.as_of)
 
 
 def describe_volume(manifest: pd.DataFrame, params: Params) -> str:
@@ -197,10 +191,7 @@ def is_whole(manifest: pd.DataFrame) -> pd.Series:
 
 
 def _write(pieces: Iterable[tuple[str, pd.DataFrame]], folder: Path, time: str | None) -> dict[str, int]:
-    """Write a table's rows, which come in pieces (period, rows), into a file for each period; return their number by period.
-
-    The same rows give the same bytes, in whatever pieces they come, and no file has to fit in memory.
-    """
+    """Write rows into a file for each period, the same bytes in whatever pieces (period, rows) they come; return their counts."""
     folder.mkdir(parents=True, exist_ok=True)
     counts, waiting, writers = Counter[str](), dict[str, pa.Table](), dict[str, pq.ParquetWriter]()
     with ExitStack() as stack:

@@ -30,8 +30,7 @@ def demand_columns(columns: Iterable[str], known: Iterable[str], where: str, tha
 def names(header: Iterable[Any]) -> list[str]:
     """Return usable column names: stripped, none empty, none twice (DuckDB ignores case); all else stays as it is.
 
-    An empty name becomes ``column_7``, by its position; the second ``name`` becomes ``name_2``. A name that begins with
-    ``@``, or is the machinery's own, gets a leading ``_``.
+    An empty name becomes ``column_7``, by its position; the second ``name`` ``name_2``; ``@x``, or a name of our own, ``_@x``.
     """
     usable = [str(name).strip() or f"column_{place}" for place, name in enumerate(header, start=1)]
     usable = [f"_{name}" if name.startswith("@") or name.lower() in RESERVED else name for name in usable]
@@ -46,13 +45,15 @@ def names(header: Iterable[Any]) -> list[str]:
     return result
 
 
-def table(header: Iterable[Any], columns: Sequence[pa.Array | pa.ChunkedArray]) -> pd.DataFrame:
-    """Return columns of text as a table under usable names."""
+def table(header: Iterable[Any], columns: Sequence[pa.Array | pa.ChunkedArray], units: Any = ()) -> pd.DataFrame:
+    """Return columns of text as a table under usable names; `units` stand below the names in the source."""
     frame = pa.table(list(columns), names=list(map(str, range(len(columns))))).to_pandas().astype("str")
     written = [str(name).strip() for name in header]
     frame.columns = pd.Index(names(written), dtype="str")
     if renamed := {new: old for new, old in zip(frame.columns, written, strict=True) if new != old}:
         frame.attrs["renamed"] = renamed  # Parquet keeps what a frame says of itself, so nothing is said without need
+    if any(units):
+        frame.attrs["units"] = {name: unit for name, unit in zip(frame.columns, units, strict=True) if unit}
     return frame
 
 

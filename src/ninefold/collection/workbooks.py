@@ -2,16 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.compute as pc
+import pyarrow as pa
 
 from ninefold.collection import layout
-from ninefold.collection.tabular import failing, only, plain, table, texts
+from ninefold.collection.tabular import failing, only, plain, table
 from ninefold.errors import DataError
 
 MERGED = re.compile(rb'<mergeCell ref="([A-Z]+)(\d+):[A-Z]+(\d+)"')
@@ -20,56 +19,44 @@ HIDDEN = re.compile(rb'<row (?=[^>]*hidden="(?:1|true)")[^>]*>')
 
 def read(where: str, place: Path, options: dict[str, Any]) -> Iterator[pd.DataFrame]:
     """Yield a sheet as a table, all text; raise `DataError` if it is not there or holds no row."""
-    rows = [row for _, row in _rows(where, place, options, [])]
+    rows, named = [row for _, row in _rows(where, place, options, [])[1]], int(options.get("header", 1))
+    rows = [row for row in rows[: layout.end(rows, options.get("footer"))] if layout.filled(row)]
     if not rows:
         raise DataError(f"{where}: found the sheet empty, expected a row of names and rows below it")
-    named = int(options.get("header", 1))
-    last = [list(map(plain, row)) for row in rows[-layout.BELOW :]]
-    rows = rows[: len(rows) - len(last) + layout.end(last, options.get("footer"))]
-    columns = [(list(map(plain, values[:named])), texts(values[named:])) for values in zip(*rows, strict=True)]
-    columns = [each for each in columns if any(map(str.strip, each[0])) or pc.any(pc.not_equal(each[1], "")).as_py()]
-    header = list(zip(*(names for names, _ in columns), strict=True))
-    yield table(layout.names(header) if named else [""] * len(columns), [values for _, values in columns])
+    columns, start = list(filter(layout.filled, zip(*rows, strict=True))), named + options.get("skip_below", 0)
+    top = list(zip(*(each[:start] for each in columns), strict=True))
+    names = layout.names(top[:named]) if named else [""] * len(columns)
+    yield table(names, [pa.array(each[start:], pa.string()) for each in columns], layout.units(top[named:]))
 
 
 def sniff(where: str, place: Path, known: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     """Return the sheet, if it is the only one that is not hidden, and what stands around its table; add to `notes`."""
-    with _workbook(where, place) as book:
-        shown = [sheet.title for sheet in book.worksheets if sheet.sheet_state == "visible"]
-        hidden = [sheet.title for sheet in book.worksheets if sheet.title not in shown]
-    options = {"sheet": known.get("sheet") or only(shown or hidden, "sheet", where)}
-    if hidden and shown and options["sheet"] in shown:
-        notes.append(f"{where}: hidden sheets are not read: {', '.join(hidden)}: {layout.KEY}sheet")
-    rows = [(line, list(map(plain, row))) for line, row in _rows(where, place, options | known, notes)]
-    if rows and not {"skip", "header", "footer"} & known.keys():
-        around, more = layout.find(where, rows[:1000], [row for _, row in rows[-layout.BELOW :]])
-        notes += more
-        options |= around
-    return options
+    title, rows = _rows(where, place, known, notes)
+    around, more = layout.find(where, rows[:1000], [row for _, row in rows[-layout.BELOW :]], known, rows)
+    notes += more
+    return {"sheet": title} | around
 
 
-@contextmanager
-def _workbook(where: str, place: Path) -> Iterator[Any]:
-    """Open a workbook, whose sheets are unpacked and parsed only as they are read."""
+def _rows(
+    where: str, place: Path, options: dict[str, Any], notes: list[str]
+) -> tuple[str, list[tuple[int, list[str]]]]:
+    """Return the sheet, and the number (from 1) and texts of its rows below those to skip; all of one length, the last not blank."""
     from openpyxl import load_workbook  # type: ignore[import-untyped]
+    from openpyxl.utils import column_index_from_string  # type: ignore[import-untyped]
 
     # openpyxl lets the errors of zip, XML and its own pass through
     with place.open("rb") as stream, failing(where, "read as Excel", "save it again as .xlsx", Exception):
-        yield load_workbook(stream, read_only=True, data_only=True)
-
-
-def _rows(where: str, place: Path, options: dict[str, Any], notes: list[str]) -> list[tuple[int, list[Any]]]:
-    """Return the number (from 1) and the values of each row that is not blank, below those to skip; all of one length."""
-    from openpyxl.utils import column_index_from_string  # type: ignore[import-untyped]
-
-    with _workbook(where, place) as book:
+        book = load_workbook(stream, read_only=True, data_only=True)
         sheets = {sheet.title: sheet for sheet in book.worksheets}
-        title = options.get("sheet") or only(list(sheets), "sheet", where)
+        shown = [title for title, sheet in sheets.items() if sheet.sheet_state == "visible"]
+        title = options.get("sheet") or only(shown or sheets, "sheet", where)
         if title not in sheets:
             raise DataError(f"{where}: found no sheet {title!r}, expected one of {', '.join(sheets)}")
         sheets[title].reset_dimensions()  # what the file says of its size is often wrong
         rows = list(map(list, zip(*zip_longest(*sheets[title].iter_rows(values_only=True)), strict=True)))
         xml = book._archive.read(sheets[title]._worksheet_path)  # for what a read-only sheet does not tell
+    if title in shown and (others := [each for each in sheets if each not in shown]):
+        notes.append(f"{where}: hidden sheets are not read: {', '.join(others)}: {layout.KEY}sheet")
     if hidden := len(HIDDEN.findall(xml)):
         notes.append(f"{where}: {hidden} hidden rows are read like all others; delete them there if they are none")
     merged = []
@@ -82,5 +69,7 @@ def _rows(where: str, place: Path, options: dict[str, Any], notes: list[str]) ->
     if merged:
         what = f"{len(merged)} cells merged over several rows"
         notes.append(f"{where}: {what} hold for each of them, such as row {merged[0]}")
-    below = list(enumerate(rows, 1))[options.get("skip", 0) :]
-    return [(number, row) for number, row in below if any(value is not None for value in row)]
+    written = [(number, list(map(plain, row))) for number, row in enumerate(rows, 1)][options.get("skip", 0) :]
+    while written and not layout.filled(written[-1][1]):
+        written.pop()
+    return title, written

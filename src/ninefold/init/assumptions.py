@@ -18,8 +18,7 @@ LONGEST, MOST = 30, 45  # letters that are shown of a name, and of several
 class Assumption(str):
     """What was assumed of columns or of a table: a block of ``templates/sentences/init.md.j2``, its keys behind a colon.
 
-    `kind` names the block and `values` fill it; of several `names`, values and keys are those of the first. `table` is the
-    one of the columns, "*" until it is known.
+    `kind` names the block, `values` fill it; of several `names`, these are the first's. `table` is "*" until it is known.
     """
 
     kind: str

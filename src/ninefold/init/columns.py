@@ -34,6 +34,7 @@ class Column:
     thousands: str | None = None
     aliases: dict[str, str | None] = field(default_factory=dict)  # of the contract: text -> what it stands for
     of: str | None = None  # the column that this one is a copy of
+    stated: str | None = None  # the unit that stands below its name in the source
     warnings: tuple[Assumption, ...] = ()
 
     @property
@@ -68,11 +69,11 @@ class Column:
 
     @property
     def unit(self) -> str | None:
-        """Return the unit that its texts name, ``kg``, ``%`` or a currency; that of durations is ``min``."""
+        """Return the unit that its texts name, ``kg``, ``%`` or a currency, or the source; that of durations is ``min``."""
         form = self.format or ""
         signs: list[str] = next((note.values["signs"] for note in self.warnings if note.kind == "signs"), [])
         named = [form[7:]] if form.startswith("amount ") else ["min"] if form in ("h:m", "m:s") else signs
-        return named[0] if len(named) == 1 else None
+        return named[0] if len(named) == 1 else self.stated if self.type in ("int64", "float64") else None
 
     def rows(self) -> np.ndarray:
         """Return the value of every row; NaN, NaT or None where it is not known."""

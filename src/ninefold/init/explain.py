@@ -17,8 +17,7 @@ from ninefold.sentences import render
 def project(names: Sequence[str]) -> str:
     """Return what columns of the project's tables are; without names a line for each column, and every assumption.
 
-    The source is read and looked at again; the roles are those of ``params.yaml`` as it stands. Raises `DataError` if the
-    source cannot be read, or a column is not known.
+    The source is read again; the roles are those of ``params.yaml``. Raises `DataError` if it cannot be, or of an unknown column.
     """
     collected, text = load("collection"), artifacts.path(FILE).read_text("utf-8")
     problem, tables, rows, notes = load("problem"), collected.tables, dict[str, pd.DataFrame](), list[Assumption]()

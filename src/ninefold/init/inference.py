@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -10,15 +11,15 @@ import pandas as pd
 from ninefold.init import spelling, times
 from ninefold.init.columns import MISSING, SAMPLED, Column, called, meant
 from ninefold.init.numbers import like_neighbours, number, signed, with_codes
+from ninefold.init.proposal import LEAST_ROWS
 from ninefold.metrics import subsample
 
 
 def describe(frame: pd.DataFrame, timed: str | None = None, target: str | None = None) -> dict[str, Column]:
-    """Return what every column of a table is, by its name in the source; `frame` is all text.
-
-    The column `timed` holds times, even where these look like numbers. In texts of `target`, "none" and "-" are values.
-    """
+    """Return what the columns of a table (all text) are, by name; `timed` holds times, and "none" and "-" in `target` are values."""
     columns = {name: _read(name, frame[name], name == timed, name == target) for name in frame.columns}
+    for name, unit in frame.attrs.get("units", {}).items():
+        columns[name] = replace(columns[name], stated=unit)
     if any(column.decimal == "," for column in columns.values()):
         columns = {name: like_neighbours(column) for name, column in columns.items()}
     for name, read in columns.items():
@@ -28,6 +29,7 @@ def describe(frame: pd.DataFrame, timed: str | None = None, target: str | None =
             columns[name] = replace(column, kind="constant" if is_constant else "identifier")
     codes = {text for column in columns.values() if column.type != "string" for text in column.texts[column.gap]}
     columns = {name: spelling.values_like_missing(column, codes) for name, column in columns.items()}
+    columns |= _continued(columns, target) | spelling.totals(columns)
     first: dict[Any, str] = {}
     for name in sorted(columns, key=lambda name: name not in (target, timed)):  # of copies, these are kept
         column = columns[name]
@@ -36,6 +38,18 @@ def describe(frame: pd.DataFrame, timed: str | None = None, target: str | None =
             if twin not in (name, target):  # a copy of the target is a leak, which stage 05 has to see
                 columns[name] = replace(column, kind="duplicate", of=twin)
     return columns
+
+
+def _continued(columns: dict[str, Column], target: str | None) -> dict[str, Column]:
+    """Return columns that are blank just where another repeats its value of the row above; with a warning."""
+    gaps = {name: column.gap[column.codes] for name, column in columns.items() if column.missing}
+    keys = {name: np.r_[False, np.diff(c.codes) == 0] for name, c in columns.items() if name not in (target, *gaps)}
+    for by, again in keys.items():
+        if again.sum() >= LEAST_ROWS and (~again).sum() > 3:
+            such = [name for name, gap in gaps.items() if gap[again].mean() > 0.98 and gap[~again].mean() < 0.5]
+            if such:
+                return {name: columns[name].warned("continued", rows=int(again.sum()), by=by) for name in such}
+    return {}
 
 
 def _read(name: str, texts: pd.Series, timed: bool, target: bool) -> Column:
@@ -75,7 +89,10 @@ def _texts(column: Column) -> Column:
     many = kind == "identifier" or (kind == "category" and len(known) >= 50 and share >= 0.1)
     is_nested = len(known) >= 20 and bool(np.mean([text.lstrip()[:1] in ("{", "[") for text in sample]) >= 0.9)
     is_code = called(column.name, "id", "code", "numbered") and not called(column.name, "place")
-    if (alike or many or is_nested) and not is_code:
+    wide = next((text for text in sample if re.search("[０-９]", text)), None)
+    if wide and np.mean([bool(re.fullmatch(r"[\d.,%/:+\- ]+", normalize("NFKC", text))) for text in sample]) > 0.9:
+        column = column.warned("wide_digits", text=wide, plain=normalize("NFKC", wide))
+    elif (alike or many or is_nested) and not is_code:
         column = column.warned("texts", known=known, kind=kind)
     return replace(column, kind=kind)
 

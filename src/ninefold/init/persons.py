@@ -23,10 +23,10 @@ def personal(column: Column) -> str | None:
         return "contact"
     if share("street", known) > 0.5:
         return "address"
-    if share("person", known) > 0.8 and (
-        (column.distinct >= FEW_NAMES and _given(known)) or ("perhaps" in said and column.distinct >= MANY)
-    ):
-        return "name"
+    if share("person", known) > 0.8:  # names of towns hold few given names
+        given = np.mean([not GIVEN.isdisjoint(_words(text).split()) for text in known]) > 1 / 3
+        if column.distinct >= (FEW_NAMES if given else MANY) and (given or "perhaps" in said):
+            return "name"
     sure = [kind for kind in said if kind in ("contact", "address") or (is_text and kind == "name")]
     return sure[0] if sure and column.distinct >= MANY else None
 
@@ -46,11 +46,6 @@ def protected(column: Column) -> str | None:
 def _words(name: str) -> str:
     """Return a name of a column as words, folded: "FirstName" and "first_name" are "first name"."""
     return re.sub(r"[\W_]+", " ", folded(re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name))).strip()
-
-
-def _given(texts: np.ndarray) -> bool:
-    """Return whether a third of the texts hold a frequent given name, as names of persons do, and those of towns do not."""
-    return bool(np.mean([not GIVEN.isdisjoint(_words(text).split()) for text in texts]) > 1 / 3)
 
 
 def share(shape: str, texts: np.ndarray) -> float:

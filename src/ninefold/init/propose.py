@@ -21,10 +21,7 @@ FEW = 50  # values of a join key that may be names of kinds
 
 
 def propose(table: str, frame: pd.DataFrame, wish: Wish, related: dict[str, pd.DataFrame] | None = None) -> Proposal:
-    """Return the project that a table is best begun with; `frame` and the `related` tables to join are all text.
-
-    Raises `DataError` if a column is not there, the target cannot be predicted, or the time cannot be read.
-    """
+    """Return the project that a table (all text) is best begun with; `DataError` of a missing column, bad target or bad time."""
     if len(frame) < LEAST_ROWS:
         raise DataError(f"{table}: found {len(frame)} rows, expected at least {LEAST_ROWS} to learn and evaluate on")
     names = list(frame.columns)
@@ -199,7 +196,12 @@ def _join(p: Proposal, name: str, frame: pd.DataFrame) -> None:
         raise DataError(render("init", "several_rows", name=name, keys=keys, row=twice.iloc[0].to_dict()))
     columns = inference.describe(frame)
     for key in by:
-        columns[key], p.columns[key] = _same_type(columns[key], p.columns[key])
+        both = [columns[key], p.columns[key]]
+        if {each.type for each in both} == {"int64", "float64"}:
+            both = [replace(each, type="float64") for each in both]
+        elif len({(each.type, each.format) for each in both}) > 1:
+            both = [each.as_text() for each in both]
+        columns[key], p.columns[key] = both
     frames = (pd.DataFrame({key: table[key].rows() for key in by}) for table in (p.columns, columns))
     mine, theirs = map(pd.MultiIndex.from_frame, frames)
     matched = float(mine.isin(theirs).mean())
@@ -219,19 +221,8 @@ def _join(p: Proposal, name: str, frame: pd.DataFrame) -> None:
     p.related.append(Related(name, {**{key: columns[key] for key in by}, **useful}, by, renamed))
 
 
-def _same_type(one: Column, other: Column) -> tuple[Column, Column]:
-    if one.type == other.type and one.format == other.format:
-        return one, other
-    if {one.type, other.type} == {"int64", "float64"}:
-        return replace(one, type="float64"), replace(other, type="float64")
-    return one.as_text(), other.as_text()
-
-
 def _set_aside(p: Proposal) -> None:
-    """Note the columns that are no features, and why.
-
-    What tells the target stays one: only a person can say whether it is known in time, and stage 05 stops to ask.
-    """
+    """Note the columns that are no features, and why; what tells the target stays one, as stage 05 asks if it is known in time."""
     reasons = {"constant": "always the same", "missing": "always missing", "identifier": "names the row"}
     for column in p.columns.values():
         if column.kind in reasons or column.of:

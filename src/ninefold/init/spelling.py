@@ -3,11 +3,14 @@
 import re
 import unicodedata
 
+import numpy as np
 import pandas as pd
 
+from ninefold.collection import layout
 from ninefold.init.columns import WORDS, Column
 
-MOST = 100  # texts of a column whose spellings are compared
+TOTAL = re.compile(r"((?P<by>.+?)[\s:–-]+)??(TOTAL)([\s:–-]+(?P<of>.+))?".replace("TOTAL", layout.TOTAL.pattern), re.I)
+MOST, FEW = 100, 2000  # texts of a column whose spellings are compared, and of one that may name parts of a total
 FREQUENT = 0.05  # share of rows from which on a missing code may be a value
 LETTERS = {*(word for words in WORDS["sexes"] for word in words), *WORDS["events"], *WORDS["no_events"]}
 
@@ -19,10 +22,7 @@ def folded(text: str) -> str:
 
 
 def one_spelling(column: Column, target: bool) -> Column:
-    """Return texts in which those that differ in case, blanks, accents (of a target: t, true) stand for the most frequent.
-
-    Of other columns, many texts and single letters but those of a gender or an answer are left as they are: they may be codes.
-    """
+    """Return texts in which those that differ in case, blanks, accents stand for the most frequent; but of a target no codes."""
     if not target and len(column.texts) > MOST:
         return column
     sizes = pd.Series(column.counts, index=column.texts)[~column.gap].sort_values(ascending=False, kind="stable")
@@ -43,10 +43,7 @@ def one_spelling(column: Column, target: bool) -> Column:
 
 
 def values_like_missing(column: Column, codes: set[str]) -> Column:
-    """Return categories in which a frequent missing code that looks like the others is one of them; with a warning.
-
-    `codes` are missing codes of numbers and times of the same table: such a code is that of the export.
-    """
+    """Return categories in which a frequent missing code, none of the numbers' `codes`, that looks like a value is one; with a warning."""
     shapes = {_shape(text) for text in column.texts[~column.gap]} if column.kind == "category" else set()
     for text, size in zip(column.texts[column.gap], column.counts[column.gap], strict=True):
         share = size / len(column.codes)
@@ -55,6 +52,21 @@ def values_like_missing(column: Column, codes: set[str]) -> Column:
             told = column.with_aliases({text: text if is_value else None})
             column = told.warned("like_missing", text=text, share=share, is_value=is_value)
     return column
+
+
+def totals(columns: dict[str, Column]) -> dict[str, Column]:
+    """Return columns of texts that name totals, of another text or where other columns are blank, in few rows; with a warning."""
+    texts, told = [column for column in columns.values() if column.type == "string"], dict[str, Column]()
+    parts = {folded(text) for column in texts if len(column.texts) <= FEW for text in column.texts[~column.gap]}
+    blank = [column.gap[column.codes] for column in columns.values() if 2 * column.missing < len(column.codes)]
+    for column in texts:
+        found = (layout.TOTAL.search(text) and TOTAL.fullmatch(folded(text).strip(" :")) for text in column.texts)
+        of = pd.Series([match and (match["of"] or match["by"] or "") for match in found], dtype=object)[column.codes]
+        rows = of.isin(parts).to_numpy() | ((of == "").to_numpy() & np.any(blank, axis=0))
+        if 0 < 2 * rows.sum() < len(rows):
+            shown = [f"row {row + 1} {column.texts[column.codes[row]]!r}" for row in np.flatnonzero(rows)[:3]]
+            told[column.name] = column.warned("totals", rows=int(rows.sum()), shown=shown)
+    return told
 
 
 def _shape(text: str) -> str:

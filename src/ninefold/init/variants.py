@@ -1,7 +1,6 @@
-"""The notebooks of a project: of the cells of the master notebooks, those that fit its task and its columns.
+"""The notebooks of a project: of the cells of the masters, those that fit, as tagged with tasks, ``time``, ``entity``.
 
-A cell may be tagged with the tasks that it is for, and with ``time`` or ``entity`` if it needs such a column. After a change
-of a master, ``python -m ninefold.init.variants`` writes the notebooks of the repository's example again.
+After a change of a master, ``python -m ninefold.init.variants`` writes the notebooks of the repository's example again.
 """
 
 import json
