@@ -25,6 +25,7 @@ from typing import Any
 from common import HERE, ROOT, machine, merge_rows, read_rows, write_section
 
 from ninefold import artifacts
+from ninefold.serving import client
 from ninefold.serving.bundle import Bundle, sample
 from ninefold.serving.fields import as_rows
 
@@ -49,16 +50,9 @@ def rows_of(bundle: Bundle) -> list[dict[str, Any]]:
 @contextmanager
 def ninefold(bundle: Bundle) -> Iterator[tuple[int, str, list[bytes]]]:
     """Serve the bundle with all that production has: validation, policy, log, metrics."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "ninefold", "serve", "--port", "0", "--log", f"{folder}/log.sqlite"]
-        child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        try:
-            assert child.stdout
-            port = int(child.stdout.readline().rsplit(":", 1)[1])
-            yield port, "/predict", [json.dumps({"rows": [row]}).encode() for row in rows_of(bundle)]
-        finally:
-            child.terminate()
-            child.wait(30)
+    with client.serving(bundle.place) as url:
+        bodies = [json.dumps({"rows": [row]}).encode() for row in rows_of(bundle)]
+        yield int(url.rpartition(":")[2]), "/predict", bodies
 
 
 @contextmanager
@@ -72,24 +66,15 @@ def mlflow(bundle: Bundle, python: str) -> Iterator[tuple[int, str, list[bytes]]
         port = free.getsockname()[1]
         free.close()
         command = [python, "-m", "mlflow", "models", "serve", "-m", f"{folder}/model", "-p", str(port)]
+        command += ["--env-manager", "local"]
         with open(f"{folder}/said", "wb") as said:
-            child = subprocess.Popen(
-                [*command, "--env-manager", "local"],
-                env=env,
-                cwd=folder,
-                stdout=said,
-                stderr=said,
-                start_new_session=True,
-            )
+            streams: dict[str, Any] = {"stdout": said, "stderr": said}
+            child = subprocess.Popen(command, env=env, cwd=folder, start_new_session=True, **streams)
         try:
             _wait(port, child, Path(folder) / "said")
-            columns = list(frame.columns)
-            data = json.loads(frame.to_json(orient="values"))
-            yield (
-                port,
-                "/invocations",
-                [json.dumps({"dataframe_split": {"columns": columns, "data": [row]}}).encode() for row in data],
-            )
+            columns, data = list(frame.columns), json.loads(frame.to_json(orient="values"))
+            split = [{"columns": columns, "data": [row]} for row in data]
+            yield port, "/invocations", [json.dumps({"dataframe_split": each}).encode() for each in split]
         finally:
             os.killpg(child.pid, 15)
             child.wait(30)
@@ -135,9 +120,8 @@ def measure(name: str, serving: Any, seconds: float) -> None:
         for clients in CLIENTS:
             rows.append({"server": name, "clients": clients, **load_of(port, path, bodies, clients, seconds)})
             print(rows[-1], file=sys.stderr, flush=True)
-    merge_rows(
-        RESULTS, rows, ["server", "clients"], lambda row: (int(row["clients"]), list(SERVERS).index(row["server"]))
-    )
+    order = lambda row: (int(row["clients"]), list(SERVERS).index(row["server"]))  # noqa: E731
+    merge_rows(RESULTS, rows, ["server", "clients"], order)
 
 
 def report(rows: list[dict[str, str]]) -> list[str]:
@@ -155,9 +139,12 @@ def report(rows: list[dict[str, str]]) -> list[str]:
         "|---:|---|---:|---:|---:|---:|",
     ]
     for row in rows:
-        lines.append(
-            f"| {row['clients']} | {SERVERS[row['server']]} | {row['p50']} | {row['p95']} | {row['per_second']} | {row['failed']} |"
-        )
+        cells = [
+            row["clients"],
+            SERVERS[row["server"]],
+            *(row[name] for name in ("p50", "p95", "per_second", "failed")),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     by = {(row["server"], row["clients"]): row for row in rows}
     lines.append("")
     for clients in map(str, CLIENTS):

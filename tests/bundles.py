@@ -1,5 +1,6 @@
 """Small bundles to test with: for every task, with names as people give them, texts, dates, no time, and a single field."""
 
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from ninefold.metrics import EvaluationPlan
 from ninefold.problem import Problem, decisions
 from ninefold.problem.metric_names import PRIMARY
 from ninefold.serving import bundle as packing
-from ninefold.serving import deployment
+from ninefold.serving import deployment, log_export
 from ninefold.serving.fields import EPOCH
-from ninefold.serving.log import Log
+from ninefold.serving.log import SQL, Log, connect
 from ninefold.training import cross_validation, model_file
 
 NOW = datetime(2020, 2, 1, 9, tzinfo=UTC)
@@ -139,6 +140,16 @@ def append(
 ) -> None:
     """Write rows to the log as the bundle answers them at a time, in one request of that name."""
     log.submit(log.entry(name, at, bundle, rows, bundle.answer(rows).records, **role)).result()
+
+
+def logged_rows(place: Path) -> pd.DataFrame:
+    """Return the rows of a log in the order of writing, as they are exported."""
+    with closing(connect(place)) as connection:
+        rows = pd.read_sql(SQL["rows"], connection, params=(0, 2**62))
+        parts = [
+            log_export._typed(connection, part).to_pandas().set_axis(part.index) for _, part in rows.groupby("version")
+        ]
+    return pd.concat(parts).sort_index()
 
 
 def write(table: pd.DataFrame, name: str = "today.parquet") -> Path:

@@ -22,7 +22,7 @@ from ninefold.monitoring import Monitor, labels, production, sentences
 from ninefold.monitoring.answers import predict
 from ninefold.monitoring.arrivals import read_arrivals
 from ninefold.monitoring.production import ROW, VERSION
-from ninefold.serving import Bundle, app, client, log_entry
+from ninefold.serving import Bundle, app, client, key, pseudonym
 from ninefold.serving.fields import as_rows
 from ninefold.serving.log import Log
 
@@ -129,7 +129,7 @@ def test_redacted_columns_are_text_that_is_not_compared_and_the_answer_tells_the
     append(log, bundle, *as_rows(parts["train"].head(60), bundle.signature))
     frame, volume = read_arrivals(LOGGED, {}, bundle)
     assert (frame["placed"] == NOW.replace(tzinfo=None)).all() == ("placed" in redacted)
-    assert (log_entry.pseudonym(7, log_entry.key(log.place)) in frame["id"].tolist()) == ("id" in redacted)
+    assert (pseudonym(7, key(log.place)) in frame["id"].tolist()) == ("id" in redacted)
     reports = production.service_reports(frame, volume.head(1), LOGGED, bundle)
     assert [report["skew"] for report in reports.values()] == [[]]
     plan, bundle.described["holdout"] = EvaluationPlan.load().model_copy(update=POLICIES), {}

@@ -37,13 +37,12 @@ COMMENTED = '  as_of: "2020-02-29"  # the last day that has arrived\n'
 class Home:
     """A copy of the tiny project with a champion, in which `dvc repro` lays out what was built beforehand."""
 
+    git = Shop.git
+
     def __init__(self, folder: Path, built: Path) -> None:
         self.folder, self.built, self.gives, self.code = folder, built, "better", 0
         self.did: list[str] = []
         self.kill_after: int | None = None
-
-    def git(self, *arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=self.folder, check=True, capture_output=True, text=True).stdout
 
     def dvc(self, command: str, *arguments: str) -> int:
         if command == "repro":

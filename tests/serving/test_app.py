@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
-from bundles import CASES, NOW, PARAMS, append, expected, lay_out, offline, pack, rows
+from bundles import CASES, NOW, PARAMS, append, expected, lay_out, logged_rows, offline, pack, rows
 from conftest import Project
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
@@ -18,7 +18,7 @@ from servers import started, until
 
 from ninefold.errors import NinefoldError
 from ninefold.problem import decisions
-from ninefold.serving import app, compiled, log_export, schemas
+from ninefold.serving import app, compiled, schemas
 from ninefold.serving import client as asking
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.fields import as_rows
@@ -220,7 +220,7 @@ def test_the_command_serves_this_machine_alone_until_stopped_and_deletes_old_ans
             answer = httpx.get(f"{url}/", headers={"Host": name}, trust_env=False, timeout=30)
             assert answer.status_code == status
         assert "add it to serving.allowed_hosts in params.yaml" in answer.json()["error"]
-        until(lambda: log_export.read(log.place)["request_id"].tolist() == [str(at)])
+        until(lambda: logged_rows(log.place)["request_id"].tolist() == [str(at)])
         child.send_signal(signal.SIGINT)  # test_middleware sends SIGTERM
         _, complaints = child.communicate(timeout=30)
         assert (child.returncode, complaints) == (0, "")

@@ -16,19 +16,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bundles import append, expected, lay_out, pack, write
+from bundles import append, expected, lay_out, logged_rows, pack, write
 from fastapi.testclient import TestClient
 from servers import postgres  # noqa: F401 -- a server of our own
 from typer.testing import CliRunner
 
 from ninefold import cli
 from ninefold.errors import DataError
-from ninefold.serving import app, batch, log_export
+from ninefold.serving import app, batch
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.chunks import SUFFIXES
 from ninefold.serving.fields import as_rows, look_up
-from ninefold.serving.log import Log
-from ninefold.serving.log_entry import as_text
+from ninefold.serving.log import Log, as_text
 
 FILES = ["a.duckdb", "b.sqlite"]
 KILLED = """
@@ -362,7 +361,7 @@ def test_keys_and_times_of_any_type_are_logged_as_the_text_by_which_labels_are_j
     pq.write_table(table, "in.parquet")
     with closing(Log(Path("log.sqlite").absolute())) as log:
         batch.predict("in.parquet", "out.parquet", bundle, log=log)
-    logged = log_export.read(log.place)
+    logged = logged_rows(log.place)
     assert logged["id"].tolist() == parts["holdout"]["id"].astype("str").tolist()
     assert logged["placed"].tolist() == parts["holdout"]["placed"].dt.strftime("%Y-%m-%d").tolist()
     assert (as_text(Decimal("1.50")), as_text(Decimal("7.00")), as_text(True)) == ("1.50", "7", "true")
@@ -375,7 +374,7 @@ def test_a_batch_that_is_decided_by_is_in_the_log_and_deletes_old_answers(suffix
     with closing(Log(Path("log.sqlite").absolute())) as log:
         append(log, bundle, bundle.described["example"], at=datetime(2020, 1, 1, tzinfo=UTC))
         done = batch.predict(write(rows, f"in{suffix}"), "out.parquet", bundle, log=log)
-    logged, scored = log_export.read(log.place), read("out.parquet")
+    logged, scored = logged_rows(log.place), read("out.parquet")
     assert done["looked_up"] == [history]
     assert history not in scored
     assert logged["id"].tolist() == [str(value) for value in rows["id"]]

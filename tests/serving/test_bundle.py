@@ -66,7 +66,7 @@ def test_files_that_miss_changed_or_are_strangers_are_named_but_not_what_a_file_
     ):
         Bundle.load()
     (bundle.place / "checksums.json").write_text("[")
-    with pytest.raises(DataError, match=rf"checksums\.json: not readable as JSON .*{artifacts.RESTORE}"):
+    with pytest.raises(DataError, match=rf"checksums\.json: cannot be read as JSON .*{artifacts.RESTORE}"):
         Bundle.load()
     (bundle.place / "checksums.json").unlink()
     with pytest.raises(DataError, match="holds no bundle"):

@@ -14,6 +14,7 @@ import bundles
 import httpx
 import pytest
 import yaml
+from bundles import logged_rows
 from conftest import Project
 from fastapi.testclient import TestClient
 from monitoring_data import LOGGED, PARAMS
@@ -22,7 +23,7 @@ from typer.testing import CliRunner
 
 from ninefold import artifacts, cli, monitoring
 from ninefold.errors import DataError
-from ninefold.serving import app, checksums, hot_swap, log_export
+from ninefold.serving import app, checksums, hot_swap
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.challenger import Challenger, incompatible
 from ninefold.serving.hot_swap import Watcher
@@ -144,7 +145,7 @@ def test_a_shadow_answers_in_the_log_and_nowhere_else_and_harms_nobody_if_it_fai
     assert {each["version"] for each in answers} == {champion.version}
     beside.close()
     until(lambda: not log.queue)
-    rows = log_export.read(log.place).set_index("role")
+    rows = logged_rows(log.place).set_index("role")
     own, shadow = rows.loc["champion"], rows.loc["shadow"].sort_values("amount")
     assert set(shadow["version"]) == {challenger.version}
     given = {each["request_id"]: each["predictions"][0]["probability"] for each in answers}
@@ -161,7 +162,7 @@ def test_a_canary_answers_its_share_and_the_same_customer_meets_the_same_model(p
     assert given[300:] == given[:30]
     assert 0.2 < given[:300].count(challenger.version) / 300 < 0.4  # four standard deviations
     names = {"canary": challenger.version, "champion": champion.version}
-    rows = log_export.read(log.place)
+    rows = logged_rows(log.place)
     assert rows["version"].tolist() == rows["role"].map(names).tolist() == given
     beside, client = challenge(*pair, mode="canary", share=1)
     tensors = [{"name": "customer", "shape": [1], "datatype": "BYTES", "data": ["ann"]}]
@@ -222,7 +223,7 @@ def test_promotion_and_rollback_under_load_fail_no_request(pair: Pair, project: 
     answered = [each for own in answers for each in own]
     for each in answered:
         assert each["predictions"][0]["probability"] == pytest.approx(wanted[each["version"]], abs=1e-12)
-    logged = log_export.read(artifacts.path(LOG)).set_index("request_id")["version"]
+    logged = logged_rows(artifacts.path(LOG)).set_index("request_id")["version"]
     assert logged.to_dict() == {each["request_id"]: each["version"] for each in answered}
 
 

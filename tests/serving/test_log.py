@@ -19,18 +19,17 @@ import bundles
 import httpx
 import pandas as pd
 import pytest
-from bundles import PARAMS, lay_out, pack
+from bundles import PARAMS, lay_out, logged_rows, pack
 from conftest import Project
 from fastapi.testclient import TestClient
 from servers import NURSERY, started
 
 from ninefold import artifacts
 from ninefold.errors import DataError, NinefoldError, ParamsError
-from ninefold.serving import app, deployment, log_entry, log_export
+from ninefold.serving import app, deployment, log_export
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.fields import as_rows
-from ninefold.serving.log import Log
-from ninefold.serving.log_entry import LogError
+from ninefold.serving.log import Log, LogError, key, pseudonym
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROW = {"customer": "ann", "id": 7, "amount": 12.5}
@@ -83,7 +82,7 @@ def test_no_acknowledged_prediction_is_lost_when_the_server_is_killed_under_load
                 stop.set()
             assert [caller.exception() for caller in callers] == [None] * 8
             assert len(acknowledged) >= before + 40
-    rows = log_export.read(place).set_index("request_id")
+    rows = logged_rows(place).set_index("request_id")
     assert rows.index.is_unique
     logged = {name: (row.amount, row.probability) for name, row in rows.iterrows() if name in acknowledged}
     assert logged == acknowledged
@@ -95,7 +94,7 @@ def test_what_is_logged_is_what_was_asked_and_answered(bundle: Bundle, log: Log,
     sent = as_rows(parts["holdout"].head(5), bundle.signature)
     before = datetime.now(UTC).replace(tzinfo=None)
     answer = client.post("/predict", json={"rows": sent}).json()
-    rows = log_export.read(log.place)
+    rows = logged_rows(log.place)
     for name in ("amount", "items", "customer", "channel", "placed"):
         assert rows[name].astype(object).where(rows[name].notna(), None).tolist() == [row[name] for row in sent]
     assert rows["id"].tolist() == [str(row["id"]) for row in sent]
@@ -105,11 +104,11 @@ def test_what_is_logged_is_what_was_asked_and_answered(bundle: Bundle, log: Log,
     assert set(rows["request_id"]) == {answer["request_id"]}
     assert rows["moment"].between(before, datetime.now(UTC).replace(tzinfo=None)).all()
     append(log, bundle, {"customer": "ann"}, {"customer": "nobody"}, {"customer": "ann", "rate_by_customer_7d": None})
-    assert log_export.read(log.place)["rate_by_customer_7d"].tail(3).fillna(-1).tolist() == [0.125, -1, -1]
+    assert logged_rows(log.place)["rate_by_customer_7d"].tail(3).fillna(-1).tolist() == [0.125, -1, -1]
     inputs = [{"name": "customer", "shape": [2], "datatype": "BYTES", "data": ["ann", "bob"]}]
     client.post("/v2/models/returns/infer", json={"id": "mine", "inputs": inputs})
     assert client.post("/predict", json={"rows": [{"customer": 5}]}).status_code == 422  # which is not logged
-    last = log_export.read(log.place).tail(2)
+    last = logged_rows(log.place).tail(2)
     assert (last["request_id"].tolist(), last["customer"].tolist()) == (["mine", "mine"], ["ann", "bob"])
 
 
@@ -127,7 +126,7 @@ def test_requests_at_once_share_a_commit_and_what_nobody_waits_for_is_not_writte
     for each in futures:
         each.result(timeout=10)
     assert log.commits - before == 2
-    assert log_export.read(log.place)["request_id"].tolist() == ["a"] * 51
+    assert logged_rows(log.place)["request_id"].tolist() == ["a"] * 51
 
 
 def check_refused(client: TestClient, says: str) -> None:
@@ -168,7 +167,7 @@ def test_a_full_disk_refuses_and_loses_nothing(bundle: Bundle, log: Log) -> None
     answer = client.post("/predict", json={"rows": [{**ROW, "channel": "x" * 20_000}]})
     assert answer.status_code == 503
     assert "full" in answer.json()["error"]
-    assert len(log_export.read(log.place)) == 1
+    assert len(logged_rows(log.place)) == 1
     assert client.post("/predict", json={"rows": [ROW]}).status_code == 200  # opened again, without the limit
 
 
@@ -177,7 +176,7 @@ def test_a_log_that_was_taken_away_is_made_again(bundle: Bundle, log: Log) -> No
     for file in log.place.parent.glob("log.sqlite*"):
         file.unlink()
     append(log, bundle, ROW, name="b")
-    assert log_export.read(log.place)["request_id"].tolist() == ["b"]
+    assert logged_rows(log.place)["request_id"].tolist() == ["b"]
 
 
 def test_a_log_of_another_program_or_format_is_refused_and_left_alone(bundle: Bundle, log: Log, tmp_path: Path) -> None:
@@ -212,7 +211,7 @@ def test_a_closed_log_is_whole_and_takes_no_more(bundle: Bundle, log: Log) -> No
     again = Log(log.place)
     append(again, bundle, ROW)
     again.close()
-    assert len(log_export.read(log.place)) == 21
+    assert len(logged_rows(log.place)) == 21
 
 
 def test_redacted_values_are_on_no_disk_but_still_join(bundle: Bundle, log: Log, monkeypatch: Any, lake: Path) -> None:
@@ -225,14 +224,14 @@ def test_redacted_values_are_on_no_disk_but_still_join(bundle: Bundle, log: Log,
         assert b"secret-ann" not in file.read_bytes()
         assert b"777123" not in file.read_bytes()
     rows = exported(lake)
-    secret = log_entry.key(log.place)
-    assert (len(secret), log_entry.key(log.place)) == (32, secret)
+    secret = key(log.place)
+    assert (len(secret), key(log.place)) == (32, secret)
     assert stat.S_IMODE(log.place.with_suffix(".key").stat().st_mode) == 0o600
-    ann = log_entry.pseudonym("secret-ann", secret)
-    assert rows["customer"].tolist() == [ann, ann, log_entry.pseudonym("bob", secret)]
-    assert rows["id"].tolist()[:2] == [log_entry.pseudonym(777123.0, secret)] * 2
+    ann = pseudonym("secret-ann", secret)
+    assert rows["customer"].tolist() == [ann, ann, pseudonym("bob", secret)]
+    assert rows["id"].tolist()[:2] == [pseudonym(777123.0, secret)] * 2
     assert rows["id"].isna().tolist() == [False, False, True]
-    assert ann != log_entry.pseudonym("secret-ann", b"another key")
+    assert ann != pseudonym("secret-ann", b"another key")
 
 
 def test_the_params_decide_what_is_kept_and_redacted(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,13 +253,10 @@ def test_an_export_holds_every_row_once_by_day(bundle: Bundle, log: Log, lake: P
     days = [folder.name for folder in sorted((lake).iterdir())]
     assert days == ["day=2026-03-01", "day=2026-03-02", "day=2026-03-03"]
     assert log_export.export(log.place, lake) == 0
-    some = log_export.read(log.place, since=NOW + timedelta(hours=11), until=NOW + timedelta(hours=40))
-    assert some["request_id"].tolist() == ["11", "11", "13", "13"]
-    assert log_export.read(log.place, since=NOW + timedelta(days=9)).columns.tolist()[:5] == list(log_export.META)
     append(log, bundle, ROW, at=NOW, name="new")
     assert log_export.export(log.place, lake) == 1
     rows = exported(lake).sort_values(["moment", "request_id", "row"], ignore_index=True)
-    wanted = log_export.read(log.place).sort_values(["moment", "request_id", "row"], ignore_index=True)
+    wanted = logged_rows(log.place).sort_values(["moment", "request_id", "row"], ignore_index=True)
     pd.testing.assert_frame_equal(rows, wanted)
     assert len(rows) == 9
 
@@ -323,7 +319,7 @@ def test_what_is_old_is_deleted_in_the_log_and_its_export_and_stays_in_copies(bu
     log_export.export(log.place, lake)
     append(log, bundle, ROW, at=NOW - timedelta(days=100), name="old, and not exported")
     assert log_export.prune(log.place, "90d", NOW) == 2
-    for rows in (log_export.read(log.place), exported(log_export.lake(log.place))):
+    for rows in (logged_rows(log.place), exported(log_export.lake(log.place))):
         assert rows["request_id"].tolist() == ["young"]
     assert log_export.prune(log.place, "90d", NOW) == 0
     assert len(exported(lake)) == 3
@@ -335,13 +331,15 @@ def test_another_process_that_closes_the_log_takes_nothing_from_the_one_that_wri
     log_export.prune(log.place, "90d")  # as the service does beside its log
     for count in (1, 2):
         append(log, bundle, {**ROW, "id": count}, name=f"{count}")
-        count_rows = f"from pathlib import Path; from ninefold.serving import log_export; print(len(log_export.read(Path({str(log.place)!r}))))"
-        done = subprocess.run([sys.executable, "-c", count_rows], capture_output=True, text=True, check=True)
-        assert (done.stdout.strip(), Path(f"{log.place}-wal").exists()) == (str(count), True)
+        export = (
+            f"from ninefold.serving import log_export; print(log_export.export(log_export.Path({str(log.place)!r})))"
+        )
+        done = subprocess.run([sys.executable, "-c", export], capture_output=True, text=True, check=True)
+        assert (done.stdout.strip(), Path(f"{log.place}-wal").exists()) == ("1", True)
 
 
 def test_a_log_that_is_not_there_or_is_exported_meanwhile_is_refused(log: Log, tmp_path: Path) -> None:
-    for use in (log_export.read, log_export.export, partial(log_export.prune, keep="1d")):
+    for use in (log_export.export, partial(log_export.prune, keep="1d")):
         with pytest.raises(DataError, match="no prediction log there; `ninefold serve` writes one"):
             use(tmp_path / "log.sqlite")
     with artifacts.alone(log.place.with_suffix(".lock"), ""), pytest.raises(DataError, match="another export or"):
@@ -361,7 +359,7 @@ def test_the_projects_bundle_is_logged_in_the_project_and_others_only_if_told(bu
 def test_a_table_answered_at_once_is_a_request_for_each_thousand_rows(bundle: Bundle, log: Log, parts: Any) -> None:
     table = pd.concat([parts["train"]] * 8, ignore_index=True).head(1500)
     assert log.record(table, bundle.decide(table), bundle, "run", 500) == "run-000000500"
-    rows = log_export.read(log.place)
+    rows = logged_rows(log.place)
     assert rows["request_id"].value_counts().to_dict() == {"run-000000500": 1000, "run-000001500": 500}
     assert rows["row"].tolist() == [*range(1000), *range(500)]
     assert rows["id"].tolist() == table["id"].astype(str).tolist()

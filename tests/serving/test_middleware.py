@@ -18,6 +18,7 @@ import httpx
 import pandas as pd
 import pytest
 from browser import served
+from bundles import logged_rows
 from fastapi import Request
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
@@ -26,7 +27,7 @@ from starlette.exceptions import HTTPException
 
 from ninefold.errors import NinefoldError
 from ninefold.serving import app as service
-from ninefold.serving import log_export, middleware, review
+from ninefold.serving import middleware, review
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.log import Log
 
@@ -173,7 +174,7 @@ def test_an_answer_that_takes_too_long_is_refused_and_not_logged(bundle: Bundle,
     assert time.monotonic() - began < 30  # neither waited for its computation
     release.set()
     assert client.post("/predict", json=ROWS).status_code == 200
-    assert len(log_export.read(log.place)) == 1
+    assert len(logged_rows(log.place)) == 1
 
 
 def test_a_host_is_allowed_by_name_by_domain_or_where_every_address_is_served_by_address(bundle: Bundle) -> None:
@@ -240,4 +241,4 @@ def test_a_stop_finishes_what_was_begun_and_the_next_start_goes_on(bundle: Bundl
             _, complaints = child.communicate(timeout=20)
         assert (child.returncode, complaints) == (0, "")
         assert sorted(file.name for file in tmp_path.glob("log.*")) == ["log.sqlite"]  # nothing is left in its WAL
-        assert sorted(log_export.read(place)["request_id"]) == sorted(numbers)
+        assert sorted(logged_rows(place)["request_id"]) == sorted(numbers)

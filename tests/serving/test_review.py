@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import CONTRAST, chromium, press, requests, screen, served, tab_to, until
-from bundles import CASES, lay_out, pack, write
+from bundles import CASES, lay_out, logged_rows, pack, write
 from conftest import Project
 from fastapi.testclient import TestClient
 from httpx import Response
@@ -21,7 +21,7 @@ from ninefold import artifacts
 from ninefold.errors import DataError
 from ninefold.problem import decisions
 from ninefold.serving import app as service
-from ninefold.serving import log_export, review
+from ninefold.serving import review
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.fields import look_up
 from ninefold.serving.log import Log
@@ -299,12 +299,12 @@ def test_what_the_review_answers_is_logged_once(bundle: Bundle, rows: pd.DataFra
     client, later = (client_of(bundle, write(rows), log) for _ in range(2))  # as after a swap, and back
     for each in (client, client, later):
         each.get("/")
-    logged = log_export.read(log.place)
+    logged = logged_rows(log.place)
     assert logged["id"].tolist() == [str(value) for value in rows["id"]]
     assert logged["action"].tolist() == bundle.decide(look_up(rows, bundle.online))["action"].tolist()
     assert send(client, filled(bundle, amount="12.5"), **HERE, **{"X-Request-ID": "mine"}).status_code == 200
-    last = log_export.read(log.place).iloc[-1]
+    last = logged_rows(log.place).iloc[-1]
     assert (last["request_id"], last["amount"]) == ("mine", 12.5)
     log.close()
     assert send(client, filled(bundle)).status_code == 503
-    assert len(log_export.read(log.place)) == len(rows) + 1
+    assert len(logged_rows(log.place)) == len(rows) + 1

@@ -1,13 +1,14 @@
 """Commands for production: serve, predict, deliver labels, monitor, promote, roll back, retrain."""
 
 import json
-from contextlib import suppress
+from contextlib import closing, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ninefold import monitoring, registry, reports, serving  # each loads its modules where they are used
 from ninefold.cli.common import Options, app, options
 from ninefold.errors import DataError, ParamsError
 from ninefold.stages import label
@@ -34,9 +35,7 @@ def serve(
     review: Annotated[Path | None, typer.Option(metavar="FILE", help="Rows to review; default: the newest.")] = None,
 ) -> None:
     """Serve the bundle over HTTP until stopped: predictions for programs, and a review page at / for people."""
-    from ninefold.serving import app as service
-
-    service.run(bundle, host, port, log, no_log, review)
+    serving.app.run(bundle, host, port, log, no_log, review)
 
 
 @app.command(name="log")
@@ -46,22 +45,20 @@ def export_log(
 ) -> None:
     """Export new predictions as Parquet, by day, to the folder lake beside the log; delete those older than deployment.log.keep."""
     from ninefold import artifacts, params
-    from ninefold.serving import LOG, log_export
 
-    place, keep = log or artifacts.path(LOG), params.load("deployment").log.keep
-    rows, old = log_export.export(place, folder), log_export.prune(place, keep)
-    print(f"exported {rows:,} rows to {folder or log_export.lake(place)}; deleted {old:,} requests older than {keep}")
+    exports, place, keep = serving.log_export, log or artifacts.path(serving.LOG), params.load("deployment").log.keep
+    rows, old = exports.export(place, folder), exports.prune(place, keep)
+    print(f"exported {rows:,} rows to {folder or exports.lake(place)}; deleted {old:,} requests older than {keep}")
 
 
 @app.command()
 def alerts(as_json: AsJson = False) -> None:
     """Notify of alerts that stage 09 raised or closed, each once, also if its gate failed; list the open ones."""
-    from ninefold import artifacts, incidents, monitoring, params
-    from ninefold.monitoring import notification
+    from ninefold import artifacts, incidents, params
 
     failed = artifacts.published(f"reports/failed/{label('monitoring')}.periods.json")
     periods = artifacts.read_json(f"{monitoring.MONITORING}/periods.json") if failed is None else failed
-    deliver = params.load("monitoring").deliver
+    deliver, notification = params.load("monitoring").deliver, monitoring.notification
     place, alerts = artifacts.path(deliver.file or notification.ALERTS), incidents.find(periods)
     sent = notification.deliver(periods, deliver, place)
     waiting = {name: len(unsent) for name, unsent in notification.read(place).waiting.items()}
@@ -83,15 +80,12 @@ def predict(
     log: Annotated[bool, typer.Option("--log", help="Log the predictions too, for stage 09 to evaluate.")] = False,
 ) -> None:
     """Score a table: the rows of IN with forecast, action and expected payoff."""
-    from contextlib import closing, nullcontext
-
     from ninefold import artifacts
-    from ninefold.serving import batch, hot_swap
-    from ninefold.serving import log as logs
 
-    loaded = hot_swap.load(bundle)
-    with closing(logs.Log(artifacts.path(logs.LOG))) if log else nullcontext() as open_log:
-        print(batch.describe(batch.predict(source, target, loaded, query, open_log), loaded))
+    loaded = serving.hot_swap.load(bundle)
+    with closing(serving.log.Log(artifacts.path(serving.LOG))) if log else nullcontext() as open_log:
+        done = serving.batch.predict(source, target, loaded, query, open_log)
+    print(serving.batch.describe(done, loaded))
 
 
 @app.command(name="labels")
@@ -102,11 +96,8 @@ def deliver_labels(
     option: Options = None,
 ) -> None:
     """Deliver outcomes: late, in any order, repeated or corrected; each is joined to its prediction once."""
-    from ninefold.monitoring import labels
-    from ninefold.serving import hot_swap
-
     paths = [str(Path(file).resolve()) if Path(file).exists() else file for file in files]
-    for line in labels.run(paths, hot_swap.load(bundle), log, options(option)):
+    for line in monitoring.labels.run(paths, serving.hot_swap.load(bundle), log, options(option)):
         print(line)
 
 
@@ -114,49 +105,41 @@ def deliver_labels(
 def monitor() -> None:
     """Run stage 09 on the prediction log, then `ninefold alerts`, also if its gate failed."""
     from ninefold import artifacts, params
-    from ninefold.reports import runner, site
-    from ninefold.serving import LOG, log_export
 
     if params.load("monitoring").source != "log":
         what_to_do = "`ninefold monitor` reads the prediction log; for a replay run `dvc repro`"
         raise ParamsError(f"params.yaml, monitoring.source: found replay, expected log: {what_to_do}")
     with artifacts.writing():
-        if (place := artifacts.path(LOG)).is_file():
-            log_export.prune(place, params.load("deployment").log.keep)
+        if (place := artifacts.path(serving.LOG)).is_file():
+            serving.log_export.prune(place, params.load("deployment").log.keep)
         try:
-            runner.execute("monitoring", {})
-        except runner.StageFailed:
-            site.render()
+            reports.runner.execute("monitoring", {})
+        except reports.runner.StageFailed:
+            reports.site.render()
             with suppress(DataError):  # which may not hide why the stage failed
                 alerts()
             raise
-        site.render()
+        reports.site.render()
     alerts()
 
 
 @app.command()
 def promote(force: Force = None) -> None:
     """Make the bundle a version in git, and the champion, if its gates passed and it beats the one in production."""
-    from ninefold.registry import promotion
-
-    print(promotion.promote(force))
+    print(registry.promotion.promote(force))
 
 
 @app.command()
 def models(as_json: AsJson = False) -> None:
     """List the versions of the model, how good they are, and which one is in production."""
-    from ninefold.registry import promotion
-
-    versions = promotion.models()
-    print(json.dumps(versions, indent=1, ensure_ascii=False) if as_json else promotion.as_table(versions))
+    versions = registry.promotion.models()
+    print(json.dumps(versions, indent=1, ensure_ascii=False) if as_json else registry.promotion.as_table(versions))
 
 
 @app.command()
 def rollback() -> None:
     """Go back to the version that was in production before, bundle and all."""
-    from ninefold.registry import promotion
-
-    print(promotion.rollback())
+    print(registry.promotion.rollback())
 
 
 @app.command(name="retrain")
@@ -172,10 +155,10 @@ def retrain_model(
 
     Exit code 0: done, or nothing to do, or the champion is kept; 1: refused, or a step failed and all was put back.
     """
-    from ninefold.registry import planning, retraining
-
     last = as_of and as_of.date()
     if abandon:
-        print(retraining.abandon())
+        print(registry.retraining.abandon())
+    elif dry_run:
+        print(registry.planning.preview(last))
     else:
-        print(planning.preview(last) if dry_run else retraining.retrain(last, force, wait, if_needed))
+        print(registry.retraining.retrain(last, force, wait, if_needed))

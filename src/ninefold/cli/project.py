@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ninefold import processing, reports  # each loads its modules where they are used
 from ninefold.cli.common import Options, app, confirm, options, overrides
 from ninefold.errors import NinefoldError, ParamsError
 
@@ -70,9 +71,7 @@ def keep(names: Names, why: Why) -> None:
 @app.command(name="notebook")
 def add_notebook(title: Annotated[str, typer.Argument(help='Its title, such as "Seasonality by region".')]) -> None:
     """Add a numbered notebook of your own, which runs with the pipeline after stage 05 and appears in the report."""
-    from ninefold.reports import own_notebook
-
-    print(own_notebook.describe(own_notebook.add(title)))
+    print(reports.own_notebook.describe(reports.own_notebook.add(title)))
 
 
 @app.command(name="migrate")
@@ -94,10 +93,9 @@ def migrate_project(yes: Annotated[bool, typer.Option("--yes", help="Write witho
 def sources() -> None:
     """Write clean copies of the notebooks to reports/sources, on which the stages depend."""
     from ninefold import artifacts
-    from ninefold.reports import refresh_sources
 
     with artifacts.writing():
-        refresh_sources()
+        reports.refresh_sources()
 
 
 @app.command()
@@ -107,16 +105,13 @@ def stage(
 ) -> None:
     """Execute one stage's notebook; exit non-zero, with a report, if a cell or the gate fails."""
     from ninefold import artifacts
-    from ninefold.reports import runner
 
     with artifacts.writing():
         try:
-            runner.execute(name, overrides(param, "--param", "candidates.boosting.max_iter=100"))
-        except runner.StageFailed as error:
-            from ninefold.reports import site
-
-            site.render()
-            raise NinefoldError(f"{error}\nThe run so far: {site.place_of(name)}") from None
+            reports.runner.execute(name, overrides(param, "--param", "candidates.boosting.max_iter=100"))
+        except reports.runner.StageFailed as error:
+            reports.site.render()
+            raise NinefoldError(f"{error}\nThe run so far: {reports.site.place_of(name)}") from None
 
 
 @app.command(name="site")
@@ -126,17 +121,15 @@ def render_site(
 ) -> None:
     """Render the executed notebooks and the index to reports/*.html; refresh data/warehouse.duckdb."""
     from ninefold import artifacts
-    from ninefold.processing import warehouse
-    from ninefold.reports import pdf, runner, site
 
     with artifacts.writing():
         if all_passed:
-            runner.clear_failures()
-        print(f"wrote {site.render()}")
+            reports.runner.clear_failures()
+        print(f"wrote {reports.site.render()}")
         if as_pdf:
-            print(f"wrote {pdf.write()}")
-        if warehouse.found():
-            warehouse.refresh()
+            print(f"wrote {reports.pdf.write()}")
+        if processing.warehouse.found():
+            processing.warehouse.refresh()
 
 
 @app.command()
@@ -146,10 +139,8 @@ def ingest(
     every: Annotated[float, typer.Option(min=0.05, help="Seconds between two checks.")] = 1.0,
 ) -> None:
     """Read files as they arrive, each exactly once, through the contract into data/stream/lake."""
-    from ninefold.processing import ingest as ingesting
-
     try:
-        ingesting.run(folder, follow, every)
+        processing.ingest.run(folder, follow, every)
     except KeyboardInterrupt:
         print("stopped; files that were read are kept")
 
@@ -157,9 +148,7 @@ def ingest(
 @app.command()
 def summary() -> None:
     """Print the gates, the headline figures, and where the report is."""
-    from ninefold.reports import site
-
-    site.summarize()
+    reports.site.summarize()
 
 
 @app.command()
@@ -168,8 +157,7 @@ def sql(
     csv: Annotated[bool, typer.Option("--csv", help="Write the whole answer as CSV.")] = False,
 ) -> None:
     """Query the project's tables in SQL: raw data, lake, quarantine, features, predictions, metrics."""
-    from ninefold.processing import warehouse
-
+    warehouse = processing.warehouse
     if not query and not csv:
         print(warehouse.describe())
         return
@@ -188,9 +176,7 @@ def guide(
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from ninefold.reports import guides
-
-    text = guides.read(name)
+    text = reports.guides.read(name)
     Console().print(Markdown(text)) if sys.stdout.isatty() else print(text)
 
 

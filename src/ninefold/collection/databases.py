@@ -29,14 +29,14 @@ def read(source: str, place: Path | None, options: dict[str, Any]) -> Iterator[p
         raise DataError(f"{masked(source)}: options: found table and query, expected one of them; drop the other")
     query = options.get("query")
     if place and is_duckdb(place):
-        if query is None:
-            names = tables(source, place)
-            name = options.get("table") or only(names, "table", source)
-            if name not in names:
-                raise no_table(source, name, list(names))
-            query = f"SELECT * FROM {names[name]}"
         with _duckdb(source, place) as connection:
             connection.execute("SET TimeZone = 'UTC'")
+            if query is None:
+                names = duckdb_tables(connection)
+                name = options.get("table") or only(names, "table", source)
+                if name not in names:
+                    raise no_table(source, name, list(names))
+                query = f"SELECT * FROM {names[name]}"
             yield from_arrow(connection.sql(query).to_arrow_table())
         return
     with Database(sqlite_url(place, source) if place else source, masked(source)) as database:
@@ -116,8 +116,7 @@ class Database(AbstractContextManager["Database"]):
         try:
             self.engine = sa.create_engine(self.url)
         except sa.exc.NoSuchModuleError:
-            facts = {"where": self.where, "dialect": self.url.drivername}
-            raise DataError(render("collection", "no_driver", **facts)) from None
+            raise DataError(render("collection", "no_driver", where=self.where, dialect=self.url.drivername)) from None
         except ImportError as error:
             package = "psycopg[binary]" if error.name == "psycopg" else error.name
             raise DataError(f"{self.where}: needs the package {package}; run `pip install '{package}'`") from None

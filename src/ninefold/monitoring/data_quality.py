@@ -52,7 +52,7 @@ def broken_columns(known: Rows, now: Rows, kinds: Mapping[str, str]) -> list[Fin
     findings = []
     for name, kind in kinds.items():
         before, after = known.features[name], now.features[name]
-        broken = _empty(before, after, now.block) or _constant(before, after)
+        broken = _empty(before, after) or _constant(before, after)
         if not broken and kind not in ("categorical", "text"):
             broken = _unit(measured(before, kind), measured(after, kind), known.block)
         if broken:
@@ -72,20 +72,18 @@ def new_categories(known: Rows, now: Rows, kinds: Mapping[str, str]) -> tuple[li
         unseen = (after.notna() & ~after.isin(before.dropna().unique())).to_numpy("bool")
         if len(unseen) and unseen.mean() >= max(UNSEEN, usual):
             names, share = after[unseen].value_counts(), float(unseen.mean())
-            largest = float(names.iloc[0] / len(unseen))
-            evidence = {"categories": names.index[:10].tolist(), "share": share, "largest share": largest}
+            evidence = {"categories": names.index[:10].tolist(), "share": share}
             text = say("new_category", name=name, first=names.index[0], more=len(names) - 1, share=share)
             findings.append(finding("new category", name, evidence, text, share))
             rows |= unseen
     return findings, rows
 
 
-def _empty(before: pd.Series, after: pd.Series, block: np.ndarray) -> Broken | None:
+def _empty(before: pd.Series, after: pd.Series) -> Broken | None:
     usual, missing = float(before.isna().mean()), float(after.isna().mean())
     if len(after) < FEWEST or missing - usual < NEWLY_MISSING:
         return None
-    days = int(after.isna().groupby(block).all().sum())
-    evidence = {"how": "missing", "missing": missing, "usual": usual, "blocks without any value": days}
+    evidence = {"how": "missing", "missing": missing, "usual": usual}
     return evidence, f"is missing on {missing:.0%} of the rows; {usual:.1%} is usual", missing - usual
 
 

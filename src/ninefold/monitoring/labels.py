@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ninefold import artifacts
-from ninefold.collection import datetimes, sources
+from ninefold.collection import datetimes, failing, sources
 from ninefold.errors import DataError
 from ninefold.monitoring import production
 from ninefold.monitoring.answers import identity
@@ -92,11 +92,9 @@ def load(folder: Path | None = None) -> pd.DataFrame:
     files = [str(file) for file in sorted(folder.glob("[!.]*.parquet"))]
     if not files:
         return pd.DataFrame({OUTCOME: pd.Series(dtype="str"), KNOWN_AT: pd.Series(dtype="datetime64[us]")})
-    try:
-        with duckdb.connect() as connection:
-            return connection.read_parquet(files, union_by_name=True).to_arrow_table().to_pandas()
-    except duckdb.Error as error:
-        raise DataError(f"{folder}: a delivery is damaged ({error}); deliver its outcomes again") from None
+    remedy = "a delivery is damaged; deliver its outcomes again"
+    with failing(str(folder), "read", remedy, duckdb.Error), duckdb.connect() as connection:
+        return connection.read_parquet(files, union_by_name=True).to_arrow_table().to_pandas()
 
 
 def join(predictions: pd.DataFrame, delivered: pd.DataFrame, problem: Problem) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -130,7 +128,12 @@ def _resolve(table: pd.DataFrame, delivered: pd.DataFrame, problem: Problem) -> 
     received = pd.DataFrame({ours: delivered.get(name) for name, ours in columns.items()}, delivered.index)
     received = received.assign(outcome=value.astype("float64"))[outcome.isna() | value.notna()]
     time = keys.get(problem.time or "")
-    texts = [_as_text(ours, predictions.schema.field(ours).type, ours == time) for ours in keys.values()]
+    kinds = {pa.types.is_timestamp: "time", pa.types.is_floating: "float", pa.types.is_integer: "whole"}
+    types = {ours: predictions.schema.field(ours).type for ours in keys.values() if ours != time}
+    forms = {
+        ours: next((form for is_kind, form in kinds.items() if is_kind(kind)), "text") for ours, kind in types.items()
+    }
+    texts = [f"as_{forms.get(ours, 'time')}({ours})" for ours in keys.values()]
     without_key = " AND ".join(f"{keys[name]} IS NULL" for name in problem.key)
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -139,20 +142,6 @@ def _resolve(table: pd.DataFrame, delivered: pd.DataFrame, problem: Problem) -> 
         connection.execute(RESOLVE.format(time=time or "NULL", without_key=without_key, texts=", ".join(texts)))
         resolved = connection.sql("SELECT * FROM answered ORDER BY n").to_arrow_table().to_pandas()
         return resolved, connection.sql("SELECT * FROM totals").to_arrow_table().to_pylist()[0]
-
-
-def _as_text(column: str, kind: pa.DataType, is_time: bool) -> str:
-    """Return SQL that gives a key as text, the same in predictions and outcomes: 7, 7.0 and "7" are one key."""
-    plain = f"CAST({column} AS VARCHAR)"
-    if is_time or pa.types.is_timestamp(kind):
-        return f"coalesce(CAST(CAST(TRY_CAST({column} AS TIMESTAMPTZ) AS TIMESTAMP) AS VARCHAR), {plain})"
-    if pa.types.is_floating(kind):
-        return f"coalesce(CAST(TRY_CAST({column} AS DOUBLE) AS VARCHAR), {plain})"
-    text = rf"regexp_replace({plain}, '^([+-]?\d+)\.0+$', '\1')"
-    if pa.types.is_integer(kind):
-        is_whole = f"regexp_full_match({text}, " + r"'[+-]?\d{1,18}')"
-        return f"CASE WHEN {is_whole} THEN CAST(CAST({text} AS BIGINT) AS VARCHAR) ELSE {text} END"
-    return text
 
 
 def _ids(table: pd.DataFrame) -> dict[str, pd.Series]:
@@ -183,7 +172,7 @@ def _keys(table: pd.DataFrame, bundle: Bundle, place: Path) -> dict[str, pd.Seri
 
 
 def _plain(column: pd.Series, kind: str) -> pd.Series:
-    """Return a key as the text by which it is joined, see `log_entry.as_text`; missing where it is empty."""
+    """Return a key as the text by which it is joined, see `log.as_text`; missing where it is empty."""
     if kind == "date":
         return _moments(column).dt.strftime("%Y-%m-%dT%H:%M:%S.%f").astype("str")
     if kind == "number":

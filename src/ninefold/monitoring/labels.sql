@@ -1,4 +1,12 @@
 -- The label of each prediction, from the tables predictions and received of `labels._resolve`, which fills in what is in braces.
+-- A key as text, by the type that predictions have; the same in predictions and outcomes: 7, 7.0 and "7" are one key.
+CREATE TEMP MACRO as_time(key) AS
+    coalesce(CAST(CAST(TRY_CAST(key AS TIMESTAMPTZ) AS TIMESTAMP) AS VARCHAR), CAST(key AS VARCHAR));
+CREATE TEMP MACRO as_float(key) AS coalesce(CAST(TRY_CAST(key AS DOUBLE) AS VARCHAR), CAST(key AS VARCHAR));
+CREATE TEMP MACRO as_text(key) AS regexp_replace(CAST(key AS VARCHAR), '^([+-]?\d+)\.0+$', '\1');
+CREATE TEMP MACRO as_whole(key) AS
+    CASE WHEN regexp_full_match(as_text(key), '[+-]?\d{{1,18}}') THEN CAST(CAST(as_text(key) AS BIGINT) AS VARCHAR)
+    ELSE as_text(key) END;
 CREATE TEMP TABLE p AS
     SELECT n, request_id, row, moment, TRY_CAST({time} AS TIMESTAMP) AS due,
         CAST(CASE WHEN {without_key} THEN to_json({{'request_id': request_id, 'row': row}}) ELSE to_json([{texts}]) END AS VARCHAR)

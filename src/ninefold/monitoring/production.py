@@ -4,9 +4,7 @@ Reads: ``data/predictions/log.sqlite``, and its exports (`log_export`) beside it
 """
 
 import json
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,13 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from ninefold import artifacts, engine, features
-from ninefold.collection import datetimes
+from ninefold.collection import datetimes, failing
 from ninefold.errors import DataError
 from ninefold.monitoring.answers import PERIOD, identity
 from ninefold.monitoring.params import Params
 from ninefold.monitoring.texts import say
 from ninefold.problem import Problem
-from ninefold.serving import BUSY, LOG, Bundle, fields, hot_swap, log_export
+from ninefold.serving import LOG, Bundle, fields, hot_swap, log_export
 from ninefold.timestamps import as_days
 
 REQUEST_ID, ROW, MOMENT, VERSION, ROLE = "@request_id", "@row", "@moment", "@version", "@role"
@@ -82,11 +80,8 @@ def query_log(place: Path, query: str) -> list[tuple[Any, ...]]:
     """Return the result of a query; nothing if there is no log; raise DataError if it is damaged."""
     if not place.is_file():
         return []
-    try:
-        with closing(sqlite3.connect(f"{place.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY)) as connection:
-            return connection.execute(query).fetchall()
-    except sqlite3.Error as error:
-        raise DataError(f"{place}: the prediction log cannot be read ({error}); put back a copy of it") from None
+    with log_export.opened(place) as connection:
+        return connection.execute(query).fetchall()
 
 
 def _read(files: list[Path], layout: dict[str, Any], wanted: set[str] | None) -> pd.DataFrame:
@@ -95,12 +90,11 @@ def _read(files: list[Path], layout: dict[str, Any], wanted: set[str] | None) ->
     names |= {f"@{name}": column for name, column in layout["columns"].items()}
     used = {*layout["fields"], *layout["columns"].values()}
     names |= {name: fields.free(name[1:], "_logged", used) for name in META}  # as `log_export` calls them
-    try:
+    remedy = "an exported file is damaged; put back a copy"
+    with failing(str(files[0].parent.parent), "read", remedy, OSError, pa.ArrowException):
         exported = ds.dataset(files)
         columns = {name: ds.field(column) for name, column in names.items() if column in exported.schema.names}
         return exported.to_table(columns).to_pandas()
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{files[0].parent.parent}: an exported file is damaged ({error}); put back a copy") from None
 
 
 def _typed(frame: pd.DataFrame, bundle: Bundle, like: pd.DataFrame | None) -> pd.DataFrame:

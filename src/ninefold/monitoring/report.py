@@ -8,7 +8,7 @@ import pandas as pd
 from ninefold.monitoring import data_quality, period, shift_tests, two_sample
 from ninefold.monitoring.arrivals import Record
 from ninefold.monitoring.data_quality import Finding, finding
-from ninefold.monitoring.performance_estimation import estimate
+from ninefold.monitoring.performance import estimate
 from ninefold.monitoring.period import FORECAST, Rows
 from ninefold.monitoring.reference import MOST_ROWS, Reference, figures, outside
 from ninefold.monitoring.shift_tests import EVERYTHING
@@ -32,15 +32,15 @@ def period_report(
     Without `days`, of an open period, the volume is not evaluated. `alpha` is the significance level of the tests behind the
     causes, which take longer, and are omitted without `explain`. The keys are ``rows`` and ``labelled``; ``natural``: figure ->
     ``value``, ``low``, ``high`` (control limits, or None), ``usual``; ``outside``: those beyond, farthest first; ``ended``:
-    feature without a value at the end -> ``since`` (a day); ``estimated``: see `estimate`; the others: see `causes`.
+    feature without a value at the end -> ``since`` (a day); ``estimated``: see `estimate`; ``findings``: see `causes`.
     """
     count, dates, labelled = len(rows.block), len(np.unique(rows.block)), int(np.isfinite(rows.target).sum())
     if days and reference.days > 1:  # so that months of 28 and 31 days are as long
         days = max(round(days / reference.days), 1) * reference.days
     silence = data_quality.silence(count, reference.per_day, days, dates, reference.days) if days else []
     beyond = ["rows per day"] if silence else []
-    report: Record = {"natural": {}, "rows": count, "labelled": labelled, "outside": beyond, "estimated": {}}
-    report |= {"findings": silence, "decomposition": None, "auc": None, "ended": {}}
+    report: Record = {"natural": {}, "rows": count, "labelled": labelled, "outside": beyond}
+    report |= {"findings": silence, "estimated": {}, "ended": {}}
     if count < data_quality.FEWEST:
         return report
     rows = period.sample(rows, MOST_ROWS)
@@ -54,14 +54,13 @@ def period_report(
     unusual = {name.split(": ")[-1] for name in beyond} | {*report["ended"]}
     # Shares of missing values have control limits.
     broken = [each for each in broken if each["evidence"]["how"] != "missing" or each["subject"] in unusual]
-    if not explain or not (beyond or broken):
-        return report
-    inputs = any(name.split(":")[0] in INPUTS for name in beyond)
-    why = causes(reference, rows, broken, inputs, alpha)
-    return {**report, **why, "findings": [*silence, *why["findings"]]}
+    if explain and (beyond or broken):
+        inputs = any(name.split(":")[0] in INPUTS for name in beyond)
+        report["findings"] = [*silence, *causes(reference, rows, broken, inputs, alpha)]
+    return report
 
 
-def causes(reference: Reference, now: Rows, broken: list[Finding], inputs: bool, alpha: float = 0.01) -> Record:
+def causes(reference: Reference, now: Rows, broken: list[Finding], inputs: bool, alpha: float = 0.01) -> list[Finding]:
     """Return why a period is unusual: what is broken first, then which distribution moved.
 
     Columns that are `broken` (of `broken_columns`) or have new categories, and the rows that these spoil, are omitted
@@ -69,8 +68,8 @@ def causes(reference: Reference, now: Rows, broken: list[Finding], inputs: bool,
     not. Else covariate shift: a classifier distinguishes the inputs (only if `inputs`: a figure of these is beyond its
     bounds), and concept shift: outcomes of the same inputs and predictions moved (p-values corrected by Holm).
 
-    ``findings`` have a ``cause`` (of `CAUSES`), ``subject``, ``evidence`` with ``explains`` (share of the rows or of the
-    change of the loss), and ``sentence``; ``decomposition`` is None without outcomes; ``auc`` is of the sound inputs.
+    Each has a ``cause`` (of `CAUSES`), ``subject``, ``evidence`` with ``explains`` (share of the rows or of the change of
+    the loss), by which they are sorted, and ``sentence``.
     """
     sound = dict(reference.kinds)
     for each in broken:
@@ -78,13 +77,12 @@ def causes(reference: Reference, now: Rows, broken: list[Finding], inputs: bool,
     new, unseen = data_quality.new_categories(reference.known, now, sound)
     for each in new:
         del sound[each["subject"]]
-    rest, shifts, details = period.take(now, ~unseen), list[Finding](), dict[str, Any]()
+    rest, shifts = period.take(now, ~unseen), list[Finding]()
     if len(rest.block) >= FEWEST and sound:
-        shifts, details = _shifts(reference._replace(kinds=sound), rest, not broken, inputs, alpha)
+        shifts = _shifts(reference._replace(kinds=sound), rest, not broken, inputs, alpha)
     _weigh(new, reference, now, unseen)
     findings = [*broken, *new, *shifts]
-    findings.sort(key=lambda each: (-each["evidence"]["explains"], CAUSES.index(each["cause"])))
-    return {"findings": findings, "decomposition": None, "auc": None, **details}
+    return sorted(findings, key=lambda each: (-each["evidence"]["explains"], CAUSES.index(each["cause"])))
 
 
 def _ended(reference: Reference, now: Rows) -> dict[str, dict[str, str]]:
@@ -98,23 +96,20 @@ def _ended(reference: Reference, now: Rows) -> dict[str, dict[str, str]]:
     return ended
 
 
-def _shifts(
-    reference: Reference, now: Rows, relations: bool, inputs: bool, alpha: float
-) -> tuple[list[Finding], dict[str, Any]]:
-    """Return what moved, and the decomposition; `relations` tells whether predictions are sound enough to test them."""
+def _shifts(reference: Reference, now: Rows, relations: bool, inputs: bool, alpha: float) -> list[Finding]:
+    """Return what moved; `relations` tells whether predictions are sound enough to test them."""
     holdout, problem = reference.holdout, reference.problem
     compared = two_sample.compare(holdout, now, reference.kinds)
-    details = {"auc": dict(zip(("value", "low", "high", "p"), compared, strict=False))}
     usual = compared.auc <= reference.bounds["high"].get("joint auc", 0.0)  # its p takes days as independent
     p = {"inputs": 1.0 if np.isnan(compared.p) or usual else compared.p}
     mine, theirs = period.take(holdout, compared.before), period.take(now, compared.after)
     labelled = np.isfinite(theirs.target)
     if labelled.sum() < FEWEST:
-        return ([_covariate(compared, p["inputs"])] if inputs and p["inputs"] < alpha else []), details
+        return [_covariate(compared, p["inputs"])] if inputs and p["inputs"] < alpha else []
     theirs = period.take(theirs, labelled)
     loss = losses(mine.target, mine.predicted, problem), losses(theirs.target, theirs.predicted, problem)
     both = compared._replace(after_probability=compared.after_probability[labelled])
-    details["decomposition"] = split = shift_tests.decompose(loss, both, (mine.block, theirs.block))
+    split = shift_tests.decompose(loss, both, (mine.block, theirs.block))
     if relations:
         after = period.sample(period.take(now, np.isfinite(now.target)), 20 * two_sample.MOST_ROWS)
         # The same inputs need no weights, and all of the holdout tells more than a sample.
@@ -124,15 +119,13 @@ def _shifts(
         p |= {"relations": float(table["q"].min()), "outcomes": labels["outcomes"]}
     p = shift_tests.holm(pd.Series(p)).to_dict()
     if relations and _is_label_shift(labels, table, p, reference, alpha):
-        return [_label(labels, p["outcomes"], problem)], details
+        return [_label(labels, p["outcomes"], problem)]
     findings = []
     if inputs and p["inputs"] < alpha:
-        kinds = {name: reference.kinds[name] for name in _named(compared)}
-        split["features"] = shift_tests.shares(loss[0], mine, now, kinds, split["covariate"]["value"])
         findings.append(_covariate(compared, p["inputs"], split))
     if relations and p["relations"] < alpha:
         findings.append(_concept(table, p["relations"], split, problem))
-    return findings, details
+    return findings
 
 
 def _is_label_shift(
@@ -159,9 +152,8 @@ def _label(labels: dict[str, Any], p: float, problem: Problem) -> Finding:
 
 def _covariate(compared: Compared, p: float, split: dict[str, Any] | None = None) -> Finding:
     importance = {name: compared.importance[name] for name in _named(compared)}
-    shares = {each["feature"]: each["share"] for each in split["features"]} if split else {}
-    evidence: dict[str, Any] = {"p": p, "auc": compared.auc, "low": compared.low, "high": compared.high}
-    evidence |= {"importance": importance, "shares": shares} | ({"loss": split["covariate"]} if split else {})
+    evidence = {"p": p, "auc": compared.auc, "low": compared.low, "high": compared.high, "importance": importance}
+    evidence |= {"loss": split["covariate"]} if split else {}
     explains, worth = _part(split, "covariate") if split else (2 * compared.auc - 1, "")
     sentence = say("covariate_shift", auc=compared.auc, names=", ".join(importance) or "no one alone", worth=worth)
     return finding("covariate shift", next(iter(importance), "inputs"), evidence, sentence, explains)

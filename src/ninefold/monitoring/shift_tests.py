@@ -11,7 +11,7 @@ from scipy import stats
 from ninefold.metrics import cluster_sums, influence, merged, student
 from ninefold.monitoring import period, two_sample
 from ninefold.monitoring.period import FORECAST, Bins, Rows
-from ninefold.monitoring.two_sample import HIGHEST_RATIO, Compared
+from ninefold.monitoring.two_sample import Compared
 from ninefold.problem import Problem, decisions
 
 Pair = tuple[np.ndarray, np.ndarray]  # of the rows of the holdout, and of those of the period
@@ -21,8 +21,6 @@ NEIGHBOURS = 7  # days that may be correlated
 OVERLAP = 1.5  # degrees of freedom of overlapping runs, as a multiple of those that do not
 FEWEST = 30  # rows of a place on either side, with which it is tested
 OUTCOME_BINS, FINE_BINS = 10, 50  # of a quantity: to compare its shares, and rows of the same outcome
-LEAST_SHARED = 0.1  # of the rows that are likely on both sides; with fewer, inputs and relations cannot be separated
-SMOOTHING = 0.5  # rows added to every place of the holdout, so that none is empty in the period
 LEVEL = 0.95  # of the intervals
 EVERYTHING = "all rows"
 
@@ -137,43 +135,16 @@ def decompose(loss: Pair, compared: Compared, blocks: Pair) -> dict[str, Any]:
     """Return the change of the mean loss from the holdout to a period as a part of the inputs and one of the relations.
 
     Cai, Namkoong and Yadlowsky, 2023 (DISDE): both tables are weighted to the inputs that they share. What differs there is
-    ``concept``; the way there is ``covariate``. `loss` and `blocks` are of the rows that `compared` names. Where ``shared``,
-    the share of likely shared inputs, is under `LEAST_SHARED`, the parts are not ``separable``.
+    ``concept``; the way there is ``covariate``. `loss` and `blocks` are of the rows that `compared` names.
     """
     weights = compared.before_probability, 1 - compared.after_probability
     (before, was), (after, now) = (_means(*side) for side in zip(loss, weights, blocks, strict=True))
-    shared = float(min(2 * weight.mean() for weight in weights))
     way = before[1] - before[0] + after[0] - after[1]
     return {
-        "holdout": float(before[0]),
-        "shared, holdout": float(before[1]),
-        "shared, period": float(after[1]),
-        "period": float(after[0]),
         "total": _figure(after[0] - before[0], was[:, 0], now[:, 0]),
         "covariate": _figure(way, was[:, 1] - was[:, 0], now[:, 0] - now[:, 1]),
         "concept": _figure(after[1] - before[1], was[:, 1], now[:, 1]),
-        "shared": min(shared, 1.0),
-        "separable": shared >= LEAST_SHARED,
     }
-
-
-def shares(
-    loss: np.ndarray, holdout: Rows, now: Rows, kinds: Mapping[str, str], covariate: float
-) -> list[dict[str, Any]]:
-    """Return how much of the covariate part each drifted feature (those of `kinds`) explains, the largest first.
-
-    ``effect``: by how much the mean loss of the holdout changes when it is weighted to the period's distribution of that
-    feature alone; ``share``, 0-1, is that of the sum of all effects of the sign of the `covariate` part.
-    """
-    table = []
-    for name, kind in kinds.items():
-        (plain, weighted), moves = _means(loss, _ratio(holdout, now, name, kind), holdout.block)
-        effect = _figure(weighted - plain, moves[:, 1] - moves[:, 0])
-        same_way = max(np.sign(covariate) * effect["value"], 0)
-        table.append({"feature": name, "effect": effect.pop("value"), **effect, "share": same_way})
-    total = sum(each["share"] for each in table) or 1.0
-    table = [{**each, "share": each["share"] / total} for each in table]
-    return sorted(table, key=lambda each: (-each["share"], each["feature"]))
 
 
 def matched(before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -209,18 +180,6 @@ def _places(where: str, holdout: Rows, now: Rows, kinds: Mapping[str, str], prob
 def _labels(holdout: Rows, now: Rows, problem: Problem, bins: int) -> Pair:
     edges = np.arange(1, len(problem.classes)) if problem.is_class else period.quantile_edges(holdout.target, bins)
     return np.searchsorted(edges, holdout.target, side="right"), np.searchsorted(edges, now.target, side="right")
-
-
-def _ratio(holdout: Rows, now: Rows, name: str, kind: str) -> np.ndarray:
-    """Return how much likelier each row's value of one feature is in the period, among values of the holdout: float64, mean 1."""
-    bins = Bins.of(holdout.features[name], kind)
-    counts = [bins.counts(rows.features[name]) for rows in (holdout, now)]
-    known = counts[0] > 0  # no row of the holdout can stand for a new category, or for gaps where it has none
-    was, is_ = (np.where(known, each + SMOOTHING, 0) for each in counts)
-    share = np.divide(is_ / is_.sum(), was / was.sum(), out=np.ones(bins.size), where=known)
-    ratio = np.clip(share, 1 / HIGHEST_RATIO, HIGHEST_RATIO)
-    of_rows = ratio[bins.places(holdout.features[name])]
-    return of_rows / of_rows.mean()
 
 
 def _means(values: np.ndarray, weight: np.ndarray, block: np.ndarray) -> Pair:

@@ -74,7 +74,7 @@ def ratios(compared: Compared) -> np.ndarray:
     """Return how much likelier each row of the first table is in the second (Sugiyama et al., 2012)."""
     odds = compared.before_probability / (1 - compared.before_probability)
     clipped = np.clip(odds, 1 / HIGHEST_RATIO, HIGHEST_RATIO)
-    return clipped / clipped.mean() if len(clipped) else clipped
+    return clipped / clipped.mean()
 
 
 def _encode(frame: pd.DataFrame, kinds: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -60,10 +60,8 @@ def record(run: Run) -> None:
 def interrupted() -> Run | None:
     """Return the run that was interrupted; None if there is none."""
     file = journal()
-    try:
+    with collection.failing(str(file), "read", "see `git status`, and delete it", ValueError, TypeError):
         return Run(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
-    except (ValueError, TypeError):
-        raise DataError(f"{file}: not a journal of this version; see `git status`, and delete it") from None
 
 
 def preview(as_of: date | None = None) -> str:

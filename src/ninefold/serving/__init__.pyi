@@ -28,12 +28,9 @@ from .hot_swap import (
     PRODUCTION,
 )
 from .log import (
-    BUSY,
-    LOG,
-)
-from .log_entry import (
     CANARY,
     CHAMPION,
+    LOG,
     as_text,
     key,
     pseudonym,
@@ -41,7 +38,6 @@ from .log_entry import (
 
 __all__ = [
     "BUNDLE",
-    "BUSY",
     "CANARY",
     "CHAMPION",
     "FEATURE_KINDS",

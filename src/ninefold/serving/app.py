@@ -22,13 +22,12 @@ from starlette.routing import Route
 
 from ninefold import artifacts, params
 from ninefold.errors import DataError, NinefoldError
-from ninefold.serving import concurrency, hot_swap, log_export, middleware, review, routes, schemas
+from ninefold.serving import hot_swap, log_export, middleware, review, routes, schemas
 from ninefold.serving.background import repeated
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.challenger import Challenger, watching
 from ninefold.serving.hot_swap import SwappableApp, Watcher
-from ninefold.serving.log import LOG, Log
-from ninefold.serving.log_entry import LogError
+from ninefold.serving.log import LOG, Log, LogError
 from ninefold.serving.middleware import RETRY, Metrics, refuse
 
 LISTED = 20  # problems of a refusal
@@ -54,7 +53,7 @@ def create_app(
     service.
     """
     problem, limits = bundle.problem, bundle.described["limits"]
-    limiters = {kind: concurrency.Limiter(threads, limits) for kind, threads in concurrency.THREADS.items()}
+    limiters = {kind: middleware.Limiter(threads, limits) for kind, threads in middleware.THREADS.items()}
     about = f"{problem.question} The forecast for each row, and what to do."
     # Pages of documentation would load scripts from other hosts.
     app = FastAPI(title=problem.title, version=bundle.version, description=about, docs_url=None, redoc_url=None)
@@ -69,7 +68,7 @@ def create_app(
     for router in routers:
         app.include_router(router, **asks)
     check = partial(middleware.check_caller, hosts, token)
-    app.add_middleware(lambda inner: partial(concurrency.limit, inner, check, limiters))
+    app.add_middleware(lambda inner: partial(middleware.limit, inner, check, limiters))
     every = [route for router in (app.router, probes, *routers) for route in router.routes]
     templates = [(route.path_regex, route.path) for route in every if isinstance(route, Route)]
     app.add_middleware(lambda inner: partial(middleware.count_requests, inner, challenger.metrics, templates))

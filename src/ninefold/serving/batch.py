@@ -42,7 +42,9 @@ def predict(
     start, end = databases.masked(str(source)), databases.masked(str(target))
     if Path(source).resolve() == Path(target).resolve():  # of two tables, too
         raise DataError(f"{end}: is the input; give another OUT")
-    if query is None and log is None and _on_spark(str(source), str(target)):
+    is_parquet = Path(source).is_dir() or Path(source).suffix.lower() == ".parquet"
+    is_plain = is_parquet and Path(target).suffix.lower() == ".parquet" and query is None and log is None
+    if is_plain and params.in_project() and params.load("engine").backend == "pyspark":  # a bundle needs no project
         from ninefold.serving import batch_spark
 
         return batch_spark.predict(Path(source), Path(target), bundle)
@@ -122,10 +124,3 @@ def _database(place: str) -> Any:
     except ImportError as error:
         where = databases.masked(place)
         raise DataError(f"{where}: needs the Python package {error.name}; run `pip install {error.name}`") from None
-
-
-def _on_spark(source: str, target: str) -> bool:
-    """Return whether the engine of the project is Spark, and both ends are Parquet."""
-    if not (target.lower().endswith(".parquet") and (Path(source).is_dir() or source.lower().endswith(".parquet"))):
-        return False
-    return params.in_project() and params.load("engine").backend == "pyspark"  # a bundle needs no project

@@ -16,6 +16,7 @@ from ninefold import artifacts
 from ninefold.errors import DataError
 from ninefold.features import FeatureSchema
 from ninefold.jinja import facts_table
+from ninefold.metrics import subsample
 from ninefold.problem import Problem, decisions
 from ninefold.serving import compiled
 from ninefold.serving.checksums import read_json, verify
@@ -216,7 +217,7 @@ def answer_columns(problem: Problem) -> list[str]:
 
 def sample(rows: pd.DataFrame, count: int) -> pd.DataFrame:
     """Return `count` rows, spread evenly over the table (all of them if there are fewer)."""
-    return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, count).astype(int))].reset_index(drop=True)
+    return rows.iloc[subsample(len(rows), count)].reset_index(drop=True)
 
 
 def edges_of(column: pd.Series, kind: str) -> dict[str, list[float]]:

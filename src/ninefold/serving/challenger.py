@@ -19,8 +19,7 @@ from ninefold.serving.background import because, repeated, say
 from ninefold.serving.bundle import BUNDLE, Answered, Bundle
 from ninefold.serving.fields import names
 from ninefold.serving.hot_swap import SwappableApp, Watcher, stamp
-from ninefold.serving.log import Log
-from ninefold.serving.log_entry import CANARY, CHAMPION, SHADOW, Rows
+from ninefold.serving.log import CANARY, CHAMPION, SHADOW, Log, Rows
 from ninefold.serving.middleware import Metrics, host_name
 
 SHADOWS = 100  # requests that may wait for a shadow; it skips further ones

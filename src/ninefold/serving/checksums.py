@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ninefold import artifacts
+from ninefold.collection import failing
 from ninefold.errors import DataError
 
 LIST = "checksums.json"
@@ -38,10 +39,8 @@ def files(place: Path) -> list[str]:
 
 def read_json(file: Path) -> dict[str, Any]:
     """Return the object in a file of a bundle; `DataError` if it is not readable, or not an object."""
-    try:
+    with failing(str(file), "read as JSON", artifacts.RESTORE, OSError, ValueError):
         value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: not readable as JSON ({error}); {artifacts.RESTORE}") from None
     if not isinstance(value, dict):
         raise DataError(f"{file}: found {type(value).__name__}, expected an object; {artifacts.RESTORE}")
     return value

@@ -73,9 +73,8 @@ def write_file(place: Path, tables: Tables) -> None:
             return
         with temporary.open("w", encoding="utf-8", newline="") as stream:
             for table in tables:
-                frame = table.to_pandas(
-                    types_mapper=pd.ArrowDtype
-                )  # which keep whole numbers whole where some are missing
+                # Types of Arrow keep whole numbers whole where some are missing.
+                frame = table.to_pandas(types_mapper=pd.ArrowDtype)
                 write = partial(frame.to_csv, index=False, header=not stream.tell(), lineterminator="\n")
                 # A carriage return ends a line too, but alone it is not a reason to quote for Python 3.11's csv.
                 stream.write(write(quoting=csv.QUOTE_ALL) if "\r" in (text := write()) else text)

@@ -1,4 +1,4 @@
-"""Read the prediction log: export it as Parquet, each row once; delete what is old, there too; return it as a table."""
+"""Export the prediction log as Parquet, each row once; delete what is old, there too."""
 
 import json
 import shutil
@@ -17,14 +17,12 @@ import pyarrow.parquet as pq
 from ninefold import artifacts
 from ninefold.errors import DataError
 from ninefold.serving.fields import EPOCH, days, free
-from ninefold.serving.log import SQL, connect
-from ninefold.serving.log_entry import LogError, microseconds
+from ninefold.serving.log import SQL, LogError, connect, microseconds
 from ninefold.timestamps import MICROSECONDS
 
 ROWS_A_FILE = 200_000
 TEXT = pa.string()
 META = {"request_id": TEXT, "row": pa.int64(), "moment": pa.timestamp("us"), "version": TEXT, "role": TEXT}
-FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 PAGES = 1000  # of the file that are given back at once
 
 
@@ -46,7 +44,7 @@ def export(place: Path, folder: Path | None = None) -> int:
     first, and files are replaced whole. `DataError` if there is no log, it is none of ours, or another export runs.
     """
     written = 0
-    with _existing(place, alone=True) as connection:
+    with opened(place, alone=True) as connection:
         while True:
             # Numbers are in the order of commits, so that none comes in between later.
             connection.execute(SQL["plan"], {"most": ROWS_A_FILE})
@@ -54,7 +52,7 @@ def export(place: Path, folder: Path | None = None) -> int:
                 if folder is None or folder.resolve() == lake(place).resolve():
                     return written
                 return _copy(lake(place), folder)
-            rows = pd.read_sql(SQL["rows"].format("r.number BETWEEN ? AND ?"), connection, params=span)
+            rows = pd.read_sql(SQL["rows"], connection, params=span)
             for (day, version), group in rows.groupby([rows["moment"] // MICROSECONDS, "version"]):
                 name = f"day={EPOCH + timedelta(days=int(day)):%Y-%m-%d}/{span[0]:012}-{span[1]:012}-{version}.parquet"
                 _write_parquet(_typed(connection, group), lake(place) / name)
@@ -66,7 +64,7 @@ def prune(place: Path, keep: str, now: datetime | None = None) -> int:
     """Delete requests older than `keep`, such as ``90d``, and the export's days before; return how many requests."""
     oldest = (now or datetime.now(UTC)) - pd.Timedelta(keep)
     before, deleted = microseconds(oldest), 0
-    with _existing(place, alone=False) as connection:
+    with opened(place) as connection:
         while old := connection.execute(SQL["old"], (before,)).fetchall():
             started = time.monotonic()
             connection.execute("BEGIN IMMEDIATE")
@@ -84,23 +82,9 @@ def prune(place: Path, keep: str, now: datetime | None = None) -> int:
     return deleted
 
 
-def read(place: Path, since: datetime | None = None, until: datetime | None = None) -> pd.DataFrame:
-    """Return the log's rows in the order of writing, answered from `since` on and before `until`, as `export` types them.
-
-    What `prune` deleted is in the exported files alone. Fields that a bundle did not have are missing in its rows.
-    `DataError` if there is no log, or it is none of ours.
-    """
-    bounds = (microseconds(since or FIRST), microseconds(until or LAST))
-    with _existing(place, alone=False) as connection:
-        rows = pd.read_sql(SQL["rows"].format("r.moment >= ? AND r.moment < ?"), connection, params=bounds)
-        groups = rows.groupby("version", sort=False)
-        tables = [_typed(connection, group).to_pandas().set_axis(group.index) for _, group in groups]
-    return pd.concat(tables).sort_index() if tables else pa.schema(META.items()).empty_table().to_pandas()
-
-
 @contextmanager
-def _existing(place: Path, alone: bool) -> Iterator[sqlite3.Connection]:
-    """Open a log that exists; with `alone`, no other process exports or clears it meanwhile."""
+def opened(place: Path, alone: bool = False) -> Iterator[sqlite3.Connection]:
+    """Open a log that exists; with `alone`, no other process exports it meanwhile; `DataError` if it is none, or damaged."""
     if not place.is_file():
         raise DataError(f"{place}: no prediction log there; `ninefold serve` writes one, or name its --log")
     busy = f"{place}: another export or clean-up of it runs; wait for its end"

@@ -1,4 +1,4 @@
-"""The service in operation: request ids, Prometheus metrics, hosts, a bearer token, limits on the size and time of a body."""
+"""The service in operation: request ids, metrics, hosts, a bearer token; limits on time, size and requests at once."""
 
 import asyncio
 import hmac
@@ -7,10 +7,12 @@ import json
 import math
 import os
 import re
+import threading
 import time
 import uuid
 from collections import Counter as Counts
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -20,7 +22,7 @@ from fastapi.responses import Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from ninefold.errors import NinefoldError
 from ninefold.serving import monitoring_state
@@ -38,6 +40,9 @@ SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5
 RETRY = {"Retry-After": "1"}
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 ROUTE = ("route", "method")
+# Python computes one answer at a time; more threads let small requests pass large ones. Explanations take long, and pages
+# after a change of their rows; neither delays an answer, or what Prometheus reads.
+THREADS = {"answer": (os.cpu_count() or 1) + 2, "explanation": 1, "page": 1, "other": 1}
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 Check = Callable[[Headers], None]  # raises `HTTPException`
@@ -90,6 +95,35 @@ class Metrics:
             self.actions.labels(action).inc(count)
 
 
+class Limiter:
+    """Answers requests in threads of its own. Those beyond its queue are refused with 503, and those that take too long.
+
+    The event loop reads the bodies, at most `max_body_mb` each, and sends the answers; it never waits for a computation. A
+    computation that has begun cannot be stopped: a late one occupies its thread until it ends.
+    """
+
+    def __init__(self, threads: int, limits: Mapping[str, Any]) -> None:
+        self.size, self.timeout = int(limits["max_body_mb"] * 1_000_000), limits["timeout_s"]
+        self.capacity = threads + limits["max_waiting"]
+        self._free, self._threads = threading.Semaphore(self.capacity), ThreadPoolExecutor(threads, "answer")
+
+    async def answer(self, app: App, scope: Any, receive: Any) -> list[Any]:
+        """Return the messages that answer a request, which is in hand until then; `HTTPException` refuses it."""
+        if not self._free.acquire(blocking=False):
+            raise HTTPException(503, f"busy: {self.capacity} requests are in hand; send it again in a second", RETRY)
+        try:
+            body = await read_body(self.size, self.timeout, scope, receive)
+            scope["state"]["deadline"] = time.monotonic() + self.timeout
+            async with asyncio.timeout(self.timeout):  # what no thread has begun with by then is never computed
+                # The thread runs it to its end, in an event loop of its own.
+                return await asyncio.wrap_future(self._threads.submit(lambda: asyncio.run(_messages(app, body, scope))))
+        except TimeoutError:
+            error = f"not answered within {self.timeout:g} s; send fewer rows, or send it again later"
+            raise HTTPException(503, error, RETRY) from None
+        finally:
+            self._free.release()
+
+
 async def count_requests(app: App, metrics: Metrics, routes: Routes, scope: Any, receive: Any, send: Any) -> None:
     """Give every request an id, return it in the header X-Request-ID, and count the request by the template of its route.
 
@@ -119,6 +153,21 @@ async def count_requests(app: App, metrics: Metrics, routes: Routes, scope: Any,
             route = next((name for pattern, name in routes if pattern.match(scope["path"])), "unmatched")
             method = scope["method"] if scope["method"] in METHODS else "other"
             metrics.count_request(route, method, status, time.perf_counter() - began)
+
+
+async def limit(app: App, check: Check, limiters: Mapping[str, Limiter], scope: Any, receive: Any, send: Any) -> None:
+    """Answer a request by the limiter of its kind, unless `check` refuses it; the probes (`PUBLIC`) at once, without either."""
+    if scope["type"] != "http" or scope["path"] in PUBLIC:
+        return await app(scope, receive, send)
+    try:
+        check(Headers(scope=scope))
+        messages = await limiters[_kind(scope["path"])].answer(app, scope, receive)
+    except HTTPException as error:
+        return await refuse(error.status_code, error.detail, headers=error.headers)(scope, receive, send)
+    except ClientDisconnect:
+        return None
+    for message in messages:
+        await send(message)
 
 
 def check_caller(hosts: Sequence[str], token: str | None, headers: Headers) -> None:
@@ -225,3 +274,16 @@ def _is_allowed(host: str, hosts: Sequence[str]) -> bool:
         ipaddress.ip_address(host.strip("[]"))
         return "0.0.0.0" in hosts or "[::]" in hosts
     return False
+
+
+def _kind(path: str) -> str:
+    if path == "/predict" or path.endswith("/infer"):
+        return "answer"
+    return "explanation" if path.startswith("/review/") else "page" if path == "/" else "other"
+
+
+async def _messages(app: App, body: bytes, scope: Any) -> list[Any]:
+    received, sent = asyncio.Queue[Any](), asyncio.Queue[Any]()
+    received.put_nowait({"type": "http.request", "body": body})
+    await app(scope, received.get, sent.put)
+    return [sent.get_nowait() for _ in range(sent.qsize())]

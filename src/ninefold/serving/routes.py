@@ -18,12 +18,12 @@ from ninefold.serving import schemas
 from ninefold.serving.bundle import Answered, Bundle
 from ninefold.serving.challenger import Challenger
 from ninefold.serving.fields import names
-from ninefold.serving.log_entry import Entry
+from ninefold.serving.log import Entry
 from ninefold.serving.middleware import RETRY, VALID_ID
 from ninefold.serving.schemas import Inference, InferenceAnswer, Refusal
 
 # Postponed annotations are not used here: FastAPI has to see the models that are made from a bundle's signature.
-# All routes but the probes run in threads, each in an event loop of its own (`ninefold.serving.concurrency`): they may block.
+# All routes but the probes run in threads, each in an event loop of its own (`middleware.limit`): they may block.
 
 WARNING = "row {first_row}, field {field!r}: {value!r} {reason}"
 Rows: TypeAlias = list[dict[str, Any]]

@@ -6,7 +6,7 @@ from conftest import TASKS, statement
 from monitoring_rows import rows, table
 
 from ninefold.metrics import EvaluationPlan, against_baseline, scores
-from ninefold.monitoring import performance_estimation, period
+from ninefold.monitoring import performance, period
 from ninefold.monitoring.period import Rows
 from ninefold.problem import PRIMARY, decisions
 
@@ -24,7 +24,7 @@ def estimate(holdout: Rows, now: Rows, task: str) -> tuple[dict[str, dict[str, f
     true = {"payoff": model.mean(), "gain": (model - best).mean()}
     true |= {"outcome": decisions.event(now.target, problem).mean()}
     true |= scores.task_scores(now.target, now.predicted, problem)
-    return performance_estimation.estimate(blind, holdout, problem, plan, replicates=40), true
+    return performance.estimate(blind, holdout, problem, plan, replicates=40), true
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -58,4 +58,4 @@ def test_the_same_rows_give_the_same_estimate_and_none_give_none() -> None:
     holdout, now, problem = predicted("binary", 1), predicted("binary", 2), statement("binary")
     assert estimate(holdout, now, "binary") == estimate(holdout, now, "binary")
     plan = EvaluationPlan.model_construct()
-    assert performance_estimation.estimate(period.take(now, np.arange(0)), holdout, problem, plan) == {}
+    assert performance.estimate(period.take(now, np.arange(0)), holdout, problem, plan) == {}
