@@ -15,6 +15,7 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
+import cells
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 
 import ninefold
-from ninefold import artifacts, display, gate, hooks
+from ninefold import artifacts, display, gate, hooks, pictures
 from ninefold.collection import names as usable
 from ninefold.errors import NinefoldError
 from ninefold.init import command
@@ -111,7 +112,7 @@ def go_through(plan: command.Plan, target: list[str]) -> None:
         for code in ("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"):
             if "client.serving" in code:
                 break
-            exec(compile(re.sub("(?m)^%.*", "", code), f"{stage}: {code}", "exec"), found[stage])
+            cells.run(code, found[stage])
     raw, lake, quarantine = found["processing"]["counts"].loc[0, ["raw", "lake", "quarantine"]]
     kept, p = found["metrics"]["frame"][plan.proposal.target.name], plan.proposal
     assert (raw, lake) == (len(target), len(target) - quarantine)
@@ -131,7 +132,7 @@ def test_any_text_is_a_name_and_any_type_is_read(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(hooks, "project", lambda module, function, default: default)
     monkeypatch.setattr(gate, "close", lambda *_: artifacts.publish())  # whatever it says of noise
     monkeypatch.setattr(display, "display", lambda *_, **__: None)
-    monkeypatch.setattr(display, "figure", lambda drawing, **_: plt.close(getattr(drawing, "figure", drawing)))
+    monkeypatch.setattr(pictures, "picture", lambda drawing: plt.close(drawing) or {})
 
     @settings(max_examples=EXAMPLES, derandomize=EXAMPLES == FEW, database=None, deadline=None, phases=[Phase.generate])
     @given(tables())

@@ -9,7 +9,7 @@ import yaml
 from bs4 import BeautifulSoup
 from conftest import Project
 
-from ninefold import artifacts, display, params, pictures, plotting
+from ninefold import artifacts, display, params, pictures
 from ninefold.errors import DataError
 from project.figures import Histogram
 
@@ -84,11 +84,36 @@ def test_points_of_a_figure_have_the_texts_of_their_scales() -> None:
         return [[texts for _, _, *texts in points] for *_, points in json.loads(pictures.picture(fig)["points"])]
 
     ends, values = [["0.2", "a"], ["0.4", "a"], ["0.15", "b"], ["0.25", "b"]], [["0.3", "a"], ["0.2", "b"]]
-    assert texts(plotting.bars("Which?", ["a", "b"], [0.3, 0.2], [0.1, 0.05])[0]) == [ends, values]
+    plt.figure().gca().barh(["a", "b"], [0.3, 0.2], xerr=[0.1, 0.05])
+    assert texts(plt.gcf()) == [ends, values]
     plt.figure().gca().plot(pd.to_datetime(["2020-01-31 00:00", "2020-02-01 12:30"]), [1234.5, 0.123456])
     assert texts(plt.gcf()) == [[["2020-01-31", "1,234"], ["2020-02-01 12:30", "0.1235"]]]
     cells = sns.heatmap(pd.DataFrame([[0.5, float("nan")]], ["row"], ["p", "q"]), ax=plt.figure().gca())
     assert texts(cells.figure) == [[["p", "row", "0.5"]]]
+
+
+def test_what_a_cell_shows_itself_has_the_look_of_tables_and_figures(shown: list[Any], monkeypatch: Any) -> None:
+    times = [pd.Timestamp("2020-01-01"), pd.Timestamp("2020-01-01 12:30")]
+    frame = pd.DataFrame(
+        {"year": [2013, 20134], "rows": [1, 12345], "missing": [0.25, None], "when": times, "a": ["<i>", "x"]}
+    )
+    html = display.own_table(frame) + display.own_table(pd.concat([frame] * 50).set_index("a")["rows"])
+    cells = (
+        ">20134<",
+        ">12,345<",
+        ">25.0%<",
+        "nf-none",
+        ">2020-01-01<",
+        ">2020-01-01 12:30<",
+        "&lt;i&gt;",
+        "first 60 of 100",
+    )
+    assert [text for text in cells if text not in html] == []
+    monkeypatch.setattr(plt, "get_backend", lambda: "inline")
+    sns.histplot(frame, x="year").set(title="Years of $$ and $x$ are 2013 & later", ylabel=r"$\alpha$ of a power")
+    display.own_figures()
+    assert 'alt="Years of $$ and $x$ are 2013 &amp; later"' in markup(shown)
+    assert not plt.get_fignums()
 
 
 def test_params_are_shown_leaf_by_leaf(project: Project, shown: list[Any]) -> None:

@@ -1,26 +1,28 @@
 """What a column and a class are called in ``params.yaml``, figures, tables and sentences call them, too."""
 
+import json
 from typing import Any
 
 import pandas as pd
+import seaborn as sns
 from conftest import CLASSES, Project, statement
 
-from ninefold import display
+from ninefold import display, pictures
 from ninefold.problem import decisions, stage
 from ninefold.training import sentences
-from project.figures.exploration import plot_histograms
 
 
 def test_a_label_is_on_axes_in_tables_and_in_sentences(project: Project, shown: list[Any]) -> None:
     project.set("labels", {"amount": {"label": "order value", "unit": "EUR"}})
     df = pd.DataFrame({"amount": [1234.5, 0.25], "id": [2013, 7]})
-    axes = plot_histograms(df, ["amount", "id"], pd.Series(["kept", "back"])).axes
-    assert [each.get_xlabel() for each in axes] == ["order value (EUR)", "id"]
+    points = json.loads(pictures.picture(sns.histplot(df, x="amount").figure)["points"])
+    assert points[0][2] == ["order value (EUR)", "Count"]
+    points = json.loads(pictures.picture(df.isna().sum().plot.barh().figure)["points"])
+    assert [each[-1] for each in points[0][3]] == ["order value (EUR)", "id"]
     display.table(df.describe().T.rename_axis("column"), "Distribution")
-    display.rows(pd.concat([df] * 7, axis=1), "Each column is a line")
-    display.rows(df, "Two rows")
-    *by_line, two = (each["text/html"] for each in shown)
-    assert ['title="amount">order value (EUR)</span>' in html for html in by_line] == [True, True]
+    by_line = [shown[0]["text/html"], *map(display.own_table, (df.T, df.describe().T, df.isna().mean()))]
+    assert ['title="amount">order value (EUR)</span>' in html for html in by_line] == [True] * 4
+    two = display.own_table(df)
     assert [text for text in (">order value (EUR)</th>", ">2013<", ">1234<", ">0.25<") if text not in two] == []
     top = pd.DataFrame({"feature": ["shop.amount"], "loss": 0.1})
     assert "`order value (EUR)` (0.100)" in sentences.describe_importance(top, statement())

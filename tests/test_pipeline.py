@@ -181,7 +181,7 @@ def test_in_jupyterlab_code_reloads_and_neither_a_what_if_nor_outputs_make_a_sta
 
         def run(cell: int, overrides: str = "{}") -> str:
             lab(f'shared.cells[2].setSource(`section = "exploration"\\noverrides = {overrides}`)')
-            for each in (2, 3, cell):
+            for each in (2, 4, cell):
                 lab(f"(view.activeCellIndex = {each}, run('notebook:run-cell'))")
             return lab(f"JSON.stringify(shared.cells[{cell}].getOutputs())")
 
@@ -199,12 +199,12 @@ def test_in_jupyterlab_code_reloads_and_neither_a_what_if_nor_outputs_make_a_sta
         for title, same in (("Did the outcome change", False), ("Does the outcome change", True)):
             figures.write_text(code.replace("Does the outcome change", title))
             assert (run(drawing) == figure) is same
-        assert "overrides in the cell tagged parameters: exploration.bin: unknown key" in run(3, '{"bin": 3}')
-        assert "What-if: overrides {'bins': 3}; results go to data/whatif" in run(3, '{"bins": 3}')
+        assert "overrides in the cell tagged parameters: exploration.bin: unknown key" in run(4, '{"bin": 3}')
+        assert "What-if: overrides {'bins': 3}; results go to data/whatif" in run(4, '{"bins": 3}')
         assert lab("run('notebook:run-all-cells')") is True
         after = contents(clone.folder / "data")
         assert {name: after[name] for name in after if not name.startswith("whatif/")} == before != after
-        assert run(3)
+        assert run(4)
         assert out_of_date() == ["sources"]
         lab("void shared.insertCell(5, {cell_type: 'code', source: 'pass'})")
         assert out_of_date() == ["sources", "exploration"]

@@ -17,16 +17,14 @@ def test_a_name_is_plain_short_and_on_one_line(name: object, shown: str) -> None
     assert plotting.label(name) == shown
 
 
-def test_bars_and_points_have_their_first_name_on_top_and_their_intervals() -> None:
+def test_lines_have_their_first_name_on_top_and_intervals_are_not_below_zero() -> None:
     table = pd.DataFrame({"value": [3.0, 2.0], "low": [1.0, 2.1], "high": [4.0, 5.0]})
     reach = plotting.reach(table, "value")
     assert reach.tolist() == [[2, 0], [1, 3]]
-    fig, bars = plotting.bars("Which?", ["$a$", "b"], table["value"], reach, color=plotting.SKY)
-    _, (points,) = plotting.panels("Which?", 1, 2)
-    plotting.points(points, ["$a$", "b"], table, "value", 0)
-    for axes in (bars, points):
-        assert [tick.get_text() for tick in axes.get_yticklabels()] == [r"\$a\$", "b"]
-        assert axes.get_ylim() == (1.5, -0.5)
+    fig, (axes,) = plotting.panels("Which?", 1, 2)
+    plotting.name_lines(axes, ["$a$", "b"])
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [r"\$a\$", "b"]
+    assert axes.get_ylim() == (1.5, -0.5)
     fig.canvas.draw()
 
 

@@ -3,12 +3,14 @@
 import html
 import numbers
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
+from IPython import get_ipython
 from IPython.display import Markdown, display
 from markupsafe import Markup
 from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_float_dtype, is_integer_dtype, is_numeric_dtype
@@ -24,7 +26,9 @@ Format = str | Callable[[Any], str]
 SHARE = "{:.1%}"
 COUNT = "{:,.0f}"
 NAMES = ("column", "feature")  # of our columns that hold names of columns
-WIDE = 12  # columns of the data, of which more are shown a line each
+SHARES = ("share", "missing", "empty")  # columns that are in per cent, and those that have separators between thousands
+COUNTS = ("count", "distinct", "expected", "freq", "lake", "quarantine", "raw", "rows", "size", "unique")
+MOST_LINES = 60  # of a DataFrame that a cell shows itself
 CELLS = jinja.environment()
 CELLS.filters["e"] = lambda value: value.__html__() if hasattr(value, "__html__") else html.escape(value)
 
@@ -32,8 +36,7 @@ CELLS.filters["e"] = lambda value: value.__html__() if hasattr(value, "__html__"
 def params(values: BaseModel) -> None:
     """Show typed params as a table of path and value; in a what-if below its banner."""
     banner()
-    rows = [(key, _brief(value)) for key, value in flatten(values.model_dump(mode="json"))]
-    table(pd.DataFrame(rows, columns=["parameter", "value"]), "Params of this stage, from params.yaml")
+    table(_params(values), "Params of this stage, from params.yaml")
 
 
 def banner() -> None:
@@ -49,10 +52,15 @@ def table(frame: pd.DataFrame, caption: str, formats: Mapping[str, Format] | Non
     Its index is shown if it has a name, or labels that are no numbers. `formats` has per column a format string such as
     `SHARE`, or a function of the value. Names of columns, in those called ``column`` or ``feature``, are shown as labels.
     """
+    _display("table", frame.head(limit).to_string(index=False), **_table(frame, caption, formats, limit))
+
+
+def _table(frame: pd.DataFrame, caption: str, formats: Mapping[str, Format] | None, limit: int) -> dict[str, Any]:
+    """Return the values of the block of a table."""
     if frame.index.names != [None] or not is_integer_dtype(frame.index):
         frame = pd.concat([frame.index.to_frame().rename(columns={0: ""}), frame], axis=1)
     if len(frame) > limit:
-        caption = f"{caption} (first {limit:,} of {len(frame):,} rows)"
+        caption = f"{caption} (first {limit:,} of {len(frame):,} rows)".strip()
     columns = [frame.iloc[:, position] for position in range(frame.shape[1])]  # by position: two may have one name
     named = [name for name in frame if name in NAMES]  # lines of different units
     shown = {**dict.fromkeys(named, _named), **(formats or {})}
@@ -60,17 +68,20 @@ def table(frame: pd.DataFrame, caption: str, formats: Mapping[str, Format] | Non
     numeric = [is_numeric_dtype(each) or is_datetime64_any_dtype(each) for each in columns]
     kinds = [' class="number"' * (one and not is_bool_dtype(each)) for each, one in zip(columns, numeric, strict=True)]
     rows = [list(map(_cell, row, forms)) for row in frame.head(limit).itertuples(index=False, name=None)]
-    text = frame.head(limit).to_string(index=False)
-    _display("table", text, caption=caption, names=list(frame.columns), kinds=kinds, rows=rows)
+    return {"caption": caption, "names": [*map(labels.of, frame)], "kinds": kinds, "rows": rows}
 
 
-def rows(frame: pd.DataFrame, caption: str) -> None:
-    """Show rows of the data, whole numbers without commas, under the labels of the columns; more than `WIDE` are a line each."""
-    shown = frame.set_axis([*map(labels.of, frame)], axis=1)
-    if frame.shape[1] > WIDE:
-        shown = frame.astype(object).T.rename_axis("column").reset_index()
-    plain = dict.fromkeys(shown, lambda value: value if isinstance(value, str) else _number(value).replace(",", ""))
-    table(shown, caption, {**plain, "column": _named}, limit=len(shown))
+def own_table(frame: pd.DataFrame | pd.Series) -> str:
+    """Return the HTML of a DataFrame or a Series that a cell shows itself: its last expression, or what `display` gets.
+
+    Columns, and an index of columns, have their labels. Whole numbers have separators in columns of counts (``rows``,
+    ``size``) alone, as they may be years or ids; columns such as ``share`` or ``missing`` are in per cent.
+    """
+    frame = frame.to_frame() if isinstance(frame, pd.Series) else frame
+    forms: dict[Any, Any] = dict.fromkeys(frame, _plain) | dict.fromkeys([*frame.index.names, ""], _named)
+    forms |= dict.fromkeys(COUNTS, lambda value: value if isinstance(value, str) else f"{value:,.0f}")
+    forms |= {name: SHARE for name, kind in frame.dtypes.items() if name in SHARES and is_float_dtype(kind)}
+    return _html("table", **_table(frame, "", forms, MOST_LINES))
 
 
 def figure(drawing: Any, caption: str, meaning: str) -> None:
@@ -83,6 +94,17 @@ def figure(drawing: Any, caption: str, meaning: str) -> None:
     shown = picture(getattr(drawing, "figure", drawing))
     _display("figure", f"[figure] {caption}", **shown, alternative=_spoken(meaning), caption=caption)
     say(meaning)
+
+
+def own_figures() -> None:
+    """Show the figures that a cell has drawn itself, as `figure` does; their titles are the alternative text."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    for drawing in map(pyplot.figure, pyplot.get_fignums()) if pyplot and "inline" in pyplot.get_backend() else ():
+        from ninefold.pictures import picture
+
+        titles = [drawing.get_suptitle(), *(axes.get_title("left") or axes.get_title() for axes in drawing.axes)]
+        title = ". ".join(dict.fromkeys(filter(None, titles))) or "A figure without a title"
+        _display("figure", f"[figure] {title}", **picture(drawing), alternative=title, caption="")
 
 
 def say(sentence: str) -> None:
@@ -110,12 +132,21 @@ def checks(rows: Sequence[Mapping[str, Any]]) -> None:
     table(frame, "Checks of this stage", {"found": _number})
 
 
+def _params(values: BaseModel) -> pd.DataFrame:
+    rows = [(key, _brief(value)) for key, value in flatten(values.model_dump(mode="json"))]
+    return pd.DataFrame(rows, columns=["parameter", "value"])
+
+
 def _result(row: Mapping[str, Any]) -> str:
     return "pass" if row["passed"] else f"silenced: {row['silenced']}" if row.get("silenced") else "FAIL"
 
 
-def inputs(section: str) -> None:
-    """Show what comes in: every data dependency that ``dvc.yaml`` declares, the stage that writes it, its size."""
+def inputs(section: str, values: BaseModel | None = None) -> None:
+    """Show what comes in: the params, folded, and every data dependency in ``dvc.yaml``, the stage that writes it, its size."""
+    if values is not None:
+        banner()
+        folded = _html("table", **_table(_params(values), "from params.yaml", None, 1000))
+        _display("params", f"Params of stage {section}", table=folded)
     pipeline = _pipeline(section)
     makers = {out: slug for slug, stage in pipeline.items() for out in _paths(stage.get("outs", []))}
     code = ("${ninefold.", "src/", "reports/sources")
@@ -174,9 +205,12 @@ def _content(name: str) -> tuple[str, int | None, list[str]]:
 
 def _display(block: str, text: str, **values: Any) -> None:
     """Show a block of ``templates/cells.html.j2``, filled with values; `text` where there is no HTML."""
+    display({"text/html": _html(block, **values), "text/plain": text}, raw=True)
+
+
+def _html(block: str, **values: Any) -> str:
     template = CELLS.get_template("cells.html.j2")
-    markup = "".join(template.blocks[block](template.new_context(values)))
-    display({"text/html": markup, "text/plain": text}, raw=True)
+    return "".join(template.blocks[block](template.new_context(values)))
 
 
 def _spoken(sentence: str) -> str:
@@ -198,6 +232,12 @@ def _number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, numbers.Integral) else labels.number(float(value))
 
 
+def _plain(value: Any) -> str:
+    if isinstance(value, pd.Timestamp):
+        return re.sub(r"( 00:00)?:00$", "", f"{value:%Y-%m-%d %H:%M:%S}")
+    return _number(value).replace(",", "") if isinstance(value, int | float | numbers.Real) else str(value)
+
+
 def _named(name: Any) -> Any:
     """Return the label of a column for a cell, its name at hand where the pointer is."""
     text = labels.of(name)
@@ -217,3 +257,9 @@ def _brief(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_brief(item)}" for key, item in value.items())
     return "–" if value is None else str(value) or '""'
+
+
+if shell := get_ipython():  # what cells show without a function of this module has its look, too
+    for kind in (pd.DataFrame, pd.Series):
+        shell.display_formatter.formatters["text/html"].for_type(kind, own_table)
+    shell.events.register("post_execute", own_figures)

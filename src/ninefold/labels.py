@@ -9,6 +9,15 @@ from pydantic import RootModel
 
 from ninefold.params import FILE, Name, Section, Text, in_project, load, root
 
+METRICS = {
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+}
+METRICS |= {"balanced_accuracy": "balanced accuracy", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
+METRICS |= {"rank_correlation": "rank correlation"}
+
 
 class Label(Section):
     """What one column is called, if not by its name, and the unit of its values."""
@@ -29,14 +38,14 @@ def of(column: Any) -> str:
 def parts(column: Any) -> tuple[str, str]:
     """Return the label of a column, or its name, and what its unit adds: `` (min)``, or nothing.
 
-    A joined column such as ``weather.temp`` without a label of its own has that of ``temp``.
+    A joined column such as ``weather.temp`` without a label of its own has that of ``temp``; metrics have their usual names.
     """
     name = str(column)
     if not in_project():  # as in the image of the service
         return name, ""
     known = _labels(root() / FILE, (root() / FILE).stat().st_mtime_ns)
     entry = known.get(name) or known.get(name.rpartition(".")[2], Label())
-    return entry.label or name, f" ({entry.unit})" if entry.unit else ""
+    return entry.label or METRICS.get(name, name), f" ({entry.unit})" if entry.unit else ""
 
 
 @lru_cache(maxsize=4)

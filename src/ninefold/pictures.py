@@ -17,13 +17,21 @@ from matplotlib.axis import Axis
 from matplotlib.collections import PathCollection, QuadMesh
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from ninefold import labels
 
 LARGEST_SVG = 200_000  # bytes; a PNG of many marks is smaller
+FORMULA = re.compile(
+    r"\\[^$]"
+)  # or a power of ten: `plotting.theme` takes other texts between dollar signs as they are
+MOST_LETTERS = 76  # of the name of a tick
 MOST_POINTS = 200  # of a line, or marks: every nth of more
 
 
 def picture(drawing: Figure) -> dict[str, str]:
     """Return a figure as the source of an image (``picture``), SVG or PNG, and its `values` as JSON (``points``); close it."""
+    _label(drawing)
 
     def rendered(**options: Any) -> bytes:
         stream = io.BytesIO()
@@ -37,6 +45,24 @@ def picture(drawing: Figure) -> dict[str, str]:
     points = json.dumps(values(drawing), ensure_ascii=False, separators=(",", ":"))
     plt.close(drawing)
     return {"picture": f"data:image/{source}", "points": points}
+
+
+def _label(drawing: Figure) -> None:
+    """Give what is named by a column its label, shares per cent, and long names an end; a dollar sign is just one."""
+    for axis in (axis for axes in drawing.axes for axis in (axes.xaxis, axes.yaxis)):
+        if axis.get_label_text().startswith("share of") and type(axis.get_major_formatter()) is ticker.ScalarFormatter:
+            axis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=None))
+        old = [tick.get_text() for tick in axis.get_ticklabels()]
+        new = [text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…" for text in map(_labelled, old)]
+        if new != old:
+            axis.set_ticks(axis.get_ticklocs(), new)
+    for text in drawing.findobj(Text):
+        text.set_parse_math(bool(FORMULA.search(text.get_text())))
+        text.set_text(_labelled(text.get_text()))
+
+
+def _labelled(text: str) -> str:
+    return text if FORMULA.search(text) else labels.of(text.replace(r"\$", "$"))
 
 
 def _small(svg: str) -> str:
@@ -95,5 +121,5 @@ def _text(scale: Axis, number: float) -> str:
         if isinstance(form, dates.AutoDateFormatter):
             return str(np.datetime64(round(number * 1440), "m")).replace("T", " ").removesuffix(" 00:00")
         if not isinstance(form, ticker.ScalarFormatter | ticker.LogFormatter):
-            return form(number if abs(number) >= 1000 else float(rounded))
+            return str(form(number if abs(number) >= 1000 else float(rounded)))  # names of ticks may be numbers
     return rounded

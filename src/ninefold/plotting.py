@@ -23,7 +23,9 @@ def theme() -> None:
     import seaborn as sns  # takes 0.7 s with scipy.stats
 
     look: dict[str, Any] = {"axes.spines.top": False, "axes.spines.right": False, "grid.color": "#E6E8EB"}
-    look |= {"axes.titlelocation": "left", "axes.titleweight": "bold", "figure.constrained_layout.use": True}
+    look |= {f"{part}.titleweight": "bold" for part in ("axes", "figure")} | {"figure.titlesize": 11}
+    look |= {"axes.titlelocation": "left", "figure.constrained_layout.use": True}
+    look |= {"text.parse_math": False}  # names of columns and classes are no formulas
     sns.set_theme(style="whitegrid", palette=PALETTE, font="DejaVu Sans", font_scale=0.85, rc=look)
 
 
@@ -53,25 +55,6 @@ def panels(question: str, count: int, height: float, **subplots: Any) -> tuple[F
     for spare in grid.flat[count:]:
         spare.set_axis_off()
     return fig, list(grid.flat[:count])
-
-
-def bars(question: str, names: Iterable[Any], values: Any, errors: Any = None, **style: Any) -> tuple[Figure, Axes]:
-    """Draw n horizontal bars (`Axes.barh`, with its `style`), the first on top; return the figure and its axes.
-
-    `errors` are how far each interval goes to either side, shape (n,), or below and above, shape (2, n): see `reach`.
-    """
-    fig, axes = canvas(question, height=0.3 * len(values) + 1)
-    axes.barh(range(len(values)), values, xerr=errors, error_kw=CAPS, **style)
-    axes.axvline(0, color=GREY, lw=1)
-    name_lines(axes, names)
-    return fig, axes
-
-
-def points(axes: Axes, names: Iterable[Any], table: pd.DataFrame, value: str, base: float) -> None:
-    """Draw a column of values as points with their intervals (`reach`), the first on top, and a line at `base`."""
-    axes.errorbar(table[value], range(len(table)), xerr=reach(table, value), fmt="o", ms=4, elinewidth=1.2)
-    axes.axvline(base, color=GREY, ls="--", lw=1)
-    name_lines(axes, names)
 
 
 def name_lines(axes: Axes, names: Iterable[Any]) -> None:

@@ -246,10 +246,9 @@ def test_tables_without_time_need_no_days_and_no_text_speaks_of_any(project: Pro
         collect()
     project.set("collection.tables.orders.min_rows", 6)
     manifest, params, problem = collect(), load("collection"), statement()
-    assert collection.describe_plan(collection.plan(params), params) == "No table is split by month."
     conclusion = "6 orders are collected; related tables: 1, partitions: 2."
     assert collection.conclusion(manifest, params, problem) == conclusion
-    texts = [collection.describe_volume(manifest, params), *collection.headline(manifest, params, problem).values()]
+    texts = [*collection.headline(manifest, params, problem).values()]
     assert not [text for text in texts if "None" in text or "NaT" in text]
 
 
@@ -258,11 +257,3 @@ def test_the_texts_say_what_arrived(project: Project, asked: Any) -> None:
     whole = "6 orders from 2020-01-01 to 2020-02-29 are collected; related tables: 1, partitions: 3."
     assert collection.conclusion(manifest, params, problem) == whole
     assert collection.headline(manifest, params, problem) == {"orders": "6", "until": "2020-02-29"}
-    volume = "`orders`: 3 rows per full month, at least 2 expected; too few: none."
-    assert volume in collection.describe_volume(manifest, params)
-    assert collection.describe_plan(collection.plan(params), params) == "The last month is complete."
-    project.set("collection.tables.orders.min_rows", 4)
-    project.set("collection.as_of", "2020-02-10")
-    params = load("collection")
-    assert "at least 4 expected; too few: 2020-01, 2020-02" in collection.describe_volume(manifest, params)
-    assert "The last month is incomplete" in collection.describe_plan(collection.plan(params), params)

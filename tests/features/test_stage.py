@@ -6,15 +6,14 @@ import feature_tables as data
 import pandas as pd
 import pytest
 from conftest import TASKS, Project, statement
-from odd_names import ALL, drawn, rows, sound
+from odd_names import ALL, drawn, rows
 from odd_names import ODD as NAMES
 
 from ninefold import artifacts, engine, features
 from ninefold.features import FeatureSchema, stage
 from ninefold.metrics import Split
-from ninefold.problem import decisions
 from ninefold.problem.statement import Problem
-from project.figures.features import plot_deciles, plot_windows
+from project.figures.features import plot_windows
 
 POINTS = Split(by="time", validation="2020-01-12", holdout="2020-01-16")
 ODD = ["self", 'a.b "q" it\'s', "$x$ {y} %s", "select", "ünï, [0]", "@0 a/b", " "]
@@ -152,12 +151,5 @@ def test_the_features_are_drawn_and_told(project: Project, task: str, time: str 
     kept = [history] if time and task == "regression" else []
     params = features.Params(numeric=[NAMES["amount"]], categorical=[NAMES["shop"]], history=kept)
     events = features.build(features.read(engine.connect(), problem), params, problem)
-    with_history = frame.assign(**{window.name: 1.0 for window in features.windows(params, "2h")})
-    ranked = pd.DataFrame({"lowest": 0.1, "highest": 0.4, "range": 0.3}, index=[NAMES["amount"]])
     drawn(plot_windows(params, problem))
-    for table in (ranked, ranked.head(0)):
-        drawn(plot_deciles(with_history, with_history[problem.target], list(table.index)))
-        sound(features.describe_strongest(table, problem))
-    sound(features.describe_windows(params, problem))
-    assert decisions.level_name(problem) in features.describe_strongest(ranked, problem)
     assert set(engine.columns(events)) == set(frame.columns)

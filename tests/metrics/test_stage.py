@@ -217,7 +217,7 @@ def test_every_task_is_described_and_written(project: Project, task: str, time: 
     target = frame.loc[part(frame, points, problem).isin(metrics.PARTS[:2]), problem.target]
     shares = [target.mean()] if task == "regression" else target.value_counts(normalize=True).sort_index().tolist()
     assert agreed.naive == pytest.approx(shares)
-    sound(metrics.describe_split(frame, points, problem), metrics.describe_baselines(agreed, problem))
+    sound(metrics.describe_split(frame, points, problem))
     sound(metrics.conclusion(agreed, problem), *metrics.headline(agreed).values())
     scores = pd.DataFrame({PRIMARY[task]: [0.5]}, index=["training mean"])
     assert metrics.metrics(agreed, scores)["potential_gain"] > 0

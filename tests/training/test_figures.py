@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from conftest import TASKS, Project
-from odd_names import ALL, ODD, drawn, rows, sound
+from odd_names import ALL, ODD, rows, sound
 from sklearn.dummy import DummyRegressor
 from training_data import run
 
@@ -11,7 +11,6 @@ from ninefold import gate, training
 from ninefold.features import FeatureSchema
 from ninefold.metrics import Evaluation, naive_forecast
 from ninefold.training import WithInterval, selection, sentences, tuning
-from project.figures import training as figures
 
 SCHEMA = FeatureSchema(all=[ODD["amount"], ODD["shop"]], numeric=[ODD["amount"]], categorical=[ODD["shop"]])
 PARAMS = training.Params(seed=1, candidates={"a_line": {"model": "linear"}}, importance_rows=100)
@@ -27,8 +26,6 @@ def test_every_figure_is_drawn_and_every_sentence_has_no_holes(project: Project,
     curves, policies = done.evaluation.curves(done.model), done.evaluation.policies()
     prices = done.evaluation.price_moves(done.model)
     importance = training.importance(done.model, done.holdout, done.folds)
-    drawn(figures.plot_policies(policies, problem))
-    drawn(figures.plot_threshold(curves["payoff"], problem))
     sound(
         sentences.describe_choice(done.compared, "a_line", plan),
         sentences.describe_choice(done.compared, selection.NAIVE, plan),
@@ -37,8 +34,6 @@ def test_every_figure_is_drawn_and_every_sentence_has_no_holes(project: Project,
         sentences.describe_search(tuning.table(TRIALS, 1, 1), PARAMS, plan),
         sentences.describe_learning(learning, plan),
         sentences.describe_learning(learning.head(1), plan),
-        *([sentences.describe_ranking(results, problem)] if problem.is_class else []),
-        *([] if problem.is_class else [sentences.describe_errors(done.evaluation, results, 0.9)]),
         sentences.describe_prices(prices, problem),
         sentences.describe_policies(policies, results, problem),
         sentences.describe_threshold(curves["payoff"], problem),
@@ -61,6 +56,5 @@ def test_a_prediction_that_is_always_the_same_can_be_drawn(task: str) -> None:
     target, predicted = frame[problem.target].to_numpy(), naive_forecast(400, problem, plan)
     model = WithInterval(DummyRegressor()).fit_errors(np.zeros(400), target) if task == "regression" else None
     curves = Evaluation(target, predicted, frame, problem, plan).curves(model)
-    drawn(figures.plot_threshold(curves["payoff"], problem))
     sound(sentences.describe_curve(curves["calibration"], problem))
     sound(sentences.describe_threshold(curves["payoff"], problem))

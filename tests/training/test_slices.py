@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import TASKS, statement
-from odd_names import drawn, sound
+from odd_names import sound
 from scipy import stats
 
 from ninefold.errors import DataError
@@ -14,7 +14,6 @@ from ninefold.features import FeatureSchema
 from ninefold.metrics import Evaluation, EvaluationPlan, naive_forecast, scores
 from ninefold.problem import PRIMARY, Problem, decisions
 from ninefold.training import fairness, sentences, significance, slices
-from project.figures import training as figures
 
 SHOPS, AMOUNT = ["a", "b", "c", "d"], "amount"
 SCHEMA = FeatureSchema(all=["shop", AMOUNT], numeric=[AMOUNT], categorical=["shop"])
@@ -263,11 +262,8 @@ def test_figures_and_sentences_allow_any_name_and_few_rows(task: str, time: str 
     result, course = slices.slices(sample, schema), slices.over_time(sample)
     assert set(fairness.fairness(sample, list(odd.values()))[0]["column"]) == set(odd.values())
     for count in (None, 1, 0):
-        drawn(figures.plot_slices(result.head(count), sample.problem))
-        drawn(figures.plot_over_time(course.head(count), sample.problem))
         sound(sentences.describe_slices(result.head(count), sample.problem))
         sound(sentences.describe_over_time(course.head(count), sample.problem))
-    drawn(figures.plot_gains(slices.gains(sample), sample.problem))
     sample = case(task, rows=5, days=2, time=time)  # a handful of rows breaks nothing
     result = slices.slices(sample, SCHEMA)
     assert (len(result), list(result)) == (0, slices.SLICES)

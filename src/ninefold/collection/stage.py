@@ -159,17 +159,6 @@ def metrics(manifest: pd.DataFrame, params: Params) -> dict[str, Any]:
     return {"rows": rows.to_dict(), "partitions": len(manifest), **until}
 
 
-def describe_plan(plan: pd.DataFrame, params: Params) -> str:
-    """Return, as a sentence, whether the last month is complete."""
-    last = params.as_of and not (plan["period"] == WHOLE).all() and pd.Period(params.as_of, freq="M").end_time.date()
-    return render("collection", "plan", by_month=last, complete=last == params.as_of)
-
-
-def describe_volume(manifest: pd.DataFrame, params: Params) -> str:
-    """Return how many rows arrived, table by table, and in which periods they are too few."""
-    return render("collection", "volume", whole=manifest[is_whole(manifest)], tables=params.tables)
-
-
 def headline(manifest: pd.DataFrame, params: Params, problem: Problem) -> dict[str, str]:
     """Return the figures of this stage for the index."""
     rows = manifest.loc[manifest["table"] == problem.table, "rows"].sum()

@@ -17,10 +17,16 @@ MERGED = re.compile(rb'<mergeCell ref="([A-Z]+)(\d+):[A-Z]+(\d+)"')
 HIDDEN = re.compile(rb'<row (?=[^>]*hidden="(?:1|true)")[^>]*>')
 
 
+Numbered = list[tuple[int, list[str]]]
+_sniffed: dict[tuple[Path, int, str | None], Numbered] = {}  # the last sheet: parsing takes long, and `read` comes next
+
+
 def read(where: str, place: Path, options: dict[str, Any]) -> Iterator[pd.DataFrame]:
     """Yield a sheet as a table, all text; raise `DataError` if it is not there or holds no row."""
-    rows, named = [row for _, row in _rows(where, place, options, [])[1]], int(options.get("header", 1))
-    rows = [row for row in rows[: layout.end(rows, options.get("footer"))] if layout.filled(row)]
+    known = _sniffed.pop((place, place.stat().st_mtime_ns, options.get("sheet")), None)
+    rows = [row for _, row in (known or _rows(where, place, options, [])[1])[options.get("skip", 0) :]]
+    rows, named = rows[: layout.end(rows, options.get("footer"))], int(options.get("header", 1))
+    rows = [row for row in rows if layout.filled(row)]
     if not rows:
         raise DataError(f"{where}: found the sheet empty, expected a row of names and rows below it")
     columns, start = list(filter(layout.filled, zip(*rows, strict=True))), named + options.get("skip_below", 0)
@@ -31,16 +37,17 @@ def read(where: str, place: Path, options: dict[str, Any]) -> Iterator[pd.DataFr
 
 def sniff(where: str, place: Path, known: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     """Return the sheet, if it is the only one that is not hidden, and what stands around its table; add to `notes`."""
-    title, rows = _rows(where, place, known, notes)
+    title, every = _rows(where, place, known, notes)
+    _sniffed.clear()
+    _sniffed[place, place.stat().st_mtime_ns, title] = every
+    rows = every[known.get("skip", 0) :]
     around, more = layout.find(where, rows[:1000], [row for _, row in rows[-layout.BELOW :]], known, rows)
     notes += more
     return {"sheet": title} | around
 
 
-def _rows(
-    where: str, place: Path, options: dict[str, Any], notes: list[str]
-) -> tuple[str, list[tuple[int, list[str]]]]:
-    """Return the sheet, and the number (from 1) and texts of its rows below those to skip; all of one length, the last not blank."""
+def _rows(where: str, place: Path, options: dict[str, Any], notes: list[str]) -> tuple[str, Numbered]:
+    """Return the sheet, and the number (from 1) and texts of its rows; all of one length, the last not blank."""
     from openpyxl import load_workbook  # type: ignore[import-untyped]
     from openpyxl.utils import column_index_from_string  # type: ignore[import-untyped]
 
@@ -69,7 +76,7 @@ def _rows(
     if merged:
         what = f"{len(merged)} cells merged over several rows"
         notes.append(f"{where}: {what} hold for each of them, such as row {merged[0]}")
-    written = [(number, list(map(plain, row))) for number, row in enumerate(rows, 1)][options.get("skip", 0) :]
+    written = [(number, list(map(plain, row))) for number, row in enumerate(rows, 1)]
     while written and not layout.filled(written[-1][1]):
         written.pop()
     return title, written

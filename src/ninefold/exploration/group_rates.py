@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ninefold.exploration.rows import CLUSTER, LABEL, time_parts
+from ninefold.exploration.rows import CLUSTER, LABEL
 from ninefold.exploration.univariate import edges
 from ninefold.metrics import cluster_sums, clustered_variance, influence, merged, student
 
@@ -15,7 +15,6 @@ MOST_CLUSTERS = 400  # more may be merged into so many
 MOST_CELLS = 2_000_000  # of clusters and groups, beyond which clusters are merged
 ROWS_PER_VALUE = 20  # with fewer, values are binned
 MOST_GROUPS = 500  # of a column; smaller groups are omitted
-MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 MOST_PERIODS = 130  # points that a line over time can show
 SPAN = {"D": ("day", 1), "W": ("week", 7), "M": ("month", 30.4), "Y": ("year", 365.25)}
 
@@ -110,15 +109,6 @@ def _short(value: Any) -> str:
     if isinstance(value, pd.Timestamp):
         return f"{value:%Y-%m-%d}"
     return f"{value:.0f}" if 1000 <= abs(value) < 1e12 else f"{value:.4g}"
-
-
-def scales(clock: pd.Series) -> list[tuple[list[str], list[Any]]]:
-    """Return the pairs of scales that the local time tells, the finest first: their names, their values by row."""
-    if not (parts := time_parts(clock)):
-        return []
-    parts["month"] = pd.Categorical.from_codes(parts["month"] - 1, MONTHS, ordered=True)
-    pairs = (["weekday", "hour"], ["weekday", "month"], ["year", "month"])
-    return [(names, [parts[name] for name in names]) for names in pairs if parts.keys() >= set(names)]
 
 
 def finest_period(clock: pd.Series, rows: int) -> str:

@@ -1,8 +1,6 @@
 """Sentences of stage 05: how the outcome is distributed, where it differs, which column may be a leak."""
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import pandas as pd
 from scipy import stats
@@ -15,12 +13,6 @@ from ninefold.problem import Problem, decisions
 from ninefold.sentences import render
 
 
-def formats(table: pd.DataFrame, problem: Problem) -> dict[str, Callable[[Any], str]]:
-    """Return how to show the columns of a table that hold levels of the outcome, or differences between them."""
-    levels = table.select_dtypes("float")
-    return {**{name: lambda value: decisions.show_level(value, problem) for name in levels}, "missing": "{:.1%}".format}
-
-
 def describe_rows(explore: Exploration) -> str:
     """Return, as a sentence, which rows are looked at."""
     holdout = explore.plan.split.holdout
@@ -31,11 +23,6 @@ def describe_overall(whole: dict[str, float], explore: Exploration) -> str:
     """Return the overall level with its interval."""
     shown = _say("overall", **whole, confidence=explore.level, problem=explore.problem)
     return _say("level", level=shown, name=display.code(decisions.level_name(explore.problem)), problem=explore.problem)
-
-
-def describe_outcomes(table: pd.DataFrame, problem: Problem) -> str:
-    """Return how the outcome is distributed, in words."""
-    return _say("outcomes", table=table, problem=problem)
 
 
 def describe_course(along: pd.DataFrame, explore: Exploration) -> str:
@@ -64,13 +51,6 @@ def largest_gaps(ranked: pd.DataFrame, explore: Exploration) -> list[str]:
     """Return a sentence for each of the four most significant differences between groups."""
     rows = ranked[ranked["low"] > 0].head(4)
     return [f"{_gap(row, explore.problem, explore.level)}." for _, row in rows.iterrows()]
-
-
-def describe_cross(grid: pd.DataFrame, explore: Exploration) -> str:
-    """Return where the level is highest and lowest, in words."""
-    cells = grid.stack().dropna() if len(grid) else pd.Series()
-    cells = cells.set_axis([f"{line}, {column}" for line, column in cells.index])
-    return _say("cross", grid=grid, cells=cells, least=explore.least, problem=explore.problem)
 
 
 def describe_scores(scores: pd.DataFrame, problem: Problem) -> str:

@@ -5,7 +5,6 @@ Writes: ``data/exploration.json``: the findings, what was decided on suspicious 
 Gate: no target leakage: every suspicious column is declared as known later, or justified.
 """
 
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from ninefold.exploration.rows import CLUSTER, LABEL, Rows
 from ninefold.metrics import clustered_variance, influence, student
 
 MOST_COLUMNS = 12  # compared where the params name none
-MOST_CROSSED = 6  # columns among which to look for two that say more together
 PIECES = 20  # of a table without time
 KNOWN = ("in advance", "justified")  # statuses of columns that may become features
 
@@ -29,20 +27,6 @@ class Exploration(Rows):
     ``Exploration(df, params, problem, plan)``: `df` is a DataFrame such as `read` returns, or some of its rows; columns that it
     gets later are analysed, too.
     """
-
-    def outcomes(self) -> pd.DataFrame:
-        """Return ``class``, ``rows``, ``share``, ``low``, ``high`` (0-1), the most frequent first; or ``quantile``, ``value``."""
-        label = self.own[LABEL]
-        if not self.problem.is_class:
-            names = {0: "lowest", 0.05: "5%", 0.25: "25%", 0.5: "median", 0.75: "75%", 0.95: "95%", 1: "highest"}
-            values = [*np.quantile(label, list(names)), label.std(ddof=0)]
-            return pd.DataFrame({"quantile": [*names.values(), "standard deviation"], "value": values})
-        rows = []
-        for number, name in enumerate(self.problem.class_labels.values()):
-            event = (self.outcome == number).astype("float64")
-            rows.append((name, int(event.sum()), *self.overall(event).values()))
-        table = pd.DataFrame(rows, columns=["class", "rows", "share", "low", "high"])
-        return table.sort_values("rows", ascending=False, ignore_index=True, kind="stable")
 
     def overall(self, label: np.ndarray | None = None) -> dict[str, float]:
         """Return the mean of the outcome, or another label, of all rows, with its interval: ``mean``, ``low``, ``high``."""
@@ -120,12 +104,11 @@ class Exploration(Rows):
             tables += [table.astype({"group": str}).assign(column=name)[order]] if len(table) else []
         return pd.concat(tables[1:] or tables, ignore_index=True)
 
-    def gaps(self, columns: list[str], part: str | None = None) -> pd.DataFrame:
+    def gaps(self, columns: list[str]) -> pd.DataFrame:
         """Return, per column, the gap between its highest and its lowest group, the most significant first.
 
         The interval, of cluster sums, is widened for the choice of the two groups among all pairs (Bonferroni), so ``low``,
-        which orders the table, is what is left of the gap without sampling noise. With `part`, the same two groups of all
-        rows are compared on the rows of that part alone; the pair is fixed then, so the interval is not widened.
+        which orders the table, is what is left of the gap without sampling noise.
         """
         rows: list[tuple[Any, ...]] = []
         options: dict[str, Any] = {"shares": self.problem.is_class, "level": self.level}
@@ -133,38 +116,10 @@ class Exploration(Rows):
             group = group_rates.groups(self.df[column], self.params.bins)
             if largest := group_rates.largest_gap(*group_rates.cells(self.own, group, self.least), **options):
                 (top, bottom), mean, gap = largest
-                if part:
-                    inside = self.part == part
-                    table = group_rates.cells(self.own[inside], group[inside], 1)
-                    if not {top, bottom} <= set(table[0]):
-                        continue  # a group without rows there
-                    mean = table[0].sum() / table[1].sum()
-                    gap = group_rates.difference(*table, (top, bottom), **options)
                 rows.append((column, str(top), str(bottom), mean[top], mean[bottom], *gap))
         names = ["column", "highest", "lowest", "mean of highest", "mean of lowest", "gap", "low", "high"]
         table = pd.DataFrame(rows, columns=names)
         return table.sort_values("low", ascending=False, ignore_index=True, kind="stable")
-
-    def cross(self, ranked: pd.DataFrame) -> pd.DataFrame:
-        """Return the mean of the outcome where two scales meet, NaN where there are few rows; empty if there are no such two.
-
-        The first pair of scales of the time, or of the column with the most significant gap and one of the next, of which at
-        least half of the cells, and of the rows, can be shown. The axes are named by the scales.
-        """
-        rows, count = self.least, len(self.df)
-        bins = self.params.bins if count >= 4 * rows * self.params.bins**2 else 3
-        top = list(ranked["column"].head(MOST_CROSSED))
-        pairs = (([top[0], other], [self._largest(name, bins) for name in (top[0], other)]) for other in top[1:])
-        for names, scales in chain(group_rates.scales(self.clock), pairs):
-            by = [pd.Series(scale, self.df.index) for scale in scales]
-            table = self.own[LABEL].groupby(by, observed=True).agg(["mean", "size"])
-            shown = table["size"] >= rows
-            grid = table["mean"].where(shown).unstack().tail(group_rates.MOST_VALUES)
-            grid = grid.dropna(axis=0, how="all").dropna(axis=1, how="all")
-            known = table.loc[shown, "size"].sum() >= count / 2 and grid.notna().mean(axis=None) >= 0.5
-            if known and min(grid.shape) > 1:
-                return grid.rename_axis(index=names[0], columns=names[1])
-        return pd.DataFrame()
 
     def missing_effects(self) -> pd.DataFrame:
         """Return, per column with enough rows missing and present, how the outcome differs there, the largest gap first.
@@ -236,11 +191,6 @@ class Exploration(Rows):
         counts = np.bincount(2 * outcome + code, minlength=2 * len(problem.classes)).reshape(-1, 2)
         most = int(np.abs(np.diff(counts / counts.sum(axis=0), axis=1)).argmax())
         return (outcome == most).astype("float64"), problem.classes[most]
-
-    def _largest(self, column: str, bins: int) -> pd.Series:
-        """Return the twelve largest groups of a column, the others missing."""
-        group = group_rates.groups(self.df[column], bins)
-        return group.where(group.isin(group.value_counts().index[:12])).cat.remove_unused_categories()
 
     def _is_key(self, column: str) -> bool:
         """Return whether a column identifies rows: it is the key, or it numbers them."""

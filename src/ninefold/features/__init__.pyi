@@ -6,22 +6,19 @@ from .schema import FeatureSchema
 from .stage import (
     checks,
     conclusion,
-    describe_strongest,
-    describe_windows,
     dictionary,
     headline,
     high_cardinality,
     known_too_late,
     load,
     metrics,
-    quantiles,
     sample,
     training_rows,
 )
 
 __all__ = [
     "FEATURES", "LAKE", "ONLINE", "FeatureSchema", "History", "Join", "Params", "PointInTime", "add_history",
-    "assemble", "build", "builder", "checks", "conclusion", "declared", "describe_strongest", "describe_windows",
-    "dictionary", "headline", "high_cardinality", "history", "join", "join_related", "kinds", "known_too_late", "load",
-    "metrics", "moment_of", "order", "quantiles", "reach", "read", "sample", "training_rows", "update", "windows",
+    "assemble", "build", "builder", "checks", "conclusion", "declared", "dictionary",
+    "headline", "high_cardinality", "history", "join", "join_related", "kinds", "known_too_late", "load",
+    "metrics", "moment_of", "order", "reach", "read", "sample", "training_rows", "update", "windows",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from ninefold import artifacts, engine, gate
 from ninefold.features.declarations import Params, kinds, windows
 from ninefold.features.events import FEATURES
 from ninefold.metrics import Split, part_of
-from ninefold.problem import Problem, decisions
+from ninefold.problem import Problem
 from ninefold.sentences import render
 
 SAMPLE = 500_000  # rows that figures show
@@ -58,13 +58,6 @@ def training_rows(features: pd.DataFrame, problem: Problem, split: Split) -> pd.
     return known[part_of(known, split, problem) == "train"]
 
 
-def quantiles(column: pd.Series, count: int) -> pd.Series:
-    """Return the number of the bin of each value, of about `count` bins of equal size; NaN stays NaN."""
-    bins = pd.qcut(column, count, labels=False, duplicates="drop")
-    # Where one value fills most quantiles, the bins are that value and the others.
-    return bins if bins.nunique() > 1 else (column != column.median()).where(column.notna()).astype("float64")
-
-
 def high_cardinality(table: pd.DataFrame, problem: Problem, split: Split) -> list[str]:
     """Return the categories of a `dictionary` with more values on training rows than trees encode (`MAX_CATEGORIES`)."""
     many = table.loc[(table["kind"] == "categorical") & (table["distinct"] > MAX_CATEGORIES), "feature"].tolist()
@@ -104,17 +97,6 @@ def headline(table: pd.DataFrame, ranked: pd.DataFrame) -> dict[str, str]:
 def conclusion(rows: int, table: pd.DataFrame, problem: Problem) -> str:
     """Return the conclusion of the stage."""
     return render("features", "conclusion", rows=rows, table=table, problem=problem)
-
-
-def describe_strongest(ranked: pd.DataFrame, problem: Problem) -> str:
-    """Return what the figure of the strongest features shows, in words."""
-    facts = {"level": decisions.level_name(problem), "show": decisions.show_level}
-    return render("features", "strongest", ranked=ranked, problem=problem, **facts)
-
-
-def describe_windows(params: Params, problem: Problem) -> str:
-    """Return which hours before the event the history features use, in words."""
-    return render("features", "windows", windows=windows(params, problem.horizon), short=short, problem=problem)
 
 
 def short(span: pd.Timedelta) -> str:

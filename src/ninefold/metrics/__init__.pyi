@@ -24,7 +24,6 @@ from .splits import PARTS, PURGED, entity_hash, labelled, outcomes, part_of, spl
 from .stage import (
     checks,
     conclusion,
-    describe_baselines,
     describe_split,
     headline,
     make_plan,
@@ -35,7 +34,7 @@ from .stage import (
 __all__ = [
     "COPIES", "FOLD", "FOLLOW", "LEAST_CLUSTERS", "PARTS", "PURGED", "Evaluation", "EvaluationPlan", "Params", "Split",
     "against_baseline", "against_zero", "checks", "cluster_name", "cluster_sums", "clustered_variance", "clusters",
-    "conclusion", "cosines", "count_clusters", "describe_baselines", "describe_split", "entity_hash",
+    "conclusion", "cosines", "count_clusters", "describe_split", "entity_hash",
     "estimate", "headline", "influence", "intervals", "labelled", "make_plan", "means", "merged",
     "metrics", "naive_forecast", "one_score", "outcomes", "part_of", "ranked_auc", "recent_outcomes", "row_losses",
     "scorer", "split", "student", "subsample", "task_scores", "threshold", "with_interval",

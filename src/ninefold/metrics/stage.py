@@ -55,12 +55,6 @@ def describe_split(frame: pd.DataFrame, split: Split, problem: Problem) -> str:
     return render("metrics", "split", **facts, level=decisions.level_name(problem), show=decisions.show_level)
 
 
-def describe_baselines(plan: EvaluationPlan, problem: Problem) -> str:
-    """Return what the figure of the baselines shows, in words."""
-    facts = {"values": pd.DataFrame(plan.baselines).T["validation"], "foresight": FORESIGHT, "number": decisions.number}
-    return render("metrics", "baselines", **facts, best=plan.best_baseline, problem=problem)
-
-
 def make_plan(frame: pd.DataFrame, split: Split, params: Params, problem: Problem) -> EvaluationPlan:
     """Return the evaluation plan of later stages: metrics, thresholds, split, policies and baselines.
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import yaml
 
+from ninefold.labels import METRICS
+
 MEANING: dict[str, dict[str, list[str]]] = yaml.safe_load(Path(__file__).with_name("metric_names.yaml").read_bytes())
 PRIMARY = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
 RANKING = {"binary": "roc_auc", "multiclass": "roc_auc", "regression": "rank_correlation"}
@@ -13,5 +15,4 @@ ERROR = {"binary": "brier", "multiclass": "brier", "regression": "rmse"}
 
 def title(metric: str) -> str:
     """Return the name of a metric for reading: ``ROC AUC``, ``log loss``."""
-    named = {"roc_auc": "ROC AUC", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "brier": "Brier score"}
-    return named.get(metric, metric.replace("_", " "))
+    return METRICS.get(metric, metric.replace("_", " "))

@@ -3,7 +3,6 @@
 import ibis.expr.types as ir
 import pandas as pd
 
-from ninefold.problem import Problem
 from ninefold.processing.contract import Contract, Params
 from ninefold.sentences import render
 
@@ -12,14 +11,6 @@ def left_out(raw: dict[str, ir.Table], params: Params) -> str:
     """Return, as a sentence, the raw columns that no contract names and the lake therefore does not hold."""
     extra = {name: [each for each in raw[name].columns if each not in params.tables[name].columns] for name in raw}
     return render("processing", "left_out", extra={name: names for name, names in extra.items() if names})
-
-
-def grouping(contract: Contract, problem: Problem) -> str:
-    """Return a column to compare rows by: the first of text that is neither target nor the whole key, else any other."""
-    used = {"rows", "level", problem.target, problem.time, *(problem.key if len(problem.key) == 1 else [])}
-    other = [name for name in contract.columns if name not in used]
-    texts = [name for name in other if contract.columns[name].type == "string"]
-    return next(iter([*texts, *other, *problem.key]))
 
 
 def promises(contract: Contract) -> pd.DataFrame:

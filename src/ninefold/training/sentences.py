@@ -10,7 +10,7 @@ import pandas as pd
 from ninefold import labels, plotting
 from ninefold.features import FeatureSchema
 from ninefold.gate import Check
-from ninefold.metrics import FOLLOW, Evaluation, EvaluationPlan, against_zero, cluster_name, threshold, with_interval
+from ninefold.metrics import FOLLOW, EvaluationPlan, against_zero, cluster_name, threshold, with_interval
 from ninefold.problem import FORESIGHT, RANKING, Problem, decisions, title
 from ninefold.sentences import render
 from ninefold.training.cross_validation import Parts
@@ -56,19 +56,6 @@ def describe_curve(curve: pd.DataFrame, problem: Problem) -> str:
     scale, unit = _unit(problem)
     gap = scale * (curve["predicted"] - curve["observed"]).abs()
     return _say("curve", mean=gap.mean(), most=gap.max(), unit=unit)
-
-
-def describe_ranking(results: Results, problem: Problem) -> str:
-    """Return how well a classifier ranks rows, as a sentence."""
-    guess = {RANKING[problem.task]: 0.5, "average_precision": results["observed"]["value"]}
-    return _say("ranking", guesses={name: guess[name] for name in guess if name in results}, results=results)
-
-
-def describe_errors(evaluation: Evaluation, results: Results, interval: float) -> str:
-    """Return how large the errors of quantities are, as a sentence; `interval`: the level of the prediction intervals."""
-    error = evaluation.observed - evaluation.expected
-    half, median = np.median(np.abs(error)), np.median(error)
-    return _say("errors", half=half, median=median, interval=interval, results=results)
 
 
 def describe_policies(table: pd.DataFrame, results: Results, problem: Problem) -> str:

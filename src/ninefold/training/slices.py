@@ -83,7 +83,7 @@ def over_time(evaluation: Evaluation) -> pd.DataFrame:
         if PERIODS[0] <= len(large) <= PERIODS[1]:
             break
     else:
-        return pd.DataFrame(columns=COURSE)
+        return pd.DataFrame(columns=COURSE, dtype="float64")
     group, measures = large.index.get_indexer(time.dt.to_period(freq)), row_measures(evaluation)
     table = _by_group(group, len(large), measures, few_clusters(frame, problem), evaluation)
     for number, mine in enumerate(group == number for number in range(len(large))):  # as stage 09 does

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ninefold import plotting
+from ninefold import labels, plotting
 from ninefold.exploration import Exploration
-from ninefold.plotting import BLUE, GREEN, GREY, ORANGE, RED, SKY, label, short
+from ninefold.plotting import BLUE, GREY, ORANGE, label, short
 from ninefold.problem import Problem, decisions
+from project.figures import histograms
 
 MOST_PANELS, HALF = 12, 12  # panels of a figure; groups of a panel from either end
-MOST_GROUPS, WEAK = (
-    50,
-    0.3,
-)  # of a category for associations: the others are one; those that have no number in the figure
-STATUS = {"in advance": BLUE, "known later": GREY, "justified": GREEN, "identifier": SKY, "suspicious": RED}
+MOST_GROUPS = 50  # of a category for associations: the others are one
+
+
+def profile(df: pd.DataFrame, outcome: pd.Series, roles: Mapping[str, str], categories: Sequence[str]) -> pd.DataFrame:
+    """Return, per column, its role, its association with the outcome (`associations`), a histogram for each outcome, values."""
+    shown = outcome.value_counts(sort=False).nlargest(4).index
+    table = pd.DataFrame({"role": [roles.get(name, "") for name in df]}, index=pd.Index(df.columns, name="column"))
+    table["association"] = associations(df, categories, [str(outcome.name)])
+    table = table.join(histograms({f"{labels.of(outcome.name)}: {each}": df[outcome == each] for each in shown}))
+    return table.assign(values=[describe_values(df[name]) for name in df])
 
 
 def describe_values(values: pd.Series) -> str:
@@ -31,7 +36,10 @@ def describe_values(values: pd.Series) -> str:
     if pd.api.types.is_datetime64_any_dtype(known):
         return " / ".join(f"{each:%Y-%m-%d}" for each in (known.min(), known.median(), known.max()))
     if pd.api.types.is_numeric_dtype(known) and not pd.api.types.is_bool_dtype(known):
-        return " / ".join(decisions.number(float(each)) for each in (known.min(), known.median(), known.max()))
+        ends = (float(each) for each in (known.min(), known.median(), known.max()))
+        return " / ".join(
+            f"{each:.0f}" if abs(each) >= 100 else f"{each:.3g}" for each in ends
+        )  # it may be a year or an id
     return ", ".join(
         f"{plotting.cut(each, 16)} {share:.1%}" for each, share in known.value_counts(normalize=True).head(3).items()
     )
@@ -77,36 +85,6 @@ def _association(one: pd.Series, other: pd.Series) -> float:
     excess = ((table - expected) ** 2 / expected).sum() / rows - (lines - 1).prod() / (rows - 1)
     most = (lines - (lines - 1) ** 2 / (rows - 1)).min() - 1
     return np.sqrt(max(0.0, excess) / most) if most > 0 else np.nan
-
-
-def plot_associations(table: pd.DataFrame) -> Figure:
-    """Draw the associations between columns as shades, and those that are not weak as numbers, too."""
-    fig, axes = plotting.canvas("Which columns are associated?", height=0.28 * len(table) + 1.6)
-    texts = table.map(lambda value: f"{value:.1f}" if abs(value) >= WEAK else "")
-    shown = table.rename(plotting.label).rename(columns=plotting.label)
-    style = {"annot": texts, "fmt": "", "annot_kws": {"size": 7}, "cbar_kws": {"label": "association"}}
-    sns.heatmap(shown, vmin=-1, vmax=1, cmap="vlag", xticklabels=True, yticklabels=True, ax=axes, **style)
-    axes.tick_params(labelsize=8)
-    return fig
-
-
-def plot_histograms(df: pd.DataFrame, columns: Sequence[str], outcome: pd.Series) -> Figure:
-    """Draw the histogram of numeric columns for each outcome, a panel each."""
-    fig, panels = plotting.panels("How do the distributions differ by outcome?", min(len(columns), MOST_PANELS), 2)
-    for axes, column in zip(panels, columns, strict=False):
-        values = df[column].astype("float64").where(np.isfinite)
-        style = {"stat": "density", "common_norm": False, "element": "step", "alpha": 0.25, "bins": 30}
-        sns.histplot(x=values, hue=outcome.map(short), ax=axes, **style)
-        axes.set(xlabel=label(column), ylabel="", yticks=[])
-    legends = [legend for axes in panels if (legend := axes.get_legend())]
-    for legend in legends:
-        legend.remove()
-    if legends:
-        names = [text.get_text() for text in legends[0].get_texts()]
-        fig.legend(
-            list(filter(None, legends[0].legend_handles)), names, frameon=False, ncols=6, loc="outside lower center"
-        )
-    return fig
 
 
 def plot_course(along: pd.DataFrame, explore: Exploration) -> Figure:
@@ -159,27 +137,12 @@ def plot_nominal(table: pd.DataFrame, explore: Exploration) -> Figure:
             rows = pd.concat([rows.head(HALF), rows.tail(HALF)])
             axes.axhline(HALF - 0.5, color=GREY, lw=0.8, ls=":")
         names = [plotting.cut(name, 24) for name in rows["group"]]
-        plotting.points(axes, names, rows, "mean", mean)
+        reach = plotting.reach(rows, "mean")
+        axes.errorbar(rows["mean"], range(len(rows)), xerr=reach, fmt="o", ms=4, elinewidth=1.2)
+        axes.axvline(mean, color=GREY, ls="--", lw=1)
+        plotting.name_lines(axes, names)
         axes.set(title=title, ylim=(tallest - 0.5, -0.5))
         name_level(axes, "x", explore.problem)
-    return fig
-
-
-def plot_cross(grid: pd.DataFrame, explore: Exploration) -> Figure:
-    """Draw the mean outcome where two columns meet, as shades and numbers."""
-    question, problem = "Do two columns together say more?", explore.problem
-    if grid.empty:
-        return plotting.empty(question)
-    fig, axes = plotting.canvas(question, height=max(2.6, 0.3 * len(grid) + 1.2))
-    low, form, ticks = (0.0, ".0%", "{x:.0%}") if problem.is_class else (None, ".3g", None)
-    legend = {"label": plotting.plain(decisions.level_name(problem)), "format": ticks}
-    table = grid.set_axis([short(name, 14) for name in grid], axis=1).set_axis([short(name, 20) for name in grid.index])
-    style = {"annot": True, "annot_kws": {"fontsize": 7}, "linewidths": 1, "cmap": "Blues", "cbar_kws": legend}
-    sns.heatmap(table, vmin=low, fmt=form, ax=axes, **style)
-    axes.tick_params(labelsize=8, rotation=0)
-    axes.tick_params(axis="x", rotation=30 if table.columns.str.len().max() > 4 else 0)
-    zone = f" ({problem.timezone})" if grid.columns.name == "hour" and problem.time else ""
-    axes.set(xlabel=label(grid.columns.name) + zone, ylabel=label(grid.index.name))
     return fig
 
 

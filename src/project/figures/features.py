@@ -1,28 +1,13 @@
-"""The figures of stage 06: what the features see of the past, and what they say of the outcome."""
+"""The figure of stage 06: what the features see of the past."""
 
 from __future__ import annotations
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from ninefold import features
-from ninefold.plotting import RED, canvas, empty, label, panels, plain
+from ninefold.plotting import RED, canvas, label, plain
 from ninefold.problem import Problem
-
-
-def plot_deciles(rows: pd.DataFrame, outcome: pd.Series, names: list[str]) -> Figure:
-    """Draw the mean outcome by decile of each feature, a panel each."""
-    if not names:
-        return empty("Does the outcome vary with the features?", "no numeric feature has enough distinct values")
-    fig, drawn = panels("Does the outcome vary with the features?", len(names), 2.1, sharey=True)
-    for axes, name in zip(drawn, names, strict=True):
-        decile = features.quantiles(rows[name], 10)
-        x, y = rows[name].groupby(decile).median(), outcome.groupby(decile).mean()
-        sns.lineplot(x=x.to_numpy(), y=y.to_numpy(), marker="o", ax=axes)
-        axes.set(xlabel="", ylabel="")
-        axes.set_title(label(name), fontsize=9)
-    return fig
 
 
 def plot_windows(params: features.Params, problem: Problem) -> Figure:
