@@ -7,7 +7,7 @@ import pandas as pd
 import seaborn as sns
 from conftest import CLASSES, Project, statement
 
-from ninefold import display, pictures
+from ninefold import display, labels, pictures
 from ninefold.problem import decisions, stage
 from ninefold.training import sentences
 
@@ -28,9 +28,15 @@ def test_a_label_is_on_axes_in_tables_and_in_sentences(project: Project, shown: 
     assert "`order value (EUR)` (0.100)" in sentences.describe_importance(top, statement())
 
 
+def test_a_label_of_no_column_is_named_with_the_column_that_is_probably_meant(project: Project) -> None:
+    project.set("features", {"numeric": ["shop"]})
+    project.set("labels", {name: {"unit": "EUR"} for name in ("returned", "orders.placed", "shop", "retruned", "x")})
+    assert labels.misspelt(["returned", "placed"]) == "retruned (did you mean returned?), x"
+
+
 def test_classes_are_called_by_their_labels_and_0_and_1_by_what_they_are() -> None:
     named = statement(classes={0: "kept", "1": "sent back"})
     sizes = statement("multiclass", classes=dict(zip(CLASSES, "SML", strict=True)))
-    assert (named.class_labels, "*1*: sent back)" in stage.sentence(named)) == ({"0": "kept", "1": "sent back"}, True)
+    assert (named.class_labels, "is *sent back*)" in stage.sentence(named)) == ({"0": "kept", "1": "sent back"}, True)
     assert [*statement(classes=["0", "1"]).class_labels.values()] == ["no event", "event"]
     assert (decisions.level_name(sizes), [*stage.payoff_table(sizes)][1:]) == ('share of "M"', [*"SML"])

@@ -208,6 +208,15 @@ def test_in_jupyterlab_code_reloads_and_neither_a_what_if_nor_outputs_make_a_sta
         assert out_of_date() == ["sources"]
         lab("void shared.insertCell(5, {cell_type: 'code', source: 'pass'})")
         assert out_of_date() == ["sources", "exploration"]
+        ready = "then(it => it.context.ready.then(() => it.sessionContext.ready)).then(() => true)"
+        assert lab(f"run('docmanager:open', {{path: 'notebooks/07_training.ipynb'}}).{ready}") is True
+        place = "shared.cells.findIndex(cell => cell.getSource().includes('{}'))"
+        model, board = (
+            lab(place.format(text)) for text in ("# models[", "leaderboard(forecasts")
+        )  # a model of one's own
+        lab(f"shared.cells[{model}].setSource(shared.cells[{model}].getSource().replace(/# (from|models)/g, '$1'))")
+        assert lab(f"(view.activeCellIndex = {board + 1}, run('notebook:run-all-above'))") is True
+        assert "neighbors" in lab(f"JSON.stringify(shared.cells[{board}].getOutputs())")
 
 
 def test_a_changed_param_concerns_only_its_stage_and_what_follows(broken: Clone) -> None:

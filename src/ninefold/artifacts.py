@@ -229,11 +229,11 @@ def publish() -> None:
     _pending.clear()
 
 
-def discard(kept: str = "") -> None:
-    """Remove every pending output; the earlier ones stay. JSON files in a folder are `kept` under a path, as ``kept.file.json``."""
+def discard(trace: str = "") -> None:
+    """Remove every pending output; the earlier ones stay. JSON files in a folder are copied to the path ``trace.file.json``."""
     for source in _pending.values():
-        for file in source.glob("*.json") if kept else ():
-            write_text(file.read_text(encoding="utf-8"), path(f"{kept}.{file.name}"))
+        for file in source.glob("*.json") if trace else ():
+            write_text(file.read_text(encoding="utf-8"), path(f"{trace}.{file.name}"))
         remove(source)
     _pending.clear()
 

@@ -125,11 +125,11 @@ def conclusion(sentence: str) -> None:
     _display("conclusion", sentence, sentence=sentence)
 
 
-def checks(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Show the checks of a gate: name, value, limit, and whether each passed."""
+def checks(rows: Sequence[Mapping[str, Any]], title: str = "Checks of this stage") -> None:
+    """Show checks of a gate: name, value, limit, and whether each passed."""
     shown = [(row.get("code", ""), row["name"], row["value"], row["limit"], _result(row)) for row in rows]
     frame = pd.DataFrame(shown, columns=["code", "check", "found", "expected", "result"], dtype=object)
-    table(frame, "Checks of this stage", {"found": _number})
+    table(frame, title, {"found": _number})
 
 
 def _params(values: BaseModel) -> pd.DataFrame:

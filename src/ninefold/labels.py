@@ -1,6 +1,9 @@
 """How columns and numbers are shown in figures, tables and sentences; section ``labels`` of ``params.yaml``."""
 
 import math
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -9,14 +12,10 @@ from pydantic import RootModel
 
 from ninefold.params import FILE, Name, Section, Text, in_project, load, root
 
-METRICS = {
-    "log_loss": "log loss",
-    "brier": "Brier score",
-    "roc_auc": "ROC AUC",
-    "average_precision": "average precision",
-}
-METRICS |= {"balanced_accuracy": "balanced accuracy", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
-METRICS |= {"rank_correlation": "rank correlation"}
+METRICS = {"log_loss": "log loss", "brier": "Brier score", "roc_auc": "ROC AUC", "r2": "R²"}
+METRICS |= {"rmse": "RMSE", "mae": "MAE", "rank_correlation": "rank correlation"}
+METRICS |= {"average_precision": "average precision", "balanced_accuracy": "balanced accuracy"}
+DURATIONS = {"m": "minute", "h": "hour", "d": "day"}
 
 
 class Label(Section):
@@ -48,6 +47,14 @@ def parts(column: Any) -> tuple[str, str]:
     return entry.label or METRICS.get(name, name), f" ({entry.unit})" if entry.unit else ""
 
 
+def misspelt(columns: Iterable[str]) -> str:
+    """Return the labels of no column, neither of these nor named in section ``features``, and what they may stand for."""
+    known = sorted({*columns, *re.findall(r'"((?:[^"\\]|\\.)*)"', load("features").model_dump_json())})
+    lost = [name for name in load("labels").root if not {name, name.rpartition(".")[2]}.intersection(known)]
+    near = ("".join(f" (did you mean {each}?)" for each in get_close_matches(name, known, n=1)) for name in lost)
+    return ", ".join(map("".join, zip(lost, near, strict=True)))
+
+
 @lru_cache(maxsize=4)
 def _labels(file: Path, changed: int) -> dict[str, Label]:
     return dict(load("labels").root)
@@ -56,6 +63,11 @@ def _labels(file: Path, changed: int) -> dict[str, Label]:
 def number(value: float, sign: str = "") -> str:
     """Return a quantity as text, to three digits, or whole from 100 on; with ``sign="+"`` always with its sign."""
     return f"{value:{sign},.0f}" if abs(value) >= 100 else f"{value:{sign}.3g}"
+
+
+def duration(text: str) -> str:
+    """Return a duration of params in words: ``2h`` is ``2 hours``, ``1d`` is ``1 day``."""
+    return f"{text[:-1]} {DURATIONS[text[-1]]}{'s' * (text[:-1] != '1')}"
 
 
 def decimals(largest: float) -> int:

@@ -68,8 +68,8 @@ def _labelled(text: str) -> str:
 def _small(svg: str) -> str:
     """Return an SVG file for a URL: without comments, names of groups, needless spaces, and decimals that cannot be seen."""
     svg = re.sub(r'<\?[^>]*>|<![^>]*>|(?s:<metadata>.*?</metadata>)|(?<=<g) id="[^"]*"', "", svg)
-    drawn = re.compile(r'(\.\d\d)\d+|\s+(?=[A-Za-z"])|(?<=[A-Z])\s+')
-    svg = re.sub(r'(?s) d="[^"]*"', lambda path: " " + drawn.sub(r"\1", path[0][1:]), svg)
+    needless = re.compile(r'(\.\d\d)\d+|\s+(?=[A-Za-z"])|(?<=[A-Z])\s+')
+    svg = re.sub(r'(?s) d="[^"]*"', lambda path: " " + needless.sub(r"\1", path[0][1:]), svg)
     svg = re.sub(r"\s+", " ", svg).replace("> <", "><").replace('"', "'")
     return "svg+xml," + quote(svg.strip(), safe=" !$'()*+,/:;=?@[]^{|}~")
 
@@ -79,15 +79,15 @@ def values(drawing: Figure) -> list[Any]:
 
     Places are in thousandths of the picture, from its lower left corner; those outside are not seen.
     """
-    box, found = drawing.get_tightbbox().padded(0.1), []  # in inches, as of ``savefig``, which comes first
+    box, series = drawing.get_tightbbox().padded(0.1), []  # in inches, as of ``savefig``, which comes first
     for axes in drawing.axes:
         for label, places, scales, numbers in _series(axes):
             at = 1000 * (axes.transData.transform(places) / drawing.dpi - box.min) / box.size
             at = np.nan_to_num(at, nan=-1, posinf=-1, neginf=-1).round().astype("int64")
             points = [[*place, *map(_text, scales, row)] for place, row in zip(at.tolist(), numbers, strict=True)]
             names = [each.label.get_text() or getattr(drawing, f"get_sup{each.axis_name}label")() for each in scales]
-            found.append([axes.get_title("left") or axes.get_title(), str(label), names, points])
-    return found
+            series.append([axes.get_title("left") or axes.get_title(), str(label), names, points])
+    return series
 
 
 def _series(axes: Axes) -> Iterator[tuple[Any, np.ndarray, list[Any], np.ndarray]]:

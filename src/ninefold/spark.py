@@ -40,14 +40,9 @@ def connect(params: Params) -> ibis.BaseBackend:
 def _settings(params: Params) -> dict[str, Any]:
     temp = root() / params.temp_folder
     temp.mkdir(parents=True, exist_ok=True)
-    settings: dict[str, Any] = {
-        "spark.sql.session.timeZone": "UTC",
-        "spark.sql.warehouse.dir": f"{temp}/warehouse",
-        "spark.local.dir": str(temp),
-        "spark.sql.execution.arrow.pyspark.enabled": True,
-        "spark.ui.showConsoleProgress": False,
-        "spark.log.level": "ERROR",
-    }
+    settings: dict[str, Any] = {"spark.local.dir": str(temp), "spark.sql.warehouse.dir": f"{temp}/warehouse"}
+    settings |= {"spark.sql.session.timeZone": "UTC", "spark.sql.execution.arrow.pyspark.enabled": True}
+    settings |= {"spark.ui.showConsoleProgress": False, "spark.log.level": "ERROR"}
     if params.spark.master.startswith("local"):
         settings |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
         settings |= {"spark.ui.enabled": False, "spark.sql.shuffle.partitions": 8}

@@ -9,7 +9,7 @@ from conftest import TASKS, Project, statement
 from odd_names import ALL, drawn, rows
 from odd_names import ODD as NAMES
 
-from ninefold import artifacts, engine, features
+from ninefold import artifacts, engine, features, labels
 from ninefold.features import FeatureSchema, stage
 from ninefold.metrics import Split
 from ninefold.problem.statement import Problem
@@ -30,8 +30,10 @@ def listed(frame: pd.DataFrame, params: features.Params = data.PARAMS, problem: 
     ({"changed": 1}, ["values that change when the future is removed"]),
     ({"rows": 0}, ["rows"]),
     ({"table": pd.DataFrame({"feature": ["amount"], "missing": [1]})}, ["features without any value"]),
+    ({"labels": "amuont"}, ["labels of no column"]),
 ])  # fmt: skip
 def test_the_gate_names_what_fails(monkeypatch: pytest.MonkeyPatch, known: dict[str, Any], failed: list[str]) -> None:
+    monkeypatch.setattr(labels, "misspelt", lambda names: known.get("labels", ""))
     sound = {"late": [], "online": 0, "changed": 0, "table": pd.DataFrame({"feature": ["a"], "missing": [0]})}
     monkeypatch.setattr(engine, "count", lambda name: known.get("rows", 400))
     facts = {name: known.get(name, fact) for name, fact in sound.items()}

@@ -20,7 +20,7 @@ from ninefold import cli, engine, hooks
 from ninefold.errors import DataError, NinefoldError
 from ninefold.init import command as init
 from ninefold.init import drafting, sampling
-from ninefold.init.assumptions import RANKS, Assumption
+from ninefold.init.assumptions import CODES, Assumption
 from ninefold.init.explain import explain
 from ninefold.init.proposal import Proposal, Wish
 from ninefold.init.propose import propose
@@ -482,7 +482,7 @@ def test_a_summary_of_much_is_short_and_all_of_it_can_be_read(shop: Any, propose
     assert re.search(r"placed is taken as the time.*beside 1 to 5.*and \d+ more: `ninefold init --explain`", text)
     assert all(f"{rows} rows" in explain([], p, written, written) for rows in (0, 30, 59))
     code = "".join(place.read_text() for place in Path(init.__file__).parent.glob("*.py"))
-    assert {*re.findall(r'(?:warned|warn|Assumption)\(\s*"(\w+)"', code)} == {*RANKS}
+    assert {*re.findall(r'(?:warned|warn|Assumption)\(\s*"(\w+)"', code)} == {*CODES}
 
 
 @pytest.fixture

@@ -104,8 +104,11 @@ def test_the_parts_of_the_loss_add_up_and_go_to_what_was_planted(planted: str, o
     loss, after = (2 + 4 * (each.features["width"] > 1) + random.normal(0, 0.2, len(each.block)) for each in both)
     split = shift_tests.decompose((loss, after + (planted == "concept")), compared, (both[0].block, both[1].block))
     assert split["total"]["value"] == pytest.approx(split["covariate"]["value"] + split["concept"]["value"])
-    assert split[planted]["low"] > 0.5
     assert abs(split[other]["value"]) < 0.35 * split[planted]["value"]
+    assert (split["separable"], split[planted]["low"] > 0.5) == (True, True)
+    row, apart = np.arange(200), np.full(200, 1e-3)  # inputs that share nothing cannot be split
+    compared = two_sample.Compared(1.0, 1.0, 1.0, 0.0, {}, row, row, apart, 1 - apart)
+    assert not shift_tests.decompose((row, row), compared, (row, row))["separable"]
 
 
 def test_days_that_differ_do_not_look_like_relations_that_changed() -> None:

@@ -304,7 +304,7 @@ def test_sentences_cover_all_periods_name_the_worst_and_ties_and_claim_no_differ
     drifts = psi.rename_axis("period").reset_index().assign(feature="a", p=0.01, drifted=psi.to_numpy() > 1)
     drifts = pd.concat([drifts, drifts.assign(feature="b", psi=drifts["psi"] - 0.002)])
     text = sentences.describe_drift(drifts, rows()[:0], {}, statement())
-    assert "0 on the holdout, over 13 periods from 2" in text
+    assert "0 on the holdout, 2 in each of 13 periods." in text
     assert "PSI is 8.27, of `a` and `b` in 13 periods" in text
 
 

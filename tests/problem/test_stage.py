@@ -89,7 +89,7 @@ def test_every_task_is_told_and_drawn(task: str, time: str | None) -> None:
     problem = statement(task, time=time)
     sound(stage.sentence(problem), stage.conclusion(problem), stage.sensitivity(problem, 2.0))
     sound(*stage.headline(problem).values())
-    assert ("2h" in stage.sentence(problem)) == (time is not None)
+    assert ("2 hours" in stage.sentence(problem)) == (time is not None)
     drawn(plot_decision(problem))
     assert (len(stage.payoff_table(problem)) > 0, len(stage.success_criteria(problem)) > 0) == (True, True)
     assert set(stage.metrics(problem)) == {"break_even", "actions", "risks"}

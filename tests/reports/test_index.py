@@ -46,11 +46,11 @@ def monitored(packed: Path) -> Path:
 
 def test_the_index_draws_one_conclusion_and_says_where_stages_disagree(monitored: Path) -> None:
     index = rendered()
-    assert banner(index) == ("amber", "Repair")
+    assert banner(index) == ("amber", "Repair the data or the service")
     assert [
         text for text in ("x is missing. Always wait until then.", "The stages disagree.") if text not in index
     ] == []
-    for decision, kind, word in (("keep", "passed", "Deploy"), ("stop acting", "failed", "Stop acting")):
+    for decision, kind, word in (("keep", "passed", "Deploy"), ("stop acting", "failed", "Stop acting on the model")):
         write(monitored / "reports/metrics/09_monitoring.json", record("m") | {"metrics": {"decision": decision}})
         assert banner(rendered()) == (kind, word)
     fail("training", "GateFailed", "1 of 2 checks failed")
@@ -60,7 +60,7 @@ def test_the_index_draws_one_conclusion_and_says_where_stages_disagree(monitored
 def test_the_index_says_what_the_model_is_worth_per_row_in_all_and_by_period(monitored: Path) -> None:
     index = rendered()
     told = ["0.500 <small>(-0.250 to 1.25)</small>", "1,000 <small>(-500 to 2,500)</small>", "in all, 2,000 rows"]
-    told += ["The interval includes zero.", "<title>2025-02-10: 0.500 (-0.250 to 1.25); repair</title>"]
+    told += ["confidence interval, which includes zero", "<title>2025-02-10: 0.500 (-0.250 to 1.25); repair</title>"]
     assert [text for text in told if text not in index] == []
     assert index.count("<circle") == 2
 
@@ -80,6 +80,8 @@ def test_what_changed_is_the_same_before_and_after_the_commit(packed: Path) -> N
     index = rendered()
     for row in ("07 Training: figure of training</td><td>0.71</td><td>0.83", "training.trees</td><td>–</td><td>1, 2"):
         assert row in index
+    (packed / "params.yaml").write_text(f"training: {dict.fromkeys(map(str, range(12)), 1)}\n")
+    assert "<summary>2 more params</summary>" in (index := rendered())
     git("-c commit.gpgsign=false commit --quiet --all --message after")
     assert rendered() == index
 

@@ -1,5 +1,6 @@
 """The report site: complete, honest about failures, offline, the same bytes every time, and fit for small screens."""
 
+import json
 import os
 import re
 import shutil
@@ -235,9 +236,15 @@ def test_pages_fit_the_screen_in_a_real_browser(packed: Path, tmp_path_factory: 
 
 
 def test_experiments_of_the_clone_are_a_page_that_the_model_card_links_to(packed: Path, monkeypatch: Any) -> None:
-    runs = [{"Experiment": f"try-{number}", "C": number, "metrics.holdout.gain.value": 0.5} for number in range(2)]
-    monkeypatch.setattr("dvc.api.exp_show", lambda repo: runs)
-    monkeypatch.setattr(lineage, "git", lambda *arguments: "0 commit\trefs/exps/79/0/try-0")
+    known = {"rev-parse": "790\n", "for-each-ref": "refs/exps/79/0/try-0\nrefs/exps/79/0/try-1"}
+    monkeypatch.setattr(lineage, "git", lambda command, *options: known.get(command))
+
+    def file_of(revision: str, name: str) -> str:
+        scores = {"holdout": {"gain": {"value": 0.5 if revision == "790" else 0.25}, "payoff": {"value": 1.0}}}
+        return json.dumps({"metrics": scores}) if name.endswith(".json") else f"training: {{C: {revision[-1]}, D: 3}}"
+
+    monkeypatch.setattr(lineage, "file_of", file_of)
     site.render()
-    assert re.findall(r"<td[^>]*>([^<]*)</td>", pages(packed)["experiments.html"]) == ["try-0", "0", "try-1", "1"]
+    shown = re.findall(r"<t[hd]\b[^>]*>([^<]*)</t[hd]>", pages(packed)["experiments.html"])
+    assert [*shown[1:3], *shown[4::3], *shown[5::3]] == ["training.C", "gain", "0", "0", "1", "0.5", "0.25", "0.25"]
     assert 'href="experiments.html"' in pages(packed)["model_card.html"]

@@ -33,7 +33,7 @@ REFUSED = pd.DataFrame([("cut short", 422, "not JSON")], columns=["request", "st
         "multiclass": [
             "chosen and fitted on {open} orders, and evaluated on {holdout} others", '1 for `s/m`, -1 for `the "l"`',
         ],
-        "regression": ["none with the owner of one that it was fitted on", "75% quantile", "a unit too low 3 (euro)"],
+        "regression": ["none with the `owner` of one that it was fitted on", "75% quantile", "a unit too low 3 (euro)"],
         "text": ["on these features: 1 text.", "*drop*: 0 if it happens, -2 if not"],
     }.items(),
 )  # fmt: skip

@@ -11,6 +11,7 @@ import typer
 from ninefold import processing, reports  # each loads its modules where they are used
 from ninefold.cli.common import Options, app, confirm, options, overrides
 from ninefold.errors import NinefoldError, ParamsError
+from ninefold.sentences import render
 
 TABLE = "A file (CSV, Parquet, JSON lines, Excel), a folder of such, FILE.db::TABLE, s3://..., or a database's URL."
 EXPLAIN = "Say what columns, named in place of TABLE or after it, were taken for and why; none: all. Writes nothing."
@@ -71,7 +72,8 @@ def keep(names: Names, why: Why) -> None:
 @app.command(name="notebook")
 def add_notebook(title: Annotated[str, typer.Argument(help='Its title, such as "Seasonality by region".')]) -> None:
     """Add a numbered notebook of your own, which runs with the pipeline after stage 05 and appears in the report."""
-    print(reports.own_notebook.describe(reports.own_notebook.add(title)))
+    name = reports.own_notebook.add(title).stem
+    print(render("reports", "next", name=name, listed=reports.runner.OWN))
 
 
 @app.command(name="migrate")

@@ -11,9 +11,9 @@ from typing import Any
 import ibis.expr.types as ir
 import pandas as pd
 
-from ninefold import artifacts, engine, gate
+from ninefold import artifacts, engine, gate, labels
 from ninefold.features.declarations import Params, kinds, windows
-from ninefold.features.events import FEATURES
+from ninefold.features.events import FEATURES, LAKE
 from ninefold.metrics import Split, part_of
 from ninefold.problem import Problem
 from ninefold.sentences import render
@@ -73,13 +73,18 @@ def checks(table: pd.DataFrame, late: list[str], changed: int, online: float) ->
 
     `table` is the `dictionary`; the others are what `known_too_late` and the methods of `PointInTime` return.
     """
-    empty = table.loc[table["missing"] == 1, "feature"].tolist()
+    empty = table.loc[table["missing"] == 1, "feature"]
+    unknown, absent = (", ".join(map(labels.of, names)) or "none" for names in (late, empty))
+    footers = map(artifacts.parquet_metadata, [*engine.parts(LAKE), *engine.parts(FEATURES)])
+    misspelt = labels.misspelt({name for each in footers for name in each.schema.to_arrow_schema().names})
+    named = gate.holds("NF606 labels of no column", not misspelt, misspelt, "names of columns in section labels")
     return [
-        gate.holds("NF601 features known only after the decision", not late, ", ".join(late) or "none", "none"),
+        gate.holds("NF601 features known only after the decision", not late, unknown, "none"),
         gate.at_most("NF602 values that change when the future is removed", changed, 0),
         gate.at_most("NF603 largest difference between online and offline", online, 1e-9),
-        gate.holds("NF604 features without any value", not empty, ", ".join(empty) or "none", "none"),
+        gate.holds("NF604 features without any value", empty.empty, absent, "none"),
         gate.at_least("NF605 rows", engine.count(FEATURES), 1),
+        *([named] if misspelt else []),
     ]
 
 
@@ -91,7 +96,7 @@ def metrics(rows: int, table: pd.DataFrame, ranked: pd.DataFrame) -> dict[str, A
 
 def headline(table: pd.DataFrame, ranked: pd.DataFrame) -> dict[str, str]:
     """Return the figures of this stage for the index."""
-    return {"features": f"{len(table)}", "strongest alone": next(iter(ranked.index), "none")}
+    return {"features": f"{len(table)}", "strongest alone": next(map(labels.of, ranked.index), "none")}
 
 
 def conclusion(rows: int, table: pd.DataFrame, problem: Problem) -> str:

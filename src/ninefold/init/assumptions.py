@@ -11,7 +11,7 @@ import yaml
 from ninefold.sentences import render
 
 KINDS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("assumptions.yaml").read_text("utf-8"))
-RANKS = {kind: rank for rank, kinds in enumerate(KINDS["order"]) for kind in kinds}
+CODES = {kind: code for code, kinds in zip(KINDS["codes"], KINDS["order"], strict=True) for kind in kinds}
 LONGEST, MOST = 30, 45  # letters that are shown of a name, and of several
 
 
@@ -25,7 +25,7 @@ class Assumption(str):
     names: tuple[str, ...]
     values: dict[str, Any]
     table: str
-    rank: int  # by how much harm it does if it is wrong, most first
+    code: str  # of its section in docs/checks.md; they rise from those that do most harm if they are wrong
 
     def __new__(cls, kind: str, names: Iterable[str], values: dict[str, Any], table: str = "*") -> Self:
         """Return the assumption, its sentence rendered."""
@@ -36,7 +36,7 @@ class Assumption(str):
             values |= {**KINDS["several"], "of": f"{first} "} if names[1:] else KINDS["one"]
         new = super().__new__(cls, render("init", kind, **values))
         new.kind, new.names, new.values, new.table = kind, names, values, table
-        new.rank = RANKS.get(kind, len(RANKS))
+        new.code = CODES[kind]
         return new
 
     def of(self, table: str, names: Iterable[str] = ()) -> Self:
@@ -47,7 +47,7 @@ class Assumption(str):
 def joined(assumptions: Iterable[Assumption]) -> list[Assumption]:
     """Return assumptions by how much harm a wrong one does, most first; those that say the same of columns are one."""
     groups, same = dict[Any, list[Assumption]](), KINDS["joined"]
-    for each in sorted(assumptions, key=lambda each: each.rank):
+    for each in sorted(assumptions, key=lambda each: each.code):
         alike = (each.kind, each.table, each.values.get(same[each.kind])) if each.kind in same else each
         groups.setdefault(alike, []).append(each)
     return [one.of(one.table, (name for each in more for name in each.names)) for one, *more in groups.values()]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ninefold import labels
 from ninefold.monitoring.period import Rows, measured
 from ninefold.monitoring.texts import say
 
@@ -57,7 +58,7 @@ def broken_columns(known: Rows, now: Rows, kinds: Mapping[str, str]) -> list[Fin
             broken = _unit(measured(before, kind), measured(after, kind), known.block)
         if broken:
             evidence, text, share = broken
-            findings.append(finding("broken column", name, evidence, f"{name} {text}.", share))
+            findings.append(finding("broken column", name, evidence, f"Column {labels.of(name)} {text}.", share))
     return findings
 
 
@@ -84,7 +85,7 @@ def _empty(before: pd.Series, after: pd.Series) -> Broken | None:
     if len(after) < FEWEST or missing - usual < NEWLY_MISSING:
         return None
     evidence = {"how": "missing", "missing": missing, "usual": usual}
-    return evidence, f"is missing on {missing:.0%} of the rows; {usual:.1%} is usual", missing - usual
+    return evidence, f"is missing in {missing:.0%} of the rows; {usual:.1%} is usual", missing - usual
 
 
 def _constant(before: pd.Series, after: pd.Series) -> Broken | None:
@@ -95,7 +96,7 @@ def _constant(before: pd.Series, after: pd.Series) -> Broken | None:
     usual = float(earlier.get(value, 0.0))
     if share < SAME or usual > MIXED:  # what is nearly always the same may be so for a week
         return None
-    text = f"has one value, {value}, on {share:.0%} of the rows; before, {usual:.0%} had it"
+    text = f"has one value, {labels.number(value) if isinstance(value, float) else value}, in {share:.0%} of the rows; before, {usual:.0%} had it"
     return {"how": "constant", "value": value, "share": share, "usual": usual}, text, share
 
 

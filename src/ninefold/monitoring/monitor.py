@@ -46,7 +46,7 @@ def apply_rules(table: list[Record], baseline: Record, params: Params, problem: 
 
 @dataclass(frozen=True)
 class Monitor:
-    """A model to monitor: its bundle, the parts it was made from, the params of this stage, and the evaluation plan."""
+    """A model to monitor: its bundle, the parts of the rows, the params of this stage, and the evaluation plan."""
 
     bundle: Bundle
     parts: Parts
@@ -121,14 +121,14 @@ class Monitor:
         return pd.concat([first, compare_inputs(frame, self.parts, self.bundle, self.params)], ignore_index=True)
 
     def reports(
-        self, frame: pd.DataFrame, volume: pd.DataFrame, made: features.Params | None = None, explain: bool = True
+        self, frame: pd.DataFrame, volume: pd.DataFrame, params: features.Params | None = None, explain: bool = True
     ) -> Reports:
         """Return the `report.period_report` of each period by the labels known at its close; of an open one without its volume.
 
-        ``ended`` counts from the period in which a feature lost its values; ``joined`` is the table of a feature, by `made`.
+        ``ended`` counts from the period in which a feature lost its values; ``joined``: the table of each (`params`: of stage 06).
         """
         reports, problem, before = Reports(), self.problem, Record()
-        joins = features.declared(made, problem).joins if made else []
+        joins = features.declared(params, problem).joins if params else []
         tables = {name: join.table for join in joins for name in join.renamed().values()}
         for span in volume.itertuples():
             rows = frame[frame[PERIOD] == span.period].copy()

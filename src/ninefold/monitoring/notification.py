@@ -67,7 +67,7 @@ class Message(Incident):
 
 
 class Told(BaseModel):
-    """An incident that was sent; `severity` is the highest that was sent, `seen` what it is in the present periods."""
+    """An incident that was sent; `severity` is the highest that was sent, `current` its incidents in the present periods."""
 
     alert: str
     subject: str | None
@@ -75,7 +75,7 @@ class Told(BaseModel):
     last: str
     severity: str
     open: bool = True
-    seen: list[Incident] = Field([], exclude=True)
+    current: list[Incident] = Field([], exclude=True)
 
     def is_of(self, incident: Incident) -> bool:
         """Return whether an incident is this one: both have a period in common, since late labels may change its ends."""
@@ -90,9 +90,7 @@ class State(BaseModel):
     waiting: dict[str, list[Message]] = {}
 
 
-def deliver(
-    periods: Sequence[dict[str, Any]], params: Deliver, place: Path, now: datetime | None = None
-) -> list[Message]:
+def deliver(periods: Sequence[Any], params: Deliver, place: Path, now: datetime | None = None) -> list[Message]:
     """Send what is new in `periods` (of ``periods.json``), and what could not be sent before; return each message sent once.
 
     Two at once: the second waits. A channel that fails is named in the log, and keeps its messages for the next time.
@@ -152,14 +150,14 @@ def news(state: State, periods: Sequence[Mapping[str, Any]], least: str, link: s
         elif known.open and rank(incident.peak) > rank(known.severity):
             events.append((incident.last, "risen", incident))
         known.severity = max(known.severity, incident.peak, key=rank)
-        known.seen.append(incident)
+        known.current.append(incident)
     first, end = (str(periods[at]["period"]) for at in (0, -1)) if periods else ("", f"{now:%Y-%m-%d}")
     for each in state.told:
-        if each.seen:
-            each.since, each.last = each.seen[0].since, each.seen[-1].last
-        if each.open and all(incident.until for incident in each.seen):
-            gone = Incident(**each.model_dump(), peak=each.severity, until=end, sentence=GONE)
-            each.open, over = False, each.seen[-1] if each.seen else gone
+        if each.current:
+            each.since, each.last = each.current[0].since, each.current[-1].last
+        if each.open and all(incident.until for incident in each.current):
+            ended = Incident(**each.model_dump(), peak=each.severity, until=end, sentence=GONE)
+            each.open, over = False, each.current[-1] if each.current else ended
             events.append((over.until or "", "resolved", over))
     state.told = [each for each in state.told if each.open or each.last >= first]  # others can never be met again
     decision = (incidents.last_closed(periods) or {}).get("decision")
@@ -172,8 +170,8 @@ def news(state: State, periods: Sequence[Mapping[str, Any]], least: str, link: s
 
 def as_text(alerts: Sequence[Incident], sent: Sequence[Message], waiting: dict[str, int]) -> str:
     """Return what the command says: the incidents, and what was sent and is kept."""
-    kept = [f"kept for the next time, {name}: {number}" for name, number in waiting.items() if number]
-    return "\n".join([incidents.as_text(alerts), f"sent {len(sent)} message{'s' * (len(sent) != 1)}", *kept])
+    waits = [f"kept for the next time, {name}: {number}" for name, number in waiting.items() if number]
+    return "\n".join([incidents.as_text(alerts), f"sent {len(sent)} message{'s' * (len(sent) != 1)}", *waits])
 
 
 def _append(place: Path, batch: Sequence[Message]) -> str:
@@ -220,11 +218,8 @@ def _send(name: str, batch: Sequence[Message]) -> str:
     over = all(message.state == "resolved" for message in batch)
     pauses: dict[str, Any] = {"stop": stop_after_attempt(TRIES), "wait": wait_exponential(PAUSE)}
     tries = Retrying(**pauses, retry=retry_if_not_result(bool), retry_error_callback=lambda _: False)
-    sent = tries(
-        channel.notify,
-        title=f"{len(batch)} alert{'s' * (len(batch) > 1)}, {'resolved' if over else f'severity up to {worst}'}",
-        body="\n".join(message.text() for message in batch),
-        notify_type="success" if over else "failure" if worst == "high" else "warning",
-        body_format="text",
-    )
+    title = f"{len(batch)} alert{'s' * (len(batch) > 1)}, {'resolved' if over else f'severity up to {worst}'}"
+    body, kind = "\n".join(each.text() for each in batch), "failure" if worst == "high" else "warning"
+    options = {"notify_type": "success" if over else kind, "body_format": "text"}
+    sent = tries(channel.notify, title=title, body=body, **options)
     return "" if sent else f'{name}: Apprise could not send it; `apprise -vv -b test "${name}"` says why'

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ninefold import labels
 from ninefold.exploration import MOST_CLUSTERS
 from ninefold.metrics import Evaluation, EvaluationPlan, cluster_sums, intervals, means, ranked_auc, subsample
 from ninefold.monitoring import period
@@ -97,7 +98,8 @@ def worse_slices(frame: pd.DataFrame, holdout: pd.DataFrame, bundle: Bundle, pla
     for name, rows in _closed(frame, problem, plan, least=2):
         table = slices.slices(rows, columns).query("flagged").rename(columns={"bias": "gap"})
         usual = before.reindex(pd.MultiIndex.from_frame(table[["feature", "group"]]), fill_value=0.0)
-        table["subject"], table["held"] = table["feature"] + " is " + table["group"], usual.to_numpy("float64")
+        table["held"], named = usual.to_numpy("float64"), table["feature"].map(labels.of)
+        table["subject"] = named + " is " + table["group"]
         table["worse"] = table["gap"].abs() - table["held"].abs()
         shown = table.loc[table["worse"] > 0, ["subject", "rows", "gap", "held", "worse"]]
         result[name] = {"slices": shown.to_dict("records")}

@@ -84,9 +84,9 @@ def query_log(place: Path, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query).fetchall()
 
 
-def _read(files: list[Path], layout: dict[str, Any], wanted: set[str] | None) -> pd.DataFrame:
+def _read(files: list[Path], layout: dict[str, Any], only: set[str] | None) -> pd.DataFrame:
     """Return the rows of one version under the names of `served`; `layout` has its fields, and answers -> exported."""
-    names = {name: name for name in layout["fields"] if wanted is None or name in wanted}
+    names = {name: name for name in layout["fields"] if only is None or name in only}
     names |= {f"@{name}": column for name, column in layout["columns"].items()}
     used = {*layout["fields"], *layout["columns"].values()}
     names |= {name: fields.free(name[1:], "_logged", used) for name in META}  # as `log_export` calls them

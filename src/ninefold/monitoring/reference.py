@@ -167,16 +167,12 @@ def _outcome_figures(reference: Reference, rows: Rows) -> dict[str, float]:
     residuals = period.residuals(rows, problem)
     gap, mean = residuals.mean(axis=0), period.expected(rows, problem).mean(axis=0)
     paid, best, _ = against_baseline(rows.target, rows.predicted, problem, reference.plan)
+    values = _by_class("outcome", mean + gap, problem) | _by_class("gap", -gap, problem)
+    values["loss"] = float(losses(rows.target, rows.predicted, problem).mean())
+    values["ranking"] = one_score(RANKING[problem.task], rows.target, rows.predicted, problem)
+    values |= {"payoff": float(paid.mean()), "gain": float((paid - best).mean())}
     bias = _largest_bias(reference, rows, residuals - gap)
-    return {
-        **_by_class("outcome", mean + gap, problem),
-        **_by_class("gap", -gap, problem),
-        "loss": float(losses(rows.target, rows.predicted, problem).mean()),
-        "ranking": one_score(RANKING[problem.task], rows.target, rows.predicted, problem),
-        "payoff": float(paid.mean()),
-        "gain": float((paid - best).mean()),
-        **({"slices": bias} if bias else {}),
-    }
+    return values | ({"slices": bias} if bias else {})
 
 
 def _holdout_figures(reference: Reference, length: float) -> list[dict[str, float]]:

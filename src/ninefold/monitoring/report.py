@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ninefold.labels import of as label
 from ninefold.monitoring import data_quality, period, shift_tests, two_sample
 from ninefold.monitoring.arrivals import Record
 from ninefold.monitoring.data_quality import Finding, finding
@@ -128,9 +129,7 @@ def _shifts(reference: Reference, now: Rows, relations: bool, inputs: bool, alph
     return findings
 
 
-def _is_label_shift(
-    labels: dict[str, Any], table: pd.DataFrame, p: dict[str, float], reference: Reference, alpha: float
-) -> bool:
+def _is_label_shift(labels: Record, table: pd.DataFrame, p: Record, reference: Reference, alpha: float) -> bool:
     """Return whether the shares of outcomes explain all that moved; inputs are alike up to the AUC of a stable period."""
     if p["outcomes"] >= alpha or labels["forecasts"] >= alpha:
         return False
@@ -143,7 +142,9 @@ def _is_label_shift(
 def _label(labels: dict[str, Any], p: float, problem: Problem) -> Finding:
     was, is_ = map(np.array, labels["shares"])
     far = 1 if problem.task == "binary" else int(np.abs(is_ - was).argmax())
-    name = problem.classes[far] if problem.is_class else f"decile {far + 1} of {problem.target}"
+    name = f"decile {far + 1} of {label(problem.target)}"
+    if problem.is_class:
+        name = problem.class_labels.get(problem.classes[far], problem.classes[far])
     subject = decisions.level_name(problem) if problem.task == "binary" else f'share of "{name}"'
     evidence = {"p": p, **{key: value for key, value in labels.items() if key != "outcomes"}}
     sentence = say("label_shift", subject=subject, now=is_[far], was=was[far])
@@ -155,7 +156,7 @@ def _covariate(compared: Compared, p: float, split: dict[str, Any] | None = None
     evidence = {"p": p, "auc": compared.auc, "low": compared.low, "high": compared.high, "importance": importance}
     evidence |= {"loss": split["covariate"]} if split else {}
     explains, worth = _part(split, "covariate") if split else (2 * compared.auc - 1, "")
-    sentence = say("covariate_shift", auc=compared.auc, names=", ".join(importance) or "no one alone", worth=worth)
+    sentence = say("covariate_shift", auc=compared.auc, names=[*importance], worth=worth)
     return finding("covariate shift", next(iter(importance), "inputs"), evidence, sentence, explains)
 
 
@@ -173,9 +174,10 @@ def _concept(table: pd.DataFrame, p: float, split: dict[str, Any], problem: Prob
 
 
 def _part(split: dict[str, Any], name: str) -> tuple[float, str]:
-    """Return the share of a part of the change of the loss, 0-1, and how large it is in words."""
+    """Return the share of a part of the change of the loss, 0-1, and in words how large it is, if that can be told."""
     value, both = split[name]["value"], sum(abs(split[each]["value"]) for each in ("covariate", "concept"))
-    return abs(value) / max(both, 1e-12), f"{value:+.3g} of a change of the loss by {split['total']['value']:+.3g}"
+    worth = f"{value:+.3g} of a change of the loss by {split['total']['value']:+.3g}" if split["separable"] else ""
+    return abs(value) / max(both, 1e-12), worth
 
 
 def _named(compared: Compared) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ninefold import timestamps
+from ninefold.labels import of as label
 from ninefold.metrics import FOLLOW, cluster_name
 from ninefold.monitoring.alerts import Rules, missing_causes
 from ninefold.monitoring.answers import AT_CLOSE, HOLDOUT
@@ -45,7 +45,7 @@ def cause_table(reports: Reports) -> pd.DataFrame:
     for period, report in reports.items():
         names, kinds = report["outside"], dict[str, list[str]]()
         for kind, _, subject in (name.partition(": ") for name in names):
-            kinds.setdefault(kind, []).extend([subject] if subject else [])
+            kinds.setdefault(kind, []).extend([label(subject)] if subject else [])
         shown = [f"{kind} ({listed(subjects, UNUSUAL)})" if subjects else kind for kind, subjects in kinds.items()]
         figures = ", ".join(shown) or None
         none = {"cause": "none found" if names else None, "sentence": ""}
@@ -107,13 +107,6 @@ def describe_calibration(records: list[Record], baseline: Record, problem: Probl
     values = pd.Series({period: gap["value"] for period, gap in gaps.items()}, dtype="float64")
     gap = baseline["figures"].get("gap")
     return say("gaps", gap=gap, figures=gaps, values=values, show="{:.3f}".format, problem=problem)
-
-
-def describe_weeks(weeks: pd.DataFrame, problem: Problem) -> str:
-    """Return in which week (or month, quarter, year) predictions were farthest from outcomes; also an alt text."""
-    start = (weeks["@expected"] - weeks["@observed"]).abs().idxmax()
-    unit = timestamps.coarser(weeks.index.to_series(), "week")
-    return say("weeks", weeks=weeks, week=weeks.loc[start], unit=unit, problem=problem)
 
 
 def describe_policies(table: pd.DataFrame, records: Sequence[Record] = ()) -> str:

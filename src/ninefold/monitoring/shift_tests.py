@@ -21,6 +21,7 @@ NEIGHBOURS = 7  # days that may be correlated
 OVERLAP = 1.5  # degrees of freedom of overlapping runs, as a multiple of those that do not
 FEWEST = 30  # rows of a place on either side, with which it is tested
 OUTCOME_BINS, FINE_BINS = 10, 50  # of a quantity: to compare its shares, and rows of the same outcome
+LEAST_SHARED = 0.1  # of the rows that are likely on both sides; with fewer, inputs and relations cannot be separated
 LEVEL = 0.95  # of the intervals
 EVERYTHING = "all rows"
 
@@ -135,16 +136,17 @@ def decompose(loss: Pair, compared: Compared, blocks: Pair) -> dict[str, Any]:
     """Return the change of the mean loss from the holdout to a period as a part of the inputs and one of the relations.
 
     Cai, Namkoong and Yadlowsky, 2023 (DISDE): both tables are weighted to the inputs that they share. What differs there is
-    ``concept``; the way there is ``covariate``. `loss` and `blocks` are of the rows that `compared` names.
+    ``concept``; the way there is ``covariate``. `loss` and `blocks` are of the rows that `compared` names. Where the share of
+    likely shared inputs is under `LEAST_SHARED`, the parts are not ``separable``.
     """
     weights = compared.before_probability, 1 - compared.after_probability
     (before, was), (after, now) = (_means(*side) for side in zip(loss, weights, blocks, strict=True))
+    shared = float(min(2 * weight.mean() for weight in weights))
     way = before[1] - before[0] + after[0] - after[1]
-    return {
-        "total": _figure(after[0] - before[0], was[:, 0], now[:, 0]),
-        "covariate": _figure(way, was[:, 1] - was[:, 0], now[:, 0] - now[:, 1]),
-        "concept": _figure(after[1] - before[1], was[:, 1], now[:, 1]),
-    }
+    total = _figure(after[0] - before[0], was[:, 0], now[:, 0])
+    covariate = _figure(way, was[:, 1] - was[:, 0], now[:, 0] - now[:, 1])
+    parts = {"covariate": covariate, "concept": _figure(after[1] - before[1], was[:, 1], now[:, 1])}
+    return {"total": total, **parts, "separable": shared >= LEAST_SHARED}
 
 
 def matched(before: np.ndarray, after: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize
 
-from ninefold import gate
+from ninefold import gate, labels
 from ninefold.problem import decisions
 from ninefold.problem.metric_names import MEANING, title
 from ninefold.problem.statement import OUTCOMES, Problem
@@ -85,7 +85,7 @@ def headline(problem: Problem) -> dict[str, str]:
         "multiclass": {"classes": str(len(problem.classes or [])), "actions": str(len(problem.actions))},
         "regression": {"acts on": f"the {_turning_point(problem)} quantile"},
     }
-    return figures[problem.task] | ({"decided": f"{problem.horizon} ahead"} if problem.time else {})
+    return figures[problem.task] | ({"decided": f"{labels.duration(problem.horizon)} ahead"} if problem.time else {})
 
 
 def conclusion(problem: Problem) -> str:

@@ -64,7 +64,7 @@ class Follower:
         listed = artifacts.published(LEDGER) or {}
         self.ledger = {name: Entry.model_validate(entry) for name, entry in listed.items()}
         self.waiting: dict[str, str] = {}
-        self._seen: dict[str, tuple[tuple[int, int], float]] = {}
+        self._states: dict[str, tuple[tuple[int, int], float]] = {}
         self._landed: dict[str, dict[str, str]] = {table: {} for table in self.params.tables}  # files, name -> SHA-256
         for table, landed in self._landed.items():
             place = artifacts.path(LANDING) / table
@@ -121,9 +121,9 @@ class Follower:
             return False
         if (entry := self.ledger.get(name)) and (entry.size, entry.changed) == state:
             return False
-        before, since = self._seen.get(name, (None, 0.0))
+        before, since = self._states.get(name, (None, 0.0))
         if before != state:
-            self._seen[name] = (state, time.monotonic())
+            self._states[name] = (state, time.monotonic())
             self.waiting[name] = CHANGING
             return False
         what = unfinished(file, self.sources[table])

@@ -59,9 +59,9 @@ def update(params: Params, connection: ibis.BaseBackend) -> pd.DataFrame:
     raw = dict[str, dict[str, str]]()
     for name, files in _raw_files(params).items():
         raw[name] = {file.stem: known.get((name, file.stem)) or artifacts.sha256(file) for file in files}
-    made = Lake(PLACES, raw, params, connection).update()
-    kept = sum(map(len, raw.values())) - made
-    artifacts.note("processing", f"made {made} partition{'' if made == 1 else 's'}, kept {kept}")
+    new = Lake(PLACES, raw, params, connection).update()
+    unchanged = sum(map(len, raw.values())) - new
+    artifacts.note("processing", f"made {new} partition{'' if new == 1 else 's'}, kept {unchanged}")
     return PLACES.counts(params.tables)
 
 

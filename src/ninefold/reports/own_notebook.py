@@ -42,11 +42,6 @@ def add(title: str) -> Path:
     return place
 
 
-def describe(place: Path) -> str:
-    """Return what to do with a notebook that was added, as a few lines for the terminal."""
-    return render("reports", "next", name=place.stem, listed=runner.OWN)
-
-
 def slugify(title: str) -> str:
     """Return the letters and digits of a title, in lower case, without accents; `NinefoldError` if it has none."""
     parts = unicodedata.normalize("NFKD", title)

@@ -4,6 +4,7 @@ Pages are in ``reports``, those of your own notebooks in ``reports/own``. Same i
 card names the commit that recorded the model, that of experiments those of this clone: they are no outputs of the pipeline.
 """
 
+import json
 import os
 import re
 from collections import Counter
@@ -20,11 +21,14 @@ from markupsafe import Markup
 
 from ninefold import artifacts, jinja, lineage
 from ninefold.errors import DataError
+from ninefold.params import FILE, flatten, plain
+from ninefold.problem import title
 from ninefold.reports import guides, progress, runner, source_code  # before nbconvert: it keeps a slow import away
 from ninefold.reports.progress import FAILED, OWN, PASSED, Stage, overall, page_of, portable, read_project, read_stages
-from ninefold.stages import FLOOR, STAGES, is_own
+from ninefold.stages import FLOOR, STAGES, is_own, label
 
 BUNDLE, CARD, EXPERIMENTS = "models/bundle", "model_card.html", "experiments.html"
+SCORES = f"reports/metrics/{label('training')}.json"
 ABOUT_OWN = """The pages of your own notebooks, one each. `ninefold notebook "Title"` adds a notebook.\n"""
 
 
@@ -93,19 +97,27 @@ def _environment(stages: list[Stage]) -> Environment:
 
 
 def _render_experiments(environment: Environment) -> None:
-    """Render the experiments of ``dvc exp run`` and what differs between them, if there are any."""
+    """Render the experiments from this commit, if any, as git has them: ``dvc exp show`` takes seconds for each."""
     place = artifacts.path(f"reports/{EXPERIMENTS}")
     place.unlink(missing_ok=True)
-    if not re.search("refs/exps/[0-9a-f]{2}/", lineage.git("for-each-ref", "refs/exps") or ""):
+    head = (lineage.git("rev-parse", "--verify", "HEAD") or "").strip()
+    begun = f"refs/exps/{head[:2]}/{head[2:]}/"  # from this commit
+    revisions = (lineage.git("for-each-ref", "--sort=creatordate", "--format=%(refname)", begun) or "").split()
+    if not head or not revisions:
         return
-    from dvc.api import exp_show  # type: ignore[import-untyped]
-
-    rows = exp_show(str(artifacts.path(".")))
-    if not any(row["Experiment"] for row in rows):  # those there are began at other commits
-        return
-    differing = [name for name in rows[0] if len({str(row[name]) for row in rows}) > 1]
-    facts = {"rows": [{name: row[name] for name in differing} for row in rows], "differing": differing}
+    runs = {"this commit": _run(head)} | {name.removeprefix(begun): _run(name) for name in revisions}
+    names = dict.fromkeys(name for run in runs.values() for name in run)
+    differing = [name for name in names if len({str(run.get(name)) for run in runs.values()}) > 1]
+    facts = {"names": differing, "rows": [[name, *map(run.get, differing)] for name, run in runs.items()]}
     artifacts.write_text(environment.get_template("experiments.html.j2").render(**facts, stage=None, up=""), place)
+
+
+def _run(revision: str) -> dict[str, Any]:
+    """Return the params of a revision, by their path, and its scores on the holdout, by their title."""
+    text, scored = (lineage.file_of(revision, name) or "{}" for name in (FILE, SCORES))
+    params, record = yaml.load(text, yaml.CSafeLoader), json.loads(scored)  # ruamel takes ten times as long
+    scores = record.get("metrics", {}).get("holdout", {})
+    return {**dict(flatten(plain(params))), **{title(name): score["value"] for name, score in scores.items()}}
 
 
 def _render_card(environment: Environment) -> list[dict[str, Any]]:

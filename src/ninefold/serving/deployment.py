@@ -243,7 +243,7 @@ def metrics(bundle: Bundle, compared: pd.DataFrame, refused: pd.DataFrame, answe
 
 def headline(bundle: Bundle, compared: pd.DataFrame) -> dict[str, str]:
     """Return the key figures of this stage for the index."""
-    return {"bundle": bundle.version, "answers apart from offline": f"{compared['difference'].max():.2g} at most"}
+    return {"bundle": bundle.version, "largest difference from offline": f"{compared['difference'].max():.2g}"}
 
 
 def conclusion(bundle: Bundle, compared: pd.DataFrame, refused: pd.DataFrame, within: bool, params: Params) -> str:

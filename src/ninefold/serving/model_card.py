@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from ninefold import display, jinja
+from ninefold import display, jinja, labels
 from ninefold.lineage import SHORT
 from ninefold.metrics import cluster_name, with_interval
 from ninefold.problem import MEANING, PRIMARY, Problem, decisions, listed, sentence, title
@@ -45,6 +45,7 @@ def _figure(values: dict[str, Any] | None, name: str = "value") -> str:
 CARDS = jinja.environment()  # names of the data go through `code` or `text`
 CARDS.filters |= {
     "code": lambda value: MISSING if value is None else display.code(value),
+    "label": lambda name: display.code(labels.of(name)),
     "text": _text,
     "listed": listed,
     "metric": title,

@@ -269,25 +269,25 @@ function parallel() { // coordinates: of experiments, a scale per param or metri
   const step = 150;
   const label = `${rows.length} runs, ${names.length} params and metrics; the table has the values`;
   const width = 180 + step * Math.max(names.length - 1, 0);
-  const svg = draw("svg", { class: "parallel", viewBox: `0 0 ${width} 300`, style: `min-width: ${0.75 * width}px`, role: "img", "aria-label": label });
+  const svg = draw("svg", { class: "parallel", viewBox: `0 0 ${width} 256`, style: `min-width: ${0.75 * width}px; max-width: ${1.2 * width}px`, role: "img", "aria-label": label });
   const scales = names.map((name, place) => {
-    const values = rows.map((row) => row[name]).filter((value) => value !== null);
+    const values = rows.map((row) => row[place + 1]).filter((value) => value !== null);
     const numeric = values.every((value) => typeof value === "number");
     const ordered = numeric ? values.sort((a, b) => a - b) : [...new Set(values.map(String))].sort();
     const [low, high] = numeric ? [ordered[0], ordered.at(-1)] : [0, ordered.length - 1];
     const at = (value) => 230 - 180 * ((numeric ? value : ordered.indexOf(String(value))) - low) / (high - low || 1);
     const x = 90 + step * place;
-    const short = name.replace("metrics.holdout.", "").replace(/\.value$/, "").split(".").slice(-2).join(".");
+    const short = name.split(".").slice(-2).join(".");
     svg.append(draw("path", { class: "grid", d: `M${x} 50V230` }));
     svg.append(draw("text", { class: "middle", x, y: place % 2 ? 12 : 27 }, short.length > 34 ? `…${short.slice(-33)}` : short));
-    const shown = (value) => typeof value === "number" ? Number(value.toPrecision(4)).toString() : String(value).slice(0, 22);
+    const shown = (value) => typeof value === "number" ? Number(value.toPrecision(3)).toString() : String(value).slice(0, 22);
     svg.append(draw("text", { class: "tick middle", x, y: 248 }, shown(ordered[0])), draw("text", { class: "tick middle", x, y: 45 }, shown(ordered.at(-1))));
-    return (row) => row[name] === null ? null : [x, at(row[name])];
+    return (row) => row[place + 1] === null ? null : [x, at(row[place + 1])];
   });
-  for (const row of rows) {
+  for (const row of [...rows.slice(1), rows[0]]) {
     const points = scales.map((scale) => scale(row)).filter(Boolean);
-    const line = draw("path", { class: row.Experiment ? "run" : "run base", d: `M${points.map((point) => point.map((each) => each.toFixed(1)).join(" ")).join("L")}` });
-    line.append(draw("title", {}, row.Experiment ?? row.rev));
+    const line = draw("path", { class: row === rows[0] ? "run base" : "run", d: `M${points.map((point) => point.map((each) => each.toFixed(1)).join(" ")).join("L")}` });
+    line.append(draw("title", {}, row[0]));
     svg.append(line);
   }
   document.getElementById("parallel").append(svg);
@@ -300,8 +300,18 @@ function code() {
   box.addEventListener("change", () => { for (const each of all("details.code:not([id])")) each.open = box.checked; });
 }
 
+function dates() { // unbroken: browsers wrap lines after a hyphen
+  const texts = document.createTreeWalker(document.getElementById("main"), NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (texts.nextNode()) if (/\d{4}-\d\d-\d\d/.test(texts.currentNode.data) && !texts.currentNode.parentElement.closest("pre, script, style, svg")) found.push(texts.currentNode);
+  for (const text of found) {
+    const parts = text.data.split(/(\d{4}-\d\d-\d\d)/);
+    text.replaceWith(...parts.map((part, place) => place % 2 ? make("span", { className: "date" }, part) : part));
+  }
+}
+
 addEventListener("DOMContentLoaded", () => {
-  for (const enhance of [switchTheme, search, contents, lightbox, parallel, tables, code]) enhance();
+  for (const enhance of [switchTheme, search, contents, lightbox, parallel, tables, code, dates]) enhance();
   for (const box of all(".nf-table, .output, pre, .nf-figure, .drawing")) if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
   const reveal = () => {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));

@@ -16,8 +16,7 @@ class WithInterval(RegressorMixin, Wrapper):
 
     Split conformal prediction (Lei et al., Distribution-Free Predictive Inference for Regression, 2018), within bins of
     the prediction where there are enough errors (Mondrian; Vovk et al., Algorithmic Learning in a Random World, 2005).
-    `level` is the share of outcomes that the interval is to cover; `over` and `under` are the costs of one unit too high,
-    and too low.
+    `level` is the share of outcomes that the interval is to cover; `over`, `under`: the cost of a unit too high, too low.
     """
 
     def __init__(self, model: Any, level: float = 0.9, over: float = 1.0, under: float = 1.0) -> None:

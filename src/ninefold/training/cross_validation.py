@@ -143,8 +143,8 @@ def by_time(rows: pd.DataFrame, newest: int, count: int, problem: Problem) -> li
         fold = Fold(np.flatnonzero(fitted), np.flatnonzero((times >= start) & (times < end)))
         known = rows[problem.target].iloc[fold.fitted].nunique()
         if number == 1 and known < 2:
-            found = f"{known} different outcomes known by {start:%Y-%m-%d}, after a problem.label_delay of {problem.label_delay}"
-            raise DataError(f"training rows: found {found}; expected two: collect more, or change metrics.split")
+            outcomes = f"{known} different outcomes known by {start:%Y-%m-%d}, after a problem.label_delay of {problem.label_delay}"
+            raise DataError(f"training rows: found {outcomes}; expected two: collect more, or change metrics.split")
         if number > 1 and (len(fold.fitted) < len(fold.unseen) or known < 2 or not len(fold.unseen)):
             break
         folds.append(fold)

@@ -47,9 +47,9 @@ class DateParts(TransformerMixin, BaseEstimator):
     def parts(self, days: np.ndarray) -> np.ndarray:
         """Return what `transform` does, of plain numbers; like pandas, it counts whole days and a rounded fraction."""
         near = np.abs(days) < MOST_DAYS
-        given = np.where(near, days, 0.0)
-        whole = np.trunc(given)
-        time = whole.astype("int64") * DAY + (np.round(given - whole, DIGITS) * DAY).astype("int64")
+        exact = np.where(near, days, 0.0)
+        whole = np.trunc(exact)
+        time = whole.astype("int64") * DAY + (np.round(exact - whole, DIGITS) * DAY).astype("int64")
         if self.timezone != "UTC":
             there = local(pd.Series(time.ravel().view("M8[ns]")), self.timezone).to_numpy().view("int64")
             time = np.where(self.has_hours_, there.reshape(time.shape), time)

@@ -62,8 +62,8 @@ def _pooled(values: pd.Series, least: int) -> pd.Series:
 
 def _gap(labels: pd.DataFrame, group: pd.Series, rate: str, level: float, rates: int = 1) -> tuple[Any, ...]:
     """Return the largest gap of a rate between two groups: gap, low, high, rate, highest, lowest; missing for one group."""
-    found = largest_gap(*cells(labels, group[labels.index], 1), shares=True, level=level, rates=rates)
-    if found is None:
+    widest = largest_gap(*cells(labels, group[labels.index], 1), shares=True, level=level, rates=rates)
+    if widest is None:
         return (np.nan, np.nan, np.nan, rate, None, None)
-    (top, bottom), _, gap = found
+    (top, bottom), _, gap = widest
     return (*gap, rate, str(top), str(bottom))

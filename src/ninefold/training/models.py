@@ -113,8 +113,8 @@ def lightgbm(options: dict[str, Any], seed: int, schema: FeatureSchema, problem:
     try:
         from lightgbm import LGBMClassifier, LGBMRegressor
     except ImportError:
-        found = "found model lightgbm, which is not installed; run `make setup`, or name gradient_boosting"
-        raise ParamsError(f"params.yaml: training.candidates: {found}") from None
+        text = "found model lightgbm, which is not installed; run `make setup`, or name gradient_boosting"
+        raise ParamsError(f"params.yaml: training.candidates: {text}") from None
     encode, narrow = _with_codes(seed, schema, problem)
     own = {LIGHTGBM_NAMES.get(name, name): value for name, value in options.items()}
     repeats: dict[str, Any] = {"random_state": seed, "deterministic": True, "force_row_wise": True, "verbose": -1}

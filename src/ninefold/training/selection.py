@@ -51,8 +51,7 @@ def compare(rows: pd.DataFrame, forecasts: Forecasts, problem: Problem, plan: Ev
     """Return the scores of every candidate on rows it had not seen; those of ranks are means over folds (`one_score`).
 
     The columns are ``model``, one per metric, ``payoff`` per row, ``behind``: by how much it is worse than the best one by
-    the primary metric, and the ``standard error`` of that difference, on the same rows (0 where
-    `metrics.estimate` knows none).
+    the primary metric, and the ``standard error`` of that difference, on the same rows (0 if `metrics.estimate` has none).
     """
     target, primary = rows[problem.target].to_numpy(), plan.primary
     table = []

@@ -121,8 +121,8 @@ def describe_contributions(table: pd.DataFrame, titles: Sequence[str], problem: 
 
 def headline(results: Results, problem: Problem) -> dict[str, str]:
     """Return the figures of this stage for the index."""
-    names = {f"{title(RANKING[problem.task])} on the holdout": RANKING[problem.task], "gain per row": "gain"}
-    return {label: with_interval(results[name]) for label, name in names.items()}
+    gain, ranking = with_interval(results["gain"]), RANKING[problem.task]
+    return {f"{title(ranking)} on the holdout": with_interval(results[ranking]), f"gain per {problem.unit}": gain}
 
 
 def conclusion(chosen: Chosen, checks: Sequence[Check], problem: Problem) -> str:

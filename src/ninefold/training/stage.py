@@ -86,8 +86,8 @@ def split(table: pd.DataFrame, points: Split, problem: Problem) -> dict[str, pd.
     parts = {name: table[part == name].reset_index(drop=True) for name in PARTS}
     for name, rows in parts.items():
         if rows[problem.target].nunique() < 2:
-            found = f"{name} has {len(rows)} rows and not two different outcomes, {(part == PURGED).sum()} are purged"
-            raise DataError(f"{features.FEATURES}: {found}; change metrics.split or problem.label_delay")
+            text = f"{name} has {len(rows)} rows and not two different outcomes, {(part == PURGED).sum()} are purged"
+            raise DataError(f"{features.FEATURES}: {text}; change metrics.split or problem.label_delay")
     return parts
 
 
@@ -128,8 +128,8 @@ def describe(chosen: Chosen, evidence: dict[str, Any], params: Params, plan: Eva
     used, split = lineage.of_values(params.model_dump(mode="json")), plan.split.model_dump(exclude={"copies"})
     described = {"model": chosen.name, "calibration": chosen.method, "split": split}
     described |= {"features": artifacts.read_json(f"{features.ONLINE}/online.json")["features"]}
-    made_of = {"features": lineage.of_folder(features.FEATURES), "params": used}
-    return {**described, "holdout": gate.tidy(chosen.results), "evidence": evidence, "lineage": made_of}
+    origin = {"features": lineage.of_folder(features.FEATURES), "params": used}
+    return {**described, "holdout": gate.tidy(chosen.results), "evidence": evidence, "lineage": origin}
 
 
 def save(model: BaseEstimator, description: dict[str, Any], curves: dict[str, pd.DataFrame]) -> None:

@@ -146,9 +146,9 @@ def _identity(folds: Folds, rungs: list[list[Fold]], plan: EvaluationPlan) -> st
     hashed = pd.util.hash_pandas_object(folds.rows[[*folds.schema.all, folds.problem.target]], index=False)
     data = hashlib.sha256(hashed.to_numpy().tobytes()).hexdigest()
     sizes = [[len(part) for fold in rung for part in fold] for rung in rungs]
-    asked = [folds.params.model_dump(mode="json", include=names), folds.problem.task, plan.primary.model_dump()]
+    settings = [folds.params.model_dump(mode="json", include=names), folds.problem.task, plan.primary.model_dump()]
     code = [hooks.digest(models, cross_validation, tune), models.OPTIONS, SPACES, sklearn.__version__]
-    return lineage.of_values([data, sizes, asked, code])
+    return lineage.of_values([data, sizes, settings, code])
 
 
 def search(space: Space, score: Score, budget: int | str, memory: Path) -> Iterator[Trial]:
@@ -170,9 +170,9 @@ def search(space: Space, score: Score, budget: int | str, memory: Path) -> Itera
         trials = [Trial(**trial) for trial in json.loads(memory.read_text(encoding="utf-8"))]
     yield from trials
     while (count := len(trials)) < most and (count < first or sum(trial.seconds for trial in trials) < seconds):
-        given, began = list(space.start.items())[count:], time.perf_counter()
-        proposals = given or _propose(space, trials, min(most - count, BATCH))
-        scores = _evaluate(proposals, trials, score, 1 if given else REDUCTION, space.rungs)
+        starts, began = list(space.start.items())[count:], time.perf_counter()
+        proposals = starts or _propose(space, trials, min(most - count, BATCH))
+        scores = _evaluate(proposals, trials, score, 1 if starts else REDUCTION, space.rungs)
         share = round((time.perf_counter() - began) / len(proposals), 3)
         trials += [Trial(*pair, values, share) for pair, values in zip(proposals, scores, strict=True)]
         artifacts.write_json([trial._asdict() for trial in trials], memory)

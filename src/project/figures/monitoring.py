@@ -26,7 +26,7 @@ def plot_drift(drifts: pd.DataFrame, params: Params) -> Figure:
     marks = marks.reindex_like(table).eq(True).map({True: "●", False: ""}.get)
     fig, axes = canvas(question, height=0.22 * len(table) + 1.6)
     sns.heatmap(
-        table.rename(index=label),
+        table.rename(index=lambda name: label(name, most=44)),
         norm=LogNorm(0.01, 10),
         annot=marks,
         fmt="",
