@@ -24,6 +24,8 @@ def test_a_label_is_on_axes_in_tables_and_in_sentences(project: Project, shown: 
     assert ['title="amount">order value (EUR)</span>' in html for html in by_line] == [True] * 4
     two = display.own_table(df)
     assert [text for text in (">order value (EUR)</th>", ">2013<", ">1234<", ">0.25<") if text not in two] == []
+    values = pd.Series(["amount", "id"], name="kind").value_counts()  # texts of the data, which only look like columns
+    assert ("amount" in display.own_table(values), "order value" in display.own_table(values)) == (True, False)
     top = pd.DataFrame({"feature": ["shop.amount"], "loss": 0.1})
     assert "`order value (EUR)` (0.100)" in sentences.describe_importance(top, statement())
 

@@ -78,7 +78,9 @@ def own_table(frame: pd.DataFrame | pd.Series) -> str:
     ``size``) alone, as they may be years or ids; columns such as ``share`` or ``missing`` are in per cent.
     """
     frame = frame.to_frame() if isinstance(frame, pd.Series) else frame
-    forms: dict[Any, Any] = dict.fromkeys(frame, _plain) | dict.fromkeys([*frame.index.names, ""], _named)
+    words = (*NAMES, "figure", "metric")  # the last one of the name of an index that holds columns; others hold values
+    named = [name for name in frame.index.names if str(name).rpartition(" ")[2] in words]
+    forms: dict[Any, Any] = dict.fromkeys([*frame, *frame.index.names], _plain) | dict.fromkeys([*named, ""], _named)
     forms |= dict.fromkeys(COUNTS, lambda value: value if isinstance(value, str) else f"{value:,.0f}")
     forms |= {name: SHARE for name, kind in frame.dtypes.items() if name in SHARES and is_float_dtype(kind)}
     return _html("table", **_table(frame, "", forms, MOST_LINES))
@@ -259,7 +261,13 @@ def _brief(value: Any) -> str:
     return "–" if value is None else str(value) or '""'
 
 
+def _quiet(lines: list[str]) -> list[str]:
+    """Return the lines of a cell that shows no value if it ends in a semicolon, also where no history is kept (nbval)."""
+    return [*lines, "\nNone"] if lines and lines[-1].rstrip().endswith(";") else lines
+
+
 if shell := get_ipython():  # what cells show without a function of this module has its look, too
     for kind in (pd.DataFrame, pd.Series):
         shell.display_formatter.formatters["text/html"].for_type(kind, own_table)
     shell.events.register("post_execute", own_figures)
+    shell.input_transformers_post.append(_quiet)

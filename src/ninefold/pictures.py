@@ -22,9 +22,8 @@ from matplotlib.text import Text
 from ninefold import labels
 
 LARGEST_SVG = 200_000  # bytes; a PNG of many marks is smaller
-FORMULA = re.compile(
-    r"\\[^$]"
-)  # or a power of ten: `plotting.theme` takes other texts between dollar signs as they are
+# A formula, or a power of ten: `plotting.theme` takes other texts between dollar signs as they are.
+FORMULA = re.compile(r"\\[^$]")
 MOST_LETTERS = 76  # of the name of a tick
 MOST_POINTS = 200  # of a line, or marks: every nth of more
 
@@ -62,7 +61,9 @@ def _label(drawing: Figure) -> None:
 
 
 def _labelled(text: str) -> str:
-    return text if FORMULA.search(text) else labels.of(text.replace(r"\$", "$"))
+    """Return a text, or parts of it between commas or colons, with the labels of columns."""
+    plain = text.replace(r"\$", "$")
+    return text if FORMULA.search(text) else "".join(map(labels.of, re.split("(: |, )", plain)))
 
 
 def _small(svg: str) -> str:

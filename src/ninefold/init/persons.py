@@ -36,7 +36,8 @@ def protected(column: Column) -> str | None:
     few = column.kind == "category" and column.distinct <= 250
     for kind, words in WORDS["protected"].items():
         if re.search(rf"(^|\b(customer|client|patient|person|applicant|user) )({words})$", _words(column.name)):
-            is_age = kind == "age" and column.kind == "number" and column.bounds()[0] >= 0 and column.bounds()[1] <= 130
+            low, high = column.bounds() if column.kind == "number" else (-1, -1)
+            is_age = kind == "age" and (0 <= low <= high <= 130 or 1850 <= low <= high <= 2100)  # or a year of birth
             return kind if few or is_age else None
     texts = {folded(text) for text in column.texts[~column.gap]} if few and 2 <= column.distinct <= 6 else set()
     men, others = (set(words) for words in WORDS["sexes"])
