@@ -183,6 +183,26 @@ def test_of_a_large_table_blocks_of_rows_are_looked_at(random: Any, monkeypatch:
     assert sampling.sample([table.head(50)], "orders")[0].equals(table.head(50))
 
 
+@pytest.mark.parametrize("named", [None, "day"])
+def test_rows_of_an_entity_with_one_outcome_are_split_by_it_unless_the_time_is_named(
+    random: Any, proposed: Any, named: str | None
+) -> None:
+    who = random.permutation(np.repeat(range(150), 8))
+    days = pd.date_range("2023-01-02", periods=600).strftime("%Y-%m-%d")
+    coin, noise = random.integers(0, 2, 150)[who], random.normal(size=1200).round(2)
+    table = pd.DataFrame(
+        {"day": np.repeat(days, 2), "subject_no": np.char.add("S", who.astype(str)), "x": noise, "ill": coin}
+    )
+    p = proposed(table.astype("str"), "ill", time=named)
+    expected = (["subject_no"], None) if named is None else (None, "day")
+    assert (p.group, p.time and p.time.name) == expected
+    assert [note.kind for note in p.warnings if note.kind == "settled"] == ["settled"]
+    again = proposed(
+        table.assign(ill=random.integers(0, 2, 1200)).astype("str"), "ill"
+    )  # outcomes of rows, not of subjects
+    assert (again.group, again.time.name) == (None, "day")
+
+
 def test_a_time_that_comes_back_is_no_entity(shop: Any, proposed: Any) -> None:
     p = proposed(shop, "returned")
     assert p.time is not None

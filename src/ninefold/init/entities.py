@@ -1,5 +1,7 @@
 """Rows of a table that belong together: those of an entity that comes back, and exact copies."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -10,6 +12,7 @@ from ninefold.init.tasks import encoded
 LEAST_ENTITIES, LEAST_UNNAMED = 10, 30  # fewer values are kinds of things; the second, where no name says more
 # Of a measured thing: the least correlation of its outcomes, and the share of its values with one of another column.
 ALIKE, SAME = 0.2, 0.8
+SETTLED = 0.05  # share of the variance of the outcome
 MOST_ROWS = {False: 20, True: 50}  # of an entity that no name tells, by whether its values are measured
 
 
@@ -43,6 +46,24 @@ def find(p: Proposal, repeats: int) -> dict[str, str]:
             found += [(1 + is_measured, name, why)] if (why := _belong_together(column, p)) else []
     best = [each for each in found if each[0] == min(found)[0]]
     return {name: why for _, name, why in sorted(best, key=lambda each: each[1] in p.personal)}
+
+
+def settled(p: Proposal, named: Iterable[str]) -> str | None:
+    """Return the entity of which all rows have nearly the same outcome, so that its first row tells the later ones; or None.
+
+    A text may be one, or a column that is `named` by `find`. The outcome varies within it by less than `SETTLED` of its variance.
+    """
+    outcome, least = pd.Series(encoded(p)), SETTLED
+    best, variance = None, outcome.var()
+    for name, column in p.contract().items():
+        fits = column.type == "string" and column.kind != "text" and not called(name, "time", "period")
+        if name == p.target.name or not (fits or name in named) or not LEAST_UNNAMED <= column.distinct <= p.rows / 2:
+            continue
+        groups = outcome.groupby(column.codes).agg(["var", "count"]).query("count > 1")
+        within = np.average(groups["var"], weights=groups["count"] - 1) if len(groups) >= LEAST_UNNAMED else np.inf
+        if within < least * variance:
+            best, least = name, within / variance
+    return best
 
 
 def _belong_together(column: Column, p: Proposal) -> str | None:

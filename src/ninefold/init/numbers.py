@@ -48,7 +48,7 @@ def _means(codes: pd.Series, others: pd.Series, total: int) -> bool | None:
 
     `codes`, `others`: rows by value, of `total` rows. Known codes are read beyond a scale, far from all others, or often and
     alone below 0. It is asked of others below 0, of those that are far more frequent, of a 0 far below all others, as of a
-    height, and of what comes back, and is farther from all others than these from one another.
+    height, of -1 or 0 apart from few others, and of what comes back, and is farther from all others than these from one another.
     """
     values, rest, often, rows = codes.index.to_numpy(), others.index.to_numpy(), codes.to_numpy(), others.to_numpy()
     is_word = np.isin(values, WORDS["codes"]).all()
@@ -56,15 +56,17 @@ def _means(codes: pd.Series, others: pd.Series, total: int) -> bool | None:
     if often.sum() < max(3, (0.02 if 0 < values[0] < 10 else 0.002 if is_sure else 0.005) * total):
         return None
     span, gap = rest[-1] - rest[0], np.abs(np.subtract.outer(values[[0, -1]], rest[[0, -1]])).min()
-    is_scale, is_many = rest[0] in (0, 1) and span == len(rest) - 1 < 9, len(rest) >= 8 or gap > 100 * span
+    is_scale = rest[0] in (0, 1) and (span == len(rest) - 1 < 9 or (gap > 2 * span <= 60 and (rest % 1 == 0).all()))
+    is_many = len(rest) >= 8 or gap > 100 * span
     is_far, is_below = is_many and often.min() >= 3, is_many and is_sure and values[-1] < 0 <= rest[0]
     is_read = (is_word and is_scale and gap >= max(3, 0.5 * span)) or (is_sure and is_far and gap > 0.5 * span)
     if is_read or (is_below and often.sum() > len(values) * rows[0]):
         return True
     is_frequent = is_word and (is_scale or often.sum() > 2 * len(values) * rows.max())
+    is_apart = len(rest) >= 3 and ((is_sure and values[-1] < 0 < rest[0]) or ([*values] == [0] and gap > 2 * span))
     is_zero = is_many and [*values] == [0] and rest[0] > FAR * np.median(rest)
     comes_back = is_far and gap > len(values) * span and (2 * often.min() >= np.median(rows) or gap > 100 * span)
-    return False if is_below or (gap >= 2 and (is_frequent or is_zero)) or comes_back else None
+    return False if is_below or is_apart or (gap >= 2 and (is_frequent or is_zero)) or comes_back else None
 
 
 def number(column: Column, plain: np.ndarray, form: str | None = None) -> Column | None:

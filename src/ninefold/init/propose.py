@@ -42,7 +42,10 @@ def propose(table: str, frame: pd.DataFrame, wish: Wish, related: dict[str, pd.D
     _set_aside(p)
     for name, other in (related or {}).items():
         _join(p, name, other)
-    _keep_together(p)
+    if (entity := _keep_together(p)) and time is None:
+        again = propose(table, frame, replace(wish, time="none", key=entity), related)
+        again.warnings += [each for each in p.warnings if each.kind == "settled"]
+        return again
     _agree_on_missing(p)
     _choose_features(p)
     if not choose_split(p, time_is_named=time is not None):
@@ -170,10 +173,12 @@ def _choose_key(p: Proposal, named: str | None) -> None:
         p.key = [p.number]
 
 
-def _keep_together(p: Proposal) -> None:
-    """Name the entity whose rows stay in one part of the split, and count copies."""
+def _keep_together(p: Proposal) -> str | None:
+    """Name the entity whose rows stay in one part of the split, count copies; return an entity of one outcome, with a time."""
     repeats = entities.copies(p)
-    for name, why in entities.find(p, repeats).items() if p.group is None else ():
+    found = entities.find(p, repeats) if p.group is None else {}
+    settled = entities.settled(p, found) if p.time is not None and p.group is None else None
+    for name, why in found.items():
         if p.time is None:
             p.group = [name]
             p.warn("entity", name, why=why, is_measured=p.columns[name].type == "float64")
@@ -181,8 +186,11 @@ def _keep_together(p: Proposal) -> None:
         if p.columns[name].kind == "number":
             p.columns[name] = p.columns[name].as_text()
         p.warn("entity_in_time", name, why=why)
+    if settled:
+        p.warn("settled", settled)
     if repeats:
         p.warn("copies", rows=repeats)
+    return settled
 
 
 def _join(p: Proposal, name: str, frame: pd.DataFrame) -> None:
