@@ -22,6 +22,7 @@ def test_a_label_is_on_axes_in_tables_and_in_sentences(project: Project, shown: 
     display.table(df.describe().T.rename_axis("column"), "Distribution")
     by_line = [shown[0]["text/html"], *map(display.own_table, (df.T, df.describe().T, df.isna().mean()))]
     assert ['title="amount">order value (EUR)</span>' in html for html in by_line] == [True] * 4
+    assert not any("></th>" in html for html in by_line)  # a header without a text says nothing to a screen reader
     two = display.own_table(df)
     assert [text for text in (">order value (EUR)</th>", ">2013<", ">1234<", ">0.25<") if text not in two] == []
     values = pd.Series(["amount", "id"], name="kind").value_counts()  # texts of the data, which only look like columns
