@@ -1,4 +1,4 @@
-from . import databases, datetimes, deliveries, files, numbers, sources
+from . import databases, datetimes, deliveries, files, layout, numbers, sources
 from .databases import Database
 from .delimited import strict_records
 from .reading import LANDING, SOURCE, read_file, read_landed, reader, whole
@@ -23,5 +23,5 @@ from .tabular import ONE_TABLE, demand_columns, failing, names, plain
 __all__ = [
     "LANDING", "ONE_TABLE", "SOURCE", "WHOLE", "Database", "Options", "Params", "Source", "checks", "collect", "conclusion",
     "databases", "datetimes", "deliveries", "demand_columns", "failing", "files", "headline",
-    "is_whole", "last_part", "manifest", "metrics", "missing", "names", "numbers", "periods", "plain", "plan", "read_file", "read_landed", "reader", "sources", "strict_records", "verified_manifest", "whole",
+    "is_whole", "last_part", "layout", "manifest", "metrics", "missing", "names", "numbers", "periods", "plain", "plan", "read_file", "read_landed", "reader", "sources", "strict_records", "verified_manifest", "whole",
 ]  # fmt: skip

@@ -47,7 +47,7 @@ def values_like_missing(column: Column, codes: set[str]) -> Column:
     shapes = {_shape(text) for text in column.texts[~column.gap]} if column.kind == "category" else set()
     for text, size in zip(column.texts[column.gap], column.counts[column.gap], strict=True):
         share, is_value = size / len(column.codes), shapes == {_shape(text)}
-        words = ({*WORDS["values"]} - codes) | {"-"} | ({"nan"} if is_value and text.isupper() else set())  # a code among codes
+        words = ({*WORDS["values"]} - codes) | {"-"} | ({"nan"} if is_value and text.isupper() else set())  # of codes
         if shapes and share >= FREQUENT and text.strip().lower() in words:
             told = column.with_aliases({text: text if is_value else None})
             column = told.warned("like_missing", text=text, share=share, is_value=is_value)
