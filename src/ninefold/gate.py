@@ -83,8 +83,12 @@ def close(
     lines = [one.model_copy(update={"silenced": "" if one.passed else silenced.get(one.code, "")}) for one in checks]
     shown = [check.model_dump(exclude_defaults=True) for check in lines]
     failed = failures({"gate": {"checks": shown}})
-    record = {"gate": {"passed": not failed, "checks": shown}, "conclusion": conclusion}
-    record |= {"headline": headline or {}, "metrics": tidy(metrics)}
+    record = {
+        "gate": {"passed": not failed, "checks": shown},
+        "conclusion": conclusion,
+        "headline": headline or {},
+        "metrics": tidy(metrics),
+    }
     display.checks(shown)
     display.banner()
     place = artifacts.undeclared(f"reports/{'failed' if failed else 'metrics'}/{label(section)}.json")

@@ -1,5 +1,6 @@
 """How columns and numbers are shown in figures, tables and sentences; section ``labels`` of ``params.yaml``."""
 
+import json
 import math
 import re
 from collections.abc import Iterable
@@ -49,7 +50,8 @@ def parts(column: Any) -> tuple[str, str]:
 
 def misspelt(columns: Iterable[str]) -> str:
     """Return the labels of no column, neither of these nor named in section ``features``, and what they may stand for."""
-    known = sorted({*columns, *re.findall(r'"((?:[^"\\]|\\.)*)"', load("features").model_dump_json())})
+    named = map(json.loads, re.findall(r'"(?:[^"\\]|\\.)*"', load("features").model_dump_json()))
+    known = sorted({*columns, *named})
     lost = [name for name in load("labels").root if not {name, name.rpartition(".")[2]}.intersection(known)]
     near = ("".join(f" (did you mean {each}?)" for each in get_close_matches(name, known, n=1)) for name in lost)
     return ", ".join(map("".join, zip(lost, near, strict=True)))

@@ -97,7 +97,8 @@ def plain(value: Any) -> Any:
 def root() -> Path:
     """Return the project's folder: the nearest one upwards that holds ``params.yaml``.
 
-    Jupyter and nbval run a notebook in its own folder, papermill in the caller's. `ParamsError` if there is none.
+    Jupyter and nbval run a notebook in its own folder, papermill in the caller's; all find the same root. Raises
+    `ParamsError` if there is none.
     """
     return _root_from(Path.cwd())
 

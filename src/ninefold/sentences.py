@@ -14,7 +14,8 @@ def render(room: str, name: str, /, **values: Any) -> str:
     """Return a sentence, the block `name` of a room's template, filled with values.
 
     Lines of a template are joined by a space; the values stay as they are. Filters beside Jinja's own: ``spec`` is Python's
-    `format`, ``code`` is `display.code`, ``label`` is `labels.of`, ``named`` both: the label of a column, as code. ``duration`` is `labels.duration`.
+    `format`, ``code`` is `display.code`, ``label`` is `labels.of`, ``named`` both: the label of a column, as code; ``duration`` is
+    `labels.duration`.
     """
     template = _environment().get_template(f"{room}.md.j2")
     return "".join(template.blocks[name](template.new_context(values)))

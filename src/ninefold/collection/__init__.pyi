@@ -22,6 +22,7 @@ from .tabular import ONE_TABLE, demand_columns, failing, names, plain
 
 __all__ = [
     "LANDING", "ONE_TABLE", "SOURCE", "WHOLE", "Database", "Options", "Params", "Source", "checks", "collect", "conclusion",
-    "databases", "datetimes", "deliveries", "demand_columns", "failing", "files", "headline",
-    "is_whole", "last_part", "layout", "manifest", "metrics", "missing", "names", "numbers", "periods", "plain", "plan", "read_file", "read_landed", "reader", "sources", "strict_records", "verified_manifest", "whole",
+    "databases", "datetimes", "deliveries", "demand_columns", "failing", "files", "headline", "is_whole", "last_part", "layout",
+    "manifest", "metrics", "missing", "names", "numbers", "periods", "plain", "plan", "read_file", "read_landed", "reader",
+    "sources", "strict_records", "verified_manifest", "whole",
 ]  # fmt: skip

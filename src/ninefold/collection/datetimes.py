@@ -34,7 +34,10 @@ PART = re.compile("((%[YmdHIMSj](?=%[YmdHIMSj])|(?<=%[YmdHIMSj])%[YmdHIMSj])|%.|
 
 
 def known_format(form: str) -> str:
-    """Return a format, or several with " | " between, unchanged; `ValueError` if one is neither of `FORMATS` nor `strptime`."""
+    """Return a format of timestamps unchanged; raise `ValueError` if it is neither of `FORMATS` nor of `strptime`.
+
+    A column that is written in several has them all, with " | " between: ``iso | %d/%m/%Y``.
+    """
     if OR in form:
         return OR.join(known_format(each) for each in form.split(OR))
     if SPAN.sub(r"\1", form) in FORMATS:
@@ -196,7 +199,10 @@ def parse_series(texts: pd.Series, form: str | None = None) -> pd.Series:
 
 
 def spark_pattern(form: str) -> str:
-    """Return a format of `strptime` as Spark's "datetime pattern"; raise `DataError` if Spark has no such directive."""
+    """Return a format of `strptime` as Spark writes it (https://spark.apache.org/docs/latest/sql-ref-datetime-pattern.html).
+
+    Raises `DataError` if Spark has no such directive.
+    """
     pattern = ""
     for part, tight in PART.findall(form):
         directive = part[1:]

@@ -1,6 +1,7 @@
 """Read delimited text (CSV and its kin), and sniff how it is written: encoding, delimiter, quotes, names.
 
-pyarrow reads, the checks here refuse what it lets pass. DuckDB's strict reader drops spaces and gaps, and refuses mixed line ends.
+pyarrow reads, the checks here refuse what it would let pass. DuckDB's strict reader was tried in its place: it drops
+spaces after a closing quote and gaps in a single column, and refuses files that mix two kinds of line ends.
 """
 
 import codecs
@@ -85,7 +86,10 @@ def read(where: str, place: Path, options: dict[str, Any]) -> Iterator[pd.DataFr
 
 
 def sniff(where: str, place: Path, known: dict[str, Any], notes: list[str]) -> dict[str, Any]:
-    """Return the options that are not the default; add warnings to `notes`; `DataError` of no text, or a row as first line."""
+    """Return the options that are not the default: encoding, signs, what stands around the table, the end of the last line.
+
+    Warnings are added to `notes`. A `DataError` says that the file is no text, or that its first line looks like a row.
+    """
     scan = encodings.scan(place)
     guess = known.get("encoding") or encodings.guess(place, scan)
     text = _Text(where, place, {**known, "encoding": guess}, scan)

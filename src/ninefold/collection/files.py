@@ -31,7 +31,10 @@ def state_of(file: Path) -> tuple[int, int]:
 
 
 def files(source: str) -> Iterator[tuple[str, Path]]:
-    """Yield the name of each file, and where it lies until the next is asked for, unpacked; `DataError` if there is none."""
+    """Yield the name of a file, or of each in a folder, and where its content lies, unpacked, until the next is asked for.
+
+    What is packed, or in the cloud, is copied to a temporary file first. Raises `DataError` if there is none.
+    """
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         for packed in _from_cloud(source, copy) if source.startswith(CLOUD) else _from_disk(source):

@@ -45,7 +45,10 @@ def whole_number(text: ir.StringValue) -> ir.IntegerValue:
 
 
 def plain_number(text: ir.StringValue, decimal: str | None, thousands: str | None) -> ir.StringValue:
-    """Return numbers as `number` reads them, "1.5" for "1,5", null of other signs; None is a point, or nothing between thousands."""
+    """Return numbers as `number` reads them, such as "1.5" for "1,5"; null where a text has other signs.
+
+    `decimal` None stands for a point, `thousands` None for nothing between them; a space also for non-breaking and thin ones.
+    """
     if not decimal and not thousands:
         return text
     decimal, thousands = decimal or ".", thousands or ""
@@ -84,7 +87,8 @@ def quantity(
 def minutes(text: ir.StringValue, form: str = "h:m") -> ir.FloatingValue:
     """Return clock times and durations in minutes (float64): 14:05, 2:05 pm, 1h 30m, 14h05, 2 days 03:04:05, PT1H30M.
 
-    1:30 is hours and minutes, with `form` ``m:s`` minutes and seconds; "-1 day, 23:59:00", as of Python, is -1 minute.
+    Two numbers such as 1:30 are hours and minutes, with `form` ``m:s`` minutes and seconds. A day before a clock time has
+    its own sign, as Python writes it: "-1 day, 23:59:00" is one minute below zero.
     """
     text = text.strip().lower()
     is_iso = matches(text, r"[+-]?p.*\d.*") & ~matches(text, "[^t]*[my].*")  # months have no fixed length

@@ -27,8 +27,9 @@ def read_file(
 ) -> pd.DataFrame:
     """Read a table from its ``source`` as text: the default where ``project.collection.read`` is absent.
 
-    These are the rows with ``start <= time < end`` (UTC), or all where both are None; those without a readable time come with
-    the last month. `params` defaults to ``params.yaml``. Raises `DataError` if the source cannot be read, or lacks the time.
+    These are the rows with ``start <= time < end`` (UTC), or all where both are None; `params` defaults to ``params.yaml``.
+    A row whose timestamp cannot be read is in no month; it comes with the last one, so that the next stage can check it.
+    Raises `DataError` if the source cannot be read, or lacks the column of time.
     """
     params = params or load("collection")
     if table not in params.tables:
@@ -66,7 +67,10 @@ def whole(table: str, params: Params) -> Iterator[pd.DataFrame]:
 
 
 def pieces(table: str, parts: list[Any], params: Params) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield rows of partitions in pieces, with their period: of the source, but what ``2013-03.csv`` replaces, then of landed files."""
+    """Yield the rows of some partitions of a table in pieces, each with its period: these may be more than fit in memory.
+
+    They are those of the source, which a file ``2013-03.csv`` replaces, then those of landed files.
+    """
     folder, columns = f"{LANDING}/{table}", dict[str, pd.Index]()
     landed = _by_file(table, folder, parts, params)
     called = [(PurePosixPath(file.name).name.split(".")[0], own) for file, own in landed if not file.repeats]

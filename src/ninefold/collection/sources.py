@@ -46,7 +46,10 @@ def read(source: str, options: dict[str, Any] | None = None) -> pd.DataFrame:
 
 
 def parts(source: str, options: dict[str, Any] | None = None, may_be_empty: bool = False) -> Iterator[pd.DataFrame]:
-    """Yield what `read` returns in parts, larger than memory in all; errors may come last; if it `may_be_empty`, names will do."""
+    """Yield the table that `read` returns in parts, those of a text file small: it may be larger than the memory.
+
+    What is wrong with a file may be found after parts of it were yielded. If it `may_be_empty`, names alone will do.
+    """
     first, columns, rows = "", pd.Index([]), 0
     for where, place in _files(source):
         for part in READERS[_kind(where, place, options or {})](where, place, options or {}):
@@ -60,10 +63,11 @@ def parts(source: str, options: dict[str, Any] | None = None, may_be_empty: bool
 
 
 def sniff(source: str, options: dict[str, Any] | None = None, notes: list[str] | None = None) -> dict[str, Any]:
-    """Return the options that `read` needs for a source, those alone that are not the default; known `options` are kept.
+    """Return the options that `read` needs for a source, those alone that are not the default.
 
-    Warnings of what was guessed are added to `notes`. Raises `DataError` if the source cannot be read, its first line looks
-    like a row instead of names, or it holds several sheets or tables and none is named; the message lists them.
+    `options` are known already: they are kept, and not guessed. Warnings of what was guessed are added to `notes`. Raises
+    `DataError` if the source cannot be read, its first line looks like a row instead of names, or it holds several sheets
+    or tables and none is named; the message lists them.
     """
     known, told, guesses, ends = options or {}, list[str](), dict[str, Any](), False
     for where, place in _files(source):

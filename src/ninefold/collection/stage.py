@@ -87,8 +87,9 @@ def collect(params: Params, new: pd.DataFrame, previous: pd.DataFrame) -> pd.Dat
     """Write the new partitions beside those of the last run, and the manifest of all; return the manifest.
 
     `new` and `previous` are what `missing` and `verified_manifest` returned. The manifest has the columns of `plan`, ``rows``
-    (int64) and ``sha256``, in a fixed order, however many runs it took. Raises `DataError` if the source cannot be read, a
-    table lacks its time column, or holds anything but text.
+    (int64) and ``sha256``, in a fixed order. How many were new is noted beside the reports only: the result is the same
+    however many runs it took. Raises `DataError` if the source cannot be read, a table lacks its time column, or holds
+    anything but text.
     """
     folder, planned = artifacts.output(RAW), plan(params)
     known = {(part.table, part.period): part for part in previous.itertuples()}
@@ -118,7 +119,10 @@ def collect(params: Params, new: pd.DataFrame, previous: pd.DataFrame) -> pd.Dat
 
 
 def last_part(manifest: pd.DataFrame, table: str) -> pd.DataFrame:
-    """Return up to `MOST_ROWS` of the last partition of a raw table with any rows, all text; `ParamsError` if it is unknown."""
+    """Return the last partition of a raw table that holds any rows, all text; raise `ParamsError` if it is unknown.
+
+    Of a partition of more than `MOST_ROWS`, these are the first.
+    """
     parts = manifest[manifest["table"] == table]
     if parts.empty:
         known = ", ".join(manifest["table"].unique())
@@ -180,7 +184,10 @@ def is_whole(manifest: pd.DataFrame) -> pd.Series:
 
 
 def _write(pieces: Iterable[tuple[str, pd.DataFrame]], folder: Path, time: str | None) -> dict[str, int]:
-    """Write rows into a file for each period, the same bytes in whatever pieces (period, rows) they come; return their counts."""
+    """Write a table's rows, which come in pieces (period, rows), into a file for each period; return their number by period.
+
+    The same rows give the same bytes, in whatever pieces they come, and no file has to fit in memory.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     counts, waiting, writers = Counter[str](), dict[str, pa.Table](), dict[str, pq.ParquetWriter]()
     with ExitStack() as stack:

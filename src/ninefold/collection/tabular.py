@@ -30,7 +30,8 @@ def demand_columns(columns: Iterable[str], known: Iterable[str], where: str, tha
 def names(header: Iterable[Any]) -> list[str]:
     """Return usable column names: stripped, none empty, none twice (DuckDB ignores case); all else stays as it is.
 
-    An empty name becomes ``column_7``, by its position; the second ``name`` ``name_2``; ``@x``, or a name of our own, ``_@x``.
+    An empty name becomes ``column_7``, by its position; the second ``name`` becomes ``name_2``. A name that begins with
+    ``@``, or is the machinery's own, gets a leading ``_``.
     """
     usable = [str(name).strip() or f"column_{place}" for place, name in enumerate(header, start=1)]
     usable = [f"_{name}" if name.startswith("@") or name.lower() in RESERVED else name for name in usable]

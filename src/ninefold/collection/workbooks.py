@@ -15,10 +15,8 @@ from ninefold.errors import DataError
 
 MERGED = re.compile(rb'<mergeCell ref="([A-Z]+)(\d+):[A-Z]+(\d+)"')
 HIDDEN = re.compile(rb'<row (?=[^>]*hidden="(?:1|true)")[^>]*>')
-
-
-Numbered = list[tuple[int, list[str]]]
-_sniffed: dict[tuple[Path, int, str | None], Numbered] = {}  # the last sheet: parsing takes long, and `read` comes next
+# The sheet that was sniffed last: parsing takes long, and `read` comes next.
+_sniffed: dict[tuple[Path, int, str | None], list[layout.Numbered]] = {}
 
 
 def read(where: str, place: Path, options: dict[str, Any]) -> Iterator[pd.DataFrame]:
@@ -46,7 +44,7 @@ def sniff(where: str, place: Path, known: dict[str, Any], notes: list[str]) -> d
     return {"sheet": title} | around
 
 
-def _rows(where: str, place: Path, options: dict[str, Any], notes: list[str]) -> tuple[str, Numbered]:
+def _rows(where: str, place: Path, options: dict[str, Any], notes: list[str]) -> tuple[str, list[layout.Numbered]]:
     """Return the sheet, and the number (from 1) and texts of its rows; all of one length, the last not blank."""
     from openpyxl import load_workbook  # type: ignore[import-untyped]
     from openpyxl.utils import column_index_from_string  # type: ignore[import-untyped]
@@ -76,7 +74,7 @@ def _rows(where: str, place: Path, options: dict[str, Any], notes: list[str]) ->
     if merged:
         what = f"{len(merged)} cells merged over several rows"
         notes.append(f"{where}: {what} hold for each of them, such as row {merged[0]}")
-    written = [(number, list(map(plain, row))) for number, row in enumerate(rows, 1)]
+    written: list[layout.Numbered] = [(number, list(map(plain, row))) for number, row in enumerate(rows, 1)]
     while written and not layout.filled(written[-1][1]):
         written.pop()
     return title, written

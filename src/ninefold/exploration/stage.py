@@ -28,9 +28,9 @@ class Exploration(Rows):
     gets later are analysed, too.
     """
 
-    def overall(self, label: np.ndarray | None = None) -> dict[str, float]:
-        """Return the mean of the outcome, or another label, of all rows, with its interval: ``mean``, ``low``, ``high``."""
-        row = self.rates(pd.Series("all", self.df.index), 0, label).iloc[0]
+    def overall(self) -> dict[str, float]:
+        """Return the mean of the outcome of all rows, with its interval: ``mean``, ``low``, ``high``."""
+        row = self.rates(pd.Series("all", self.df.index), 0).iloc[0]
         return {name: float(row[name]) for name in ("mean", "low", "high")}
 
     def rates(self, group: pd.Series, min_rows: int, label: np.ndarray | None = None) -> pd.DataFrame:

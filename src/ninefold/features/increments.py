@@ -73,10 +73,13 @@ def _inputs(tables: Tables, built: ir.Table, spans: Spans, params: Params, probl
         lake[name] = {period: engine.fingerprint(folder, period) for period in engine.periods(folder)}
     by_row, whole = _read_by_build(tables, params, problem)
     related = _related_parts(tables, params, problem)
-    about = problem.model_dump(mode="json", include=set(RELEVANT))
-    recipe: dict[str, Any] = {"params": params.model_dump(mode="json"), "problem": about}
-    recipe |= {"engine": engine.identity(connection), "whole": {name: lake[name] for name in sorted(whole)}}
-    recipe["code"] = hooks.digest(update, declarations, events, timestamps, decisions, events.builder())
+    recipe: dict[str, Any] = {
+        "params": params.model_dump(mode="json"),
+        "problem": problem.model_dump(mode="json", include=set(RELEVANT)),
+        "engine": engine.identity(connection),
+        "code": hooks.digest(update, declarations, events, timestamps, decisions, events.builder()),
+        "whole": {name: lake[name] for name in sorted(whole)},
+    }
     result = {}
     for period in lake[main]:
         near = _periods_near(period, spans, reach(params, problem)) if by_row else list(lake[main])

@@ -11,7 +11,7 @@ import yaml
 from ninefold.sentences import render
 
 KINDS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("assumptions.yaml").read_text("utf-8"))
-CODES = {kind: code for code, kinds in zip(KINDS["codes"], KINDS["order"], strict=True) for kind in kinds}
+CODES = {kind: f"NF{number:03}" for number, kinds in enumerate(KINDS["order"], 1) for kind in kinds}
 LONGEST, MOST = 30, 45  # letters that are shown of a name, and of several
 
 

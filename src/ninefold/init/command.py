@@ -62,8 +62,9 @@ class Plan:
 def plan(table: str, wish: Wish, joins: Sequence[str] = (), options: dict[str, Any] | None = None) -> Plan:
     """Return ``params.yaml``, the notebooks and ``src/project`` for a table; write nothing.
 
-    `table`, and those of `joins`, may be sources of `collection.sources.read`, or ``shop.db::orders``, a table of a database;
-    `options`: how `table` is read. Raises `NinefoldError` if a table cannot be read, or nothing can be learned from it.
+    `table`, and those of `joins`: a file, a folder of files, a table of a SQLite or DuckDB file (``shop.db::orders``),
+    ``s3://bucket/key``, or the URL of a SQL database; `options`: how `table` is read, see `collection.sources.read`.
+    Raises `NinefoldError` if a table cannot be read, or nothing can be learned from it.
     """
     tables = [read(table, options)]
     for each in joins:

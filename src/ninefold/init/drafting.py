@@ -170,7 +170,8 @@ def _least_month(time: Column, grain: str) -> int:
 def to_yaml(value: Any, indent: int = 4, block: bool = False) -> str:
     """Return a value as YAML on one line, or on several where that is too long; read alike by YAML 1.1 and 1.2.
 
-    A text that DVC would change as it rewrites a file is percent-encoded, a mapping with such a key a list, for `params.parse`.
+    DVC drops quotes and wraps at 80 columns when it rewrites a file. A text that this would change is percent-encoded, a
+    mapping with such a key a list of ``key`` and ``value``, both of which `params.parse` reads.
     """
     pad = "\n" + " " * indent
     block = block or _is_spaced(value)
@@ -224,9 +225,11 @@ def _text(text: str) -> str:
     """Return a text as YAML, plain or in quotes."""
     if PLAIN.fullmatch(text) and text.lower() not in RESERVED and yaml.safe_load(text) == text:
         return text
-    plain = re.compile(rf"[ -~]|(?!{NOTE})[\xa0-\ufffd]")
-    signs = json.dumps(text, ensure_ascii=False)
-    return "".join(c if plain.match(c) and c.isprintable() else f"\\U{ord(c):08X}" for c in signs)
+    return "".join(c if _is_shown(c) else f"\\U{ord(c):08X}" for c in json.dumps(text, ensure_ascii=False))
+
+
+def _is_shown(sign: str) -> bool:
+    return " " <= sign <= "~" or ("\xa0" <= sign <= "\ufffd" and sign.isprintable() and sign != NOTE)
 
 
 def _is_spaced(value: Any) -> bool:

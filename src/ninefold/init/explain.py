@@ -8,8 +8,8 @@ from ninefold import artifacts, collection
 from ninefold.errors import DataError
 from ninefold.init import drafting, inference, sampling
 from ninefold.init.assumptions import Assumption
-from ninefold.init.proposal import Proposal, Wish
-from ninefold.init.propose import find, propose
+from ninefold.init.proposal import Proposal, Wish, find
+from ninefold.init.propose import propose
 from ninefold.params import FILE, load, parse
 from ninefold.sentences import render
 
@@ -17,7 +17,8 @@ from ninefold.sentences import render
 def project(names: Sequence[str]) -> str:
     """Return what columns of the project's tables are; without names a line for each column, and every assumption.
 
-    The source is read again; the roles are those of ``params.yaml``. Raises `DataError` if it cannot be, or of an unknown column.
+    The source is read and looked at again; the roles are those of ``params.yaml`` as it stands. Raises `DataError` if the
+    source cannot be read, or a column is not known.
     """
     collected, text = load("collection"), artifacts.path(FILE).read_text("utf-8")
     problem, tables, rows, notes = load("problem"), collected.tables, dict[str, pd.DataFrame](), list[Assumption]()

@@ -16,7 +16,10 @@ from ninefold.metrics import subsample
 
 
 def describe(frame: pd.DataFrame, timed: str | None = None, target: str | None = None) -> dict[str, Column]:
-    """Return what the columns of a table (all text) are, by name; `timed` holds times, and "none" and "-" in `target` are values."""
+    """Return what every column of a table is, by its name in the source; `frame` is all text.
+
+    The column `timed` holds times, even where these look like numbers. In texts of `target`, "none" and "-" are values.
+    """
     columns = {name: _read(name, frame[name], name == timed, name == target) for name in frame.columns}
     for name, unit in frame.attrs.get("units", {}).items():
         columns[name] = replace(columns[name], stated=unit)

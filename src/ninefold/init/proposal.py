@@ -1,9 +1,11 @@
 """What a project for a table begins with: the task, the key, the time, the split, the contract, the features."""
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ninefold.errors import DataError
 from ninefold.init.assumptions import Assumption
 from ninefold.init.columns import Column
 
@@ -89,3 +91,14 @@ class Proposal:
         for one in self.related:
             columns |= {new: one.columns[old] for old, new in one.renamed.items()}
         return columns
+
+
+def find(names: list[str], name: str, option: str, table: str) -> str:
+    """Return the column that is meant; raise `DataError` with the closest names if there is none."""
+    alike = [each for each in names if each.strip().lower() == name.strip().lower()]
+    if name in names or len(alike) == 1:
+        return name if name in names else alike[0]
+    begun = [each for each in names if each.lower().startswith(name.lower())]  # names of several rows are joined
+    near = begun[:3] or difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; it has {', '.join(names[:30])}"
+    raise DataError(f"{table}: found no column {name!r}, which {option} names{hint}")

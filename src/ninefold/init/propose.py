@@ -1,6 +1,5 @@
 """Propose a project for a table: its task, key, time, split, contract, features and models."""
 
-import difflib
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +9,7 @@ from ninefold import timestamps
 from ninefold.errors import DataError
 from ninefold.init import entities, inference, persons
 from ninefold.init.columns import STRAY_TIMES, Column, called
-from ninefold.init.proposal import LEAST_ROWS, Proposal, Related, Wish
+from ninefold.init.proposal import LEAST_ROWS, Proposal, Related, Wish, find
 from ninefold.init.tasks import choose_split, choose_task, encoded
 from ninefold.init.times import LIKELY
 from ninefold.metrics import subsample
@@ -21,7 +20,10 @@ FEW = 50  # values of a join key that may be names of kinds
 
 
 def propose(table: str, frame: pd.DataFrame, wish: Wish, related: dict[str, pd.DataFrame] | None = None) -> Proposal:
-    """Return the project that a table (all text) is best begun with; `DataError` of a missing column, bad target or bad time."""
+    """Return the project that a table is best begun with; `frame` and the `related` tables to join are all text.
+
+    Raises `DataError` if a column is not there, the target cannot be predicted, or the time cannot be read.
+    """
     if len(frame) < LEAST_ROWS:
         raise DataError(f"{table}: found {len(frame)} rows, expected at least {LEAST_ROWS} to learn and evaluate on")
     names = list(frame.columns)
@@ -31,8 +33,16 @@ def propose(table: str, frame: pd.DataFrame, wish: Wish, related: dict[str, pd.D
     time, key = (None if name is None else find(names, name, option, table) for option, name in others.items())
     if target in (time, key):
         raise DataError(f"{table}: found --target {target} also as --time or --id, expected three different columns")
-    columns = inference.describe(frame, time, target)
-    p = Proposal(table, len(frame), columns, columns[target])
+    named = replace(wish, target=target, time=time, key=key)
+    return _propose(table, inference.describe(frame, time, target), named, related or {}, untimed=untimed)
+
+
+def _propose(
+    table: str, columns: dict[str, Column], wish: Wish, related: dict[str, pd.DataFrame], *, untimed: bool
+) -> Proposal:
+    """Return the project for described columns, to which the `wish` gives exact names; `untimed`: rows have no order."""
+    target, time, key = wish.target, wish.time, wish.key
+    p = Proposal(table, len(columns[target].codes), dict(columns), columns[target])
     choose_task(p, wish)
     _choose_persons(p, {target, time, key})
     p.time = _read_time(p, time) if time else None if untimed else _guess_time(p)
@@ -40,33 +50,22 @@ def propose(table: str, frame: pd.DataFrame, wish: Wish, related: dict[str, pd.D
     _note_later(p)
     _choose_key(p, key)
     _set_aside(p)
-    for name, other in (related or {}).items():
+    for name, other in related.items():
         _join(p, name, other)
     if (entity := _keep_together(p)) and time is None:
-        again = propose(table, frame, replace(wish, time="none", key=entity), related)
+        again = _propose(table, columns, replace(wish, key=entity), related, untimed=True)
         again.warnings += [each for each in p.warnings if each.kind == "settled"]
         return again
     _agree_on_missing(p)
     _choose_features(p)
     if not choose_split(p, time_is_named=time is not None):
-        again = propose(table, frame, replace(wish, time="none"), related)
+        again = _propose(table, columns, wish, related, untimed=True)
         again.warnings += p.warnings[-1:]
         return again
     _choose_comparisons(p)
     _choose_protected(p)
     _note_warnings(p)
     return p
-
-
-def find(names: list[str], name: str, option: str, table: str) -> str:
-    """Return the column that is meant; raise `DataError` with the closest names if there is none."""
-    alike = [each for each in names if each.strip().lower() == name.strip().lower()]
-    if name in names or len(alike) == 1:
-        return name if name in names else alike[0]
-    begun = [each for each in names if each.lower().startswith(name.lower())]  # names of several rows are joined
-    near = begun[:3] or difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; it has {', '.join(names[:30])}"
-    raise DataError(f"{table}: found no column {name!r}, which {option} names{hint}")
 
 
 def _read_time(p: Proposal, name: str) -> Column:
@@ -230,7 +229,10 @@ def _join(p: Proposal, name: str, frame: pd.DataFrame) -> None:
 
 
 def _set_aside(p: Proposal) -> None:
-    """Note the columns that are no features, and why; what tells the target stays one, as stage 05 asks if it is known in time."""
+    """Note the columns that are no features, and why.
+
+    What tells the target stays one: only a person can say whether it is known in time, and stage 05 stops to ask.
+    """
     reasons = {"constant": "always the same", "missing": "always missing", "identifier": "names the row"}
     for column in p.columns.values():
         if column.kind in reasons or column.of:

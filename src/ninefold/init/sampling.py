@@ -18,7 +18,8 @@ UNIQUE, COMES_BACK = 0.95, 0.9  # distinct values per row of a sample, and of th
 def sample(parts: Iterable[pd.DataFrame], name: str) -> tuple[pd.DataFrame, list[Assumption]]:
     """Return the rows of a table (texts), or blocks spread evenly over it and its last one; and what that may hide.
 
-    Distinct values are estimated from the smallest hashes (Bar-Yossef et al., Counting Distinct Elements in a Data Stream, 2002).
+    Distinct values of the whole table are estimated from its smallest hashes (Bar-Yossef et al., Counting Distinct Elements
+    in a Data Stream, 2002), so that the key of an entity, which is nearly unique in a sample, is told of.
     """
     kept, rows, step, hashes, last = list[pd.DataFrame](), 0, 1, dict[Any, np.ndarray](), pd.DataFrame()
     near = list[Any]()  # columns that are nearly unique in what is kept first: of no others values are estimated

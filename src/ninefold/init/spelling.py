@@ -22,7 +22,10 @@ def folded(text: str) -> str:
 
 
 def one_spelling(column: Column, target: bool) -> Column:
-    """Return texts in which those that differ in case, blanks, accents stand for the most frequent; but of a target no codes."""
+    """Return texts in which those that differ in case, blanks, accents (of a target: t, true) stand for the most frequent.
+
+    Of other columns, many texts and single letters but those of a gender or an answer are left as they are: they may be codes.
+    """
     if not target and len(column.texts) > MOST:
         return column
     sizes = pd.Series(column.counts, index=column.texts)[~column.gap].sort_values(ascending=False, kind="stable")
@@ -43,7 +46,10 @@ def one_spelling(column: Column, target: bool) -> Column:
 
 
 def values_like_missing(column: Column, codes: set[str]) -> Column:
-    """Return categories in which a frequent missing code, none of the numbers' `codes`, that looks like a value is one; with a warning."""
+    """Return categories in which a frequent missing code that looks like the others is one of them; with a warning.
+
+    `codes` are missing codes of numbers and times of the same table: such a code is that of the export.
+    """
     shapes = {_shape(text) for text in column.texts[~column.gap]} if column.kind == "category" else set()
     for text, size in zip(column.texts[column.gap], column.counts[column.gap], strict=True):
         share, is_value = size / len(column.codes), shapes == {_shape(text)}

@@ -79,9 +79,10 @@ def _as_class(value: Any, column: Column) -> str:
 
 
 def _task(p: Proposal, column: Column, sizes: dict[Any, int], numbers: bool) -> str:
-    """Return the task that a target suggests: binary of two values, multiclass of texts, regression of most numbers.
+    """Return the task that a target suggests: binary of two values, multiclass of texts.
 
-    Whole numbers without a gap from 0 or 1 to 10 are classes if called so, or if each has 5 % and they are not called counts.
+    Whole numbers are classes if they run from 0 or 1 without a gap to at most 10 values and either are called like classes,
+    or are not called like counts and each has 5 % of the rows. All other numbers are quantities.
     """
     if len(sizes) == 2:
         return "binary"
@@ -123,7 +124,10 @@ def _event(p: Proposal) -> str:
 
 
 def choose_split(p: Proposal, time_is_named: bool) -> bool:
-    """Settle partitions and split, as stage 04 will cut; False, with a warning, if a time that is not named leaves too few days."""
+    """Settle partitions and split: parts that hold enough of every class and day or entity, as stage 04 will cut them.
+
+    Return False, with a warning, if a time that is not named leaves too few of these, so that it is none to split by.
+    """
     bad = functools.reduce(np.logical_or, (column.stray for column in p.contract().values()))
     if p.time is not None:
         bad |= np.isnat(p.time.rows())

@@ -26,7 +26,10 @@ PATTERNS["iso_week"] = rf"{datetimes.ISO_WEEK}|\d{{4}}[\s/-](1[3-9]|[2-4]\d|5[0-
 
 
 def from_texts(column: Column, named: bool) -> Column:
-    """Return a column of texts as times, if half are and it is `named` by the user, or most, else with a warning where many are."""
+    """Return a column of texts as times, or as it is, with a warning where many of its texts look like times.
+
+    `named`: the user says that it holds times; then half of the rows are enough.
+    """
     says = named or called(column.name, "time", "period")
     known = column.texts[~column.gap]
     sample = [text.strip() for text in known[subsample(len(known), SAMPLE)]]
@@ -119,7 +122,8 @@ def forms(text: str) -> list[str]:
 def _combined(column: Column, parsed: dict[str, np.ndarray]) -> tuple[Column, np.ndarray, list[str]]:
     """Return the column with warnings, its times (NaT where none), and up to three formats, the most frequent first.
 
-    Of formats that read equally many rows, it is the one in which rows are in order most often; a second one never disagrees.
+    Of formats that read equally many rows the one is taken in whose reading rows are in order of time most often. A format
+    that reads a text otherwise than one before is no second one of the column.
     """
     values, examples = np.full(len(column.texts), "NaT", "datetime64[us]"), dict[str, str]()
     rows = column.counts * ~column.gap

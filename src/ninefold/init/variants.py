@@ -1,6 +1,7 @@
-"""The notebooks of a project: of the cells of the masters, those that fit, as tagged with tasks, ``time``, ``entity``.
+"""The notebooks of a project: of the cells of the master notebooks, those that fit its task and its columns.
 
-After a change of a master, ``python -m ninefold.init.variants`` writes the notebooks of the repository's example again.
+A cell may be tagged with the tasks that it is for, and with ``time`` or ``entity`` if it needs such a column. After a change
+of a master, ``python -m ninefold.init.variants`` writes the notebooks of the repository's example again.
 """
 
 import json

@@ -62,7 +62,8 @@ def cosines(rows: np.ndarray) -> np.ndarray:
     """Return the waves whose products with the moves of some days, squared and summed, are the variance: (waves, days).
 
     Equal-weighted cosines (Lazarus, Lewis, Stock and Watson, Journal of Business and Economic Statistics 36, 2018), one for
-    five days and at least two, scaled so that the variance of the mean is unbiased if days of so many `rows` have a `CORRELATION`.
+    five days and at least two, scaled so that the variance is unbiased for the mean of days of so many `rows` that have the
+    `CORRELATION`, decaying geometrically.
     """
     days, weight = len(rows), rows / rows.mean()
     waves = np.cos(np.pi * np.outer(np.arange(1, max(2, days // 5) + 1), (np.arange(days) + 0.5) / days))

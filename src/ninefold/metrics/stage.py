@@ -65,12 +65,18 @@ def make_plan(frame: pd.DataFrame, split: Split, params: Params, problem: Proble
     policies = decisions.policies(target[known].to_numpy(), problem)
     payoffs = decisions.policy_payoffs(target.to_numpy(), problem, policies).groupby(part).mean().T
     payoffs = payoffs[["train", "validation"]]
-    facts: dict[str, Any] = {"primary": Primary(name=params.primary, better=meaning[params.primary][0])}
-    facts["metrics"] = {name: {"better": better, "meaning": text} for name, (better, text) in meaning.items()}
-    facts |= {"thresholds": problem.success, "split": split, "level": params.level, "policies": policies}
-    facts["naive"] = _indicators(target[np.isin(part, PARTS[:2])], problem).mean().tolist()
-    facts |= {"best_baseline": payoffs["validation"].drop(FORESIGHT).idxmax(), "baselines": payoffs.to_dict("index")}
-    return EvaluationPlan(**facts, rows=len(frame))
+    return EvaluationPlan(
+        primary=Primary(name=params.primary, better=meaning[params.primary][0]),
+        metrics={name: {"better": better, "meaning": text} for name, (better, text) in meaning.items()},
+        thresholds=problem.success,
+        split=split,
+        level=params.level,
+        policies=policies,
+        naive=_indicators(target[np.isin(part, PARTS[:2])], problem).mean().tolist(),
+        best_baseline=payoffs["validation"].drop(FORESIGHT).idxmax(),
+        baselines=payoffs.to_dict("index"),
+        rows=len(frame),
+    )
 
 
 def checks(frame: pd.DataFrame, plan: EvaluationPlan, params: Params, problem: Problem) -> list[gate.Check]:

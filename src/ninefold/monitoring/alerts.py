@@ -68,8 +68,9 @@ def alerts(record: Record, baseline: Record, rules: Rules, problem: Problem) -> 
 
     Performance alerts if it is beyond the limit, against the holdout, and beyond its control limits (``outside``, see
     `monitoring.report`). Drifted features always alert, and so does a gain whose whole interval is under the limit. A period
-    that is not ``closed`` raises those `AT_ONCE` alone. Columns missing for one cause are one alert. Keys: ``alert`` (the
-    rule), ``severity``, ``value``, ``limit``, ``sentence``; of some ``subject``, ``owner``, ``columns`` (-> share of rows, 0-1).
+    that is not ``closed`` raises those `AT_ONCE` alone. Columns that are missing for one cause are one alert. The keys are
+    ``alert`` (the rule), ``severity``, ``value``, ``limit``, ``sentence``, and for some ``subject``, ``owner``, ``columns``
+    with a fault (name -> share of the rows, 0-1).
     """
     raised = [*_raised(chain(_rows(record, baseline), _columns(record, rules)), record, rules)]
     candidates = chain(_inputs(record, raised), _outcomes(record, baseline, rules, problem))

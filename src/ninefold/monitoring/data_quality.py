@@ -96,7 +96,8 @@ def _constant(before: pd.Series, after: pd.Series) -> Broken | None:
     usual = float(earlier.get(value, 0.0))
     if share < SAME or usual > MIXED:  # what is nearly always the same may be so for a week
         return None
-    text = f"has one value, {labels.number(value) if isinstance(value, float) else value}, in {share:.0%} of the rows; before, {usual:.0%} had it"
+    shown = labels.number(value) if isinstance(value, float) else value
+    text = f"has one value, {shown}, in {share:.0%} of the rows; before, {usual:.0%} had it"
     return {"how": "constant", "value": value, "share": share, "usual": usual}, text, share
 
 

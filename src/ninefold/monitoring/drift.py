@@ -36,8 +36,9 @@ def feature_kinds(bundle: Bundle) -> dict[str, str]:
 def compare_inputs(frame: pd.DataFrame, parts: dict[str, pd.DataFrame], bundle: Bundle, params: Params) -> pd.DataFrame:
     """Return how far each feature (of text the length) moved from all rows known before, those of `parts`, per period.
 
-    The columns are ``period``, ``feature``, ``missing`` (share, 0-1), ``psi``, ``p`` (`corrected_p`; NaN with too few days
-    or entities), and ``drifted``: psi is over `params.alerts.inputs.limit` *and* p is at most `params.false_alarms`.
+    The columns are ``period``, ``feature``, ``missing`` (share, 0-1), ``psi``, ``p`` (`corrected_p`; NaN where there are too
+    few days or entities to tell), and ``drifted``: psi is over `params.alerts.inputs.limit` *and* p is at most
+    `params.false_alarms`; no other rule says so.
     """
     known, limit = pd.concat(parts.values(), ignore_index=True), params.alerts.inputs.limit
     return _compare(frame, known, feature_kinds(bundle), limit, params, bundle.problem)

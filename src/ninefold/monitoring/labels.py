@@ -34,7 +34,9 @@ RESOLVE = Path(__file__).with_name("labels.sql").read_text("utf-8")
 TIME = "a date or time in ISO format, such as 2024-02-29T12:30:00 (UTC where it names no other zone)"
 
 
-def run(files: Iterable[str], bundle: Bundle, place: Path | None = None, options: Any = None) -> Iterator[str]:
+def run(
+    files: Iterable[str], bundle: Bundle, place: Path | None = None, options: dict[str, Any] | None = None
+) -> Iterator[str]:
     """Store files of outcomes, see `read`, and yield the lines of ``ninefold labels``; if one file is wrong, none is stored."""
     place = place or artifacts.path(LOG)
     folder = place.parent / "labels"

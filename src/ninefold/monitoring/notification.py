@@ -90,7 +90,9 @@ class State(BaseModel):
     waiting: dict[str, list[Message]] = {}
 
 
-def deliver(periods: Sequence[Any], params: Deliver, place: Path, now: datetime | None = None) -> list[Message]:
+def deliver(
+    periods: Sequence[dict[str, Any]], params: Deliver, place: Path, now: datetime | None = None
+) -> list[Message]:
     """Send what is new in `periods` (of ``periods.json``), and what could not be sent before; return each message sent once.
 
     Two at once: the second waits. A channel that fails is named in the log, and keeps its messages for the next time.
@@ -218,8 +220,11 @@ def _send(name: str, batch: Sequence[Message]) -> str:
     over = all(message.state == "resolved" for message in batch)
     pauses: dict[str, Any] = {"stop": stop_after_attempt(TRIES), "wait": wait_exponential(PAUSE)}
     tries = Retrying(**pauses, retry=retry_if_not_result(bool), retry_error_callback=lambda _: False)
-    title = f"{len(batch)} alert{'s' * (len(batch) > 1)}, {'resolved' if over else f'severity up to {worst}'}"
-    body, kind = "\n".join(each.text() for each in batch), "failure" if worst == "high" else "warning"
-    options = {"notify_type": "success" if over else kind, "body_format": "text"}
-    sent = tries(channel.notify, title=title, body=body, **options)
+    sent = tries(
+        channel.notify,
+        title=f"{len(batch)} alert{'s' * (len(batch) > 1)}, {'resolved' if over else f'severity up to {worst}'}",
+        body="\n".join(message.text() for message in batch),
+        notify_type="success" if over else "failure" if worst == "high" else "warning",
+        body_format="text",
+    )
     return "" if sent else f'{name}: Apprise could not send it; `apprise -vv -b test "${name}"` says why'

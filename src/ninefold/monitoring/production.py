@@ -4,7 +4,9 @@ Reads: ``data/predictions/log.sqlite``, and its exports (`log_export`) beside it
 """
 
 import json
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from ninefold.monitoring.answers import PERIOD, identity
 from ninefold.monitoring.params import Params
 from ninefold.monitoring.texts import say
 from ninefold.problem import Problem
-from ninefold.serving import LOG, Bundle, fields, hot_swap, log_export
+from ninefold.serving import BUSY, LOG, Bundle, fields, hot_swap, log_export
 from ninefold.timestamps import as_days
 
 REQUEST_ID, ROW, MOMENT, VERSION, ROLE = "@request_id", "@row", "@moment", "@version", "@role"
@@ -80,8 +82,11 @@ def query_log(place: Path, query: str) -> list[tuple[Any, ...]]:
     """Return the result of a query; nothing if there is no log; raise DataError if it is damaged."""
     if not place.is_file():
         return []
-    with log_export.opened(place) as connection:
-        return connection.execute(query).fetchall()
+    try:
+        with closing(sqlite3.connect(f"{place.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY)) as connection:
+            return connection.execute(query).fetchall()
+    except sqlite3.Error as error:
+        raise DataError(f"{place}: the prediction log cannot be read ({error}); put back a copy of it") from None
 
 
 def _read(files: list[Path], layout: dict[str, Any], only: set[str] | None) -> pd.DataFrame:

@@ -95,19 +95,24 @@ def _stage(slug: str, reached: bool) -> Stage:
     failed, silenced = gate.failures(record), sum("silenced" in check for check in checks)
     count = len(failed) if state == FAILED else len(checks) - len(failed) - silenced
     few = f", {silenced} silenced" if silenced else ""
-    gate_text = f"{state}, {count} of {len(checks)} checks{few}" if checks and state in (PASSED, FAILED) else state
-    name, question = _title(slug, run) if own else slug.capitalize(), _question(slug, run)
-    facts: dict[str, Any] = {
-        "slug": slug,
-        "number": numbered.partition("_")[0],
-        "name": name,
-        "own": own,
-        "question": question,
-    }
-    facts |= {"state": state, "gate": gate_text, "notebook": run, "source": source, "record": record}
-    facts |= {"page": page_of(slug) if run else None, "failure": failed or failure, "stopped_in": section}
-    facts |= {"conclusion": str(record.get("conclusion", "")), "headline": record.get("headline", {})}
-    return Stage(**facts, earlier=source == sources[1] and state in (FAILED, NOT_REACHED))
+    return Stage(
+        slug=slug,
+        number=numbered.partition("_")[0],
+        name=_title(slug, run) if own else slug.capitalize(),
+        own=own,
+        state=state,
+        gate=f"{state}, {count} of {len(checks)} checks{few}" if checks and state in (PASSED, FAILED) else state,
+        question=_question(slug, run),
+        notebook=run,
+        source=source,
+        page=page_of(slug) if run else None,
+        record=record,
+        conclusion=str(record.get("conclusion", "")),
+        headline=record.get("headline", {}),
+        failure=failed or failure,
+        stopped_in=section,
+        earlier=source == sources[1] and state in (FAILED, NOT_REACHED),
+    )
 
 
 def _raised(run: Any) -> tuple[str, Any]:

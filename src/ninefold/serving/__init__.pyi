@@ -28,6 +28,7 @@ from .hot_swap import (
     PRODUCTION,
 )
 from .log import (
+    BUSY,
     CANARY,
     CHAMPION,
     LOG,
@@ -38,6 +39,7 @@ from .log import (
 
 __all__ = [
     "BUNDLE",
+    "BUSY",
     "CANARY",
     "CHAMPION",
     "FEATURE_KINDS",
