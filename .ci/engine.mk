@@ -6,9 +6,10 @@ bench: $(READY) ## measure speed; writes the tables in benchmarks/
 	@python benchmarks/increment.py
 	@python benchmarks/engine.py --sizes 1,10
 
-s3: ## build an environment of its own in .venv-s3 for DVC with S3, which pins other versions
+s3: $(READY) ## build an environment of its own in .venv-s3 for DVC with S3, which pins other versions
 	@test -x $(VENV)-s3/bin/python || $(PYTHON) -m venv $(VENV)-s3
-	@$(VENV)-s3/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r deploy/requirements-release.lock
+	@ln -sf ../../$(VENV)/bin/uv $(VENV)-s3/bin/uv
+	@$(subst $(VENV)/bin/uv,$(VENV)-s3/bin/uv,$(FILL)) --no-deps -r deploy/requirements-release.lock
 
 lock: $(READY)
 	@$(LOCK) --extra dev pyproject.toml -o requirements.lock

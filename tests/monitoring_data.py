@@ -29,7 +29,7 @@ def figure(value: float, width: float = 0.01) -> dict[str, float]:
 
 
 LEVELS = {
-    "binary": {"share of events": figure(0.2)},
+    "binary": {"event rate": figure(0.2)},
     "multiclass": {'share of "small"': figure(0.5), 'share of "mid size"': figure(0.2)},
     "regression": {"mean price": figure(0.2)},
 }

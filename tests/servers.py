@@ -31,14 +31,18 @@ for line in sys.stdin:
 
 
 @contextmanager
-def started(*command: str, cwd: Path | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run the engine in a Python process; yield it, and the line that it prints first."""
-    env = {**os.environ, "PYTHONPATH": str(Path(ninefold.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+def started(
+    *command: str, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the engine in a Python process, by default with its sources on the path; yield it, and the line that it prints first."""
+    env = env or {**os.environ, "PYTHONPATH": str(Path(ninefold.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     child = subprocess.Popen([sys.executable, *command], cwd=cwd, env=env, text=True, **pipes)
     try:
-        assert child.stdout is not None
-        yield child, child.stdout.readline()
+        assert child.stdout and child.stderr  # noqa: PT018
+        line = child.stdout.readline()
+        assert line, child.stderr.read()
+        yield child, line
     finally:
         child.kill()
         child.wait()

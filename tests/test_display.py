@@ -94,26 +94,32 @@ def test_points_of_a_figure_have_the_texts_of_their_scales() -> None:
 
 def test_what_a_cell_shows_itself_has_the_look_of_tables_and_figures(shown: list[Any], monkeypatch: Any) -> None:
     times = [pd.Timestamp("2020-01-01"), pd.Timestamp("2020-01-01 12:30")]
-    frame = pd.DataFrame(
-        {"year": [2013, 20134], "rows": [1, 12345], "missing": [0.25, None], "when": times, "a": ["<i>", "x"]}
-    )
+    data = {"year": [2013, 20134], "rows": [1, 12345], "missing": [0.25, None], "when": times, "a": ["<i>", "x"]}
+    frame = pd.DataFrame(data)
     html = display.own_table(frame) + display.own_table(pd.concat([frame] * 50).set_index("a")["rows"])
-    cells = (
-        ">20134<",
-        ">12,345<",
-        ">25.0%<",
-        "nf-none",
-        ">2020-01-01<",
-        ">2020-01-01 12:30<",
-        "&lt;i&gt;",
-        "first 60 of 100",
-    )
-    assert [text for text in cells if text not in html] == []
+    cells = [">20134<", ">12,345<", ">25.0%<", "nf-none", ">2020-01-01<", ">2020-01-01 12:30<", "&lt;i&gt;"]
+    assert [text for text in [*cells, "first 60 of 100"] if text not in html] == []
     monkeypatch.setattr(plt, "get_backend", lambda: "inline")
     sns.histplot(frame, x="year").set(title="Years of $$ and $x$ are 2013 & later", ylabel=r"$\alpha$ of a power")
     display.own_figures()
     assert 'alt="Years of $$ and $x$ are 2013 &amp; later"' in markup(shown)
     assert not plt.get_fignums()
+
+
+def test_rows_of_data_name_their_classes_and_statistics_of_the_target_stay_numbers(project: Project) -> None:
+    problem = {"target": "returned", "class_labels": {"no": "kept", "yes": "sent back"}}
+    artifacts.write_json(problem, project.folder / "data/problem.json")
+    df = pd.DataFrame({"returned": [0, 1, 1], "amount": [1.5, 2.25, 3], "shop": ["a", "b", "a"]})
+    rows = df, df.T, df.iloc[1], df["returned"], df["returned"].value_counts(), pd.crosstab(df["shop"], df["returned"])
+    assert [">sent back<" in display.own_table(each) for each in rows] == [True] * 6
+    numbers = df.describe().T, df.isna().sum(), df.groupby("shop")["returned"].mean()
+    assert [">kept<" in display.own_table(each) for each in numbers] == [False] * 3
+    assert (df["returned"].tolist(), ">1.50<" in display.own_table(df)) == ([0, 1, 1], True)
+
+
+def test_a_styler_keeps_its_look_and_caption_with_the_same_bytes_each_time() -> None:
+    one, other = (display.own_style(pd.DataFrame({"a": [1, 2]}).style.set_caption("Mine")) for _ in range(2))
+    assert (one == other, "<caption>Mine</caption>" in one, one.count("<caption>")) == (True, True, 1)
 
 
 def test_params_are_shown_leaf_by_leaf(project: Project, shown: list[Any]) -> None:

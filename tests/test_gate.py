@@ -82,6 +82,14 @@ def test_limits_are_part_of_what_passes_and_a_number_that_is_none_never_does(che
     assert check.passed is passed
 
 
+@pytest.mark.parametrize(("value", "limit", "shown"), [
+    (0.6699961, ">= 0.67", "0.669996"), (0.123456, ">= 0.5", "0.123"), (1234567, "<= 5", "1,234,567"), (1234.4, "<= 1234", "1234.4"),
+])  # fmt: skip
+def test_a_failed_number_has_the_digits_that_tell_it_from_its_limit(value: float, limit: str, shown: str) -> None:
+    failed = {"name": "x", "value": value, "limit": limit, "passed": False}
+    assert gate.failures({"gate": {"checks": [failed]}}) == [f"x: found {shown}, expected {limit}"]
+
+
 def test_numbers_become_plain_ones_of_six_significant_digits() -> None:
     assert gate.tidy({"a": 0.123456789, "b": (1234567.89,), "c": 7}) == {"a": 0.123457, "b": [1234570.0], "c": 7}
     tidied = gate.tidy([np.int64(3), np.float32(0.5), np.bool_(True)])

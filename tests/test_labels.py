@@ -9,7 +9,6 @@ from conftest import CLASSES, Project, statement
 
 from ninefold import display, labels, pictures
 from ninefold.problem import decisions, stage
-from ninefold.training import sentences
 
 
 def test_a_label_is_on_axes_in_tables_and_in_sentences(project: Project, shown: list[Any]) -> None:
@@ -27,8 +26,6 @@ def test_a_label_is_on_axes_in_tables_and_in_sentences(project: Project, shown: 
     assert [text for text in (">order value (EUR)</th>", ">2013<", ">1234<", ">0.25<") if text not in two] == []
     values = pd.Series(["amount", "id"], name="kind").value_counts()  # texts of the data, which only look like columns
     assert ("amount" in display.own_table(values), "order value" in display.own_table(values)) == (True, False)
-    top = pd.DataFrame({"feature": ["shop.amount"], "loss": 0.1})
-    assert "`order value (EUR)` (0.100)" in sentences.describe_importance(top, statement())
 
 
 def test_a_label_of_no_column_is_named_with_the_column_that_is_probably_meant(project: Project) -> None:
@@ -42,4 +39,4 @@ def test_classes_are_called_by_their_labels_and_0_and_1_by_what_they_are() -> No
     sizes = statement("multiclass", classes=dict(zip(CLASSES, "SML", strict=True)))
     assert (named.class_labels, "is *sent back*)" in stage.sentence(named)) == ({"0": "kept", "1": "sent back"}, True)
     assert [*statement(classes=["0", "1"]).class_labels.values()] == ["no event", "event"]
-    assert (decisions.level_name(sizes), [*stage.payoff_table(sizes)][1:]) == ('share of "M"', [*"SML"])
+    assert decisions.level_name(sizes) == 'share of "M"'

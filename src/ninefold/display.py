@@ -1,11 +1,15 @@
 """Show things in a notebook, one way each: params, tables, figures, computed sentences, what comes in and goes out."""
 
+import hashlib
 import html
+import math
 import numbers
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -26,9 +30,15 @@ Format = str | Callable[[Any], str]
 SHARE = "{:.1%}"
 COUNT = "{:,.0f}"
 NAMES = ("column", "feature")  # of our columns that hold names of columns
-SHARES = ("share", "missing", "empty")  # columns that are in per cent, and those that have separators between thousands
+SHARES = (
+    "share",
+    "missing",
+    "empty",
+    "negative",
+    "zero",
+)  # columns that are in per cent, and those that have separators between thousands
 COUNTS = ("count", "distinct", "expected", "freq", "lake", "quarantine", "raw", "rows", "size", "unique")
-MOST_LINES = 60  # of a DataFrame that a cell shows itself
+MOST_LINES, FIRST = 60, 10  # rows of a DataFrame, and of a table of Ibis, that a cell shows itself
 CELLS = jinja.environment()
 CELLS.filters["e"] = lambda value: value.__html__() if hasattr(value, "__html__") else html.escape(value)
 
@@ -57,33 +67,71 @@ def table(frame: pd.DataFrame, caption: str, formats: Mapping[str, Format] | Non
 
 def _table(frame: pd.DataFrame, caption: str, formats: Mapping[str, Format] | None, limit: int) -> dict[str, Any]:
     """Return the values of the block of a table."""
+    headers = [*map(labels.of if _hold_columns(frame.columns.name) else str, frame)]
     if frame.index.names != [None] or not is_integer_dtype(frame.index):
-        frame = pd.concat([frame.index.to_frame().rename(columns={0: ""}), frame], axis=1)
+        index = frame.index.to_frame().rename(columns={0: ""})
+        headers = [*map(labels.of, index), *headers]
+        frame = pd.concat([index, frame], axis=1)
     if len(frame) > limit:
         caption = f"{caption} (first {limit:,} of {len(frame):,} rows)".strip()
     columns = [frame.iloc[:, position] for position in range(frame.shape[1])]  # by position: two may have one name
     named = [name for name in frame if name in NAMES]  # lines of different units
     shown = {**dict.fromkeys(named, _named), **(formats or {})}
     forms = [shown.get(each.name) or (_number if named else _even(each)) for each in columns]
-    numeric = [is_numeric_dtype(each) or is_datetime64_any_dtype(each) for each in columns]
-    kinds = [' class="number"' * (one and not is_bool_dtype(each)) for each, one in zip(columns, numeric, strict=True)]
+    kinds = [' class="number"' * _is_numeric(each) for each in columns]
     rows = [list(map(_cell, row, forms)) for row in frame.head(limit).itertuples(index=False, name=None)]
-    return {"caption": caption, "names": [*map(labels.of, frame)], "kinds": kinds, "rows": rows}
+    return {"caption": caption, "names": headers, "kinds": kinds, "rows": rows}
+
+
+def _hold_columns(axis: Any) -> bool:
+    """Return whether the labels of an axis of this name may be names of columns: an axis without a name, or of one of `NAMES`."""
+    return axis is None or str(axis).rpartition(" ")[2] in (*NAMES, "figure", "metric")
+
+
+def _is_numeric(column: pd.Series) -> bool:
+    """Return whether a column is shown at the right: numbers, also as objects, or dates."""
+    if column.dtype != object:
+        return not is_bool_dtype(column) and (is_numeric_dtype(column) or is_datetime64_any_dtype(column))
+    return bool(column.notna().any()) and all(isinstance(each, numbers.Real) for each in column.dropna())
 
 
 def own_table(frame: pd.DataFrame | pd.Series) -> str:
     """Return the HTML of a DataFrame or a Series that a cell shows itself: its last expression, or what `display` gets.
 
-    Columns, and an index of columns, have their labels. Whole numbers have separators in columns of counts (``rows``,
-    ``size``) alone, as they may be years or ids; columns such as ``share`` or ``missing`` are in per cent.
+    Columns, and an index of columns, have their labels, and so have the classes of the target. Numbers have separators in
+    columns of counts (``rows``, ``size``), or from 10,000 on in a table with a named index, as those of rows may be years or
+    ids; columns such as ``share`` or ``missing`` are in per cent.
     """
-    frame = frame.to_frame() if isinstance(frame, pd.Series) else frame
-    words = (*NAMES, "figure", "metric")  # the last one of the name of an index that holds columns; others hold values
-    named = [name for name in frame.index.names if str(name).rpartition(" ")[2] in words]
-    forms: dict[Any, Any] = dict.fromkeys([*frame, *frame.index.names], _plain) | dict.fromkeys([*named, ""], _named)
+    if isinstance(frame, pd.Series):
+        frame = frame.to_frame("value" if frame.name is None else frame.name)
+    frame = _with_classes(frame)
+    least = 10_000 if any(frame.index.names) else math.inf
+    forms: dict[Any, Any] = {name: partial(_plain, form=_even(column), least=least) for name, column in frame.items()}
+    forms |= {name: _named if name is None or _hold_columns(name) else _plain for name in frame.index.names}
+    forms[""] = forms.pop(None, _named)
     forms |= dict.fromkeys(COUNTS, lambda value: value if isinstance(value, str) else f"{value:,.0f}")
     forms |= {name: SHARE for name, kind in frame.dtypes.items() if name in SHARES and is_float_dtype(kind)}
     return _html("table", **_table(frame, "", forms, MOST_LINES))
+
+
+def _with_classes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with the labels of classes for the target: in rows of data, turned or not, and in an index of its values."""
+    target, classes = labels.classes()
+    for axis in (axis for axis in (0, 1) if target in frame.axes[axis].names):
+        frame = frame.rename(classes, axis=axis, level=target)
+    is_turned = is_integer_dtype(frame.columns) and bool((frame.dtypes == "object").all())
+    rows = frame.T if is_turned else frame.copy()
+    if rows.index.names == [None] and list(rows).count(target) == 1 and rows[target].dropna().isin(classes).all():
+        rows[target] = rows[target].map(classes).astype(object)
+        return rows.T if is_turned else rows
+    return frame
+
+
+def own_style(style: Any) -> str:
+    """Return the HTML of a Styler, with the caption, colours and formats that it has; equal ones have equal bytes."""
+    markup = style.set_uuid(hashlib.sha256(style.set_uuid("").to_html().encode()).hexdigest()[:8]).to_html()
+    caption = "" if "<caption>" in markup else "<caption></caption>"
+    return f'<div class="nf-table mathjax_ignore">{markup.replace("<thead>", f"{caption}<thead>", 1)}</div>'
 
 
 def figure(drawing: Any, caption: str, meaning: str) -> None:
@@ -129,9 +177,8 @@ def conclusion(sentence: str) -> None:
 
 def checks(rows: Sequence[Mapping[str, Any]], title: str = "Checks of this stage") -> None:
     """Show checks of a gate: name, value, limit, and whether each passed."""
-    shown = [(row.get("code", ""), row["name"], row["value"], row["limit"], _result(row)) for row in rows]
-    frame = pd.DataFrame(shown, columns=["code", "check", "found", "expected", "result"], dtype=object)
-    table(frame, title, {"found": _number})
+    shown = [(row.get("code", ""), row["name"], labels.measured(row), row["limit"], _result(row)) for row in rows]
+    table(pd.DataFrame(shown, columns=["code", "check", "found", "expected", "result"], dtype=object), title)
 
 
 def _params(values: BaseModel) -> pd.DataFrame:
@@ -234,10 +281,14 @@ def _number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, numbers.Integral) else labels.number(float(value))
 
 
-def _plain(value: Any) -> str:
+def _plain(value: Any, form: Format = _number, least: float = math.inf) -> str:
+    """Return a time to the minute, a number with separators from `least` on, or a text."""
     if isinstance(value, pd.Timestamp):
         return re.sub(r"( 00:00)?:00$", "", f"{value:%Y-%m-%d %H:%M:%S}")
-    return _number(value).replace(",", "") if isinstance(value, int | float | numbers.Real) else str(value)
+    if not isinstance(value, int | float | numbers.Real):
+        return str(value)
+    text = str(_cell(value, form))
+    return text if float(abs(value)) >= least else text.replace(",", "")
 
 
 def _named(name: Any) -> Any:
@@ -262,12 +313,23 @@ def _brief(value: Any) -> str:
 
 
 def _quiet(lines: list[str]) -> list[str]:
-    """Return the lines of a cell that shows no value if it ends in a semicolon, also where no history is kept (nbval)."""
-    return [*lines, "\nNone"] if lines and lines[-1].rstrip().endswith(";") else lines
+    """Return the lines of a cell that shows no value if it ends in a semicolon, also where no history is kept (nbval).
 
+    ``plt.show()`` is left out: it would show figures without labels and alternative texts, before `own_figures` does.
+    """
+    lines = [re.sub(r"\bplt\.show\(\)", "None", line) for line in lines]
+    return [*lines, "\nNone"] if lines and lines[-1].rstrip().endswith((";", "None")) else lines
+
+
+# In notebooks this module has the name of IPython's function, so it can be called like it: `display(df)`.
+sys.modules[__name__].__class__ = type("Callable", (ModuleType,), {"__call__": staticmethod(display)})
 
 if shell := get_ipython():  # what cells show without a function of this module has its look, too
     for kind in (pd.DataFrame, pd.Series):
         shell.display_formatter.formatters["text/html"].for_type(kind, own_table)
+    html_of = shell.display_formatter.formatters["text/html"].for_type_by_name
+    html_of("pandas.io.formats.style", "Styler", own_style)
+    html_of("ibis.expr.types.relations", "Table", lambda table: own_table(table.limit(FIRST).to_pandas()))
+    pd.set_option("styler.format.precision", 3)
     shell.events.register("post_execute", own_figures)
     shell.input_transformers_post.append(_quiet)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ninefold import artifacts, params, whatif
+from ninefold import artifacts, labels, params, whatif
 from ninefold.errors import GateFailed, ParamsError
 from ninefold.stages import STAGES, label
 
@@ -52,7 +52,10 @@ def failures(record: Mapping[str, Any]) -> list[str]:
     checks = record.get("gate", {}).get("checks", [])
     failed = [check for check in checks if not check["passed"] and not check.get("silenced")]
     names = [" ".join(filter(None, [check.get("code"), check["name"]])) for check in failed]
-    return [f"{name}: found {one['value']}, expected {one['limit']}" for name, one in zip(names, failed, strict=True)]
+    return [
+        f"{name}: found {labels.measured(one)}, expected {one['limit']}"
+        for name, one in zip(names, failed, strict=True)
+    ]
 
 
 def close(

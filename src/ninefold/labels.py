@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import RootModel
 
+from ninefold import artifacts
 from ninefold.params import FILE, Name, Section, Text, in_project, load, root
 
 METRICS = {"log_loss": "log loss", "brier": "Brier score", "roc_auc": "ROC AUC", "r2": "R²"}
@@ -48,6 +49,14 @@ def parts(column: Any) -> tuple[str, str]:
     return entry.label or METRICS.get(name, name), f" ({entry.unit})" if entry.unit else ""
 
 
+def classes() -> tuple[str, dict[int, str]]:
+    """Return the target, and the names of its classes by position; no names if its values are other numbers (1 and 2)."""
+    problem = (in_project() and artifacts.published("data/problem.json")) or {}
+    names = problem.get("class_labels", {})
+    is_code = [*names] == [*map(str, range(len(names)))] or not any(re.fullmatch(r"-?[\d.]+", name) for name in names)
+    return problem.get("target", ""), dict(enumerate(names.values())) if is_code else {}
+
+
 def misspelt(columns: Iterable[str]) -> str:
     """Return the labels of no column, neither of these nor named in section ``features``, and what they may stand for."""
     named = map(json.loads, re.findall(r'"(?:[^"\\]|\\.)*"', load("features").model_dump_json()))
@@ -65,6 +74,15 @@ def _labels(file: Path, changed: int) -> dict[str, Label]:
 def number(value: float, sign: str = "") -> str:
     """Return a quantity as text, to three digits, or whole from 100 on; with ``sign="+"`` always with its sign."""
     return f"{value:{sign},.0f}" if abs(value) >= 100 else f"{value:{sign}.3g}"
+
+
+def measured(check: Mapping[str, Any]) -> str:
+    """Return the value of a check as text: a float to three digits, or to more where it would equal a number of the limit."""
+    value, limits = check["value"], [*map(float, re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", check["limit"]))]
+    if not isinstance(value, float):
+        return f"{value:,}" if type(value) is int else str(value)
+    texts = [f"{value:.{decimals(abs(value)) + more}f}" for more in (1, 2, 3)]
+    return next((text for text in (number(value), *texts) if float(text.replace(",", "")) not in limits), number(value))
 
 
 def duration(text: str) -> str:

@@ -25,7 +25,7 @@ FILE = "params.yaml"
 LARGEST = 1e30  # of numbers: a pipeline may square one; beyond this it could overflow
 ENCODED = "encoded"  # the key of a text with percent-encoded signs
 MODULES = {name: f"ninefold.{name}" for name in (*STAGES, "engine", "labels")}  # of each section
-MODULES |= {"deployment": "ninefold.serving.deployment", "serving": "ninefold.serving.challenger"}
+MODULES |= {"deployment": "ninefold.serving.params", "serving": "ninefold.serving.challenger"}
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Name = Annotated[str, StringConstraints(min_length=1)]  # of a column or a table, which may hold anything

@@ -1,5 +1,6 @@
 """The look of every figure: one theme, colours that serve the colour-blind, a title that is the question."""
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,6 +27,7 @@ def theme() -> None:
     look |= {f"{part}.titleweight": "bold" for part in ("axes", "figure")} | {"figure.titlesize": 11}
     look |= {"axes.titlelocation": "left", "figure.constrained_layout.use": True}
     look |= {"text.parse_math": False}  # names of columns and classes are no formulas
+    warnings.filterwarnings("ignore", "The figure layout has changed to tight")  # by grids of seaborn
     sns.set_theme(style="whitegrid", palette=PALETTE, font="DejaVu Sans", font_scale=0.85, rc=look)
 
 

@@ -49,7 +49,8 @@ class Change:
 
 def new_name(old: str) -> tuple[str | None, Name | None]:
     """Return the new full name of a name, by itself or by the module that it is in, and its entry in `NAMES`, or None."""
-    entries = [name for name in NAMES if fnmatchcase(f"{old}.", f"{name.old}.*")]
+    possible = [name for name in NAMES if old.startswith(name.old.partition("*")[0])]  # `fnmatch` is slow
+    entries = [name for name in possible if fnmatchcase(f"{old}.", f"{name.old}.*")]
     if not entries:
         return old, None
     name = max(entries, key=lambda name: (name.new is None, len(name.old)))

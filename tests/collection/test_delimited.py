@@ -107,6 +107,9 @@ def test_where_the_names_are_is_not_guessed_without_evidence() -> None:
     assert sources.sniff(source) == {"header": 2}
     assert list(read(source, header=2)) == ["site", "Person age", "Person fee", "Sum x"]
     assert sources.sniff(source, {"skip": 1}) == {"skip": 1}
+    rows = "".join(f"s{n},{n}.5,{n},1\n" for n in range(20))
+    source = put("t.csv", "site,fee,fee,ok\n,2021,2022,\n,€,€,0/1\n" + rows)
+    assert list(read(source, **sources.sniff(source))) == ["site", "fee 2021", "fee 2022", "ok"]
     with pytest.raises(DataError, match=r"t.csv: line 2: found a line of dashes, .*--option skip=2 --option comment=-"):
         sources.sniff(put("t.csv", "List\n-----\n|a |b |\n-----\n|x |1 |\n"))
     assert read(put("t.csv", PLAIN + "x\ny,1\n"), footer=2) == read(put("plain.csv", PLAIN))

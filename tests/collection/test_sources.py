@@ -29,7 +29,7 @@ def test_typed_columns_become_text_without_loss() -> None:
         "zoned": (pa.array([utc, None, None], pa.timestamp("ms", "Europe/Berlin")), ["2020-01-05T10:30:00Z", "", ""]),
         "day": (days, ["2020-01-05", "", "0001-01-01"]),
         "decimal": ([decimal.Decimal("1.10"), None, decimal.Decimal("-0.05")], ["1.10", "", "-0.05"]),
-        "kind": (pa.array(["a", None, "a"]).dictionary_encode(), ["a", "", "a"]),
+        "kind": (pa.DictionaryArray.from_arrays([0, None, 0], ["a"], ordered=True), ["a", "", "a"]),
         "list": ([[1, 2], [], None], ["[1, 2]", "[]", ""]),
         "none": (pa.nulls(3), ["", "", ""]),
         "bytes": ([b"ab", b"\xff", None], ["ab", "ff", ""]),
@@ -41,7 +41,7 @@ def test_typed_columns_become_text_without_loss() -> None:
     assert read("t.parquet") == {name: texts for name, (_, texts) in columns.items()}
     assert (sources.sniff("t.parquet", notes=(notes := [])), [note.split()[0] for note in notes]) == (
         {},
-        ["list", "took"],
+        ["kind", "took"],
     )
 
 

@@ -19,20 +19,18 @@ def test_bands_of_a_quantity_do_not_overlap() -> None:
 
 
 @pytest.mark.parametrize("is_event", [True, False])
-def test_a_mean_of_the_outcome_by_group_is_told_from_a_mean_of_other_rows(is_event: bool) -> None:
-    found = {"own": 0, "past": 0, "size": 0}
+@pytest.mark.parametrize(("own", "spread", "rows"), [("own", 0.7, 1100), ("local day", 0.7, 1100), ("own", 0.0, 1500)])
+def test_a_mean_of_the_outcome_by_group_is_told_from_others(is_event: bool, own: str, spread: float, rows: int) -> None:
+    found = {own: 0, "past": 0, "size": 0}
     for seed in range(40):
         random = np.random.default_rng(seed)
-        group, effect = random.integers(0, 20, 1500), random.normal(0, 0.7, 20)
-
-        def outcomes(random: np.random.Generator = random, mean: np.ndarray = effect[group]) -> np.ndarray:
-            y = mean + random.normal(size=1500)
-            return (y > 0).astype("float64") if is_event else y
-
-        y = outcomes()
-        both = (("own", y), ("past", outcomes()))
-        means = {name: pd.Series(each).groupby(group).transform("mean") for name, each in both}
-        frame = pd.DataFrame({"who": [f"k{number}" for number in group], **means, "size": effect[group]}).head(1100)
-        for name in group_means(frame, {name: as_numbers(frame[name]) for name in frame}, y[:1100]):
-            found[name] += 1
-    assert (found["own"] >= 38, found["past"] <= 2, found["size"] <= 2) == (True, True, True), found
+        group, effect = random.integers(0, 20, 1500), spread * random.normal(size=20)
+        draws = effect[group] + random.normal(size=(2, 1500))
+        y, past = (draws > 0).astype("float64") if is_event else draws
+        means = {name: pd.Series(each).groupby(group).transform("mean") for name, each in ((own, y), ("past", past))}
+        frame = pd.DataFrame({"who": [f"k{number}" for number in group], **means, "size": effect[group]}).head(rows)
+        frame, days = (frame, None) if own == "own" else (frame.drop(columns="who"), group[:rows])
+        numbers = {name: as_numbers(frame[name]) for name in frame}
+        for name, words in group_means(frame, numbers, y[:rows], days).items():
+            found[name] += f"each {'who' if days is None else 'local day'}," in words
+    assert (found[own] >= 38, found["past"] <= 2, found["size"] <= 2) == (True, True, True), found

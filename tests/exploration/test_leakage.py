@@ -122,7 +122,7 @@ def test_a_column_filled_on_one_side_alone_is_caught(task: str) -> None:
     if task == "binary":  # nought but where it happened
         refund = made["amount"].where((made["y"] == 1) & (np.arange(len(made)) % 3 > 0), 0.0)
         evidence = suspects(made.assign(refund=refund), stating(task))["refund"]
-        assert evidence.startswith("where it is not 0.0 the share of events is 100.0%")
+        assert evidence.startswith("where it is not 0.0 the event rate is 100.0%")
 
 
 def test_a_few_bad_days_and_a_mere_tendency_are_no_leak() -> None:
@@ -148,6 +148,8 @@ def test_what_an_entity_s_later_rows_came_to_is_caught(task: str) -> None:
         "mean": total / count, "mean of the others": ((total - y) / (count - 1)).where(count > 1),
         "mean from here": (total - before) / (count - place), "later count": total - before - y, "next": by.shift(-1),
     }  # fmt: skip
+    day = y.groupby(made["placed"].dt.normalize())
+    planted["others of the day"] = (day.transform("sum") - y) / (day.transform("size") - 1)
     found = suspects(made.assign(**planted), stating(task))
     assert set(found) == set(planted)
     assert "own and later rows of each customer" in found["mean"]
@@ -195,6 +197,19 @@ def test_columns_that_tell_when_compared_are_named_and_an_honest_difference_is_n
         y = gap > 0 if task == "binary" else np.sign(gap.round()) + 1
         found = suspects(made.assign(y=y.astype(int)), stating(task))
         assert set(found) == ({"ours", "theirs", "due", "done", "last"} if leaks else set())
+    one, other = random.integers(0, 2, (2, 2000))
+    y = np.where(random.uniform(size=2000) < 0.03, 0, one ^ other)
+    both = made.assign(one=np.array(["x", "y"])[one], other=other, y=y)
+    assert set(suspects(both, stating(task))) == {"one", "other"}
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_numbers_of_rows_sorted_by_the_outcome_are_a_leak_and_a_sorted_measurement_is_not(task: str) -> None:
+    made, random = table(task, 2000).drop(columns=BEFORE), np.random.default_rng(2)
+    nearly = np.argsort(made["y"].rank().to_numpy() + random.normal(0, 600, 2000))
+    for order, leaks in ((nearly, {"number"}), (np.argsort(made["amount"]), set())):
+        rows = made.iloc[order].assign(number=random.gamma(1, 1, 2000).cumsum() if leaks else 0)
+        assert set(suspects(rows.reset_index(drop=True), stating(task, timed=False))) == leaks
 
 
 def test_a_number_that_the_outcome_moved_names_no_entity() -> None:
@@ -204,7 +219,7 @@ def test_a_number_that_the_outcome_moved_names_no_entity() -> None:
     made = pd.DataFrame({"due": due, "arrived": due + delay, "customer_id": random.integers(0, 500, 20_000)})
     made["placed"] = pd.Timestamp("2021-01-01") + pd.to_timedelta(np.sort(random.uniform(0, 300, 20_000)), "D")
     others = EntityLeakage(made, ["due", "arrived", "customer_id"], (delay > 40).astype(int), stating("binary"))
-    assert [name for name, _ in others.entities] == ["customer_id"]
+    assert [name for name, _ in others.entities] == ["customer_id", "local day"]
     assert others.evidence("due", made["due"]) == ""
 
 

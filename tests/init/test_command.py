@@ -139,6 +139,7 @@ def test_the_task_follows_the_values_of_the_target(shop: Any, random: Any, propo
     shop["quality"] = random.integers(3, 9, ROWS).astype(str)
     p = proposed(shop, "quality")
     assert (p.task, "--task multiclass" in " ".join(p.warnings)) == ("regression", True)
+    assert proposed(shop.assign(y=np.where(np.arange(ROWS) % 5, "是", "否")), "y").focus == "是"  # rare or not
     assert proposed(shop, "quality", task="multiclass").classes == list("345678")
     shop["species"] = random.integers(0, 3, ROWS).astype(str)
     assert proposed(shop, "species").task == "multiclass"
@@ -253,6 +254,7 @@ def test_numbers_keep_their_sign_and_what_is_none_goes_to_quarantine(shop: Any, 
     (lambda x, _: f"{x / 10} kg", ("amount kg", None, None), 105.7), (lambda x, _: f"{x},5\u202fµg/m³ ", ("amount µg/m³", ",", None), 1057.5),
     (lambda x, _: f"{x / 1000:.3f}k", ("amount", None, None), 1057), (lambda x, _: f"{x} DR", ("amount", None, None), -1057),
     (lambda x, y: f"{x % 24}h {y}m", ("h:m", None, None), 117), (lambda x, y: f"{y} days 0{x % 9}:00:00", ("h:m", None, None), 82320),
+    (lambda x, y: f"{5 + x % 50}:{y:02d}" if x % 3 else f"1:{y:02d}:30", ("m:s", None, None), 12.95), (lambda x, y: f"{x % 12}:{y:02d}", ("h:m", None, None), 117),
 ])  # fmt: skip
 def test_signs_and_units_are_read_with_numbers(write: Any, read: Any, number: Any, shop: Any, proposed: Any) -> None:
     shop["fee"] = [write(1000 + row, row % 60) if row % 9 else "NA" for row in range(ROWS)]
@@ -282,12 +284,8 @@ def test_codes_beyond_a_gap_are_not_known_or_asked_about(
 def test_hours_come_first_where_the_name_says_so_and_blank_dates_are_not_known(shop: Any, proposed: Any) -> None:
     clock = [f"{row % 40}:{row % 60:02d}" for row in range(ROWS)]
     blank = np.where(np.arange(ROWS) % 5, shop["placed"].str[:10], "0000-00-00")
-    p = proposed(
-        shop.assign(
-            **{"Hours worked": clock, "seen": blank, "plz": [str(10007 + 43 * (7 * row % ROWS)) for row in range(ROWS)]}
-        ),
-        "returned",
-    )
+    plz = [str(10007 + 43 * (7 * row % ROWS)) for row in range(ROWS)]
+    p = proposed(shop.assign(**{"Hours worked": clock, "seen": blank, "plz": plz}), "returned")
     assert (p.columns["Hours worked"].format, p.columns["seen"].missing) == ("h:m", ROWS / 5)
     assert "plz" in p.features["categorical"]
 
@@ -307,6 +305,8 @@ def test_what_is_not_read_is_named(shop: Any, proposed: Any) -> None:
     warnings = " ".join(proposed(shop.assign(**odd), "returned", time="none").warnings)
     assert "weight holds 400 different texts, such as '0 or 0 kg', '1 or 1 kg', '2 or 2 kg'" in warnings
     assert "pair holds 63 different texts" in warnings
+    shop.loc[399, ["country", "price"]] = "Total", "99999"  # of all rows; a country may be called so
+    assert "row 400 'Total'" in " ".join(proposed(shop, "returned").warnings)
 
 
 @pytest.mark.parametrize(("name", "values", "said"), [
@@ -314,15 +314,15 @@ def test_what_is_not_read_is_named(shop: Any, proposed: Any) -> None:
     ("t", [*map(str, range(30)), "-127"], "t holds -127 in 12"), ("x", [f"{row}.5" for row in range(30)] + ["1e20"], "x holds 1e+20 in 12"),
     ("ID_MUNICIP", ["2927", "1200", "3304"], "its name"), ("fw", ["1.1", "1.10", "1.9"], "its name"), ("x", [str(4806381000000 + 137 * row) for row in range(15)], "many digits"),
     ("via", ["-", "Web page", "Fax"], "via holds '-' in 34%"), ("via", ["Nord"] * 9 + ["Summe Nord"], "row 10 'Summe Nord'"),
-    ("via", [f"\uff11{n}" for n in range(9)], "full-width digits"), ("spot", [f"47.{row:04d}, 8.{row + 9:04d}" for row in range(ROWS)], "'47.0000, 8.0009'"),
+    ("via", [f"\uff11{n}" for n in range(9)], "full-width digits"), ("via", ["Web", "k.A."], "'k.A.' in 50%"), ("user", ['{"id": 1}', '{"id": 2}'], "nested objects"),
+    ("via", ["8 mi", "24 km", "7 mi"], "mi in 267 rows, km in 133"), ("via", ["30k-40k", "40k-50k"], "ranges, such as '30k-40k'"), ("entry", list(map(str, (5, 7, 81, 90))), "(5, 7, 81, 90)"),
+    ("dep", [str(100 * (row % 24) + 7 * row % 60) for row in range(ROWS)], "like times of day"), ("spot", [f"47.{row:04d}, 8.{row + 9:04d}" for row in range(ROWS)], "'47.0000, 8.0009'"),
 ])  # fmt: skip
 def test_a_doubt_is_said(name: str, values: list[str], said: str, shop: Any, proposed: Any) -> None:
     p = proposed(shop.drop(columns="order_id").assign(**{name: np.resize(values, ROWS)}), "returned")
     assert said in " ".join(p.warnings)
-    assert (p.key, name in p.features["categorical"]) == (
-        ["row"],
-        name in {"ID_MUNICIP", "fw", "via"} or "digits" in said,
-    )
+    is_category = name in {"ID_MUNICIP", "fw", "via"} or "digits" in said
+    assert (p.key, name in p.features["categorical"]) == (["row"], is_category)
 
 
 def test_a_class_in_several_spellings_is_one(shop: Any, proposed: Any) -> None:
@@ -352,8 +352,11 @@ def test_entities_and_copies_are_found_by_values(shop: Any, random: Any, propose
     batches = bare.assign(heat=heat, wet=wet, returned=random.choice(["Y", "N"], 100)[who])
     warm = random.integers(-100, 100, ROWS) / 2
     squares = bare.assign(c=warm.astype(str), f=(warm**2).astype(str), returned=np.where(warm > 0, "Y", "N"))
+    measured = bare.assign(pay=np.resize(random.integers(900, 99_000, 100), ROWS).astype(str)).sample(
+        350, random_state=1
+    )
     stray = tall.assign(who=tall["who"].mask(tall.index == 3, "?x"))
-    tables = (tall, "who"), (stray, "who"), (bare.assign(ID=who.astype(str)), "ID"), (kinds, None)
+    tables = (tall, "who"), (stray, "who"), (bare.assign(ID=who.astype(str)), "ID"), (kinds, None), (measured, None)
     for table, group in (*tables, (squares, None), (bare.assign(heat=heat, wet=wet), None), (batches, "heat")):
         p = proposed(table, "returned")
         assert p.group == ([group] if group else None)
@@ -372,11 +375,8 @@ def test_what_names_a_person_is_no_key_and_no_feature(shop: Any, random: Any, pr
         "lives": [f"Hauptstr. {row}, 11346 Berlin" for row in range(ROWS)],
     }  # fmt: skip
     p = proposed(shop.drop(columns=["order_id", "placed"]).assign(**own), "returned")
-    assert (p.key, list(p.personal), p.protected) == (
-        ["row"],
-        ["Vorname", "reach", "line", "sold by", "lives"],
-        ["sexo", "who"],
-    )
+    assert (p.key, p.protected) == (["row"], ["sexo", "who"])
+    assert list(p.personal) == ["Vorname", "reach", "line", "sold by", "lives"]
     params = written(p)
     assert (params["deployment"]["log"]["redact"], params["training"]["protected"]) == ([*p.personal], p.protected)
     assert not {*p.personal} & {name for names in p.features.values() for name in names}
@@ -475,6 +475,7 @@ def test_the_event_is_the_word_that_says_so_else_the_rarer(words: Any, shop: Any
     ("did you mean 'returned'", {}, "retuned", {}), ("--time names", {}, "returned", {"time": "then"}),
     ("--id names", {}, "returned", {"key": "nr"}), ("always 'x'", {"y": "x"}, "y", {}), ("is 'X' in 200 rows and blank in 200; if", {"y": ["    X", "   "] * 200}, "y", {}),
     ("missing in every row", {"y": "NA"}, "y", {}), ("expected at most 30 classes", {}, "comment", {}),
+    ("middle of each range", {"y": [f"{row // 8}-{row // 8 + 9}" for row in range(ROWS)]}, "y", {}),
     ("'rare' \\(2\\)", {"y": ["rare"] * 2 + ["a", "b"] * 199}, "y", {}),
     ("holds texts", {}, "country", {"task": "regression"}), ("three different", {}, "price", {"time": "price"}),
     ("expected\\s+two for --task binary", {}, "country", {"task": "binary"}), ("holds times", {}, "placed", {}),

@@ -90,6 +90,10 @@ def test_what_may_be_read_otherwise_is_said() -> None:
     assert "row 2 '2023-01-01', row 1 '01/01/2023'" in both.warnings[0]
     mixed = described(np.where(np.arange(400) % 3, slashed, DAYS.strftime("%m/%d/%Y")))
     assert (mixed.kind, "it is read as text" in mixed.warnings[0]) == ("category", True)
+    days = [f"{1 + row % 12:02d}.{1 + row % 11:02d}.2023" for row in range(400)]
+    assert (described(days).format, described(days).warnings) == ("%d.%m.%Y", ())
+    paid = describe(pd.DataFrame({"when": [day.replace(".", "/") for day in days], "paid": slashed}))["when"]
+    assert (paid.format, paid.warnings) == ("%d/%m/%Y", ())
     for written, end in ((iso, "9999-12-31"), (DAYS.strftime("%Y%m%d"), "99991231")):
         ended = described(np.where(np.arange(400) % 4, written, end))
         assert (ended.missing, ended.times().max()) == (100, DAYS[-1].floor("D"))

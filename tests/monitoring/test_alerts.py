@@ -28,7 +28,7 @@ def natural(**figures: tuple[float, float]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("task", "changed", "value", "alert", "outside"), [
-    ("binary", "share of events", 0.3, "outcomes", "outcome"),
+    ("binary", "event rate", 0.3, "outcomes", "outcome"),
     ("multiclass", 'share of "mid size"', 0.3, "outcomes", "outcome: mid size"),
     ("regression", "mean price", 0.3, "outcomes", "outcome"),
     ("binary", "roc_auc", 0.65, "ranking", "ranking"), ("regression", "rank_correlation", 0.65, "ranking", "ranking"),
@@ -69,7 +69,7 @@ def test_broken_rows_and_a_change_of_volume_raise_alerts() -> None:
 
 @pytest.mark.parametrize(("period", "decision", "reason"), [
     (record(), "keep", "0 alerts of severity high"),
-    (record(drifted=1, outside=["outcome"], **{"share of events": figure(0.3)}), "keep", "1 of 4 features drifted"),
+    (record(drifted=1, outside=["outcome"], **{"event rate": figure(0.3)}), "keep", "1 of 4 features drifted"),
     (record(outside=["loss"], brier=figure(0.19)), "retrain", "0.190"),
     (record(drifted=2), "retrain", "2 of 4 features drifted"),
     (record(drifted=4, outside=["loss"], brier=figure(0.19), gain=figure(-0.05)), "roll back", "-0.050"),

@@ -15,7 +15,7 @@ from monitoring_data import PARAMS
 from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan
 from ninefold.monitoring import Monitor, backtest, sentences
-from ninefold.monitoring.answers import PERIOD, STATUS, outcomes
+from ninefold.monitoring.answers import PERIOD, STATUS, outcomes, predict
 from ninefold.monitoring.arrivals import Arrived, cut, label_status
 from ninefold.monitoring.backtest import CALENDAR, NEVER, TRIGGERED, Followed
 from ninefold.problem import decisions
@@ -48,7 +48,8 @@ def later(turned: bool = False) -> Arrived:
 @pytest.fixture
 def follow(monitor: Monitor) -> Callable[..., Followed]:
     """Return a function that follows a strategy in a stable world, or in one that is turned round."""
-    return lambda strategy, turned=False: backtest.follow(strategy, monitor, later(turned))
+    frames = [predict(later(turned)[0], monitor.bundle) for turned in (False, True)]
+    return lambda strategy, turned=False: backtest.follow(strategy, monitor, (frames[turned], later()[1]))
 
 
 def test_a_stable_world_is_learned_again_where_a_month_ends_and_never_for_the_monitor(
@@ -68,7 +69,8 @@ def test_only_labels_known_at_a_close_are_learned_from(monitor: Monitor, monkeyp
     waits = {**described, "problem": {**described["problem"], "label_delay": "2d"}}
     frame, volume = later(turned=True)
     frame.loc[frame.index[:3], ["returned", STATUS]] = [None, "never"]
-    backtest.follow(TRIGGERED, replace(monitor, bundle=replace(monitor.bundle, described=waits)), (frame, volume))
+    waiting = replace(monitor, bundle=replace(monitor.bundle, described=waits))
+    backtest.follow(TRIGGERED, waiting, (predict(frame, monitor.bundle), volume))
     close = volume["end"].iloc[0]
     expected = frame[frame["returned"].notna() & (frame["placed"] <= close - pd.Timedelta("2d 2h"))]
     assert len(seen[0]) == sum(map(len, monitor.parts.values())) + len(expected)

@@ -296,7 +296,7 @@ def test_sentences_cover_all_periods_name_the_worst_and_ties_and_claim_no_differ
     usual = {**baseline(), "figures": {**baseline()["figures"], "gap": figure(0.005)}}
     text = sentences.describe_calibration(records, usual, statement())
     holdout = "0.005 (-0.005 to 0.015), not distinguishable from zero on the holdout"
-    assert f"{holdout}, over 13 periods from -0.065 (in 00)" in text
+    assert f"{holdout}, over 13 periods from -0.065 (00)" in text
     assert "In 11 of 13 periods its interval is above zero, in 1 below; in the other 1 it is not disti" in text
     days = [{**each, "figures": {"gap": {"value": 0.1}}} for each in records]  # too short for an interval
     assert "in the other 13 it is not" in sentences.describe_calibration(days, usual, statement())

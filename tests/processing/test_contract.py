@@ -59,7 +59,7 @@ COMMA, DOTS = {"type": "float64", "decimal": ","}, {"type": "float64", "decimal"
     (SIGNS, "45 %", 45), (SIGNS, "(5", None), (SIGNS, "5 kg", None), (SIGNS, "5,-", None),
     (MINUTES, "14:05", 845), (MINUTES, "2:05 pm", 845), (MINUTES, "14h05", 845), (MINUTES, "1h 30m", 90), (MINUTES, "PT1H30M", 90),
     (MINUTES, "2 days 03:04:30", 3064.5), (MINUTES, "-1 day, 23:59:00", -1), (MINUTES, "P1M", None), (MINUTES, "5", None),
-    ({**MINUTES, "format": "m:s"}, "14:30", 14.5), ({**MINUTES, "format": "m:s"}, "1:14:30", 74.5),
+    ({**MINUTES, "format": "m:s"}, "14:30", 14.5), ({**MINUTES, "format": "m:s"}, "1:14:30", 74.5), ({**MINUTES, "format": "hhmm"}, "905", 545),
 ])  # fmt: skip
 def test_values_are_read_as_the_contract_says_they_are_written(column: Any, text: Any, value: Any) -> None:
     table = engine.local().create_table("t", pd.DataFrame({"text": [text]}))

@@ -12,7 +12,6 @@ from ninefold import artifacts, collection, engine
 from ninefold.errors import DataError, GateFailed, ParamsError
 from ninefold.params import load
 from ninefold.problem import decisions
-from ninefold.processing import sentences
 from ninefold.processing import stage as processing
 
 
@@ -150,8 +149,8 @@ def test_the_texts_say_where_the_rows_went_and_where_the_gaps_are(project: Proje
     connection, params = engine.connect(), load("processing")
     shares = pd.Series({"customers.city": 0.5, "orders.amount": 0.04, "orders.id": 0.0})
     assert processing.metrics(counts, shares)["columns_with_gaps"] == 2
-    assert sentences.left_out(processing.read(params, connection), params).endswith("only: `orders`: `extra`.")
-    values = sentences.promises(params.tables["orders"]).set_index("column")["values"]
+    assert processing.left_out(processing.read(params, connection), params).endswith("only: `orders`: `extra`.")
+    values = processing.promises(params.tables["orders"]).set_index("column")["values"]
     assert values[["amount", "status", "customer"]].tolist() == ["at least 0, at most 1000", "one of open, paid", "any"]
 
 

@@ -27,7 +27,7 @@ from ninefold.errors import DataError
 from ninefold.metrics import scores
 from ninefold.metrics.plan import EvaluationPlan
 from ninefold.problem.statement import Problem
-from ninefold.registry import comparison, promotion, repository
+from ninefold.registry import promotion, repository
 from ninefold.serving import bundle as packing
 from ninefold.serving import hot_swap
 
@@ -100,7 +100,7 @@ def test_a_worse_challenger_is_refused_or_forced_with_a_reason_that_the_tag_keep
 def test_models_are_compared_by_what_their_actions_pay_on_the_same_rows(shop: Shop) -> None:
     both = [shop.build(good=False), shop.build()]
     rows = training.read(Problem.load(), EvaluationPlan.load())["holdout"]
-    found, swapped = comparison.compare(*both, rows), comparison.compare(*both[::-1], rows)
+    found, swapped = promotion.compare(*both, rows), promotion.compare(*both[::-1], rows)
     act, back = [one.decide(rows)["action"] == "act" for one in both], rows["returned"] == 1
     paid = [np.where(chosen, -1, np.where(back, -4, 0)) for chosen in act]
     loss = [scores.one_score("log_loss", rows["returned"].to_numpy(), one.predict(rows), one.problem) for one in both]
@@ -116,37 +116,37 @@ def test_rows_that_the_champion_learned_from_do_not_count(shop: Shop, weak: pack
     rows = training.read(Problem.load(), EvaluationPlan.load())["holdout"]
     later = weak.described["periods"]
     later["validation"]["last"] = "2020-03-01"  # as if it had been trained again since
-    assert comparison.unseen(rows, weak, "HEAD")["placed"].min() == pd.Timestamp("2020-03-02")
+    assert promotion.unseen(rows, weak, "HEAD")["placed"].min() == pd.Timestamp("2020-03-02")
     later["validation"]["last"] = "2020-04-07"
-    few = comparison.unseen(rows, weak, "HEAD")
+    few = promotion.unseen(rows, weak, "HEAD")
     with pytest.raises(DataError, match=r"not fitted on \d+ of \d+ holdout rows, of 2 days; expected 50"):
-        comparison._demand_enough(few, len(rows), Problem.load())
+        promotion._demand_enough(few, len(rows), Problem.load())
 
 
 def test_without_time_the_split_of_the_champions_commit_tells_what_it_learned_from(shop: Shop) -> None:
     champion, plan = committed(shop, case="regression"), EvaluationPlan.load()
     rows = training.read(Problem.load(), plan)["holdout"]
-    assert len(comparison.unseen(rows, champion, "HEAD")) == len(rows)
+    assert len(promotion.unseen(rows, champion, "HEAD")) == len(rows)
     plan = plan.model_copy(update={"split": plan.split.model_copy(update={"validation": 0.5, "holdout": 0.6})})
     plan.save()  # the holdout of today has rows of the champion's training
     artifacts.publish()
     larger = training.read(Problem.load(), plan)["holdout"]
-    assert set(comparison.unseen(larger, champion, "HEAD")["id"]) == set(rows["id"]) < set(larger["id"])
-    older = artifacts.read_json(comparison.PLAN) | {"split": {"by": "rows", "edges": {"all": [0.6, 0.8]}}}
-    artifacts.write_json(older, artifacts.path(comparison.PLAN))
+    assert set(promotion.unseen(larger, champion, "HEAD")["id"]) == set(rows["id"]) < set(larger["id"])
+    older = artifacts.read_json(promotion.PLAN) | {"split": {"by": "rows", "edges": {"all": [0.6, 0.8]}}}
+    artifacts.write_json(older, artifacts.path(promotion.PLAN))
     shop.commit()
     with pytest.raises(DataError, match=r"its commit: found a split of by, edges, .* promote with --force"):
-        comparison.unseen(rows, champion, "HEAD")
+        promotion.unseen(rows, champion, "HEAD")
 
 
 @pytest.mark.usefixtures("weak")
 def test_a_champion_of_other_features_data_or_another_question_is_not_compared(shop: Shop) -> None:
     challenger = shop.build()
     challenger.signature.pop(0)
-    assert "its features amount are not" in comparison.evaluate("v0.0.1", "HEAD", challenger)[1]
+    assert "its features amount are not" in promotion.evaluate("v0.0.1", "HEAD", challenger)[1]
     table = shop.folder / "data/features/period=all/part-0.parquet"
     artifacts.write_table(pd.read_parquet(table).head(700), table)
-    other = comparison.evaluate("v0.0.1", "HEAD", packing.Bundle.load())[1]
+    other = promotion.evaluate("v0.0.1", "HEAD", packing.Bundle.load())[1]
     assert f"{features.FEATURES}: not what the challenger was made from" in other
     committed(shop, case="text")
     refused(r"cannot be compared with champion v0.0.1: it answers another question: time was")

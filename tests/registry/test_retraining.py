@@ -23,7 +23,7 @@ from ninefold import artifacts, collection, hooks, lineage, params
 from ninefold.cli import app
 from ninefold.errors import DataError
 from ninefold.problem.statement import Problem
-from ninefold.registry import comparison, planning, promotion, repository, retraining
+from ninefold.registry import planning, promotion, repository, retraining
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME, DAY = bundles.PARAMS.name, date(2020, 4, 30)
@@ -165,7 +165,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     champion = {"champion": True, "version": "v0.0.1", "commit": "main", "bundle": "0123"}
     monkeypatch.setattr(promotion, "models", lambda: [champion])
-    monkeypatch.setattr(comparison, "evaluate", lambda *_: (conclusion["fit"], "was judged"))
+    monkeypatch.setattr(promotion, "evaluate", lambda *_: (conclusion["fit"], "was judged"))
     monkeypatch.setattr(promotion, "promote", promote)
     return conclusion
 

@@ -59,7 +59,7 @@ def test_the_index_draws_one_conclusion_and_says_where_stages_disagree(monitored
 
 def test_the_index_says_what_the_model_is_worth_per_row_in_all_and_by_period(monitored: Path) -> None:
     index = rendered()
-    told = ["0.500 <small>(-0.250 to 1.25)</small>", "1,000 <small>(-500 to 2,500)</small>", "in all, 2,000 rows"]
+    told = ["0.500 <small>(-0.250 to 1.25)</small>", "1,000 <small>(-500 to 2,500)</small>", "in all, on 2,000 rows"]
     told += ["confidence interval, which includes zero", "<title>2025-02-10: 0.500 (-0.250 to 1.25); repair</title>"]
     assert [text for text in told if text not in index] == []
     assert index.count("<circle") == 2

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import browser
 import pytest
 from selenium.webdriver.common.keys import Keys
-from site_files import CARD, executed, fail, record, write
+from site_files import CARD, executed, fail, record, show, write
 
 from ninefold import lineage
 from ninefold.reports import site
@@ -54,6 +54,16 @@ def test_a_page_shows_its_conclusion_then_its_notebook_with_folded_code_and_wher
     for name, text in found.items():
         assert re.findall(r'<a[^>]*href="([^"]+)"[^>]*aria-current="page"', text) == [name]
         assert text.count(", gate passed</span>") == len(STAGES)
+
+
+def test_a_table_without_a_caption_has_the_sentence_that_announces_it_or_its_heading(finished: Path) -> None:
+    run = executed("problem")
+    run["cells"][6]["outputs"] = [show("<table><caption></caption></table>")]
+    run["cells"].insert(7, {**run["cells"][6], "id": "again"})  # not directly below the sentence
+    write(finished / "reports/notebooks/01_problem.ipynb", run)
+    rendered()
+    captions = re.findall(r"Table 1.[23]</a> (.*?)</span></caption>", pages(finished)["01_problem.html"])
+    assert captions == ["See the first, and this", "What comes in"]
 
 
 def test_a_failed_gate_shows_on_its_page_and_on_the_index(finished: Path) -> None:

@@ -16,7 +16,7 @@ from ninefold import artifacts
 from ninefold.errors import DataError
 from ninefold.metrics import EvaluationPlan
 from ninefold.problem import Problem
-from ninefold.serving import batch, deployment
+from ninefold.serving import batch, deployment, schemas
 from ninefold.serving import bundle as packing
 from ninefold.serving import fields as signature
 from ninefold.serving.bundle import Bundle
@@ -39,13 +39,15 @@ def test_answers_have_the_columns_of_their_task_and_other_names_beside_a_field_o
 
 def test_fields_may_be_named_like_arguments_and_like_every_other_name(project: Project) -> None:
     bundle, constant = pack(lay_out("text")), DummyClassifier().fit([[0], [0]], [0, 1])
-    fields = [{"name": name, "kind": "date", "type": "date", "required": False} for name in ("self", "action")]
+    names = ["self", "action", "copy", "model_dump", "_private", "with space", "schema"]
+    fields = [{"name": name, "kind": "date", "type": "date", "required": False} for name in names]
     taken = {"name": "action_predicted", "kind": "identity", "type": "any", "required": False}
     described = {**bundle.described, "signature": [*bundle.signature, *fields, taken]}
     other = dataclasses.replace(bundle, described=described, model=constant)
     assert other.added["action"] == "action_predicted_predicted"
-    answered = other.decide(other.complete([{"self": "2024-02-29", "comment": "x"}]))
-    assert answered["probability"].tolist() == [0.5]
+    row = {"comment": "x", **dict.fromkeys(names, "2024-02-29")}
+    assert schemas.sent_rows(schemas.request_model(other).model_validate({"rows": [row]})) == [row]
+    assert other.decide(other.complete([row]))["probability"].tolist() == [0.5]
 
 
 def test_the_same_inputs_give_the_same_bytes_and_another_model_another_version(project: Project, parts: Any) -> None:
@@ -95,7 +97,9 @@ def test_rows_and_tables_are_completed_alike(project: Project, prior: float | No
     pd.testing.assert_frame_equal(rows, looked_up[bundle.features].reset_index(drop=True))
     pd.testing.assert_frame_equal(rows, deployment.with_online(table)[bundle.features])
     assert len(batch.through_file(table, ".csv", bundle)) == len(table)
-    assert not unknown or rows[name][5] == 0.7
+    if unknown:
+        assert rows[name][5] == 0.7
+        assert schemas.request_model(bundle).model_validate({"rows": [{"customer": None}]})
 
 
 def test_the_signature_says_what_a_row_may_and_must_hold(project: Project) -> None:

@@ -10,8 +10,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ import pytest
 import yaml
 from clones import copy_of_the_repository
 from packaging.requirements import Requirement
-from servers import until
+from servers import started
 
 from ninefold.serving import middleware
 
@@ -178,9 +177,8 @@ def state(root: Path) -> dict[str, tuple[int, int]]:
     return {str(file): (file.stat().st_size, file.stat().st_mtime_ns) for file in files}
 
 
-@contextmanager
-def running(root: Path, said: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Run the image's command in `root`, at 127.0.0.1 and a free port; give the process and its address."""
+def running(root: Path) -> AbstractContextManager[tuple[subprocess.Popen[str], str]]:
+    """Run the image's command in `root`, at 127.0.0.1 and a free port; give the process and the line that it prints."""
     command = json.loads(values("ENTRYPOINT")[0])
     assert command[0] == "python"
     command = ["127.0.0.1" if word == "0.0.0.0" else word for word in command[1:]]
@@ -188,18 +186,9 @@ def running(root: Path, said: Path) -> Iterator[tuple[subprocess.Popen[bytes], s
     environment = declared | {"PATH": os.defpath, "HOME": "/nonexistent", "NINEFOLD_TOKEN": "t" * 48}
     environment |= {"PYTHONPATH": f"{root}{declared['PYTHONPATH']}{os.pathsep}{root / 'venv'}"}
     environment |= {"TMPDIR": str(root.parent), "OMP_NUM_THREADS": "1"}
-    with said.open("wb") as out:
-        process = subprocess.Popen(  # without -S Python would add the packages of the whole environment
-            [sys.executable, "-S", *command, "--port", "0"],
-            cwd=f"{root}{values('WORKDIR')[0]}", env=environment, stdout=out, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-    try:
-        until(lambda: " at http" in said.read_text() or process.poll() is not None, seconds=90)
-        assert process.poll() is None, said.read_text()
-        yield process, said.read_text().split()[-1]
-    finally:
-        process.kill()
-        process.wait(30)
+    folder = Path(f"{root}{values('WORKDIR')[0]}")
+    # Without -S Python would add the packages of the whole environment.
+    return started("-S", *command, "--port", "0", cwd=folder, env=environment)
 
 
 def test_the_image_answers_from_what_it_holds_alone_and_writes_nothing(bundle: Any, wheels: Any, tmp_path: Any) -> None:
@@ -208,8 +197,8 @@ def test_the_image_answers_from_what_it_holds_alone_and_writes_nothing(bundle: A
         if not place.is_symlink():
             place.chmod(0o555 if place.is_dir() else 0o444)
     before, check = state(root), healthcheck()
-    with running(root, tmp_path / "said.txt") as (process, address):
-        options: dict[str, Any] = {"trust_env": False, "timeout": 30}
+    with running(root) as (process, line):
+        address, options = line.split()[-1], dict[str, Any](trust_env=False, timeout=30)
         assert httpx.get(f"{address}/ready", **options).json()["version"] == bundle.version  # a balancer sends no token
         options |= {"headers": {"Authorization": f"Bearer {'t' * 48}"}}
         sent = {"rows": [bundle.described["example"]]}

@@ -23,7 +23,8 @@ from typer.testing import CliRunner
 
 from ninefold import artifacts, cli, monitoring
 from ninefold.errors import DataError
-from ninefold.serving import app, checksums, hot_swap
+from ninefold.serving import app, hot_swap
+from ninefold.serving import bundle as packing
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.challenger import Challenger, incompatible
 from ninefold.serving.hot_swap import Watcher
@@ -75,7 +76,7 @@ def test_what_is_installed_is_in_production_whole_and_what_is_refused_replaces_n
         hot_swap.install(pair[1].place)
     (copy / "model.skops").unlink()  # a damaged copy is made again
     hot_swap.install(pair[0].place)
-    assert checksums.verify(artifacts.path(hot_swap.PRODUCTION)) == pair[0].version
+    assert packing.verify(artifacts.path(hot_swap.PRODUCTION)) == pair[0].version
 
 
 def test_all_commands_answer_with_the_bundle_in_production_or_not_at_all(pair: Pair, monkeypatch: Any) -> None:
@@ -122,7 +123,7 @@ def test_what_is_in_production_is_on_disk_and_old_copies_go(pair: Pair, monkeypa
     link, versions, synced = artifacts.path(hot_swap.PRODUCTION), artifacts.path(hot_swap.VERSIONS), set()
     monkeypatch.setattr(artifacts, "sync", lambda place: synced.add((place.name, link.exists())))
     copy = hot_swap.install(pair[0].place)
-    files = {Path(name).name for name in (*checksums.files(copy), checksums.LIST)}
+    files = {Path(name).name for name in (*packing.files(copy), packing.CHECKSUMS)}
     assert {(name, False) for name in (*files, versions.name)} | {(link.parent.name, True)} <= synced
     shutil.copytree(copy, versions / f".{copy.name}.1")  # an install was killed
     monkeypatch.setattr(hot_swap, "KEPT", 1)

@@ -154,9 +154,6 @@ def test_the_token_comes_from_the_environment_or_a_file_and_none_that_lets_every
         given = {"NINEFOLD_TOKEN": token, "NINEFOLD_TOKEN_FILE": file}
         with pytest.raises(NinefoldError, match=says):
             middleware.token({name: value for name, value in given.items() if value is not None})
-
-
-def test_letting_others_in_without_a_token_is_warned_of() -> None:
     warned = [host for host in ("::1", "localhost", "0.0.0.0", "10.0.0.7", "a") if middleware.warning(host, None)]
     assert warned == ["0.0.0.0", "10.0.0.7", "a"]
     assert middleware.warning("0.0.0.0", TOKEN) is None

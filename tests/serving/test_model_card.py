@@ -81,7 +81,7 @@ def test_every_score_has_its_interval_and_its_meaning() -> None:
 
 def test_evidence_is_in_tables_of_figures_with_intervals_and_names_mean_nothing_to_markdown() -> None:
     card = sections(model_card(described(evidence=EVIDENCE)))
-    policies, _, prices = card["Policy"].partition("If one price were another")
+    policies, _, prices = card["Policy"].partition("If one payoff were halved or increased by half")
     assert lines(card["Where it is weaker"]) == [
         ["<code>a &#124; b</code>", "<code>&#36;x&#36;</code>", "1,234", "0.031 (0.010 to 0.052)", "< 0.001"],
         ["`shop`", "`north`", "50", "-0.200", "–"],
@@ -100,7 +100,7 @@ def test_evidence_is_in_tables_of_figures_with_intervals_and_names_mean_nothing_
 
 def test_evidence_without_a_finding_is_reported() -> None:
     card = sections(model_card(described(evidence={"slices": [], "fairness": [], "tests": []})))
-    assert card["Where it is weaker"].startswith("In no group does the forecast differ significantly")
+    assert card["Where it is weaker"].startswith("In no group do the predictions differ significantly")
     assert "No protected column was declared" in card["Fairness"]
     assert "Tests against baselines" not in card
 

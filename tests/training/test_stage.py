@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from conftest import TASKS, Project, statement
 from sklearn.linear_model import LogisticRegression
-from training_data import FEW, MODELS, ONE, PARAMS, SCHEMA, SPLITS, agree, orders, parted, run
+from training_data import FEW, MODELS, ONE, PARAMS, SCHEMA, SPLITS, agree, folds_of, orders, parted, run
 
 from ninefold import artifacts, gate, training
 from ninefold.errors import DataError
@@ -173,10 +173,8 @@ def test_the_holdout_opens_again_for_the_same_model_and_for_no_other(model: Any)
 @pytest.mark.parametrize("task", TASKS)
 def test_a_nearly_perfect_score_asks_for_the_features_that_carry_it_until_they_are_justified(task: str) -> None:
     problem, frame = statement(task, time=None), orders(task, 600, signal=3.0)
-    leaky, (name, limit) = (
-        frame.assign(amount=frame[problem.target] * 1.0),
-        (("boosting", None), ("line", 0.9))[task == "regression"],
-    )
+    leaky = frame.assign(amount=frame[problem.target] * 1.0)
+    name, limit = ("line", 0.9) if task == "regression" else ("boosting", None)
     for made, justified, passes in ((frame, {}, True), (leaky, {}, False), (leaky, {"amount": "known"}, True)):
         params, plan = PARAMS.model_copy(update={"justified": justified, "perfect_score": limit}), agree(made, problem)
         parts, model = parted(made, problem, plan), candidates(params, FEW, problem)[name]
@@ -186,3 +184,19 @@ def test_a_nearly_perfect_score_asks_for_the_features_that_carry_it_until_they_a
         checks = [training.too_good.check(model, folds.validate({name: model})[name], folds)]
         for check in [*checks, training.too_good.check(fitted, predicted, folds, holdout)]:
             assert (check.passed, "ninefold drop amount --why" in check.limit) == (passes, not passes)
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_a_score_by_batches_without_an_id_fails_and_one_by_a_smooth_function_passes(task: str) -> None:
+    problem, random, batch = ONE[task], np.random.default_rng(3), np.arange(900) % 75
+    middle, coin = random.normal(size=(2, 75))
+    frame = orders(task, 900).assign(amount=middle[batch] + 0.003 * random.normal(size=900))
+    for value, passes in ((coin, False), (middle, True)):
+        outcome = value[batch] if task == "regression" else (value[batch] > 0).astype("int64")
+        folds, _ = folds_of(frame.assign(**{problem.target: outcome}), problem)
+        model = candidates(PARAMS, FEW, problem)["bagging"]
+        importance = training.importance(training.fit(model, folds.rows, FEW, problem), folds.rows, folds)
+        [check] = training.too_good.near_rows(model, importance, folds)
+        assert (check.passed, "that are near in amount" in check.limit) == (passes, True)
+        folds.problem = problem.changed(group=[])
+        assert training.too_good.near_rows(model, importance, folds) == []

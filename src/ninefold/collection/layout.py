@@ -12,7 +12,7 @@ from ninefold.sentences import render
 Rows = Sequence[Sequence[str]]
 Numbered = tuple[int, Sequence[str]]  # a row, and the number of its line (from 1)
 NUMBER = re.compile(r"\s*[-+(<>≤≥~]*\s?[$€£]?\s*[\d.,' /:-]*\d([eE][-+]?\d+)?\s*%?\)?\s*")  # or a date
-WORD = re.compile(r"[^\W\d]|[%$€£°‰]")
+WORD = re.compile(r"[^\W\d]|[%$€£°‰]|^\s*0[/-]1\s*$")
 DASHES = " -–—()[]"  # of a unit that there is none
 UNKNOWN = ("na", "n/a", "nan", "null", "none")
 YEAR = re.compile(r"\s*[12]\d{3}\s*")
@@ -36,7 +36,7 @@ def names(rows: Rows) -> list[str]:
 
 def units(rows: Rows) -> list[str]:
     """Return the units of the columns from the rows below the names, "" of a column without one; none if no row has units."""
-    stripped = ([cell.strip(DASHES) for cell in row] for row in rows if filled(row))
+    stripped = ([cell.strip(DASHES).replace("0/1", "") for cell in row] for row in rows if filled(row))
     return next((row for row in stripped if not all(row) and max(map(len, row)) <= LONGEST), [])
 
 
@@ -135,15 +135,17 @@ def _below(table: Rows) -> int:
 
 def _is_incomplete(above: Rows, row: Sequence[str]) -> bool:
     """Return whether rows of names need another one below: it fills a gap, or two columns are called alike."""
-    called, gaps = [name for name in names(above) if name], [not cell.strip() for cell in above[-1]]
-    return len({*called}) < len(called) or any(cell.strip() for cell, gap in zip(row, gaps, strict=True) if gap)
+    called = names(above)
+    fills = any(cell.strip() and not name for cell, name in zip(row, called, strict=True))
+    return fills or len({*filter(None, called)}) < sum(map(bool, called))
 
 
 def _is_split(above: Sequence[str], row: Sequence[str], below: Rows) -> bool:
-    """Return whether a row of names stands below another that has gaps, as one of merged cells has; years may be names."""
-    gaps = sum(not cell.strip() for cell in above[1:])
-    words = all(cell.strip() and (YEAR.fullmatch(cell) or not NUMBER.fullmatch(cell)) for cell in row)
-    return gaps > 1 and 3 * gaps >= len(row) and words and not _is_again(row, below)
+    """Return whether names stand below others that have gaps, as merged cells do, or come back; years may be names."""
+    gaps = [not cell.strip() or above.count(cell) > 1 for cell in above]
+    pairs = zip(row, gaps, strict=True)
+    words = all(YEAR.fullmatch(cell) or not (NUMBER.fullmatch(cell) if cell.strip() else gap) for cell, gap in pairs)
+    return sum(gaps[1:]) > 1 and 3 * sum(gaps[1:]) >= len(row) and words and not _is_again(row, below)
 
 
 def _second(rows: Iterable[Numbered], first: Sequence[Numbered]) -> Numbered | None:

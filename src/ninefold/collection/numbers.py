@@ -14,7 +14,7 @@ WHOLE = r"\s*([+-]?\d+)\.0*\s*"
 SPACES = " \u00a0\u2009\u202f"  # each may separate thousands where a space does
 BLANKS = rf"[\s{SPACES}]+$"
 EXACT = 2**53  # below it a float64 holds every whole number
-FORMATS = ("amount", "h:m", "m:s")  # signs around a number; clock times and durations, 1:30 is hours or minutes first
+FORMATS = ("amount", "h:m", "m:s", "hhmm")  # signs around a number; durations, of 1:30 hours or minutes first; 1730
 WORDS = yaml.safe_load(Path(__file__).with_name("units.yaml").read_text("utf-8"))
 CURRENCY, SPANS, SCALES = WORDS["currency"], WORDS["minutes"], WORDS["scales"]
 AMOUNT = WORDS["amount"].replace("CURRENCY", CURRENCY).replace("SPACES", SPACES).replace("SCALES", "|".join(SCALES))
@@ -68,7 +68,7 @@ def quantity(
     """Return the numbers that texts hold (float64), null where one holds none.
 
     `form` is one of `FORMATS`, None of plain numbers: ``amount`` drops currencies and %, "(1,234.50)", "1,234-", "1,234 DR" are
-    negative, 1.2k is 1200; ``amount kg`` are those that end with the unit; ``h:m``, ``m:s`` are times and durations in minutes.
+    negative, 1.2k is 1200; ``amount kg`` are those that end with the unit; others are times and durations, see `minutes`.
     """
     form, _, unit = (form or "").partition(" ")
     if unit:
@@ -87,10 +87,13 @@ def quantity(
 def minutes(text: ir.StringValue, form: str = "h:m") -> ir.FloatingValue:
     """Return clock times and durations in minutes (float64): 14:05, 2:05 pm, 1h 30m, 14h05, 2 days 03:04:05, PT1H30M.
 
-    Two numbers such as 1:30 are hours and minutes, with `form` ``m:s`` minutes and seconds. A day before a clock time has
-    its own sign, as Python writes it: "-1 day, 23:59:00" is one minute below zero.
+    Two numbers such as 1:30 are hours and minutes, with `form` ``m:s`` minutes and seconds; with ``hhmm``, 930 is 9:30. A day
+    before a clock time has its own sign, as Python writes it: "-1 day, 23:59:00" is one minute below zero.
     """
     text = text.strip().lower()
+    if form == "hhmm":
+        digits = text.lpad(4, "0")
+        text = ibis.cases((matches(text, r"\d{1,4}"), digits.left(2) + ":" + digits.right(2)), else_=text)
     is_iso = matches(text, r"[+-]?p.*\d.*") & ~matches(text, "[^t]*[my].*")  # months have no fixed length
     iso, clock = text.replace("p", "").replace("t", " "), matches(text, r"\d+\s*h\s*[0-5]\d")
     text = ibis.cases((is_iso, iso), (clock, text + "m"), else_=text)

@@ -176,9 +176,10 @@ def _unusual(where: str, place: Path) -> list[str]:
     """Return a warning for each column of a Parquet file whose type becomes another one as text."""
     with failing(where, "read as Parquet", "fetch or write the file again", pa.ArrowException, OSError):
         schema = pq.read_schema(place)
-    kinds = {True: "durations, read as numbers of seconds", False: "nested, read as JSON text"}
-    odd = [one for one in schema if pa.types.is_duration(one.type) or pa.types.is_nested(one.type)]
-    return [f"{one.name} holds values that are {kinds[pa.types.is_duration(one.type)]}: features" for one in odd]
+    ordered = "categories, whose order is lost; if it matters, write their places in it, as numbers"
+    kinds = {one.name: ordered for one in schema if pa.types.is_dictionary(one.type) and one.type.ordered}
+    kinds |= {one.name: "durations, read as numbers of seconds" for one in schema if pa.types.is_duration(one.type)}
+    return [f"{name} holds {kind}: features" for name, kind in kinds.items()]
 
 
 READERS: dict[str, Callable[..., Iterator[pd.DataFrame]]] = {

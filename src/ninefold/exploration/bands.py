@@ -24,35 +24,41 @@ def bands(values: pd.Series, outcome: np.ndarray) -> str:
     return "" if overlap.any() else f"its {len(sizes)} values are bands of the outcome, which do not overlap"
 
 
-def group_means(frame: pd.DataFrame, numbers: Mapping[str, pd.Series | None], outcome: np.ndarray) -> dict[str, str]:
+def group_means(
+    frame: pd.DataFrame, numbers: Mapping[str, pd.Series | None], outcome: np.ndarray, days: np.ndarray | None = None
+) -> dict[str, str]:
     """Return the columns that hold the mean outcome of each group of another column, the row's own outcome included.
 
+    `days`: the local day of each row, int64 from 0, if rows have a time; these are groups too.
     `numbers`: the columns to look at, as numbers (`univariate.as_numbers`), None for those that hold none.
     The distances between both, in standard errors, tell: means over these rows have almost none, means over as many other
     rows, such as earlier ones, have a root mean square of 1.4, and what is measured otherwise has far larger ones.
     """
-    codes = {name: pd.factorize(frame[name])[0] for name in numbers}
+    codes: dict[str | None, np.ndarray] = {} if days is None else {None: days}
+    codes |= {name: pd.factorize(frame[name])[0] for name in numbers}
     groups = {name: code for name, code in codes.items() if FEWEST_GROUPS <= code.max() + 1 <= len(frame) / FEWEST}
     firsts = {name: np.unique(code, return_index=True)[1] for name, code in groups.items() if code.min() >= 0}
     evidence: dict[str, str] = {}
-    for name, own in groups.items():
-        values = numbers[name]
-        if values is None or values.isna().any():
+    for name, values in numbers.items():
+        own = groups.get(name)
+        if own is None or values is None or values.isna().any():
             continue
         for group, first in firsts.items():
             code = groups[group]
             is_constant = group != name and own.max() <= code.max() and (own[first][code] == own).all()
             if is_constant and _are_means(values.to_numpy("float64")[first], outcome, code):
-                evidence[name] = f"it is the mean outcome of each {group}, the row's own included"
+                evidence[name] = f"it is the mean outcome of each {group or 'local day'}, the row's own included"
                 break
     return evidence
 
 
 def _are_means(values: np.ndarray, outcome: np.ndarray, code: np.ndarray) -> bool:
-    """Return whether values are the means of groups that differ significantly."""
+    """Return whether values are the means of groups: those differ significantly, or both are nearer than chance allows."""
     table = pd.Series(outcome).groupby(code).agg(["mean", "std", "size"]).to_numpy()
     large = (table[:, 2] >= FEWEST) & (table[:, 1] > 0)
     mean, spread, size = table[large].T
-    if large.sum() < FEWEST_GROUPS or np.mean(((values[large] - mean) / spread) ** 2 * size) > NEAR**2:
+    distance = ((values[large] - mean) / spread) ** 2 * size
+    if large.sum() < FEWEST_GROUPS or distance.mean() > NEAR**2:
         return False
-    return bool(stats.f_oneway(*(outcome[code == place] for place in np.flatnonzero(large))).pvalue < 0.001)
+    too_near = stats.chi2.cdf(distance.sum(), large.sum()) < 1e-5
+    return bool(too_near or stats.f_oneway(*(outcome[code == place] for place in np.flatnonzero(large))).pvalue < 0.001)

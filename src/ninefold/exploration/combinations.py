@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.linalg import lstsq
 
-from ninefold.exploration.univariate import Classes, Quantity, as_numbers
+from ninefold.exploration.univariate import FEW_VALUES, Classes, Quantity, as_numbers
 from ninefold.metrics import subsample
 from ninefold.problem import Problem
 
@@ -50,7 +50,7 @@ def evidence(frame: pd.DataFrame, names: list[str], outcome: np.ndarray, problem
 
 
 def pairs(frame: pd.DataFrame, names: list[str], scorer: Classes | Quantity) -> list[tuple[list[str], str, pd.Series]]:
-    """Return the differences of two times or numbers, and the ratios of positive numbers, that rank the outcome best.
+    """Return the pairs that rank the outcome best: differences of times or numbers, ratios of positive numbers, both of few values.
 
     Each with its two columns and in words; `scorer` is that of the frame's rows.
     """
@@ -62,6 +62,11 @@ def pairs(frame: pd.DataFrame, names: list[str], scorer: Classes | Quantity) -> 
     made = [([one, other], f"{one} - {other}", columns[one] - columns[other]) for one, other in alike]
     made += [([a, b], f"{a} / {b}", columns[a] / columns[b]) for a, b in combinations(positive, 2)]
     ranks = [max(scorer.rank(way.to_numpy()).max() for way in (values, values.abs())) for *_, values in made]
+    few = [name for name in names if 2 <= frame[name].nunique() <= FEW_VALUES][:COMPARED]
+    codes = {name: pd.factorize(frame[name])[0] + 1 for name in few}
+    both = [([a, b], f"{a} and {b}", codes[a] * (FEW_VALUES + 1) + codes[b]) for a, b in combinations(few, 2)]
+    made += [(pair, words, pd.Series(code, frame.index).astype("category")) for pair, words, code in both]
+    ranks += [scorer.learn(code)[0].max() for *_, code in both]
     return [made[place] for place in np.argsort(-np.array(ranks), kind="stable")[:PAIRS]]
 
 
@@ -118,13 +123,13 @@ def _exact(form: Form, names: list[str], outcome: str) -> dict[str, str]:
     matter = np.abs(weight) * design[fit].std(axis=0)
     order = [place for place in np.argsort(-matter, kind="stable").tolist() if place not in fixed]
     for count in range(1, min(QUANTITY, len(order)) + 1 if whole >= EXACT else 1):
-        used = [*order[:count], *fixed]
-        share, weight = solve(used)
-        if share >= EXACT:
-            kept = np.flatnonzero(np.abs(weight) > SMALL * NEAR * target[check].std())
-            terms = {used[n]: weight[n] / size[used[n]] for n in kept}
-            words = f"{_formula(terms, names, form.power).join(form.around)} is {outcome} in {share:.1%} of rows"
-            return {names[n]: words for n in [*terms, *fixed[1:]] if n < len(names)} if terms else {}
+        for used in (order[:count], [*order[:count], *fixed]):
+            share, weight = solve(used)
+            if share >= EXACT:
+                kept = np.flatnonzero(np.abs(weight) > SMALL * NEAR * target[check].std())
+                terms = {used[n]: weight[n] / size[used[n]] for n in kept}
+                words = f"{_formula(terms, names, form.power).join(form.around)} is {outcome} in {share:.1%} of rows"
+                return {names[n]: words for n in [*terms, *fixed[1:]] if n < len(names)} if terms else {}
     return {}
 
 

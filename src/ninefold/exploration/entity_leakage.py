@@ -33,7 +33,10 @@ class EntityLeakage:
         self.neighbours = [] if self.time is None else _neighbours(coded, self.time)
         events = [*events_of(outcome, problem).values()] if problem.is_class else [np.asarray(outcome)]
         self.labels = [label.astype("float64") for label in sorted(events, key=np.sum, reverse=True)[:CLASSES]]
-        self.entities = [(name, _Groups(code)) for name, code in _entities(frame, names, problem)]
+        entities = _entities(frame, names, problem)
+        if problem.time:
+            entities.append(("local day", _some(problem.local_days(frame).factorize()[0])))
+        self.entities = [(name, _Groups(code)) for name, code in entities]
 
     def evidence(self, name: str, numbers: pd.Series | None) -> str:
         """Return how a column depends on outcomes of other rows, in words; empty if it does not."""
@@ -188,8 +191,12 @@ def _entities(frame: pd.DataFrame, names: list[str], problem: Problem) -> list[t
         if ENTITIES <= len(distinct) <= (code >= 0).sum() / 2:
             entities[name] = (2 if whole else 1, -len(distinct), code)
     finest = sorted(entities.items(), key=lambda entity: entity[1][:2])[:MOST_ENTITIES]
-    steps = ((name, code, max(-(-int((code >= 0).sum()) // MOST_ROWS), 1)) for name, (_, _, code) in finest)
-    return [(name, np.where(code % step == 0, code, -1)) for name, code, step in steps]
+    return [(name, _some(code)) for name, (_, _, code) in finest]
+
+
+def _some(code: np.ndarray) -> np.ndarray:
+    """Return the code of every row, -1 for so many entities that the others have at most about `MOST_ROWS` rows."""
+    return np.where(code % max(-(-int((code >= 0).sum()) // MOST_ROWS), 1) == 0, code, -1)
 
 
 def _measures(frame: pd.DataFrame) -> set[str]:

@@ -60,7 +60,7 @@ def cells(frame: pd.DataFrame, group: pd.Series, min_rows: int) -> tuple[pd.Data
 def difference(
     sums: pd.DataFrame, sizes: pd.DataFrame, pair: tuple[str, str], *, shares: bool, level: float, pairs: int = 1
 ) -> tuple[float, float, float]:
-    """Return the mean of the first group less that of the second, and its interval, for one of so many pairs.
+    """Return the mean of the first group minus that of the second, and its interval, for one of so many pairs.
 
     A group of only events, or of none, has no variance; its end of Wilson's interval, each cluster a row, replaces it
     (as in Newcombe's hybrid, Statistics in Medicine 17, 1998, method 10). Shares differ by no more than 1.

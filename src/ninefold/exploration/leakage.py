@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ UNIT = {True: "", False: " standard deviations"}  # of a gap: of shares, or of a
 # of classes (KEEL's), 7 have a column that is named for that, or for one side alone, and not for its score.
 RIGHT = 0.92  # share of each outcome that two groups of values classify correctly; 5 % of labels changed leave 0.95
 EVEN = {"two": 0.62, "several": 0.75}  # ROC AUC inside these groups: 0.5 if errors fall anywhere, 0.65-0.9 if measured
+# Numbers of rows: score above guessing, distinct values per row, correlation with the place (sorted normal ones have 0.98).
+RISING, SINGLE, STEADY = 0.1, 0.8, 0.99
 SAME = 0.97  # R² of the column as a prediction; noise of 5 % of the value leaves 0.97 to 0.99
 
 
@@ -56,7 +58,7 @@ def screen(rows: Rows, identifiers: list[str], missing: pd.DataFrame) -> pd.Data
         if not evidence and name not in identifiers:
             alone = one_sided.value(df[name], events, cluster, problem), one_sided.word(df[name], events, cluster)
             evidence = [*filter(None, [*alone, copies(column, scorer)])]
-            evidence = evidence or _derived(rows, df[name], scorer)
+            evidence = evidence or _derived(rows, df[name], scorer) or _numbers_rows(column, score, problem)
         again = bool(evidence) and name in names and problem.group is None and _comes_back(column, score, scorer, most)
         if again:
             evidence.append(render("exploration", "comes_back", group=json.dumps([name]), problem=problem))
@@ -70,7 +72,8 @@ def screen(rows: Rows, identifiers: list[str], missing: pd.DataFrame) -> pd.Data
     others = combinations.evidence(df, pool, outcome, problem)
     entities = EntityLeakage(df, names, outcome, problem)
     if problem.task != "multiclass":
-        others |= bands.group_means(df, {name: numbers[name] for name in pool}, outcome)
+        days = cluster if problem.time else None
+        others |= bands.group_means(df, {name: numbers[name] for name in pool}, outcome, days)
     others |= {name: entities.evidence(name, numbers[name]) for name in clear if name not in others}
     others |= _compared(rows, [name for name in pool if not others.get(name)], table, copies)
     table["evidence"] = table["evidence"].mask(table["evidence"] == "", table["column"].map(others).fillna(""))
@@ -106,6 +109,16 @@ def _derived(rows: Rows, values: pd.Series, scorer: Any) -> list[str]:
     number = univariate.column(pd.to_numeric(values.str.extract(r"(-?\d+(?:\.\d+)?)")[0]), scorer)
     found = _over(univariate.score(number, scorer), None, rows.params, rows.problem)
     return [f"{evidence} by its first number" for evidence in found]
+
+
+def _numbers_rows(column: Column, score: Score, problem: Problem) -> list[str]:
+    """Return the evidence against numbers that rise, or fall, evenly from row to row, in a table sorted by its outcome."""
+    numbers, least = column.numbers, univariate.guess(problem) + RISING
+    if problem.time or numbers is None or score.score < least or numbers.nunique() < SINGLE * len(numbers):
+        return []
+    rises = numbers.is_monotonic_increasing or numbers.is_monotonic_decreasing
+    even = rises and abs(numbers.corr(pd.Series(np.arange(len(numbers)), numbers.index))) > STEADY
+    return ["it numbers the rows, and their order predicts the outcome"] if even else []
 
 
 def _over(score: Score, effect: dict[str, Any] | None, params: Params, problem: Problem) -> list[str]:
@@ -163,14 +176,16 @@ def _copies_quantity(column: Column, scorer: Quantity) -> str:
     return f"it is the outcome itself with some noise (R² {r2:.3f} as a prediction)" if r2 >= SAME else ""
 
 
-def expected(undecided: list[str], params: Params, problem: Problem) -> str:
-    """Return what is expected of the columns, and the commands that decide on those still undecided."""
+def expected(undecided: pd.Series, params: Params, problem: Problem) -> str:
+    """Return what is expected of the columns, and the commands that decide on those still undecided: evidence by name."""
     gap = f"{params.leak_gap or GAPS[problem.is_class]:g}{UNIT[problem.is_class]}"
     facts = {"score": score_name(problem), "most": params.most_score(problem), "gap": gap, "params": params}
     text = render("exploration", "expected", **facts)
-    return f"{text}; {question(undecided)}" if undecided else text
+    groups = undecided.groupby(undecided, sort=False).groups.items()
+    together = [list(names) for words, names in groups if len(names) > 1 and all(name in words for name in names)]
+    return f"{text}; {question(list(undecided.index), together)}" if len(undecided) else text
 
 
-def question(columns: list[str]) -> str:
-    """Return what to ask of columns that look like leaks, and the two commands that decide."""
-    return render("exploration", "question", names=shlex.join(columns))
+def question(columns: list[str], together: Sequence[list[str]] = ()) -> str:
+    """Return what to ask of columns that look like leaks, some only `together`, and the two commands that decide."""
+    return render("exploration", "question", names=shlex.join(columns), together=together)

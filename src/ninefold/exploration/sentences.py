@@ -13,12 +13,6 @@ from ninefold.problem import Problem, decisions
 from ninefold.sentences import render
 
 
-def describe_rows(explore: Exploration) -> str:
-    """Return, as a sentence, which rows are looked at."""
-    holdout = explore.plan.split.holdout
-    return _say("rows", frame=explore.df, clock=explore.clock, holdout=holdout, problem=explore.problem)
-
-
 def describe_overall(whole: dict[str, float], explore: Exploration) -> str:
     """Return the overall level with its interval."""
     shown = _say("overall", **whole, confidence=explore.level, problem=explore.problem)

@@ -159,19 +159,20 @@ class Exploration(Rows):
 
     def checks(self, scores: pd.DataFrame) -> list[gate.Check]:
         """Return the gate: no suspected leak is undecided, and no row of the holdout was used."""
-        suspicious = scores[scores["status"] == "suspicious"]
-        texts = [f"{name} ({evidence})" for name, evidence in suspicious[["column", "evidence"]].to_numpy()]
+        suspicious = scores[scores["status"] == "suspicious"].set_index("column")["evidence"]
+        found = suspicious.groupby(suspicious, sort=False).groups
+        texts = [f"{', '.join(names)} ({evidence})" for evidence, names in found.items()]
         justified = scores.loc[scores["status"] == "justified", ["column", "reason"]].to_numpy()
         value = "; ".join(texts) or "none"
         if not texts and len(justified):
             value = f"none but what is justified ({'; '.join(map(': '.join, justified))})"
-        undecided = [name for name in suspicious["column"] if name not in self.params.justified]
+        undecided = suspicious.drop(list(self.params.justified), errors="ignore")
         limit = leakage.expected(undecided, self.params, self.problem)
         leaks = gate.holds("NF501 columns that leak the outcome", not texts, value, limit)
         if self.problem.time:
             newest, closed = self.clock.max(), self.plan.split.holdout
-            seen, limit = f"{newest:%Y-%m-%d}", f"before {closed}, the holdout"
-            return [leaks, gate.holds("NF502 newest row used", newest < pd.Timestamp(closed), seen, limit)]
+            last, limit = f"{newest:%Y-%m-%d}", f"before {closed}, the holdout"
+            return [leaks, gate.holds("NF502 newest row used", newest < pd.Timestamp(closed), last, limit)]
         rows = int((self.part == "holdout").sum())
         return [leaks, gate.holds("NF502 rows of the holdout used", rows == 0, rows, "none")]
 

@@ -97,13 +97,14 @@ class PointInTime:
         """Return by history feature, without windows, for events due at moments: ``@moment``, keys, ``value``."""
         events, time, result = self.events, self.problem.time, dict[str, pd.DataFrame]()
         stamps = pd.DataFrame({MOMENT: pd.to_datetime(pd.Series(due_at)).astype("datetime64[us]")})
-        if stamps.empty:
+        every = windows(self.params, self.problem.horizon)
+        if stamps.empty or not every:
             return {}
         due = engine.table(events.get_backend(), stamps)
-        for window in windows(self.params, self.problem.horizon):
-            first, last = stamps[MOMENT].min() - window.start, stamps[MOMENT].max() - window.end
-            past = events.filter(events[time].between(first.to_pydatetime(), last.to_pydatetime()))
-            past = past.select(*dict.fromkeys([*window.by, time, window.of]))
+        first = stamps[MOMENT].min() - max(window.start for window in every)
+        near = events.filter(events[time].between(first.to_pydatetime(), max(due_at)))
+        past = near.select(*dict.fromkeys(name for each in every for name in (*each.by, time, each.of))).cache()
+        for window in every:
             start, end = (due[MOMENT] - side for side in (window.start, window.end))
             known = past.inner_join(due, [past[time] >= start, past[time] <= end])
             value = fill(aggregate(number(known, window.of, self.problem), window.how), window)

@@ -23,7 +23,7 @@ class Column:
     """What one column is. Its texts are kept once each; `codes` gives the text of every row."""
 
     name: str
-    kind: str  # number | category | text | timestamp | identifier | constant | missing | duplicate
+    kind: str  # number | category | text | timestamp | identifier | nested | constant | missing | duplicate
     type: str  # of the contract: string | int64 | float64 | timestamp
     codes: np.ndarray = field(repr=False)
     texts: np.ndarray = field(repr=False)

@@ -56,7 +56,7 @@ def settled(p: Proposal, named: Iterable[str]) -> str | None:
     outcome, least = pd.Series(encoded(p)), SETTLED
     best, variance = None, outcome.var()
     for name, column in p.contract().items():
-        fits = column.type == "string" and column.kind != "text" and not called(name, "time", "period")
+        fits = column.type == "string" and column.kind not in ("text", "nested") and not called(name, "time", "period")
         if name == p.target.name or not (fits or name in named) or not LEAST_UNNAMED <= column.distinct <= p.rows / 2:
             continue
         groups = outcome.groupby(column.codes).agg(["var", "count"]).query("count > 1")
@@ -113,13 +113,13 @@ def _alike(code: np.ndarray, p: Proposal) -> float:
 
 
 def _is_sparse(column: Column) -> bool:
-    """Return whether whole numbers lie far apart, and are not rounded: others would hardly come back."""
+    """Return whether whole numbers have equally many digits, lie far apart, and are not rounded, unlike what is measured."""
+    lengths = {len(text.strip()) for text in column.texts[~column.gap]}
     values = np.unique(column.values[~np.isnan(column.values)])
     last = np.unique(values % 10, return_counts=True)[1]
-    return len(values) < 0.05 * np.ptp(values) and bool(last.max() < 0.3 * len(values))
+    return len(lengths) == 1 and len(values) < 0.05 * np.ptp(values) and bool(last.max() < 0.3 * len(values))
 
 
 def are_codes(column: Column) -> bool:
     """Return whether numbers that come back have the same nine digits or more each, as those of phones and articles."""
-    lengths = {len(text.strip()) for text in column.texts[~column.gap]}
-    return len(lengths) == 1 and min(lengths) >= 9 and 2 * column.distinct <= len(column.codes) and _is_sparse(column)
+    return column.bounds()[0] >= 1e8 and 2 * column.distinct <= len(column.codes) and _is_sparse(column)

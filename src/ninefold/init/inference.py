@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from itertools import product
 from typing import Any
 from unicodedata import normalize
 
@@ -10,9 +11,11 @@ import pandas as pd
 
 from ninefold.init import spelling, times
 from ninefold.init.columns import MISSING, SAMPLED, Column, called, meant
-from ninefold.init.numbers import like_neighbours, number, signed, with_codes
+from ninefold.init.numbers import asked, like_neighbours, number, signed, with_codes
 from ninefold.init.proposal import LEAST_ROWS
 from ninefold.metrics import subsample
+
+NESTED = r"\s*(\{.*\}|\[(\s*[\d\"'{\[-].*)?\])\s*"  # objects and lists, as JSON or as Python writes them
 
 
 def describe(frame: pd.DataFrame, timed: str | None = None, target: str | None = None) -> dict[str, Column]:
@@ -21,17 +24,21 @@ def describe(frame: pd.DataFrame, timed: str | None = None, target: str | None =
     The column `timed` holds times, even where these look like numbers. In texts of `target`, "none" and "-" are values.
     """
     columns = {name: _read(name, frame[name], name == timed, name == target) for name in frame.columns}
+    unsure = [name for name, column in columns.items() if any(note.kind == "ambiguous" for note in column.warnings)]
+    sure = ("%d.", *(column.format[:3] for name, column in columns.items() if column.format and name not in unsure))
+    for name in unsure:  # other columns of the table may tell whether days or months are first
+        columns[name] = _read(name, frame[name], name == timed, name == target, first=sure)
     for name, unit in frame.attrs.get("units", {}).items():
         columns[name] = replace(columns[name], stated=unit)
     if any(column.decimal == "," for column in columns.values()):
         columns = {name: like_neighbours(column) for name, column in columns.items()}
     for name, read in columns.items():
-        columns[name] = column = with_codes(read) if read.kind == "number" else read
+        columns[name] = column = asked(with_codes(read)) if read.kind == "number" else read
         is_constant = column.distinct <= 1 and column.complete
         if is_constant or (column.kind == "number" and name not in (timed, target) and _names_rows(column)):
             columns[name] = replace(column, kind="constant" if is_constant else "identifier")
     codes = {text for column in columns.values() if column.type != "string" for text in column.texts[column.gap]}
-    columns = {name: spelling.values_like_missing(column, codes) for name, column in columns.items()}
+    columns = {name: spelling.values_like_missing(column, codes, name == target) for name, column in columns.items()}
     columns |= _continued(columns, target) | spelling.totals(columns)
     first: dict[Any, str] = {}
     for name in sorted(columns, key=lambda name: name not in (target, timed)):  # of copies, these are kept
@@ -44,18 +51,20 @@ def describe(frame: pd.DataFrame, timed: str | None = None, target: str | None =
 
 
 def _continued(columns: dict[str, Column], target: str | None) -> dict[str, Column]:
-    """Return columns that are blank just where another repeats its value of the row above; with a warning."""
+    """Return columns that are blank just where another repeats its value of the row above, or goes on; with a warning."""
     gaps = {name: column.gap[column.codes] for name, column in columns.items() if column.missing}
-    keys = {name: np.r_[False, np.diff(c.codes) == 0] for name, c in columns.items() if name not in (target, *gaps)}
-    for by, again in keys.items():
+    steps = {name: np.diff(column.codes) for name, column in columns.items() if name not in (target, *gaps)}
+    ways = {"repeats that of": np.equal, "goes on from": np.greater}
+    for (by, step), (how, is_so) in product(steps.items(), ways.items()):
+        again = np.r_[False, is_so(step, 0)]
         if again.sum() >= LEAST_ROWS and (~again).sum() > 3:
-            such = [name for name, gap in gaps.items() if gap[again].mean() > 0.98 and gap[~again].mean() < 0.5]
-            if such:
-                return {name: columns[name].warned("continued", rows=int(again.sum()), by=by) for name in such}
+            such = [name for name, gap in gaps.items() if gap[again].mean() > 0.98 and not gap[0]]
+            if any(gaps[name][~again].mean() < 0.5 for name in such):
+                return {name: columns[name].warned("continued", rows=int(again.sum()), by=by, how=how) for name in such}
     return {}
 
 
-def _read(name: str, texts: pd.Series, timed: bool, target: bool) -> Column:
+def _read(name: str, texts: pd.Series, timed: bool, target: bool, first: tuple[str, ...] = ("%d.",)) -> Column:
     """Return a column as numbers, times or texts."""
     codes, distinct = pd.factorize(texts.fillna(""))
     codes, known = codes.astype("int32"), distinct.to_numpy(dtype=object)
@@ -66,7 +75,7 @@ def _read(name: str, texts: pd.Series, timed: bool, target: bool) -> Column:
         return replace(base, kind="missing")
     column = number(base, plain)
     if column is None or (column.type == "float64" and (timed or called(name, "time"))):  # 01.2015 is a month, too
-        base = times.from_texts(base, timed)
+        base = times.from_texts(base, timed, first)
         column = base if base.kind == "timestamp" else column
     column = column or signed(base, plain)
     if column is None and target:  # of texts, these are names like others
@@ -90,12 +99,16 @@ def _texts(column: Column) -> Column:
     least, digit = (3, r".*\d") if called(column.name, "time", "period") else (20, r"\W*\d")
     alike = len(known) >= least and np.mean([bool(re.match(digit, text)) for text in sample]) >= 0.9
     many = kind == "identifier" or (kind == "category" and len(known) >= 50 and share >= 0.1)
-    is_nested = len(known) >= 20 and bool(np.mean([text.lstrip()[:1] in ("{", "[") for text in sample]) >= 0.9)
     is_code = called(column.name, "id", "code", "numbered") and not called(column.name, "place")
+    measured = spelling.measured(column) if kind != "text" and not is_code else None
     wide = next((text for text in sample if re.search("[０-９]", text)), None)
-    if wide and np.mean([bool(re.fullmatch(r"[\d.,%/:+\- ]+", normalize("NFKC", text))) for text in sample]) > 0.9:
+    if len(sample) and np.mean([bool(re.fullmatch(NESTED, text, re.DOTALL)) for text in sample]) >= 0.9:
+        kind, column = "nested", column.warned("nested", text=sample[0])
+    elif wide and np.mean([bool(re.fullmatch(r"[\d.,%/:+\- ]+", normalize("NFKC", text))) for text in sample]) > 0.9:
         column = column.warned("wide_digits", text=wide, plain=normalize("NFKC", wide))
-    elif (alike or many or is_nested) and not is_code:
+    elif measured:
+        column = measured
+    elif (alike or many) and not is_code:
         column = column.warned("texts", known=known, kind=kind)
     return replace(column, kind=kind)
 

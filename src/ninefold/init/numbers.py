@@ -166,9 +166,8 @@ def like_neighbours(column: Column) -> Column:
     row = int(np.flatnonzero(~np.isnan(values))[0])
     how: dict[str, Any] = {"type": "float64" if column.format else "int64", "decimal": ",", "thousands": "."}
     kept = tuple(each for each in column.warnings if each.kind != "maybe_points")
-    return replace(column, values=values, warnings=kept, **how).warned(
-        "points", text=column.texts[row], value=values[row]
-    )
+    column = replace(column, values=values, warnings=kept, **how)
+    return column.warned("points", text=column.texts[row], value=values[row])
 
 
 def signed(column: Column, plain: np.ndarray) -> Column | None:
@@ -178,16 +177,19 @@ def signed(column: Column, plain: np.ndarray) -> Column | None:
         return None
     units = {match[1] if (match := re.search(r"\d\s*([^\W\d].*|[°µ].*)$", text)) else "" for text in sample}
     unit = f"amount {units.pop().strip()}" if len(units) == 1 and units != {""} else ""
-    ways = "amount", _of_durations(sample, column.name), unit
-    tried = ((form, number(column, plain, form)) for form in ways if form)
+    durations, unsure = _of_durations(sample, column.name)
+    tried = ((form, number(column, plain, form)) for form in ("amount", durations, unit) if form)
     form, found = next((pair for pair in tried if pair[1] is not None), ("", None))
     if found is None:
         return None
-    row = int(np.flatnonzero(~np.isnan(found.values))[0])
+    known = np.flatnonzero(~np.isnan(found.values))
+    row = known[np.argmax(found.values[known] < 0)]  # of numbers below 0 the first, if there is one
     signs = sorted({sign for text in sample for sign in re.findall(r"[^\s\d.,'()+\-\u2212]+", text)} - {"DR", "CR"})
     signs = [sign for sign in signs if not re.fullmatch("|".join(readers.SCALES), sign)]
     if "%" in signs and (bare := [text for text in sample if re.search("[1-9]", text) and "%" not in text]):
         found = found.warned("mixed_shares", text=next(text for text in sample if "%" in text), other=bare[0])
+    if form == durations and unsure:
+        return found.warned("clock", form=form, text=unsure, value=found.values[column.texts == unsure][0])
     if form == unit:
         return found.warned("unit", text=column.texts[row], value=found.values[row], form=form)
     if form == "amount" and any(re.fullmatch("[A-Z]{3}", sign) and sign not in WORDS["currencies"] for sign in signs):
@@ -195,13 +197,38 @@ def signed(column: Column, plain: np.ndarray) -> Column | None:
     return found.warned("signs", form=form, text=column.texts[row], value=found.values[row], signs=signs)
 
 
-def _of_durations(sample: list[str], name: str) -> str:
-    """Return the format of clock times or durations; "" for texts such as "5 m", which may be lengths.
+def _of_durations(sample: list[str], name: str) -> tuple[str, str | None]:
+    """Return the format of clock times or durations, and a text that may mean another one; "" for "5 m", which may be a length.
 
-    Of 45:10, 45 is minutes where a third number stands elsewhere, or if no day has so many hours and no name says hours.
+    Of 45:10, 45 is minutes where the name says so, where 1:05:30 stands elsewhere and has fewer hours, or if no day has so many.
     """
-    short = [int(text.split(":")[0]) for text in sample if re.fullmatch(r"\s*\+?\d+:[0-5]\d\s*", text)]
+    short = {int(text.split(":")[0]): text for text in sample if re.fullmatch(r"\s*\+?\d+:[0-5]\d\s*", text)}
     if not any(re.search(r"\d:\d|\d\s*[^\W\d_]{2}|\d\s*[hH]|[tT]\d|\d\s*[a-z]\s*\d", text) for text in sample):
-        return ""
-    long = any(re.search(r"\d:\d\d:\d\d", text) for text in sample)
-    return "m:s" if short and (long or 24 < max(short) < 60) and not called(name, "hours") else "h:m"
+        return "", None
+    if not short or called(name, "hours", "minutes"):
+        return "m:s" if short and not called(name, "hours") else "h:m", None
+    long = [int(match[1]) for text in sample if (match := re.match(r"\s*\+?(\d+):\d\d:\d\d", text))]
+    least, most, hours = min(short), max(short), max(long, default=np.inf)
+    if most > hours or (not long and 24 < most < 60):
+        return "m:s", None if least > hours or most > 24 else short[least]
+    return "h:m", None if most == 23 or 12 <= most <= hours < 24 else short[least]
+
+
+def asked(column: Column) -> Column:
+    """Return whole numbers with a warning where they may be times of day such as 1730, or names of things.
+
+    Of times, many lie in several hundreds, none in the upper 40 of one. Names are few, far apart in uneven steps, not rounded,
+    and none is rare. Of 2,500 columns of whole numbers in public tables, this is said of one that is neither.
+    """
+    values, rows = np.unique(column.rows()[~np.isnan(column.rows())], return_counts=True)
+    named = called(column.name, "id", "code", "entity", "coded", "version", "number")
+    if column.type != "int64" or named or len(values) < 3 or not 0 <= values[0] <= values[-1] < 10_000:
+        return column
+    minutes, steps, is_spread = values[values >= 100] % 100, np.diff(values), len(np.unique(values // 100)) >= 5
+    if is_spread and len(minutes) >= 20 and values[-1] <= 2400 and minutes.max() < 60 and (minutes % 50).any():
+        return column.warned("like_clock", text=f"{values[-1]:.0f}")
+    is_even = (np.diff(steps) >= 0).all() or (np.diff(steps) <= 0).all() or np.gcd.reduce(steps.astype(int)) > 1
+    is_far = len(values) <= 20 and np.ptp(values) >= 5 * len(values) and (values % 5 == 0).mean() <= 0.5
+    if is_far and not is_even and rows.min() >= 0.01 * rows.sum() and not called(column.name, "count", "part_of_time"):
+        return column.warned("maybe_names", values=values[:4])
+    return column

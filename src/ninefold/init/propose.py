@@ -234,6 +234,7 @@ def _set_aside(p: Proposal) -> None:
     What tells the target stays one: only a person can say whether it is known in time, and stage 05 stops to ask.
     """
     reasons = {"constant": "always the same", "missing": "always missing", "identifier": "names the row"}
+    reasons["nested"] = "nested objects"
     for column in p.columns.values():
         if column.kind in reasons or column.of:
             p.left[column.name] = reasons.get(column.kind, f"a copy of {column.of}")

@@ -13,6 +13,9 @@ TOTAL = re.compile(r"((?P<by>.+?)[\s:–-]+)??(TOTAL)([\s:–-]+(?P<of>.+))?".re
 MOST, FEW = 100, 2000  # texts of a column whose spellings are compared, and of one that may name parts of a total
 FREQUENT = 0.05  # share of rows from which on a missing code may be a value
 LETTERS = {*(word for words in WORDS["sexes"] for word in words), *WORDS["events"], *WORDS["no_events"]}
+UNKNOWN = {*WORDS["unanswered"], *WORDS["missing"], "-1", "-9", "-99", "-999"} - {"nd"}  # which may be North Dakota
+UNIT = r"^\s*[-+<>~]?\s*\d[\d.,']*\s*((?:[^\W\d]|[°%µ²³])[^\d]{0,11})\s*$"
+RANGE = r"^\D{0,3}(\d+(?:[.,]\d+)?)\s*[^\W\d]{0,3}\s*(?:-|–|to|bis)\s*\D{0,3}(\d+(?:[.,]\d+)?)\D{0,8}$"
 
 
 def folded(text: str) -> str:
@@ -45,30 +48,49 @@ def one_spelling(column: Column, target: bool) -> Column:
     return column
 
 
-def values_like_missing(column: Column, codes: set[str]) -> Column:
+def values_like_missing(column: Column, codes: set[str], is_target: bool) -> Column:
     """Return categories in which a frequent missing code that looks like the others is one of them; with a warning.
 
-    `codes` are missing codes of numbers and times of the same table: such a code is that of the export.
+    So is a word such as unknown, and -1, but for a target. `codes` are missing codes of numbers and times of the same table:
+    such a code is that of the export.
     """
     shapes = {_shape(text) for text in column.texts[~column.gap]} if column.kind == "category" else set()
-    for text, size in zip(column.texts[column.gap], column.counts[column.gap], strict=True):
-        share, is_value = size / len(column.codes), shapes == {_shape(text)}
+    for text, size, is_gap in zip(column.texts, column.counts, column.gap, strict=True) if shapes else ():
+        share, is_value = size / len(column.codes), not is_gap or shapes == {_shape(text)}
         words = ({*WORDS["values"]} - codes) | {"-"} | ({"nan"} if is_value and text.isupper() else set())  # of codes
-        if shapes and share >= FREQUENT and text.strip().lower() in words:
+        is_word = not is_gap and not is_target and folded(text) in UNKNOWN
+        if is_word or (is_gap and share >= FREQUENT and text.strip().lower() in words):
             told = column.with_aliases({text: text if is_value else None})
             column = told.warned("like_missing", text=text, share=share, is_value=is_value)
     return column
 
 
+def measured(column: Column) -> Column | None:
+    """Return texts with a warning if they are numbers in several units, or ranges that come back, such as 10-20; else None."""
+    texts, rows = pd.Series(column.texts, dtype="str")[~column.gap], pd.Series(column.counts)[~column.gap]
+    units = rows.groupby(texts.str.extract(UNIT)[0].str.strip(" .")).sum().sort_values(ascending=False)
+    is_known = units.index.str.lower().isin(WORDS["units"]).any()
+    if is_known and 2 <= len(units) <= 6 and units.sum() >= 0.9 * rows.sum():
+        return column.warned("units", units=units.to_dict())
+    ends = texts.str.extract(RANGE).replace({r"[.,](?=\d{3}\b)": "", ",": "."}, regex=True).astype("float64")
+    is_range, is_none = ends[0] < ends[1], (ends[0] > ends[1]).mean() > 0.05  # such as 2-1, a score
+    if not is_none and rows.sum() >= 2 * len(rows) and rows[is_range].sum() >= 0.5 * rows.sum():
+        return column.warned("ranges", text=texts[is_range].iloc[0])
+    return None
+
+
 def totals(columns: dict[str, Column]) -> dict[str, Column]:
-    """Return columns of texts that name totals, of another text or where other columns are blank, in few rows; with a warning."""
+    """Return columns of texts that name totals, of another text, with blanks beside it, or above all other rows, in few rows; with a warning."""
     texts, told = [column for column in columns.values() if column.type == "string"], dict[str, Column]()
     parts = {folded(text) for column in texts if len(column.texts) <= FEW for text in column.texts[~column.gap]}
     blank = [column.gap[column.codes] for column in columns.values() if 2 * column.missing < len(column.codes)]
+    numbers = pd.DataFrame({name: column.rows() for name, column in columns.items() if column.kind == "number"})
     for column in texts:
         found = (layout.TOTAL.search(text) and TOTAL.fullmatch(folded(text).strip(" :")) for text in column.texts)
         of = pd.Series([match and (match["of"] or match["by"] or "") for match in found], dtype=object)[column.codes]
-        rows = of.isin(parts).to_numpy() | ((of == "").to_numpy() & np.any(blank, axis=0))
+        bare = (of == "").to_numpy()
+        is_largest = bare.any() and (numbers[bare].min() > numbers[~bare].max()).any()
+        rows = of.isin(parts).to_numpy() | (bare & (is_largest or np.any(blank, axis=0)))
         if 0 < 2 * rows.sum() < len(rows):
             shown = [f"row {row + 1} {column.texts[column.codes[row]]!r}" for row in np.flatnonzero(rows)[:3]]
             told[column.name] = column.warned("totals", rows=int(rows.sum()), shown=shown)

@@ -68,7 +68,9 @@ def _demand_classes(p: Proposal, where: str) -> None:
     if p.task == "binary" and len(p.classes) != 2:
         raise DataError(f"{values}, expected two for --task binary; use --task multiclass, or a column of yes and no")
     if len(p.classes) > MOST_CLASSES:
-        raise DataError(f"{values}, expected at most {MOST_CLASSES} classes; pool rare ones, or choose another target")
+        are_ranges = "ranges" in {note.kind for note in p.target.warnings}
+        remedy = "write the middle of each range, as a number" if are_ranges else "pool rare ones"
+        raise DataError(f"{values}, expected at most {MOST_CLASSES} classes; {remedy}, or choose another target")
     if rare := ", ".join(f"{name!r} ({size})" for name, size in p.sizes.items() if size < LEAST_CLASS):
         raise DataError(render("init", "rare_classes", where=where, rare=rare, least=LEAST_CLASS))
 

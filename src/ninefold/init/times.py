@@ -17,7 +17,7 @@ SAMPLE, RARE = 500, 0.02  # distinct texts whose forms are looked at; share of t
 LIKELY = 0.5  # share of the rows from which on a column that is no time is said to be nearly one
 STEADY = 0.95  # share of rows in order of time from which on this settles which of two readings is right
 LONE = np.timedelta64(40 * 365, "D")  # a last day of December or first of January so far from all other times is none
-FORMS = WORDS["times"]
+FORMS, EXCHANGED = WORDS["times"], str.maketrans("dm", "md")
 ZONES = re.compile(FORMS["zones"])
 PARTS = {name: pattern for name, (_, pattern) in datetimes.PARTS.items()}
 PATTERNS = {"iso": datetimes.ISO, **PARTS, **FORMS["digits"], "era": FORMS["era_begins"] + f"(?:{datetimes.ERA})"}
@@ -25,10 +25,11 @@ PATTERNS["term"] = "|".join(pattern.replace(r"(\d{4}|\d\d)", datetimes.SEASON) f
 PATTERNS["iso_week"] = rf"{datetimes.ISO_WEEK}|\d{{4}}[\s/-](1[3-9]|[2-4]\d|5[0-3])"
 
 
-def from_texts(column: Column, named: bool) -> Column:
+def from_texts(column: Column, named: bool, first: tuple[str, ...] = ("%d.",)) -> Column:
     """Return a column of texts as times, or as it is, with a warning where many of its texts look like times.
 
-    `named`: the user says that it holds times; then half of the rows are enough.
+    `named`: the user says that it holds times; then half of the rows are enough. A format that begins as one of `first`
+    is preferred to that with day and month exchanged.
     """
     says = named or called(column.name, "time", "period")
     known = column.texts[~column.gap]
@@ -46,6 +47,10 @@ def from_texts(column: Column, named: bool) -> Column:
     votes["iso_week"] *= votes["iso_week"] > LIKELY * len(sample)  # a 13th month is no week
     likely = [form.replace(mark, "-") for form, count in votes.most_common(12) if count >= RARE * len(sample)]
     dated, parsed = _without_open_ends(column, {form: _parse(column, form) for form in likely})
+    none = {form: np.isnat(values).sum() for form, values in parsed.items()}
+    others = ((form, form.translate(EXCHANGED)) for form in none if form.startswith(first))
+    wrong = [other for form, other in others if none[form] <= none.get(other, -1) and not other.startswith(first)]
+    parsed = {form: values for form, values in parsed.items() if form not in wrong}
     dated, values, chosen = _combined(dated, parsed)
     stray = np.isnat(values) & ~dated.gap
     lost, total = (int(column.counts[which].sum()) for which in (stray, ~dated.gap))
@@ -136,7 +141,8 @@ def _combined(column: Column, parsed: dict[str, np.ndarray]) -> tuple[Column, np
         steady = {form: _steady(filled[form][column.codes]) for form in more if more[form] == max(more.values())}
         best = max(steady, key=lambda form: (not _future(filled[form]).any(), steady[form]))
         odd = [form for form in steady if not np.array_equal(filled[form], filled[best], equal_nan=True)]
-        odd = [form for form in odd if steady[form] > STEADY or steady[best] <= STEADY]
+        least = STEADY if steady[best] < 1 else 1  # no other order is perfect by chance
+        odd = [form for form in odd if steady[form] >= least or steady[best] <= STEADY]
         if odd:
             differ = filled[best] != filled[odd[0]]
             both = differ & ~np.isnat(filled[best]) & ~np.isnat(filled[odd[0]])

@@ -45,7 +45,7 @@ class Evaluation(NamedTuple):
 
         ``payoff`` per row of following the model; ``gain`` over the baseline policy that is best on these rows;
         ``acted``, the share of rows with another action than that policy's; ``observed`` and ``predicted``, the means of
-        `observed` and `expected`; ``improvement``, by which the proper score is lower than the naive forecast's of
+        `observed` and `expected`; ``improvement``, by which the proper score is lower than the naive prediction's of
         stage 04; for quantities ``covered``, the share of outcomes in their intervals.
         """
         target, predicted, frame, problem, plan = self

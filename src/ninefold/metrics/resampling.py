@@ -76,7 +76,8 @@ def cosines(rows: np.ndarray) -> np.ndarray:
 
 def subsample(rows: int, most: int) -> np.ndarray:
     """Return the positions of `most` of so many rows, spread evenly (of all if there are fewer): int64."""
-    return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype("int64")) if rows else np.arange(0)
+    count = min(rows, most)
+    return np.arange(count) * (rows - 1) // max(count - 1, 1)
 
 
 def means(values: Mapping[str, np.ndarray], weight: np.ndarray) -> dict[str, float]:

@@ -57,7 +57,7 @@ class Rules(Section):
     outcomes: Rule = _rule("change of the {share} against the holdout, either way")
     ranking: Rule = _rule("loss of {ranking} against the holdout")
     error: Rule = _rule("rise of {error} above the holdout's")
-    calibration: Rule = _rule("predicted less observed {level}, either way")
+    calibration: Rule = _rule("predicted minus observed {level}, either way")
     gain: Rule = _rule(
         "payoff per {unit} over the best baseline policy: its interval, or its low end if it is unusual, below the limit"
     )

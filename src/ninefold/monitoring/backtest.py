@@ -49,7 +49,8 @@ def follow(strategy: str, monitor: Monitor, arrived: Arrived, records: Sequence[
 
     At each close the labels known by then count; a new model answers from the next period on. `CALENDAR` retrains at the
     first close after the end of a month, `TRIGGERED` where the rules of stage 09 say so, and not within ``decide.rest`` of the
-    last time. `monitor` is that of the first model; `records` are its, by `apply_rules` (else made here).
+    last time. `monitor` is that of the first model, which has answered the rows that `arrived`; `records` are its, by
+    `apply_rules` (else made here).
     """
     problem, params, (frame, volume) = monitor.problem, monitor.params, arrived
     known, answered, retrained = pd.concat(monitor.parts.values(), ignore_index=True), [], []
@@ -58,7 +59,8 @@ def follow(strategy: str, monitor: Monitor, arrived: Arrived, records: Sequence[
     last: pd.Timestamp | None = None
     for number, span in enumerate(volume.itertuples()):
         rows, bundle = frame[frame[PERIOD] == span.period].reset_index(drop=True), monitor.bundle
-        answered.append(predict(rows, bundle).assign(**{"@version": bundle.version}))
+        rows = predict(rows, bundle) if last is not None else rows  # the first model has answered
+        answered.append(rows.assign(**{"@version": bundle.version}))
         if number == len(volume) - 1:
             break  # what would be retrained now answers nothing
         reasons: list[str] = []

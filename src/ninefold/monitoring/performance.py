@@ -47,11 +47,11 @@ def scores_by_period(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan
 def scores_of(rows: Evaluation, results: Figures) -> dict[str, Figures]:
     """Return ``figures``, the results of `Evaluation.results` with ``gap`` and `skill`, and ``levels``: those that are finite.
 
-    ``gap`` is the mean prediction less the mean outcome; ``levels`` are the shares of the classes, or the mean of the target.
+    ``gap`` is the mean prediction minus the mean outcome; ``levels`` are the shares of the classes, or the mean of the target.
     A figure without an interval (`metrics.estimate`) has its ``value`` alone.
     """
     target, problem = rows.target, rows.problem
-    columns = {"share of events" if problem.is_class else f"mean {problem.target}": rows.observed}
+    columns = {"event rate" if problem.is_class else f"mean {problem.target}": rows.observed}
     if problem.task == "multiclass":
         columns = {f'share of "{name}"': target == number for number, name in enumerate(problem.classes)}
     shares = list(columns) if problem.is_class else []
@@ -87,7 +87,7 @@ def policies(frame: pd.DataFrame, problem: Problem, plan: EvaluationPlan) -> pd.
 def worse_slices(frame: pd.DataFrame, holdout: pd.DataFrame, bundle: Bundle, plan: EvaluationPlan) -> dict[str, Any]:
     """Return, per period, the ``slices`` with a significant bias that is larger than on the holdout.
 
-    Each has ``subject`` ("origin is JFK"), ``rows``, ``gap`` (mean of predicted less observed), ``held``, the gap on the
+    Each has ``subject`` ("origin is JFK"), ``rows``, ``gap`` (mean of predicted minus observed), ``held``, the gap on the
     holdout (else 0), and ``worse``, by how much the gap is larger; the most significant first.
     """
     problem = bundle.problem

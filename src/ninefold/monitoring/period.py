@@ -91,7 +91,7 @@ def expected(rows: Rows, problem: Problem) -> np.ndarray:
 
 
 def residuals(rows: Rows, problem: Problem) -> np.ndarray:
-    """Return outcome less prediction: of the event, of each class, or of the quantity; float64, shape (n, k)."""
+    """Return outcome minus prediction: of the event, of each class, or of the quantity; float64, shape (n, k)."""
     outcome = decisions.event(rows.target, problem)[:, None]
     if problem.task == "multiclass":
         outcome = rows.target[:, None] == np.arange(len(problem.classes))

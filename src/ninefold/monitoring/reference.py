@@ -91,7 +91,7 @@ def reference(fitted: Rows, holdout: Rows, context: Context, length: float, alph
 def figures(reference: Reference, rows: Rows, days: float | None, arrived: int | None = None) -> dict[str, float]:
     """Return the figures of a period by name, those that are finite.
 
-    ``rows per day``; of each feature ``missing`` and ``unseen`` (categories), shares 0-1; ``joint auc``; ``mean forecast``,
+    ``rows per day``; of each feature ``missing`` and ``unseen`` (categories), shares 0-1; ``joint auc``; ``mean prediction``,
     ``expected payoff``; where the outcomes of at least half of the rows are known ``outcome``, ``gap`` (mean prediction less
     outcome), ``loss``, ``ranking``, ``payoff`` and ``gain`` per row, and ``slices``, the largest bias of a slice. `days` is
     the length of the period (None while it is open), `arrived` its rows if `rows` are a sample.
@@ -158,7 +158,7 @@ def _input_figures(reference: Reference, rows: Rows, window: np.ndarray | None =
 
 def _prediction_figures(rows: Rows, problem: Problem) -> dict[str, float]:
     payoff = float(decisions.decide(rows.predicted, problem)["expected_payoff"].mean())
-    forecasts = _by_class("mean forecast", period.expected(rows, problem).mean(axis=0), problem)
+    forecasts = _by_class("mean prediction", period.expected(rows, problem).mean(axis=0), problem)
     return {**forecasts, "expected payoff": payoff}
 
 

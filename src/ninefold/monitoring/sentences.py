@@ -59,12 +59,6 @@ def cause_table(reports: Reports) -> pd.DataFrame:
     return pd.DataFrame(rows or [("none yet", None, None, NOTHING)], columns=columns)
 
 
-def describe_unusual(reports: Reports, params: Params) -> str:
-    """Return in how many periods anything was unusual, as a sentence."""
-    unusual = sum(bool(report["outside"]) for report in reports.values())
-    return say("unusual", unusual=unusual, count=len(reports), level=params.false_alarms)
-
-
 def watched(problem: Problem) -> dict[str, str]:
     """Return what each rule watches, in the words of the problem."""
     level, ranking, error = decisions.level_name(problem), RANKING[problem.task], ERROR[problem.task]

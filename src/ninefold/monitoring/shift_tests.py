@@ -82,9 +82,9 @@ def relations(
 ) -> pd.DataFrame:
     """Return where outcomes are no longer what they were beside the prediction, the smallest p-value first.
 
-    Tests of outcome less prediction on all rows, by and along the decile of the prediction, and the decile or category of
+    Tests of outcome minus prediction on all rows, by and along the decile of the prediction, and the decile or category of
     each feature: ``where`` (`EVERYTHING`, `FORECAST` or a feature), ``p`` (corrected for its places), the largest
-    ``difference`` (period less holdout), ``strength`` (mean square of differences less noise), ``q`` (Holm's).
+    ``difference`` (period minus holdout), ``strength`` (mean square of differences minus noise), ``q`` (Holm's).
     """
     residuals = [period.residuals(rows, problem).T for rows in (holdout, now)]
     pairs, blocks, table = list(zip(*residuals, strict=True)), (holdout.block, now.block), []

@@ -68,10 +68,10 @@ def expected(predicted: pd.DataFrame, problem: Problem) -> np.ndarray:
 
 
 def level_name(problem: Problem) -> str:
-    """Return what the mean of `event` is called, such as ``share of events`` or ``mean price``."""
+    """Return what the mean of `event` is called, such as ``event rate`` or ``mean price``."""
     if problem.task == "multiclass":
         return f'share of "{problem.class_labels.get(problem.focus, problem.focus)}"'
-    return "share of events" if problem.task == "binary" else f"mean {labels.of(problem.target)}"
+    return "event rate" if problem.task == "binary" else f"mean {labels.of(problem.target)}"
 
 
 def show_level(value: float, problem: Problem) -> str:

@@ -8,13 +8,11 @@ Gate: the payoffs leave something to decide.
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy import optimize
 
 from ninefold import gate, labels
 from ninefold.problem import decisions
-from ninefold.problem.metric_names import MEANING, title
-from ninefold.problem.statement import OUTCOMES, Problem
+from ninefold.problem.statement import Problem
 from ninefold.sentences import render
 
 
@@ -22,30 +20,6 @@ def sentence(problem: Problem) -> str:
     """Return the decision as one sentence, in Markdown."""
     actions = [f"*{each}*" for each in problem.actions]
     return render("problem", "sentence", problem=problem, listed=listed, actions=actions)
-
-
-def payoff_table(problem: Problem) -> pd.DataFrame:
-    """Return what decisions pay, for reading: a line per action and a column per outcome, or the costs of a quantity."""
-    if not problem.is_class:
-        pays = [("one unit too high", -problem.costs.over), ("one unit too low", -problem.costs.under)]
-        return pd.DataFrame([*pays, ("exactly right", 0.0)], columns=["the quantity acted on is", "pays"])
-    matrix = problem.payoff_matrix
-    if problem.task == "binary":
-        matrix = matrix[list(OUTCOMES)].set_axis([problem.positive, "does not"], axis=1)
-    return matrix.rename(columns=problem.class_labels).rename_axis("action").reset_index()
-
-
-def success_criteria(problem: Problem) -> pd.DataFrame:
-    """Return what the holdout has to reach: ``criterion``, ``limit``, ``meaning``."""
-    success, rows = problem.success, []
-    for name, limit in success.scores.items():
-        better, meaning = MEANING[problem.task][name]
-        rows.append((title(name), f"{'<=' if better == 'lower' else '>='} {limit:g}", meaning))
-    gain = f"per {problem.unit}, above the best baseline policy"
-    rows.append(("payoff gain", f">= {success.min_payoff_gain:g}", gain))
-    sure = "that the gain is above zero, for rows like the holdout's"
-    rows.append(("confidence", f">= {success.confidence:g}", sure))
-    return pd.DataFrame(rows, columns=["criterion", "limit", "meaning"])
 
 
 def bullets(lines: list[str]) -> str:

@@ -1,4 +1,4 @@
-from . import ingest, sentences, warehouse
+from . import ingest, warehouse
 from .contract import RULE, Params
 from .stage import (
     LAKE,
@@ -10,8 +10,10 @@ from .stage import (
     convert,
     headline,
     judge,
+    left_out,
     metrics,
     newest,
+    promises,
     read,
     update,
     validate,
@@ -19,6 +21,6 @@ from .stage import (
 
 __all__ = [
     "LAKE", "QUARANTINE", "RULE", "Params", "broken_rules", "check_problem", "checks", "conclusion", "convert",
-    "headline", "ingest", "judge", "metrics", "newest", "read", "sentences", "update", "validate",
+    "headline", "ingest", "judge", "left_out", "metrics", "newest", "promises", "read", "update", "validate",
     "warehouse",
 ]  # fmt: skip

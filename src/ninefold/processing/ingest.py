@@ -114,7 +114,7 @@ class Follower:
                 self.waiting[name] = f"belongs to no table; expected {expected}"
 
     def _is_ready(self, name: str, file: Path, table: str) -> bool:
-        """Return whether a file is to be looked at: it is new or changed, its size rests, and its end is whole."""
+        """Return whether to take a file: it is new or changed, its size rests, and its end is whole, or was waited for."""
         try:
             state = places.state_of(file)
         except OSError:  # taken away meanwhile
@@ -125,15 +125,9 @@ class Follower:
         if before != state:
             self._states[name] = (state, time.monotonic())
             self.waiting[name] = CHANGING
-            return False
-        what = unfinished(file, self.sources[table])
-        if what and time.monotonic() - since < PATIENCE:
+        elif (what := unfinished(file, self.sources[table])) and time.monotonic() - since < PATIENCE:
             self.waiting[name] = what
-        elif what:
-            reason = f"{name}: {what}; deliver it whole"
-            self.ledger[name] = Entry(size=state[0], changed=state[1], sha256=artifacts.sha256(file), refused=reason)
-            self.say(f"refused {reason}")
-        return not what
+        return name not in self.waiting
 
     def _take(self, name: str, file: Path, table: str) -> bool:
         """Put a file into the landing folder, unless it repeats another or cannot be read; return whether it landed."""
@@ -171,8 +165,10 @@ class Follower:
         return not entry.repeats and not entry.refused
 
     def _prove(self, copy: Path, sha256: str, table: str) -> int:
-        """Return the rows of a file, having shown that it can be read and has the columns of those that landed before."""
+        """Return the rows of a file, having shown that it is whole and readable, and has the columns of those before it."""
         source = self.sources[table]
+        if what := unfinished(copy, source):
+            raise DataError(f"{copy}: {what}; deliver it whole")
         rows, _ = collection.read_landed(source, str(copy), sha256)
         if self._landed[table]:
             name, sha = min(self._landed[table].items())

@@ -19,7 +19,7 @@ from ninefold.collection import datetimes
 from ninefold.errors import DataError, ParamsError
 from ninefold.problem import Problem
 from ninefold.processing import contract as contracts
-from ninefold.processing.contract import RULE, Params, Tables
+from ninefold.processing.contract import RULE, Contract, Params, Tables
 from ninefold.processing.lake import Lake, Places, derive
 from ninefold.sentences import render
 
@@ -148,14 +148,11 @@ def validate(connection: ibis.BaseBackend, params: Params) -> pd.DataFrame:
         wrong[name] = checked.filter(checked[RULE].notnull())[RULE].to_pandas().tolist()
     rows = []
     for name, contract in params.tables.items():
-        first, copies = [*wrong[name], "none"][0], _copies(stored[name], contract)
+        first, table = [*wrong[name], "none"][0], stored[name]
+        content = [column for column in contract.columns if column not in contract.unique and column in table.columns]
+        copies = table.count().execute() - table[content].distinct().count().execute() if content else 0
         rows.append((name, len(contract.columns), copies, len(wrong[name]), first))
     return pd.DataFrame(rows, columns=["table", "columns", "copies", "failures", "first failure"])
-
-
-def _copies(table: ir.Table, contract: contracts.Contract) -> int:
-    content = [name for name in contract.columns if name not in contract.unique and name in table.columns]
-    return int(table.count().execute() - table.select(*content).distinct().count().execute()) if content else 0
 
 
 def checks(
@@ -221,3 +218,22 @@ def _examples(table: ir.Table, name: str, rule: str, column: str | None, params:
         texts = [f"{key} {'missing' if pd.isna(values[key]) else values[key]}" for key in shown if key in values]
         examples.append(f"row {row:,}{of}: {', '.join(texts)}")
     return "; ".join(examples)
+
+
+def left_out(raw: Tables, params: Params) -> str:
+    """Return, as a sentence, the raw columns that no contract names and the lake therefore does not hold."""
+    extra = {name: [each for each in raw[name].columns if each not in params.tables[name].columns] for name in raw}
+    return render("processing", "left_out", extra={name: names for name, names in extra.items() if names})
+
+
+def promises(contract: Contract) -> pd.DataFrame:
+    """Return the contract of one table for reading: ``column``, ``type``, ``may be missing``, ``values``."""
+    rows = []
+    for name, column in contract.columns.items():
+        bounds = {"at least": column.min, "at most": column.max}
+        values = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
+        values += ["one of " + ", ".join(map(str, column.allowed))] if column.allowed else []
+        values += [column.written()] if column.format or column.decimal or column.thousands else []
+        values += [f"{alias!r} stands for {meant or 'not known'}" for alias, meant in column.aliases.items()]
+        rows.append((name, column.type, "yes" if column.nullable else "no", ", ".join(values) or "any"))
+    return pd.DataFrame(rows, columns=["column", "type", "may be missing", "values"])

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from glob import escape
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import duckdb
 
 from ninefold import artifacts
+from ninefold.collection import failing
 from ninefold.errors import DataError
 
 FILE = "data/warehouse.duckdb"
@@ -24,6 +26,7 @@ SCHEMAS |= {"data/monitoring": "predictions", "data/stream/lake": "stream"}
 SCHEMAS |= {"data/stream/quarantine": "stream_quarantine"}
 FILENAME = "@file"
 ROWS = 40  # of an answer, as `as_text` writes it
+literal = duckdb.ConstantExpression  # whose text is that of a value in SQL
 
 
 def connect(*schemas: str) -> duckdb.DuckDBPyConnection:
@@ -104,11 +107,6 @@ def identifier(name: str) -> str:
     return name if plain else '"{}"'.format(name.replace('"', '""'))
 
 
-def literal(text: str) -> str:
-    """Return a text as SQL takes it."""
-    return "'{}'".format(text.replace("'", "''"))
-
-
 def _views(at: Callable[[str], Path], schemas: Collection[str] = ()) -> dict[str, tuple[str, str]]:
     """Return the views of some schemas, or all: name in SQL -> its query, and the folder that it reads, lying `at`."""
     views = dict[str, tuple[str, str]]()
@@ -117,7 +115,7 @@ def _views(at: Callable[[str], Path], schemas: Collection[str] = ()) -> dict[str
         tables = _tables(at(folder), whole) if not schemas or schema in schemas else ()
         views |= {f"{schema}.{identifier(name)}": (_over(place), folder) for name, place in tables}
     if (not schemas or "metrics" in schemas) and any(at(METRICS).glob("*.json")):
-        files = literal(f"{_glob(at(METRICS))}/*.json")
+        files = literal(f"{escape(at(METRICS).as_posix())}/*.json")
         for name in ("figures", "gates"):
             query = Path(__file__).with_name(f"{name}.sql").read_text(encoding="utf-8")
             views[f"metrics.{name}"] = query.format(files=files), METRICS
@@ -139,10 +137,10 @@ def _tables(folder: Path, whole: str) -> Iterator[tuple[str, Path]]:
 def _over(place: Path) -> str:
     """Return the query over a table's files, with the partition as the text ``period`` (``@period`` beside one's own)."""
     if place.is_file():
-        return f"SELECT * FROM read_parquet({literal(_glob(place))}, hive_partitioning = false)"
+        return f"SELECT * FROM read_parquet({literal(escape(place.as_posix()))}, hive_partitioning = false)"
     parted = any(place.glob("period=*"))
     pattern = r"period=([^/\\]+)[/\\][^/\\]+$" if parted else r"([^/\\]+)\.parquet$"
-    files = f"{_glob(place)}/{'period=*/*.parquet' if parted else '**/*.parquet'}"
+    files = f"{escape(place.as_posix())}/{'period=*/*.parquet' if parted else '**/*.parquet'}"
     first = next(iter(sorted(place.rglob("*.parquet"))))
     own = {name.lower() for name in artifacts.parquet_metadata(first).schema.to_arrow_schema().names}
     # By the file's name, not as DuckDB would read folders: it takes every a=b of the path for a column, above the project too.
@@ -159,11 +157,8 @@ def _create(connection: duckdb.DuckDBPyConnection, views: dict[str, tuple[str, s
     connection.execute("SET TimeZone = 'UTC'")
     for name, (query, folder) in views.items():
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name.partition('.')[0]}")
-        try:
+        with failing(f"{folder}: {name}", "read", artifacts.RESTORE, duckdb.Error):
             connection.execute(f"CREATE VIEW {name} AS {query}")
-        except duckdb.Error as error:
-            first = str(error).strip().splitlines()[0]
-            raise DataError(f"{folder}: {name} cannot be read ({first}); {artifacts.RESTORE}") from None
 
 
 def _open() -> duckdb.DuckDBPyConnection:
@@ -191,8 +186,3 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.10g}" if isinstance(value, float) else str(value)
-
-
-def _glob(place: Path) -> str:
-    """Return a path as a pattern that matches it alone."""
-    return re.sub(r"[\[*?]", lambda sign: f"[{sign[0]}]", place.as_posix())

@@ -23,7 +23,7 @@ from ruamel.yaml.error import YAMLError
 
 from ninefold import artifacts, gate, lineage, params
 from ninefold.errors import DataError, NinefoldError
-from ninefold.registry import comparison, planning, promotion, repository
+from ninefold.registry import planning, promotion, repository
 from ninefold.registry.planning import STEPPED_BACK, STEPS, Run
 from ninefold.registry.repository import say
 from ninefold.serving import Bundle
@@ -127,7 +127,7 @@ def _compare(run: Run) -> Run:
     challenger = Bundle.load()
     if champion is None:
         return replace(run, moves=True, result=say("first_version", version=challenger.version))
-    wins, result = comparison.evaluate(champion["version"], champion["commit"], challenger)
+    wins, result = promotion.evaluate(champion["version"], champion["commit"], challenger)
     result = say("result", version=challenger.version, result=result)
     return replace(run, champion=champion["version"], fit=wins, result=result)
 

@@ -4,6 +4,7 @@ Pages are in ``reports``, those of your own notebooks in ``reports/own``. Same i
 card names the commit that recorded the model, that of experiments those of this clone: they are no outputs of the pipeline.
 """
 
+import ast
 import json
 import os
 import re
@@ -18,15 +19,17 @@ from urllib.parse import unquote
 import yaml
 from jinja2 import Environment
 from markupsafe import Markup
+from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from ninefold import artifacts, jinja, lineage
+from ninefold import artifacts, jinja, labels, lineage
 from ninefold.errors import DataError
 from ninefold.params import FILE, flatten, plain
 from ninefold.problem import title
-from ninefold.reports import guides, progress, runner, source_code  # before nbconvert: it keeps a slow import away
+from ninefold.reports import guides, progress, runner  # before nbconvert: it keeps a slow import away
 from ninefold.reports.progress import FAILED, OWN, PASSED, Stage, overall, page_of, portable, read_project, read_stages
 from ninefold.stages import FLOOR, STAGES, is_own, label
 
+ENGINE = Path(__file__).parents[1]
 BUNDLE, CARD, EXPERIMENTS = "models/bundle", "model_card.html", "experiments.html"
 SCORES = f"reports/metrics/{label('training')}.json"
 ABOUT_OWN = """The pages of your own notebooks, one each. `ninefold notebook "Title"` adds a notebook.\n"""
@@ -92,7 +95,8 @@ def _environment(stages: list[Stage]) -> Environment:
     nine = [stage for stage in stages if not stage.own]
     card = CARD * all(artifacts.path(f"{BUNDLE}/{name}").exists() for name in ("MODEL_CARD.md", "checksums.json"))
     environment.filters["zip"] = zip
-    environment.globals |= {"stages": nine, "project": read_project(), "floor": FLOOR, "card": card}
+    facts = {"stages": nine, "project": read_project(), "floor": FLOOR, "card": card, "measured": labels.measured}
+    environment.globals |= facts
     return environment
 
 
@@ -219,7 +223,7 @@ def _prepare(stage: Stage) -> Any:
             cell.metadata["fold"] = "display.params(" in cell.source
             cell.metadata["unrun"] = stage.state == FAILED and cell.execution_count is None
         cells.append(cell)
-    shown.cells = [*cells, *_explained(stage), *source_code.cells(shown, FLOOR if stage.own else stage.slug)]
+    shown.cells = [*cells, *_explained(stage), *_sources(shown, FLOOR if stage.own else stage.slug)]
     return shown
 
 
@@ -241,3 +245,20 @@ def _exporter() -> Callable[[Any], str]:
     exporter.register_filter("highlight_code", Highlight2HTML(pygments_lexer="ipython3"))
     # HTMLExporter itself would parse the whole page once more, pictures and all, to look for images without an alt text
     return lambda run: TemplateExporter.from_notebook_node(exporter, run)[0].strip()
+
+
+def _sources(run: Any, stage: str) -> list[Any]:
+    """Return cells that show each function and class that the code of a notebook calls; none if it calls none."""
+    called = set(re.findall(r"\b(\w+)\(", "\n".join(cell.source for cell in run.cells if cell.cell_type == "code")))
+    project, room = artifacts.path("src/project"), "serving" if stage == "deployment" else stage
+    files = [project / name for name in (f"figures/{stage}.py", "figures/__init__.py", f"{stage}.py")]
+    shown: dict[str, Any] = {}
+    for file in filter(Path.is_file, [*files, *sorted((ENGINE / room).glob("*.py"))]):
+        lines = file.read_text(encoding="utf-8").splitlines()
+        for node in ast.parse("\n".join(lines)).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in called - shown.keys():
+                root = project.parent if file.is_relative_to(project) else ENGINE.parent
+                where = file.relative_to(root).as_posix()
+                metadata = {"label": f"{node.name}, {where}", "anchor": f"source-{node.name}"}
+                shown[node.name] = new_code_cell("\n".join(lines[node.lineno - 1 : node.end_lineno]), metadata=metadata)
+    return [new_markdown_cell("## Source code"), *shown.values()] if shown else []

@@ -23,10 +23,9 @@ from starlette.routing import Route
 from ninefold import artifacts, params
 from ninefold.errors import DataError, NinefoldError
 from ninefold.serving import hot_swap, log_export, middleware, review, routes, schemas
-from ninefold.serving.background import repeated
 from ninefold.serving.bundle import Bundle
 from ninefold.serving.challenger import Challenger, watching
-from ninefold.serving.hot_swap import SwappableApp, Watcher
+from ninefold.serving.hot_swap import SwappableApp, Watcher, repeated
 from ninefold.serving.log import LOG, Log, LogError
 from ninefold.serving.middleware import RETRY, Metrics, refuse
 

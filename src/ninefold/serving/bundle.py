@@ -1,5 +1,6 @@
 """The model bundle: one folder with everything that a prediction needs, verified when it is read."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,18 +14,18 @@ import pandas as pd
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from ninefold import artifacts
+from ninefold.collection import failing
 from ninefold.errors import DataError
 from ninefold.features import FeatureSchema
 from ninefold.jinja import facts_table
 from ninefold.metrics import subsample
 from ninefold.problem import Problem, decisions
 from ninefold.serving import compiled
-from ninefold.serving.checksums import read_json, verify
 from ninefold.serving.fields import FEATURE_KINDS, Store, days, free, names, outside, with_history
 from ninefold.timestamps import as_days
 from ninefold.training import cross_validation, model_file
 
-BUNDLE = "models/bundle"
+BUNDLE, CHECKSUMS = "models/bundle", "checksums.json"
 FORMAT = 3
 UNSEEN = "was not seen in training"
 ROWS_A_THREAD = 2000
@@ -227,3 +228,33 @@ def edges_of(column: pd.Series, kind: str) -> dict[str, list[float]]:
     values = (column.astype("str").str.len() if kind == "text" else as_days(column)).dropna().to_numpy("float64")
     inner = np.quantile(values, np.arange(1, 10) / 10, method="inverted_cdf") if len(values) else []
     return {"edges": np.unique(inner).tolist()}
+
+
+def verify(place: Path) -> str:
+    """Return the version of the bundle at `place`; `DataError` names files that are missing, changed, or not listed."""
+    if not (place / CHECKSUMS).is_file():
+        raise DataError(f"{place}: holds no bundle (no {CHECKSUMS}); write it with `dvc repro deployment`")
+    expected, present = read_json(place / CHECKSUMS), set(files(place))
+    wrong = {
+        "missing": expected.keys() - present,
+        "changed": {name for name in expected.keys() & present if artifacts.sha256(place / name) != expected[name]},
+        "not listed": present - expected.keys(),
+    }
+    if listed := "; ".join(f"{how}: {', '.join(sorted(names))}" for how, names in wrong.items() if names):
+        raise DataError(f"{place}: not as it was packed; {listed}; {artifacts.RESTORE}")
+    return artifacts.sha256(place / CHECKSUMS)[:12]
+
+
+def files(place: Path) -> list[str]:
+    """Return the sorted files of a folder, relative to it, without hidden ones and without the list of checksums."""
+    names = [file.relative_to(place) for file in place.rglob("*") if file.is_file()]
+    return sorted({name.as_posix() for name in names if not any(part[0] == "." for part in name.parts)} - {CHECKSUMS})
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return the object in a file of a bundle; `DataError` if it is not readable, or not an object."""
+    with failing(str(file), "read as JSON", artifacts.RESTORE, OSError, ValueError):
+        value = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise DataError(f"{file}: found {type(value).__name__}, expected an object; {artifacts.RESTORE}")
+    return value

@@ -15,10 +15,9 @@ from pydantic import AfterValidator, Field
 
 from ninefold.params import FILE, Section, Text
 from ninefold.params import load as load_params
-from ninefold.serving.background import because, repeated, say
 from ninefold.serving.bundle import BUNDLE, Answered, Bundle
 from ninefold.serving.fields import names
-from ninefold.serving.hot_swap import SwappableApp, Watcher, stamp
+from ninefold.serving.hot_swap import SwappableApp, Watcher, because, repeated, say, stamp
 from ninefold.serving.log import CANARY, CHAMPION, SHADOW, Log, Rows
 from ninefold.serving.middleware import Metrics, host_name
 

@@ -13,51 +13,29 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
 from ninefold import artifacts, features, gate, training
 from ninefold.errors import DataError, ParamsError
 from ninefold.lineage import dvc_md5, sha256
 from ninefold.metrics import EvaluationPlan
-from ninefold.params import Duration, Name, Section, StageSection, load
+from ninefold.params import load
 from ninefold.problem import Problem, decisions
 from ninefold.sentences import render
-from ninefold.serving import checksums
-from ninefold.serving.bundle import BUNDLE, FORMAT, Bundle, answer_columns, edges_of
+from ninefold.serving.bundle import BUNDLE, CHECKSUMS, FORMAT, Bundle, answer_columns, edges_of, files, verify
 from ninefold.serving.fields import FEATURE_KINDS, as_rows, signature
 from ninefold.serving.model_card import model_card
+from ninefold.serving.params import Params
 
 ELSEWHERE = {"features", "holdout", "evidence", "lineage"}  # keys of the candidate at other places of the bundle
 POLICY = ("actions", "payoffs", "costs", "payoff_unit", "break_even")
 LIMITS = ("max_rows", "max_body_mb", "timeout_s", "max_waiting", "latency_budget_ms")  # params of the service
 INPUTS = (f"{training.CANDIDATE}/model.skops", "data/problem.json", "data/metrics.json", "data/features", "data/online")
-NUMBERS, BOUNDS = ("int64", "float64"), ("min", "max", "allowed")  # of a column of the contract
+NUMBERS, BOUNDS = ("int64", "float64"), {"min", "max", "allowed"}  # of a column of the contract
 TOLERANCE = 1e-9
 EXAMPLES = 200
 BATCH, ENVELOPE = 500, 100  # rows in a request; bytes around them
 POLICIES_SHOWN = 3
 LATENCY = "reports/timings/08_latency.json"
-
-
-class LogParams(Section):
-    """What the prediction log keeps."""
-
-    keep: Duration = "90d"
-    redact: list[Name] = Field(default=[])
-
-
-class Params(StageSection):
-    """Section ``deployment`` of ``params.yaml``."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    max_rows: int = Field(ge=1, le=1_000_000)
-    max_body_mb: float = Field(gt=0, le=1024)
-    timeout_s: float = Field(default=10, gt=0, le=3600)
-    max_waiting: int = Field(default=100, ge=0, le=10_000)
-    latency_budget_ms: float = Field(gt=0)
-    parity_rows: int = Field(ge=1)
-    single_rows: int = Field(ge=1)
-    log: LogParams = LogParams()
 
 
 def describe(
@@ -100,8 +78,7 @@ def contract_bounds(problem: Problem) -> dict[str, dict[str, Any]]:
         related = tables[join.table].columns
         columns |= {to: related[name] for name, to in join.renamed().items() if name in related}
     numbers = {name: column for name, column in columns.items() if column.type in NUMBERS}
-    limits = {name: {key: getattr(column, key) for key in BOUNDS} for name, column in numbers.items()}
-    return {name: {key: value for key, value in each.items() if value is not None} for name, each in limits.items()}
+    return {name: column.model_dump(include=BOUNDS, exclude_none=True) for name, column in numbers.items()}
 
 
 def _period(rows: pd.DataFrame, problem: Problem) -> dict[str, Any]:
@@ -133,7 +110,7 @@ def save(described: dict[str, Any], reference: dict[str, Any]) -> None:
     artifacts.write_json(reference, folder / "reference.json")
     card = f"# Model card: {described['problem']['title']}\n\n{model_card(described, level=2)}\n"
     artifacts.write_text(card, folder / "MODEL_CARD.md")
-    checksums.write(folder)
+    artifacts.write_json({name: artifacts.sha256(folder / name) for name in files(folder)}, folder / CHECKSUMS)
 
 
 def with_online(rows: pd.DataFrame) -> pd.DataFrame:
@@ -219,7 +196,7 @@ def checks(
 ) -> list[gate.Check]:
     """Return the checks of the gate."""
     good, ways = int(refused["status"].between(400, 499).sum()), compared.itertuples()
-    version, budget = checksums.verify(bundle.place), f"<= {params.latency_budget_ms:g} ms"
+    version, budget = verify(bundle.place), f"<= {params.latency_budget_ms:g} ms"
     return [
         gate.holds("NF801 bundle is as it was packed", version == bundle.version, version, f"version {bundle.version}"),
         *(gate.at_most(f"NF802 largest difference, {row.way}", row.difference, TOLERANCE) for row in ways),

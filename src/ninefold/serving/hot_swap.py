@@ -2,22 +2,23 @@
 
 import os
 import shutil
+import sys
+import threading
 import time
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ninefold import artifacts
-from ninefold.errors import DataError
+from ninefold.errors import DataError, NinefoldError
 from ninefold.sentences import render
-from ninefold.serving.background import because
-from ninefold.serving.bundle import BUNDLE, Bundle
-from ninefold.serving.checksums import LIST, verify
+from ninefold.serving.bundle import BUNDLE, CHECKSUMS, Bundle, verify
 
 PRODUCTION, VERSIONS = "models/production", "models/versions"
 KEPT = 5  # copies of bundles in `VERSIONS`: those that were installed last
 RETRY = 5.0  # seconds after which a bundle that could not be loaded is tried again
+PATIENCE = 5.0  # seconds to wait at the end for the work of a thread
 STALLED = 60.0  # seconds without a look after which the watcher is taken for dead
 
 
@@ -88,7 +89,7 @@ class Watcher:
     def load(self, use: Callable[[Bundle], None] = lambda _: None) -> Bundle:
         """Load the bundle, answer its example, and pass it to `use` if its version is new; `DataError` if it is damaged."""
         folder = self.folder()
-        current = stamp(folder / LIST)  # first: a change during loading is noticed at the next look
+        current = stamp(folder / CHECKSUMS)  # first: a change during loading is noticed at the next look
         loaded = load(folder)
         loaded.answer([loaded.described["example"]])  # the first answer also starts threads and fills caches
         if self.bundle is None or loaded.version != self.bundle.version:
@@ -100,7 +101,7 @@ class Watcher:
         """Load the bundle if it changed, see `load`. After any error the old one stays `RETRY` s."""
         self.looked = time.monotonic()
         try:
-            if stamp(self.folder() / LIST) == self._stamp:
+            if stamp(self.folder() / CHECKSUMS) == self._stamp:
                 self.reason = None  # what could not be loaded is gone again
             elif not self.reason or self.looked >= self._failed + RETRY:
                 self.load(use)
@@ -137,3 +138,36 @@ def stamp(file: Path) -> tuple[Any, ...] | None:
         status = file.stat()
         return (str(file.parent.resolve()), status.st_ino, status.st_mtime_ns, status.st_size)
     return None
+
+
+@contextmanager
+def repeated(work: Callable[[], object], seconds: float, failed: str) -> Iterator[None]:
+    """Do `work` at once, then every `seconds`, in a thread, until the context ends; an error is printed, after `failed`."""
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.is_set():
+            try:
+                work()
+            except Exception as error:
+                say(f"warning: {failed}: {because(error)}")
+            stop.wait(seconds)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(PATIENCE)
+
+
+def say(text: str) -> None:
+    """Print a line for whoever operates the service, who may not read it any more."""
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def because(error: Exception) -> str:
+    """Return why something failed, in one text: errors of ours say all, others need their kind."""
+    return str(error) if isinstance(error, NinefoldError) else f"{type(error).__name__}: {error}"

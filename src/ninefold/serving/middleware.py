@@ -24,6 +24,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
+from ninefold.collection import failing
 from ninefold.errors import NinefoldError
 from ninefold.serving import monitoring_state
 from ninefold.serving.bundle import Bundle
@@ -248,10 +249,8 @@ def token(environment: Mapping[str, str] = os.environ) -> str | None:
     if secret is not None and file is not None:
         raise NinefoldError(f"{TOKEN} and {TOKEN_FILE}: both are set; keep one of them")
     if file is not None:
-        try:
+        with failing(f"{TOKEN_FILE}: {file}", "read", "name a file with the token", OSError, ValueError):
             secret = Path(file).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
-            raise NinefoldError(f"{TOKEN_FILE}: {file}: cannot be read ({error}); name a file with the token") from None
     if secret is not None and not TOKEN_PATTERN.fullmatch(secret):
         where, value = TOKEN if file is None else f"{TOKEN_FILE}: {file}", "other characters" if secret else "nothing"
         raise NinefoldError(f"{where}: found {value}, expected a token of letters, digits and -._~+/, such as a UUID")

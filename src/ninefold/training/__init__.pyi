@@ -6,7 +6,6 @@ from . import (
     model_file,
     selection,
     sentences,
-    significance,
     slices,
     too_good,
 )
@@ -38,6 +37,6 @@ __all__ = [
     "CANDIDATE", "OPTIONS", "Blend", "Calibrated", "Calibrator", "Categories", "Chosen", "DateParts", "EmptyAsZero", "Folds",
     "Params", "WithInterval", "Words", "calibration", "candidates", "checks", "cross_validation", "describe", "encoder",
     "evidence", "explained", "explanation", "fairness", "fit", "gradient_boosting", "importance",
-    "learning_curve", "load", "losses", "metrics", "model_file", "of_all_classes", "predict", "read", "read_locked", "save",
-    "selection", "sentences", "significance", "slices", "split", "too_good", "trial_scores", "tune",
+    "learning_curve", "load", "losses", "metrics", "model_file", "of_all_classes", "predict", "read", "read_locked",
+    "save", "selection", "sentences", "slices", "split", "too_good", "trial_scores", "tune",
 ]  # fmt: skip

@@ -8,33 +8,18 @@ import numpy as np
 import pandas as pd
 
 from ninefold import labels, plotting
-from ninefold.features import FeatureSchema
 from ninefold.gate import Check
-from ninefold.metrics import FOLLOW, EvaluationPlan, against_zero, cluster_name, threshold, with_interval
+from ninefold.metrics import FOLLOW, EvaluationPlan, against_zero, cluster_name, with_interval
 from ninefold.problem import FORESIGHT, RANKING, Problem, decisions, title
 from ninefold.sentences import render
-from ninefold.training.cross_validation import Parts
-from ninefold.training.params import Params
 from ninefold.training.selection import NAIVE
-from ninefold.training.stage import Chosen, LockedHoldout, Results
+from ninefold.training.stage import Chosen, Results
 
 MOSTLY = 0.9  # of the flagged slices that are biased alike, from which on the whole is biased
 IN_WORDS = 3  # contributions to a prediction
 LONG_LOSS = 7  # days without a gain at the end of the holdout, from which on a sentence says so
 HELPERS = (against_zero, with_interval, title, decisions.number, decisions.show_level)
 _say = partial(render, "training", **{each.__name__: each for each in HELPERS})
-
-
-def describe_parts(parts: Parts, holdout: LockedHoldout, schema: FeatureSchema, problem: Problem) -> str:
-    """Return how many rows are in each part, as a sentence."""
-    share = len(holdout) / (len(holdout) + sum(map(len, parts.values())))
-    return _say("parts", parts=parts, locked=len(holdout), share=share, schema=schema, problem=problem)
-
-
-def describe_search(trials: pd.DataFrame, tuned: Params, plan: EvaluationPlan) -> str:
-    """Return what the search tried and its best result, as a sentence."""
-    whole, start = trials.dropna(subset=["score"]), len(tuned.candidates) - 1
-    return _say("search", trials=trials, whole=whole, start=start, metric=title(plan.primary.name))
 
 
 def describe_choice(compared: pd.DataFrame, name: str, plan: EvaluationPlan) -> str:
@@ -46,34 +31,11 @@ def describe_choice(compared: pd.DataFrame, name: str, plan: EvaluationPlan) -> 
     return _say("choice", **facts, other=table.loc[other], metric=title(plan.primary.name))
 
 
-def describe_learning(curve: pd.DataFrame, plan: EvaluationPlan) -> str:
-    """Return what more rows change, as a sentence; also an alt text."""
-    return _say("learning", rows=curve["rows"].tail(2), scores=curve["score"].tail(2), primary=plan.primary)
-
-
-def describe_curve(curve: pd.DataFrame, problem: Problem) -> str:
-    """Return how far predicted and observed means differ by decile."""
-    scale, unit = _unit(problem)
-    gap = scale * (curve["predicted"] - curve["observed"]).abs()
-    return _say("curve", mean=gap.mean(), most=gap.max(), unit=unit)
-
-
 def describe_policies(table: pd.DataFrame, results: Results, problem: Problem) -> str:
     """Return what following the model is worth, as sentences; also the alt text of its figure."""
     by_policy = table.set_index("policy")["payoff"]
     facts = {"pays": by_policy[FOLLOW], "foresight": by_policy[FORESIGHT], "results": results, "problem": problem}
     return _say("policies", **facts, baselines=by_policy.drop([FOLLOW, FORESIGHT]))
-
-
-def describe_threshold(curve: pd.DataFrame, problem: Problem) -> str:
-    """Return how far the threshold in use is from the best in hindsight, as a sentence."""
-    best, used = curve.loc[curve["payoff"].idxmax()], threshold(problem)
-    return _say("threshold", best=best, used=used, now=np.interp(used or 0.0, curve["threshold"], curve["payoff"]))
-
-
-def describe_prices(table: pd.DataFrame, problem: Problem) -> str:
-    """Return how the gain changes with prices, as sentences."""
-    return _say("prices", table=table, gain=table["gain"], problem=problem)
 
 
 def describe_slices(table: pd.DataFrame, problem: Problem) -> str:
@@ -83,19 +45,9 @@ def describe_slices(table: pd.DataFrame, problem: Problem) -> str:
     return _say("slices", table=table, **facts, cut=plotting.cut)
 
 
-def describe_over_time(table: pd.DataFrame, problem: Problem) -> str:
-    """Return whether the model gained in every period, and the largest bias; also an alt text."""
-    return _say("over_time", table=table, problem=problem)
-
-
 def describe_gains(spread: dict[str, Any]) -> str:
     """Return how the gain is spread over days, entities or rows (`slices.concentration`), as a sentence; also an alt text."""
     return _say("gains", spread=spread, lost=spread.get("loss_days", 0), long=LONG_LOSS)
-
-
-def describe_importance(table: pd.DataFrame, problem: Problem) -> str:
-    """Return the three most important features, as a sentence."""
-    return _say("importance", top=table.head(3), ranking=RANKING[problem.task])
 
 
 def largest(part: pd.DataFrame, most: int) -> pd.DataFrame:

@@ -1,8 +1,9 @@
-"""How good a model is in slices of the holdout: by feature and over time.
+"""How good a model is in slices of the holdout, by feature and over time; and whether it is better than the baselines.
 
 Rows of one cluster (`resampling.clusters`) are correlated: intervals and tests use the sums of whole clusters.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from scipy import stats
 from ninefold import metrics, timestamps
 from ninefold.exploration import MOST_CLUSTERS, range_names, univariate
 from ninefold.features import FeatureSchema
-from ninefold.metrics import LEAST_CLUSTERS, Evaluation, cluster_sums, influence
-from ninefold.problem import PRIMARY, Problem
+from ninefold.metrics import LEAST_CLUSTERS, Evaluation, cluster_sums, estimate, influence, means, student
+from ninefold.problem import PRIMARY, Problem, title
 
 MISSING = "(missing)"
 MOST_GROUPS = 50  # of a feature, the most frequent ones
@@ -44,7 +45,7 @@ def slices(evaluation: Evaluation, schema: FeatureSchema) -> pd.DataFrame:
     (`resampling.influence`; degrees of freedom: Carter, Schnepel and Steigerwald, 2017) with variances of at least those of
     outcomes around right predictions. Columns: ``feature``, ``group``, ``rows``; ``loss`` (mean log loss, or root of the mean
     squared error); ``skill``, the share of the naive loss that is avoided; ``gain`` per row, ``low``, ``high``; ``bias`` (mean
-    of predicted less observed), ``bias_low``, ``bias_high``, ``p``, ``q`` (false discovery rate: Benjamini and Yekutieli,
+    of predicted minus observed), ``bias_low``, ``bias_high``, ``p``, ``q`` (false discovery rate: Benjamini and Yekutieli,
     2001), ``flagged`` (``q <= 1 - level``). Sorted by ``q``, ``p`` and name.
     """
     frame, plan = evaluation.frame, evaluation.plan
@@ -189,3 +190,22 @@ def _student(
         p = np.nan_to_num(2 * stats.t.sf(np.abs(value) / error, np.maximum(effective - 1, 1)), nan=1.0)
     reach = metrics.student(level, effective) * error
     return value - reach, value + reach, p
+
+
+def paired_tests(evaluation: Evaluation) -> pd.DataFrame:
+    """Return whether the model is better than the baselines, on the same rows.
+
+    Student's one-sided test, see `metrics.estimate`. The columns are ``comparison``; ``difference``, the mean per row of log
+    loss (or squared error) avoided, or of payoff gained; ``low``, ``high``, its interval; ``p``, 1 where there is no error.
+    """
+    measures = row_measures(evaluation)
+    loss = title("log_loss") if evaluation.problem.is_class else "squared error"
+    better = {
+        f"{loss} against the naive prediction": (measures["naive"] - measures["loss"]).to_numpy(),
+        "payoff against the best baseline policy": measures["gain"].to_numpy(),
+    }
+    table, degrees = estimate(partial(means, better), evaluation.frame, evaluation.problem)
+    difference, reach = table["value"], student(evaluation.plan.level, degrees + 1) * table["error"]
+    p = stats.t.sf(difference / table["error"], degrees)
+    columns = {"difference": difference, "low": difference - reach, "high": difference + reach, "p": p}
+    return pd.DataFrame(columns).fillna({"p": 1.0}).rename_axis("comparison").reset_index()

@@ -157,7 +157,7 @@ def checks(chosen: Chosen, problem: Problem, plan: EvaluationPlan) -> list[gate.
     for score, limit in success.scores.items():
         check = gate.at_most if MEANING[task][score][0] == "lower" else gate.at_least
         criteria.append(check(f"NF703 holdout {title(score)}", results[score]["value"], limit))
-    naive = f"NF702 {title(PRIMARY[task])} below the naive forecast's, lower end of its {plan.level:.0%} interval"
+    naive = f"NF702 {title(PRIMARY[task])} below the naive prediction's, lower end of its {plan.level:.0%} interval"
     return [
         gate.holds("NF701 model chosen", name != NAIVE, name, "one that sees features"),
         gate.holds(naive, improvement > 0, improvement, "> 0"),
