@@ -1,4 +1,7 @@
-"""Section ``deployment`` of ``params.yaml``, apart from the stage: the runner reads it without scikit-learn."""
+"""Does the packaged service give the same answers, fast enough?
+
+The params of the stage, apart from it: the runner reads them without scikit-learn.
+"""
 
 from pydantic import Field
 
