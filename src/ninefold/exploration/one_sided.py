@@ -17,18 +17,18 @@ TELLING, OFTEN = 0.92, 0.25  # share of each outcome that a word classifies corr
 
 
 def value(values: pd.Series, events: dict[str, np.ndarray], cluster: np.ndarray, problem: Problem) -> str:
-    """Return which value occurs with one outcome alone, in words: a missing one, or any but the usual one of classes."""
+    """Return which value has one outcome alone, in words: a missing one; of classes any, or any but the usual."""
     absent = values.isna().to_numpy()
     evidence = _apart(absent, events, cluster, ("missing", "where it is missing"))
     if evidence or not problem.is_class:
         return evidence
-    known = values[~absent]
-    often = known.value_counts()
-    if len(often) < 2 or not len(known) / 2 < often.iloc[0] < len(known):
-        return ""
+    often = (known := values[~absent]).value_counts()
     inside = {name: event[~absent] for name, event in events.items()}
-    other = (known != often.index[0]).to_numpy()
-    return _apart(other, inside, cluster[~absent], ("usual", f"where it is not {often.index[0]}"))
+    marks = [(known == level, f"where it is {level}") for level in often.index[:FEW_VALUES] if often[level] >= FEWEST]
+    if len(often) > 1 and len(known) / 2 < often.iloc[0]:
+        marks.insert(0, (known != often.index[0], f"where it is not {often.index[0]}"))
+    found = (_apart(mark.to_numpy(), inside, cluster[~absent], ("usual", where)) for mark, where in marks)
+    return next(filter(None, found), "")
 
 
 def events_of(outcome: np.ndarray, problem: Problem) -> dict[str, np.ndarray]:
