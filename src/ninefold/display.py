@@ -30,13 +30,8 @@ Format = str | Callable[[Any], str]
 SHARE = "{:.1%}"
 COUNT = "{:,.0f}"
 NAMES = ("column", "feature")  # of our columns that hold names of columns
-SHARES = (
-    "share",
-    "missing",
-    "empty",
-    "negative",
-    "zero",
-)  # columns that are in per cent, and those that have separators between thousands
+# Columns that are in per cent, and those that have separators between thousands.
+SHARES = ("share", "missing", "empty", "negative", "zero")
 COUNTS = ("count", "distinct", "expected", "freq", "lake", "quarantine", "raw", "rows", "size", "unique")
 MOST_LINES, FIRST = 60, 10  # rows of a DataFrame, and of a table of Ibis, that a cell shows itself
 CELLS = jinja.environment()
@@ -120,11 +115,12 @@ def _with_classes(frame: pd.DataFrame) -> pd.DataFrame:
     for axis in (axis for axis in (0, 1) if target in frame.axes[axis].names):
         frame = frame.rename(classes, axis=axis, level=target)
     is_turned = is_integer_dtype(frame.columns) and bool((frame.dtypes == "object").all())
-    rows = frame.T if is_turned else frame.copy()
-    if rows.index.names == [None] and list(rows).count(target) == 1 and rows[target].dropna().isin(classes).all():
-        rows[target] = rows[target].map(classes).astype(object)
-        return rows.T if is_turned else rows
-    return frame
+    rows = frame.T if is_turned else frame
+    if rows.index.names != [None] or list(rows).count(target) != 1 or not rows[target].dropna().isin(classes).all():
+        return frame
+    rows = rows.copy()
+    rows[target] = rows[target].map(classes).astype(object)
+    return rows.T if is_turned else rows
 
 
 def own_style(style: Any) -> str:

@@ -36,7 +36,7 @@ def names(rows: Rows) -> list[str]:
 
 def units(rows: Rows) -> list[str]:
     """Return the units of the columns from the rows below the names, "" of a column without one; none if no row has units."""
-    stripped = ([cell.strip(DASHES).replace("0/1", "") for cell in row] for row in rows if filled(row))
+    stripped = ([re.sub("^0/1$", "", cell.strip(DASHES)) for cell in row] for row in rows if filled(row))
     return next((row for row in stripped if not all(row) and max(map(len, row)) <= LONGEST), [])
 
 

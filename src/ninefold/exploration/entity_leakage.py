@@ -6,6 +6,7 @@ from scipy import stats
 
 from ninefold.exploration.combinations import EXACT, exact_share
 from ninefold.exploration.one_sided import events_of
+from ninefold.metrics import clusters
 from ninefold.problem import Problem
 
 # Of 452 public tables with entities 33 have such a column: means by group, formulas, leads, and some slow series.
@@ -35,7 +36,7 @@ class EntityLeakage:
         self.labels = [label.astype("float64") for label in sorted(events, key=np.sum, reverse=True)[:CLASSES]]
         entities = _entities(frame, names, problem)
         if problem.time:
-            entities.append(("local day", _some(problem.local_days(frame).factorize()[0])))
+            entities.append(("local day", _some(clusters(frame, problem))))
         self.entities = [(name, _Groups(code)) for name, code in entities]
 
     def evidence(self, name: str, numbers: pd.Series | None) -> str:

@@ -220,9 +220,11 @@ def asked(column: Column) -> Column:
     Of times, many lie in several hundreds, none in the upper 40 of one. Names are few, far apart in uneven steps, not rounded,
     and none is rare. Of 2,500 columns of whole numbers in public tables, this is said of one that is neither.
     """
-    values, rows = np.unique(column.rows()[~np.isnan(column.rows())], return_counts=True)
-    named = called(column.name, "id", "code", "entity", "coded", "version", "number")
-    if column.type != "int64" or named or len(values) < 3 or not 0 <= values[0] <= values[-1] < 10_000:
+    if column.type != "int64" or called(column.name, "id", "code", "entity", "coded", "version", "number"):
+        return column
+    known = column.rows()
+    values, rows = np.unique(known[~np.isnan(known)], return_counts=True)
+    if len(values) < 3 or not 0 <= values[0] <= values[-1] < 10_000:
         return column
     minutes, steps, is_spread = values[values >= 100] % 100, np.diff(values), len(np.unique(values // 100)) >= 5
     if is_spread and len(minutes) >= 20 and values[-1] <= 2400 and minutes.max() < 60 and (minutes % 50).any():

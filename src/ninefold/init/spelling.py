@@ -84,12 +84,12 @@ def totals(columns: dict[str, Column]) -> dict[str, Column]:
     texts, told = [column for column in columns.values() if column.type == "string"], dict[str, Column]()
     parts = {folded(text) for column in texts if len(column.texts) <= FEW for text in column.texts[~column.gap]}
     blank = [column.gap[column.codes] for column in columns.values() if 2 * column.missing < len(column.codes)]
-    numbers = pd.DataFrame({name: column.rows() for name, column in columns.items() if column.kind == "number"})
     for column in texts:
         found = (layout.TOTAL.search(text) and TOTAL.fullmatch(folded(text).strip(" :")) for text in column.texts)
         of = pd.Series([match and (match["of"] or match["by"] or "") for match in found], dtype=object)[column.codes]
         bare = (of == "").to_numpy()
-        is_largest = bare.any() and (numbers[bare].min() > numbers[~bare].max()).any()
+        numbers = (pd.Series(each.rows()) for each in columns.values() if each.kind == "number")
+        is_largest = bare.any() and any(values[bare].min() > values[~bare].max() for values in numbers)
         rows = of.isin(parts).to_numpy() | (bare & (is_largest or np.any(blank, axis=0)))
         if 0 < 2 * rows.sum() < len(rows):
             shown = [f"row {row + 1} {column.texts[column.codes[row]]!r}" for row in np.flatnonzero(rows)[:3]]
