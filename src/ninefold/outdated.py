@@ -1,11 +1,10 @@
-"""Find the lines of a project that are written for an older engine, and rename what its Python code uses.
+"""Find the lines of a project that are written for an older engine."""
 
-An import binds the same name in the file as before, so that the rest of the code stays as it is.
-"""
-
+import ast
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -19,18 +18,15 @@ ENGINE = "${ninefold.code}"  # defined in PIN: what a stage depends on for the e
 DEPENDENCY = re.compile(r"""(?m)^ *- *["']?(src/ninefold(?:/[^\s"']*)?)["']? *(?:#.*)?$""")
 IN_BRACKETS = re.compile(r"(?m)^ *deps: *\[[^]]*?(src/ninefold[\w./]*)")
 CODE = ("src/project/**/*.py", "tests/project/**/*.py", "notebooks/*.ipynb")
-CUT = "\n\0\n"  # between the cells of a notebook
-TEXT = re.compile(r'''("""|\'\'\')[\s\S]*?\1|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|#.*''')  # strings and comments
-FROM = re.compile(r"(?m)^([ \t]*)from (ninefold[\w.]*) import (\([^)]*\)|[^(;\n]*\w)")
-ITEM = re.compile(r"(\w+)(?:\s+as\s+(\w+))?")
-IMPORT = re.compile(r"(?m)^([ \t]*)import (ninefold[\w.]*)(?: as (\w+))?")
-DOTTED = re.compile(r"(?<![\w.])(?<!from )[^\W\d]\w*(?:\.\w+)+")
+MAGIC = re.compile(r"(?m)^([ \t]*)(?:[%!?].*|[^#\n]*\?)$")  # lines of IPython, which are not Python
 
 
 def refuse(root: Path, error: type[NinefoldError] = NinefoldError) -> None:
     """Raise an error if a project is written for an older engine: it lists the lines that have to change."""
     if changes := needed(root):
-        raise error("\n".join([*map(str, changes), "run `ninefold migrate`, which shows the changes first"]))
+        by_command = any(change.file in {PARAMS, PIPELINE} for change in changes)
+        command = ["run `ninefold migrate`, which shows the changes first"] if by_command else []
+        raise error("\n".join([*map(str, changes), *command]))
 
 
 def needed(root: Path) -> list[Change]:
@@ -44,7 +40,7 @@ def needed(root: Path) -> list[Change]:
         where, how = _line(pipeline, each.start(1)), f'write "{ENGINE}", in quotes, by hand'
         changes.append(Change(PIPELINE, where, each[1], ENGINE, how=how))
     for place in (place for pattern in CODE for place in sorted(root.glob(pattern))):
-        changes += in_code(place.relative_to(root).as_posix(), read(place))[1]
+        changes += in_code(place.relative_to(root).as_posix(), read(place))
     return changes
 
 
@@ -58,22 +54,28 @@ def in_params(text: str) -> list[Change]:
     return [Change(PARAMS, f"line {n}", old[key].old, old[key].new, old[key]) for n, key in keys if key in old]
 
 
-def in_code(file: str, text: str) -> tuple[str, list[Change]]:
-    """Return the text of a ``.py`` or ``.ipynb`` file with the new names, and the changes."""
+def in_code(file: str, text: str) -> list[Change]:
+    """Return the old names of the engine that a ``.py`` or ``.ipynb`` file imports or uses."""
     if not any(name.old.rpartition(".")[2].rstrip("*") in text for name in renamed.NAMES):
-        return text, []
-    if file.endswith(".py"):
-        code = _Code(file, text)
-        return code.new, code.changes
-    try:
-        notebook = json.loads(text)
-        cells = {f"cell {n}, ": cell for n, cell in enumerate(notebook["cells"], 1) if cell["cell_type"] == "code"}
-        code = _Code(file, CUT.join("".join(cell["source"]) for cell in cells.values()), list(cells))
-    except (ValueError, KeyError, TypeError):
-        return text, []  # not a notebook, which `ninefold.reports.runner.read` refuses
-    for cell, source in zip(cells.values(), code.new.split(CUT), strict=False):
-        cell["source"] = source.splitlines(keepends=True)
-    return json.dumps(notebook, indent=1, ensure_ascii=False) + text[len(text.rstrip()) :], code.changes
+        return []
+    cells = {"": text}
+    if not file.endswith(".py"):
+        try:
+            numbered = enumerate(json.loads(text)["cells"], 1)
+            cells = {f"cell {n}, ": "".join(cell["source"]) for n, cell in numbered if cell["cell_type"] == "code"}
+        except (ValueError, KeyError, TypeError):
+            return []  # not a notebook, which `ninefold.reports.runner.read` refuses
+    imports: dict[str, str] = {}  # local name -> full name
+    found: dict[tuple[str, str], Change] = {}
+    for cell, code in cells.items():
+        with suppress(SyntaxError):  # Python says it better
+            for line, full in _used(ast.parse(MAGIC.sub(r"\1pass", code)), imports):
+                new, entry = renamed.new_name(full)
+                if entry:
+                    where = f"{cell}line {line}"
+                    how = "change it by hand"
+                    found.setdefault((where, entry.old), Change(file, where, full, new, entry, how))
+    return list(found.values())
 
 
 def read(place: Path) -> str:
@@ -91,67 +93,18 @@ def _keys(node: yaml.Node | None, above: tuple[str, ...]) -> Iterator[tuple[int,
         yield key.start_mark.line + 1, (*above, str(key.value))
 
 
-class _Code:
-    """Python code, what it imports of the engine, and what has to change in it."""
-
-    def __init__(self, file: str, text: str, cells: Sequence[str] = ("",)) -> None:
-        self.file, self.text, self.cells = file, text, cells
-        self.code = TEXT.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
-        self.changes: list[Change] = []
-        self.edits: set[tuple[int, int, str]] = set()
-        self.imports: dict[str, str] = {}  # local name -> full name
-        for match in FROM.finditer(self.code):
-            self._import(match)
-        for match in IMPORT.finditer(self.code):
-            self.imports.setdefault(match[3] or "ninefold", match[2] if match[3] else "ninefold")
-        for match in DOTTED.finditer(self.code):
-            self._dotted(match)
-        self.new = text
-        for start, end, new in sorted(self.edits, reverse=True):
-            self.new = self.new[:start] + new + self.new[end:]
-
-    def _change(self, place: int, old: str, problem: str = "") -> None:
-        *before, cell = self.text[:place].split(CUT)
-        new, entry = renamed.new_name(old)
-        how = f"change it by hand{problem and ': '}{problem}" if problem or not new else ""
-        self.changes.append(Change(self.file, self.cells[len(before)] + _line(cell, len(cell)), old, new, entry, how))
-
-    def _import(self, match: re.Match[str]) -> None:
-        """Change ``from module import name``."""
-        names = {local or name: f"{match[2]}.{name}" for name, local in ITEM.findall(match[3])}
-        self.imports |= names
-        old = [full for full in names.values() if renamed.new_name(full)[1]]
-        lines: dict[str, list[str]] = {}
-        for local, full in names.items():
-            module, _, name = _new(full).rpartition(".")
-            lines.setdefault(module, []).append(name if name == local else f"{name} as {local}")
-        text = "\n".join(f"{match[1]}from {module} import {', '.join(each)}" for module, each in lines.items())
-        self.edits |= {(*match.span(), text)} if old else set()
-        for full in old:
-            problem = "a comment is in this import" if "#" in self.text[slice(*match.span())] else ""
-            self._change(match.start(), full, problem)
-
-    def _dotted(self, match: re.Match[str]) -> None:
-        """Change ``module.name`` if its module stays, and a full name if it is that of a module; else it is for the user."""
-        root, _, rest = match[0].partition(".")
-        base = self.imports.get(root, root)
-        full = f"{base}.{rest}"
-        entry = renamed.new_name(full)[1]
-        if not entry or (entry.new and len(entry.old) <= len(base)):  # not old, or it is enough to change the import
-            return
-        if not entry.new:
-            self._change(match.start(), full)
-            return
-        new, problem = entry.new, ""
-        text = new if root == "ninefold" else f"{root}.{new.rpartition('.')[2]}"
-        if root == "ninefold":
-            is_there = re.search(rf"\bimport (?:{new.rpartition('.')[0]}|{entry.old})\b", self.code)
-            problem = "" if is_there else "its module is not imported"
-        elif entry.old.rpartition(".")[0] != base or _new(base) != new.rpartition(".")[0]:
-            problem = "import it from there"
-        self.edits.add((match.start(), match.end() - len(full) + len(entry.old), text))
-        self._change(match.start(), entry.old, problem)
-
-
-def _new(full: str) -> str:
-    return renamed.new_name(full)[0] or full
+def _used(tree: ast.Module, imports: dict[str, str]) -> Iterator[tuple[int, str]]:
+    """Yield the line and the full name of what code imports, or uses of an imported module; `imports` grows by it."""
+    nodes = list(ast.walk(tree))
+    for node in nodes:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            for name in node.names:
+                first = name.name if name.asname or module else name.name.partition(".")[0]
+                imports[name.asname or first] = f"{module}{first}"
+                yield node.lineno, f"{module}{name.name}"
+    for node in nodes:
+        if isinstance(node, ast.Attribute):
+            first, _, rest = ast.unparse(node).partition(".")
+            if not renamed.new_name(imports.get(first, ""))[1]:  # else its import has to change
+                yield node.lineno, f"{imports.get(first, first)}.{rest}"

@@ -40,11 +40,10 @@ def test_a_key_moves_with_its_value_and_its_comment(only: Any, case: Any) -> Non
 
 
 @pytest.mark.parametrize("case", CASES["names"])
-def test_a_name_is_changed_where_it_is_imported_and_used(only: Any, case: Any) -> None:
+def test_an_old_name_is_found_where_it_is_imported_and_used(only: Any, case: Any) -> None:
     only(case["entry"])
-    result, changes = outdated.in_code("x.py", case["old"])
-    assert (result, [change for change in changes if change.how]) == (case["new"], [])
-    assert outdated.in_code("x.py", case["new"]) == (case["new"], [])
+    found = [f"x.py, {where}: {change}; change it by hand" for where, change in case["changes"].items()]
+    assert [str(change) for change in outdated.in_code("x.py", case["code"])] == found
 
 
 @pytest.mark.parametrize("case", CASES["refused"])
@@ -57,8 +56,8 @@ def test_what_cannot_be_changed_says_what_to_do(only: Any, case: Any) -> None:
         migrate.plan()
 
 
-def test_only_the_code_of_a_notebook_changes(only: Any) -> None:
-    only({"old": "ninefold.core.models", "new": "ninefold.training.models"})
+def test_only_the_code_of_a_notebook_is_looked_at(only: Any) -> None:
+    only({"old": "ninefold.core.models.f", "new": "ninefold.training.models.f"})
     line = "from ninefold.core import models"
     cells = [
         {"cell_type": "markdown", "source": [line]},
@@ -66,9 +65,8 @@ def test_only_the_code_of_a_notebook_changes(only: Any) -> None:
         {"cell_type": "code", "source": ["models.f()"]},
     ]
     text = json.dumps({"cells": cells, "nbformat": 4}, indent=1, ensure_ascii=False) + "\n"
-    new, changes = outdated.in_code("notebooks/a.ipynb", text)
-    assert new == text.replace(f'%time\\n",\n    "{line}', f'%time\\n",\n    "{line.replace("core", "training")}')
-    assert str(changes[0]).startswith("notebooks/a.ipynb, cell 2, line 2: ninefold.core.models is now ninefold")
+    (change,) = outdated.in_code("notebooks/a.ipynb", text)
+    assert str(change).startswith("notebooks/a.ipynb, cell 3, line 1: ninefold.core.models.f is now ninefold")
 
 
 @pytest.fixture
@@ -80,14 +78,14 @@ def old(project: Project) -> Project:
     artifacts.write_text("ninefold: {code: src/ninefold}\n", artifacts.path("ninefold.yaml"))
     deps = "stages:\n  x:\n    deps:\n    - src/ninefold/a  # b\n    - c\n    - src/ninefold/d\n  y:\n    deps:\n    - src/ninefold\n"
     artifacts.write_text(f"vars:\n- a.yaml  # a\n{deps}".replace("\n", "\r\n"), artifacts.path("dvc.yaml"))
-    artifacts.write_text("from ninefold.core.models import OPTIONS\n", artifacts.path("src/project/training.py"))
     return project
 
 
 @pytest.mark.usefixtures("fresh_imports")
 def test_all_old_lines_are_refused_before_anything_starts(old: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pin, "check", lambda: None)
-    name = "src/project/training.py, line 1: ninefold.core.models.OPTIONS is now ninefold.training.models.OPTIONS"
+    artifacts.write_text("from ninefold.core.models import OPTIONS\n", artifacts.path("src/project/training.py"))
+    name = "src/project/training.py, line 1: ninefold.core.models.OPTIONS is now ninefold.training.models.OPTIONS; .*"
     lines = (
         r"params.yaml, line \d+: problem.success.min_roc_auc is now problem.success.scores.roc_auc\n"
         rf"dvc.yaml, line 6: src/ninefold/a \(and 2 more\) is now \$\{{ninefold.code\}}\n{name}\n"
@@ -109,7 +107,7 @@ def test_the_command_shows_the_changes_and_writes_them_with_yes(old: Project) ->
     assert "-    min_roc_auc: 0.6\n+    scores:\n+      roc_auc: 0.6\n" in shown.output
     assert "nothing was changed; `ninefold migrate --yes` writes these changes" in shown.output
     done = run.invoke(cli.app, ["migrate", "--yes"])
-    assert done.output.endswith("changed params.yaml, dvc.yaml, src/project/training.py\n")
+    assert done.output.endswith("changed params.yaml, dvc.yaml\n")
     assert run.invoke(cli.app, ["migrate"]).output == "nothing to migrate\n"
     assert params.load("problem").success.scores == {"roc_auc": 0.6}
     deps = "stages:\n  x:\n    deps:\n    - ${ninefold.code}  # b\n    - c\n  y:\n    deps:\n    - ${ninefold.code}\n"
@@ -120,12 +118,12 @@ def test_the_command_shows_the_changes_and_writes_them_with_yes(old: Project) ->
 
 def test_all_files_are_written_or_none(old: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     before, write, edits = old.bytes("."), artifacts.write_text, migrate.plan()
-    fails = lambda text, place: write(None if "training" in place.name else text, place)  # noqa: E731
+    fails = lambda text, place: write(None if "dvc" in place.name else text, place)  # noqa: E731
     monkeypatch.setattr(artifacts, "write_text", fails)
     with pytest.raises(AttributeError):
         migrate.apply(edits)
     assert old.bytes(".") == before
-    artifacts.path("src/project/training.py").write_text("# edited meanwhile\n")
+    artifacts.path("dvc.yaml").write_text("# edited meanwhile\n")
     with pytest.raises(NinefoldError, match="meanwhile"):
         migrate.apply(edits)
     assert artifacts.path("params.yaml").read_bytes() == before["params.yaml"]

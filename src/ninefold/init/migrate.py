@@ -1,6 +1,6 @@
-"""Change a project that is written for an older engine: keys of params, names of the engine, lines of ``dvc.yaml``.
+"""Change a project that is written for an older engine: keys of ``params.yaml``, lines of ``dvc.yaml``.
 
-`ninefold.renamed` lists what was renamed. Nothing is written before the whole change is known to work.
+`ninefold.renamed` lists what was renamed. Names in Python code are for the user to change. Nothing is written before the whole change is known to work.
 """
 
 import difflib
@@ -70,7 +70,7 @@ def plan() -> list[Edit]:
         if file == PARAMS:
             new = functools.reduce(_moved, [change for change in changes if change.file == PARAMS], text)
         else:
-            new = _pipeline(text) if file == PIPELINE else outdated.in_code(file, text)[0]
+            new = _pipeline(text)
         edits.append(Edit(file, old, with_line_ends(new, old)))
     return edits
 
