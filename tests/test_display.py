@@ -1,4 +1,5 @@
 import json
+from functools import partial
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -115,6 +116,11 @@ def test_rows_of_data_name_their_classes_and_statistics_of_the_target_stay_numbe
     numbers = df.describe().T, df.isna().sum(), df.groupby("shop")["returned"].mean()
     assert [">kept<" in display.own_table(each) for each in numbers] == [False] * 3
     assert (df["returned"].tolist(), ">1.50<" in display.own_table(df)) == ([0, 1, 1], True)
+    for draw in (partial(sns.histplot, x="amount"), partial(sns.boxplot, x="returned", y="amount")):
+        axes = draw(df, hue="returned")
+        pictures.picture(axes.figure)
+        named = [*axes.get_legend().get_texts(), *(axes.get_xticklabels() if axes.get_xlabel() == "returned" else ())]
+        assert {text.get_text() for text in named} == {"kept", "sent back"}
 
 
 def test_a_styler_keeps_its_look_and_caption_with_the_same_bytes_each_time() -> None:

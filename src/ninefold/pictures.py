@@ -47,12 +47,19 @@ def picture(drawing: Figure) -> dict[str, str]:
 
 
 def _label(drawing: Figure) -> None:
-    """Give what is named by a column its label, shares per cent, and long names an end; a dollar sign is just one."""
+    """Give what is named by a column its label, classes their names, shares per cent; a dollar sign is just one."""
+    target, classes = labels.classes()
+    names = {str(value): name for value, name in classes.items()}
+    for legend in filter(None, [*drawing.legends, *(axes.get_legend() for axes in drawing.axes)]):
+        for text in legend.get_texts() if legend.get_title().get_text() == target else ():
+            text.set_text(names.get(text.get_text(), text.get_text()))
     for axis in (axis for axes in drawing.axes for axis in (axes.xaxis, axes.yaxis)):
         if axis.get_label_text().startswith("share of") and type(axis.get_major_formatter()) is ticker.ScalarFormatter:
             axis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=None))
-        old = [tick.get_text() for tick in axis.get_ticklabels()]
-        new = [text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…" for text in map(_labelled, old)]
+        old = new = [tick.get_text() for tick in axis.get_ticklabels()]
+        if axis.get_label_text() == target and names.keys() >= {*old}:
+            new = [names[text] for text in old]
+        new = [text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 1]}…" for text in map(_labelled, new)]
         if new != old:
             axis.set_ticks(axis.get_ticklocs(), new)
     for text in drawing.findobj(Text):

@@ -51,6 +51,10 @@ class Folds:
             positions = np.arange(len(rows))
             self.pairs = [Fold(positions[:-newest], positions[-newest:])]
 
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{len(fold.fitted):,} -> {len(fold.unseen):,}" for fold in self.pairs)
+        return f"Folds({rows} rows)"
+
     def split(self, X: Any = None, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the positions in `rows` that a model is fitted on, and that it predicts; `X` has as many rows."""
         if X is not None and len(X) != len(self.rows):
