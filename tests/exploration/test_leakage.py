@@ -174,6 +174,21 @@ def test_a_word_that_tells_the_outcome_is_named_and_one_that_hints_at_it_is_not(
     assert task != "regression" or "by its first number" in suspects(made.assign(paid=paid), stating(task))["paid"]
 
 
+def test_rare_words_and_levels_of_which_each_has_one_outcome_alone_are_named_together() -> None:
+    made, random = table("binary", 3000).drop(columns=BEFORE), np.random.default_rng(6)
+    told = (made["y"] == 1) & (random.uniform(size=3000) < 0.7)
+    text = pd.Series([" ".join(words) for words in random.choice(VOCABULARY, (3000, 12))])
+    codes, stage = random.integers(0, 12, 3000), pd.Series([f"K{number}" for number in random.integers(0, 40, 3000)])
+    planted = {"note": text.where(~told, text + pd.Series([f" won{code}" for code in codes]))}
+    planted |= {"stage": stage.where(~told, pd.Series([f"W{code}" for code in codes])), "honest": stage}
+    found = suspects(made.assign(**planted), stating("binary"))
+    assert set(found) == {"note", "stage"}
+    assert all(
+        f' "{name}' in found[column] and "or the like" in found[column]
+        for column, name in [("note", "won"), ("stage", "W")]
+    )
+
+
 @pytest.mark.parametrize("names", [np.arange(501), np.random.default_rng(1).normal(900, 40, 501).round(2)])
 def test_values_of_a_thing_whose_rows_have_one_outcome_ask_for_the_group_and_keep_is_no_answer(names: Any) -> None:
     made, who = table("binary", 2000).drop(columns=BEFORE), np.arange(2000) // 4 * 7 % 501

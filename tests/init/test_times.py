@@ -106,7 +106,22 @@ def test_what_may_be_read_otherwise_is_said() -> None:
     assert "CET" in described(DAYS.strftime("%Y-%m-%d %H:%M CET")).warnings[0]
     assert "far in the future" in described((DAYS + pd.Timedelta("25000D")).strftime("%Y-%m-%d")).warnings[0]
     assert "English" in described([f"{day.day}. März {day.year}" for day in DAYS]).warnings[0]
+    later = describe(pd.DataFrame({"when": 45000 + np.arange(400), "sold": 45010 + np.arange(400)}).astype("str"))[
+        "sold"
+    ]
+    assert "like times" in later.warnings[0]
     assert "lacks a year" in described(DAYS.strftime("%b %d %H:%M:%S")).warnings[0]
+
+
+@pytest.mark.parametrize(("form", "read_as"), [
+    ("{1}/{2} Aut", "as text"), ("{0:03d}/{1}", "as text"), ("P{0:02d} {1}", "as text"), ("FY{2} P{0}", "as text"), ("WS {1}/{2}", "as text"), ("{1}-0{0:02d}", "as text"),
+    ("{2}{0:02d}{0:02d}", "as numbers"), ("{1}0{0:02d}", "as numbers"), ("Golf {1}", ""), ("size {0}", ""), ("{0},5", ""),
+])  # fmt: skip
+def test_what_looks_like_a_time_and_is_not_read_as_one_is_said(form: str, read_as: str) -> None:
+    texts = [form.format(1 + row % 12, 2010 + row // 48, f"{10 + row // 48}") for row in range(400)]
+    column = described(texts, "sold")
+    assert column.kind != "timestamp"
+    assert (read_as in " ".join(column.warnings), len(column.warnings)) == (True, int(read_as != ""))
 
 
 @pytest.mark.parametrize("form", ["{0}.{1}.{2}", "{3}-{4}", "{0}/{1}", "10.{3}.{1}.{2}", "0{4}{0}", "{0}:{1}0", "B {3}", "Q{0}", "{3}.{0}", "T{0}-{1}", "2023-{3}"])  # fmt: skip

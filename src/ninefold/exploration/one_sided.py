@@ -1,8 +1,10 @@
 """Missing values, other unusual values, and words of texts that occur with one outcome alone."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import sparse, stats
 from sklearn.feature_extraction.text import CountVectorizer
 
 from ninefold.exploration.univariate import FEW_VALUES, FEWEST, as_numbers
@@ -13,6 +15,7 @@ ODDS = {"missing": 6.0, "usual": 20.0}  # least odds ratio, at the near end of i
 PURE, WIDE = 0.995, 0.1  # share of one class where a column is unusual (not 0 or "none", say); of the class's rows
 ROWS, CLUSTERS = {"missing": FEWEST, "usual": 30}, 10  # fewer may be sampling noise, or one bad day
 MOST_TEXTS, MOST_WORDS = 20_000, 3000  # rows of which words are counted; most of these
+CHANCE = 0.1  # levels or words that have one outcome alone by chance, expected of all of a column
 TELLING, OFTEN = 0.92, 0.25  # share of each outcome that a word classifies correctly; of the texts of its only one
 
 
@@ -28,7 +31,12 @@ def value(values: pd.Series, events: dict[str, np.ndarray], cluster: np.ndarray,
     if len(often) > 1 and len(known) / 2 < often.iloc[0]:
         marks.insert(0, (known != often.index[0], f"where it is not {often.index[0]}"))
     found = (_apart(mark.to_numpy(), inside, cluster[~absent], ("usual", where)) for mark, where in marks)
-    return next(filter(None, found), "")
+    evidence = next(filter(None, found), "")
+    if evidence or pd.api.types.is_numeric_dtype(values):
+        return evidence
+    codes, levels = pd.factorize(known)
+    table = sparse.csr_array((np.ones(len(codes), "int64"), (np.arange(len(codes)), codes)))
+    return _together(table, levels.astype("str"), inside, cluster[~absent], "where it is")
 
 
 def events_of(outcome: np.ndarray, problem: Problem) -> dict[str, np.ndarray]:
@@ -61,6 +69,29 @@ def _apart(marked: np.ndarray, events: dict[str, np.ndarray], cluster: np.ndarra
     return words
 
 
+def _together(
+    table: sparse.csr_array, names: Sequence[str], events: dict[str, np.ndarray], cluster: np.ndarray, where: str
+) -> str:
+    """Return the outcome that several levels or words have alone, in words; `table` marks the rows of each, one per name.
+
+    They are chosen in one half of the clusters, so often and with one outcome alone that chance hardly gives one of them;
+    together they are tested in the other half, as one value is.
+    """
+    first = np.random.default_rng(0).random(cluster.max(initial=0) + 1)[cluster] < 0.5
+    for name, event in events.items():
+        for side in (event, ~event) if len(events) == 1 else (event,):
+            rows, same = table[first].sum(axis=0), table[first].T @ side[first].astype("int64")
+            chance = np.where(rows == same, side[first].mean(), 1.0) ** rows
+            chosen = np.flatnonzero(chance < CHANCE / len(names))
+            if len(chosen) > 1:
+                marked = table[:, chosen].sum(axis=1)[~first] > 0
+                shown = ", ".join(f'"{names[place]}"' for place in chosen[rows[chosen].argsort()[::-1]][:3])
+                text = f"{where} {shown}{' or the like' * (len(chosen) > 3)}"
+                if evidence := _apart(marked, {name: event[~first]}, cluster[~first], ("usual", text)):
+                    return evidence
+    return ""
+
+
 def word(values: pd.Series, events: dict[str, np.ndarray], cluster: np.ndarray) -> str:
     """Return the word of a text column that tells an outcome from the others, or is in many texts of it alone, in words."""
     if not is_text(values):
@@ -89,7 +120,8 @@ def word(values: pd.Series, events: dict[str, np.ndarray], cluster: np.ndarray) 
             evidence = _apart(marked, {name: event}, cluster[chosen], value)
             if evidence and right[place] > best:
                 words, best = evidence, right[place]
-    return words
+    events = {name: event[chosen] for name, event in events.items()}
+    return words or _together(sparse.csr_array(table), names, events, cluster[chosen], "where it contains")
 
 
 def is_text(values: pd.Series) -> bool:

@@ -39,7 +39,7 @@ def describe(frame: pd.DataFrame, timed: str | None = None, target: str | None =
             columns[name] = replace(column, kind="constant" if is_constant else "identifier")
     codes = {text for column in columns.values() if column.type != "string" for text in column.texts[column.gap]}
     columns = {name: spelling.values_like_missing(column, codes, name == target) for name, column in columns.items()}
-    columns |= _continued(columns, target) | spelling.totals(columns)
+    columns |= times.like_serials(columns) | _continued(columns, target) | spelling.totals(columns)
     first: dict[Any, str] = {}
     for name in sorted(columns, key=lambda name: name not in (target, timed)):  # of copies, these are kept
         column = columns[name]
@@ -77,7 +77,8 @@ def _read(name: str, texts: pd.Series, timed: bool, target: bool, first: tuple[s
     if column is None or (column.type == "float64" and (timed or called(name, "time"))):  # 01.2015 is a month, too
         base = times.from_texts(base, timed, first)
         column = base if base.kind == "timestamp" else column
-    column = column or signed(base, plain)
+    is_period = any(note.kind == "like_periods" for note in base.warnings)  # Autumn is no unit of 2020
+    column = column or (None if is_period else signed(base, plain))
     if column is None and target:  # of texts, these are names like others
         gap = np.isin(plain.astype(str), sorted(MISSING - {"none", "-"}))
         base = replace(base, gap=gap, values=meant(known, gap, {}))
@@ -102,6 +103,8 @@ def _texts(column: Column) -> Column:
     is_code = called(column.name, "id", "code", "numbered") and not called(column.name, "place")
     measured = spelling.measured(column) if kind != "text" and not is_code else None
     wide = next((text for text in sample if re.search("[０-９]", text)), None)
+    if any(note.kind == "like_periods" for note in column.warnings):
+        return replace(column, kind="category")
     if len(sample) and np.mean([bool(re.fullmatch(NESTED, text, re.DOTALL)) for text in sample]) >= 0.9:
         kind, column = "nested", column.warned("nested", text=sample[0])
     elif wide and np.mean([bool(re.fullmatch(r"[\d.,%/:+\- ]+", normalize("NFKC", text))) for text in sample]) > 0.9:

@@ -17,7 +17,9 @@ SAMPLE, RARE = 500, 0.02  # distinct texts whose forms are looked at; share of t
 LIKELY = 0.5  # share of the rows from which on a column that is no time is said to be nearly one
 STEADY = 0.95  # share of rows in order of time from which on this settles which of two readings is right
 LONE = np.timedelta64(40 * 365, "D")  # a last day of December or first of January so far from all other times is none
+EXCEL, YEAR = np.datetime64("1899-12-30"), 366  # day 0 of Excel; days
 FORMS, EXCHANGED = WORDS["times"], str.maketrans("dm", "md")
+PERIODS = FORMS["periods"].replace("PART", FORMS["parts"])
 ZONES = re.compile(FORMS["zones"])
 PARTS = {name: pattern for name, (_, pattern) in datetimes.PARTS.items()}
 PATTERNS = {"iso": datetimes.ISO, **PARTS, **FORMS["digits"], "era": FORMS["era_begins"] + f"(?:{datetimes.ERA})"}
@@ -55,7 +57,7 @@ def from_texts(column: Column, named: bool, first: tuple[str, ...] = ("%d.",)) -
     stray = np.isnat(values) & ~dated.gap
     lost, total = (int(column.counts[which].sum()) for which in (stray, ~dated.gap))
     if lost > LIKELY * total or not chosen:
-        return column
+        return _like_periods(column)
     such = {"rows": lost, "such": column.example(stray, 2)}
     if lost > STRAY_TIMES * total and not named:
         is_version = not says and all("%y" in form for form in chosen)  # 1.12.10 may be one
@@ -64,7 +66,10 @@ def from_texts(column: Column, named: bool, first: tuple[str, ...] = ("%d.",)) -
 
 
 def from_numbers(column: Column, named: bool) -> Column:
-    """Return a column of numbers as times where they are plausible ones and its name, or the user (`named`), says so."""
+    """Return a column of numbers as times where they are plausible ones and its name, or the user (`named`), says so.
+
+    A warning tells of numbers that look like times, and whose names do not say so.
+    """
     rows, number = column.counts * ~(column.gap | np.isin(column.values, FORMS["open"])), column.values
     inside = {form: rows[(number >= least) & (number < most)].sum() for form, (least, most) in FORMS["counted"].items()}
     form = max(inside, key=lambda form: inside[form])
@@ -80,10 +85,15 @@ def from_numbers(column: Column, named: bool) -> Column:
         is_small = form in ("year", "days", "excel")
         name = re.sub("(?<!date)time(?!stamp)", "", column.name, flags=re.I) if is_small else column.name
         whole = column.type == "int64" or form in ("excel", "epoch_s")
+        known = column.values[~column.gap]
+        if whole and not fits and len(known) > 10 and np.all((known // 100 % 100 <= 12) & (known % 100 <= 31)):
+            values = _parse(column, "%y%m%d")
+            is_day = not np.isnat(values[~column.gap]).any()
+            return column.warned("like_times", form="%y%m%d", **_first(column.texts, values)) if is_day else column
         if not fits or not whole or column.decimal or column.thousands:
             return column
         if not called(name, "time") and not (form in ("%Y%m", "iso_week") and called(name, "period")):
-            is_long = form.startswith(("%Y%m%d", "iso_week")) and column.distinct > 10
+            is_long = form.startswith(("%Y%m%d", "%Y%j", "iso_week")) and column.distinct > 10
             if not is_long or np.isnat(values := _parse(column, form)[~column.gap]).any():
                 return column
             return column.warned("like_times", form=form, **_first(column.texts[~column.gap], values))
@@ -95,6 +105,23 @@ def from_numbers(column: Column, named: bool) -> Column:
     # Seconds from an unknown start: from the first of all, or from row to row.
     is_other = not fits and form == "seconds" and low > 0.01 * high and _steady(values[column.codes]) <= STEADY
     return column if is_other or lost > LIKELY * rows.sum() * named else _as_times(dated, values, [form])
+
+
+def like_serials(columns: dict[str, Column]) -> dict[str, Column]:
+    """Return numbers among the days of Excel that a column of the table holds, with a warning."""
+    days = [column.times() for column in columns.values() if column.format == "excel"]
+    if not days:
+        return {}
+    low, high = ((end - EXCEL) / np.timedelta64(1, "D") for end in (min(map(np.min, days)), max(map(np.max, days))))
+    found = {}
+    for name, column in columns.items():
+        if column.type != "int64" or column.distinct <= 10:
+            continue
+        least, most = column.bounds()
+        if low - YEAR < least and most < high + YEAR:
+            first = _first(column.texts, _parse(column, "excel"))
+            found[name] = column.warned("like_times", form="excel", **first)
+    return found
 
 
 def forms(text: str) -> list[str]:
@@ -192,6 +219,15 @@ def _as_times(column: Column, values: np.ndarray, chosen: list[str]) -> Column:
         column = column.warned("set_back", row=back + 1, time=pd.Timestamp(values[column.codes[back]]))
     column = replace(column, kind="timestamp", type="timestamp", decimal=None, thousands=None, values=values)
     return replace(column, format=None if form == "iso" else form)
+
+
+def _like_periods(column: Column) -> Column:
+    """Return a column with a warning if its texts come back, and look like terms, weeks or other parts of several years."""
+    known = column.texts[~column.gap]
+    parts = [re.fullmatch(PERIODS, text.strip()) for text in known]
+    years = {part["year"] or part["last"] for part in parts if part}
+    is_period = len(years) > 1 and None not in parts and len(known) <= LIKELY * (len(column.codes) - column.missing)
+    return column.warned("like_periods", text=known[0]) if is_period else column
 
 
 def _first(texts: np.ndarray, values: np.ndarray) -> dict[str, Any]:
