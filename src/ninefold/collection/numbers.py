@@ -67,7 +67,7 @@ def quantity(
 ) -> ir.FloatingValue:
     """Return the numbers that texts hold (float64), null where one holds none.
 
-    `form` is one of `FORMATS`, None of plain numbers: ``amount`` drops currencies and %, "(1,234.50)", "1,234-", "1,234 DR" are
+    `form` is one of `FORMATS`, None of plain numbers: ``amount`` drops currencies and %, "(1,234.50)", "1,234-", "1,234 DR" or "1,234 Dr" are
     negative, 1.2k is 1200; ``amount kg`` are those that end with the unit; others are times and durations, see `minutes`.
     """
     form, _, unit = (form or "").partition(" ")
@@ -78,7 +78,7 @@ def quantity(
         before, sign, plain, scale, after = (text.re_extract(AMOUNT, group) for group in range(1, 6))
         value = number(plain_number(plain, decimal, thousands))
         value *= ibis.cases(*((matches(scale, unit), factor) for unit, factor in SCALES.items()), else_=1)
-        negative = ibis.or_(*(each.re_search(r"[-\x{2212}(D]") for each in (before, sign, after)))
+        negative = ibis.or_(*(each.re_search(r"[-\x{2212}(Dd]") for each in (before, sign, after)))
         whole = matches(text, AMOUNT) & (text.contains("(") == text.contains(")"))
         return ibis.cases((whole, ibis.cases((negative, -value), else_=value)))
     return minutes(text, form) if form else number(plain_number(text, decimal, thousands))

@@ -110,7 +110,7 @@ def _texts(column: Column) -> Column:
     elif wide and np.mean([bool(re.fullmatch(r"[\d.,%/:+\- ]+", normalize("NFKC", text))) for text in sample]) > 0.9:
         column = column.warned("wide_digits", text=wide, plain=normalize("NFKC", wide))
     elif measured:
-        column = measured
+        column, kind = measured, "category"
     elif (alike or many) and not is_code:
         column = column.warned("texts", known=known, kind=kind)
     return replace(column, kind=kind)
@@ -128,4 +128,5 @@ def _names_rows(column: Column) -> bool:
     # From 1 on without a gap, or rising from row to row with few gaps: rows were numbered, and some taken out.
     rising = every and high - low < 3 * rows and bool((np.diff(column.rows()) > 0).all())
     in_order = column.distinct == rows == high - low + 1 or rising
-    return in_order or called(column.name, "id", "numbered")
+    is_long = every and low >= 1e9 and f"{low:.0e}"[1:] == f"{high:.0e}"[1:]  # of one length, as of a waybill
+    return in_order or is_long or called(column.name, "id", "numbered")

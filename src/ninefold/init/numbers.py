@@ -18,6 +18,7 @@ from ninefold.init.columns import SAMPLED, WORDS, Column, called
 DIGITS = 17  # that a float64 tells apart; more are those of two numbers, or of a name
 FAR = 0.15  # of the median: a 0 that lies so far below all others may be a missing value
 STRAY = 0.01  # so many values of a number may be no numbers; they go to quarantine
+MOST_DASHES = 0.02  # share of rows in which - is read as not known without a word
 BARE = re.compile(r"^\D*?(?=[.,]?\d)|\D+$")  # what stands before and after a number
 # How many codes there may be at each end, most first.
 ENDS = sorted(product(range(6), repeat=2), key=sum, reverse=True)[:-1]
@@ -34,6 +35,8 @@ def with_codes(column: Column) -> Column:
         if None in means:
             continue
         for end, is_read in zip(ends, means, strict=True):
+            if not is_read and called(column.name, "id", "entity"):
+                continue
             facts = {"codes": tuple(f"{code:.12g}" for code in end.index), "rows": int(end.sum())}
             facts |= {"low": others.index[0], "high": others.index[-1]}
             texts = map(str, column.texts[np.isin(column.values, end.index)])
@@ -103,6 +106,12 @@ def number(column: Column, plain: np.ndarray, form: str | None = None) -> Column
     are_small = all(re.fullmatch(r"[+-]?\d{1,3}", text) for text in whole) if whole else len(bare) >= 50
     if best == (None, None) and form not in readers.FORMATS[1:] and are_small and _thousands_only(written, "."):
         column = column.warned("maybe_points", text=next(text for text in written if "." in text), whole=whole[:1])
+    dashes = column.counts[plain == "-"].sum() / len(column.codes)
+    if dashes > MOST_DASHES:
+        text = column.texts[plain == "-"][0]
+        column = column.with_aliases({text: None}).warned("dashes", share=dashes, text=text)
+    if np.mean([bool(re.fullmatch(r"\s*\d([.,]\d{1,6})?E\+?1\d\s*", text)) for text in written]) > 0.5:
+        column = column.warned("shortened", text=written[0])
     if best == (None, ",") and _thousands_only(written, ","):
         column = column.warned("commas")
     signs: dict[str, Any] = {"decimal": best[0], "thousands": best[1], "format": form}
@@ -173,9 +182,10 @@ def like_neighbours(column: Column) -> Column:
 def signed(column: Column, plain: np.ndarray) -> Column | None:
     """Return a column such as "$ 1,200", "45 %", "(12.50)", "14:05" or "1h 30m" as numbers, with a warning that says so."""
     sample = [text for text in column.texts[~column.gap][:SAMPLED] if text.strip()]
-    if np.mean([bool(re.search(r"\d\D|\D\d", text)) for text in sample]) < 0.5:
-        return None
     units = {match[1] if (match := re.search(r"\d\s*([^\W\d].*|[°µ].*)$", text)) else "" for text in sample}
+    is_ledger = units == {"H", "S"}  # Haben and Soll, credit and debit, of which systems make different signs
+    if is_ledger or np.mean([bool(re.search(r"\d\D|\D\d", text)) for text in sample]) < 0.5:
+        return None
     unit = f"amount {units.pop().strip()}" if len(units) == 1 and units != {""} else ""
     durations, unsure = _of_durations(sample, column.name)
     tried = ((form, number(column, plain, form)) for form in ("amount", durations, unit) if form)
@@ -184,7 +194,10 @@ def signed(column: Column, plain: np.ndarray) -> Column | None:
         return None
     known = np.flatnonzero(~np.isnan(found.values))
     row = known[np.argmax(found.values[known] < 0)]  # of numbers below 0 the first, if there is one
-    signs = sorted({sign for text in sample for sign in re.findall(r"[^\s\d.,'()+\-\u2212]+", text)} - {"DR", "CR"})
+    signs = sorted(
+        {sign for text in sample for sign in re.findall(r"[^\s\d.,'()+\-\u2212]+", text)}
+        - {"DR", "CR", "Dr", "Cr", "dr", "cr"}
+    )
     signs = [sign for sign in signs if not re.fullmatch("|".join(readers.SCALES), sign)]
     if "%" in signs and (bare := [text for text in sample if re.search("[1-9]", text) and "%" not in text]):
         found = found.warned("mixed_shares", text=next(text for text in sample if "%" in text), other=bare[0])

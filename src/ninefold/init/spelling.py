@@ -15,6 +15,8 @@ FREQUENT = 0.05  # share of rows from which on a missing code may be a value
 LETTERS = {*(word for words in WORDS["sexes"] for word in words), *WORDS["events"], *WORDS["no_events"]}
 UNKNOWN = {*WORDS["unanswered"], *WORDS["missing"], "-1", "-9", "-99", "-999"} - {"nd"}  # which may be North Dakota
 UNIT = r"^\s*[-+<>~]?\s*\d[\d.,']*\s*((?:[^\W\d]|[°%µ²³])[^\d]{0,11})\s*$"
+PLAIN = r"(?:\d{1,3}(?:[.,' ]\d{3})+|\d+)(?:[.,]\d+)?"  # a number
+MARKED = rf"^(\D{{0,3}}){PLAIN}(\D{{0,3}})$"
 RANGE = r"^\D{0,3}(\d+(?:[.,]\d+)?)\s*[^\W\d]{0,3}\s*(?:-|–|to|bis)\s*\D{0,3}(\d+(?:[.,]\d+)?)\D{0,8}$"
 
 
@@ -66,7 +68,7 @@ def values_like_missing(column: Column, codes: set[str], is_target: bool) -> Col
 
 
 def measured(column: Column) -> Column | None:
-    """Return texts with a warning if they are numbers in several units, or ranges that come back, such as 10-20; else None."""
+    """Return texts with a warning if they are numbers in several units, ranges that come back, such as 10-20, or numbers with marks; else None."""
     texts, rows = pd.Series(column.texts, dtype="str")[~column.gap], pd.Series(column.counts)[~column.gap]
     units = rows.groupby(texts.str.extract(UNIT)[0].str.strip(" .")).sum().sort_values(ascending=False)
     is_known = units.index.str.lower().isin(WORDS["units"]).any()
@@ -76,6 +78,12 @@ def measured(column: Column) -> Column | None:
     is_range, is_none = ends[0] < ends[1], (ends[0] > ends[1]).mean() > 0.05  # such as 2-1, a score
     if not is_none and rows.sum() >= 2 * len(rows) and rows[is_range].sum() >= 0.5 * rows.sum():
         return column.warned("ranges", text=texts[is_range].iloc[0])
+    marks = texts.str.strip().str.extract(MARKED)
+    is_marked = (marks != "").any(axis=1) & marks[0].notna()
+    is_number = marks[0].notna() & (~is_marked | texts.str.contains(r"\d[.,]\d"))
+    if is_marked.any() and rows[marks[0].notna()].sum() > 0.9 * rows.sum() and 2 * rows[is_number].sum() > rows.sum():
+        shown = {"text": texts[is_marked].iloc[0], "plain": next(iter(texts[~is_marked]), "")}
+        return column.warned("marks", rows=int(rows[is_marked].sum()), **shown)
     return None
 
 
@@ -85,7 +93,8 @@ def totals(columns: dict[str, Column]) -> dict[str, Column]:
     parts = {folded(text) for column in texts if len(column.texts) <= FEW for text in column.texts[~column.gap]}
     blank = [column.gap[column.codes] for column in columns.values() if 2 * column.missing < len(column.codes)]
     for column in texts:
-        found = (layout.TOTAL.search(text) and TOTAL.fullmatch(folded(text).strip(" :")) for text in column.texts)
+        named = (re.sub(r"^\s*\*+\s*", "total ", text) for text in column.texts)  # * North, of SAP
+        found = (layout.TOTAL.search(text) and TOTAL.fullmatch(folded(text).strip(" :")) for text in named)
         of = pd.Series([match and (match["of"] or match["by"] or "") for match in found], dtype=object)[column.codes]
         bare = (of == "").to_numpy()
         numbers = (pd.Series(each.rows()) for each in columns.values() if each.kind == "number")

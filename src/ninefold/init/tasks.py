@@ -19,6 +19,7 @@ from ninefold.sentences import render
 MOST_CLASSES = 30
 FEW_VALUES = 20  # whole numbers, up to which they could be classes
 MOST_MONTHS = 1200  # that the raw table is cut into
+PILED = 0.02  # share of rows at the least or the largest quantity, from which on it may stand for another thing
 LEAST_CLASS = 3  # rows of a class, under which no part of the split can hold one
 ENOUGH = 5  # rows of the rarest class in each part, for which the rest is better left to training
 
@@ -68,8 +69,12 @@ def _demand_classes(p: Proposal, where: str) -> None:
     if p.task == "binary" and len(p.classes) != 2:
         raise DataError(f"{values}, expected two for --task binary; use --task multiclass, or a column of yes and no")
     if len(p.classes) > MOST_CLASSES:
-        are_ranges = "ranges" in {note.kind for note in p.target.warnings}
-        remedy = "write the middle of each range, as a number" if are_ranges else "pool rare ones"
+        told = {note.kind for note in p.target.warnings}
+        remedies = {
+            "ranges": "write the middle of each range, as a number",
+            "marks": "write them as numbers without marks",
+        }
+        remedy = next((remedies[kind] for kind in remedies if kind in told), "pool rare ones")
         raise DataError(f"{values}, expected at most {MOST_CLASSES} classes; {remedy}, or choose another target")
     if rare := ", ".join(f"{name!r} ({size})" for name, size in p.sizes.items() if size < LEAST_CLASS):
         raise DataError(render("init", "rare_classes", where=where, rare=rare, least=LEAST_CLASS))
@@ -100,6 +105,10 @@ def _task(p: Proposal, column: Column, sizes: dict[Any, int], numbers: bool) -> 
         is_share, is_often_0 = values[0] >= 0 and values[-1] <= 1, sizes.get(0.0, 0) > 0.1 * sum(sizes.values())
         if is_share or is_often_0:
             p.warn("share", column.name, is_share=is_share)
+        inner, total = max(sizes[value] for value in values[1:-1]), sum(sizes.values())
+        for end in values[:: len(values) - 1]:
+            if sizes[end] > max(5 * inner, PILED * total) and not (is_often_0 and end == 0):
+                p.warn("piled", column.name, value=end, rows=sizes[end])
         return "regression"
     run = values[0] in (0, 1) and len(values) <= 10 and values[-1] - values[0] == len(values) - 1
     even = min(sizes.values()) >= 0.05 * sum(sizes.values()) and not called(column.name, "count")
