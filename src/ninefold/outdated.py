@@ -15,8 +15,7 @@ from ninefold.renamed import Change
 
 PARAMS, PIPELINE, PIN = "params.yaml", "dvc.yaml", "ninefold.yaml"
 ENGINE = "${ninefold.code}"  # defined in PIN: what a stage depends on for the engine
-DEPENDENCY = re.compile(r"""(?m)^ *- *["']?(src/ninefold(?:/[^\s"']*)?)["']? *(?:#.*)?$""")
-IN_BRACKETS = re.compile(r"(?m)^ *deps: *\[[^]]*?(src/ninefold[\w./]*)")
+DEPENDENCY = re.compile(r"(?m)^[^#\n]*?[\s\[\"'](src/ninefold(?:/[\w./]*)?)(?![\w:])")
 CODE = ("src/project/**/*.py", "tests/project/**/*.py", "notebooks/*.ipynb")
 MAGIC = re.compile(r"(?m)^([ \t]*)(?:[%!?].*|[^#\n]*\?)$")  # lines of IPython, which are not Python
 
@@ -24,7 +23,7 @@ MAGIC = re.compile(r"(?m)^([ \t]*)(?:[%!?].*|[^#\n]*\?)$")  # lines of IPython, 
 def refuse(root: Path, error: type[NinefoldError] = NinefoldError) -> None:
     """Raise an error if a project is written for an older engine: it lists the lines that have to change."""
     if changes := needed(root):
-        by_command = any(change.file in {PARAMS, PIPELINE} for change in changes)
+        by_command = any(change.file == PARAMS for change in changes)
         command = ["run `ninefold migrate`, which shows the changes first"] if by_command else []
         raise error("\n".join([*map(str, changes), *command]))
 
@@ -33,12 +32,10 @@ def needed(root: Path) -> list[Change]:
     """Return the lines of a project that have to change."""
     changes = in_params(read(root / PARAMS))
     pipeline = read(root / PIPELINE) if (root / PIN).exists() else ""
-    if lines := list(DEPENDENCY.finditer(pipeline)):
-        old = lines[0][1] + (f" (and {len(lines) - 1} more)" if lines[1:] else "")
-        changes.append(Change(PIPELINE, _line(pipeline, lines[0].start()), old, ENGINE))
-    for each in IN_BRACKETS.finditer(pipeline):
-        where, how = _line(pipeline, each.start(1)), f'write "{ENGINE}", in quotes, by hand'
-        changes.append(Change(PIPELINE, where, each[1], ENGINE, how=how))
+    how = f'write "{ENGINE}", in quotes, once for each stage, and {PIN} below vars'
+    for each in DEPENDENCY.finditer(pipeline):
+        line = f"line {pipeline.count(chr(10), 0, each.start(1)) + 1}"
+        changes.append(Change(PIPELINE, line, each[1], ENGINE, how=how))
     for place in (place for pattern in CODE for place in sorted(root.glob(pattern))):
         changes += in_code(place.relative_to(root).as_posix(), read(place))
     return changes
@@ -73,18 +70,13 @@ def in_code(file: str, text: str) -> list[Change]:
                 new, entry = renamed.new_name(full)
                 if entry:
                     where = f"{cell}line {line}"
-                    how = "change it by hand"
-                    found.setdefault((where, entry.old), Change(file, where, full, new, entry, how))
+                    found.setdefault((where, entry.old), Change(file, where, full, new, entry, "change it by hand"))
     return list(found.values())
 
 
 def read(place: Path) -> str:
     """Return a text with the line ends of Unix, empty if there is no file; bytes that are not UTF-8 are preserved."""
     return (place.read_bytes() if place.exists() else b"").decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n")
-
-
-def _line(text: str, place: int) -> str:
-    return f"line {text.count(chr(10), 0, place) + 1}"
 
 
 def _keys(node: yaml.Node | None, above: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...]]]:

@@ -32,7 +32,7 @@ KEYS, NAMES = _LISTED["keys"], _LISTED["names"]
 
 @dataclass(frozen=True)
 class Change:
-    """A line of a project that has to change; `how` says what to do if ``ninefold migrate`` cannot change it."""
+    """A line of a project that has to change; `how` says what to do where ``ninefold migrate`` does not change it."""
 
     file: str
     where: str

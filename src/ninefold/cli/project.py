@@ -78,17 +78,16 @@ def add_notebook(title: Annotated[str, typer.Argument(help='Its title, such as "
 
 @app.command(name="migrate")
 def migrate_project(yes: Annotated[bool, typer.Option("--yes", help="Write without asking.")] = False) -> None:
-    """Update the keys and names of the project for this version of the engine; show the changes first."""
+    """Update the keys of params.yaml for this version of the engine, after showing the changes; list other lines to change."""
     from ninefold.init import migrate
 
-    edits = migrate.plan()
-    if not edits:
+    if not (changes := migrate.diff(new := migrate.plan())):
         print("nothing to migrate")
         return
-    print(migrate.diff(edits))
+    print(changes)
     confirm("Apply these changes?", yes, "`ninefold migrate --yes` writes these changes")
-    migrate.apply(edits)
-    print(f"changed {', '.join(edit.file for edit in edits)}")
+    migrate.write(new)
+    print("changed params.yaml")
 
 
 @app.command()

@@ -16,7 +16,7 @@ from ruamel.yaml.comments import CommentedMap
 from ninefold import artifacts, features, outdated, params
 from ninefold.errors import ParamsError
 from ninefold.init.drafting import WIDTH, encoded, has_fragile_key
-from ninefold.init.migrate import COMMENT, round_trip, with_line_ends
+from ninefold.init.migrate import COMMENT, round_trip, write
 from ninefold.problem import Problem
 
 # From its name to its last entry, without comments that follow.
@@ -128,8 +128,7 @@ def _declare(values: dict[str, Any], places: Sequence[tuple[str, ...]], why: str
         said = _at(values, (section, key), {})
         if has_fragile_key(said):  # as `drafting.to_yaml` does
             values[section][section][key] = [{"key": encoded(name), "value": reason} for name, reason in said.items()]
-    place = artifacts.path(params.FILE)
-    text = outdated.read(place)
+    text = outdated.read(artifacts.path(params.FILE))
     new = SECTION.sub(lambda section: _written(section, values), text)
     new += "".join(f"\n{_dumped(added)}" for added in values.values())
     try:
@@ -139,7 +138,7 @@ def _declare(values: dict[str, Any], places: Sequence[tuple[str, ...]], why: str
         raise ParamsError(f"{params.FILE}: features: expected {found}; nothing was changed") from None
     except YAMLError as error:
         raise ParamsError(f"{params.FILE}: nothing was changed; change these lines by hand: {error}") from None
-    artifacts.write_text(with_line_ends(new, place.read_bytes()), place)
+    write(new)
     lost = [f"{params.FILE}: without the comment {each}" for each in COMMENT.findall(text) if each not in new]
     return [*(f"{section}.{key}: with {name}: {why}" for section, key, name in places), *lost]
 

@@ -1,15 +1,12 @@
-"""Change a project that is written for an older engine: keys of ``params.yaml``, lines of ``dvc.yaml``.
+"""Move the keys of a ``params.yaml`` that is written for an older engine. Lines of other files are for the user to change.
 
-`ninefold.renamed` lists what was renamed. Names in Python code are for the user to change. Nothing is written before the whole change is known to work.
+`ninefold.renamed` lists what was renamed. Nothing is written before the whole change is known to work.
 """
 
 import difflib
 import functools
 import operator
 import re
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
@@ -21,7 +18,7 @@ from yaml import YAMLError
 
 from ninefold import artifacts, outdated, params
 from ninefold.errors import NinefoldError
-from ninefold.outdated import ENGINE, PARAMS, PIN, PIPELINE
+from ninefold.outdated import PARAMS
 from ninefold.renamed import Change
 
 
@@ -46,52 +43,24 @@ def round_trip(width: int = 4096) -> YAML:
     return yaml
 
 
-def with_line_ends(text: str, old: bytes) -> str:
-    """Return the new text of a file with the line ends of the old one."""
-    return text.replace("\n", "\r\n") if b"\r\n" in old else text
+def write(new: str) -> None:
+    """Write the new text of ``params.yaml``, with the line ends of the old one."""
+    place = artifacts.path(PARAMS)
+    artifacts.write_text(new.replace("\n", "\r\n") if b"\r\n" in place.read_bytes() else new, place)
 
 
-@dataclass(frozen=True)
-class Edit:
-    """A file of the project, by its path from the root: its bytes, and its new text."""
-
-    file: str
-    old: bytes
-    new: str
-
-
-def plan() -> list[Edit]:
-    """Return the files of the project that change; raise `NinefoldError` if a line has to be changed by hand."""
-    changes, edits = outdated.needed(params.root()), []
+def plan() -> str:
+    """Return the new text of ``params.yaml``; raise `NinefoldError` if a line of the project has to be changed by hand."""
+    changes = outdated.needed(params.root())
     if by_hand := [str(change) for change in changes if change.how]:
         raise NinefoldError("\n".join([*by_hand, "change these lines first; nothing was changed"]))
-    for file in dict.fromkeys(change.file for change in changes):
-        old, text = artifacts.path(file).read_bytes(), outdated.read(artifacts.path(file))
-        if file == PARAMS:
-            new = functools.reduce(_moved, [change for change in changes if change.file == PARAMS], text)
-        else:
-            new = _pipeline(text)
-        edits.append(Edit(file, old, with_line_ends(new, old)))
-    return edits
+    return functools.reduce(_moved, changes, outdated.read(artifacts.path(PARAMS)))
 
 
-def diff(edits: Sequence[Edit]) -> str:
-    """Return the changes as a unified diff."""
-    texts = ((edit.file, edit.old.decode(errors="replace").splitlines(), edit.new.splitlines()) for edit in edits)
-    changes = (difflib.unified_diff(old, new, file, file, lineterm="") for file, old, new in texts)
-    return "\n".join(line for lines in changes for line in lines)
-
-
-def apply(edits: Sequence[Edit]) -> None:
-    """Write all files or, if one cannot be written or is no longer as `plan` read it, none."""
-    for edit in edits:
-        if artifacts.path(edit.file).read_bytes() != edit.old:
-            raise NinefoldError(f"{edit.file}: was changed meanwhile; run `ninefold migrate` again")
-    with ExitStack() as undo:
-        for edit in edits:
-            artifacts.write_text(edit.new, artifacts.path(edit.file))
-            undo.callback(artifacts.path(edit.file).write_bytes, edit.old)
-        undo.pop_all()
+def diff(new: str) -> str:
+    """Return the changes of ``params.yaml`` as a unified diff; "" if there are none."""
+    old = outdated.read(artifacts.path(PARAMS)).splitlines()
+    return "\n".join(difflib.unified_diff(old, new.splitlines(), PARAMS, PARAMS, lineterm=""))
 
 
 def _moved(text: str, change: Change) -> str:
@@ -137,22 +106,3 @@ def _move(values: Any, change: Change) -> None:
     inner.insert(place if inner is home else end, name, value)
     if comment:
         inner.ca.items[name] = comment
-
-
-def _pipeline(text: str) -> str:
-    """Return the text of a ``dvc.yaml`` whose stages depend on the engine as a whole."""
-    lines, known = [], False
-    for line in text.splitlines(keepends=True):
-        new = outdated.DEPENDENCY.sub(lambda match: match[0].replace(match[1], ENGINE), line)
-        known = known and "deps:" not in line
-        if not (known and ENGINE in new):
-            lines.append(new)
-        known = known or ENGINE in new
-    new = "".join(lines)
-    if not re.search("(?m)^vars:", new):
-        new = re.sub("(?m)^stages:", f"vars:\n  - {PIN}\nstages:", new)
-    if PIN not in (params.parse(new).get("vars") or []):
-        new, count = re.subn(r"(?m)^(vars:.*\n)( *)- ", rf"\1\2- {PIN}\n\2- ", new)
-        if not count:
-            raise NinefoldError(f"{PIPELINE}, line 1: add {PIN} to `vars` by hand; nothing was changed")
-    return new

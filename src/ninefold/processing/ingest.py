@@ -8,7 +8,6 @@ A file is taken once its name is final, its size rests and its end is whole. The
 all else is made of that folder, and made again after a crash: so nothing is lost, and nothing counts twice.
 """
 
-import json
 import os
 import shutil
 import time
@@ -22,7 +21,7 @@ import ibis
 import pandas as pd
 from pydantic import BaseModel
 
-from ninefold import artifacts, collection, engine, spark
+from ninefold import artifacts, collection, engine
 from ninefold.collection import deliveries, demand_columns, sources
 from ninefold.collection import files as places
 from ninefold.errors import DataError
@@ -33,7 +32,7 @@ from ninefold.processing.lake import Lake, Places
 STREAM = "data/stream"
 LANDING, LEDGER = collection.LANDING, f"{STREAM}/ledger.json"
 NEW = f"{LANDING}/.new"  # files that are being copied
-RAW, LOG, CHECKPOINT, LOCK = f"{STREAM}/raw", f"{STREAM}/log", f"{STREAM}/checkpoint", f"{STREAM}/.lock"
+RAW, LOCK = f"{STREAM}/raw", f"{STREAM}/.lock"
 PLACES = Places(RAW, f"{STREAM}/lake", f"{STREAM}/quarantine", f"{STREAM}/state.json", beside=stage.PLACES)
 UNDATED = "undated"  # the partition of rows whose time cannot be read
 UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".filepart", ".swp", "~")
@@ -229,45 +228,15 @@ def run(folder: Path, follow: bool, every: float = 1.0) -> None:
     with artifacts.alone(artifacts.path(LOCK), busy):
         follower = Follower(folder, connection, lambda line: print(f"{time.strftime('%H:%M:%S')} {line}", flush=True))
         follower.bring_up()  # what an interrupted run left undone
-        report = _stream(follower) if connection.name == engine.SPARK else follower.report
         said, quiet = dict[str, str](), 0
         while follow or quiet < 2:  # a file is taken when two looks find it the same
             landed = follower.poll()
             quiet = 0 if landed else quiet + 1
             if landed:
-                report(landed)
+                follower.report(landed)
             for name, why in follower.waiting.items():
                 if why not in (said.get(name), CHANGING):  # once
                     follower.say(f"waiting for {name}: {why}")
             said = follower.waiting
             if not landed and (follow or quiet < 2):
                 time.sleep(every)
-
-
-def _stream(follower: Follower) -> Callable[[list[str]], None]:
-    """Return `Follower.report` as Structured Streaming: landed files are logged, the log is a stream with a checkpoint."""
-    from pyspark.errors import StreamingQueryException
-
-    log = artifacts.path(LOG)
-    log.mkdir(parents=True, exist_ok=True)
-
-    def take_batch(batch: Any, number: int) -> None:
-        if names := [row["name"] for row in batch.collect()]:
-            follower.report(names)
-
-    lines = spark.session().readStream.schema("name string, sha256 string").json(str(log))
-    writer = lines.writeStream.foreachBatch(take_batch).trigger(availableNow=True)
-    writer = writer.option("checkpointLocation", str(artifacts.path(CHECKPOINT)))
-
-    def report(landed: list[str]) -> None:
-        for name, entry in follower.ledger.items():  # those of an interrupted run, too
-            line = log / f"{entry.sha256[:16]}-{name.replace('/', '-')}.json"
-            if not entry.repeats and not entry.refused and not line.exists():
-                artifacts.write_text(json.dumps({"name": name, "sha256": entry.sha256}) + "\n", line)
-        try:
-            writer.start().awaitTermination()
-        except StreamingQueryException as error:
-            raise DataError(f"the stream stopped: {str(error).splitlines()[0]}") from None
-
-    report([])
-    return report
