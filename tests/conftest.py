@@ -25,79 +25,10 @@ for variable in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
 os.environ |= {f"GIT_{role}_{what}": "test@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 os.environ["GIT_CONFIG_GLOBAL"] = os.devnull
 
-PARAMS: dict[str, Any] = {
-    "problem": {
-        "title": "Returned orders",
-        "question": "Which orders will come back?",
-        "unit": "order",
-        "units": "orders",
-        "table": "orders",
-        "key": ["id"],
-        "time": "placed",
-        "target": "returned",
-        "positive": "comes back",
-        "horizon": "2h",
-        "label_delay": "24h",
-        "owner": "the shop",
-        "action_meaning": "call the customer",
-        "uses": {"descriptive": "When?", "predictive": "How likely?", "prescriptive": "Is a call worth it?"},
-        "payoff_unit": "euro",
-        "payoffs": {"act": {"positive": -1, "negative": -1}, "wait": {"positive": -4, "negative": 0}},
-        "success": {"scores": {"roc_auc": 0.6}, "min_payoff_gain": 0.0, "confidence": 0.9},
-        "risks": ["One shop only."],
-    },
-    "collection": {
-        "start": "2020-01-01",
-        "as_of": "2020-02-29",
-        "tables": {"orders": {"time": "placed", "min_rows": 2}, "customers": {"min_rows": 1}},
-        "datasheet": {"origin": "made in the tests", "one_row_is": "an order"},
-    },
-    "processing": {
-        "missing": ["", "NA"],
-        "max_quarantined": 0.5,
-        "tables": {
-            "orders": {
-                "unique": ["id"],
-                "columns": {
-                    "id": {"type": "int64", "min": 1},
-                    "placed": {"type": "timestamp"},
-                    "customer": {"type": "string"},
-                    "amount": {"type": "float64", "nullable": True, "min": 0, "max": 1000},
-                    "status": {"type": "string", "allowed": ["open", "paid"]},
-                    "returned": {"type": "int64", "nullable": True, "allowed": [0, 1]},
-                },
-            },
-            "customers": {
-                "unique": ["customer"],
-                "columns": {"customer": {"type": "string"}, "city": {"type": "string", "nullable": True}},
-            },
-        },
-    },
-}
-CLASSES = ["small", "mid size", 'the "l"']
-TASKS: dict[str, dict[str, Any]] = {
-    "binary": {},
-    "multiclass": {
-        "task": "multiclass",
-        "target": "size",
-        "classes": CLASSES,
-        "focus": "mid size",
-        "payoffs": {
-            "stock": dict(zip(CLASSES, (1, -1, -2), strict=True)),
-            "order": dict(zip(CLASSES, (-1, 1, 0), strict=True)),
-            "wait": dict(zip(CLASSES, (-2, 0, 1), strict=True)),
-        },
-        "success": {"scores": {}, "min_payoff_gain": 0.0, "confidence": 0.9},
-    },
-    "regression": {
-        "task": "regression",
-        "target": "price",
-        "payoffs": None,
-        "costs": {"over": 1, "under": 3},
-        "success": {"scores": {}, "min_payoff_gain": 0.0, "confidence": 0.9},
-    },
-}
-
+TINY = yaml.safe_load(Path(__file__).with_name("tiny.yaml").read_text("utf-8"))
+PARAMS: dict[str, Any] = TINY["params"]
+TASKS: dict[str, dict[str, Any]] = TINY["tasks"]
+CLASSES = TASKS["multiclass"]["classes"]
 LONG = [
     "test_pipeline.py", "test_spark.py", "test_guides.py", "test_template.py", "test_own_tables.py", "test_ingest.py",
     "test_whole_run.py",
