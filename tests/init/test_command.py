@@ -253,6 +253,7 @@ def test_numbers_keep_their_sign_and_what_is_none_goes_to_quarantine(shop: Any, 
     (lambda x, y: f"{x % 24}:{y:02d}", ("h:m", None, None), 117), (lambda x, y: f"{x % 40}:{y:02d}", ("m:s", None, None), 17.95),
     (lambda x, _: f"{x / 10} kg", ("amount kg", None, None), 105.7), (lambda x, _: f"{x},5\u202fµg/m³ ", ("amount µg/m³", ",", None), 1057.5),
     (lambda x, _: f"{x / 1000:.3f}k", ("amount", None, None), 1057), (lambda x, _: f"{x} Dr", ("amount", None, None), -1057),
+    (lambda x, _: f"{997 * x:,} EUR".replace(",", "."), ("amount", ",", "."), 1_053_829),
     (lambda x, y: f"{x % 24}h {y}m", ("h:m", None, None), 117), (lambda x, y: f"{y} days 0{x % 9}:00:00", ("h:m", None, None), 82320),
     (lambda x, y: f"{5 + x % 50}:{y:02d}" if x % 3 else f"1:{y:02d}:30", ("m:s", None, None), 12.95), (lambda x, y: f"{x % 12}:{y:02d}", ("h:m", None, None), 117),
 ])  # fmt: skip
@@ -315,10 +316,11 @@ def test_what_is_not_read_is_named(shop: Any, proposed: Any) -> None:
     ("ID_MUNICIP", ["2927", "1200", "3304"], "its name"), ("fw", ["1.1", "1.10", "1.9"], "its name"), ("x", [str(4806381000000 + 137 * row) for row in range(15)], "many digits"),
     ("via", ["-", "Web page", "Fax"], "via holds '-' in 34%"), ("via", ["Nord"] * 9 + ["Summe Nord"], "row 10 'Summe Nord'"),
     ("via", [f"\uff11{n}" for n in range(9)], "full-width digits"), ("via", ["Web", "k.A."], "'k.A.' in 50%"), ("user", ['{"id": 1}', '{"id": 2}'], "nested objects"),
-    ("via", ["8 mi", "24 km", "7 mi"], "mi in 267 rows, km in 133"), ("via", ["30k-40k", "40k-50k"], "ranges, such as '30k-40k'"), ("entry", list(map(str, (5, 7, 81, 90))), "(5, 7, 81, 90)"),
+    ("via", ["8 mi", "24 km", "7 mi"], "mi in 267 rows, km in 133"), ("via", ["30k-40k", "40k-50k"], "ranges, such as '30k-40k'"), ("entry", list(map(str, (5, 7, 81, 90))), "such as 5, 7, 81, 90, read as quantities"),
     ("via", ["5.1H", "7.3S", "9.4S"], "S in 266 rows, H in 134"), ("via", ["0,7", "1,2", "<0,5"], "marks, such as '<0,5' beside '0,7'"), ("via", ["\u25b20.7", "\u25bc1.2"], "marks, such as '\u25b20.7'"),
     ("net", ["-", "1,230", "17"], "net holds '-' in 34%"), ("ean", ["4.00638E+12", "4.00712E+12"], "such as 4.00638E+12, as a spreadsheet"), ("via", ["Nord"] * 9 + ["* Nord"], "row 10 '* Nord'"),
-    ("dep", [str(100 * (row % 24) + 7 * row % 60) for row in range(ROWS)], "like times of day"), ("spot", [f"47.{row:04d}, 8.{row + 9:04d}" for row in range(ROWS)], "'47.0000, 8.0009'"),
+    ("hgb", ["13.5", "14.1", "ND"], "words among numbers, 'ND'"), ("via", [f"00{n}.{n}" for n in range(60)], "60 different texts"), ("x", [f"3{13 * n:013d}" for n in range(300)], "many digits"),
+    ("shelf", [str(20_000 + n) for n in range(150)], "such as 20000, 20149, read as quantities"), ("dep", [str(100 * (row % 24) + 7 * row % 60) for row in range(ROWS)], "like times of day"), ("spot", [f"47.{row:04d}, 8.{row + 9:04d}" for row in range(ROWS)], "'47.0000, 8.0009'"),
 ])  # fmt: skip
 def test_a_doubt_is_said(name: str, values: list[str], said: str, shop: Any, proposed: Any) -> None:
     p = proposed(shop.drop(columns="order_id").assign(**{name: np.resize(values, ROWS)}), "returned")

@@ -32,7 +32,7 @@ def value(values: pd.Series, events: dict[str, np.ndarray], cluster: np.ndarray,
         marks.insert(0, (known != often.index[0], f"where it is not {often.index[0]}"))
     found = (_apart(mark.to_numpy(), inside, cluster[~absent], ("usual", where)) for mark, where in marks)
     evidence = next(filter(None, found), "")
-    if evidence or pd.api.types.is_numeric_dtype(values):
+    if evidence or known.empty or pd.api.types.is_numeric_dtype(values):
         return evidence
     codes, levels = pd.factorize(known)
     table = sparse.csr_array((np.ones(len(codes), "int64"), (np.arange(len(codes)), codes)))

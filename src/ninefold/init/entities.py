@@ -51,12 +51,12 @@ def find(p: Proposal, repeats: int) -> dict[str, str]:
 def settled(p: Proposal, named: Iterable[str]) -> str | None:
     """Return the entity of which all rows have nearly the same outcome, so that its first row tells the later ones; or None.
 
-    A text may be one, or a column that is `named` by `find`. The outcome varies within it by less than `SETTLED` of its variance.
+    A text whose name says so may be one (of another, stage 05 asks), or a column that is `named` by `find`. The outcome varies within it by less than `SETTLED` of its variance.
     """
     outcome, least = pd.Series(encoded(p)), SETTLED
     best, variance = None, outcome.var()
     for name, column in p.contract().items():
-        fits = column.type == "string" and column.kind not in ("text", "nested") and not called(name, "time", "period")
+        fits = column.type == "string" and called(name, "id", "entity", "code", "numbered")
         if name == p.target.name or not (fits or name in named) or not LEAST_UNNAMED <= column.distinct <= p.rows / 2:
             continue
         groups = outcome.groupby(column.codes).agg(["var", "count"]).query("count > 1")
@@ -97,10 +97,14 @@ def _alike(code: np.ndarray, p: Proposal) -> float:
     By mean square successive differences (von Neumann, Annals of Mathematical Statistics 12, 1941) of the groups' means, in
     the order of `code`, and of each number that is the same in the rows of a group, of which the outcome may be a function.
     """
-    ranks = pd.Series(encoded(p)).rank()
+    outcome = encoded(p)
+    known = ~np.isnan(outcome)
+    ranks, code = pd.Series(outcome[known]).rank(), code[known]
     mean, size, spread = ranks.groupby(code).agg(["mean", "count", "var"]).to_numpy().T
     within, share = np.nansum(spread * (size - 1)) / max((size - 1).sum(), 1), 1.0
-    numbers = [each.rows() for name, each in p.contract().items() if each.kind == "number" and name != p.target.name]
+    numbers = [
+        each.rows()[known] for name, each in p.contract().items() if each.kind == "number" and name != p.target.name
+    ]
     for values in (code, *numbers):
         low, high = pd.Series(values).groupby(code).agg(["min", "max"]).to_numpy().T
         order = np.argsort(high)
@@ -121,5 +125,7 @@ def _is_sparse(column: Column) -> bool:
 
 
 def are_codes(column: Column) -> bool:
-    """Return whether numbers that come back have the same nine digits or more each, as those of phones and articles."""
-    return column.bounds()[0] >= 1e8 and 2 * column.distinct <= len(column.codes) and _is_sparse(column)
+    """Return whether numbers have as many digits each, as those of phones and articles: nine if they come back, else eleven."""
+    low, high = column.bounds()
+    is_long = low >= 1e10 and f"{low:.0e}"[1:] == f"{high:.0e}"[1:]
+    return is_long or (low >= 1e8 and 2 * column.distinct <= len(column.codes) and _is_sparse(column))

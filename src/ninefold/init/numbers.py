@@ -94,6 +94,8 @@ def number(column: Column, plain: np.ndarray, form: str | None = None) -> Column
         soft, known, stray = soft | stray, fits, np.zeros_like(stray)
     if not fits or fits < (1 - STRAY) * known:
         return None
+    if said := [text for text in column.texts[soft & ~column.gap] if text not in words]:
+        column = column.warned("words_among_numbers", words=said)
     kind = _type(column.texts[~soft & ~stray], values[~np.isnan(values)], best)
     if form and (kind or not form.startswith("amount")):
         kind = "float64"
@@ -119,8 +121,8 @@ def number(column: Column, plain: np.ndarray, form: str | None = None) -> Column
 
 
 def _type(texts: np.ndarray, real: np.ndarray, style: Style) -> str | None:
-    """Return the type of numbers; None for codes such as 007 or +49 30 123, and for digits that a float would lose: names, not quantities."""
-    if style[0] is None and any(re.fullmatch(r"\s*(0\d+|(0\d+|\+\d+)( \d+)+)\s*", text) for text in texts):
+    """Return the type of numbers; None for codes such as 007, 005.1 or +49 30 123, and for digits that a float would lose: names, not quantities."""
+    if style[0] is None and any(re.fullmatch(r"\s*(0\d+(\.\d+)?|(0\d+|\+\d+)( \d+)+)\s*", text) for text in texts):
         return None
     if np.median([len(re.sub(r"\D", "", text).strip("0")) for text in texts[:SAMPLED]]) > DIGITS:
         return None
@@ -131,7 +133,7 @@ def _type(texts: np.ndarray, real: np.ndarray, style: Style) -> str | None:
 
 def _styles(texts: np.ndarray) -> list[Style]:
     """Return the notations that the first numbers may have."""
-    some = " ".join(texts[:2000])
+    some = "\n".join(texts[:2000])
     if "," in some:
         spaced: list[Style] = [(",", " "), (",", "'")] if re.search("[ '\u00a0\u202f]", some) else []
         commas: list[Style] = [(",", None), (",", ".")]
@@ -182,7 +184,7 @@ def like_neighbours(column: Column) -> Column:
 def signed(column: Column, plain: np.ndarray) -> Column | None:
     """Return a column such as "$ 1,200", "45 %", "(12.50)", "14:05" or "1h 30m" as numbers, with a warning that says so."""
     sample = [text for text in column.texts[~column.gap][:SAMPLED] if text.strip()]
-    units = {match[1] if (match := re.search(r"\d\s*([^\W\d].*|[°µ].*)$", text)) else "" for text in sample}
+    units = {match[1] if (match := re.search(r"\d\s*([^\W\d].*|[°µ€$£].*)$", text)) else "" for text in sample}
     is_ledger = units == {"H", "S"}  # Haben and Soll, credit and debit, of which systems make different signs
     if is_ledger or np.mean([bool(re.search(r"\d\D|\D\d", text)) for text in sample]) < 0.5:
         return None
@@ -194,12 +196,10 @@ def signed(column: Column, plain: np.ndarray) -> Column | None:
         return None
     known = np.flatnonzero(~np.isnan(found.values))
     row = known[np.argmax(found.values[known] < 0)]  # of numbers below 0 the first, if there is one
-    signs = sorted(
-        {sign for text in sample for sign in re.findall(r"[^\s\d.,'()+\-\u2212]+", text)}
-        - {"DR", "CR", "Dr", "Cr", "dr", "cr"}
-    )
-    signs = [sign for sign in signs if not re.fullmatch("|".join(readers.SCALES), sign)]
-    if "%" in signs and (bare := [text for text in sample if re.search("[1-9]", text) and "%" not in text]):
+    written = [str(text) for text in found.texts[known[:SAMPLED]]]  # without words that say why a number is missing
+    signs = sorted({sign for text in written for sign in re.findall(r"[^\s\d.,'()+\-\u2212]+", text)})
+    signs = [sign for sign in signs if not re.fullmatch("(?i:dr|cr)|" + "|".join(readers.SCALES), sign)]
+    if "%" in signs and (bare := [text for text in written if re.search("[1-9]", text) and "%" not in text]):
         found = found.warned("mixed_shares", text=next(text for text in sample if "%" in text), other=bare[0])
     if form == durations and unsure:
         return found.warned("clock", form=form, text=unsure, value=found.values[column.texts == unsure][0])
@@ -231,12 +231,16 @@ def asked(column: Column) -> Column:
     """Return whole numbers with a warning where they may be times of day such as 1730, or names of things.
 
     Of times, many lie in several hundreds, none in the upper 40 of one. Names are few, far apart in uneven steps, not rounded,
-    and none is rare. Of 2,500 columns of whole numbers in public tables, this is said of one that is neither.
+    and none is rare; or they are dense in a narrow range far from 0, and come back. Of 2,500 columns of whole numbers in public
+    tables, the first was said of one that is neither.
     """
     if column.type != "int64" or called(column.name, "id", "code", "entity", "coded", "version", "number"):
         return column
     known = column.rows()
     values, rows = np.unique(known[~np.isnan(known)], return_counts=True)
+    low, span = values[0], np.ptp(values)
+    if len(values) >= 50 and low >= 3000 and 5 * span < low and span < 2 * len(values) and 2 * len(values) < len(known):
+        return column.warned("maybe_names", values=values[[0, -1]])
     if len(values) < 3 or not 0 <= values[0] <= values[-1] < 10_000:
         return column
     minutes, steps, is_spread = values[values >= 100] % 100, np.diff(values), len(np.unique(values // 100)) >= 5

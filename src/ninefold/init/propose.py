@@ -52,7 +52,7 @@ def _propose(
     _set_aside(p)
     for name, other in related.items():
         _join(p, name, other)
-    if (entity := _keep_together(p)) and time is None:
+    if (entity := _keep_together(p, time is not None)) and time is None:
         again = _propose(table, columns, replace(wish, key=entity), related, untimed=True)
         again.warnings += [each for each in p.warnings if each.kind == "settled"]
         return again
@@ -106,7 +106,7 @@ def _guess_time(p: Proposal) -> Column | None:
         p.warn("time", best)
         return p.columns[best]
     for name, column in p.columns.items():
-        if column.kind == "number" and called(name, "year") and column.distinct > 2:
+        if column.kind == "number" and called(name, "year") and column.distinct > 2 and column.bounds()[0] >= 1000:
             p.no_time[name] = "a column of years may also be a property of what the row is about"
     for name, reason in p.no_time.items():
         p.warn("no_time", name, reason=reason)
@@ -172,7 +172,7 @@ def _choose_key(p: Proposal, named: str | None) -> None:
         p.key = [p.number]
 
 
-def _keep_together(p: Proposal) -> str | None:
+def _keep_together(p: Proposal, time_is_named: bool) -> str | None:
     """Name the entity whose rows stay in one part of the split, count copies; return an entity of one outcome, with a time."""
     repeats = entities.copies(p)
     found = entities.find(p, repeats) if p.group is None else {}
@@ -186,7 +186,7 @@ def _keep_together(p: Proposal) -> str | None:
             p.columns[name] = p.columns[name].as_text()
         p.warn("entity_in_time", name, why=why)
     if settled:
-        p.warn("settled", settled)
+        p.warn("settled", settled, kept=time_is_named)
     if repeats:
         p.warn("copies", rows=repeats)
     return settled

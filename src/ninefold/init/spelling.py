@@ -16,7 +16,7 @@ LETTERS = {*(word for words in WORDS["sexes"] for word in words), *WORDS["events
 UNKNOWN = {*WORDS["unanswered"], *WORDS["missing"], "-1", "-9", "-99", "-999"} - {"nd"}  # which may be North Dakota
 UNIT = r"^\s*[-+<>~]?\s*\d[\d.,']*\s*((?:[^\W\d]|[°%µ²³])[^\d]{0,11})\s*$"
 PLAIN = r"(?:\d{1,3}(?:[.,' ]\d{3})+|\d+)(?:[.,]\d+)?"  # a number
-MARKED = rf"^(\D{{0,3}}){PLAIN}(\D{{0,3}})$"
+MARKED = rf"^(\W{{0,3}}){PLAIN}(\D{{0,3}})$"
 RANGE = r"^\D{0,3}(\d+(?:[.,]\d+)?)\s*[^\W\d]{0,3}\s*(?:-|–|to|bis)\s*\D{0,3}(\d+(?:[.,]\d+)?)\D{0,8}$"
 
 
