@@ -151,9 +151,10 @@ def test_the_task_follows_the_values_of_the_target(shop: Any, random: Any, propo
 def test_decimal_commas_semicolons_and_cp1252(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proposed: Any) -> None:
     monkeypatch.chdir(tmp_path)
     lines = [
-        f"{n},5;1.{100 + n},{n % 100:02d};K\u00f6ln {n % 7};{f'1.{n:03d}' if n % 9 else 'offen'}" for n in range(120)
+        f"{n},5;1.{100 + n},{n % 100:02d};K\u00f6ln {n % 7};{f'1.{n:03d}' if n % 9 else 'offen'};{n + 5},000"
+        for n in range(120)
     ]
-    text = "\r\n".join(["Gr\u00f6\u00dfe;Preis \u20ac;Ort;Menge", *lines])
+    text = "\r\n".join(["Gr\u00f6\u00dfe;Preis \u20ac;Ort;Menge;Gewicht", *lines])
     (tmp_path / "h\u00e4user.csv").write_bytes(text.encode("cp1252"))
     table = init.read("h\u00e4user.csv")
     assert (table.name, table.options) == ("hauser", {"encoding": "cp1252", "delimiter": ";", "final_newline": False})
@@ -161,6 +162,7 @@ def test_decimal_commas_semicolons_and_cp1252(tmp_path: Path, monkeypatch: pytes
     assert (p.target.decimal, p.target.thousands, p.target.bounds()) == (",", ".", (1100.0, 1219.19))
     assert p.columns["Gr\u00f6\u00dfe"].decimal == ","
     assert (p.columns["Menge"].thousands, p.columns["Menge"].bounds()) == (".", (1001.0, 1119.0))
+    assert (p.columns["Gewicht"].decimal, p.columns["Gewicht"].bounds()) == (",", (5.0, 124.0))
     assert {each.kind for each in p.columns["Menge"].warnings} == {"points", "words_among_numbers"}
 
 
@@ -320,12 +322,12 @@ def test_what_is_not_read_is_named(shop: Any, proposed: Any) -> None:
     ("via", ["5.1H", "7.3S", "9.4S"], "S in 266 rows, H in 134"), ("via", ["0,7", "1,2", "<0,5"], "marks, such as '<0,5' beside '0,7'"), ("via", ["\u25b20.7", "\u25bc1.2"], "marks, such as '\u25b20.7'"),
     ("net", ["-", "1,230", "17"], "net holds '-' in 34%"), ("ean", ["4.00638E+12", "4.00712E+12"], "such as 4.00638E+12, as a spreadsheet"), ("via", ["Nord"] * 9 + ["* Nord"], "row 10 '* Nord'"),
     ("hgb", ["13.5", "14.1", "ND"], "words among numbers, 'ND'"), ("via", [f"00{n}.{n}" for n in range(60)], "60 different texts"), ("x", [f"3{13 * n:013d}" for n in range(300)], "many digits"),
-    ("shelf", [str(20_000 + n) for n in range(150)], "such as 20000, 20149, read as quantities"), ("dep", [str(100 * (row % 24) + 7 * row % 60) for row in range(ROWS)], "like times of day"), ("spot", [f"47.{row:04d}, 8.{row + 9:04d}" for row in range(ROWS)], "'47.0000, 8.0009'"),
+    ("plz", [f"{n}xx" for n in range(120, 190)], "'120xx'"), ("shelf", [str(20_000 + n) for n in range(150)], "such as 20000, 20149, read as quantities"), ("dep", [str(100 * (row % 24) + 7 * row % 60) for row in range(ROWS)], "like times of day"), ("spot", [f"47.{row:04d}, 8.{row + 9:04d}" for row in range(ROWS)], "'47.0000, 8.0009'"),
 ])  # fmt: skip
 def test_a_doubt_is_said(name: str, values: list[str], said: str, shop: Any, proposed: Any) -> None:
     p = proposed(shop.drop(columns="order_id").assign(**{name: np.resize(values, ROWS)}), "returned")
     assert said in " ".join(p.warnings)
-    is_category = name in {"ID_MUNICIP", "fw", "via"} or "digits" in said
+    is_category = name in {"ID_MUNICIP", "fw", "via", "plz"} or "digits" in said
     assert (p.key, name in p.features["categorical"]) == (["row"], is_category)
 
 

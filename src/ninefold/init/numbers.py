@@ -167,16 +167,23 @@ def _thousands_only(texts: np.ndarray, sign: str) -> bool:
 
 
 def like_neighbours(column: Column) -> Column:
-    """Return a column of numbers such as 1.234 as it is read among columns with decimal commas."""
+    """Return a column of numbers such as 1.234 or 1,000 as it is read among columns with decimal commas."""
     bare = np.array([BARE.sub("", text) for text in column.texts[~column.gap]], dtype=object)
-    if column.kind != "number" or column.decimal or column.thousands or not _thousands_only(bare, "."):
+    has_commas = (column.decimal, column.thousands) == (None, ",")
+    if column.kind != "number" or not (
+        has_commas or (not column.decimal and not column.thousands and _thousands_only(bare, "."))
+    ):
         return column
     values = _parse(column.texts, (",", "."), column.gap, column.format)
     if (np.isnan(values) & ~np.isnan(column.values)).any():
         return column
     row = int(np.flatnonzero(~np.isnan(values))[0])
-    how: dict[str, Any] = {"type": "float64" if column.format else "int64", "decimal": ",", "thousands": "."}
-    kept = tuple(each for each in column.warnings if each.kind != "maybe_points")
+    how: dict[str, Any] = {
+        "type": "float64" if column.format or has_commas else "int64",
+        "decimal": ",",
+        "thousands": ".",
+    }
+    kept = tuple(each for each in column.warnings if each.kind not in ("maybe_points", "commas"))
     column = replace(column, values=values, warnings=kept, **how)
     return column.warned("points", text=column.texts[row], value=values[row])
 
@@ -184,9 +191,13 @@ def like_neighbours(column: Column) -> Column:
 def signed(column: Column, plain: np.ndarray) -> Column | None:
     """Return a column such as "$ 1,200", "45 %", "(12.50)", "14:05" or "1h 30m" as numbers, with a warning that says so."""
     sample = [text for text in column.texts[~column.gap][:SAMPLED] if text.strip()]
-    units = {match[1] if (match := re.search(r"\d\s*([^\W\d].*|[°µ€$£].*)$", text)) else "" for text in sample}
+    units = {match[1] if (match := re.search(r"\d\s*([^\W\d].*|[°µ€$£%].*)$", text)) else "" for text in sample}
     is_ledger = units == {"H", "S"}  # Haben and Soll, credit and debit, of which systems make different signs
-    if is_ledger or np.mean([bool(re.search(r"\d\D|\D\d", text)) for text in sample]) < 0.5:
+    if (
+        is_ledger
+        or called(column.name, "place")
+        or np.mean([bool(re.search(r"\d\D|\D\d", text)) for text in sample]) < 0.5
+    ):
         return None
     unit = f"amount {units.pop().strip()}" if len(units) == 1 and units != {""} else ""
     durations, unsure = _of_durations(sample, column.name)
