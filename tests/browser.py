@@ -63,6 +63,7 @@ def chromium(profile: Path) -> Iterator[Any]:
     options.add_argument(f"--user-data-dir={profile}")
     started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     try:
+        started.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})  # no window, no focus
         yield started
     finally:
         started.quit()
